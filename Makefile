@@ -1,0 +1,47 @@
+PYTHON ?= python3
+PORT ?= 8000
+TESTS ?= tests
+UV_VERSION := 0.13.9
+BIN := .venv/bin
+
+help: ## Lists the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+install: .venv/installed ## Makes .venv with everything, from nothing
+
+.venv/installed: pyproject.toml requirements-dev.lock
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
+		|| { echo "Python 3.11 or newer is needed: make $(MAKECMDGOALS) PYTHON=python3.12, say"; exit 1; }
+	@$(PYTHON) -m venv .venv || { echo "On Debian and Ubuntu: apt install python3-venv"; exit 1; }
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check uv==$(UV_VERSION)
+	$(BIN)/uv pip install --python $(BIN)/python --quiet --require-hashes -r requirements-dev.lock
+	@$(BIN)/uv pip install --python $(BIN)/python --quiet --no-deps --no-build-isolation --editable .
+	@touch $@
+
+run: install ## Installs, then runs everything on this machine
+	@$(BIN)/tokenvend dev --port $(PORT)
+
+test: install ## Runs all tests (TESTS=tests/auth for some)
+	$(BIN)/python -m pytest --numprocesses 2 --dist loadgroup $(TESTS)
+
+check: install ## Format, lint, types, import order
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+bench: install ## Measures speed and size against floors taken in the same run
+	$(BIN)/python -m tests.bench
+
+format: install ## Formats and mends what ruff can
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+lock: install ## Renews the locks from pyproject.toml
+	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --upgrade \
+		--custom-compile-command "make lock" pyproject.toml --output-file requirements.lock
+	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --upgrade --extra dev \
+		--constraints requirements.lock --custom-compile-command "make lock" pyproject.toml \
+		--output-file requirements-dev.lock
+
+.PHONY: help install run test check bench format lock

@@ -1,0 +1,1 @@
+"""Who the users are: registration, profile."""

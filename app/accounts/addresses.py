@@ -1,0 +1,51 @@
+"""E-mail addresses: what is one, and when two spellings are the same account."""
+
+import unicodedata
+from dataclasses import dataclass
+
+from email_validator import EmailNotValidError, validate_email
+
+from app.problems import FieldError, InvalidRequest
+
+MAX_LENGTH = 254
+MAX_KEY_LENGTH = 1024
+"""One character may unfold into eighteen (NFKC of U+FDFA); what is longer than its column is nobody's address."""
+
+
+@dataclass(frozen=True)
+class Address:
+    """`text` is what mail goes to; `key` is equal for all spellings of one account."""
+
+    text: str
+    key: str
+
+
+def parse(text: str) -> Address:
+    """The address. Raises `InvalidRequest`.
+
+    The key folds case and compatibility forms (NFKC) and the spelling of the domain (IDNA). Dots and `+tag` are kept:
+    whether they matter is for the mail provider to say, and merging them would give one person another's account.
+    """
+    address = find(text)
+    if address is None:
+        raise InvalidRequest(errors=[FieldError("body.email", "invalid_email", "This is not an e-mail address.")])
+    return address
+
+
+def find(text: str) -> Address | None:
+    """The address, or None where `text` is not one."""
+    if len(text) > MAX_LENGTH:
+        return None
+    try:
+        valid = validate_email(text, check_deliverability=False)
+    except EmailNotValidError:
+        return None
+    key = f"{_fold(valid.local_part)}@{_fold(valid.ascii_domain or valid.domain)}"
+    return Address(valid.normalized, key) if len(key) <= MAX_KEY_LENGTH else None
+
+
+def _fold(text: str) -> str:
+    """NFKC case folding; a second round settles what the first one made composable."""
+    for _ in range(2):
+        text = unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", text).casefold())
+    return text

@@ -1,0 +1,62 @@
+"""The only place that writes audit rows. A row is part of the transaction of the act, or refusal, that it tells of."""
+
+import uuid
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Literal
+
+from sqlalchemy import insert
+from sqlalchemy.orm import Session
+
+from app.models import AuditEvent
+
+Event = Literal[
+    "user.registered",
+    "user.created",
+    "session.started",
+    "session.refreshed",
+    "session.ended",
+    "session.reuse_detected",
+    "credential.issued",
+    "access.refused",
+    "signing_key.created",
+]
+
+
+@dataclass(frozen=True)
+class Origin:
+    """Where a request came from: its id and the address of the client."""
+
+    request_id: str
+    address: str
+
+
+COMMAND_LINE = Origin(request_id="", address="command line")
+
+
+def record(
+    session: Session,
+    origin: Origin,
+    event: Event,
+    at: datetime,
+    *,
+    outcome: Literal["done", "refused"] = "done",
+    actor_id: uuid.UUID | None = None,
+    subject_id: uuid.UUID | None = None,
+    session_id: uuid.UUID | None = None,
+    **detail: str | int | None,
+) -> None:
+    """Adds one row to `session`'s transaction. `detail` holds no secret and nothing that a caller typed."""
+    session.execute(
+        insert(AuditEvent).values(
+            at=at,
+            event=event,
+            outcome=outcome,
+            actor_id=actor_id,
+            subject_id=subject_id,
+            session_id=session_id,
+            request_id=origin.request_id,
+            address=origin.address,
+            detail=detail,
+        )
+    )

@@ -1,0 +1,41 @@
+"""From an access token to the actor. Session and user are looked up on every request: ending either holds at once."""
+
+from datetime import datetime
+from typing import TYPE_CHECKING
+
+from sqlalchemy.orm import Session
+
+from app import audit
+from app.actor import Actor
+from app.audit import Origin
+from app.problems import AccountDisabled, InvalidToken
+
+if TYPE_CHECKING:
+    from app.runtime import Runtime
+
+
+async def authenticate(runtime: "Runtime", origin: Origin, token: str) -> Actor:
+    """Who calls. Raises `InvalidToken`, `AccountDisabled`."""
+    claims = runtime.tokens.verify(token)
+    state = await runtime.session_states.get(claims.session_id)
+    now = runtime.clock.now()
+    if state is None or not state.is_alive(now) or state.user_id != claims.user_id:
+        raise InvalidToken
+    actor = Actor(claims.user_id, claims.session_id, state.role, state.authenticated_at)
+    if state.status != "active":
+        await runtime.database.write(_record_refusal, origin, now, actor)
+        raise AccountDisabled
+    return actor
+
+
+def _record_refusal(session: Session, origin: Origin, now: datetime, actor: Actor) -> None:
+    audit.record(
+        session,
+        origin,
+        "access.refused",
+        now,
+        outcome="refused",
+        actor_id=actor.user_id,
+        session_id=actor.session_id,
+        reason="disabled",
+    )

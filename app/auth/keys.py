@@ -1,0 +1,152 @@
+"""The keys that sign access tokens: kept encrypted in the database, published as a JWKS, rotated without a gap.
+
+A new key is published before it signs, and each replica reads the table once a minute, so every replica knows a key
+before it meets a token signed by it. No token, therefore, ever causes a look-up.
+"""
+
+import asyncio
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+import structlog
+from sqlalchemy import insert, select, update
+from sqlalchemy.orm import Session
+
+from app import audit, crypto
+from app.audit import Origin
+from app.clock import Clock
+from app.crypto import Vault
+from app.db import Database, insert_if_absent
+from app.models import SigningKey
+from app.problems import DatabaseUnavailable, KeysUnavailable
+
+log = structlog.get_logger("tokenvend.keys")
+
+RELOAD_EVERY = 60.0
+"""Seconds between a replica's looks at the table."""
+PUBLISHED_BEFORE_USE = timedelta(minutes=10)
+"""Longer than replicas and outside verifiers (JWKS max-age 300 s) keep an older list."""
+PURPOSE = "signing key"
+
+
+@dataclass(frozen=True)
+class LoadedKey:
+    kid: str
+    signs_from: datetime
+    retires_at: datetime | None
+    private: Any
+    public: Any
+    public_jwk: Mapping[str, Any]
+
+    def published(self, now: datetime) -> bool:
+        return self.retires_at is None or now < self.retires_at
+
+
+class Keyring:
+    """This process's copy of the signing keys."""
+
+    def __init__(self, database: Database, vault: Vault, clock: Clock) -> None:
+        self._database = database
+        self._vault = vault
+        self._clock = clock
+        self._keys: tuple[LoadedKey, ...] = ()
+
+    async def load(self) -> None:
+        """Reads the table, and makes the first key where there is none.
+
+        Raises `DatabaseUnavailable`, and `DecryptionFailed` for keys made with another SECRET_KEY.
+        """
+        rows = await self._database.read(list_keys)
+        if not rows:
+            await self._database.write(ensure_first, self._vault, self._clock.now())
+            rows = await self._database.read(list_keys)
+        known = {key.kid: key for key in self._keys}
+        self._keys = tuple(self._open(row, known.get(row.kid)) for row in rows)
+
+    async def keep_loaded(self) -> None:
+        """Runs for as long as the service: reloads every minute, every second while there is no key."""
+        while True:
+            await asyncio.sleep(RELOAD_EVERY if self._keys else 1.0)
+            await self.try_load()
+
+    async def try_load(self) -> None:
+        """`load`, but a fault is logged: the service stays up, and is not ready, until it has keys."""
+        try:
+            await self.load()
+        except (DatabaseUnavailable, crypto.DecryptionFailed) as error:
+            log.error("keys_not_loaded", cause=getattr(error, "cause", None) or type(error).__name__)
+
+    def current(self) -> LoadedKey:
+        """The key to sign with. Raises `KeysUnavailable`."""
+        now = self._clock.now()
+        usable = [key for key in self._keys if key.signs_from <= now and key.published(now)]
+        if not usable:
+            raise KeysUnavailable(cause="no signing key is loaded")
+        return usable[-1]
+
+    def verification_keys(self) -> dict[str, Any]:
+        """Key objects by kid, of every key that may have signed a token still alive."""
+        now = self._clock.now()
+        return {key.kid: key.public for key in self._keys if key.published(now)}
+
+    def jwks(self) -> dict[str, Any]:
+        """RFC 7517 §5: public parts only."""
+        now = self._clock.now()
+        return {"keys": [dict(key.public_jwk) for key in self._keys if key.published(now)]}
+
+    def _open(self, row: SigningKey, known: LoadedKey | None) -> LoadedKey:
+        if known is not None:  # unwrapping and parsing a key costs more than the whole query
+            private, public = known.private, known.public
+        else:
+            pem = self._vault.decrypt(PURPOSE, row.private_key_encrypted, bound_to=row.kid)
+            private, public = (crypto.signing_key(pem), crypto.verification_key(row.public_jwk))
+        return LoadedKey(row.kid, row.signs_from, row.retires_at, private, public, row.public_jwk)
+
+
+def list_keys(session: Session) -> list[SigningKey]:
+    """Every key, oldest first."""
+    return list(session.scalars(select(SigningKey).order_by(SigningKey.sequence)))
+
+
+def ensure_first(session: Session, vault: Vault, now: datetime) -> None:
+    """Makes the first key if there is none; of many replicas that try at once, one does."""
+    if session.scalar(select(SigningKey.sequence).limit(1)) is not None:
+        return
+    if insert_if_absent(session, SigningKey, _new_key(vault, sequence=1, now=now, signs_from=now)):
+        audit.record(session, audit.COMMAND_LINE, "signing_key.created", now)
+
+
+def rotate(
+    session: Session, origin: Origin, vault: Vault, now: datetime, *, at_once: bool, token_ttl: timedelta
+) -> datetime:
+    """Adds a key and says from when it signs. The older ones stay published until the last token they signed is dead.
+
+    `at_once` is for a stolen key: the new one signs now and no other is believed, so every access token is refused and
+    apps refresh. Two rotations at once: one fails by the primary key and changes nothing.
+    """
+    existing = list_keys(session)
+    signs_from = now if at_once or not existing else now + PUBLISHED_BEFORE_USE
+    session.execute(
+        update(SigningKey)
+        .where(SigningKey.retires_at.is_(None) | (SigningKey.retires_at > now))
+        .values(retires_at=now if at_once else signs_from + token_ttl)
+    )
+    sequence = existing[-1].sequence + 1 if existing else 1
+    values = _new_key(vault, sequence=sequence, now=now, signs_from=signs_from)
+    session.execute(insert(SigningKey).values(**values))
+    audit.record(session, origin, "signing_key.created", now, kid=str(values["kid"]), at_once=int(at_once))
+    return signs_from
+
+
+def _new_key(vault: Vault, *, sequence: int, now: datetime, signs_from: datetime) -> dict[str, Any]:
+    pair = crypto.generate_key_pair()
+    return {
+        "sequence": sequence,
+        "kid": pair.kid,
+        "private_key_encrypted": vault.encrypt(PURPOSE, pair.private_pem, bound_to=pair.kid),
+        "public_jwk": pair.public_jwk,
+        "created_at": now,
+        "signs_from": signs_from,
+    }

@@ -1,0 +1,268 @@
+"""Sessions, one for each signed-in device, and their rotating refresh tokens (RFC 9700 §2.2.2).
+
+A refresh token works once. Its successor is an HMAC over family, generation and parent, so that an app whose answer
+was lost can ask again within `GRACE` and gets the very same successor; nobody can compute it from the database. A token
+that comes back later, or after its successor was used, was copied: the family ends.
+"""
+
+import secrets
+import uuid
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from sqlalchemy import insert, select, update
+from sqlalchemy.orm import Session
+
+from app import audit
+from app.audit import Origin
+from app.crypto import Vault, b64url
+from app.models import DeviceSession, RefreshToken, User
+from app.problems import AccountDisabled, InvalidLogin, InvalidRefreshToken, NotFound, RefreshTokenReused
+
+REFRESH_IDLE_TTL = timedelta(days=30)
+"""A device that is not used for so long has to sign in again."""
+SESSION_TTL = timedelta(days=365)
+"""However often it is used (ASVS 7.3.2)."""
+GRACE = timedelta(seconds=30)
+PREFIX = "tvr_"
+"""Makes a leaked token recognizable to secret scanners, and to our own log redaction."""
+
+
+@dataclass(frozen=True)
+class Grant:
+    """What a device gets: who it now is, and the refresh token to come back with."""
+
+    user_id: uuid.UUID
+    session_id: uuid.UUID
+    authenticated_at: datetime
+    refresh_token: str
+    refresh_expires_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class SessionState:
+    """What decides, on every request, whether a session may go on."""
+
+    user_id: uuid.UUID
+    status: str
+    role: str
+    authenticated_at: datetime
+    expires_at: datetime
+    ended: bool
+
+    def is_alive(self, now: datetime) -> bool:
+        return not self.ended and now < self.expires_at
+
+
+def start(
+    session: Session,
+    vault: Vault,
+    origin: Origin,
+    now: datetime,
+    *,
+    user_id: uuid.UUID,
+    verified_hash: str,
+    new_hash: str | None,
+    device_name: str | None,
+) -> Grant:
+    """Begins a session for a user whose password was verified against `verified_hash`.
+
+    Raises `AccountDisabled`, and `InvalidLogin` where the password was changed while it was being verified.
+    """
+    user = session.get_one(User, user_id, with_for_update=True)
+    if user.password_hash != verified_hash:
+        raise InvalidLogin
+    if user.status != "active":
+        audit.record(session, origin, "session.started", now, outcome="refused", subject_id=user_id, reason="disabled")
+        raise AccountDisabled
+    if new_hash is not None:
+        user.password_hash = new_hash
+    family = DeviceSession(
+        id=uuid.uuid4(),
+        user_id=user_id,
+        device_name=device_name,
+        created_at=now,
+        authenticated_at=now,
+        last_used_at=now,
+        expires_at=now + SESSION_TTL,
+    )
+    session.add(family)
+    session.flush()
+    audit.record(session, origin, "session.started", now, actor_id=user_id, subject_id=user_id, session_id=family.id)
+    return _issue(session, vault, now, family, PREFIX + b64url(secrets.token_bytes(32)), generation=0)
+
+
+def refresh(session: Session, vault: Vault, origin: Origin, now: datetime, *, refresh_token: str) -> Grant:
+    """Rotates: claims the token by one statement that only one request can win, and answers with its successor.
+
+    Raises `InvalidRefreshToken`, `RefreshTokenReused` (the family has ended), `AccountDisabled`.
+    """
+    token_hash = _hash(vault, refresh_token)
+    found = session.execute(
+        select(RefreshToken, DeviceSession, User.status)
+        .join(DeviceSession, DeviceSession.id == RefreshToken.session_id)
+        .join(User, User.id == DeviceSession.user_id)
+        .where(RefreshToken.token_hash == token_hash)
+    ).one_or_none()
+    if found is None:
+        raise InvalidRefreshToken
+    token, family, status = found
+    if family.ended_at is not None or now >= family.expires_at or now >= token.expires_at:
+        raise InvalidRefreshToken
+    if status != "active":
+        audit.record(
+            session, origin, "session.refreshed", now, outcome="refused", subject_id=family.user_id, reason="disabled"
+        )
+        raise AccountDisabled
+    successor = _successor(vault, family.id, token.generation + 1, refresh_token)
+    claimed = session.execute(
+        update(RefreshToken)
+        .where(RefreshToken.token_hash == token_hash, RefreshToken.used_at.is_(None))
+        .values(used_at=now)
+        .returning(RefreshToken.token_hash)
+        .execution_options(synchronize_session=False)
+    ).first()
+    if claimed is not None:
+        family.last_used_at = now
+        return _issue(session, vault, now, family, successor, generation=token.generation + 1)
+    return _repeat(session, vault, origin, now, token=token, family=family, successor=successor)
+
+
+def _repeat(
+    session: Session,
+    vault: Vault,
+    origin: Origin,
+    now: datetime,
+    *,
+    token: RefreshToken,
+    family: DeviceSession,
+    successor: str,
+) -> Grant:
+    """A token that was used before: a retry of a lost answer, or a thief."""
+    session.refresh(token)
+    heir = session.get(RefreshToken, _hash(vault, successor))
+    if token.used_at is not None and now - token.used_at <= GRACE and heir is not None and heir.used_at is None:
+        return Grant(family.user_id, family.id, family.authenticated_at, successor, heir.expires_at)
+    end(session, origin, now, family_id=family.id, actor_id=None, reason="reuse")
+    audit.record(
+        session,
+        origin,
+        "session.reuse_detected",
+        now,
+        outcome="refused",
+        subject_id=family.user_id,
+        session_id=family.id,
+        generation=token.generation,
+    )
+    raise RefreshTokenReused
+
+
+def log_out(session: Session, vault: Vault, origin: Origin, now: datetime, *, refresh_token: str) -> None:
+    """Ends the session of the token, used or not. An unknown token is no error (RFC 7009 §2.2)."""
+    token = session.get(RefreshToken, _hash(vault, refresh_token))
+    if token is not None:
+        family = session.get_one(DeviceSession, token.session_id)
+        end(session, origin, now, family_id=family.id, actor_id=family.user_id, reason="logout")
+
+
+def end(
+    session: Session, origin: Origin, now: datetime, *, family_id: uuid.UUID, actor_id: uuid.UUID | None, reason: str
+) -> bool:
+    """Ends one session if it is still alive, and says whether it was."""
+    user_id = session.scalar(
+        update(DeviceSession)
+        .where(DeviceSession.id == family_id, DeviceSession.ended_at.is_(None))
+        .values(ended_at=now, end_reason=reason)
+        .returning(DeviceSession.user_id)
+        .execution_options(synchronize_session=False)
+    )
+    if user_id is None:
+        return False
+    audit.record(
+        session,
+        origin,
+        "session.ended",
+        now,
+        actor_id=actor_id,
+        subject_id=user_id,
+        session_id=family_id,
+        reason=reason,
+    )
+    return True
+
+
+def sign_out(
+    session: Session, origin: Origin, now: datetime, *, user_id: uuid.UUID, family_id: uuid.UUID | None = None
+) -> None:
+    """Ends one of the user's sessions, or all. Raises `NotFound` for one that is not theirs or not alive."""
+    alive = select(DeviceSession.id).where(DeviceSession.user_id == user_id, DeviceSession.ended_at.is_(None))
+    if family_id is not None:
+        alive = alive.where(DeviceSession.id == family_id)
+    families = session.scalars(alive).all()
+    if family_id is not None and not families:
+        raise NotFound
+    for found in families:
+        end(session, origin, now, family_id=found, actor_id=user_id, reason="sign_out")
+
+
+def list_alive(session: Session, now: datetime, *, user_id: uuid.UUID) -> Sequence[DeviceSession]:
+    """The user's signed-in devices, the most recently signed-in first."""
+    return session.scalars(
+        select(DeviceSession)
+        .where(
+            DeviceSession.user_id == user_id,
+            DeviceSession.ended_at.is_(None),
+            DeviceSession.expires_at > now,
+            DeviceSession.last_used_at > now - REFRESH_IDLE_TTL,
+        )
+        .order_by(DeviceSession.created_at.desc(), DeviceSession.id)
+    ).all()
+
+
+def states(session: Session, family_ids: Sequence[uuid.UUID]) -> Mapping[uuid.UUID, SessionState]:
+    """What decides about each of the sessions, by one statement for all of them."""
+    rows = session.execute(
+        select(
+            DeviceSession.id,
+            DeviceSession.user_id,
+            User.status,
+            User.role,
+            DeviceSession.authenticated_at,
+            DeviceSession.expires_at,
+            DeviceSession.ended_at,
+        )
+        .join(User, User.id == DeviceSession.user_id)
+        .where(DeviceSession.id.in_(family_ids))
+    )
+    return {
+        row.id: SessionState(
+            row.user_id, row.status, row.role, row.authenticated_at, row.expires_at, row.ended_at is not None
+        )
+        for row in rows
+    }
+
+
+def _issue(
+    session: Session, vault: Vault, now: datetime, family: DeviceSession, refresh_token: str, *, generation: int
+) -> Grant:
+    expires_at = min(now + REFRESH_IDLE_TTL, family.expires_at)
+    session.execute(
+        insert(RefreshToken).values(
+            token_hash=_hash(vault, refresh_token),
+            session_id=family.id,
+            generation=generation,
+            issued_at=now,
+            expires_at=expires_at,
+        )
+    )
+    return Grant(family.user_id, family.id, family.authenticated_at, refresh_token, expires_at)
+
+
+def _hash(vault: Vault, refresh_token: str) -> bytes:
+    return vault.digest("refresh token hash", refresh_token.encode("utf-8", "surrogatepass"))
+
+
+def _successor(vault: Vault, family_id: uuid.UUID, generation: int, parent: str) -> str:
+    parts = (family_id.bytes, generation.to_bytes(8, "big"), parent.encode("utf-8", "surrogatepass"))
+    return PREFIX + b64url(vault.digest("refresh token successor", *parts))

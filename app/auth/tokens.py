@@ -1,0 +1,103 @@
+"""Access tokens: RFC 9068 JWTs of 15 minutes. The one place that makes and verifies them."""
+
+import hashlib
+import uuid
+from collections import OrderedDict
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+import structlog
+
+from app import crypto
+from app.auth.keys import Keyring
+from app.clock import Clock
+from app.problems import InvalidToken
+
+log = structlog.get_logger("tokenvend.auth")
+
+ACCESS_TOKEN_TTL = 900
+"""Seconds."""
+TYPE = "at+jwt"
+CLIENT_ID = "tokenvend-app"
+CLOCK_TOLERANCE = 10
+"""Seconds by which the clocks of replicas may differ."""
+CACHE_SIZE = 20_000
+CLAIMS = frozenset({"iss", "aud", "sub", "sid", "client_id", "iat", "exp", "jti", "auth_time"})
+
+
+@dataclass(frozen=True, slots=True)
+class AccessClaims:
+    user_id: uuid.UUID
+    session_id: uuid.UUID
+    expires_at: float
+    """Seconds since the epoch."""
+    kid_set: frozenset[str]
+    """The keys that were trusted when the token was verified."""
+
+
+class AccessTokens:
+    """Mints and verifies. Verified tokens are remembered, by digest, until they expire or the keys change."""
+
+    def __init__(self, keyring: Keyring, clock: Clock, *, issuer: str) -> None:
+        self._keyring = keyring
+        self._clock = clock
+        self._issuer = issuer
+        self._audience = f"{issuer}/v1"
+        self._verified: OrderedDict[bytes, AccessClaims] = OrderedDict()
+
+    def mint(self, *, user_id: uuid.UUID, session_id: uuid.UUID, authenticated_at: datetime) -> str:
+        """A signed token for the session. Raises `KeysUnavailable`."""
+        key = self._keyring.current()
+        now = int(self._clock.now().timestamp())
+        claims = {
+            "iss": self._issuer,
+            "aud": self._audience,
+            "sub": str(user_id),
+            "sid": str(session_id),
+            "client_id": CLIENT_ID,
+            "iat": now,
+            "exp": now + ACCESS_TOKEN_TTL,
+            "jti": str(uuid.uuid4()),
+            "auth_time": int(authenticated_at.timestamp()),
+        }
+        return crypto.sign_token(claims, key=key.private, kid=key.kid, typ=TYPE)
+
+    def verify(self, token: str) -> AccessClaims:
+        """What a valid token says. Raises `InvalidToken` for everything else, whatever it is."""
+        now = self._clock.now().timestamp()
+        keys = self._keyring.verification_keys()
+        digest = hashlib.sha256(token.encode("utf-8", "surrogateescape")).digest()
+        known = self._verified.get(digest)
+        if known is not None and now < known.expires_at and known.kid_set == keys.keys():
+            return known
+        try:
+            claims = self._claims(crypto.verify_token(token, keys=keys, typ=TYPE), now, frozenset(keys))
+        except (crypto.TokenRejected, ValueError) as error:
+            self._verified.pop(digest, None)
+            raise InvalidToken(cause=str(error)) from None
+        self._verified[digest] = claims
+        if len(self._verified) > CACHE_SIZE:
+            self._verified.popitem(last=False)
+        return claims
+
+    def _claims(self, claims: dict[str, Any], now: float, kid_set: frozenset[str]) -> AccessClaims:
+        """Every claim of RFC 9068 §2.2, present and of its one type. Raises ValueError."""
+        if claims.keys() != CLAIMS:
+            raise ValueError("a claim is missing or unknown")
+        for name in ("iat", "exp", "auth_time"):
+            if type(claims[name]) is not int:  # a bool is an int to isinstance
+                raise ValueError(f"{name} is not a whole number")
+        if claims["iss"] != self._issuer or claims["aud"] != self._audience or claims["client_id"] != CLIENT_ID:
+            raise ValueError("made for somebody else")
+        if not now < claims["exp"] <= claims["iat"] + ACCESS_TOKEN_TTL or claims["iat"] > now + CLOCK_TOLERANCE:
+            raise ValueError("expired or not yet valid")
+        _uuid(claims["jti"])
+        return AccessClaims(_uuid(claims["sub"]), _uuid(claims["sid"]), float(claims["exp"]), kid_set)
+
+
+def _uuid(value: Any) -> uuid.UUID:
+    """A UUID in its one canonical spelling. Raises ValueError."""
+    if not isinstance(value, str) or str(parsed := uuid.UUID(value)) != value:
+        raise ValueError("not a canonical UUID")
+    return parsed

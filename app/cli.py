@@ -1,0 +1,174 @@
+"""The `tokenvend` command. Exit status: 0, 1 (failed, one sentence says why and what to do), 2 (usage)."""
+
+import asyncio
+import json
+import sys
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Annotated, NoReturn
+
+import typer
+from rich.console import Console
+
+from app import audit, doctor, server
+from app.accounts import addresses, registration
+from app.auth import keys as signing_keys
+from app.auth.tokens import ACCESS_TOKEN_TTL
+from app.main import create_api
+from app.migrate import upgrade
+from app.problems import Problem
+from app.runtime import Runtime, build_runtime
+from app.settings import SettingsError, load_settings
+from app.telemetry import configure_logging
+
+cli = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False, add_completion=False, help=__doc__)
+admin = typer.Typer(no_args_is_help=True, help="Administrators.")
+keys = typer.Typer(no_args_is_help=True, help="The keys that sign access tokens.")
+cli.add_typer(admin, name="admin")
+cli.add_typer(keys, name="keys")
+console = Console(stderr=True, highlight=False)
+
+
+def main() -> None:
+    try:
+        cli(prog_name="tokenvend")
+    except (SettingsError, server.ServerError) as error:
+        _fail(str(error))
+    except Problem as problem:
+        details = [problem.detail, *(error.message for error in problem.errors)]
+        _fail(" ".join(details) + (f" ({problem.cause})" if problem.cause else ""))
+
+
+def _fail(message: str) -> NoReturn:
+    print(message, file=sys.stderr)
+    raise SystemExit(1)
+
+
+@cli.command()
+def dev(
+    port: Annotated[int, typer.Option(min=0, max=65535, help="Where the service listens; 0 takes a free one.")] = 8000,
+    data_dir: Annotated[Path, typer.Option(help="Where pictures, accounts and keys are kept.")] = Path("var"),
+) -> None:
+    """Runs everything on this machine: S3 and STS engine, SQLite, service, sample app. Ctrl-C stops all of it."""
+    from app import development  # noqa: PLC0415 - the engine is an extra that `serve` does without
+
+    try:
+        development.run(port=port, data_dir=data_dir)
+    except development.EngineError as error:
+        _fail(str(error))
+
+
+@cli.command()
+def serve(
+    host: Annotated[str, typer.Option(help="The address to listen on.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=1, max=65535, help="The port to listen on.")] = 8000,
+    workers: Annotated[int, typer.Option(min=1, max=64, help="Processes; one a core serves most.")] = 1,
+) -> None:
+    """Runs the service alone, from settings."""
+    settings = load_settings()
+    configure_logging(settings.log_level)
+    server.run(
+        server.make_config("app.main:create_app_from_environment", host=host, port=port, workers=workers, factory=True)
+    )
+
+
+@cli.command()
+def migrate() -> None:
+    """Upgrades the database. Safe to run twice, and at once from two hosts."""
+    settings = load_settings()
+    configure_logging(settings.log_level)
+    with console.status("Migrating …"):
+        upgrade(settings.database_url)
+    print("The database is up to date.")
+
+
+@cli.command()
+def openapi(
+    file: Annotated[Path | None, typer.Argument(help="Where to write it; standard output if left out.")] = None,
+) -> None:
+    """Writes the OpenAPI document. Needs no settings."""
+    text = json.dumps(create_api().openapi(), indent=2, ensure_ascii=False) + "\n"
+    if file is None:
+        sys.stdout.write(text)
+    else:
+        file.write_text(text, encoding="utf-8")
+
+
+@cli.command(name="doctor")
+def run_doctor() -> None:
+    """Checks that everything works, one line a check, with the mend."""
+    runtime = _runtime()
+    failed = False
+    for finding in asyncio.run(doctor.examine(runtime)):
+        failed = failed or finding.state == "failed"
+        print(f"{finding.state:7} {finding.name}: {finding.message}")
+    raise typer.Exit(1 if failed else 0)
+
+
+@admin.command(name="create")
+def create_admin(
+    email: Annotated[str, typer.Option(help="The address to sign in with.")],
+    password_stdin: Annotated[bool, typer.Option("--password-stdin", help="Read one line of standard input.")] = False,
+) -> None:
+    """Makes an administrator."""
+    if password_stdin:
+        password = sys.stdin.readline().rstrip("\r\n")
+    else:
+        password = typer.prompt("Password", hide_input=True, confirmation_prompt=True)
+    runtime = _runtime()
+    address = addresses.parse(email)
+    password_hash = asyncio.run(
+        runtime.hasher.hash(password, min_length=runtime.settings.password_min_length, context=(address.text,))
+    )
+    user_id = runtime.database.run(
+        "write",
+        registration.add_user,
+        audit.COMMAND_LINE,
+        runtime.clock.now(),
+        address=address,
+        password_hash=password_hash,
+        role="admin",
+    )
+    print(f"{address.text} is an administrator now ({user_id}).")
+
+
+@keys.command(name="list")
+def list_keys() -> None:
+    """Lists the keys, oldest first: kid, state, from when it signs, until when it is believed."""
+    runtime = _runtime()
+    now = runtime.clock.now()
+    for key in runtime.database.run("read", signing_keys.list_keys):
+        alive = key.retires_at is None or key.retires_at > now
+        state = "retired" if not alive else "published" if key.signs_from > now else "signing"
+        until = f", believed until {_time(key.retires_at)}" if key.retires_at else ""
+        print(f"{key.kid}  {state}  signs from {_time(key.signs_from)}{until}")
+
+
+@keys.command()
+def rotate(
+    now: Annotated[
+        bool, typer.Option("--now", help="A key was stolen: sign with the new one and believe no other, at once.")
+    ] = False,
+) -> None:
+    """Adds a key that takes over after it has been published for ten minutes."""
+    runtime = _runtime()
+    signs_from = runtime.database.run(
+        "write",
+        signing_keys.rotate,
+        audit.COMMAND_LINE,
+        runtime.vault,
+        runtime.clock.now(),
+        at_once=now,
+        token_ttl=timedelta(seconds=ACCESS_TOKEN_TTL),
+    )
+    print(f"The new key signs from {_time(signs_from)}; running services take notice within a minute.")
+
+
+def _runtime() -> Runtime:
+    settings = load_settings()
+    configure_logging(settings.log_level)
+    return build_runtime(settings)
+
+
+def _time(moment: datetime) -> str:
+    return moment.strftime("%Y-%m-%dT%H:%M:%SZ")

@@ -1,0 +1,141 @@
+"""`/v1/credentials`: what the app is here for."""
+
+from typing import Annotated
+from uuid import UUID
+
+from fastapi import APIRouter, Query
+from pydantic import Field
+
+from app.credentials import ledger, vending
+from app.credentials.cache import Issued
+from app.credentials.policy import Access
+from app.runtime import Runtime
+from app.web import JsonRoute, OriginDep, RequestModel, ResponseModel, RuntimeDep, SignedIn, SignedInBare, Timestamp
+
+router = APIRouter(prefix="/v1", tags=["credentials"], route_class=JsonRoute)
+
+
+class CredentialsRequest(RequestModel):
+    access: Access = "read_write"
+    path: Annotated[str, Field(examples=["albums/2026/"], max_length=1024)] = ""
+    duration_seconds: int | None = None
+
+
+class Credentials(ResponseModel):
+    credential_id: UUID
+    access_key_id: str
+    secret_access_key: str
+    session_token: str
+    expiration: Timestamp
+    expires_in: int
+    server_time: Timestamp
+    access: Access
+    bucket: str
+    prefix: str
+    shared_prefixes: list[str]
+    region: str
+    endpoint_url: str | None
+    force_path_style: bool
+
+
+class ContainerCredentials(ResponseModel):
+    """What the AWS SDKs' container provider reads."""
+
+    access_key_id: Annotated[str, Field(serialization_alias="AccessKeyId")]
+    secret_access_key: Annotated[str, Field(serialization_alias="SecretAccessKey")]
+    token: Annotated[str, Field(serialization_alias="Token")]
+    expiration: Annotated[Timestamp, Field(serialization_alias="Expiration")]
+
+
+class LedgerEntry(ResponseModel):
+    credential_id: UUID
+    access_key_id: str
+    access: str
+    prefix: str
+    session_id: UUID
+    issued_at: Timestamp
+    expiration: Timestamp
+    revoked_at: Timestamp | None
+
+
+class LedgerPage(ResponseModel):
+    items: list[LedgerEntry]
+    next_cursor: str | None
+
+
+@router.post("/credentials")
+async def issue_credentials(
+    runtime: RuntimeDep, origin: OriginDep, actor: SignedIn, body: CredentialsRequest | None = None
+) -> Credentials:
+    """Temporary AWS keys for the caller's own prefix. Keep them in memory alone, and ask again before `expiration`."""
+    wish = body or CredentialsRequest()
+    issued = await vending.issue(
+        runtime, origin, actor, access=wish.access, path=wish.path, duration=wish.duration_seconds
+    )
+    return _credentials(runtime, issued)
+
+
+@router.get("/credentials/container")
+async def get_container_credentials(
+    runtime: RuntimeDep,
+    origin: OriginDep,
+    actor: SignedInBare,
+    access: Access = "read_write",
+    path: Annotated[str, Query(max_length=1024)] = "",
+) -> ContainerCredentials:
+    """The same in the AWS SDKs' container format, for `AWS_CONTAINER_CREDENTIALS_FULL_URI`."""
+    issued = await vending.issue(runtime, origin, actor, access=access, path=path, duration=None)
+    credential = issued.credential
+    return ContainerCredentials(
+        access_key_id=credential.access_key_id,
+        secret_access_key=credential.secret_access_key,
+        token=credential.session_token,
+        expiration=credential.expires_at,
+    )
+
+
+@router.get("/me/credentials")
+async def list_credentials(
+    runtime: RuntimeDep,
+    actor: SignedIn,
+    limit: Annotated[int, Query(ge=1, le=200)] = 50,
+    cursor: Annotated[str | None, Query(max_length=200)] = None,
+) -> LedgerPage:
+    """Every credential that was issued to the caller, newest first, without secrets."""
+    rows, next_cursor = await runtime.database.read(
+        ledger.list_issued, user_id=actor.user_id, limit=limit, cursor=cursor
+    )
+    items = [
+        LedgerEntry(
+            credential_id=row.id,
+            access_key_id=row.access_key_id,
+            access=row.access,
+            prefix=row.prefix,
+            session_id=row.session_id,
+            issued_at=row.issued_at,
+            expiration=row.expires_at,
+            revoked_at=row.revoked_at,
+        )
+        for row in rows
+    ]
+    return LedgerPage(items=items, next_cursor=next_cursor)
+
+
+def _credentials(runtime: Runtime, issued: Issued) -> Credentials:
+    settings, credential, now = runtime.settings, issued.credential, runtime.clock.now()
+    return Credentials(
+        credential_id=issued.credential_id,
+        access_key_id=credential.access_key_id,
+        secret_access_key=credential.secret_access_key,
+        session_token=credential.session_token,
+        expiration=credential.expires_at,
+        expires_in=max(0, int((credential.expires_at - now).total_seconds())),
+        server_time=now,
+        access=issued.order.access,
+        bucket=settings.bucket,
+        prefix=issued.order.prefix,
+        shared_prefixes=[],
+        region=settings.region,
+        endpoint_url=settings.s3_public_endpoint_url or settings.s3_endpoint_url,
+        force_path_style=settings.s3_force_path_style,
+    )

@@ -1,0 +1,188 @@
+"""The database: one engine, one pool of threads as large as its pool of connections.
+
+A story is a plain function `story(session, …)`. It runs in one worker thread as one transaction, which is committed
+before its result is seen. `write` takes the write lock at once on SQLite: a transaction that starts by reading and then
+writes would fail there without waiting (SQLITE_BUSY_SNAPSHOT).
+"""
+
+import asyncio
+import contextlib
+import functools
+import sqlite3
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any, Concatenate, Generic, Literal, ParamSpec, TypeVar
+
+from sqlalchemy import Engine, create_engine, event, inspect
+from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.engine import make_url
+from sqlalchemy.exc import DBAPIError, IntegrityError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
+from sqlalchemy.orm import DeclarativeBase, Session
+
+from app.problems import DatabaseUnavailable, Problem
+
+P = ParamSpec("P")
+R = TypeVar("R")
+K = TypeVar("K")
+V = TypeVar("V")
+
+ANSWER_WITHIN = 3.0
+"""Seconds after which a caller gets a 503 although the database has not answered (a frozen peer never does)."""
+
+POSTGRESQL_ARGS = {
+    "connect_timeout": 2,
+    "options": "-c statement_timeout=2500 -c lock_timeout=2000 -c idle_in_transaction_session_timeout=10000",
+    "application_name": "tokenvend",
+}
+SQLITE_BUSY_TIMEOUT = 2.5
+"""Seconds to wait for another writer."""
+
+
+class Database:
+    def __init__(self, url: str, *, pool_size: int) -> None:
+        self.engine = make_engine(url, pool_size=pool_size)
+        self._threads = ThreadPoolExecutor(pool_size, thread_name_prefix="database")
+
+    async def read(self, story: Callable[Concatenate[Session, P], R], *args: P.args, **kwargs: P.kwargs) -> R:
+        """What `story` returns, from one read-only transaction in a worker thread."""
+        return await self._in_thread(functools.partial(self.run, "read", story, *args, **kwargs))
+
+    async def write(self, story: Callable[Concatenate[Session, P], R], *args: P.args, **kwargs: P.kwargs) -> R:
+        """What `story` returns, once its transaction is committed."""
+        return await self._in_thread(functools.partial(self.run, "write", story, *args, **kwargs))
+
+    def run(
+        self,
+        mode: Literal["read", "write"],
+        story: Callable[Concatenate[Session, P], R],
+        *args: P.args,
+        **kwargs: P.kwargs,
+    ) -> R:
+        """The same in this thread, for the command line. Raises `DatabaseUnavailable` for every operational fault."""
+        try:
+            with self._transaction(mode) as session:
+                return story(session, *args, **kwargs)
+        except IntegrityError:
+            raise
+        except (DBAPIError, PoolTimeout, OSError) as error:
+            raise DatabaseUnavailable(cause=_cause(error)) from error
+
+    @contextlib.contextmanager
+    def _transaction(self, mode: Literal["read", "write"]) -> Iterator[Session]:
+        with (
+            self.engine.connect().execution_options(tokenvend_mode=mode) as connection,
+            Session(connection, expire_on_commit=False) as session,
+        ):
+            try:
+                yield session
+            except Problem as problem:
+                if problem.keeps_writes:
+                    session.commit()
+                raise
+            session.commit()
+
+    async def _in_thread(self, call: Callable[[], R]) -> R:
+        work = asyncio.get_running_loop().run_in_executor(self._threads, call)
+        try:
+            # Shielded: the transaction goes on to its own commit or rollback whatever its caller does.
+            return await asyncio.wait_for(asyncio.shield(work), ANSWER_WITHIN)
+        except TimeoutError:
+            raise DatabaseUnavailable(cause=f"no answer within {ANSWER_WITHIN} s") from None
+
+    def close(self) -> None:
+        self._threads.shutdown(wait=False, cancel_futures=True)
+        self.engine.dispose()
+
+
+def make_engine(url: str, *, pool_size: int, busy_timeout: float = SQLITE_BUSY_TIMEOUT) -> Engine:
+    parsed = make_url(url)
+    if parsed.get_backend_name() == "postgresql":
+        return create_engine(
+            parsed,
+            pool_size=pool_size,
+            max_overflow=0,
+            pool_timeout=1,
+            pool_pre_ping=True,
+            pool_recycle=1800,
+            hide_parameters=True,
+            connect_args=POSTGRESQL_ARGS,
+        )
+    if parsed.database and parsed.database != ":memory:":
+        Path(parsed.database).parent.mkdir(parents=True, exist_ok=True)
+    engine = create_engine(
+        parsed,
+        pool_size=pool_size,
+        max_overflow=0,
+        pool_timeout=1,
+        hide_parameters=True,
+        connect_args={"timeout": busy_timeout, "check_same_thread": False},
+    )
+    event.listen(engine, "connect", _prepare_sqlite)
+    event.listen(engine, "begin", _begin_sqlite)
+    return engine
+
+
+def _prepare_sqlite(connection: sqlite3.Connection, _record: object) -> None:
+    connection.isolation_level = None  # the driver begins no transaction of its own: `_begin_sqlite` does
+    for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON"):
+        connection.execute(f"PRAGMA {pragma}")
+
+
+def _begin_sqlite(connection: Any) -> None:
+    mode = connection.get_execution_options().get("tokenvend_mode", "write")
+    connection.exec_driver_sql("BEGIN IMMEDIATE" if mode == "write" else "BEGIN")
+
+
+def _cause(error: BaseException) -> str:
+    """The kind of fault only: drivers put parameters into their messages."""
+    original = getattr(error, "orig", None) or error
+    return f"{type(original).__module__}.{type(original).__qualname__}"
+
+
+def insert_if_absent(session: Session, model: type[DeclarativeBase], values: Mapping[str, Any]) -> bool:
+    """Inserts one row in one statement; False when a unique constraint already has it."""
+    insert = postgresql.insert if session.get_bind().dialect.name == "postgresql" else sqlite.insert
+    keys = inspect(model).primary_key
+    statement = insert(model).values(**values).on_conflict_do_nothing().returning(*keys)
+    return session.execute(statement).first() is not None
+
+
+class Batch(Generic[K, V]):
+    """Look-ups that arrive while one is under way share the next: one statement for all of them.
+
+    A lone caller's look-up starts at once. `load` gets the waiting keys and returns what it found; a key it did not
+    find is None.
+    """
+
+    def __init__(self, load: Callable[[Sequence[K]], Awaitable[Mapping[K, V]]], *, most: int = 200) -> None:
+        self._load = load
+        self._most = most
+        self._waiting: dict[K, asyncio.Future[V | None]] = {}
+        self._worker: asyncio.Task[None] | None = None
+
+    async def get(self, key: K) -> V | None:
+        future = self._waiting.get(key)
+        if future is None:
+            future = self._waiting[key] = asyncio.get_running_loop().create_future()
+            if self._worker is None or self._worker.done():
+                self._worker = asyncio.create_task(self._work())
+        return await asyncio.shield(future)
+
+    async def _work(self) -> None:
+        while self._waiting:
+            taken = dict(list(self._waiting.items())[: self._most])
+            for key in taken:
+                del self._waiting[key]
+            try:
+                found = await self._load(list(taken))
+            except BaseException as error:  # noqa: BLE001 - every waiter gets it
+                for future in taken.values():
+                    if not future.done():
+                        future.set_exception(error)
+                        future.exception()  # retrieved: a waiter may have gone away
+            else:
+                for key, future in taken.items():
+                    if not future.done():
+                        future.set_result(found.get(key))

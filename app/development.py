@@ -1,0 +1,63 @@
+"""`tokenvend dev`: the whole service on this machine, with an engine of its own and nothing to set up."""
+
+from pathlib import Path
+
+import boto3
+
+from app import engine, server
+from app.engine import EngineError
+from app.main import create_app
+from app.migrate import upgrade
+from app.runtime import build_runtime
+from app.settings import Settings, kept_secret, load_settings
+from app.telemetry import configure_logging
+
+__all__ = ["EngineError", "run"]
+
+HOST = "127.0.0.1"
+
+
+def run(*, port: int, data_dir: Path) -> None:
+    """Serves until it is interrupted. Raises `EngineError`, `ServerError`, `SettingsError`."""
+    data_dir = data_dir.resolve()
+    with server.bind(HOST, port) as listener:
+        port = listener.getsockname()[1]
+        origins = (f"http://{HOST}:{port}", f"http://localhost:{port}")
+        with engine.start(data_dir / "engine", allowed_origins=origins) as running:
+            settings = _settings(running, data_dir, port, origins)
+            configure_logging(settings.log_level)
+            upgrade(settings.database_url)
+            app = create_app(settings, build_runtime(settings, aws=_aws(running)))
+            server.run(
+                server.make_config(app, host=HOST, port=port),
+                sock=listener,
+                on_ready=lambda: print(f"ready http://{HOST}:{port}", flush=True),
+            )
+
+
+def _aws(running: engine.Engine) -> boto3.Session:
+    """The engine's keys are handed over here: nothing of it stands in the environment or in a file of AWS's."""
+    return boto3.Session(
+        aws_access_key_id=running.access_key_id,
+        aws_secret_access_key=running.secret_access_key,
+        region_name=running.region,
+    )
+
+
+def _settings(running: engine.Engine, data_dir: Path, port: int, origins: tuple[str, ...]) -> Settings:
+    """What the engine and the port decide; the rest is the operator's, as for `serve`."""
+    return load_settings(
+        environment="development",
+        database_url=f"sqlite:///{data_dir / 'tokenvend.db'}",
+        secret_key=kept_secret(data_dir / "secret_key"),
+        public_url=f"http://{HOST}:{port}",
+        allowed_hosts=(HOST, "localhost"),
+        cors_origins=origins,
+        bucket=running.bucket,
+        role_arn=running.role_arn,
+        AWS_REGION=running.region,
+        sts_endpoint_url=running.endpoint_url,
+        s3_endpoint_url=running.endpoint_url,
+        s3_public_endpoint_url=running.endpoint_url,
+        s3_force_path_style=True,
+    )

@@ -1,0 +1,77 @@
+"""The embedded engine: a real S3 and STS (SeaweedFS) on this machine, for `tokenvend dev` and the tests.
+
+It is made from nothing in a data directory, listens on 127.0.0.1 only, serves nothing to who has no key, and ends with
+the process that started it.
+"""
+
+from collections.abc import Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from app.engine import config, directory, process, readiness
+from app.engine.errors import EngineError
+
+__all__ = ["Engine", "EngineError", "start"]
+
+
+@dataclass(frozen=True)
+class Engine:
+    """A running engine. It stops at the end of a `with` block, by `stop`, and with this process, however that ends."""
+
+    endpoint_url: str
+    """Of S3 and STS alike."""
+    bucket: str
+    access_key_id: str
+    """The broker's: may assume the one role, and nothing else."""
+    secret_access_key: str = field(repr=False)
+    owner_access_key_id: str
+    """The bucket owner's: for setting up, and for tests."""
+    owner_secret_access_key: str = field(repr=False)
+    pid: int
+    """Of SeaweedFS."""
+    _resources: ExitStack = field(repr=False)
+    region: str = config.REGION
+    role_arn: str = config.ROLE_ARN
+
+    def stop(self) -> None:
+        """Returns when SeaweedFS has ended. Its data are kept. May be called again."""
+        self._resources.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.stop()
+
+
+def start(data_dir: Path, *, bucket: str = "photos", allowed_origins: Sequence[str] = ()) -> Engine:
+    """Returns when S3 and STS answer. Pages of the origins may use the bucket. Raises `EngineError`."""
+    weed = process.find_weed()
+    data_dir = data_dir.resolve()
+    with ExitStack() as resources:
+        try:
+            lock = resources.enter_context(directory.locked(data_dir))
+            first_port, keys = directory.kept(data_dir)
+            directory.require_free_ports(data_dir, first_port)
+            directory.write_configuration(data_dir, keys, bucket)
+        except OSError as error:
+            raise EngineError(f"{data_dir} cannot be used ({error}): choose another data directory.") from error
+        command = config.command(weed, first_port, allowed_origins)
+        leftovers = config.leftover_sockets(first_port)
+        running = resources.enter_context(process.running(data_dir, command, lock=lock, leftovers=leftovers))
+        readiness.prepare(running, first_port, keys, bucket, allowed_origins)
+        return Engine(
+            endpoint_url=config.endpoint_url(first_port),
+            bucket=bucket,
+            access_key_id=keys.broker.access_key_id,
+            secret_access_key=keys.broker.secret_access_key,
+            owner_access_key_id=keys.owner.access_key_id,
+            owner_secret_access_key=keys.owner.secret_access_key,
+            pid=running.pid,
+            _resources=resources.pop_all(),
+        )

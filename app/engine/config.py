@@ -1,0 +1,181 @@
+"""What SeaweedFS is told, as pure functions: identities and the role, security, command line, environment.
+
+All paths are relative to the directory that it runs in: so they may be long, and a socket's address only 104 bytes.
+"""
+
+import base64
+import json
+import os
+import secrets
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+HOST = "127.0.0.1"
+REGION = "us-east-1"
+ACCOUNT = "000000000000"
+ROLE_NAME = "tokenvend-vending"
+ROLE_ARN = f"arn:aws:iam::{ACCOUNT}:role/{ROLE_NAME}"
+
+STORE = "store"
+IAM_FILE = "iam.json"
+CERTIFICATE_FILE = "grpc.pem"
+KEY_FILE = "grpc.key"
+
+OBJECT_ACTIONS = (
+    "s3:GetObject",
+    "s3:PutObject",
+    "s3:DeleteObject",
+    "s3:AbortMultipartUpload",
+    "s3:ListMultipartUploadParts",
+)
+LONGEST_SESSION = 43_200
+"""Seconds. SeaweedFS silently drops a role whose maximum is under 3,600."""
+WORKER_PORT_OFFSET = 10_000
+
+
+@dataclass(frozen=True, slots=True)
+class KeyPair:
+    access_key_id: str
+    secret_access_key: str = field(repr=False)
+
+    @classmethod
+    def random(cls) -> "KeyPair":
+        return cls("AKIA" + base64.b32encode(secrets.token_bytes(10)).decode(), secrets.token_urlsafe(30))
+
+
+@dataclass(frozen=True, slots=True)
+class Keys:
+    """The broker's pair may assume the one role and do nothing in S3; the owner's may do everything there."""
+
+    broker: KeyPair
+    owner: KeyPair
+    signing_key: str = field(repr=False)
+    """Of session tokens. It is kept, so that credentials outlive a restart of the engine as they would AWS's."""
+
+    @classmethod
+    def random(cls) -> "Keys":
+        signing_key = base64.b64encode(secrets.token_bytes(32)).decode()
+        return cls(broker=KeyPair.random(), owner=KeyPair.random(), signing_key=signing_key)
+
+
+def ports(first: int) -> dict[str, int]:
+    """Option → port of all ten listeners: nine from `first` on, and one 10,000 above the last of them.
+
+    The maintenance worker looks for the admin server's gRPC there, whatever the options say.
+    """
+    pairs = [f"{server}.port{kind}" for server in ("s3", "filer", "volume", "master") for kind in ("", ".grpc")]
+    admin = first + len(pairs)
+    numbered = {option: first + offset for offset, option in enumerate(pairs)}
+    return numbered | {"admin.port": admin, "admin.port.grpc": admin + WORKER_PORT_OFFSET}
+
+
+def endpoint_url(first_port: int) -> str:
+    return f"http://{HOST}:{ports(first_port)['s3.port']}"
+
+
+def leftover_sockets(first_port: int) -> list[str]:
+    """Where SeaweedFS puts its gRPC sockets, which no option changes, and leaves them when it is killed."""
+    grpc = {option.split(".")[0]: port for option, port in ports(first_port).items() if option.endswith(".grpc")}
+    return [f"/tmp/seaweedfs-{name}-grpc-{port}.sock" for name, port in grpc.items()]  # noqa: S108
+
+
+def files(keys: Keys, bucket: str) -> dict[str, str]:
+    """Name → text of what SeaweedFS reads. It looks in /etc/seaweedfs for each name that it does not find here."""
+    return {
+        IAM_FILE: json.dumps(iam_document(keys, bucket), indent=2),
+        "security.toml": security_toml(),
+        "filer.toml": f'[leveldb2]\nenabled = true\ndir = "{STORE}/filerldb2"\n',
+        **dict.fromkeys(("master.toml", "volume.toml", "admin.toml", "credential.toml", "notification.toml"), ""),
+    }
+
+
+def iam_document(keys: Keys, bucket: str) -> dict[str, Any]:
+    """Two identities and one role. Only the broker may assume it, so that no vended credential can renew itself."""
+    trust = {
+        "Effect": "Allow",
+        "Principal": {"AWS": f"arn:aws:iam::{ACCOUNT}:user/broker"},
+        "Action": ["sts:AssumeRole"],
+    }
+    users: list[dict[str, Any]] = [
+        {"Effect": "Allow", "Action": list(OBJECT_ACTIONS), "Resource": f"arn:aws:s3:::{bucket}/users/*"},
+        {"Effect": "Allow", "Action": "s3:ListBucket", "Resource": f"arn:aws:s3:::{bucket}"},
+    ]
+    role = {
+        "roleName": ROLE_NAME,
+        "roleArn": ROLE_ARN,
+        "maxSessionDuration": LONGEST_SESSION,
+        "trustPolicy": _policy([trust]),
+        "attachedPolicies": ["users"],
+    }
+    return {
+        "identities": [_identity("owner", keys.owner, ["Admin"]), _identity("broker", keys.broker, [])],
+        "sts": {
+            "issuer": "tokenvend",
+            "tokenDuration": "1h",
+            "maxSessionLength": "12h",
+            "signingKey": keys.signing_key,
+        },
+        "policy": {"defaultEffect": "Deny", "storeType": "memory"},
+        "policies": [{"name": "users", "document": _policy(users)}],
+        "roles": [role],
+    }
+
+
+def security_toml() -> str:
+    """Fresh JWT keys, without which filer and volume server serve anybody, and mutual TLS for all gRPC.
+
+    One certificate is server, client and authority at once: who can show it is the engine itself.
+    """
+    own = f'cert = "{CERTIFICATE_FILE}"\nkey = "{KEY_FILE}"'
+    jwt = ("jwt.signing", "jwt.signing.read", "jwt.filer_signing", "jwt.filer_signing.read")
+    grpc = ("master", "volume", "filer", "s3", "admin", "worker", "client")
+    sections = {
+        **{name: f'key = "{secrets.token_urlsafe(32)}"' for name in jwt},
+        "grpc": f'ca = "{CERTIFICATE_FILE}"',
+        **{f"grpc.{component}": own for component in grpc},
+    }
+    return "".join(f"[{name}]\n{body}\n\n" for name, body in sections.items())
+
+
+def command(weed: str, first_port: int, allowed_origins: Sequence[str]) -> list[str]:
+    origins = ",".join(allowed_origins)  # none: the empty origin, which no browser sends; without the option, all
+    options = {
+        "dir": STORE,
+        "ip": HOST,
+        "ip.bind": HOST,
+        **ports(first_port),
+        "s3.port.iceberg": 0,
+        "s3.port.lance": 0,
+        "s3.iam.config": IAM_FILE,
+        "s3.allowedOrigins": origins,
+        "filer.allowedOrigins": origins,
+        "s3.autoCreateBucket": "false",
+        "s3.allowDeleteBucketNotEmpty": "false",
+        "s3.localSocket": "s3.sock",
+        "filer.localSocket": "filer.sock",
+        # The master learns volumes and ids from the volume server; an election among one takes it a second.
+        "master.resumeState": "false",
+        "volume.preStopSeconds": 0,
+        "master.telemetry": "false",
+        "webdav": "false",
+        "admin.ui": "false",
+        # Otherwise the master gives anybody a signed token to write with, in spite of the JWT keys.
+        "disableHttp": "true",
+    }
+    return [weed, "-logtostderr=true", "mini", *(f"-{name}={value}" for name, value in options.items())]
+
+
+def environment(home: str, inherited: Mapping[str, str] = os.environ) -> dict[str, str]:
+    """Little of the caller's: SeaweedFS makes AWS_ACCESS_KEY_ID an administrator, and WEED_… overrides its files."""
+    kept = {name: inherited[name] for name in ("PATH", "LD_LIBRARY_PATH", "TZ") if name in inherited}
+    return kept | {"HOME": home, "TMPDIR": home}
+
+
+def _identity(name: str, keys: KeyPair, actions: list[str]) -> dict[str, Any]:
+    credential = {"accessKey": keys.access_key_id, "secretKey": keys.secret_access_key}
+    return {"name": name, "credentials": [credential], "actions": actions}
+
+
+def _policy(statements: list[dict[str, Any]]) -> dict[str, Any]:
+    return {"Version": "2012-10-17", "Statement": statements}

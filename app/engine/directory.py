@@ -1,0 +1,137 @@
+"""The engine's data directory: one user at a time, private to its owner, keys and ports chosen once and kept.
+
+`engine.json` has the keys and the ports, `store` the objects; everything else is written anew at each start.
+"""
+
+import json
+import os
+import secrets
+import socket
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict
+from pathlib import Path
+from typing import IO
+
+from app.engine import config
+from app.engine.certificate import self_signed
+from app.engine.errors import EngineError
+
+STATE_FILE = "engine.json"
+LOCK_FILE = "lock"
+LOCK_TIMEOUT = 5.0
+"""Seconds that an engine whose service was killed has to stop."""
+ANEW = "Keys and ports are then chosen anew; the objects stay."
+PORT_BLOCKS = range(12_000, 22_000, 10)
+"""Their first ports. All ports lie under 32,768, where systems begin to take ports for outgoing connections."""
+
+
+@contextmanager
+def locked(path: Path) -> Iterator[IO[str]]:
+    """The directory, made if need be, with its lock held. Raises `EngineError` while another process has it."""
+    path.mkdir(mode=0o700, parents=True, exist_ok=True)
+    path.chmod(0o700)
+    with os.fdopen(os.open(path / LOCK_FILE, os.O_RDWR | os.O_CREAT, 0o600), "r+", encoding="utf-8") as lock:
+        _acquire(lock, path)
+        yield lock
+
+
+def kept(path: Path) -> tuple[int, config.Keys]:
+    """The first port and the keys, which the first call chooses. Raises `EngineError` if their file is spoilt."""
+    file = path / STATE_FILE
+    if not file.exists():
+        first_port, keys = _free_block(), config.Keys.random()
+        write(file, json.dumps({"first_port": first_port, "keys": asdict(keys)}, indent=2))
+        return first_port, keys
+    try:
+        state = json.loads(file.read_text(encoding="utf-8"))
+        secret = state["keys"]
+        broker, owner = config.KeyPair(**secret["broker"]), config.KeyPair(**secret["owner"])
+        keys = config.Keys(broker, owner, signing_key=secret["signing_key"])
+        return PORT_BLOCKS[PORT_BLOCKS.index(state["first_port"])], keys
+    except (ValueError, KeyError, TypeError) as error:
+        raise EngineError(f"{file} is spoilt: delete it. {ANEW}") from error
+
+
+def require_free_ports(path: Path, first_port: int) -> None:
+    for port in config.ports(first_port).values():
+        if not _is_free(port):
+            raise EngineError(
+                f"Port {port} on {config.HOST}, which the engine uses, is in use by another process: stop that, "
+                f"or delete {path / STATE_FILE}. {ANEW}"
+            )
+
+
+def write_configuration(path: Path, keys: config.Keys, bucket: str) -> None:
+    certificate, key = self_signed("tokenvend engine")
+    for name, text in config.files(keys, bucket).items():
+        write(path / name, text)
+    write(path / config.CERTIFICATE_FILE, certificate)
+    write(path / config.KEY_FILE, key)
+    (path / config.STORE).mkdir(mode=0o700, exist_ok=True)
+    # SeaweedFS keeps its last command line there, and takes from it what the present one leaves out.
+    (path / config.STORE / "mini.options").unlink(missing_ok=True)
+
+
+def write(file: Path, text: str) -> None:
+    """The whole file or nothing of it, for its owner alone."""
+    new = file.with_name(f"{file.name}.new")
+    new.unlink(missing_ok=True)
+    with os.fdopen(os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="utf-8") as stream:
+        stream.write(text)
+    new.replace(file)
+
+
+def _acquire(lock: IO[str], path: Path) -> None:
+    import fcntl  # noqa: PLC0415 - Windows has none, and must get as far as being told that it is not supported
+
+    deadline = time.monotonic() + LOCK_TIMEOUT
+    while True:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            break
+        except BlockingIOError:
+            lock.seek(0)
+            holder = lock.read()
+            # A service that was killed is gone at once; its engine has the lock for the second that it takes to stop.
+            if _is_running(holder) or time.monotonic() > deadline:
+                raise EngineError(
+                    f"{path} is in use by process {holder}: stop that, or choose another data directory."
+                ) from None
+            time.sleep(0.05)
+    lock.seek(0)
+    lock.truncate()
+    lock.write(str(os.getpid()))
+    lock.flush()
+
+
+def _is_running(pid: str) -> bool:
+    if not pid.isdecimal():  # it is just about to write it
+        return False
+    try:
+        os.kill(int(pid), 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:  # somebody else's
+        return True
+    return True
+
+
+def _free_block() -> int:
+    for first_port in secrets.SystemRandom().sample(PORT_BLOCKS, k=len(PORT_BLOCKS)):
+        if all(_is_free(port) for port in config.ports(first_port).values()):
+            return first_port
+    raise EngineError("No ten ports between 12000 and 32000 are free: stop what uses them.")
+
+
+def _is_free(port: int) -> bool:
+    """On loopback and on all addresses, as SeaweedFS asks. Nothing listens here: the port is only bound."""
+    for address in (config.HOST, ""):
+        with socket.socket() as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                probe.bind((address, port))
+            except OSError:
+                return False
+    return True

@@ -1,0 +1,93 @@
+"""When the engine is ready: STS knows the broker, and the bucket is there and open to the allowed origins."""
+
+import os
+import socket
+import time
+from collections.abc import Callable, Sequence
+from contextlib import closing
+from http import HTTPStatus
+from typing import Any
+
+from botocore.config import Config
+from botocore.exceptions import BotoCoreError, ClientError
+from botocore.session import Session
+
+from app.engine import config
+from app.engine.process import Weed
+
+START_TIMEOUT = 20.0
+PAUSE = 0.01
+CLIENT = Config(
+    connect_timeout=1,
+    read_timeout=3,
+    retries={"total_max_attempts": 1},
+    s3={"addressing_style": "path"},
+    proxies={},
+)
+NOT_FROM_ENVIRONMENT = {"profile": (None, None, None, None), "config_file": (None, None, os.devnull, None)}
+CORS_METHODS = ["GET", "HEAD", "PUT", "POST", "DELETE"]
+EXPOSED_HEADERS = ["ETag", "Content-Length", "Content-Range", "Accept-Ranges", "x-amz-request-id"]
+
+
+def prepare(weed: Weed, port: int, keys: config.Keys, bucket: str, origins: Sequence[str]) -> None:
+    """Returns when the engine is ready, with the bucket made if need be. Raises `EngineError` if it does not get so."""
+    deadline = time.monotonic() + START_TIMEOUT
+
+    def attempt(probe: Callable[[], object]) -> None:
+        while True:
+            try:
+                probe()
+            except (OSError, ClientError, BotoCoreError) as error:
+                if weed.has_ended():
+                    raise weed.failure("SeaweedFS ended while it was starting") from error
+                if time.monotonic() > deadline:
+                    raise weed.failure(f"SeaweedFS was not ready after {START_TIMEOUT:.0f} s ({error})") from error
+            else:
+                return
+            time.sleep(PAUSE)
+
+    session = Session(session_vars=NOT_FROM_ENVIRONMENT)
+    # The clients are made while SeaweedFS starts: that takes longer than all their calls.
+    with (
+        closing(_client(session, "sts", port, keys.broker)) as sts,
+        closing(_client(session, "s3", port, keys.owner)) as s3,
+    ):
+        attempt(lambda: socket.create_connection((config.HOST, port), timeout=1).close())
+        attempt(sts.get_caller_identity)
+        attempt(lambda: _ensure_bucket(s3, bucket))
+        attempt(lambda: _allow(s3, bucket, origins))
+
+
+def _client(session: Session, service: str, port: int, keys: config.KeyPair) -> Any:
+    return session.create_client(
+        service,
+        region_name=config.REGION,
+        endpoint_url=config.endpoint_url(port),
+        aws_access_key_id=keys.access_key_id,
+        aws_secret_access_key=keys.secret_access_key,
+        config=CLIENT,
+    )
+
+
+def _ensure_bucket(s3: Any, bucket: str) -> None:
+    try:
+        s3.head_bucket(Bucket=bucket)
+    except ClientError as error:
+        if error.response["ResponseMetadata"]["HTTPStatusCode"] != HTTPStatus.NOT_FOUND:
+            raise
+        s3.create_bucket(Bucket=bucket)
+        s3.head_bucket(Bucket=bucket)
+
+
+def _allow(s3: Any, bucket: str, origins: Sequence[str]) -> None:
+    if not origins:
+        s3.delete_bucket_cors(Bucket=bucket)
+        return
+    rule = {
+        "AllowedOrigins": list(origins),
+        "AllowedMethods": CORS_METHODS,
+        "AllowedHeaders": ["*"],
+        "ExposeHeaders": EXPOSED_HEADERS,
+        "MaxAgeSeconds": 3600,
+    }
+    s3.put_bucket_cors(Bucket=bucket, CORSConfiguration={"CORSRules": [rule]})

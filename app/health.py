@@ -1,0 +1,54 @@
+"""Whether this process can do its work: what `/readyz` and `tokenvend doctor` ask."""
+
+import asyncio
+
+from app.auth.keys import Keyring
+from app.clock import Clock
+from app.credentials.broker import Broker
+from app.db import Database
+from app.migrate import is_migrated
+from app.problems import Problem
+
+KEPT_FOR = 2.0
+"""Seconds: `/readyz` is open to all, and must not spend STS's quota for them."""
+OK = "ok"
+
+
+class Health:
+    def __init__(self, database: Database, keyring: Keyring, broker: Broker, clock: Clock) -> None:
+        self._database = database
+        self._keyring = keyring
+        self._broker = broker
+        self._clock = clock
+        self._lock = asyncio.Lock()
+        self._checked_at = float("-inf")
+        self._results: dict[str, str] = {}
+
+    async def check(self) -> dict[str, str]:
+        """For `database`, `keys` and `engine`: `ok`, or the code of what is wrong with it."""
+        async with self._lock:
+            if self._clock.monotonic() - self._checked_at > KEPT_FOR:
+                database, engine = await asyncio.gather(self._database_state(), self._engine_state())
+                self._results = {"database": database, "keys": self._keys_state(), "engine": engine}
+                self._checked_at = self._clock.monotonic()
+        return self._results
+
+    async def _database_state(self) -> str:
+        try:
+            return OK if await self._database.read(is_migrated) else "migrations_pending"
+        except Problem as problem:
+            return problem.code
+
+    async def _engine_state(self) -> str:
+        try:
+            await self._broker.caller_arn()
+        except Problem as problem:
+            return problem.code
+        return OK
+
+    def _keys_state(self) -> str:
+        try:
+            self._keyring.current()
+        except Problem as problem:
+            return problem.code
+        return OK

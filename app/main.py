@@ -1,0 +1,98 @@
+"""The application: routers, handlers, the edge, and what runs as long as it does."""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator
+from importlib.metadata import version
+
+from fastapi import FastAPI
+from fastapi.routing import APIRoute
+from starlette.middleware.cors import CORSMiddleware
+
+from app import ops_api, pages
+from app.accounts import api as accounts_api
+from app.auth import api as auth_api
+from app.credentials import api as credentials_api
+from app.edge import Edge
+from app.runtime import Runtime, build_runtime
+from app.settings import Settings, load_settings
+from app.telemetry import configure_logging
+from app.web import install_problem_handlers
+
+TAGS = [
+    {"name": "accounts", "description": "Registration, profile and devices."},
+    {"name": "auth", "description": "Sign-in, refresh and sign-out."},
+    {"name": "credentials", "description": "Temporary AWS keys for the caller's own prefix."},
+    {"name": "ops", "description": "Health, and the keys that verify access tokens."},
+]
+
+
+def create_api(*, docs: bool = True) -> FastAPI:
+    """The routes alone, which is all that the OpenAPI document needs."""
+    api = FastAPI(
+        title="tokenvend",
+        version=version("tokenvend"),
+        summary="Short-lived S3 credentials for each user's own prefix",
+        openapi_tags=TAGS,
+        openapi_url="/openapi.json" if docs else None,
+        docs_url=None,
+        redoc_url=None,
+        redirect_slashes=False,
+        generate_unique_id_function=_operation_id,
+        # It would keep bodies and raw validation input in its context, and log exceptions with their messages.
+        telemetry={"tracing": False, "metrics": False, "logs": False, "operation_spans": False},
+    )
+    for feature in (accounts_api, auth_api, credentials_api, ops_api):
+        api.include_router(feature.router)
+    install_problem_handlers(api)
+    return api
+
+
+def create_app(settings: Settings, runtime: Runtime | None = None) -> FastAPI:
+    """The whole service. It connects to nothing before it is started."""
+    runtime = runtime or build_runtime(settings)
+    app = create_api(docs=settings.docs_on)
+    app.state.runtime = runtime
+    app.router.lifespan_context = _lifespan
+    pages.install(app, settings)
+    if settings.cors_origins:
+        app.add_middleware(
+            CORSMiddleware,
+            allow_origins=settings.cors_origins,
+            allow_methods=["GET", "POST", "PUT", "PATCH", "DELETE"],
+            allow_headers=["Authorization", "Content-Type"],
+            expose_headers=["X-Request-ID", "Retry-After"],
+        )
+    app.add_middleware(  # last, so outermost
+        Edge,
+        hosts=settings.hosts,
+        trusted_proxies=settings.trusted_proxies,
+        https=settings.public_url.startswith("https://"),
+        clock=runtime.clock,
+    )
+    return app
+
+
+def create_app_from_environment() -> FastAPI:
+    """What each worker of `tokenvend serve` runs."""
+    settings = load_settings()
+    configure_logging(settings.log_level)
+    return create_app(settings)
+
+
+@contextlib.asynccontextmanager
+async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
+    runtime: Runtime = app.state.runtime
+    await runtime.keyring.try_load()
+    keys = asyncio.create_task(runtime.keyring.keep_loaded())
+    try:
+        yield
+    finally:
+        keys.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await keys
+        runtime.close()
+
+
+def _operation_id(route: APIRoute) -> str:
+    return route.name

@@ -1,0 +1,156 @@
+"""All tables, in the order of the features that own them. Times are timezone-aware UTC."""
+
+import uuid
+from datetime import UTC, datetime
+from typing import Any
+
+from sqlalchemy import (
+    JSON,
+    BigInteger,
+    CheckConstraint,
+    DateTime,
+    ForeignKey,
+    Index,
+    Integer,
+    LargeBinary,
+    MetaData,
+    String,
+    Uuid,
+)
+from sqlalchemy.engine import Dialect
+from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
+from sqlalchemy.types import TypeDecorator
+
+
+class UtcDateTime(TypeDecorator[datetime]):
+    """A moment in UTC. SQLite has no time zones, so there it is stored naive and read back as UTC."""
+
+    impl = DateTime(timezone=True)
+    cache_ok = True
+
+    def process_bind_param(self, value: datetime | None, dialect: Dialect) -> datetime | None:
+        if value is None:
+            return None
+        if value.tzinfo is None:
+            raise ValueError("a time without a time zone")
+        value = value.astimezone(UTC)
+        return value.replace(tzinfo=None) if dialect.name == "sqlite" else value
+
+    def process_result_value(self, value: datetime | None, _dialect: Dialect) -> datetime | None:
+        if value is None:
+            return None
+        return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
+
+
+class Model(DeclarativeBase):
+    metadata = MetaData(
+        naming_convention={
+            "pk": "pk_%(table_name)s",
+            "fk": "fk_%(table_name)s_%(column_0_name)s",
+            "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+            "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+            "ck": "ck_%(table_name)s_%(constraint_name)s",
+        }
+    )
+    type_annotation_map = {datetime: UtcDateTime(), uuid.UUID: Uuid(), dict[str, Any]: JSON()}
+
+
+class User(Model):
+    __tablename__ = "users"
+    __table_args__ = (
+        CheckConstraint("status IN ('active', 'disabled')", name="status"),
+        CheckConstraint("role IN ('user', 'support', 'admin')", name="role"),
+    )
+
+    id: Mapped[uuid.UUID] = mapped_column(primary_key=True)
+    email: Mapped[str] = mapped_column(String(254))
+    """As it was given: mail goes there and nowhere else."""
+    email_key: Mapped[str] = mapped_column(String(1024), unique=True)
+    """What makes two spellings one account: see `accounts/addresses.py`."""
+    email_verified_at: Mapped[datetime | None]
+    display_name: Mapped[str | None] = mapped_column(String(100))
+    password_hash: Mapped[str] = mapped_column(String(255))
+    status: Mapped[str] = mapped_column(String(16))
+    role: Mapped[str] = mapped_column(String(16))
+    created_at: Mapped[datetime]
+
+
+class DeviceSession(Model):
+    """A signed-in device: the family that its refresh tokens belong to."""
+
+    __tablename__ = "sessions"
+    __table_args__ = (Index(None, "user_id", "created_at"),)
+
+    id: Mapped[uuid.UUID] = mapped_column(primary_key=True)
+    user_id: Mapped[uuid.UUID] = mapped_column(ForeignKey("users.id"))
+    device_name: Mapped[str | None] = mapped_column(String(100))
+    created_at: Mapped[datetime]
+    authenticated_at: Mapped[datetime]
+    last_used_at: Mapped[datetime]
+    expires_at: Mapped[datetime]
+    ended_at: Mapped[datetime | None]
+    end_reason: Mapped[str | None] = mapped_column(String(32))
+
+
+class RefreshToken(Model):
+    """One generation of a session's refresh token, by its keyed hash. The successor is computed, never stored."""
+
+    __tablename__ = "refresh_tokens"
+
+    token_hash: Mapped[bytes] = mapped_column(LargeBinary(32), primary_key=True)
+    session_id: Mapped[uuid.UUID] = mapped_column(ForeignKey("sessions.id"), index=True)
+    generation: Mapped[int] = mapped_column(Integer)
+    issued_at: Mapped[datetime]
+    expires_at: Mapped[datetime]
+    used_at: Mapped[datetime | None]
+
+
+class SigningKey(Model):
+    """A key pair that signs access tokens. `sequence` is unique, so two replicas cannot both make the first."""
+
+    __tablename__ = "signing_keys"
+
+    sequence: Mapped[int] = mapped_column(Integer, primary_key=True, autoincrement=False)
+    kid: Mapped[str] = mapped_column(String(64), unique=True)
+    private_key_encrypted: Mapped[bytes] = mapped_column(LargeBinary)
+    public_jwk: Mapped[dict[str, Any]]
+    created_at: Mapped[datetime]
+    signs_from: Mapped[datetime]
+    retires_at: Mapped[datetime | None]
+
+
+class IssuedCredential(Model):
+    """The ledger: one row for each credential that left STS. It outlives its user, so it has no foreign key."""
+
+    __tablename__ = "issued_credentials"
+    __table_args__ = (Index(None, "user_id", "issued_at"),)
+
+    id: Mapped[uuid.UUID] = mapped_column(primary_key=True)
+    user_id: Mapped[uuid.UUID]
+    session_id: Mapped[uuid.UUID]
+    access_key_id: Mapped[str] = mapped_column(String(128), index=True)
+    access: Mapped[str] = mapped_column(String(16))
+    prefix: Mapped[str] = mapped_column(String(512))
+    role_session_name: Mapped[str] = mapped_column(String(64))
+    sts_request_id: Mapped[str | None] = mapped_column(String(128))
+    issued_at: Mapped[datetime]
+    expires_at: Mapped[datetime]
+    revoked_at: Mapped[datetime | None]
+
+
+class AuditEvent(Model):
+    """Who did what to whom, when, from where. Written in the transaction of the act itself."""
+
+    __tablename__ = "audit_events"
+    __table_args__ = (Index(None, "subject_id", "id"), Index(None, "actor_id", "id"), Index(None, "event", "id"))
+
+    id: Mapped[int] = mapped_column(BigInteger().with_variant(Integer(), "sqlite"), primary_key=True)
+    at: Mapped[datetime] = mapped_column(index=True)
+    event: Mapped[str] = mapped_column(String(64))
+    outcome: Mapped[str] = mapped_column(String(16))
+    actor_id: Mapped[uuid.UUID | None]
+    subject_id: Mapped[uuid.UUID | None]
+    session_id: Mapped[uuid.UUID | None]
+    request_id: Mapped[str] = mapped_column(String(64))
+    address: Mapped[str] = mapped_column(String(64))
+    detail: Mapped[dict[str, Any]] = mapped_column(JSON)

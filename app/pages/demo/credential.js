@@ -1,0 +1,90 @@
+// The one credential of this page: vended when needed, renewed before it ends, kept in memory. Only s3.js reads the secret.
+
+import { vend } from "./api.js";
+
+export const changes = new EventTarget();
+let current = null;
+let pending = null;
+let access = "read_write";
+
+const serverNow = (held) => Date.now() + held.skew;
+
+// A fifth of the lifetime, five minutes at most: before that the service would hand out the same one again.
+const isDue = (held) => held.expiresAt - serverNow(held) < Math.min(300_000, held.lifetime / 5);
+
+async function obtain(wanted) {
+  const asked = Date.now();
+  const answer = await vend(wanted);
+  const answered = Date.now();
+  return {
+    ...answer,
+    expiresAt: Date.parse(answer.expiration),
+    lifetime: answer.expires_in * 1000,
+    skew: Date.parse(answer.server_time) - (asked + answered) / 2,
+    signingKeys: new Map(),
+  };
+}
+
+function renew() {
+  if (pending) return pending;
+  const attempt = obtain(access)
+    .then((held) => {
+      // Signed out, or asked for another access meanwhile: this answer is nobody's any more.
+      if (pending !== attempt) return fresh();
+      current = held;
+      changes.dispatchEvent(new Event("renewed"));
+      return held;
+    })
+    .finally(() => { if (pending === attempt) pending = null; });
+  pending = attempt;
+  return attempt;
+}
+
+export async function fresh() {
+  const held = current;
+  if (held && !isDue(held)) return held;
+  try {
+    return await renew();
+  } catch (problem) {
+    // The service may be away for a while: what still lives at the engine still opens the folder.
+    if (held && held === current && held.expiresAt > serverNow(held)) return held;
+    throw problem;
+  }
+}
+
+export async function replace(refused) {
+  return current === refused ? renew() : fresh();
+}
+
+export async function choose(wanted) {
+  const before = access;
+  access = wanted;
+  pending = null;
+  try {
+    return await renew();
+  } catch (problem) {
+    access = before;
+    throw problem;
+  }
+}
+
+export function drop() {
+  current = null;
+  pending = null;
+  access = "read_write";
+}
+
+// S3 refuses a request dated more than 15 minutes off, so a device with a wrong clock signs with the service's time.
+export const signingTime = (held) => new Date(serverNow(held)).toISOString().replace(/[:-]|\.\d{3}/g, "");
+
+export function facts() {
+  if (!current) return null;
+  const { access: granted, bucket, prefix, region, endpoint_url: endpoint, skew, lifetime } = current;
+  const id = current.access_key_id;
+  return {
+    access: granted, bucket, prefix, region, endpoint, skew, lifetime,
+    keyId: `${id.slice(0, 4)}…${id.slice(-4)}`,
+    remaining: Math.max(0, current.expiresAt - serverNow(current)),
+    due: isDue(current),
+  };
+}

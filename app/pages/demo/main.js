@@ -1,0 +1,82 @@
+// Wiring: who is signed in decides which of the two screens is shown, and leaving one leaves nothing behind.
+
+import * as api from "./api.js";
+import * as credential from "./credential.js";
+import { clearDevices, loadDevices } from "./devices.js";
+import { announce, byId } from "./dom.js";
+import * as gallery from "./gallery.js";
+import { startPanel, stopPanel, wirePanel } from "./panel.js";
+import { clearRefusals, wireRefusals } from "./refusal.js";
+import { setNotice, wireSignIn } from "./sign-in.js";
+import { onUploaded, stopAll, wireUploads } from "./uploads.js";
+import { closeViewer, openViewer, wireViewer } from "./viewer.js";
+
+function showScreen(name) {
+  byId("welcome").hidden = name !== "welcome";
+  byId("album").hidden = name !== "album";
+  byId("account").hidden = name !== "album";
+  scrollTo(0, 0);
+  byId(`${name}-heading`).focus();
+}
+
+async function enter() {
+  try {
+    const [me] = await Promise.all([api.me(), credential.fresh()]);
+    byId("who").textContent = me.display_name || me.email;
+  } catch (problem) {
+    // Signed in, but of no use without a credential: back to where the problem can be read and tried again.
+    leave();
+    await api.logOut().catch(() => {});
+    throw problem;
+  }
+  showScreen("album");
+  startPanel();
+  gallery.load();
+  loadDevices(signOut);
+}
+
+function leave(notice = "") {
+  stopAll();
+  closeViewer();
+  gallery.clear();
+  stopPanel();
+  clearRefusals();
+  clearDevices();
+  credential.drop();
+  byId("who").textContent = "";
+  setNotice(notice);
+  showScreen("welcome");
+}
+
+async function signOut() {
+  leave();
+  try {
+    await api.logOut();
+    announce("You are signed out.");
+  } catch {
+    setNotice("Signed out here. The service could not be told, so the session shows under your devices until it ends.");
+  }
+}
+
+function start() {
+  if (!globalThis.crypto?.subtle) {
+    setNotice("This page signs its requests with the browser’s Web Crypto, which needs https:// or localhost.");
+    byId("submit").disabled = true;
+    return;
+  }
+  api.onSessionEnd(() => leave("Your session has ended. Please sign in again."));
+  onUploaded(gallery.add);
+  gallery.onOpen(openViewer);
+  wireSignIn(enter);
+  wireUploads();
+  wireViewer();
+  wirePanel();
+  wireRefusals();
+  byId("sign-out").addEventListener("click", signOut);
+  byId("retry-list").addEventListener("click", gallery.load);
+  byId("refresh").addEventListener("click", gallery.load);
+  // The tokens end with the page, so the session they belong to should not outlive it.
+  addEventListener("pagehide", ({ persisted }) => { if (!persisted) api.logOut({ leaving: true }).catch(() => {}); });
+}
+
+start();

@@ -1,0 +1,120 @@
+"""Which passwords are good enough, and hashing that neither blocks the event loop nor outgrows memory.
+
+Each hash takes 19 MiB and about 25 ms of a core, so as many run at once as there are cores; more would only add memory.
+"""
+
+import asyncio
+import functools
+import os
+import unicodedata
+from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
+from itertools import pairwise
+from typing import TypeVar
+
+from zxcvbn import zxcvbn
+from zxcvbn.frequency_lists import FREQUENCY_LISTS
+
+from app.crypto import PASSWORD_CONTEXT
+from app.problems import FieldError, Overloaded, WeakPassword
+
+T = TypeVar("T")
+
+MAX_LENGTH = 1024
+LEAST_SCORE = 3
+SCORED_LENGTH = 72
+"""zxcvbn's work grows with the square of the length; what follows these characters can only add strength."""
+SERVICE_WORDS = ("tokenvend",)
+BLOCKLIST = frozenset(FREQUENCY_LISTS["passwords"])
+
+
+def normalize(password: str) -> str:
+    """NFC, so that the same keys pressed on another keyboard give the same hash (NIST SP 800-63B-4 §3.1.1.2)."""
+    return unicodedata.normalize("NFC", password)
+
+
+def check_strength(password: str, *, min_length: int, context: Iterable[str] = ()) -> None:
+    """Raises `WeakPassword`. `context` are words an attacker would try first: the user's address and name."""
+    if len(password) < min_length:
+        raise _weak("too_short", f"Use {min_length} characters or more.")
+    folded = unicodedata.normalize("NFKC", password).casefold()
+    if folded in BLOCKLIST or _stem(folded) in BLOCKLIST or _repeats(folded):
+        raise _weak("too_common", "This is one of the passwords that attackers try first.")
+    words = [word for text in (*context, *SERVICE_WORDS) for word in _words(text)]
+    rest = folded
+    for word in sorted(words, key=len, reverse=True):
+        rest = rest.replace(word, "")
+    if rest != folded and len(rest) < 8:
+        raise _weak("too_personal", "Leave your address, your name and this service's name out of it.")
+    result = zxcvbn(folded[:SCORED_LENGTH], user_inputs=words)
+    if result["score"] < LEAST_SCORE:
+        advice = " ".join([result["feedback"]["warning"], *result["feedback"]["suggestions"]]).strip()
+        raise _weak("too_guessable", advice or "Add another word or two; uncommon words are better.")
+
+
+def _weak(code: str, message: str) -> WeakPassword:
+    return WeakPassword(errors=[FieldError("body.password", code, message)])
+
+
+def _words(text: str) -> list[str]:
+    folded = unicodedata.normalize("NFKC", text).casefold()
+    parts = [folded, *folded.replace("@", " ").replace(".", " ").split()]
+    return [part for part in parts if len(part) >= 4]
+
+
+def _stem(folded: str) -> str:
+    """`password` of `passwordpassword1`: digits at the end and repetition add nothing that attackers do not try."""
+    stem = folded.rstrip("0123456789!.?") or folded
+    for size in range(1, len(stem) // 2 + 1):
+        if len(stem) % size == 0 and stem[:size] * (len(stem) // size) == stem:
+            return stem[:size]
+    return stem
+
+
+def _repeats(folded: str) -> bool:
+    """One character over and over, or a plain run such as 1234567890123456."""
+    steps = {ord(b) - ord(a) for a, b in pairwise(folded)}
+    return len(steps) == 1 or (folded.isdigit() and (steps <= {1, -9} or steps <= {-1, 9}))
+
+
+class Hasher:
+    """argon2id in its own threads, one a core. What waits is bounded: beyond it callers get `Overloaded`."""
+
+    def __init__(self, *, threads: int | None = None, most_waiting: int = 500) -> None:
+        self._threads = ThreadPoolExecutor(threads or os.cpu_count() or 2, thread_name_prefix="hasher")
+        self._most_waiting = most_waiting
+        self._waiting = 0
+        self._dummy_hash = PASSWORD_CONTEXT.hash(os.urandom(16).hex())
+
+    async def hash(self, password: str, *, min_length: int, context: Iterable[str] = ()) -> str:
+        """The hash of a new password that is strong enough. Raises `WeakPassword`, `Overloaded`."""
+        password = normalize(password)
+
+        def checked() -> str:
+            check_strength(password, min_length=min_length, context=context)
+            return PASSWORD_CONTEXT.hash(password)
+
+        return await self._in_thread(checked)
+
+    async def verify(self, password: str, password_hash: str | None) -> tuple[bool, str | None]:
+        """Whether the password is right, and a new hash where the stored one is weaker than today's.
+
+        Without a stored hash a dummy is verified: an unknown address takes as long as a known one.
+        """
+        password = normalize(password)
+        if password_hash is None:
+            await self._in_thread(functools.partial(PASSWORD_CONTEXT.verify, password, self._dummy_hash))
+            return False, None
+        return await self._in_thread(functools.partial(PASSWORD_CONTEXT.verify_and_update, password, password_hash))
+
+    async def _in_thread(self, call: Callable[[], T]) -> T:
+        if self._waiting >= self._most_waiting:
+            raise Overloaded(retry_after=5)
+        self._waiting += 1
+        try:
+            return await asyncio.get_running_loop().run_in_executor(self._threads, call)
+        finally:
+            self._waiting -= 1
+
+    def close(self) -> None:
+        self._threads.shutdown(wait=False, cancel_futures=True)

@@ -1,0 +1,194 @@
+"""Every refusal this service gives, as one exception each: the catalogue of RFC 9457 problem codes.
+
+Rules raise them; `web.py` alone renders them. `detail` is public: it never holds a value that a caller sent.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import ClassVar
+
+
+@dataclass(frozen=True)
+class FieldError:
+    """One wrong member of a request: where it is, a stable code and a sentence. Never the value itself."""
+
+    location: str
+    code: str
+    message: str
+
+
+class Problem(Exception):
+    """Base of all refusals. `keeps_writes` commits what the refused request wrote (an audit row, a revocation)."""
+
+    status: ClassVar[int]
+    code: ClassVar[str]
+    title: ClassVar[str]
+    default_detail: ClassVar[str] = ""
+    keeps_writes: bool = False
+    challenge: ClassVar[str | None] = None
+    """What RFC 6750 calls the error of the `WWW-Authenticate` header; an empty string is a bare challenge."""
+
+    catalogue: ClassVar[dict[str, type["Problem"]]] = {}
+
+    def __init_subclass__(cls) -> None:
+        if cls.code in Problem.catalogue:
+            raise TypeError(f"the problem code {cls.code} is taken")
+        Problem.catalogue[cls.code] = cls
+
+    def __init__(
+        self,
+        detail: str | None = None,
+        *,
+        errors: Sequence[FieldError] = (),
+        retry_after: int | None = None,
+        cause: str | None = None,
+        keeps_writes: bool | None = None,
+    ) -> None:
+        self.detail = detail or self.default_detail
+        self.errors = tuple(errors)
+        self.retry_after = retry_after
+        self.cause = cause
+        """What went wrong inside: for the log, never for the caller."""
+        if keeps_writes is not None:
+            self.keeps_writes = keeps_writes
+        super().__init__(self.detail)
+
+
+class MalformedRequest(Problem):
+    status, code, title = 400, "malformed_request", "The request could not be read"
+    default_detail = "The request is not well-formed."
+
+
+class HostNotAllowed(Problem):
+    status, code, title = 400, "host_not_allowed", "Unknown host"
+    default_detail = "This service does not answer for the host named in the request."
+
+
+class Unauthenticated(Problem):
+    status, code, title = 401, "unauthenticated", "Sign-in needed"
+    default_detail = "Send an access token as `Authorization: Bearer …`."
+    challenge = ""
+
+
+class InvalidToken(Problem):
+    status, code, title = 401, "invalid_token", "The access token is not valid"
+    default_detail = "The access token is malformed, expired or revoked: refresh the session or sign in again."
+    challenge = "invalid_token"
+
+
+class InvalidLogin(Problem):
+    status, code, title = 401, "invalid_login", "Wrong e-mail address or password"
+    default_detail = "No account has this e-mail address with this password."
+    challenge = ""
+
+
+class InvalidRefreshToken(Problem):
+    status, code, title = 401, "invalid_refresh_token", "The refresh token is not valid"
+    default_detail = "The refresh token is unknown, expired or its session has ended: sign in again."
+    challenge = "invalid_token"
+
+
+class RefreshTokenReused(Problem):
+    status, code, title = (401, "refresh_token_reused", "The refresh token was used before")
+    default_detail = "A refresh token works once. Its session has been ended in case it was stolen: sign in again."
+    challenge = "invalid_token"
+    keeps_writes = True
+
+
+class AccountDisabled(Problem):
+    status, code, title = 403, "account_disabled", "The account is disabled"
+    default_detail = "This account has been disabled by an administrator."
+    keeps_writes = True
+
+
+class NotFound(Problem):
+    status, code, title = 404, "not_found", "Not found"
+    default_detail = "There is nothing here, or it is not yours."
+
+
+class MethodNotAllowed(Problem):
+    status, code, title = 405, "method_not_allowed", "Method not allowed"
+    default_detail = "This address does not answer to this method."
+
+
+class EmailTaken(Problem):
+    status, code, title = 409, "email_taken", "The e-mail address is taken"
+    default_detail = "An account with this e-mail address exists: sign in instead."
+    keeps_writes = True
+
+
+class ContentTooLarge(Problem):
+    status, code, title = 413, "content_too_large", "The request is too large"
+    default_detail = "The body of a request may have up to 65,536 bytes."
+
+
+class UnsupportedMediaType(Problem):
+    status, code, title = 415, "unsupported_media_type", "Unsupported media type"
+    default_detail = "Send the body as `Content-Type: application/json`."
+
+
+class InvalidRequest(Problem):
+    status, code, title = 422, "invalid_request", "The request does not fit"
+    default_detail = "Some members of the request are missing, unknown or not allowed: see `errors`."
+
+
+class WeakPassword(Problem):
+    status, code, title = 422, "weak_password", "The password is too weak"
+    default_detail = "Choose a password that is longer or harder to guess: see `errors`."
+
+
+class InvalidPath(Problem):
+    status, code, title = 422, "invalid_path", "The path is not valid"
+
+
+class InvalidDuration(Problem):
+    status, code, title = 422, "invalid_duration", "The duration is not valid"
+
+
+class PolicyTooLarge(Problem):
+    status, code, title = (422, "policy_too_large", "The request needs too large a policy")
+    default_detail = "STS has no room for a session policy this large: ask for a shorter `path`."
+
+
+class RateLimited(Problem):
+    status, code, title = 429, "rate_limited", "Too many requests"
+    default_detail = "Wait for as many seconds as `Retry-After` says."
+
+
+class InternalError(Problem):
+    status, code, title = 500, "internal_error", "Something went wrong"
+    default_detail = "The service failed. Report the request id to its operator."
+
+
+class DatabaseUnavailable(Problem):
+    status, code, title = 503, "database_unavailable", "The database does not answer"
+    default_detail = "The service cannot reach its database at the moment. Try again."
+
+
+class NotReady(Problem):
+    status, code, title = 503, "not_ready", "The service is not ready"
+
+
+class Overloaded(Problem):
+    status, code, title = 503, "overloaded", "The service is busy"
+    default_detail = "More sign-ins wait than the service can take at the moment. Try again."
+
+
+class KeysUnavailable(Problem):
+    status, code, title = 503, "keys_unavailable", "No signing key"
+    default_detail = "The service has no signing key to use at the moment. Try again."
+
+
+class StsThrottled(Problem):
+    status, code, title = 503, "sts_throttled", "Credentials are in great demand"
+    default_detail = "The engine limits how many credentials it issues. Try again."
+
+
+class StsUnavailable(Problem):
+    status, code, title = (503, "sts_unavailable", "The credentials engine does not answer")
+    default_detail = "The engine that issues credentials does not answer at the moment. Try again."
+
+
+class StsRefused(Problem):
+    status, code, title = 503, "sts_refused", "The credentials engine refused"
+    default_detail = "The engine refused to issue credentials. The operator of the service has to mend this."

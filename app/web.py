@@ -1,0 +1,204 @@
+"""What every route stands on: wire models, strict JSON, the dependencies of a request, problems as answers."""
+
+import json
+from collections.abc import Callable, Coroutine, Mapping
+from datetime import UTC, datetime
+from typing import Annotated, Any
+
+import structlog
+from fastapi import Depends, FastAPI, Request, Response
+from fastapi.exceptions import RequestValidationError
+from fastapi.routing import APIRoute
+from pydantic import AfterValidator, BaseModel, ConfigDict, PlainSerializer, SecretStr
+from starlette.exceptions import HTTPException
+from starlette.types import Receive, Scope, Send
+
+from app.actor import Actor
+from app.audit import Origin
+from app.auth import authentication
+from app.crypto import unique_members
+from app.edge import send_problem
+from app.problems import (
+    ContentTooLarge,
+    FieldError,
+    InternalError,
+    InvalidRequest,
+    MalformedRequest,
+    MethodNotAllowed,
+    NotFound,
+    Problem,
+    Unauthenticated,
+    UnsupportedMediaType,
+)
+from app.runtime import Runtime
+
+log = structlog.get_logger("tokenvend.http")
+
+
+class RequestModel(BaseModel):
+    """A closed model: an unknown member is a 422, and no type is converted into another."""
+
+    model_config = ConfigDict(extra="forbid", strict=True, hide_input_in_errors=True)
+
+
+class ResponseModel(BaseModel):
+    """Every member is always present; what may be missing is null."""
+
+    model_config = ConfigDict(frozen=True, json_schema_serialization_defaults_required=True)
+
+
+def _rfc3339(moment: datetime) -> str:
+    return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+Timestamp = Annotated[datetime, PlainSerializer(_rfc3339, when_used="json")]
+"""RFC 3339 in whole seconds, UTC, ending in `Z`."""
+
+
+def _printable(value: str) -> str:
+    if not value.isprintable():
+        raise ValueError("control characters are not allowed")
+    return value
+
+
+def _no_nul(value: SecretStr) -> SecretStr:
+    if "\0" in value.get_secret_value():
+        raise ValueError("a NUL character is not allowed")
+    return value
+
+
+PrintableText = Annotated[str, AfterValidator(_printable)]
+PasswordText = Annotated[SecretStr, AfterValidator(_no_nul)]
+
+
+class JsonRequest(Request):
+    """A request whose JSON was read by `strict_json`."""
+
+    value: Any
+
+    async def json(self) -> Any:
+        return self.value
+
+
+class JsonRoute(APIRoute):
+    """A route that takes `application/json` alone, and parses it strictly."""
+
+    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
+        handle = super().get_route_handler()
+        if self.body_field is None:
+            return handle
+
+        async def handle_strictly(request: Request) -> Response:
+            strict = JsonRequest(request.scope, request.receive)
+            body = await strict.body()
+            if body:
+                media_type = strict.headers.get("content-type", "").partition(";")[0].strip().lower()
+                if media_type != "application/json":
+                    raise UnsupportedMediaType
+                strict.value = strict_json(body)
+            return await handle(strict)
+
+        return handle_strictly
+
+
+def strict_json(body: bytes) -> Any:
+    """The value of a UTF-8 JSON text (RFC 8259). Raises `MalformedRequest` for what parsers disagree about.
+
+    That is: other encodings, a member that stands twice, NaN and Infinity, lone surrogates, endless nesting or digits.
+    """
+    try:
+        value = json.loads(body.decode("utf-8"), object_pairs_hook=unique_members, parse_constant=_refuse_constant)
+        if b"\\u" in body:
+            json.dumps(value, ensure_ascii=False).encode("utf-8")  # a lone surrogate has no UTF-8
+    except (ValueError, RecursionError):
+        raise MalformedRequest("The body is not one well-formed JSON text in UTF-8.") from None
+    return value
+
+
+def _refuse_constant(name: str) -> Any:
+    raise ValueError(name)
+
+
+def _runtime(request: Request) -> Runtime:
+    runtime: Runtime = request.app.state.runtime
+    return runtime
+
+
+def _origin(request: Request) -> Origin:
+    return Origin(request.state.request_id, request.state.address)
+
+
+RuntimeDep = Annotated[Runtime, Depends(_runtime)]
+OriginDep = Annotated[Origin, Depends(_origin)]
+
+
+async def _signed_in(request: Request, runtime: RuntimeDep, origin: OriginDep) -> Actor:
+    scheme, _, token = request.headers.get("authorization", "").partition(" ")
+    if scheme.lower() != "bearer" or not token:
+        raise Unauthenticated
+    return await authentication.authenticate(runtime, origin, token.strip())
+
+
+async def _signed_in_bare(request: Request, runtime: RuntimeDep, origin: OriginDep) -> Actor:
+    """As the AWS SDKs' container provider sends it: the header is the token, with or without `Bearer`."""
+    header = request.headers.get("authorization", "").strip()
+    scheme, _, token = header.partition(" ")
+    bare = token.strip() if scheme.lower() == "bearer" else header
+    if not bare:
+        raise Unauthenticated
+    return await authentication.authenticate(runtime, origin, bare)
+
+
+SignedIn = Annotated[Actor, Depends(_signed_in)]
+SignedInBare = Annotated[Actor, Depends(_signed_in_bare)]
+
+
+class ProblemResponse(Response):
+    """A problem document; `headers` are the framework's own, such as the `Allow` of a 405."""
+
+    def __init__(self, problem: Problem, request_id: str, headers: Mapping[str, str] | None = None) -> None:
+        super().__init__(status_code=problem.status)
+        self._problem, self._request_id, self._extra = problem, request_id, headers
+
+    async def __call__(self, _scope: Scope, _receive: Receive, send: Send) -> None:
+        await send_problem(self._problem, self._request_id, send, self._extra)
+
+
+_BY_STATUS: dict[int, type[Problem]] = {404: NotFound, 405: MethodNotAllowed, 413: ContentTooLarge}
+
+
+def install_problem_handlers(app: FastAPI) -> None:
+    """Every refusal, the framework's own too, becomes a problem document that echoes nothing."""
+
+    async def on_problem(request: Request, error: Exception) -> Response:
+        assert isinstance(error, Problem)
+        if error.status >= 500:
+            log.error("problem", code=error.code, cause=error.cause)
+        return ProblemResponse(error, request.state.request_id)
+
+    async def on_http_exception(request: Request, error: Exception) -> Response:
+        assert isinstance(error, HTTPException)
+        fallback = InternalError if error.status_code >= 500 else MalformedRequest
+        problem = _BY_STATUS.get(error.status_code, fallback)()
+        return ProblemResponse(problem, request.state.request_id, error.headers)
+
+    async def on_invalid(request: Request, error: Exception) -> Response:
+        assert isinstance(error, RequestValidationError)
+        errors = [
+            _without_value(FieldError(".".join(str(part) for part in entry["loc"]), entry["type"], entry["msg"]))
+            for entry in error.errors()
+        ]
+        return ProblemResponse(InvalidRequest(errors=errors), request.state.request_id)
+
+    app.add_exception_handler(Problem, on_problem)
+    app.add_exception_handler(HTTPException, on_http_exception)
+    app.add_exception_handler(RequestValidationError, on_invalid)
+
+
+def _without_value(error: FieldError) -> FieldError:
+    """pydantic repeats the name of an unknown member and the character at which a UUID breaks: the caller's, both."""
+    if error.code == "extra_forbidden":
+        return FieldError(error.location.split(".")[0], error.code, "An unknown member is not allowed.")
+    if error.code.endswith("_parsing"):
+        return FieldError(error.location, error.code, f"{error.message.partition(',')[0]}.")
+    return error

@@ -1,0 +1,48 @@
+"""Runs migrations as one transaction under one lock: of two hosts that try at once, one waits and finds nothing to do.
+
+Alembic has no lock of its own. PostgreSQL has advisory ones; on SQLite `BEGIN IMMEDIATE` is the lock, and with it DDL
+is part of the transaction, so that a killed migration leaves nothing behind.
+"""
+
+from alembic import context
+from sqlalchemy import Connection, text
+
+from app.db import make_engine
+from app.models import Model
+from app.settings import load_settings
+
+LOCK = 0x746F6B656E766E64
+"""`tokenvnd`: a number that no other user of the database would choose."""
+PATIENCE = 300
+"""Seconds to wait for another host's migration, and for PostgreSQL to build an index."""
+
+
+def migrate(connection: Connection) -> None:
+    with connection.begin():
+        if connection.dialect.name == "postgresql":
+            connection.execute(text(f"SET LOCAL lock_timeout = '{PATIENCE}s'"))
+            connection.execute(text(f"SET LOCAL statement_timeout = '{PATIENCE}s'"))
+            connection.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": LOCK})
+        context.configure(
+            connection=connection,
+            target_metadata=Model.metadata,
+            transactional_ddl=True,
+            transaction_per_migration=False,
+            render_as_batch=connection.dialect.name == "sqlite",
+            compare_type=True,
+        )
+        with context.begin_transaction():
+            context.run_migrations()
+
+
+def run() -> None:
+    url = context.config.attributes.get("url") or load_settings().database_url
+    engine = make_engine(url, pool_size=1, busy_timeout=PATIENCE)
+    try:
+        with engine.connect() as connection:
+            migrate(connection)
+    finally:
+        engine.dispose()
+
+
+run()

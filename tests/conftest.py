@@ -1,0 +1,117 @@
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Generator, Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.support.databases import PostgresDatabases, SqliteDatabases
+from tests.support.service import Service, running_service
+
+DATABASES = ("sqlite", "postgresql")
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--no-skips", action="store_true", help="fail where a test is skipped: for CI, which has it all")
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    report = yield
+    if report.skipped and not hasattr(report, "wasxfail") and item.config.getoption("--no-skips"):
+        report.outcome = "failed"
+        report.longrepr = f"skipped where nothing may be: {report.longrepr}"
+    return report
+
+
+@pytest.fixture(autouse=True)
+def clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No test sees the settings, or the AWS keys, of the machine that it runs on."""
+    for name in list(os.environ):
+        if name.startswith(("TOKENVEND_", "AWS_")):
+            monkeypatch.delenv(name)
+    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+    monkeypatch.setenv("AWS_CONFIG_FILE", os.devnull)
+    monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", os.devnull)
+
+
+@pytest.fixture(scope="session")
+def sqlite_databases(tmp_path_factory: pytest.TempPathFactory) -> SqliteDatabases:
+    return SqliteDatabases(tmp_path_factory.mktemp("sqlite"))
+
+
+@pytest.fixture(scope="session")
+def postgres_databases() -> Iterator[PostgresDatabases]:
+    # Not under pytest's own directory: the socket's path must stay short, and the server's user must reach it.
+    directory = Path(tempfile.mkdtemp(prefix="tv-pg-"))
+    databases = PostgresDatabases(directory)
+    yield databases
+    databases.close()
+    shutil.rmtree(directory, ignore_errors=True)
+
+
+@pytest.fixture(params=DATABASES)
+def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
+    """A fresh, migrated database: every test that uses it runs on both engines."""
+    if request.param == "sqlite":
+        yield request.getfixturevalue("sqlite_databases").create(tmp_path)
+        return
+    databases: PostgresDatabases = request.getfixturevalue("postgres_databases")
+    url = databases.create()
+    yield url
+    databases.drop(url)
+
+
+@pytest.fixture
+def service(database_url: str) -> Iterator[Service]:
+    """The service on a fresh database, with a canned STS and a clock of its own."""
+    with running_service(database_url) as running:
+        yield running
+
+
+@pytest.fixture
+def make_service(database_url: str) -> Iterator[Callable[..., Service]]:
+    """The same with other settings: `make_service(rate_limits="on")`."""
+    with ExitStack() as stack:
+
+        def make(**changes: Any) -> Service:
+            return stack.enter_context(running_service(database_url, **changes))
+
+        yield make
+
+
+@dataclass(frozen=True)
+class DevServer:
+    url: str
+    data_dir: Path
+    process: "subprocess.Popen[str]"
+
+
+@pytest.fixture(scope="session")
+def dev_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[DevServer]:
+    """`tokenvend dev` as a user starts it: a process of its own, with the embedded engine."""
+    data_dir = tmp_path_factory.mktemp("dev")
+    environment = {name: value for name, value in os.environ.items() if not name.startswith(("TOKENVEND_", "AWS_"))}
+    with (data_dir / "stderr.log").open("w") as log:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "app", "dev", "--port", "0", "--data-dir", str(data_dir)],
+            stdout=subprocess.PIPE,
+            stderr=log,
+            text=True,
+            env=environment | {"TOKENVEND_RATE_LIMITS": "off"},
+        )
+        assert process.stdout is not None
+        try:
+            line = process.stdout.readline()
+            assert line.startswith("ready "), (data_dir / "stderr.log").read_text()[-4000:]
+            yield DevServer(line.split()[1], data_dir, process)
+        finally:
+            process.terminate()
+            process.wait(timeout=20)
+            process.stdout.close()

@@ -1,0 +1,118 @@
+"""A small HTTP server that answers AssumeRole and GetCallerIdentity as AWS's STS does, and keeps every form sent.
+
+It enforces nothing: what a credential may do is never shown with it.
+"""
+
+import itertools
+import threading
+from collections import deque
+from collections.abc import Callable
+from datetime import timedelta
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+from urllib.parse import parse_qsl
+
+from app.clock import Clock, SystemClock
+
+NAMESPACE = "https://sts.amazonaws.com/doc/2011-06-15/"
+Answer = tuple[int, str, bytes]
+
+
+class CannedSts:
+    """`forms` has what was sent, oldest first. `fail` queues refusals for the next calls."""
+
+    def __init__(self, clock: Clock | None = None) -> None:
+        self.forms: list[dict[str, str]] = []
+        self.before_answer: Callable[[dict[str, str]], None] = lambda form: None
+        self._clock = clock or SystemClock()
+        self._failures: deque[Answer] = deque()
+        self._only: str | None = None
+        self._serial = itertools.count(1)
+        self._lock = threading.Lock()
+        self._server = ThreadingHTTPServer(("127.0.0.1", 0), self._handler())
+        self._server.daemon_threads = True
+        self.url = f"http://127.0.0.1:{self._server.server_port}"
+        self._thread = threading.Thread(target=self._server.serve_forever, args=(0.02,), daemon=True)
+        self._thread.start()
+
+    def close(self) -> None:
+        self._server.shutdown()
+        self._server.server_close()
+        self._thread.join()
+
+    @property
+    def assumed(self) -> list[dict[str, str]]:
+        return [form for form in self.forms if form["Action"] == "AssumeRole"]
+
+    def fail(self, code: str, status: int = 400, *, times: int = 1) -> None:
+        self._failures.extend([self._refusal(code, status)] * times)
+
+    def answer_only(self, action: str) -> None:
+        """Every other action is denied from now on, as by a trust policy."""
+        self._only = action
+
+    def answer_garbage(self, status: int, content_type: str, body: bytes) -> None:
+        self._failures.append((status, content_type, body))
+
+    @staticmethod
+    def _refusal(code: str, status: int) -> Answer:
+        body = (
+            f'<ErrorResponse xmlns="{NAMESPACE}"><Error><Type>Sender</Type><Code>{code}</Code>'
+            f"<Message>no</Message></Error><RequestId>r</RequestId></ErrorResponse>"
+        )
+        return status, "text/xml", body.encode()
+
+    def _answer(self, form: dict[str, str]) -> Answer:
+        with self._lock:
+            self.forms.append(form)
+            serial = next(self._serial)
+            failure = self._failures.popleft() if self._failures else None
+            if self._only not in (None, form["Action"]):
+                failure = self._refusal("AccessDenied", 403)
+        self.before_answer(form)
+        if failure is not None:
+            return failure
+        if form["Action"] == "GetCallerIdentity":
+            result = (
+                "<Arn>arn:aws:sts::123456789012:assumed-role/service/i-1</Arn>"
+                "<UserId>AROA1:i-1</UserId><Account>123456789012</Account>"
+            )
+        else:
+            result = self._credentials(form, serial)
+        action = form["Action"]
+        body = (
+            f'<{action}Response xmlns="{NAMESPACE}"><{action}Result>{result}</{action}Result>'
+            f"<ResponseMetadata><RequestId>request-{serial}</RequestId></ResponseMetadata></{action}Response>"
+        )
+        return 200, "text/xml", body.encode()
+
+    def _credentials(self, form: dict[str, str], serial: int) -> str:
+        expiration = self._clock.now() + timedelta(seconds=int(form["DurationSeconds"]))
+        return (
+            f"<Credentials><AccessKeyId>ASIACANNED{serial:010d}</AccessKeyId>"
+            f"<SecretAccessKey>canned-secret-key-{serial}</SecretAccessKey>"
+            f"<SessionToken>canned-session-token-{serial}</SessionToken>"
+            f"<Expiration>{expiration.strftime('%Y-%m-%dT%H:%M:%SZ')}</Expiration></Credentials>"
+            f"<AssumedRoleUser><Arn>{form['RoleArn']}/{form['RoleSessionName']}</Arn>"
+            f"<AssumedRoleId>AROA:{form['RoleSessionName']}</AssumedRoleId></AssumedRoleUser>"
+            "<PackedPolicySize>6</PackedPolicySize>"
+        )
+
+    def _handler(canned: "CannedSts") -> Any:  # noqa: N805 - `self` is the handler's
+        class Handler(BaseHTTPRequestHandler):
+            protocol_version = "HTTP/1.1"
+            disable_nagle_algorithm = True
+
+            def do_POST(self) -> None:
+                body = self.rfile.read(int(self.headers["Content-Length"])).decode()
+                status, content_type, answer = canned._answer(dict(parse_qsl(body, keep_blank_values=True)))
+                self.send_response(status)
+                self.send_header("Content-Type", content_type)
+                self.send_header("Content-Length", str(len(answer)))
+                self.end_headers()
+                self.wfile.write(answer)
+
+            def log_message(self, *_args: Any) -> None:
+                pass
+
+        return Handler

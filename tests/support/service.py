@@ -1,0 +1,129 @@
+"""The service in this process, over the real web stack, with a canned STS and a clock that a test moves."""
+
+import itertools
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import boto3
+from fastapi import FastAPI
+from httpx2 import Response
+from sqlalchemy import text
+from starlette.testclient import TestClient
+
+from app.main import create_app
+from app.runtime import Runtime, build_runtime
+from app.settings import Settings
+from tests.support.canned_sts import CannedSts
+from tests.support.clock import ManualClock
+
+PASSWORD = "violet tractor moonlight"
+SECRET_KEY = "k9f3-Zq8w-1mLp-77xT-bVn2-Rh5c-Yd4s"
+ROLE_ARN = "arn:aws:iam::123456789012:role/tokenvend-vending"
+_serial = itertools.count(1)
+
+
+def test_settings(**changes: Any) -> Settings:
+    """Settings for tests: rate limits are off unless a test is about them."""
+    values: dict[str, Any] = {
+        "environment": "development",
+        "secret_key": SECRET_KEY,
+        "public_url": "http://testserver",
+        "bucket": "photos",
+        "role_arn": ROLE_ARN,
+        "rate_limits": "off",
+        "database_pool_size": 8,
+    }
+    return Settings(_env_file=None, **(values | changes))
+
+
+test_settings.__test__ = False  # type: ignore[attr-defined]
+
+
+@dataclass
+class Device:
+    """A signed-in device of a user."""
+
+    service: "Service"
+    email: str
+    access_token: str
+    refresh_token: str
+    session_id: str
+    user_id: str = ""
+
+    @property
+    def headers(self) -> dict[str, str]:
+        return {"Authorization": f"Bearer {self.access_token}"}
+
+    def get(self, path: str, **kwargs: Any) -> Response:
+        return self.service.client.get(path, headers=self.headers, **kwargs)
+
+    def post(self, path: str, json: Any = None, **kwargs: Any) -> Response:
+        return self.service.client.post(path, json=json, headers=self.headers, **kwargs)
+
+    def delete(self, path: str, **kwargs: Any) -> Response:
+        return self.service.client.delete(path, headers=self.headers, **kwargs)
+
+    def vend(self, **wish: Any) -> Response:
+        return self.post("/v1/credentials", json=wish)
+
+
+@dataclass
+class Service:
+    app: FastAPI
+    runtime: Runtime
+    client: TestClient
+    clock: ManualClock
+    sts: CannedSts
+    settings: Settings = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.settings = self.runtime.settings
+
+    def register(self, email: str | None = None, password: str = PASSWORD, **members: Any) -> Response:
+        email = email or f"user{next(_serial)}@example.org"
+        return self.client.post("/v1/users", json={"email": email, "password": password, **members})
+
+    def log_in(self, email: str, password: str = PASSWORD, **members: Any) -> Response:
+        return self.client.post("/v1/auth/login", json={"email": email, "password": password, **members})
+
+    def refresh(self, refresh_token: str) -> Response:
+        return self.client.post("/v1/auth/refresh", json={"refresh_token": refresh_token})
+
+    def device(self, email: str | None = None, password: str = PASSWORD) -> Device:
+        """A signed-in device; the account is made first where there is none."""
+        email = email or f"user{next(_serial)}@example.org"
+        self.register(email, password)
+        answer = self.log_in(email, password)
+        assert answer.status_code == 200, answer.text
+        tokens = answer.json()["tokens"]
+        device = Device(self, email, tokens["access_token"], tokens["refresh_token"], tokens["session_id"])
+        device.user_id = device.get("/v1/me").json()["id"]
+        return device
+
+    def sql(self, statement: str, **parameters: Any) -> list[Any]:
+        """Rows of a statement run directly on the database, which is committed."""
+        with self.runtime.database.engine.connect() as connection:
+            result = connection.execute(text(statement), parameters)
+            rows = list(result) if result.returns_rows else []
+            connection.commit()
+        return rows
+
+    def disable(self, email: str) -> None:
+        self.sql("UPDATE users SET status = 'disabled' WHERE email = :email", email=email)
+
+
+@contextmanager
+def running_service(database_url: str, **changes: Any) -> Iterator[Service]:
+    clock = ManualClock()
+    sts = CannedSts(clock)
+    try:
+        settings = test_settings(database_url=database_url, sts_endpoint_url=sts.url, **changes)
+        aws = boto3.Session(aws_access_key_id="AKIATESTTESTTEST", aws_secret_access_key="test", region_name="us-east-1")
+        runtime = build_runtime(settings, clock=clock, aws=aws)
+        app = create_app(settings, runtime)
+        with TestClient(app, raise_server_exceptions=False, client=("127.0.0.1", 50000)) as client:
+            yield Service(app, runtime, client, clock, sts)
+    finally:
+        sts.close()

@@ -1,0 +1,52 @@
+"""A small ASGI application that tells what reached it, for the tests of what lies in front of the real one."""
+
+import asyncio
+import json
+import os
+from typing import Any
+
+from starlette.types import Receive, Scope, Send
+
+SLOW = 0.4
+seen: list[str] = []
+
+
+async def app(scope: Scope, receive: Receive, send: Send) -> None:
+    if scope["type"] == "lifespan":
+        await receive()
+        await send({"type": "lifespan.startup.complete"})
+        await receive()
+        await send({"type": "lifespan.shutdown.complete"})
+        return
+    path = scope["path"]
+    seen.append(path)
+    answer: dict[str, Any] = {"method": scope["method"], "path": path, "client": scope["client"], "pid": os.getpid()}
+    if path == "/sleep-first":
+        await asyncio.sleep(SLOW)
+    if path not in ("/unread", "/begun"):
+        answer["length"] = await _length(receive)
+    if path == "/sleep":
+        await asyncio.sleep(SLOW)
+    answer["headers"] = [[name.decode(), value.decode()] for name, value in scope["headers"]]
+    body = json.dumps(answer).encode()
+    headers = [(b"content-type", b"application/json"), (b"content-length", str(len(body)).encode())]
+    await send({"type": "http.response.start", "status": 200, "headers": headers})
+    if path == "/begun":
+        await _length(receive)
+    await send({"type": "http.response.body", "body": body})
+
+
+async def _length(receive: Receive) -> int | None:
+    length, more = 0, True
+    while more:
+        message = await receive()
+        if message["type"] == "http.disconnect":
+            return None
+        length += len(message["body"])
+        more = message["more_body"]
+    return length
+
+
+async def broken(scope: Scope, receive: Receive, send: Send) -> None:
+    await receive()
+    await send({"type": "lifespan.startup.failed", "message": "no database"})

@@ -1,0 +1,118 @@
+"""The command line, as an operator runs it: processes, exit status, what is printed."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.support.canned_sts import CannedSts
+from tests.support.service import ROLE_ARN, SECRET_KEY
+
+
+@pytest.fixture
+def environment(tmp_path: Path) -> dict[str, str]:
+    return {
+        "PATH": os.environ["PATH"],
+        "TOKENVEND_DATABASE_URL": f"sqlite:///{tmp_path / 'cli.db'}",
+        "TOKENVEND_SECRET_KEY": SECRET_KEY,
+        "TOKENVEND_BUCKET": "photos",
+        "TOKENVEND_ROLE_ARN": ROLE_ARN,
+        "AWS_ACCESS_KEY_ID": "AKIATESTTESTTEST",
+        "AWS_SECRET_ACCESS_KEY": "test",
+        "AWS_EC2_METADATA_DISABLED": "true",
+    }
+
+
+def tokenvend(
+    *arguments: str, environment: dict[str, str], cwd: Path, stdin: str = ""
+) -> "subprocess.CompletedProcess[str]":
+    return subprocess.run(
+        [sys.executable, "-m", "app", *arguments],
+        env=environment,
+        cwd=cwd,
+        input=stdin,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+
+class TestCommands:
+    def test_openapi_needs_no_settings(self, tmp_path: Path) -> None:
+        done = tokenvend("openapi", environment={"PATH": os.environ["PATH"]}, cwd=tmp_path)
+        document = json.loads(done.stdout)
+        assert document["paths"]["/v1/credentials"]["post"]["operationId"] == "issue_credentials"
+        assert done.returncode == 0
+        assert list(tmp_path.iterdir()) == []
+
+    def test_openapi_writes_a_file(self, tmp_path: Path) -> None:
+        done = tokenvend("openapi", "api.json", environment={"PATH": os.environ["PATH"]}, cwd=tmp_path)
+        assert done.returncode == 0
+        assert json.loads((tmp_path / "api.json").read_text())["openapi"].startswith("3.1")
+
+    def test_a_wrong_option_is_a_usage_error(self, tmp_path: Path, environment: dict[str, str]) -> None:
+        assert tokenvend("serve", "--prot", "1", environment=environment, cwd=tmp_path).returncode == 2
+
+    def test_a_wrong_setting_is_one_sentence(self, tmp_path: Path, environment: dict[str, str]) -> None:
+        done = tokenvend("doctor", environment=environment | {"TOKENVEND_BUCKET": "*"}, cwd=tmp_path)
+        assert done.returncode == 1
+        assert done.stderr.startswith("TOKENVEND_BUCKET: must be the name of a bucket")
+        assert "Traceback" not in done.stderr
+
+    def test_migrate_twice_then_an_administrator_then_keys(self, tmp_path: Path, environment: dict[str, str]) -> None:
+        for _ in range(2):
+            assert tokenvend("migrate", environment=environment, cwd=tmp_path).returncode == 0
+        create = ("admin", "create", "--email", "root@example.org", "--password-stdin")
+        weak = tokenvend(*create, environment=environment, cwd=tmp_path, stdin="password\n")
+        assert (weak.returncode, weak.stdout) == (1, "")
+        assert "attackers" in weak.stderr
+        made = tokenvend(*create, environment=environment, cwd=tmp_path, stdin="violet tractor moonlight\n")
+        assert made.returncode == 0, made.stderr
+        assert made.stdout.startswith("root@example.org is an administrator now")
+        again = tokenvend(*create, environment=environment, cwd=tmp_path, stdin="violet tractor moonlight\n")
+        assert (again.returncode, "exists" in again.stderr) == (1, True)
+
+        first = tokenvend("keys", "rotate", environment=environment, cwd=tmp_path)
+        assert first.returncode == 0, first.stderr
+        second = tokenvend("keys", "rotate", environment=environment, cwd=tmp_path)
+        assert second.returncode == 0, second.stderr
+        states = [
+            line.split()[1]
+            for line in tokenvend("keys", "list", environment=environment, cwd=tmp_path).stdout.splitlines()
+        ]
+        assert states == ["signing", "published"]
+        assert tokenvend("keys", "rotate", "--now", environment=environment, cwd=tmp_path).returncode == 0
+        listed = tokenvend("keys", "list", environment=environment, cwd=tmp_path).stdout.splitlines()
+        assert [line.split()[1] for line in listed] == ["retired", "retired", "signing"]
+
+    def test_a_database_that_does_not_answer_is_one_sentence(self, tmp_path: Path, environment: dict[str, str]) -> None:
+        unreachable = environment | {"TOKENVEND_DATABASE_URL": "postgresql+psycopg://u:hunter2@127.0.0.1:1/d"}
+        done = tokenvend("keys", "list", environment=unreachable, cwd=tmp_path)
+        assert done.returncode == 1
+        assert "cannot reach its database" in done.stderr
+        assert "hunter2" not in done.stderr
+        assert "Traceback" not in done.stderr
+
+
+class TestDoctor:
+    def test_says_what_to_mend_first(self, tmp_path: Path, environment: dict[str, str]) -> None:
+        done = tokenvend("doctor", environment=environment, cwd=tmp_path)
+        assert done.returncode == 1
+        assert "migrations: the database is not at this version's migration; run `tokenvend migrate`" in done.stdout
+
+    def test_names_the_refusal_of_a_vend(self, tmp_path: Path, environment: dict[str, str]) -> None:
+        sts = CannedSts()
+        try:
+            environment = environment | {"TOKENVEND_STS_ENDPOINT_URL": sts.url}
+            tokenvend("migrate", environment=environment, cwd=tmp_path)
+            sts.answer_only("GetCallerIdentity")
+            done = tokenvend("doctor", environment=environment, cwd=tmp_path)
+        finally:
+            sts.close()
+        assert done.returncode == 1
+        assert "ok      base credentials: arn:aws:sts::123456789012:assumed-role/service/i-1" in done.stdout
+        assert "failed  vend: AccessDenied; the role's trust policy must allow" in done.stdout

@@ -1,0 +1,187 @@
+"""The database layer: faults become 503, refusals roll back or keep their writes, look-ups share a statement."""
+
+import asyncio
+import sqlite3
+import uuid
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import pytest
+from sqlalchemy import text
+from sqlalchemy.orm import Session
+
+from app import db
+from app.db import Batch, Database
+from app.problems import DatabaseUnavailable, InvalidToken, NotFound
+from tests.support.service import Service
+
+
+@pytest.fixture
+def database(database_url: str) -> Database:
+    return Database(database_url, pool_size=2)
+
+
+def add_key(session: Session, sequence: int) -> None:
+    session.execute(
+        text(
+            "INSERT INTO signing_keys (sequence, kid, private_key_encrypted, public_jwk, created_at, signs_from) "
+            "VALUES (:sequence, :kid, :key, '{}', :at, :at)"
+        ),
+        {"sequence": sequence, "kid": str(sequence), "key": b"", "at": "2026-01-01 00:00:00"},
+    )
+
+
+def count(session: Session) -> int:
+    return int(session.execute(text("SELECT count(*) FROM signing_keys")).scalar_one())
+
+
+class TestTransactions:
+    def test_a_story_is_committed_when_it_returns(self, database: Database) -> None:
+        database.run("write", add_key, 1)
+        assert database.run("read", count) == 1
+        database.close()
+
+    def test_a_refusal_rolls_back(self, database: Database) -> None:
+        def refuse(session: Session) -> None:
+            add_key(session, 1)
+            raise NotFound
+
+        with pytest.raises(NotFound):
+            database.run("write", refuse)
+        assert database.run("read", count) == 0
+        database.close()
+
+    def test_a_refusal_that_keeps_its_writes_commits(self, database: Database) -> None:
+        def refuse(session: Session) -> None:
+            add_key(session, 1)
+            raise InvalidToken(keeps_writes=True)
+
+        with pytest.raises(InvalidToken):
+            database.run("write", refuse)
+        assert database.run("read", count) == 1
+        database.close()
+
+    def test_a_failed_commit_is_not_taken_for_done(self, service: Service) -> None:
+        """The answer leaves after the commit: when that fails, the client does not get a 201."""
+        connection = service.runtime.database.engine.raw_connection()
+        if not isinstance(connection.driver_connection, sqlite3.Connection):
+            connection.close()
+            service.sql(
+                "CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RAISE EXCEPTION ''no''; END'"
+            )
+            service.sql(
+                "CREATE CONSTRAINT TRIGGER refuse AFTER INSERT ON users DEFERRABLE INITIALLY DEFERRED "
+                "FOR EACH ROW EXECUTE FUNCTION refuse()"
+            )
+        else:
+            connection.close()
+            service.sql("PRAGMA query_only = 0")
+            service.sql("CREATE TRIGGER refuse AFTER INSERT ON audit_events BEGIN SELECT RAISE(ABORT, 'no'); END")
+        answer = service.register("ada@example.org")
+        assert answer.status_code in (500, 503)
+        assert service.sql("SELECT count(*) FROM users") == [(0,)]
+
+
+class TestFaults:
+    def test_an_unreachable_database_is_a_503(self) -> None:
+        database = Database("postgresql+psycopg://nobody:secret@127.0.0.1:1/none", pool_size=1)
+        with pytest.raises(DatabaseUnavailable) as refused:
+            database.run("read", count)
+        assert "secret" not in f"{refused.value.cause}{refused.value.detail}"
+        database.close()
+
+    def test_a_database_without_tables_is_a_503(self, tmp_path: Path) -> None:
+        database = Database(f"sqlite:///{tmp_path / 'empty.db'}", pool_size=1)
+        with pytest.raises(DatabaseUnavailable):
+            database.run("read", count)
+        database.close()
+
+    def test_one_that_never_answers_is_a_503(self, database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(db, "ANSWER_WITHIN", 0.05)
+        released = asyncio.Event()
+
+        async def ask() -> None:
+            loop = asyncio.get_running_loop()
+
+            def stuck(_session: Session) -> None:
+                asyncio.run_coroutine_threadsafe(released.wait(), loop).result()
+
+            with pytest.raises(DatabaseUnavailable):
+                await database.read(stuck)
+            released.set()
+
+        asyncio.run(ask())
+        database.close()
+
+    def test_a_locked_sqlite_is_a_503(self, tmp_path: Path, sqlite_databases: object) -> None:
+        url = sqlite_databases.create(tmp_path)  # type: ignore[attr-defined]
+        engine = db.make_engine(url, pool_size=1, busy_timeout=0.05)
+        database = Database(url, pool_size=1)
+        database.engine = engine
+        holder = sqlite3.connect(engine.url.database or "", isolation_level=None)
+        holder.execute("BEGIN IMMEDIATE")
+        with pytest.raises(DatabaseUnavailable):
+            database.run("write", add_key, 1)
+        holder.execute("ROLLBACK")
+        database.run("write", add_key, 1)
+        holder.close()
+        database.close()
+
+
+class TestBatch:
+    def test_what_arrives_meanwhile_shares_the_next_look_up(self) -> None:
+        async def story() -> list[list[int]]:
+            asked: list[list[int]] = []
+            gate = asyncio.Event()
+
+            async def load(keys: Sequence[int]) -> Mapping[int, str]:
+                asked.append(sorted(keys))
+                await gate.wait()
+                return {key: str(key) for key in keys if key != 4}
+
+            batch = Batch(load)
+            first = asyncio.create_task(batch.get(1))
+            await asyncio.sleep(0)
+            await asyncio.sleep(0)
+            later = [asyncio.create_task(batch.get(key)) for key in (2, 3, 3, 4)]
+            await asyncio.sleep(0)
+            gate.set()
+            assert await first == "1"
+            assert [await task for task in later] == ["2", "3", "3", None]
+            return asked
+
+        assert asyncio.run(story()) == [[1], [2, 3, 4]]
+
+    def test_a_fault_reaches_everybody_who_waits_and_is_not_kept(self) -> None:
+        async def story() -> None:
+            faults = [DatabaseUnavailable()]
+
+            async def load(keys: Sequence[uuid.UUID]) -> Mapping[uuid.UUID, int]:
+                if faults:
+                    raise faults.pop()
+                return dict.fromkeys(keys, 1)
+
+            batch = Batch(load)
+            key = uuid.uuid4()
+            answers = await asyncio.gather(batch.get(key), batch.get(key), return_exceptions=True)
+            assert [type(answer) for answer in answers] == [DatabaseUnavailable, DatabaseUnavailable]
+            assert await batch.get(key) == 1
+
+        asyncio.run(story())
+
+    def test_a_caller_that_hangs_up_takes_nothing_from_the_others(self) -> None:
+        async def story() -> None:
+            gate = asyncio.Event()
+
+            async def load(keys: Sequence[int]) -> Mapping[int, int]:
+                await gate.wait()
+                return {key: key for key in keys}
+
+            batch = Batch(load)
+            leaving, staying = asyncio.create_task(batch.get(1)), asyncio.create_task(batch.get(1))
+            await asyncio.sleep(0)
+            leaving.cancel()
+            gate.set()
+            assert await staying == 1
+
+        asyncio.run(story())

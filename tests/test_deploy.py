@@ -1,0 +1,30 @@
+"""What operators copy fits what the service does."""
+
+import json
+from pathlib import Path
+
+from app.credentials.policy import OBJECT_ACTIONS
+
+AWS = Path(__file__).parent.parent / "deploy" / "aws"
+
+
+def statements(name: str) -> dict[str, dict[str, object]]:
+    document = json.loads((AWS / name).read_text())
+    return {statement["Sid"]: statement for statement in document["Statement"]}
+
+
+class TestVendingRole:
+    def test_allows_exactly_what_a_credential_may_do(self) -> None:
+        allowed = statements("vending-role-permissions.json")
+        assert set(allowed["Objects"]["Action"]) == {a for actions in OBJECT_ACTIONS.values() for a in actions}  # type: ignore[call-overload]
+        assert allowed["List"]["Action"] == "s3:ListBucket"
+
+    def test_reaches_users_alone(self) -> None:
+        allowed = statements("vending-role-permissions.json")
+        assert allowed["Objects"]["Resource"] == "arn:aws:s3:::BUCKET/users/*"
+        assert allowed["List"]["Condition"] == {"StringLike": {"s3:prefix": "users/*"}}
+
+    def test_trusts_one_role(self) -> None:
+        trust = statements("vending-role-trust.json")["TheServiceAlone"]
+        assert trust["Principal"] == {"AWS": "arn:aws:iam::ACCOUNT:role/SERVICE-ROLE"}
+        assert "sts:SetSourceIdentity" in trust["Action"]  # type: ignore[operator]

@@ -1,0 +1,131 @@
+"""Settings: each wrong value is refused by name, with what it should be, and no secret is repeated."""
+
+import re
+import stat
+from pathlib import Path
+
+import pytest
+
+from app.settings import Settings, SettingsError, kept_secret, load_settings
+
+PRODUCTION = {
+    "TOKENVEND_ENVIRONMENT": "production",
+    "TOKENVEND_DATABASE_URL": "postgresql+psycopg://tokenvend@db.internal/tokenvend",
+    "TOKENVEND_SECRET_KEY": "k9f3-Zq8w-1mLp-77xT-bVn2-Rh5c-Yd4s",
+    "TOKENVEND_PUBLIC_URL": "https://tokens.example.org",
+    "TOKENVEND_BUCKET": "photos",
+    "TOKENVEND_ROLE_ARN": "arn:aws:iam::123456789012:role/vending",
+    "AWS_REGION": "eu-central-1",
+}
+
+
+@pytest.fixture(autouse=True)
+def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No `.env` of a developer's, and no `var/` in the checkout."""
+    monkeypatch.chdir(tmp_path)
+
+
+def set_all(monkeypatch: pytest.MonkeyPatch, values: dict[str, str]) -> None:
+    for name, value in values.items():
+        monkeypatch.setenv(name, value)
+
+
+class TestDevelopment:
+    def test_needs_nothing_set(self) -> None:
+        settings = load_settings()
+        assert settings.environment == "development"
+        assert len(settings.secret_key.get_secret_value()) >= 32
+
+    def test_keeps_the_secret_it_made(self) -> None:
+        assert load_settings().secret_key == load_settings().secret_key
+        assert stat.S_IMODE(Path("var/secret_key").stat().st_mode) == 0o600
+
+    def test_reads_the_env_file(self) -> None:
+        Path(".env").write_text("TOKENVEND_BUCKET=from-file\n")
+        assert load_settings().bucket == "from-file"
+
+    def test_two_processes_agree_on_a_new_secret(self, tmp_path: Path) -> None:
+        assert kept_secret(tmp_path / "secret") == kept_secret(tmp_path / "secret")
+
+
+class TestWrongValues:
+    @pytest.mark.parametrize(
+        ("name", "value", "hint"),
+        [
+            ("ENVIRONMENT", "staging", "'development' or 'production'"),
+            ("DATABASE_URL", "mysql://u@h/d", "postgresql+psycopg://"),
+            ("DATABASE_URL", "nonsense", "must be a URL"),
+            ("DATABASE_POOL_SIZE", "0", "greater than or equal to 1"),
+            ("SECRET_KEY", "short-secret", "32 or more"),
+            ("SECRET_KEY", "a" * 40, "32 or more"),
+            ("PUBLIC_URL", "tokens.example.org", "must be an address"),
+            ("PUBLIC_URL", "https://tokens.example.org/?a=b", "must be an address"),
+            ("BUCKET", "arn:aws:s3:::photos", "name of a bucket"),
+            ("BUCKET", "photos/*", "name of a bucket"),
+            ("ROLE_ARN", "vending", "ARN of a role"),
+            ("SOURCE_IDENTITY", "yes", "'on' or 'off'"),
+            ("CREDENTIAL_TTL", "899", "greater than or equal to 900"),
+            ("CREDENTIAL_TTL", "7200", "must not exceed"),
+            ("CREDENTIAL_MAX_TTL", "50000", "less than or equal to 43200"),
+            ("STS_ENDPOINT_URL", "ftp://sts", "must be an address"),
+            ("S3_FORCE_PATH_STYLE", "perhaps", "boolean"),
+            ("PASSWORD_MIN_LENGTH", "4", "greater than or equal to 8"),
+            ("TRUSTED_PROXIES", "10.0.0.0/99", "10.0.0.0/99"),
+            ("CORS_ORIGINS", "*", "must be origins"),
+            ("LOG_LEVEL", "loud", "'debug'"),
+        ],
+    )
+    def test_are_refused_by_name(self, monkeypatch: pytest.MonkeyPatch, name: str, value: str, hint: str) -> None:
+        monkeypatch.setenv(f"TOKENVEND_{name}", value)
+        with pytest.raises(SettingsError) as refused:
+            load_settings()
+        assert re.match(rf"TOKENVEND_{name}: ", str(refused.value))
+        assert hint in str(refused.value)
+
+    def test_are_all_named_at_once(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        set_all(monkeypatch, {"TOKENVEND_BUCKET": "x", "TOKENVEND_PUBLIC_URL": "x", "TOKENVEND_BUKET": "x"})
+        with pytest.raises(SettingsError) as refused:
+            load_settings()
+        lines = str(refused.value).splitlines()
+        assert [line.split(":")[0] for line in lines] == [
+            "TOKENVEND_BUKET",
+            "TOKENVEND_PUBLIC_URL",
+            "TOKENVEND_BUCKET",
+        ]
+        assert "did you mean TOKENVEND_BUCKET?" in lines[0]
+
+    def test_never_repeat_a_secret(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setenv("TOKENVEND_SECRET_KEY", "hunter2")
+        monkeypatch.setenv("TOKENVEND_DATABASE_URL", "mysql://root:hunter2@db/x")
+        with pytest.raises(SettingsError) as refused:
+            load_settings()
+        assert "hunter2" not in str(refused.value)
+
+    def test_a_misspelt_name_in_the_env_file_is_refused(self) -> None:
+        Path(".env").write_text("TOKENVEND_BUCKETT=x\n")
+        with pytest.raises(SettingsError, match="TOKENVEND_BUCKETT: there is no such setting"):
+            load_settings()
+
+
+class TestProduction:
+    def test_takes_a_whole_configuration(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        set_all(monkeypatch, PRODUCTION)
+        settings = load_settings()
+        assert settings.hosts == {"tokens.example.org"}
+        assert not settings.docs_on
+
+    @pytest.mark.parametrize("missing", sorted(PRODUCTION.keys() - {"TOKENVEND_ENVIRONMENT"}))
+    def test_names_what_is_missing(self, monkeypatch: pytest.MonkeyPatch, missing: str) -> None:
+        set_all(monkeypatch, {name: value for name, value in PRODUCTION.items() if name != missing})
+        with pytest.raises(SettingsError, match=f"^{missing}: must be set in production"):
+            load_settings()
+
+    @pytest.mark.parametrize(("name", "value"), [("RATE_LIMITS", "off"), ("PUBLIC_URL", "http://tokens.example.org")])
+    def test_refuses_what_is_weak(self, monkeypatch: pytest.MonkeyPatch, name: str, value: str) -> None:
+        set_all(monkeypatch, PRODUCTION | {f"TOKENVEND_{name}": value})
+        with pytest.raises(SettingsError, match=f"^TOKENVEND_{name}: must .* in production"):
+            load_settings()
+
+    def test_the_secret_shows_in_no_representation(self) -> None:
+        settings = Settings(_env_file=None, secret_key=PRODUCTION["TOKENVEND_SECRET_KEY"])
+        assert PRODUCTION["TOKENVEND_SECRET_KEY"] not in f"{settings!r}{settings}{settings.model_dump()}"
