@@ -1,0 +1,73 @@
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, Protocol
+
+import pytest
+from playwright.sync_api import Browser, sync_playwright
+
+from tests.pages.visit import DESKTOP, Visit
+
+BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
+# As root there is no sandbox; the rest keeps the browser from talking to its maker during a test.
+ARGUMENTS = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
+PHOTOGRAPHS = Path(__file__).parent.parent / "photos"
+
+
+class Served(Protocol):
+    @property
+    def url(self) -> str: ...
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    executable = next(filter(None, map(shutil.which, BROWSERS)), None)
+    if executable is None:
+        pytest.skip("the browser tests need Chromium: install it with `apt-get install chromium` or your system's like")
+    with sync_playwright() as playwright:
+        running = playwright.chromium.launch(executable_path=executable, args=ARGUMENTS)
+        yield running
+        running.close()
+
+
+@pytest.fixture
+def visit(browser: Browser, dev_server: Served) -> Iterator[Callable[..., Visit]]:
+    """Opens a browser of its own for each person. At the end none of them may have complained or called elsewhere."""
+    visits: list[Visit] = []
+
+    def begin(**options: Any) -> Visit:
+        visits.append(Visit(browser, dev_server.url, **{"viewport": DESKTOP, **options}))
+        return visits[-1]
+
+    yield begin
+    for one in visits:
+        strangers = one.foreign_hosts()
+        one.close()
+        assert one.complaints == []
+        assert strangers == set()
+
+
+@pytest.fixture(scope="module")
+def china() -> Path:
+    return PHOTOGRAPHS / "china.jpg"
+
+
+@pytest.fixture(scope="module")
+def flower() -> Path:
+    return PHOTOGRAPHS / "flower.jpg"
+
+
+@pytest.fixture(scope="module")
+def panorama(china: Path, flower: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A photograph of more than 8 MB: a real one, with others after its end marker, which every decoder ignores."""
+    large = tmp_path_factory.mktemp("photographs") / "panorama.jpg"
+    large.write_bytes(china.read_bytes() + flower.read_bytes() * 80)
+    return large

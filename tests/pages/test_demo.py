@@ -1,0 +1,190 @@
+"""The sample app at `/demo` in a real browser, against `tokenvend dev` with its real engine.
+
+The page keeps these handles for tests.
+
+Ids: `email`, `password`, `display_name`, `<field>-error`, `form-error`, `notice`, `mode-login`, `mode-register`,
+`submit`; `album`, `files`, `uploads`, `grid`, `empty`, `count`, `refresh`; `viewer` (`data-state` loading, shown or
+failed), `previous`, `next`, `download`, `copy-key`, `delete`, `confirm-delete`, `cancel-delete`, `close-viewer`;
+`panel`, `access`, `countdown`, `foreign`, `try-foreign`, `verdict`, `devices`, `sign-out`, `status`.
+Test ids: `photo` (`data-key`; `data-state` shown or failed), `upload` (`data-state` waiting, sending, done or failed),
+`refusal` (`data-outcome` opened, refused or unclear), `device`, `viewer-key`.
+"""
+
+import hashlib
+import re
+from collections.abc import Callable
+from itertools import pairwise
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import pytest
+from playwright.sync_api import expect
+
+from tests.pages.visit import DENIED, DESKTOP, PHONE, Visit
+
+OpenVisit = Callable[..., Visit]
+
+
+class TestPictures:
+    def test_go_up_with_progress_come_back_identical_and_can_be_deleted(
+        self, visit: OpenVisit, china: Path, flower: Path, panorama: Path
+    ) -> None:
+        person = visit().register()
+        page = person.page
+        expect(page.locator("#empty")).to_be_visible()
+
+        person.watch_progress()
+        person.slow_down(8_000_000)
+        page.locator("#files").set_input_files([china, flower, panorama])
+        large = page.get_by_test_id("upload").filter(has_text="panorama.jpg")
+        expect(large).to_contain_text(re.compile(r"of 11\.6 MB · [1-9]\d %"))
+        person.screenshot("uploading-desktop")
+        expect(page.locator("[data-testid=photo][data-state=shown]")).to_have_count(3)
+        expect(page.locator("#count")).to_contain_text("3 ·")
+        person.slow_down(-1)
+
+        seen = person.seen_progress()
+        assert set(seen) == {"china.jpg", "flower.jpg", "panorama.jpg"}
+        for values in seen.values():
+            assert values[0] == 0
+            assert values[-1] == 1
+            assert all(before < after for before, after in pairwise(values))
+        assert len(seen["panorama.jpg"]) > 4
+        assert len(person.calls("POST", "?uploads")) == 1
+        assert len(person.calls("PUT", "partNumber=")) == 3
+
+        for original in (china, flower, panorama):
+            person.view(original.name)
+            name, content = person.download()
+            assert name == original.name
+            assert hashlib.sha256(content).digest() == hashlib.sha256(original.read_bytes()).digest()
+            page.locator("#close-viewer").click()
+
+        key = person.view("flower.jpg")
+        page.locator("#delete").click()
+        page.locator("#cancel-delete").click()
+        expect(page.locator("#viewer")).to_be_visible()
+        page.locator("#delete").click()
+        page.locator("#confirm-delete").click()
+        expect(page.get_by_test_id("photo")).to_have_count(2)
+        expect(page.locator("#viewer")).not_to_be_visible()
+        assert [urlsplit(call.url).path for call in person.calls("DELETE", key)] == [f"/photos/{key}"]
+        page.locator("#refresh").click()
+        expect(page.locator("#grid")).to_have_attribute("aria-busy", "false")
+        expect(page.get_by_role("button", name="flower.jpg")).to_have_count(0)
+
+    def test_never_pass_through_the_service(self, visit: OpenVisit, china: Path) -> None:
+        person = visit().register()
+        person.upload(china)
+        service = urlsplit(person.url).netloc
+        to_service = [request for request in person.requests if urlsplit(request.url).netloc == service]
+        assert {request.method for request in to_service} == {"GET", "POST"}
+        assert all(len(request.post_data_buffer or b"") < 2_000 for request in to_service)
+        (put,) = person.calls("PUT", "china.jpg")
+        assert put.url.startswith(f"{person.credential['endpoint_url']}/photos/{person.credential['prefix']}")
+
+    def test_are_there_again_after_signing_in_again(self, visit: OpenVisit, china: Path) -> None:
+        person = visit().register()
+        person.upload(china)
+        person.open().sign_in()
+        # The session of the page that was left went with it.
+        expect(person.page.get_by_test_id("device")).to_have_count(1)
+        expect(person.page.locator("[data-testid=photo][data-state=shown]")).to_have_count(1)
+        assert person.view("china.jpg").startswith(person.credential["prefix"])
+
+    def test_keep_their_type_and_a_plain_name(self, visit: OpenVisit, china: Path) -> None:
+        # A type that the name does not suggest, so that no guess of the engine can pass for it.
+        person = visit().register()
+        person.page.locator("#files").set_input_files(
+            {"name": "Été à la plage (1)#?.jpg", "mimeType": "image/png", "buffer": china.read_bytes()}
+        )
+        expect(person.page.locator("[data-testid=photo][data-state=shown]")).to_have_count(1)
+        with person.page.expect_response(
+            lambda answer: answer.request.method == "GET" and ".jpg" in answer.url
+        ) as waiting:
+            key = person.view("Été-à-la-plage-1-.jpg")
+        assert waiting.value.headers["content-type"] == "image/png"
+        assert key.endswith("-Été-à-la-plage-1-.jpg")
+
+    def test_can_be_stopped_on_their_way(self, visit: OpenVisit, panorama: Path) -> None:
+        person = visit().register()
+        page = person.page
+        person.slow_down(1_000_000)
+        page.locator("#files").set_input_files(panorama)
+        expect(page.get_by_test_id("upload")).to_contain_text("of 11.6 MB")
+        with page.expect_response(lambda answer: answer.request.method == "DELETE") as withdrawal:
+            page.get_by_role("button", name="Cancel panorama.jpg").click()
+        assert withdrawal.value.status == 204
+        assert "uploadId=" in withdrawal.value.url
+        expect(page.locator("#uploads")).to_be_hidden()
+        expect(page.get_by_test_id("photo")).to_have_count(0)
+
+    def test_are_walked_by_keyboard(self, visit: OpenVisit, china: Path, flower: Path) -> None:
+        person = visit().register()
+        person.upload(china)
+        person.upload(flower)
+        page = person.page
+        page.get_by_role("button", name="flower.jpg").focus()
+        page.keyboard.press("Enter")
+        expect(page.get_by_test_id("viewer-key")).to_contain_text("flower.jpg")
+        page.keyboard.press("ArrowRight")
+        expect(page.get_by_test_id("viewer-key")).to_contain_text("china.jpg")
+        page.keyboard.press("ArrowRight")
+        expect(page.get_by_test_id("viewer-key")).to_contain_text("china.jpg")
+        page.keyboard.press("Escape")
+        expect(page.locator("#viewer")).not_to_be_visible()
+
+
+class TestForm:
+    def test_says_what_is_wrong_beside_the_field(self, visit: OpenVisit) -> None:
+        person = visit().open()
+        person.excused.add("/v1/users")
+        page = person.page
+        page.locator("#email").fill(person.email)
+        page.locator("#password").fill("short")
+        page.locator("#submit").click()
+        expect(page.locator("#password-error")).not_to_be_empty()
+        expect(page.locator("#password")).to_have_attribute("aria-invalid", "true")
+        expect(page.locator("#email-error")).to_be_empty()
+        person.screenshot("complaint-desktop")
+
+    def test_says_when_the_password_is_wrong_or_the_address_is_taken(self, visit: OpenVisit) -> None:
+        person = visit().register()
+        person.excused.update({"/v1/users", "/v1/auth/login"})
+        page = person.page
+        page.locator("#sign-out").click()
+        page.locator("#email").fill(person.email)
+        page.locator("#password").fill("quite another one")
+        page.locator("#submit").click()
+        expect(page.locator("#form-error")).to_contain_text("No account has this e-mail address with this password.")
+        page.get_by_label("I am new").check()
+        page.locator("#submit").click()
+        expect(page.locator("#form-error")).to_contain_text("sign in instead")
+
+
+class TestLook:
+    @pytest.mark.parametrize("viewport", [PHONE, DESKTOP], ids=["phone", "desktop"])
+    def test_fits_the_screen(self, visit: OpenVisit, viewport: dict[str, int], china: Path, flower: Path) -> None:
+        person = visit(viewport=viewport).open()
+        page = person.page
+        self.look(person, "welcome")
+        person.register()
+        self.look(person, "empty")
+        person.upload(china, flower)
+        self.look(person, "album")
+        person.view("china.jpg")
+        self.look(person, "viewer")
+        page.locator("#close-viewer").click()
+        person.excused.add("users")
+        page.locator("#try-foreign").click()
+        assert person.refusals() == DENIED
+        page.locator("#verdict").scroll_into_view_if_needed()
+        self.look(person, "refusal")
+
+    @staticmethod
+    def look(person: Visit, name: str) -> None:
+        width = person.page.viewport_size["width"] if person.page.viewport_size else 0
+        for scheme in ("light", "dark"):
+            person.page.emulate_media(color_scheme="dark" if scheme == "dark" else "light")
+            person.screenshot(f"{name}-{'phone' if width == PHONE['width'] else 'desktop'}-{scheme}")
+        assert person.page.evaluate("() => document.documentElement.scrollWidth") == width

@@ -1,0 +1,159 @@
+"""What the key and the session of the sample app may do, and that both end. Its handles: see `test_demo.py`."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Request, Route, expect
+
+from tests.pages.visit import DENIED, PASSWORD, Visit
+
+OpenVisit = Callable[..., Visit]
+
+
+class TestKey:
+    def test_is_described_but_never_shown(self, visit: OpenVisit) -> None:
+        person = visit().register()
+        panel = person.page.locator("#panel")
+        key_id = person.credential["access_key_id"]
+        expect(panel.locator("[data-part=prefix]")).to_have_text(person.credential["prefix"])
+        expect(panel.locator("[data-part=bucket]")).to_have_text(person.credential["bucket"])
+        expect(panel.locator("[data-part=key-id]")).to_have_text(f"{key_id[:4]}…{key_id[-4:]}")
+        expect(panel.locator("[data-part=clock]")).to_have_text("agrees with the service")
+        first = panel.locator("#countdown").inner_text()
+        expect(panel.locator("#countdown")).not_to_have_text(first)
+        granted = {
+            right.get_attribute("data-right"): right.get_attribute("data-granted")
+            for right in panel.locator("[data-right]").all()
+        }
+        assert granted == {"look": "true", "add": "true", "remove": "true", "foreign": "false"}
+
+    def test_does_only_what_was_asked_for(self, visit: OpenVisit, china: Path) -> None:
+        person = visit().register()
+        person.excused.add("china.jpg")
+        with person.page.expect_response("**/v1/credentials"):
+            person.page.locator("#access").select_option("read")
+        expect(person.page.locator("[data-right=add]")).to_have_attribute("data-granted", "false")
+        person.page.locator("#files").set_input_files(china)
+        expect(person.page.locator("[data-testid=upload][data-state=failed]")).to_contain_text("AccessDenied")
+        expect(person.page.get_by_test_id("photo")).to_have_count(0)
+
+    def test_does_not_open_somebody_elses_picture(self, visit: OpenVisit, china: Path) -> None:
+        owner = visit().register()
+        owner.upload(china)
+        key = owner.view("china.jpg")
+
+        stranger = visit().register()
+        page = stranger.page
+        stranger.excused.add("users")
+        expect(page.locator("#empty")).to_be_visible()
+        expect(page.get_by_test_id("photo")).to_have_count(0)
+        page.locator("#try-foreign").click()
+        assert stranger.refusals() == DENIED
+        for theirs in (key, owner.credential["prefix"], owner.credential["prefix"].split("/")[1]):
+            page.locator("#foreign").fill(theirs)
+            page.locator("#try-foreign").click()
+            expect(page.locator("#try-foreign")).to_be_enabled()
+            assert stranger.refusals() == DENIED
+            expect(page.locator("#verdict")).to_contain_text("Refused by the storage engine")
+
+        # The same button on one's own picture opens it, so a refusal is not all it can say.
+        owner.page.locator("#close-viewer").click()
+        owner.page.locator("#foreign").fill(key)
+        owner.page.locator("#try-foreign").click()
+        assert owner.refusals() == {"List yours": "200 OK", "Open theirs": "200 OK", "List theirs": "200 OK"}
+
+    @pytest.mark.parametrize("code", ["ExpiredToken", "InvalidAccessKeyId"])
+    def test_is_renewed_once_when_the_engine_calls_it_outdated(self, visit: OpenVisit, china: Path, code: str) -> None:
+        person = visit().register()
+        person.excused.add("china.jpg")
+        refused: list[Request] = []
+
+        # Not with `times=1`: the browser's preflight may come by here too.
+        def refuse(route: Route) -> None:
+            if route.request.method != "PUT" or refused:
+                route.continue_()
+                return
+            refused.append(route.request)
+            allowed = {"Access-Control-Allow-Origin": person.url}
+            route.fulfill(status=403, headers=allowed, body=f"<Error><Code>{code}</Code></Error>")
+
+        person.page.route("**/photos/users/**", refuse)
+        vended = len(person.calls("POST", "/v1/credentials"))
+        person.upload(china)
+        assert len(refused) == 1
+        assert len(person.calls("PUT", "china.jpg")) == 2
+        assert len(person.calls("POST", "/v1/credentials")) == vended + 1
+
+    def test_is_renewed_in_time_even_where_the_clock_is_wrong(self, visit: OpenVisit, china: Path) -> None:
+        person = visit()
+        person.page.clock.install()
+        person.register()
+        vended = len(person.calls("POST", "/v1/credentials"))
+        person.page.clock.fast_forward("57:00")
+        expect(person.page.locator("[data-part=clock]")).to_contain_text("57 minutes ahead of the service")
+        assert len(person.calls("POST", "/v1/credentials")) == vended + 1
+        # The access token would have ended too, and was exchanged without a refused request.
+        assert len(person.calls("POST", "/v1/auth/refresh")) == 1
+        person.upload(china)
+
+
+class TestSession:
+    def test_refreshes_once_for_all_who_wait(self, visit: OpenVisit) -> None:
+        person = visit()
+        waiting = ("/v1/me", "/v1/credentials")
+        person.excused.update(waiting)
+        expired = {"code": "invalid_token", "detail": "The access token has expired."}
+        for path in waiting:
+            person.page.route(person.url + path, lambda route: route.fulfill(status=401, json=expired), times=1)
+        person.register()
+        assert len(person.calls("POST", "/v1/auth/refresh")) == 1
+        for path in waiting:
+            refused, granted = (call for call in person.requests if call.url == person.url + path)
+            assert refused.headers["authorization"] != granted.headers["authorization"]
+
+    def test_keeps_nothing_in_the_browser(self, visit: OpenVisit, china: Path) -> None:
+        person = visit().register()
+        person.upload(china)
+        secrets = {*person.secrets(), PASSWORD}
+        assert len(secrets) == 5
+        exposed = person.exposed()
+        assert person.credential["prefix"] in exposed
+        assert not [secret for secret in secrets if secret in exposed]
+        kept = person.kept()
+        assert not any(kept.values()), kept
+
+    def test_ends_with_nothing_left_on_the_page(self, visit: OpenVisit, china: Path) -> None:
+        person = visit().register()
+        person.upload(china)
+        prefix = person.credential["prefix"]
+        with person.page.expect_response("**/v1/auth/logout") as farewell:
+            person.page.locator("#sign-out").click()
+        assert farewell.value.status == 204
+        expect(person.page.locator("#welcome")).to_be_visible()
+        expect(person.page.locator("#album")).to_be_hidden()
+        expect(person.page.get_by_test_id("photo")).to_have_count(0)
+        content = person.exposed().split("\n")[0]
+        assert prefix not in content
+        assert "china" not in content
+        assert person.email not in content
+        (logout,) = person.calls("POST", "/v1/auth/logout")
+        refresh = person.page.request.post(f"{person.url}/v1/auth/refresh", data=logout.post_data_json)
+        assert refresh.status == 401
+
+    def test_of_another_device_can_be_ended(self, visit: OpenVisit) -> None:
+        person = visit().register()
+        other = visit()
+        other.email = person.email
+        other.excused.add("/v1/")
+        other.open().sign_in()
+        page = other.page
+        expect(page.get_by_test_id("device")).to_have_count(2)
+        person.excused.add("/v1/")
+        here = page.get_by_test_id("device").filter(has_text="This device")
+        expect(here).to_have_count(1)
+        page.get_by_test_id("device").filter(has_not_text="This device").get_by_role("button").click()
+        expect(page.get_by_test_id("device")).to_have_count(1)
+        person.page.locator("#access").select_option("read")
+        expect(person.page.locator("#notice")).to_have_text("Your session has ended. Please sign in again.")
+        expect(person.page.locator("#album")).to_be_hidden()

@@ -1,0 +1,187 @@
+"""One person in a browser of their own at `/demo`, with all noted that a page should not do behind their back."""
+
+import json
+import uuid
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+from playwright.sync_api import Browser, ConsoleMessage, Page, Request, Response, expect
+
+SCREENSHOTS = Path(__file__).parent.parent.parent / "build" / "screenshots"
+PHONE = {"width": 375, "height": 812}
+DESKTOP = {"width": 1280, "height": 800}
+PASSWORD = "quiet lantern orbit 58"
+DENIED = {"List yours": "200 OK", "Open theirs": "403 AccessDenied", "List theirs": "403 AccessDenied"}
+SECRETS = ("access_token", "refresh_token", "secret_access_key", "session_token")
+
+WATCH_PROGRESS = """() => {
+  const seen = (globalThis.seenProgress = {});
+  const look = () => {
+    for (const row of document.querySelectorAll("[data-testid=upload]")) {
+      const name = row.querySelector("[data-part=name]").textContent;
+      const value = row.querySelector("progress").value;
+      const values = (seen[name] ??= []);
+      if (values.at(-1) !== value) values.push(value);
+    }
+  };
+  new MutationObserver(look).observe(document.getElementById("uploads"),
+    { subtree: true, childList: true, attributes: true, characterData: true });
+}"""
+
+
+class Visit:
+    def __init__(self, browser: Browser, url: str, *, viewport: Mapping[str, int]) -> None:
+        self.url = url
+        self.context = browser.new_context(
+            viewport={"width": viewport["width"], "height": viewport["height"]},
+            color_scheme="light",
+            reduced_motion="reduce",  # a software-drawn fade costs more than the test around it
+            has_touch=viewport is PHONE,
+            is_mobile=viewport is PHONE,
+        )
+        self.context.set_default_timeout(20_000)
+        self.page: Page = self.context.new_page()
+        self.email = f"{uuid.uuid4()}@example.com"
+        self.requests: list[Request] = []
+        self.answers: list[Response] = []
+        self.complaints: list[str] = []
+        self.excused: set[str] = set()
+        self.page.on("console", self._on_console)
+        self.page.on("pageerror", lambda error: self.complaints.append(str(error)))
+        self.page.on("request", self._on_request)
+        self.page.on("response", self._on_response)
+
+    def _on_console(self, message: ConsoleMessage) -> None:
+        # The browser itself notes each refused request as an error; a test names those that it provokes.
+        is_excused = "Failed to load resource" in message.text and any(
+            part in message.location["url"] for part in self.excused
+        )
+        if message.type in {"error", "warning"} and not is_excused:
+            self.complaints.append(f"{message.text} ({message.location['url']})")
+
+    def _on_request(self, request: Request) -> None:
+        self.requests.append(request)
+
+    def _on_response(self, response: Response) -> None:
+        self.answers.append(response)
+
+    def answered(self, path: str) -> list[dict[str, Any]]:
+        """What the service answered since the page was loaded."""
+        return [answer.json() for answer in self.answers if answer.url == self.url + path and answer.status == 200]
+
+    @property
+    def credential(self) -> dict[str, Any]:
+        return self.answered("/v1/credentials")[-1]
+
+    def secrets(self) -> set[str]:
+        issued = [login["tokens"] for login in self.answered("/v1/auth/login")] + self.answered("/v1/credentials")
+        return {body[name] for body in issued for name in SECRETS if name in body}
+
+    def open(self) -> "Visit":
+        self.answers.clear()
+        self.page.goto(f"{self.url}/demo")
+        return self
+
+    def register(self) -> "Visit":
+        self.open()
+        self.page.locator("#email").fill(self.email)
+        self.page.locator("#password").fill(PASSWORD)
+        self.page.locator("#display_name").fill("Ada Lovelace")
+        self.page.locator("#submit").click()
+        expect(self.page.locator("#album")).to_be_visible()
+        return self
+
+    def sign_in(self) -> None:
+        self.page.get_by_label("I have an account").check()
+        self.page.locator("#email").fill(self.email)
+        self.page.locator("#password").fill(PASSWORD)
+        self.page.locator("#submit").click()
+        expect(self.page.locator("#album")).to_be_visible()
+
+    def upload(self, *files: Path) -> None:
+        """Uploads, and waits until each has a thumbnail."""
+        expected = self.page.get_by_test_id("photo").count() + len(files)
+        self.page.locator("#files").set_input_files(files)
+        expect(self.page.get_by_test_id("photo")).to_have_count(expected)
+        expect(self.page.locator("[data-testid=photo][data-state=shown]")).to_have_count(expected)
+
+    def view(self, name: str) -> str:
+        """Opens a picture and waits until the original is shown. Its key."""
+        self.page.get_by_role("button", name=name).click()
+        expect(self.page.locator("#viewer[data-state=shown]")).to_be_visible()
+        return self.page.get_by_test_id("viewer-key").inner_text()
+
+    def download(self) -> tuple[str, bytes]:
+        with self.page.expect_download() as waiting:
+            self.page.locator("#download").click()
+        return waiting.value.suggested_filename, waiting.value.path().read_bytes()
+
+    def refusals(self) -> dict[str, str]:
+        """What the engine answered to each attempt: `{"Open theirs": "403 AccessDenied", …}`."""
+        expect(self.page.locator("#verdict")).not_to_be_empty()
+        return {
+            row.locator("[data-part=words]").inner_text(): row.locator("[data-part=verdict]").inner_text()
+            for row in self.page.get_by_test_id("refusal").all()
+        }
+
+    def slow_down(self, bytes_per_second: int) -> None:
+        session = self.context.new_cdp_session(self.page)
+        session.send("Network.enable")
+        throttle = {
+            "offline": False,
+            "latency": 0,
+            "downloadThroughput": -1,
+            "uploadThroughput": bytes_per_second,
+        }
+        session.send("Network.emulateNetworkConditions", throttle)
+
+    def watch_progress(self) -> None:
+        self.page.evaluate(WATCH_PROGRESS)
+
+    def seen_progress(self) -> dict[str, list[float]]:
+        seen: dict[str, list[float]] = self.page.evaluate("() => globalThis.seenProgress")
+        return seen
+
+    def calls(self, method: str, part: str) -> list[Request]:
+        return [request for request in self.requests if request.method == method and part in request.url]
+
+    def foreign_hosts(self) -> set[str]:
+        """Whom the page called besides the service and the engine."""
+        known = {self.url, *(body["endpoint_url"] for body in self.answered("/v1/credentials"))}
+        addresses = (urlsplit(request.url) for request in self.requests)
+        return {
+            address.netloc
+            for address in addresses
+            if address.scheme.startswith("http") and f"{address.scheme}://{address.netloc}" not in known
+        }
+
+    def kept(self) -> dict[str, Any]:
+        """All that the browser would still have after the page is closed."""
+        state = self.context.storage_state(indexed_db=True)
+        page_kept = self.page.evaluate(
+            """async () => ({
+              session: { ...sessionStorage }, local: { ...localStorage }, cookie: document.cookie,
+              databases: await indexedDB.databases(), caches: await caches.keys(), history: history.state,
+            })"""
+        )
+        return {"cookies": state["cookies"], "origins": state["origins"], **page_kept}
+
+    def exposed(self) -> str:
+        """All text that another script or a curious eye could find: the document, form values, globals, addresses."""
+        found = self.page.evaluate(
+            """() => ({
+              document: document.documentElement.outerHTML,
+              values: [...document.querySelectorAll("input, select, textarea")].map((field) => field.value),
+              globals: Object.keys(globalThis).map((name) => [name, String(globalThis[name])]),
+            })"""
+        )
+        return json.dumps(found) + "\n".join(request.url for request in self.requests)
+
+    def screenshot(self, name: str) -> None:
+        SCREENSHOTS.mkdir(parents=True, exist_ok=True)
+        self.page.screenshot(path=SCREENSHOTS / f"demo-{name}.png", animations="disabled")
+
+    def close(self) -> None:
+        self.context.close()
