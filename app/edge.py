@@ -11,6 +11,7 @@ from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
 from typing import Any
 
 import structlog
+from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app.clock import Clock
@@ -70,6 +71,8 @@ class Edge:
         try:
             self._check(scope)
             await self._app(scope, _capped(receive), send_with_headers)
+        except ClientDisconnect:
+            log.info("client_disconnected")
         except Exception as error:
             problem = error if isinstance(error, Problem) else InternalError()
             if not isinstance(error, Problem):
@@ -140,7 +143,7 @@ def client_address(scope: Scope, trusted: Sequence[IPv4Network | IPv6Network]) -
 
     Without trusted proxies the header is never read (ASVS 15.3.4).
     """
-    peer = str(scope["client"][0]) if scope.get("client") else ""
+    peer = str(scope["client"][0]).removeprefix("::ffff:") if scope.get("client") else ""
     if not trusted or not _is_trusted(peer, trusted):
         return peer
     hops = b",".join(value for name, value in scope["headers"] if name == b"x-forwarded-for").decode("latin-1")

@@ -111,6 +111,11 @@ class MethodNotAllowed(Problem):
     default_detail = "This address does not answer to this method."
 
 
+class RequestTimeout(Problem):
+    status, code, title = 408, "request_timeout", "The request came too slowly"
+    default_detail = "A request has 10 seconds to arrive."
+
+
 class EmailTaken(Problem):
     status, code, title = 409, "email_taken", "The e-mail address is taken"
     default_detail = "An account with this e-mail address exists: sign in instead."
@@ -153,6 +158,11 @@ class PolicyTooLarge(Problem):
 class RateLimited(Problem):
     status, code, title = 429, "rate_limited", "Too many requests"
     default_detail = "Wait for as many seconds as `Retry-After` says."
+
+
+class HeadersTooLarge(Problem):
+    status, code, title = 431, "headers_too_large", "The request's header is too large"
+    default_detail = "Request line and header fields may have up to 16,384 bytes together."
 
 
 class InternalError(Problem):

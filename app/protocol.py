@@ -17,38 +17,22 @@ from uvicorn._types import ASGIApplication
 from uvicorn.protocols.http.flow_control import HIGH_WATER_LIMIT
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
+from app.edge import problem_document
+from app.problems import HeadersTooLarge, MalformedRequest, Problem, RequestTimeout
+
 log = logging.getLogger(__name__)
 
 Headers = Sequence[tuple[bytes, bytes]]
 
-PROBLEMS = {
-    400: ("malformed_request", "The request could not be read"),
-    408: ("request_timeout", "The request came too slowly"),
-    431: ("headers_too_large", "The request's header is too large"),
-}
 NOT_HTTP = "The request is not well-formed HTTP/1.1."
-TOO_LARGE = "The request line and the header fields together are too large."
 SLASH, HASH = b"/#"
 
 
-class Refused(Exception):
-    """One of PROBLEMS, with a detail that repeats nothing of the request."""
-
-    def __init__(self, status: int, detail: str) -> None:
-        super().__init__(detail)
-        self.status = status
-        self.detail = detail
-
-
-def refusal(
-    status: int, code: str, title: str, detail: str, *, request_id: str | None = None, headers: Headers = ()
-) -> bytes:
+def refusal(problem: Problem, request_id: str, headers: Headers = ()) -> bytes:
     """A whole answer: a problem document (RFC 9457), and the end of the connection."""
-    request_id = request_id or uuid.uuid4().hex
-    problem = {"type": f"urn:tokenvend:problem:{code}", "title": title, "status": status, "detail": detail}
-    body = json.dumps(problem | {"code": code, "request_id": request_id}).encode()
+    body = json.dumps(problem_document(problem, request_id)).encode()
     head = (
-        f"HTTP/1.1 {status} {HTTPStatus(status).phrase}\r\n"
+        f"HTTP/1.1 {problem.status} {HTTPStatus(problem.status).phrase}\r\n"
         f"content-type: application/problem+json\r\ncontent-length: {len(body)}\r\nconnection: close\r\n"
         f"x-request-id: {request_id}\r\ncache-control: no-store\r\nx-content-type-options: nosniff\r\n"
     ).encode()
@@ -139,14 +123,14 @@ class Protocol(HttpToolsProtocol):
         except httptools.HttpParserError as error:
             cause = error.__context__
             if not self._finished:
-                self._refuse(cause if isinstance(cause, Refused) else Refused(400, NOT_HTTP))
+                self._refuse(cause if isinstance(cause, Problem) else MalformedRequest(NOT_HTTP))
             return
         if self._owed is None:
             if self.scope is None:
                 return
             self._owed = "head"  # of a request that began behind the last one
         if self._framing > self.max_head:
-            self._refuse(Refused(431, TOO_LARGE) if self._owed == "head" else Refused(400, NOT_HTTP))
+            self._refuse(HeadersTooLarge() if self._owed == "head" else MalformedRequest(NOT_HTTP))
         elif self._deadline is None:
             self._start_deadline()
 
@@ -165,15 +149,15 @@ class Protocol(HttpToolsProtocol):
         if self._measured:
             size = len(self.url) + sum(len(name) + len(value) + 4 for name, value in self.headers)
             if size > self.max_head:
-                raise Refused(431, TOO_LARGE)
+                raise HeadersTooLarge
         fault = fault_of(self.parser.get_http_version(), self.url, self.headers)
         if fault is not None:
-            raise Refused(400, fault)
+            raise MalformedRequest(fault)
         if len(self.pipeline) >= self.max_pipelined:
-            raise Refused(400, "Too many requests are waiting on this connection.")
+            raise MalformedRequest("Too many requests are waiting on this connection.")
         if self.parser.should_upgrade():
             if self.parser.get_method() == b"CONNECT":
-                raise Refused(400, "This server is no proxy.")
+                raise MalformedRequest("This server is no proxy.")
             return
         super().on_headers_complete()
         # Trailer fields go to a list that nobody reads: uvicorn would add them to the headers of a request that
@@ -263,15 +247,14 @@ class Protocol(HttpToolsProtocol):
         elif self.scope is None:
             self.transport.close()  # no request has begun: there is nothing to answer
         else:
-            self._refuse(Refused(408, f"The {self._owed} of the request did not come in time."))
+            self._refuse(RequestTimeout(f"The {self._owed} of the request did not come in time."))
 
-    def _refuse(self, refused: Refused) -> None:
+    def _refuse(self, problem: Problem) -> None:
         """End the connection; answers still owed to earlier requests on it go out first."""
-        code, title = PROBLEMS[refused.status]
         request_id = uuid.uuid4().hex
-        log.info("%s: %s request_id=%s", code, refused.detail, request_id)
+        log.info("%s: %s request_id=%s", problem.code, problem.detail, request_id)
         date = self.server_state.default_headers
-        self._farewell = refusal(refused.status, code, title, refused.detail, request_id=request_id, headers=date)
+        self._farewell = refusal(problem, request_id, headers=date)
         self._finished = True
         self._stop_deadline()
         cycle = self.cycle

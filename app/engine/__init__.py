@@ -1,7 +1,8 @@
 """The embedded engine: a real S3 and STS (SeaweedFS) on this machine, for `tokenvend dev` and the tests.
 
-It is made from nothing in a data directory, listens on 127.0.0.1 only, serves nothing to who has no key, and ends with
-the process that started it.
+It is made from nothing in a data directory, listens on 127.0.0.1 only, gives no object to who has no key, and ends with
+the process that started it. Open to other processes of this machine are SeaweedFS's health and status pages alone, which
+tell sizes and the name of the directory. For an instant at its start it tries each port on all addresses.
 """
 
 from collections.abc import Sequence

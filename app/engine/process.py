@@ -61,8 +61,9 @@ class Weed:
         try:
             self._supervisor.wait(STOP_TIMEOUT)
         except subprocess.TimeoutExpired:  # the watchdog itself hangs, so the process id is still SeaweedFS's
-            with suppress(ProcessLookupError):
-                os.kill(self.pid, SIGKILL)
+            if self.pid:
+                with suppress(ProcessLookupError):
+                    os.kill(self.pid, SIGKILL)
             self._supervisor.kill()
             self._supervisor.wait()
 
@@ -93,8 +94,7 @@ def running(directory: Path, command: Sequence[str], *, lock: IO[str], leftovers
         yield weed
     finally:
         weed.stop()
-        for path in leftovers:  # which the watchdog removes, unless it was killed
-            Path(path).unlink(missing_ok=True)
+        watchdog.remove(leftovers)  # in case the watchdog was killed
 
 
 def _new_private_file(path: Path) -> IO[bytes]:

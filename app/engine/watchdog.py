@@ -11,7 +11,8 @@ import select
 import signal
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 STOP_TIMEOUT = 3.0
@@ -37,8 +38,13 @@ def main(sockets: list[str], command: list[str]) -> None:
     except subprocess.TimeoutExpired:
         weed.kill()
         weed.wait()
+    remove(sockets)
+
+
+def remove(sockets: Sequence[str]) -> None:
     for path in sockets:
-        Path(path).unlink(missing_ok=True)
+        with suppress(OSError):  # it is gone, or somebody else's
+            Path(path).unlink()
 
 
 def _readable_on(*signals: signal.Signals) -> int:
