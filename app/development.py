@@ -2,8 +2,6 @@
 
 from pathlib import Path
 
-import boto3
-
 from app import engine, server
 from app.engine import EngineError
 from app.main import create_app
@@ -27,21 +25,12 @@ def run(*, port: int, data_dir: Path) -> None:
             settings = _settings(running, data_dir, port, origins)
             configure_logging(settings.log_level)
             upgrade(settings.database_url)
-            app = create_app(settings, build_runtime(settings, aws=_aws(running)))
+            app = create_app(settings, build_runtime(settings, aws=running.broker_session()))
             server.run(
                 server.make_config(app, host=HOST, port=port),
                 sock=listener,
                 on_ready=lambda: print(f"ready http://{HOST}:{port}", flush=True),
             )
-
-
-def _aws(running: engine.Engine) -> boto3.Session:
-    """The engine's keys are handed over here: nothing of it stands in the environment or in a file of AWS's."""
-    return boto3.Session(
-        aws_access_key_id=running.access_key_id,
-        aws_secret_access_key=running.secret_access_key,
-        region_name=running.region,
-    )
 
 
 def _settings(running: engine.Engine, data_dir: Path, port: int, origins: tuple[str, ...]) -> Settings:

@@ -1,7 +1,7 @@
 """The embedded engine: a real S3 and STS (SeaweedFS) on this machine, for `tokenvend dev` and the tests.
 
 It is made from nothing in a data directory, listens on 127.0.0.1 only, gives no object to who has no key, and ends with
-the process that started it. Open to other processes of this machine are SeaweedFS's health and status pages alone, which
+the process that started it. Open to other processes of this machine are only SeaweedFS's health and status pages, which
 tell sizes and the name of the directory. For an instant at its start it tries each port on all addresses.
 """
 
@@ -11,6 +11,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
 from typing import Self
+
+import boto3
 
 from app.engine import config, directory, process, readiness
 from app.engine.errors import EngineError
@@ -36,6 +38,15 @@ class Engine:
     _resources: ExitStack = field(repr=False)
     region: str = config.REGION
     role_arn: str = config.ROLE_ARN
+
+    def broker_session(self) -> boto3.Session:
+        """For the service: the broker's keys, and nothing of the environment's profile, configuration or proxies."""
+        return boto3.Session(
+            aws_access_key_id=self.access_key_id,
+            aws_secret_access_key=self.secret_access_key,
+            region_name=self.region,
+            botocore_session=readiness.own_session(),
+        )
 
     def stop(self) -> None:
         """Returns when SeaweedFS has ended. Its data are kept. May be called again."""

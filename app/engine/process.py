@@ -2,12 +2,12 @@
 
 import os
 import shutil
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from signal import SIGKILL
 from typing import IO
 
 from app.engine import config, watchdog
@@ -63,7 +63,7 @@ class Weed:
         except subprocess.TimeoutExpired:  # the watchdog itself hangs, so the process id is still SeaweedFS's
             if self.pid:
                 with suppress(ProcessLookupError):
-                    os.kill(self.pid, SIGKILL)
+                    os.kill(self.pid, signal.SIGKILL)
             self._supervisor.kill()
             self._supervisor.wait()
 

@@ -22,7 +22,6 @@ CLIENT = Config(
     read_timeout=3,
     retries={"total_max_attempts": 1},
     s3={"addressing_style": "path"},
-    proxies={},
 )
 NOT_FROM_ENVIRONMENT = {"profile": (None, None, None, None), "config_file": (None, None, os.devnull, None)}
 CORS_METHODS = ["GET", "HEAD", "PUT", "POST", "DELETE"]
@@ -46,7 +45,7 @@ def prepare(weed: Weed, port: int, keys: config.Keys, bucket: str, origins: Sequ
                 return
             time.sleep(PAUSE)
 
-    session = Session(session_vars=NOT_FROM_ENVIRONMENT)
+    session = own_session()
     # The clients are made while SeaweedFS starts: that takes longer than all their calls.
     with (
         closing(_client(session, "sts", port, keys.broker)) as sts,
@@ -56,6 +55,13 @@ def prepare(weed: Weed, port: int, keys: config.Keys, bucket: str, origins: Sequ
         attempt(sts.get_caller_identity)
         attempt(lambda: _ensure_bucket(s3, bucket))
         attempt(lambda: _allow(s3, bucket, origins))
+
+
+def own_session() -> Session:
+    """An AWS session that takes no profile, no configuration and no proxy from the environment."""
+    session = Session(session_vars=NOT_FROM_ENVIRONMENT)
+    session.set_default_client_config(Config(proxies={}))
+    return session
 
 
 def _client(session: Session, service: str, port: int, keys: config.KeyPair) -> Any:
