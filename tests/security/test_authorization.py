@@ -1,0 +1,286 @@
+"""Who may call what: every route of the OpenAPI document, objects of others, members nobody asked for."""
+
+import uuid
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+from fastapi.routing import APIRoute
+from httpx2 import Response
+from starlette.routing import Mount, Route
+
+from app.main import create_api
+from tests.security.cheap_hashing import CountingContext
+from tests.security.observed import assert_problem, row_counts, stored_values, without_request_id
+from tests.support.service import PASSWORD, Device, Service
+
+PUBLIC = {
+    ("GET", "/healthz"),
+    ("GET", "/readyz"),
+    ("GET", "/.well-known/jwks.json"),
+    ("POST", "/v1/users"),
+    ("POST", "/v1/auth/login"),
+    ("POST", "/v1/auth/refresh"),
+    ("POST", "/v1/auth/logout"),
+}
+"""Routes that answer without a token. A route is added here on purpose, or it is guarded."""
+
+UNLISTED = {"/openapi.json", "/demo", "/demo/vendor", "/docs", "/docs/vendor"}
+"""What is served beside the OpenAPI document: static pages, in development."""
+
+ROUTES = sorted(
+    (method.upper(), path) for path, operations in create_api().openapi()["paths"].items() for method in operations
+)
+GUARDED = [route for route in ROUTES if route not in PUBLIC]
+
+
+def call(service: Service, route: tuple[str, str], token: str | None) -> Response:
+    """The route with a made-up id in its path and no body."""
+    method, path = route
+    headers = {} if token is None else {"Authorization": f"Bearer {token}"}
+    return service.client.request(method, path.format_map(MadeUpIds()), headers=headers)
+
+
+class MadeUpIds(dict[str, str]):
+    def __missing__(self, name: str) -> str:
+        return str(uuid.uuid4())
+
+
+@dataclass(frozen=True)
+class Callers:
+    service: Service
+    disabled: Device
+    ended: Device
+    erased: Device
+
+
+@pytest.fixture(scope="module")
+def callers(shared: Service) -> Callers:
+    made = Callers(shared, shared.device(), shared.device(), shared.device())
+    shared.disable(made.disabled.email)
+    made.ended.delete("/v1/me/sessions")
+    erased = {"id": uuid.UUID(made.erased.user_id).hex}
+    shared.sql("DELETE FROM refresh_tokens WHERE session_id IN (SELECT id FROM sessions WHERE user_id = :id)", **erased)
+    shared.sql("DELETE FROM sessions WHERE user_id = :id", **erased)
+    shared.sql("DELETE FROM users WHERE id = :id", **erased)
+    return made
+
+
+@pytest.fixture(scope="module")
+def device(shared: Service) -> Device:
+    return shared.device()
+
+
+@pytest.mark.parametrize("route", GUARDED, ids=" ".join)
+class TestGuardedRoutes:
+    def test_nobody_is_asked_to_sign_in(self, callers: Callers, route: tuple[str, str]) -> None:
+        """AZ1: no token."""
+        assert_problem(call(callers.service, route, None), 401, "unauthenticated")
+
+    def test_a_dead_token_opens_nothing(self, callers: Callers, route: tuple[str, str]) -> None:
+        """AZ1: garbage, a session that ended, a user who is gone: one answer for all three."""
+        answers = [call(callers.service, route, "garbage")]
+        answers += [call(callers.service, route, device.access_token) for device in (callers.ended, callers.erased)]
+        for answer in answers:
+            assert_problem(answer, 401, "invalid_token")
+            assert without_request_id(answer) == without_request_id(answers[0])
+
+    def test_a_disabled_user_is_turned_away(self, callers: Callers, route: tuple[str, str]) -> None:
+        """AZ1, AZ5: with a token that is signed, unexpired and of a living session."""
+        assert_problem(call(callers.service, route, callers.disabled.access_token), 403, "account_disabled")
+
+    def test_a_user_gets_in(self, callers: Callers, route: tuple[str, str]) -> None:
+        """AZ1: the refusals above are for the caller's sake, and not because the route refuses everybody."""
+        answer = call(callers.service, route, callers.service.device().access_token)
+        assert answer.status_code in (200, 204, 404), answer.text
+
+
+class TestPublicRoutes:
+    def test_the_list_names_only_routes_that_exist(self) -> None:
+        """AZ1: a stale entry would let a later route of the same name go unguarded."""
+        assert set(ROUTES) >= PUBLIC
+        assert len(GUARDED) >= 6
+
+    @pytest.mark.parametrize("route", sorted(PUBLIC), ids=" ".join)
+    def test_they_ask_for_no_access_token(self, shared: Service, route: tuple[str, str]) -> None:
+        """AZ1: and behave no differently for one that is garbage."""
+        anonymous, garbage = call(shared, route, None), call(shared, route, "garbage")
+        assert anonymous.status_code in (200, 422)
+        assert without_request_id(anonymous) == without_request_id(garbage)
+
+    def test_nothing_is_served_that_no_list_names(self, shared: Service) -> None:
+        """AZ1: a route hidden from the OpenAPI document would escape the matrix above."""
+        unlisted = set()
+        for route in shared.app.routes:
+            if isinstance(route, Route | Mount) and not isinstance(route, APIRoute):
+                unlisted.add(route.path)
+        assert unlisted == UNLISTED
+        hidden = [
+            context.path
+            for included in shared.app.routes
+            if hasattr(included, "effective_candidates")
+            for context in included.effective_candidates()
+            if not context.original_route.include_in_schema
+        ]
+        assert hidden == []
+
+
+class TestOtherPeoplesObjects:
+    def test_a_foreign_session_looks_like_an_absent_one(self, service: Service) -> None:
+        """AZ2: 404, the same bytes, and the session lives on."""
+        owner, stranger = service.device(), service.device()
+        foreign = stranger.delete(f"/v1/me/sessions/{owner.session_id}")
+        absent = stranger.delete(f"/v1/me/sessions/{uuid.uuid4()}")
+        assert_problem(foreign, 404, "not_found")
+        assert without_request_id(foreign) == without_request_id(absent)
+        assert owner.get("/v1/me").status_code == 200
+
+    def test_lists_hold_the_callers_own_rows_alone(self, service: Service) -> None:
+        """AZ2: sessions and ledger; a cursor of somebody else's list opens none of it."""
+        owner, stranger = service.device(), service.device()
+        for path in ("a/", "b/", "c/"):
+            assert owner.vend(path=path).status_code == 200
+            service.clock.advance(seconds=1)
+        theirs = stranger.vend().json()
+        cursor = owner.get("/v1/me/credentials?limit=1").json()["next_cursor"]
+        for query in ("", f"?cursor={cursor}"):
+            seen = stranger.get(f"/v1/me/credentials{query}").json()["items"]
+            assert {entry["credential_id"] for entry in seen} <= {theirs["credential_id"]}
+        sessions = stranger.get("/v1/me/sessions").json()["items"]
+        assert [entry["session_id"] for entry in sessions] == [stranger.session_id]
+
+    @pytest.mark.parametrize("spelling", ["1", "+1", "1_0", "me", "null", "*", "' OR 1=1--", "%2e%2e", "é", "0" * 400])
+    def test_ids_are_uuids_and_nothing_else(self, device: Device, spelling: str) -> None:
+        """AZ2: nothing that counts, globs or climbs."""
+        answer = device.delete(f"/v1/me/sessions/{spelling}")
+        assert_problem(answer, 422, "invalid_request")
+        assert device.get("/v1/me").status_code == 200
+
+
+MASS = {
+    "is_admin": True,
+    "role": "admin",
+    "id": str(uuid.uuid4()),
+    "user_id": str(uuid.uuid4()),
+    "prefix": "users/",
+    "status": "active",
+    "verified": True,
+    "email_verified": True,
+    "email_verified_at": "2026-01-01T00:00:00Z",
+    "password_hash": "$argon2id$v=19$m=8,t=1,p=1$AAAAAAAAAAA$AAAAAAAA",
+    "created_at": "2026-01-01T00:00:00Z",
+    "mfa_enabled": True,
+    "session_id": str(uuid.uuid4()),
+    "__proto__": {"role": "admin"},
+    "Email": "other@example.org",
+    "": 1,
+}
+
+
+class TestMassAssignment:
+    @pytest.mark.parametrize("member", MASS)
+    def test_a_member_nobody_asked_for_is_refused(self, shared: Service, device: Device, member: str) -> None:
+        """AZ3: in every body of the API: 422, its name not echoed, nothing written."""
+        bodies: dict[str, dict[str, Any]] = {
+            "/v1/users": {"email": "mass@example.org", "password": PASSWORD},
+            "/v1/auth/login": {"email": device.email, "password": PASSWORD},
+            "/v1/auth/refresh": {"refresh_token": device.refresh_token},
+            "/v1/auth/logout": {"refresh_token": device.refresh_token},
+            "/v1/credentials": {"access": "read"},
+        }
+        before = row_counts(shared)
+        for path, body in bodies.items():
+            answer = device.post(path, json={**body, member: MASS[member]})
+            assert_problem(answer, 422, "invalid_request")
+            assert [error["location"] for error in answer.json()["errors"]] == ["body"]
+        assert row_counts(shared) == before
+
+    def test_the_same_in_the_query_changes_nothing(self, shared: Service) -> None:
+        """AZ3: parameters that a route does not have are not looked at."""
+        query = {name: str(value) for name, value in MASS.items() if name}
+        body = {"email": "query@example.org", "password": PASSWORD}
+        assert shared.client.post("/v1/users", params=query, json=body).status_code == 201
+        profile = shared.device("query@example.org").get("/v1/me", params=query).json()
+        assert (profile["role"], profile["email_verified"], profile["mfa_enabled"]) == ("user", False, False)
+        assert profile["id"] not in (MASS["id"], MASS["user_id"])
+        assert profile["prefix"] == f"users/{profile['id']}/"
+
+
+TOKENS = {"token_type", "access_token", "expires_in", "refresh_token", "refresh_expires_in", "session_id"}
+PROFILE = {"id", "email", "email_verified", "display_name", "status", "role", "prefix", "mfa_enabled", "created_at"}
+CREDENTIAL = {
+    *("credential_id", "access_key_id", "secret_access_key", "session_token", "expiration", "expires_in"),
+    *("server_time", "access", "bucket", "prefix", "shared_prefixes", "region", "endpoint_url", "force_path_style"),
+}
+ENTRY = {"credential_id", "access_key_id", "access", "prefix", "session_id", "issued_at", "expiration", "revoked_at"}
+
+
+class TestAnswers:
+    def test_they_hold_what_the_contract_lists_and_no_more(self, service: Service) -> None:
+        """AZ4: member by member; a new column does not leak into an old answer."""
+        device = service.device()
+        vended = device.vend()
+        signed_in = service.log_in(device.email).json()
+        assert service.register("keys@example.org").json().keys() == {"status"}
+        assert signed_in.keys() == {"status", "tokens", "mfa"}
+        assert signed_in["tokens"].keys() == TOKENS
+        assert service.refresh(device.refresh_token).json().keys() == TOKENS
+        assert device.get("/v1/me").json().keys() == PROFILE
+        assert vended.json().keys() == CREDENTIAL
+        container = device.get("/v1/credentials/container").json()
+        assert container.keys() == {"AccessKeyId", "SecretAccessKey", "Token", "Expiration"}
+        ledger = device.get("/v1/me/credentials").json()
+        assert ledger["items"][0].keys() == ENTRY
+        sessions = device.get("/v1/me/sessions").json()
+        assert sessions["items"][0].keys() == {"session_id", "device_name", "created_at", "last_used_at", "current"}
+        assert ledger.keys() == sessions.keys() == {"items", "next_cursor"}
+
+    def test_no_stored_secret_is_in_any_of_them(self, service: Service, hashing: CountingContext) -> None:
+        """AZ4: password hash, token hash, private key: in no encoding."""
+        device = service.device()
+        device.vend()
+        answers = [device.get(path) for method, path in ROUTES if method == "GET"]
+        answers += [service.log_in(device.email), service.refresh(device.refresh_token), device.vend()]
+        assert {answer.status_code for answer in answers} == {200}
+        everything = "".join(answer.text for answer in answers)
+        secret = ("users.password_hash", "refresh_tokens.token_hash", "signing_keys.private_key_encrypted")
+        found = {column: value for column, value in stored_values(service) if column in secret}
+        assert found.keys() == set(secret)
+        for value in found.values():
+            text = value if isinstance(value, str) else bytes(value).hex()
+            assert text not in everything
+        assert hashing.verified
+        assert "argon2" not in everything
+
+
+class TestDisabling:
+    def test_it_holds_from_the_next_call_on(self, service: Service) -> None:
+        """AZ5: old access token, refresh, sign-in and a vend that the cache could answer."""
+        device = service.device()
+        assert device.vend().status_code == 200
+        vended = len(service.sts.assumed)
+        service.disable(device.email)
+        assert_problem(device.get("/v1/me"), 403, "account_disabled")
+        assert_problem(device.vend(), 403, "account_disabled")
+        assert_problem(device.get("/v1/credentials/container"), 403, "account_disabled")
+        assert_problem(service.refresh(device.refresh_token), 403, "account_disabled")
+        assert_problem(service.log_in(device.email), 403, "account_disabled")
+        assert len(service.sts.assumed) == vended
+        refused = service.sql(
+            "SELECT event FROM audit_events WHERE outcome = 'refused' AND CAST(detail AS TEXT) LIKE '%disabled%'"
+        )
+        assert len(refused) == 5
+
+    def test_a_wrong_password_does_not_tell_that_an_account_is_disabled(self, service: Service) -> None:
+        """AZ5: the 403 is for who knows the password."""
+        device = service.device()
+        wrong = service.log_in(device.email, "not the password")
+        service.disable(device.email)
+        assert without_request_id(service.log_in(device.email, "not the password")) == without_request_id(wrong)
+
+    def test_the_role_is_read_on_every_call(self, service: Service) -> None:
+        """AZ5: a demotion does not wait for a token to expire; no token says what its bearer may do."""
+        device = service.device()
+        for role in ("admin", "user"):
+            service.sql("UPDATE users SET role = :role WHERE email = :email", role=role, email=device.email)
+            assert device.get("/v1/me").json()["role"] == role

@@ -1,0 +1,98 @@
+"""Nobody finds out by signing in who has an account: same answer, same work. Time itself is not asserted."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import pytest
+from sqlalchemy import event
+
+from app import passwords
+from tests.security.cheap_hashing import CountingContext
+from tests.security.observed import assert_problem, without_request_id
+from tests.support.service import Service
+
+PAIRS = 200
+
+
+@contextmanager
+def statements(service: Service) -> Iterator[list[str]]:
+    """The SQL that is executed meanwhile, oldest first."""
+    seen: list[str] = []
+
+    def note(_connection: Any, _cursor: Any, statement: str, *_rest: Any) -> None:
+        seen.append(statement)
+
+    engine = service.runtime.database.engine
+    event.listen(engine, "before_cursor_execute", note)
+    try:
+        yield seen
+    finally:
+        event.remove(engine, "before_cursor_execute", note)
+
+
+def known_and_unknown(service: Service) -> Iterator[tuple[str, str]]:
+    for number in range(PAIRS):
+        known, unknown = f"known{number:03}@example.org", f"never{number:03}@example.org"
+        yield (known, unknown) if number % 2 else (unknown, known)
+
+
+class TestSignIn:
+    def test_known_and_unknown_addresses_cannot_be_told_apart(
+        self, hashing: CountingContext, make_on_sqlite: Callable[..., Service]
+    ) -> None:
+        """AU9: 200 pairs: status, headers, bytes, SQL statements and password verifications are the same."""
+        service = make_on_sqlite()
+        for number in range(PAIRS):
+            assert service.register(f"known{number:03}@example.org").status_code == 201
+        for pair in known_and_unknown(service):
+            observed = []
+            for email in pair:
+                verified = len(hashing.verified)
+                with statements(service) as executed:
+                    answer = service.log_in(email, "some other password")
+                observed.append((without_request_id(answer), executed, len(hashing.verified) - verified))
+            assert observed[0] == observed[1]
+            assert observed[0][0][0] == 401
+            assert observed[0][2] == 1
+
+    def test_an_unknown_address_is_verified_against_a_hash_of_the_same_cost(self, service: Service) -> None:
+        """AU9: the dummy has the parameters of a real hash, so it takes as long."""
+        service.register("real@example.org")
+        ((real,),) = service.sql("SELECT password_hash FROM users")
+        dummy = service.runtime.hasher._dummy_hash
+        assert dummy.split("$")[:4] == real.split("$")[:4]
+        assert [len(part) for part in dummy.split("$")] == [len(part) for part in real.split("$")]
+
+    def test_the_password_is_not_looked_at_before_the_hash(
+        self, hashing: CountingContext, make_on_sqlite: Callable[..., Service]
+    ) -> None:
+        """AU9: what is no address at all costs one verification too."""
+        service = make_on_sqlite()
+        for email in ("nobody", "", "a@b", "x" * 300, "nobody@example.org", "'--"):
+            verified = len(hashing.verified)
+            assert_problem(service.log_in(email, "some other password"), 401, "invalid_login")
+            assert len(hashing.verified) == verified + 1
+
+    def test_no_password_opens_an_unknown_account(
+        self, monkeypatch: pytest.MonkeyPatch, make_on_sqlite: Callable[..., Service]
+    ) -> None:
+        """AU9: the dummy's verdict does not count, even if somebody hit it."""
+        service = make_on_sqlite()
+        monkeypatch.setattr(CountingContext, "verify", lambda *_args: True)
+        monkeypatch.setattr(passwords, "PASSWORD_CONTEXT", CountingContext())
+        assert_problem(service.log_in("nobody@example.org"), 401, "invalid_login")
+
+    def test_both_are_limited_alike(self, hashing: CountingContext, make_on_sqlite: Callable[..., Service]) -> None:
+        """AU9: the 429 comes after as many tries, with the same answer."""
+        refused = []
+        for email in ("known@example.org", "never@example.org"):
+            service = make_on_sqlite(rate_limits="on")
+            if email.startswith("known"):
+                service.register(email)
+            answers = [service.log_in(email, "some other password") for _ in range(61)]
+            assert [answer.status_code for answer in answers] == [401] * 60 + [429]
+            refused.append(answers[-1])
+        assert_problem(refused[0], 429, "rate_limited")
+        assert refused[0].json().keys() == refused[1].json().keys()
+        assert {answer.json()["detail"] for answer in refused} == {refused[0].json()["detail"]}

@@ -1,0 +1,106 @@
+"""Odd paths, methods and headers, over a real connection to a real server: nothing tidies them on the way."""
+
+import json
+import uuid
+
+import pytest
+
+from app.main import create_api
+from tests.security.observed import LiveServer, Wire, row_counts
+from tests.support.service import Service
+
+PATHS = [path.replace("{session_id}", str(uuid.UUID(int=7))) for path in create_api().openapi()["paths"]]
+
+STRANGE_PATHS = [
+    "/%2e%2e/%2e%2e/etc/passwd", "/../../etc/passwd", "/..%2f..%2fetc%2fpasswd", "/..%5c..%5cwindows", "/%c0%ae%c0%ae/",
+    "/demo/../../settings.py", "/demo/%2e%2e/__init__.py", "/demo/..%2f..%2fsettings.py", "/demo/....//settings.py",
+    "/demo/vendor/../../../settings.py", "/docs/%2e%2e%2f%2e%2e%2fcrypto.py", "/docs/vendor/%2fetc%2fpasswd",
+    "/demo//etc/passwd", "/demo/%00", "/demo/index.html%00.js", "/demo/%ff%fe", "/demo/%ed%a0%80", "/demo/" + "a" * 300,
+    "/demo/" + "a/" * 3000, "//v1/me", "///", "/v1//me", "/v1/./me", "/v1/x/../me", "/v1/me/", "/v1/me/.", "/v1/me%2f",
+    "/v1/me;a=b", "/v1/me%3b", "/v1/me%20", "/v1/me%00", "/v1/me%0d%0aX-Injected:%201", "/v1/me%23", "/v1/ME", "/V1/me",
+    "/v1/me.json", "/v1/me/sessions/../../credentials", "/v1/users/1", "/v1/admin/users", "/metrics", "/.env",
+    "/.git/HEAD", "/console", "/redoc", "/docs/oauth2-redirect", "/debug", "/server-status", "/actuator/env",
+    "/wp-login.php", "/%", "/%zz", "/%u0041", "/{{7*7}}", "/${jndi:ldap:%2f%2fx}", "/'%20OR%201=1--",
+    "/v1/me?" + "a=b&" * 2000, "/?q=%0d%0aSet-Cookie:%20x=1", "/healthz/../v1/me", "/healthz%2f..%2fv1%2fme", "/%7f",
+]  # fmt: skip
+
+UNUSUAL = ["TRACE", "PROPFIND", "SEARCH", "PURGE", "M-SEARCH"]
+METHODS = [
+    "GET",
+    "HEAD",
+    "POST",
+    "PUT",
+    "PATCH",
+    "DELETE",
+    "OPTIONS",
+    "TRACE",
+    "PROPFIND",
+    "SEARCH",
+    "PURGE",
+    "M-SEARCH",
+]
+
+
+STRANGE_VALUES = [
+    "' OR 1=1--", "%0d%0aX-Injected: 1", "{{7*7}}", "${7*7}", "../../etc/passwd", "\x01\x02", "\xff\xfe", "x" * 8000,
+    "() { :; }; echo x", "%s%n%x", "<script>alert(1)</script>", "a" + "\t" * 100 + "b", "\u00e9",
+]  # fmt: skip
+
+HEADER_NAMES = [
+    "User-Agent", "Accept", "Accept-Language", "Referer", "Cookie", "X-Forwarded-For", "X-Original-URL", "Range",
+    "X-HTTP-Method-Override", "If-Match", "Origin", "Content-Language", "X-Rewrite-URL",
+]  # fmt: skip
+
+
+class TestPaths:
+    @pytest.mark.parametrize("target", STRANGE_PATHS, ids=lambda target: target[:40])
+    def test_strange_paths_lead_nowhere(self, live_server: LiveServer, target: str) -> None:
+        """HT12: a 400, 401 or 404 of the usual shape; no file, no header, no fault."""
+        answer = live_server.ask("GET", target)
+        assert answer.status in (400, 401, 404), answer
+        assert_wire_problem(answer)
+        for name in ("x-injected", "set-cookie", "location"):
+            assert name not in answer.headers
+        assert b"root:" not in answer.body
+        assert b"import " not in answer.body
+
+    @pytest.mark.parametrize("path", [*PATHS, "/demo", "/docs", "/openapi.json", "/demo/main.js"])
+    def test_other_methods_are_refused(self, live_server: LiveServer, path: str) -> None:
+        """HT12, HT4: 405 with `Allow`, and every allowed method is guarded or public, not a fault."""
+        for method in METHODS:
+            answer = live_server.ask(method, path)
+            assert answer.status < 500, (method, answer)
+            if answer.status == 405:
+                assert answer.headers["allow"]
+                assert method not in [allowed.strip() for allowed in answer.headers["allow"].split(",")]
+                assert method == "HEAD" or json.loads(answer.body)["code"] == "method_not_allowed"
+            assert method not in UNUSUAL or answer.status == 405
+
+    @pytest.mark.parametrize("value", STRANGE_VALUES, ids=lambda value: ascii(value)[:30])
+    def test_strange_headers_change_nothing(self, live_server: LiveServer, value: str) -> None:
+        """HT12: the answer is that of a plain request, or a plain 400 from the server's own parser."""
+        plain = live_server.ask("GET", "/v1/me")
+        for name in HEADER_NAMES:
+            answer = live_server.ask("GET", "/v1/me", [(name, value)])
+            assert answer.status in (plain.status, 400), (name, answer)
+            assert "x-injected" not in answer.headers
+            if answer.status == plain.status:
+                assert json.loads(answer.body)["code"] == "unauthenticated"
+
+    def test_overrides_do_not_change_method_or_path(self, shared: Service) -> None:
+        """HT12: nor does anything that a strange request left behind."""
+        device = shared.device()
+        before = row_counts(shared)
+        for name in ("X-HTTP-Method-Override", "X-HTTP-Method", "X-Method-Override", "X-Original-URL", "X-Rewrite-URL"):
+            for value in ("DELETE", "/v1/me/sessions"):
+                assert shared.client.get("/v1/me/sessions", headers={**device.headers, name: value}).status_code == 200
+        assert shared.client.get("/v1/me/sessions?_method=DELETE", headers=device.headers).status_code == 200
+        assert row_counts(shared) == before
+        assert device.get("/v1/me").status_code == 200
+
+
+def assert_wire_problem(answer: Wire) -> None:
+    assert answer.headers["content-type"] == "application/problem+json"
+    document = json.loads(answer.body)
+    assert document["status"] == answer.status
+    assert document["request_id"] == answer.headers["x-request-id"]
