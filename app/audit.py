@@ -1,9 +1,10 @@
 """The only place that writes audit rows. A row is part of the transaction of the act, or refusal, that it tells of."""
 
 import uuid
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Literal
+from typing import Any, Literal
 
 from sqlalchemy import insert
 from sqlalchemy.orm import Session
@@ -23,6 +24,12 @@ Event = Literal[
 ]
 
 
+_INSERT = insert(AuditEvent.__table__)  # type: ignore[arg-type]  # Core: a third of what the ORM's insert costs
+
+
+Outcome = Literal["done", "refused"]
+
+
 @dataclass(frozen=True)
 class Origin:
     """Where a request came from: its id and the address of the client."""
@@ -40,23 +47,51 @@ def record(
     event: Event,
     at: datetime,
     *,
-    outcome: Literal["done", "refused"] = "done",
+    outcome: Outcome = "done",
     actor_id: uuid.UUID | None = None,
     subject_id: uuid.UUID | None = None,
     session_id: uuid.UUID | None = None,
     **detail: str | int | None,
 ) -> None:
     """Adds one row to `session`'s transaction. `detail` holds no secret and nothing that a caller typed."""
-    session.execute(
-        insert(AuditEvent).values(
-            at=at,
-            event=event,
-            outcome=outcome,
-            actor_id=actor_id,
-            subject_id=subject_id,
-            session_id=session_id,
-            request_id=origin.request_id,
-            address=origin.address,
-            detail=detail,
-        )
+    event_row = row(
+        origin,
+        event,
+        at,
+        outcome=outcome,
+        actor_id=actor_id,
+        subject_id=subject_id,
+        session_id=session_id,
+        **detail,
     )
+    record_all(session, [event_row])
+
+
+def row(
+    origin: Origin,
+    event: Event,
+    at: datetime,
+    *,
+    outcome: Outcome = "done",
+    actor_id: uuid.UUID | None = None,
+    subject_id: uuid.UUID | None = None,
+    session_id: uuid.UUID | None = None,
+    **detail: str | int | None,
+) -> dict[str, Any]:
+    """A row for `record_all`."""
+    return {
+        "at": at,
+        "event": event,
+        "outcome": outcome,
+        "actor_id": actor_id,
+        "subject_id": subject_id,
+        "session_id": session_id,
+        "request_id": origin.request_id,
+        "address": origin.address,
+        "detail": detail,
+    }
+
+
+def record_all(session: Session, rows: Sequence[dict[str, Any]]) -> None:
+    """Adds many rows, of `row`, by one statement."""
+    session.connection().execute(_INSERT, rows)

@@ -17,10 +17,12 @@ from typing import Any, Concatenate, Generic, Literal, ParamSpec, TypeVar
 from sqlalchemy import Engine, create_engine, event, inspect
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine import make_url
-from sqlalchemy.exc import DBAPIError, IntegrityError
+from sqlalchemy.exc import DataError, DBAPIError, DisconnectionError, IntegrityError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.orm import DeclarativeBase, Session
+from sqlalchemy.pool import ConnectionPoolEntry
 
+from app.clock import SystemClock
 from app.problems import DatabaseUnavailable, Problem
 
 P = ParamSpec("P")
@@ -36,6 +38,9 @@ POSTGRESQL_ARGS = {
     "options": "-c statement_timeout=2500 -c lock_timeout=2000 -c idle_in_transaction_session_timeout=10000",
     "application_name": "tokenvend",
 }
+PING_AFTER = 5.0
+"""Seconds that a connection may be idle and still be trusted."""
+CLOCK = SystemClock()
 SQLITE_BUSY_TIMEOUT = 2.5
 """Seconds to wait for another writer."""
 
@@ -64,7 +69,7 @@ class Database:
         try:
             with self._transaction(mode) as session:
                 return story(session, *args, **kwargs)
-        except IntegrityError:
+        except (IntegrityError, DataError):
             raise
         except (DBAPIError, PoolTimeout, OSError) as error:
             raise DatabaseUnavailable(cause=_cause(error)) from error
@@ -92,23 +97,25 @@ class Database:
             raise DatabaseUnavailable(cause=f"no answer within {ANSWER_WITHIN} s") from None
 
     def close(self) -> None:
-        self._threads.shutdown(wait=False, cancel_futures=True)
+        self._threads.shutdown(cancel_futures=True)  # waits: a connection still in use would never be closed
         self.engine.dispose()
 
 
 def make_engine(url: str, *, pool_size: int, busy_timeout: float = SQLITE_BUSY_TIMEOUT) -> Engine:
     parsed = make_url(url)
     if parsed.get_backend_name() == "postgresql":
-        return create_engine(
+        engine = create_engine(
             parsed,
             pool_size=pool_size,
             max_overflow=0,
             pool_timeout=1,
-            pool_pre_ping=True,
             pool_recycle=1800,
             hide_parameters=True,
             connect_args=POSTGRESQL_ARGS,
         )
+        event.listen(engine, "checkin", _note_idle)
+        event.listen(engine, "checkout", _ping_if_idle)
+        return engine
     if parsed.database and parsed.database != ":memory:":
         Path(parsed.database).parent.mkdir(parents=True, exist_ok=True)
     engine = create_engine(
@@ -122,6 +129,21 @@ def make_engine(url: str, *, pool_size: int, busy_timeout: float = SQLITE_BUSY_T
     event.listen(engine, "connect", _prepare_sqlite)
     event.listen(engine, "begin", _begin_sqlite)
     return engine
+
+
+def _note_idle(_connection: Any, record: ConnectionPoolEntry) -> None:
+    record.info["idle_since"] = CLOCK.monotonic()
+
+
+def _ping_if_idle(connection: Any, record: ConnectionPoolEntry, _proxy: object) -> None:
+    """Replaces a connection that died while nobody used it. A ping before each use would be a fifth of a look-up."""
+    if CLOCK.monotonic() - record.info.get("idle_since", CLOCK.monotonic()) < PING_AFTER:
+        return
+    try:
+        connection.execute("SELECT 1")
+        connection.rollback()
+    except connection.OperationalError as error:
+        raise DisconnectionError from error
 
 
 def _prepare_sqlite(connection: sqlite3.Connection, _record: object) -> None:
@@ -150,13 +172,12 @@ def insert_if_absent(session: Session, model: type[DeclarativeBase], values: Map
 
 
 class Batch(Generic[K, V]):
-    """Look-ups that arrive while one is under way share the next: one statement for all of them.
+    """What arrives while the database works is served by the next single call: one statement, or commit, for all of it.
 
-    A lone caller's look-up starts at once. `load` gets the waiting keys and returns what it found; a key it did not
-    find is None.
+    A lone caller is served at once. `load` gets the waiting keys and returns a value for each; without one it is None.
     """
 
-    def __init__(self, load: Callable[[Sequence[K]], Awaitable[Mapping[K, V]]], *, most: int = 200) -> None:
+    def __init__(self, load: Callable[[Sequence[K]], Awaitable[Mapping[K, V | None]]], *, most: int = 200) -> None:
         self._load = load
         self._most = most
         self._waiting: dict[K, asyncio.Future[V | None]] = {}

@@ -21,7 +21,8 @@ from app.problems import FieldError, Overloaded, WeakPassword
 T = TypeVar("T")
 
 MAX_LENGTH = 1024
-LEAST_SCORE = 3
+LEAST_GUESSES = 10**8
+"""zxcvbn's score 3. Its own bound, 10^8 + 5, is one that no password of eight characters reaches, however random."""
 SCORED_LENGTH = 72
 """zxcvbn's work grows with the square of the length; what follows these characters can only add strength."""
 SERVICE_WORDS = ("tokenvend",)
@@ -47,7 +48,7 @@ def check_strength(password: str, *, min_length: int, context: Iterable[str] = (
     if rest != folded and len(rest) < 8:
         raise _weak("too_personal", "Leave your address, your name and this service's name out of it.")
     result = zxcvbn(folded[:SCORED_LENGTH], user_inputs=words)
-    if result["score"] < LEAST_SCORE:
+    if result["guesses"] < LEAST_GUESSES:
         advice = " ".join([result["feedback"]["warning"], *result["feedback"]["suggestions"]]).strip()
         raise _weak("too_guessable", advice or "Add another word or two; uncommon words are better.")
 

@@ -10,13 +10,16 @@ from app.auth.keys import Keyring
 from app.auth.sessions import SessionState
 from app.auth.tokens import AccessTokens
 from app.clock import Clock, SystemClock
+from app.credentials import ledger
 from app.credentials.broker import Broker
 from app.credentials.cache import CredentialCache
+from app.credentials.ledger import Entry
 from app.crypto import Vault
 from app.db import Batch, Database
 from app.health import Health
 from app.limits import Limiter
 from app.passwords import Hasher
+from app.problems import Problem
 from app.settings import Settings
 
 
@@ -32,6 +35,8 @@ class Runtime:
     tokens: AccessTokens
     session_states: Batch[UUID, SessionState]
     broker: Broker
+    ledger: Batch[Entry, Problem]
+    """Gives the problem that refuses an entry, or None once its row is committed."""
     credential_cache: CredentialCache
     health: Health
 
@@ -66,6 +71,7 @@ def build_runtime(settings: Settings, *, clock: Clock | None = None, aws: boto3.
         tokens=AccessTokens(keyring, clock, issuer=settings.public_url),
         session_states=Batch(lambda ids: database.read(sessions.states, ids)),
         broker=broker,
+        ledger=Batch(lambda entries: ledger.record(database, entries)),
         credential_cache=CredentialCache(clock),
         health=Health(database, keyring, broker, clock),
     )

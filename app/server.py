@@ -1,6 +1,7 @@
 """How the service is served: uvicorn with our protocol, in this process or in several, until it is told to stop."""
 
 import errno
+import gc
 import multiprocessing
 import os
 import signal
@@ -27,6 +28,10 @@ class ServerError(Exception):
 class _Config(uvicorn.Config):
     def load(self) -> None:
         super().load()
+        # What start-up made stays: walking it again and again would take a fifth of each request's time.
+        gc.collect()
+        gc.freeze()
+        gc.set_threshold(10_000, 20, 20)
         parent = multiprocessing.parent_process()
         if self.workers > 1 and parent is not None:  # a worker
             threading.Thread(target=_end_with, args=(parent,), daemon=True).start()

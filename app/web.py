@@ -119,12 +119,13 @@ def _refuse_constant(name: str) -> Any:
     raise ValueError(name)
 
 
-def _runtime(request: Request) -> Runtime:
+# `async`, although they wait for nothing: FastAPI sends a plain function through a thread.
+async def _runtime(request: Request) -> Runtime:
     runtime: Runtime = request.app.state.runtime
     return runtime
 
 
-def _origin(request: Request) -> Origin:
+async def _origin(request: Request) -> Origin:
     return Origin(request.state.request_id, request.state.address)
 
 

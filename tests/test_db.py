@@ -13,6 +13,8 @@ from sqlalchemy.orm import Session
 from app import db
 from app.db import Batch, Database
 from app.problems import DatabaseUnavailable, InvalidToken, NotFound
+from tests.support.clock import ManualClock
+from tests.support.databases import PostgresDatabases
 from tests.support.service import Service
 
 
@@ -185,3 +187,21 @@ class TestBatch:
             assert await staying == 1
 
         asyncio.run(story())
+
+
+class TestIdleConnections:
+    def test_one_that_died_meanwhile_is_replaced_unseen(
+        self, postgres_databases: PostgresDatabases, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """The server was restarted, or a firewall forgot the connection, while nobody used it."""
+        clock = ManualClock()
+        monkeypatch.setattr(db, "CLOCK", clock)
+        url = postgres_databases.create()
+        database, other = Database(url, pool_size=1), Database(url, pool_size=1)
+        backend = database.run("read", lambda session: session.scalar(text("SELECT pg_backend_pid()")))
+        other.run("read", lambda session: session.scalar(text(f"SELECT pg_terminate_backend({backend}, 2000)")))
+        clock.advance(seconds=db.PING_AFTER)
+        assert database.run("read", count) == 0
+        database.close()
+        other.close()
+        postgres_databases.drop(url)

@@ -9,9 +9,10 @@ from pathlib import Path
 
 import pytest
 from alembic import command
+from alembic.script import ScriptDirectory
 from sqlalchemy import create_engine, inspect
 
-from app.migrate import configuration, upgrade
+from app.migrate import HEAD, configuration, upgrade
 from tests.conftest import DATABASES
 from tests.support.databases import PostgresDatabases
 
@@ -33,6 +34,12 @@ def tables(url: str) -> set[str]:
         return set(inspect(engine).get_table_names()) - {"alembic_version"}
     finally:
         engine.dispose()
+
+
+class TestHead:
+    def test_is_the_newest_migration(self) -> None:
+        script = ScriptDirectory.from_config(configuration("sqlite://"))
+        assert script.get_heads() == [HEAD]
 
 
 class TestMigrations:

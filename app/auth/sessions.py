@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from sqlalchemy import insert, select, update
+from sqlalchemy import bindparam, insert, select, update
 from sqlalchemy.orm import Session
 
 from app import audit
@@ -27,6 +27,20 @@ SESSION_TTL = timedelta(days=365)
 GRACE = timedelta(seconds=30)
 PREFIX = "tvr_"
 """Makes a leaked token recognizable to secret scanners, and to our own log redaction."""
+
+_STATES = (
+    select(
+        DeviceSession.id,
+        DeviceSession.user_id,
+        User.status,
+        User.role,
+        DeviceSession.authenticated_at,
+        DeviceSession.expires_at,
+        DeviceSession.ended_at,
+    )
+    .join(User, User.id == DeviceSession.user_id)
+    .where(DeviceSession.id.in_(bindparam("family_ids", expanding=True)))
+)
 
 
 @dataclass(frozen=True)
@@ -222,19 +236,7 @@ def list_alive(session: Session, now: datetime, *, user_id: uuid.UUID) -> Sequen
 
 def states(session: Session, family_ids: Sequence[uuid.UUID]) -> Mapping[uuid.UUID, SessionState]:
     """What decides about each of the sessions, by one statement for all of them."""
-    rows = session.execute(
-        select(
-            DeviceSession.id,
-            DeviceSession.user_id,
-            User.status,
-            User.role,
-            DeviceSession.authenticated_at,
-            DeviceSession.expires_at,
-            DeviceSession.ended_at,
-        )
-        .join(User, User.id == DeviceSession.user_id)
-        .where(DeviceSession.id.in_(family_ids))
-    )
+    rows = session.connection().execute(_STATES, {"family_ids": family_ids})
     return {
         row.id: SessionState(
             row.user_id, row.status, row.role, row.authenticated_at, row.expires_at, row.ended_at is not None

@@ -2,72 +2,106 @@
 
 import base64
 import uuid
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import Any
 
-from sqlalchemy import insert, select, tuple_
+from sqlalchemy import bindparam, insert, select, tuple_
+from sqlalchemy.exc import DataError, IntegrityError
 from sqlalchemy.orm import Session
 
 from app import audit
 from app.audit import Origin
 from app.credentials.broker import Order, StsCredential
+from app.db import Database
 from app.models import DeviceSession, IssuedCredential, User
-from app.problems import AccountDisabled, FieldError, InvalidRequest, InvalidToken
+from app.problems import AccountDisabled, FieldError, InternalError, InvalidRequest, InvalidToken, Problem
+
+# Core, and built once: this is the hot path, where the ORM would take most of the time.
+_STATES = (
+    select(DeviceSession.id, User.status, DeviceSession.ended_at)
+    .join(User, User.id == DeviceSession.user_id)
+    .where(DeviceSession.id.in_(bindparam("session_ids", expanding=True)))
+    .order_by(DeviceSession.id)
+    .with_for_update(read=True)  # whoever ends or disables waits for our commit, or is seen by us
+)
+_INSERT = insert(IssuedCredential.__table__)  # type: ignore[arg-type]
 
 
-def record(session: Session, origin: Origin, now: datetime, *, order: Order, credential: StsCredential) -> uuid.UUID:
-    """The id of the new row.
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """A credential that STS issued and that nobody has seen yet."""
 
-    Raises `InvalidToken`, `AccountDisabled` where the session was ended, or the user disabled, while STS was working:
-    what STS issued is then dropped unseen.
-    """
-    status, ended_at = session.execute(
-        select(User.status, DeviceSession.ended_at)
-        .join(DeviceSession, DeviceSession.user_id == User.id)
-        .where(DeviceSession.id == order.session_id)
-        .with_for_update(read=True)  # whoever ends or disables waits for this commit, or is seen here
-    ).one()
-    refused = "disabled" if status != "active" else "session_ended" if ended_at is not None else None
-    if refused:
-        audit.record(
-            session,
-            origin,
-            "credential.issued",
-            now,
-            outcome="refused",
-            actor_id=order.user_id,
-            subject_id=order.user_id,
-            session_id=order.session_id,
-            reason=refused,
-        )
-        raise (AccountDisabled if refused == "disabled" else InvalidToken)(keeps_writes=True)
-    credential_id = uuid.uuid4()
-    session.execute(
-        insert(IssuedCredential).values(
-            id=credential_id,
-            user_id=order.user_id,
-            session_id=order.session_id,
-            access_key_id=credential.access_key_id,
-            access=order.access,
-            prefix=order.prefix,
-            role_session_name=order.role_session_name,
-            sts_request_id=credential.request_id,
-            issued_at=now,
-            expires_at=credential.expires_at,
-        )
-    )
-    audit.record(
-        session,
-        origin,
+    id: uuid.UUID
+    origin: Origin
+    order: Order
+    credential: StsCredential
+    issued_at: datetime
+
+
+Outcome = Mapping[Entry, Problem | None]
+"""What refuses each entry: its session was ended or its user disabled while STS was working. It is dropped unseen."""
+
+
+async def record(database: Database, entries: Sequence[Entry]) -> Outcome:
+    """Writes all entries as one transaction; where one of them cannot be written, each as its own."""
+    try:
+        return await database.write(_record, entries)
+    except (IntegrityError, DataError):
+        if len(entries) == 1:
+            return {entries[0]: InternalError(cause="the ledger refused the row")}
+        outcomes = [await record(database, [entry]) for entry in entries]
+        return {entry: problem for outcome in outcomes for entry, problem in outcome.items()}
+
+
+def _record(session: Session, entries: Sequence[Entry]) -> Outcome:
+    connection = session.connection()
+    rows = connection.execute(_STATES, {"session_ids": list({entry.order.session_id for entry in entries})})
+    states = {row.id: (row.status, row.ended_at) for row in rows}
+    outcome = {entry: _refusal(*states[entry.order.session_id]) for entry in entries}
+    issued = [_row(entry) for entry, problem in outcome.items() if problem is None]
+    if issued:
+        connection.execute(_INSERT, issued)
+    audit.record_all(session, [_event(entry, problem) for entry, problem in outcome.items()])
+    return outcome
+
+
+def _refusal(status: str, ended_at: datetime | None) -> Problem | None:
+    if status != "active":
+        return AccountDisabled()
+    return InvalidToken() if ended_at is not None else None
+
+
+def _row(entry: Entry) -> dict[str, Any]:
+    order, credential = entry.order, entry.credential
+    return {
+        "id": entry.id,
+        "user_id": order.user_id,
+        "session_id": order.session_id,
+        "access_key_id": credential.access_key_id,
+        "access": order.access,
+        "prefix": order.prefix,
+        "role_session_name": order.role_session_name,
+        "sts_request_id": credential.request_id,
+        "issued_at": entry.issued_at,
+        "expires_at": credential.expires_at,
+    }
+
+
+def _event(entry: Entry, problem: Problem | None) -> dict[str, Any]:
+    order = entry.order
+    detail = {"credential_id": str(entry.id), "access": order.access} if problem is None else {"reason": problem.code}
+    return audit.row(
+        entry.origin,
         "credential.issued",
-        now,
+        entry.issued_at,
+        outcome="done" if problem is None else "refused",
         actor_id=order.user_id,
         subject_id=order.user_id,
         session_id=order.session_id,
-        credential_id=str(credential_id),
-        access=order.access,
+        **detail,
     )
-    return credential_id
 
 
 def list_issued(

@@ -4,6 +4,7 @@ What a credential may do is the intersection of this policy and the role's own. 
 would let `u1` read `u10`.
 """
 
+import functools
 import json
 import re
 import unicodedata
@@ -54,6 +55,7 @@ def narrowed_prefix(user_id: uuid.UUID, path: str) -> str:
     return user_prefix(user_id) + path
 
 
+@functools.lru_cache(maxsize=10_000)
 def build(*, partition: str, bucket: str, prefix: str, access: Access) -> str:
     """The policy as compact ASCII JSON of up to 2,048 characters.
 

@@ -1,12 +1,14 @@
 """Vending: from a signed-in user's wish to a credential for their own prefix."""
 
+import uuid
 from typing import TYPE_CHECKING
 
 from app.actor import Actor
 from app.audit import Origin
-from app.credentials import ledger, policy
+from app.credentials import policy
 from app.credentials.broker import Order
 from app.credentials.cache import Issued
+from app.credentials.ledger import Entry
 from app.credentials.policy import Access
 from app.problems import InvalidDuration
 
@@ -23,7 +25,8 @@ async def issue(
     """A credential for the actor's prefix, or the folder `path` in it: the cached one, or a new one in the ledger.
 
     No database connection is held while STS works; what happened to the session meanwhile is read again when the row is
-    written. Raises `InvalidPath`, `InvalidDuration`, `RateLimited` and what `Broker.assume` and `ledger.record` raise.
+    written. Raises `InvalidPath`, `InvalidDuration`, `RateLimited` and what `Broker.assume` raises; `InvalidToken` and
+    `AccountDisabled` where the session was ended, or the user disabled, meanwhile.
     """
     settings = runtime.settings
     runtime.limiter.hit("issue_credentials", str(actor.user_id))
@@ -41,8 +44,11 @@ async def issue(
     async def issue_new() -> Issued:
         credential = await runtime.broker.assume(order)
         now = runtime.clock.now()
-        credential_id = await runtime.database.write(ledger.record, origin, now, order=order, credential=credential)
-        return Issued(credential_id, order, credential, now)
+        entry = Entry(uuid.uuid4(), origin, order, credential, now)
+        problem = await runtime.ledger.get(entry)
+        if problem is not None:
+            raise problem
+        return Issued(entry.id, order, credential, now)
 
     return await runtime.credential_cache.obtain(order, issue_new)
 

@@ -1,0 +1,52 @@
+"""Entries that are written together stand or fall alone."""
+
+import asyncio
+import uuid
+from dataclasses import replace
+from datetime import timedelta
+
+from app.audit import Origin
+from app.credentials import ledger
+from app.credentials.broker import Order, StsCredential
+from app.credentials.ledger import Entry
+from app.problems import AccountDisabled, InternalError, InvalidToken
+from tests.support.service import ROLE_ARN, Device, Service
+
+
+def entry_for(device: Device) -> Entry:
+    service = device.service
+    order = Order(
+        user_id=uuid.UUID(device.user_id),
+        session_id=uuid.UUID(device.session_id),
+        access="read",
+        prefix=f"users/{device.user_id}/",
+        duration=3600,
+        role_arn=ROLE_ARN,
+        policy="{}",
+    )
+    now = service.clock.now()
+    credential = StsCredential("ASIAEXAMPLE", "secret", "token", now + timedelta(hours=1), "request")
+    return Entry(uuid.uuid4(), Origin("r" * 32, "127.0.0.1"), order, credential, now)
+
+
+class TestRecord:
+    def test_each_has_its_own_outcome(self, service: Service) -> None:
+        alive, ended, disabled = service.device(), service.device(), service.device()
+        ended.delete(f"/v1/me/sessions/{ended.session_id}")
+        service.disable(disabled.email)
+        entries = [entry_for(device) for device in (alive, ended, disabled)]
+        outcome = asyncio.run(ledger.record(service.runtime.database, entries))
+        assert [type(outcome[entry]) for entry in entries] == [type(None), InvalidToken, AccountDisabled]
+        assert service.sql("SELECT count(*) FROM issued_credentials") == [(1,)]
+        refused = service.sql(
+            "SELECT count(*) FROM audit_events WHERE event = 'credential.issued' AND outcome = 'refused'"
+        )
+        assert refused == [(2,)]
+
+    def test_one_that_cannot_be_written_fails_alone(self, service: Service) -> None:
+        good, bad = entry_for(service.device()), entry_for(service.device())
+        bad = replace(bad, id=good.id)
+        outcome = asyncio.run(ledger.record(service.runtime.database, [good, bad]))
+        assert outcome[good] is None
+        assert isinstance(outcome[bad], InternalError)
+        assert service.sql("SELECT count(*) FROM issued_credentials") == [(1,)]
