@@ -3,13 +3,14 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, MutableMapping
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 from urllib.request import urlopen
 
 import pytest
+import structlog
 
 from app import passwords
 from tests.security.cheap_hashing import CountingContext
@@ -19,6 +20,16 @@ from tests.support.databases import SqliteDatabases
 from tests.support.service import ROLE_ARN, SECRET_KEY, Service, running_service
 
 START_WITHIN = 30.0
+
+
+@pytest.fixture(scope="session", autouse=True)
+def plain_log() -> None:
+    """One line an event: structlog's default renders tracebacks with all local variables, for seconds each."""
+    structlog.configure(processors=[structlog.processors.add_log_level, structlog.processors.format_exc_info, _as_line])
+
+
+def _as_line(_logger: Any, _method: str, event: MutableMapping[str, Any]) -> str:
+    return str(dict(event))
 
 
 @pytest.fixture
@@ -49,6 +60,14 @@ def make_on_sqlite(sqlite_databases: SqliteDatabases, tmp_path: Path) -> Iterato
             return stack.enter_context(running_service(url, **changes))
 
         yield make
+
+
+@pytest.fixture
+def listener() -> Iterator[socket.socket]:
+    """A port of our own; `accept` fails as long as nobody has come."""
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        listening.setblocking(False)
+        yield listening
 
 
 @pytest.fixture(scope="session")

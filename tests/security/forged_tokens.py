@@ -17,6 +17,10 @@ def changed_last_character(token: str) -> str:
     return token[:-1] + alphabet[alphabet.index(token[-1]) ^ 1]
 
 
+def changed_first_character(signature: str) -> str:
+    return ("B" if signature[0] == "A" else "A") + signature[1:]
+
+
 ALGORITHMS: dict[str, Forge] = {
     "none without signature": lambda f: f.unsigned("none"),
     "none with the real signature": lambda f: f.unsigned("none", f.genuine.rpartition(".")[2]),
@@ -152,7 +156,7 @@ MALFORMED: dict[str, Forge] = {
     "an empty signature": lambda f: part(f, 2, ""),
     "padding": lambda f: f.genuine + "==",
     "another last character": lambda f: changed_last_character(f.genuine),
-    "another first character": lambda f: part(f, 2, "A" + f.genuine.rpartition(".")[2][1:]),
+    "another first character": lambda f: part(f, 2, changed_first_character(f.genuine.rpartition(".")[2])),
     "standard base64": lambda f: part(f, 2, "+/" + f.genuine.rpartition(".")[2][2:]),
     "a signature cut short": lambda f: f.genuine[:-4],
     "a signature too long": lambda f: f.genuine + "AAAA",

@@ -1,13 +1,12 @@
 """When two spellings are one person, when they are two, and what is no address at all."""
 
 import unicodedata
-from concurrent.futures import ThreadPoolExecutor
-from threading import Barrier
 
 import pytest
 
 from tests.security.cheap_hashing import CountingContext
 from tests.security.observed import assert_problem, row_counts
+from tests.security.races import all_at_once
 from tests.support.service import PASSWORD, Service
 
 ONE_PERSON = [
@@ -71,14 +70,7 @@ class TestOneIdentity:
 
     def test_twenty_spellings_at_once_make_one_account(self, service: Service, hashing: CountingContext) -> None:
         """HT5: released together by a barrier: one is registered, nineteen are told that it is taken."""
-        barrier = Barrier(len(ONE_PERSON))
-
-        def register(email: str) -> int:
-            barrier.wait()
-            return service.register(email).status_code
-
-        with ThreadPoolExecutor(len(ONE_PERSON)) as pool:
-            statuses = sorted(pool.map(register, ONE_PERSON))
+        statuses = sorted(all_at_once(lambda number: service.register(ONE_PERSON[number]).status_code))
         assert statuses == [201] + [409] * 19
         assert service.sql("SELECT count(*) FROM users") == [(1,)]
         assert service.sql("SELECT count(*) FROM audit_events WHERE event = 'user.registered'") == [(20,)]

@@ -4,7 +4,6 @@ import json
 import re
 import socket
 import uuid
-from collections.abc import Iterator
 
 import pytest
 
@@ -60,14 +59,6 @@ def device(shared: Service) -> Device:
 def idle(shared: Service) -> Device:
     """A device to which nothing is ever vended."""
     return shared.device()
-
-
-@pytest.fixture
-def listener() -> Iterator[socket.socket]:
-    """A port of our own; `accept` fails as long as nobody has come."""
-    with socket.create_server(("127.0.0.1", 0)) as listening:
-        listening.setblocking(False)
-        yield listening
 
 
 class TestPolicies:

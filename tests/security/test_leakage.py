@@ -139,9 +139,10 @@ def printed(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[], str]]:
     root = logging.getLogger()
     monkeypatch.setattr(root, "handlers", [])
     monkeypatch.setattr(root, "level", root.level)
+    usual = structlog.get_config()
     configure_logging("debug")
     yield stream.getvalue
-    structlog.reset_defaults()
+    structlog.configure(**usual)
 
 
 class TestFaults:

@@ -3,29 +3,12 @@
 import base64
 import hashlib
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
-from threading import Barrier
-from typing import TypeVar
 
 from httpx2 import Response
 
 from tests.security.observed import assert_problem, stored_values, without_request_id
+from tests.security.races import all_at_once
 from tests.support.service import Service
-
-T = TypeVar("T")
-CROWD = 20
-
-
-def all_at_once(call: Callable[[int], T], crowd: int = CROWD) -> list[T]:
-    """What `call` gives to as many threads, released together by a barrier."""
-    barrier = Barrier(crowd)
-
-    def released(index: int) -> T:
-        barrier.wait()
-        return call(index)
-
-    with ThreadPoolExecutor(crowd) as pool:
-        return list(pool.map(released, range(crowd)))
 
 
 def bearer(answer: Response) -> dict[str, str]:

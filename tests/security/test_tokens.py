@@ -3,7 +3,6 @@
 import re
 import socket
 import uuid
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 import pytest
@@ -39,14 +38,6 @@ def target(shared: Service) -> Target:
     refused = shared.client.get("/v1/me", headers={"Authorization": "Bearer garbage"})
     assert_problem(refused, 401, "invalid_token")
     return Target(device, Forger(device), without_request_id(refused))
-
-
-@pytest.fixture
-def listener() -> Iterator[socket.socket]:
-    """A port of our own; `accept` fails as long as nobody has come."""
-    with socket.create_server(("127.0.0.1", 0)) as listening:
-        listening.setblocking(False)
-        yield listening
 
 
 def corpus(cases: dict[str, Forge]) -> pytest.MarkDecorator:

@@ -12,7 +12,7 @@ from httpx2 import Response
 from app.crypto import b64url
 from tests.security.cheap_hashing import CountingContext
 from tests.security.observed import assert_problem
-from tests.security.test_refresh import all_at_once
+from tests.security.races import all_at_once
 from tests.support.service import Service
 
 
