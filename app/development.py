@@ -7,7 +7,7 @@ from app.engine import EngineError
 from app.main import create_app
 from app.migrate import upgrade
 from app.runtime import build_runtime
-from app.settings import Settings, kept_secret, load_settings
+from app.settings import Settings, SettingsError, kept_secret, load_settings
 from app.telemetry import configure_logging
 
 __all__ = ["EngineError", "run"]
@@ -18,6 +18,8 @@ HOST = "127.0.0.1"
 def run(*, port: int, data_dir: Path) -> None:
     """Serves until it is interrupted. Raises `EngineError`, `ServerError`, `SettingsError`."""
     data_dir = data_dir.resolve()
+    if "?" in str(data_dir):
+        raise SettingsError(f"--data-dir {data_dir}: a path with `?` cannot be part of a database's URL")
     with server.bind(HOST, port) as listener:
         port = listener.getsockname()[1]
         origins = (f"http://{HOST}:{port}", f"http://localhost:{port}")

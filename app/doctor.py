@@ -18,7 +18,9 @@ MENDS = {
     "keys": "TOKENVEND_SECRET_KEY must be the one that the keys were made with",
     "base credentials": "give this machine an instance role, a task role or a profile that STS knows",
     "vend": "the role's trust policy must allow this identity sts:AssumeRole (and sts:SetSourceIdentity, or set "
-    "TOKENVEND_SOURCE_IDENTITY=off), and its maximum session duration must reach TOKENVEND_CREDENTIAL_MAX_TTL",
+    "TOKENVEND_SOURCE_IDENTITY=off) with TOKENVEND_EXTERNAL_ID if it asks for one, and the role's maximum session "
+    "duration must reach TOKENVEND_CREDENTIAL_MAX_TTL",
+    "S3": "check TOKENVEND_S3_ENDPOINT_URL and the way to it; with AWS leave it unset",
     "own prefix": "the role's own policy must allow the object actions on users/* and s3:ListBucket on the bucket",
     "foreign prefix": "STOP: this engine does not enforce session policies; do not run the service on it",
     "CORS": "only web apps need it: allow the origin, all methods and headers, and expose ETag, on the bucket",
@@ -44,7 +46,10 @@ async def examine(runtime: Runtime) -> list[Finding]:
     except Problem as problem:
         return [*findings, _failed("vend", problem.cause or problem.code)]
     findings.append(Finding("vend", "ok", f"a credential of {settings.credential_max_ttl} s was issued"))
-    return [*findings, *await _isolation(runtime, credential, own, foreign)]
+    try:
+        return [*findings, *await _isolation(runtime, credential, own, foreign)]
+    except isolation.S3Unreachable as error:
+        return [*findings, _failed("S3", str(error))]
 
 
 async def _service(runtime: Runtime) -> list[Finding]:

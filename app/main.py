@@ -7,7 +7,6 @@ from importlib.metadata import version
 
 from fastapi import FastAPI
 from fastapi.routing import APIRoute
-from starlette.middleware.cors import CORSMiddleware
 
 from app import ops_api, pages
 from app.accounts import api as accounts_api
@@ -17,7 +16,7 @@ from app.edge import Edge
 from app.runtime import Runtime, build_runtime
 from app.settings import Settings, load_settings
 from app.telemetry import configure_logging
-from app.web import install_problem_handlers
+from app.web import Cors, install_problem_handlers
 
 TAGS = [
     {"name": "accounts", "description": "Registration, profile and devices."},
@@ -57,7 +56,7 @@ def create_app(settings: Settings, runtime: Runtime | None = None) -> FastAPI:
     pages.install(app, settings)
     if settings.cors_origins:
         app.add_middleware(
-            CORSMiddleware,
+            Cors,
             allow_origins=settings.cors_origins,
             allow_methods=["GET", "POST", "PUT", "PATCH", "DELETE"],
             allow_headers=["Authorization", "Content-Type"],
@@ -76,6 +75,7 @@ def create_app(settings: Settings, runtime: Runtime | None = None) -> FastAPI:
 def create_app_from_environment() -> FastAPI:
     """What each worker of `tokenvend serve` runs."""
     settings = load_settings()
+    settings.require_engine()
     configure_logging(settings.log_level)
     return create_app(settings)
 

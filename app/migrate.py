@@ -7,7 +7,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from sqlalchemy import inspect, text
+from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import Session
+
+from app.problems import DatabaseUnavailable
 
 if TYPE_CHECKING:
     from alembic.config import Config
@@ -18,10 +21,16 @@ HEAD = "20261123"
 
 
 def upgrade(url: str) -> None:
-    """Brings the database at `url` to this version's tables. Safe to run twice, and at once from two hosts."""
+    """Brings the database at `url` to this version's tables. Safe to run twice, and at once from two hosts.
+
+    Raises `DatabaseUnavailable`.
+    """
     from alembic import command  # noqa: PLC0415
 
-    command.upgrade(configuration(url), "head")
+    try:
+        command.upgrade(configuration(url), "head")
+    except DBAPIError as error:
+        raise DatabaseUnavailable(cause=str(error.orig).strip()) from error
 
 
 def is_migrated(session: Session) -> bool:

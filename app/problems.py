@@ -64,6 +64,11 @@ class HostNotAllowed(Problem):
     default_detail = "This service does not answer for the host named in the request."
 
 
+class OriginNotAllowed(Problem):
+    status, code, title = 400, "origin_not_allowed", "Unknown origin"
+    default_detail = "Pages of this origin may not call, or not with this method or these headers."
+
+
 class Unauthenticated(Problem):
     status, code, title = 401, "unauthenticated", "Sign-in needed"
     default_detail = "Send an access token as `Authorization: Bearer …`."

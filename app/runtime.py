@@ -11,7 +11,7 @@ from app.auth.sessions import SessionState
 from app.auth.tokens import AccessTokens
 from app.clock import Clock, SystemClock
 from app.credentials import ledger
-from app.credentials.broker import Broker
+from app.credentials.broker import Broker, default_session
 from app.credentials.cache import CredentialCache
 from app.credentials.ledger import Entry
 from app.crypto import Vault
@@ -53,7 +53,7 @@ def build_runtime(settings: Settings, *, clock: Clock | None = None, aws: boto3.
     database = Database(settings.database_url, pool_size=settings.database_pool_size)
     keyring = Keyring(database, vault, clock)
     broker = Broker(
-        aws or boto3.Session(),
+        aws or default_session(),
         clock,
         region=settings.region,
         endpoint_url=settings.sts_endpoint_url,

@@ -93,6 +93,21 @@ class Settings(BaseSettings):
             ip_network(network, strict=False)
         return value
 
+    @field_validator("allowed_hosts")
+    @classmethod
+    def _host_names(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        for host in value:
+            if not re.fullmatch(r"[A-Za-z0-9]([A-Za-z0-9.-]*[A-Za-z0-9])?|[0-9a-fA-F:]+", host):
+                raise ValueError("must be host names such as tokens.example.org, without scheme or port")
+        return value
+
+    @field_validator("region")
+    @classmethod
+    def _region(cls, value: str) -> str:
+        if not re.fullmatch(r"[a-z0-9-]+", value):
+            raise ValueError("must be a Region such as eu-central-1")
+        return value
+
     @field_validator("cors_origins")
     @classmethod
     def _origins(cls, value: tuple[str, ...]) -> tuple[str, ...]:
@@ -107,6 +122,10 @@ class Settings(BaseSettings):
         if value is None:
             return None
         parts = urlsplit(value)
+        try:
+            parts.port  # noqa: B018 - raises for what is none
+        except ValueError as error:
+            raise ValueError("must have a port of 1 to 65535, or none") from error
         if parts.scheme not in ("http", "https") or not parts.hostname or parts.query or parts.fragment:
             raise ValueError("must be an address such as https://tokens.example.org")
         return value.rstrip("/")
@@ -179,6 +198,13 @@ class Settings(BaseSettings):
             {(urlsplit(self.public_url).hostname or "").lower()}
         )
 
+    def require_engine(self) -> None:
+        """Raises `SettingsError` where nothing is named to vend: bucket and role."""
+        wrong = [name for name in ("bucket", "role_arn") if not getattr(self, name)]
+        if wrong:
+            mend = "must be set; `tokenvend dev` brings its own"
+            raise SettingsError("\n".join(f"{PREFIX}{name.upper()}: {mend}" for name in wrong))
+
     @property
     def partition(self) -> str:
         """`aws`, `aws-cn` or `aws-us-gov`: the one that the role is in."""
@@ -191,7 +217,10 @@ class Settings(BaseSettings):
 
 def load_settings(**overrides: object) -> Settings:
     """Settings from the environment and `.env`, `overrides` (field names) first. Raises `SettingsError`."""
-    unknown = _unknown_names({**dotenv_values(".env"), **os.environ})
+    try:
+        unknown = _unknown_names({**dotenv_values(".env"), **os.environ})
+    except UnicodeDecodeError:
+        raise SettingsError(".env: must be text in UTF-8") from None
     try:
         settings = Settings(**overrides)  # type: ignore[arg-type]  # pydantic checks them
     except ValidationError as error:
@@ -224,7 +253,7 @@ def _unknown_names(environment: Mapping[str, str | None]) -> list[str]:
     known = {f"{PREFIX}{name.upper()}" for name in Settings.model_fields if name != "region"}
     unknown = []
     for name in sorted(name for name in environment if name.startswith(PREFIX) and name.upper() not in known):
-        close = get_close_matches(name, known, n=1)
+        close = get_close_matches(name, known, n=1, cutoff=0.85)
         unknown.append(f"{name}: there is no such setting" + (f"; did you mean {close[0]}?" if close else ""))
     return unknown
 
@@ -234,5 +263,6 @@ def _explain(error: ValidationError) -> list[str]:
     for entry in error.errors(include_input=False, include_url=False):
         message = entry["msg"].removeprefix("Value error, ")
         name = str(entry["loc"][0]) if entry["loc"] else ""
-        lines.append(f"{name if name == 'AWS_REGION' else PREFIX + name.upper()}: {message}" if name else message)
+        shown = "AWS_REGION" if name in ("region", "AWS_REGION", "AWS_DEFAULT_REGION") else PREFIX + name.upper()
+        lines.append(f"{shown}: {message}" if name else message)
     return lines

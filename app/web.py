@@ -1,6 +1,7 @@
 """What every route stands on: wire models, strict JSON, the dependencies of a request, problems as answers."""
 
 import json
+import unicodedata
 from collections.abc import Callable, Coroutine, Mapping
 from datetime import UTC, datetime
 from typing import Annotated, Any
@@ -10,7 +11,9 @@ from fastapi import Depends, FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.routing import APIRoute
 from pydantic import AfterValidator, BaseModel, ConfigDict, PlainSerializer, SecretStr
+from starlette.datastructures import Headers
 from starlette.exceptions import HTTPException
+from starlette.middleware.cors import CORSMiddleware
 from starlette.types import Receive, Scope, Send
 
 from app.actor import Actor
@@ -26,6 +29,7 @@ from app.problems import (
     MalformedRequest,
     MethodNotAllowed,
     NotFound,
+    OriginNotAllowed,
     Problem,
     Unauthenticated,
     UnsupportedMediaType,
@@ -55,8 +59,14 @@ Timestamp = Annotated[datetime, PlainSerializer(_rfc3339, when_used="json")]
 """RFC 3339 in whole seconds, UTC, ending in `Z`."""
 
 
+UNPRINTABLE = frozenset({"Cc", "Cn", "Co", "Cs", "Zl", "Zp"})
+"""Categories of characters that no name needs; joiners (Cf) and the no-break space are parts of real ones."""
+BIDI_CONTROLS = frozenset("\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
+"""They would make a name read as another one."""
+
+
 def _printable(value: str) -> str:
-    if not value.isprintable():
+    if any(unicodedata.category(c) in UNPRINTABLE or c in BIDI_CONTROLS for c in value):
         raise ValueError("control characters are not allowed")
     return value
 
@@ -163,6 +173,16 @@ class ProblemResponse(Response):
 
     async def __call__(self, _scope: Scope, _receive: Receive, send: Send) -> None:
         await send_problem(self._problem, self._request_id, send, self._extra)
+
+
+class Cors(CORSMiddleware):
+    """Starlette's, but a refused preflight is a problem like all others."""
+
+    def preflight_response(self, request_headers: Headers) -> Response:
+        response = super().preflight_response(request_headers)
+        if response.status_code >= 400:
+            raise OriginNotAllowed
+        return response
 
 
 _BY_STATUS: dict[int, type[Problem]] = {404: NotFound, 405: MethodNotAllowed, 413: ContentTooLarge}

@@ -89,13 +89,28 @@ class TestCommands:
         listed = tokenvend("keys", "list", environment=environment, cwd=tmp_path).stdout.splitlines()
         assert [line.split()[1] for line in listed] == ["retired", "retired", "signing"]
 
-    def test_a_database_that_does_not_answer_is_one_sentence(self, tmp_path: Path, environment: dict[str, str]) -> None:
+    @pytest.mark.parametrize("command", [("migrate",), ("keys", "list")])
+    def test_a_database_that_does_not_answer_is_one_sentence(
+        self, tmp_path: Path, environment: dict[str, str], command: tuple[str, ...]
+    ) -> None:
         unreachable = environment | {"TOKENVEND_DATABASE_URL": "postgresql+psycopg://u:hunter2@127.0.0.1:1/d"}
-        done = tokenvend("keys", "list", environment=unreachable, cwd=tmp_path)
+        done = tokenvend(*command, environment=unreachable, cwd=tmp_path)
         assert done.returncode == 1
         assert "cannot reach its database" in done.stderr
         assert "hunter2" not in done.stderr
         assert "Traceback" not in done.stderr
+
+    def test_a_stale_profile_is_one_sentence(self, tmp_path: Path, environment: dict[str, str]) -> None:
+        done = tokenvend("doctor", environment=environment | {"AWS_PROFILE": "nope"}, cwd=tmp_path)
+        assert (done.returncode, done.stderr) == (1, "AWS: The config profile (nope) could not be found\n")
+
+    def test_serve_says_what_is_not_set(self, tmp_path: Path) -> None:
+        done = tokenvend("serve", environment={"PATH": os.environ["PATH"]}, cwd=tmp_path)
+        assert done.returncode == 1
+        assert done.stderr.splitlines() == [
+            "TOKENVEND_BUCKET: must be set; `tokenvend dev` brings its own",
+            "TOKENVEND_ROLE_ARN: must be set; `tokenvend dev` brings its own",
+        ]
 
 
 class TestDoctor:
@@ -116,3 +131,18 @@ class TestDoctor:
         assert done.returncode == 1
         assert "ok      base credentials: arn:aws:sts::123456789012:assumed-role/service/i-1" in done.stdout
         assert "failed  vend: AccessDenied; the role's trust policy must allow" in done.stdout
+
+    def test_says_that_s3_is_not_there(self, tmp_path: Path, environment: dict[str, str]) -> None:
+        sts = CannedSts()
+        try:
+            environment = environment | {
+                "TOKENVEND_STS_ENDPOINT_URL": sts.url,
+                "TOKENVEND_S3_ENDPOINT_URL": "http://127.0.0.1:1",
+            }
+            tokenvend("migrate", environment=environment, cwd=tmp_path)
+            done = tokenvend("doctor", environment=environment, cwd=tmp_path)
+        finally:
+            sts.close()
+        assert done.returncode == 1
+        assert "failed  S3: EndpointConnectionError; check TOKENVEND_S3_ENDPOINT_URL" in done.stdout
+        assert "Traceback" not in done.stderr

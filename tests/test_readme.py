@@ -89,7 +89,7 @@ class TestTwoCommands:
 
     def test_make_test_runs_the_tests(self, clone: Path) -> None:
         done = subprocess.run(
-            ["make", "test", "TESTS=tests/test_settings.py tests/test_documentation.py"],
+            ["make", "test", "TESTS=tests/test_documentation.py -n 0"],
             cwd=clone,
             env=outside_environment(),
             capture_output=True,

@@ -56,14 +56,15 @@ class Keyring:
     async def load(self) -> None:
         """Reads the table, and makes the first key where there is none.
 
-        Raises `DatabaseUnavailable`, and `DecryptionFailed` for keys made with another SECRET_KEY.
+        A key made with another SECRET_KEY is left out, loudly. Raises `DatabaseUnavailable`.
         """
         rows = await self._database.read(list_keys)
         if not rows:
             await self._database.write(ensure_first, self._vault, self._clock.now())
             rows = await self._database.read(list_keys)
         known = {key.kid: key for key in self._keys}
-        self._keys = tuple(self._open(row, known.get(row.kid)) for row in rows)
+        opened = [self._open(row, known.get(row.kid)) for row in rows]
+        self._keys = tuple(key for key in opened if key is not None)
 
     async def keep_loaded(self) -> None:
         """Runs for as long as the service: reloads every minute, every second while there is no key."""
@@ -75,8 +76,8 @@ class Keyring:
         """`load`, but a fault is logged: the service stays up, and is not ready, until it has keys."""
         try:
             await self.load()
-        except (DatabaseUnavailable, crypto.DecryptionFailed) as error:
-            log.error("keys_not_loaded", cause=getattr(error, "cause", None) or type(error).__name__)
+        except DatabaseUnavailable as problem:
+            log.error("keys_not_loaded", cause=problem.cause)
 
     def current(self) -> LoadedKey:
         """The key to sign with. Raises `KeysUnavailable`."""
@@ -96,11 +97,15 @@ class Keyring:
         now = self._clock.now()
         return {"keys": [dict(key.public_jwk) for key in self._keys if key.published(now)]}
 
-    def _open(self, row: SigningKey, known: LoadedKey | None) -> LoadedKey:
+    def _open(self, row: SigningKey, known: LoadedKey | None) -> LoadedKey | None:
         if known is not None:  # unwrapping and parsing a key costs more than the whole query
             private, public = known.private, known.public
         else:
-            pem = self._vault.decrypt(PURPOSE, row.private_key_encrypted, bound_to=row.kid)
+            try:
+                pem = self._vault.decrypt(PURPOSE, row.private_key_encrypted, bound_to=row.kid)
+            except crypto.DecryptionFailed:
+                log.error("key_of_another_secret", kid=row.kid)
+                return None
             private, public = (crypto.signing_key(pem), crypto.verification_key(row.public_jwk))
         return LoadedKey(row.kid, row.signs_from, row.retires_at, private, public, row.public_jwk)
 
@@ -123,10 +128,13 @@ def rotate(
 ) -> datetime:
     """Adds a key and says from when it signs. The older ones stay published until the last token they signed is dead.
 
-    `at_once` is for a stolen key: the new one signs now and no other is believed, so every access token is refused and
-    apps refresh. Two rotations at once: one fails by the primary key and changes nothing.
+    `at_once` is for a stolen key: the new one signs now and no other is believed, so every access token is refused
+    and apps refresh. Two rotations at once: one fails by the primary key and changes nothing. Raises
+    `DecryptionFailed` where the newest key was made with another SECRET_KEY: running services could not open the new.
     """
     existing = list_keys(session)
+    if existing:
+        vault.decrypt(PURPOSE, existing[-1].private_key_encrypted, bound_to=existing[-1].kid)
     signs_from = now if at_once or not existing else now + PUBLISHED_BEFORE_USE
     session.execute(
         update(SigningKey)

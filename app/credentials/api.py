@@ -1,6 +1,6 @@
 """`/v1/credentials`: what the app is here for."""
 
-from typing import Annotated
+from typing import Annotated, Literal
 from uuid import UUID
 
 from fastapi import APIRouter, Query
@@ -19,6 +19,7 @@ class CredentialsRequest(RequestModel):
     access: Access = "read_write"
     path: Annotated[str, Field(examples=["albums/2026/"], max_length=1024)] = ""
     duration_seconds: int | None = None
+    include_shared: Literal[False] = False
 
 
 class Credentials(ResponseModel):

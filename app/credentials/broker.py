@@ -17,6 +17,7 @@ from botocore.parsers import ResponseParserError
 from app.clock import Clock
 from app.crypto import b64url
 from app.problems import Overloaded, PolicyTooLarge, Problem, StsRefused, StsThrottled, StsUnavailable
+from app.settings import SettingsError
 
 T = TypeVar("T")
 
@@ -69,6 +70,14 @@ class StsCredential:
     session_token: str = field(repr=False)
     expires_at: datetime
     request_id: str | None
+
+
+def default_session() -> boto3.Session:
+    """The SDK's default chain. Raises `SettingsError` for a profile or configuration that it cannot read."""
+    try:
+        return boto3.Session()
+    except BotoCoreError as error:
+        raise SettingsError(f"AWS: {error}") from error
 
 
 class Broker:

@@ -7,16 +7,22 @@ from typing import Any
 import boto3
 import urllib3
 from botocore.config import Config
-from botocore.exceptions import ClientError
+from botocore.exceptions import BotoCoreError, ClientError
+from urllib3.exceptions import HTTPError
 
 from app.credentials.broker import StsCredential
 from app.settings import Settings
 
 NAME = "tokenvend-isolation-probe"
+DENIALS = frozenset({"AccessDenied", "403"})
+
+
+class S3Unreachable(Exception):
+    """S3 did not answer; the message is the kind of fault."""
 
 
 class Probe:
-    """S3 as the app of the user would use it. Each call raises `EndpointConnectionError` where S3 is not there."""
+    """S3 as the app of the user would use it. Each call raises `S3Unreachable` where S3 is not there."""
 
     def __init__(self, settings: Settings, credential: StsCredential) -> None:
         self._bucket = settings.bucket
@@ -37,17 +43,17 @@ class Probe:
 
     async def refused_own(self, prefix: str) -> list[str]:
         """Which of put, get, list and delete are refused although they must work."""
-        return [name for name, allowed in await self._attempts(prefix) if not allowed]
+        return [f"{name} ({refusal})" for name, refusal in await self._attempts(prefix) if refusal]
 
     async def reached_foreign(self, prefix: str) -> list[str]:
-        """Which of them work although they must be refused. A missing object counts: it was looked for."""
-        return [name for name, allowed in await self._attempts(prefix) if allowed]
+        """Which of them are not denied, although they must be. A missing object counts: it was looked for."""
+        return [name for name, refusal in await self._attempts(prefix) if refusal not in DENIALS]
 
     async def allows_origin(self, origin: str) -> bool:
         """Whether a page of `origin` may PUT to the bucket, going by a CORS preflight."""
         return await asyncio.to_thread(self._preflight, origin)
 
-    async def _attempts(self, prefix: str) -> list[tuple[str, bool]]:
+    async def _attempts(self, prefix: str) -> list[tuple[str, str | None]]:
         place = {"Bucket": self._bucket, "Key": prefix + NAME}
         calls: list[tuple[str, Callable[..., Any], dict[str, Any]]] = [
             ("put", self._s3.put_object, {**place, "Body": b"probe"}),
@@ -55,18 +61,23 @@ class Probe:
             ("list", self._s3.list_objects_v2, {"Bucket": self._bucket, "Prefix": prefix}),
             ("delete", self._s3.delete_object, place),
         ]
-        return [(name, await asyncio.to_thread(_allowed, call, arguments)) for name, call, arguments in calls]
+        return [(name, await asyncio.to_thread(_refusal, call, arguments)) for name, call, arguments in calls]
 
     def _preflight(self, origin: str) -> bool:
         url = f"{self._s3.meta.endpoint_url}/{self._bucket}/users/"
         headers = {"Origin": origin, "Access-Control-Request-Method": "PUT"}
-        answer = urllib3.request("OPTIONS", url, headers=headers, timeout=5, retries=False)
+        try:
+            answer = urllib3.request("OPTIONS", url, headers=headers, timeout=5, retries=False)
+        except HTTPError as error:
+            raise S3Unreachable(type(error).__name__) from error
         return answer.headers.get("Access-Control-Allow-Origin") in (origin, "*")
 
 
-def _allowed(call: Callable[..., Any], arguments: dict[str, Any]) -> bool:
+def _refusal(call: Callable[..., Any], arguments: dict[str, Any]) -> str | None:
     try:
         call(**arguments)
     except ClientError as error:
-        return int(error.response["ResponseMetadata"]["HTTPStatusCode"]) != 403
-    return True
+        return str(error.response.get("Error", {}).get("Code", "Unknown"))
+    except BotoCoreError as error:
+        raise S3Unreachable(type(error).__name__) from error
+    return None

@@ -8,7 +8,7 @@ from jose import jwt
 from app import audit
 from app.auth import keys
 from app.auth.tokens import ACCESS_TOKEN_TTL
-from app.crypto import DecryptionFailed
+from app.crypto import DecryptionFailed, Vault
 from tests.support.service import Device, Service
 
 
@@ -68,8 +68,24 @@ class TestKeys:
         fresh = service.refresh(device.refresh_token).json()["access_token"]
         assert service.client.get("/v1/me", headers={"Authorization": f"Bearer {fresh}"}).status_code == 200
 
-    def test_another_secret_key_opens_nothing(self, service: Service) -> None:
-        service.sql("UPDATE signing_keys SET kid = 'moved'")
+    def test_a_key_of_another_secret_is_left_out(self, service: Service) -> None:
+        device = service.device()
+        rotate(service, at_once=True)
+        service.sql("UPDATE signing_keys SET kid = 'moved' WHERE sequence = 1")
         assert service.client.portal is not None
+        service.client.portal.call(service.runtime.keyring.load)
+        assert len(published(service)) == 1
+        assert service.refresh(device.refresh_token).status_code == 200
+
+    def test_rotation_with_another_secret_changes_nothing(self, service: Service) -> None:
         with pytest.raises(DecryptionFailed):
-            service.client.portal.call(service.runtime.keyring.load)
+            service.runtime.database.run(
+                "write",
+                keys.rotate,
+                audit.COMMAND_LINE,
+                Vault("another secret of thirty-two characters"),
+                service.clock.now(),
+                at_once=True,
+                token_ttl=timedelta(seconds=ACCESS_TOKEN_TTL),
+            )
+        assert service.sql("SELECT count(*) FROM signing_keys WHERE retires_at IS NULL") == [(1,)]

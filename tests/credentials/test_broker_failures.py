@@ -1,4 +1,4 @@
-"""What a caller is told when STS refuses, fails or talks nonsense (OP4, SECURITY.md section 5)."""
+"""What a caller is told when STS refuses, fails or talks nonsense."""
 
 import threading
 import time

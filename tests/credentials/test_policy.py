@@ -223,7 +223,7 @@ HOSTILE = {
 class TestHostilePaths:
     @pytest.mark.parametrize("path", HOSTILE.values(), ids=HOSTILE)
     def test_never_reach_a_policy(self, path: str) -> None:
-        """VC2, SECURITY.md section 4.6."""
+        """VC2: nothing that a caller writes widens the policy."""
         with pytest.raises(InvalidPath):
             policy.narrowed_prefix(USER, path)
 

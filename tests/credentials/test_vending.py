@@ -115,7 +115,7 @@ class TestPrefix:
         assert sent_policy(service).replace(device.user_id, GOLDEN_USER) == golden("read_write.own.aws-cn")
 
     def test_hostile_paths_never_reach_sts(self, service: Service) -> None:
-        """VC2, SECURITY.md section 4.6."""
+        """VC2: nothing that a caller writes widens the policy."""
         (device,) = sign_in(service, 1)
         for name, path in HOSTILE.items():
             body = json.dumps({"path": path}).encode()

@@ -15,7 +15,7 @@ CLAIMED = """
     AU1–4 AU6 AU9–10
     OP1
 """
-"""Rows of sections 1 of SECURITY.md: a row is added here with the feature that it is about."""
+"""Of REQUIREMENTS.md, where each is spelt out: an id is added here with the feature that it is about."""
 
 
 def ids(text: str) -> set[str]:

@@ -124,10 +124,10 @@ class TestSubstitution:
         """TK4: it neither refreshes nor signs out."""
         service = target.device.service
         genuine = target.device.access_token
-        answer = service.client.post("/v1/auth/refresh", json={"refresh_token": genuine[:256]})
+        answer = service.client.post("/v1/auth/refresh", json={"refresh_token": genuine})
         assert_problem(answer, 401, "invalid_refresh_token")
-        assert service.refresh(genuine).status_code in (401, 422)
-        assert service.client.post("/v1/auth/logout", json={"refresh_token": genuine[:256]}).status_code == 204
+        assert service.refresh("x" * 10_000).status_code == 401
+        assert service.client.post("/v1/auth/logout", json={"refresh_token": genuine}).status_code == 204
         assert target.device.get("/v1/me").status_code == 200
 
     def test_a_vended_credential_is_no_access_token(self, target: Target) -> None:
