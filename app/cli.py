@@ -3,6 +3,7 @@
 import asyncio
 import json
 import sys
+from collections.abc import Awaitable, Callable
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Annotated, NoReturn
@@ -10,10 +11,15 @@ from typing import Annotated, NoReturn
 import typer
 from rich.console import Console
 
-from app import audit, doctor, server
+from app import audit, doctor, mfa, server
 from app.accounts import addresses, registration
 from app.auth import keys as signing_keys
+from app.auth.keys import KeyPurpose
 from app.auth.tokens import ACCESS_TOKEN_TTL
+from app.client.commands import client
+from app.credentials import ledger
+from app.credentials.broker import Broker
+from app.credentials.identity_token import TTL as IDENTITY_TOKEN_TTL
 from app.crypto import DecryptionFailed
 from app.migrate import is_migrated, upgrade
 from app.problems import Problem
@@ -23,10 +29,15 @@ from app.telemetry import configure_logging
 
 cli = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False, add_completion=False, help=__doc__)
 admin = typer.Typer(no_args_is_help=True, help="Administrators.")
-keys = typer.Typer(no_args_is_help=True, help="The keys that sign access tokens.")
+keys = typer.Typer(no_args_is_help=True, help="The keys that sign tokens.")
+sts = typer.Typer(no_args_is_help=True, help="What STS can tell an operator.")
 cli.add_typer(admin, name="admin")
 cli.add_typer(keys, name="keys")
+cli.add_typer(sts, name="sts")
+cli.add_typer(client)
 console = Console(stderr=True, highlight=False)
+MfaCode = Annotated[str | None, typer.Option(help="Of TOKENVEND_MFA_SERIAL's device; asked for if left out.")]
+Purpose = Annotated[KeyPurpose, typer.Option(help="`sts`: those of `web_identity` mode.")]
 
 
 def main() -> None:
@@ -67,11 +78,13 @@ def serve(
     host: Annotated[str, typer.Option(help="The address to listen on.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=1, max=65535, help="The port to listen on.")] = 8000,
     workers: Annotated[int, typer.Option(min=1, max=64, help="Processes; one a core serves most.")] = 1,
+    mfa_code: MfaCode = None,
 ) -> None:
     """Runs the service alone, from settings."""
     settings = load_settings()
     settings.require_engine()
     configure_logging(settings.log_level)
+    asyncio.run(mfa.exchange(settings, mfa_code))
     server.run(
         server.make_config("app.main:create_app_from_environment", host=host, port=port, workers=workers, factory=True)
     )
@@ -102,8 +115,9 @@ def openapi(
 
 
 @cli.command(name="doctor")
-def run_doctor() -> None:
+def run_doctor(mfa_code: MfaCode = None) -> None:
     """Checks that everything works, one line a check, with the mend."""
+    asyncio.run(mfa.exchange(load_settings(), mfa_code))
     runtime = _unchecked_runtime()
     failed = False
     for finding in asyncio.run(doctor.examine(runtime)):
@@ -140,11 +154,11 @@ def create_admin(
 
 
 @keys.command(name="list")
-def list_keys() -> None:
+def list_keys(purpose: Purpose = "access") -> None:
     """Lists the keys, oldest first: kid, state, from when it signs, until when it is believed."""
     runtime = _runtime()
     now = runtime.clock.now()
-    for key in runtime.database.run("read", signing_keys.list_keys):
+    for key in runtime.database.run("read", signing_keys.list_keys, purpose):
         alive = key.retires_at is None or key.retires_at > now
         state = "retired" if not alive else "published" if key.signs_from > now else "signing"
         until = f", believed until {_time(key.retires_at)}" if key.retires_at else ""
@@ -156,6 +170,7 @@ def rotate(
     now: Annotated[
         bool, typer.Option("--now", help="A key was stolen: sign with the new one and believe no other, at once.")
     ] = False,
+    purpose: Purpose = "access",
 ) -> None:
     """Adds a key that takes over after it has been published for ten minutes."""
     runtime = _runtime()
@@ -164,11 +179,54 @@ def rotate(
         signing_keys.rotate,
         audit.COMMAND_LINE,
         runtime.vault,
+        purpose,
         runtime.clock.now(),
         at_once=now,
-        token_ttl=timedelta(seconds=ACCESS_TOKEN_TTL),
+        token_ttl=timedelta(seconds=ACCESS_TOKEN_TTL if purpose == "access" else IDENTITY_TOKEN_TTL),
     )
     print(f"The new key signs from {_time(signs_from)}; running services take notice within a minute.")
+
+
+@sts.command()
+def whoami() -> None:
+    """Who STS says this machine is (GetCallerIdentity)."""
+
+    async def say(broker: Broker) -> str:
+        return await broker.caller_arn() or "This engine answers, and does not say."
+
+    print(_ask_sts(say))
+
+
+@sts.command()
+def access_key(access_key_id: Annotated[str, typer.Argument(help="As a log or a leak report shows it.")]) -> None:
+    """Whose access key it is: the account (GetAccessKeyInfo) and, if this service vended it, the ledger's row."""
+    runtime = _runtime()
+    row = runtime.database.run("read", ledger.find_issued, access_key_id)
+    if row is None:
+        print("user: none, this service did not vend it")
+    else:
+        alive = "alive" if row.expires_at > runtime.clock.now() else "expired"
+        print(f"user: {row.user_id}\nsession: {row.session_id}\ncredential: {row.id}")
+        print(f"reaches: {row.prefix} ({row.access})")
+        print(f"issued: {_time(row.issued_at)}\nexpires: {_time(row.expires_at)} ({alive})")
+    print(f"account: {_ask_sts(lambda broker: broker.account_of(access_key_id))}")
+
+
+@sts.command()
+def decode(message: Annotated[str, typer.Argument(help="The encoded message of a refusal by AWS.")]) -> None:
+    """Why AWS refused a request (DecodeAuthorizationMessage)."""
+    print(_ask_sts(lambda broker: broker.decode(message)))
+
+
+def _ask_sts(question: Callable[[Broker], Awaitable[str]]) -> str:
+    async def ask() -> str:
+        runtime = _unchecked_runtime()
+        try:
+            return await question(runtime.broker)
+        finally:
+            await runtime.close()
+
+    return asyncio.run(ask())
 
 
 def _runtime() -> Runtime:

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from app import engine, server
+from app.credentials import identity_token
 from app.engine import EngineError
 from app.main import create_app
 from app.migrate import upgrade
@@ -23,8 +24,15 @@ def run(*, port: int, data_dir: Path) -> None:
     with server.bind(HOST, port) as listener:
         port = listener.getsockname()[1]
         origins = (f"http://{HOST}:{port}", f"http://localhost:{port}")
-        with engine.start(data_dir / "engine", allowed_origins=origins) as running:
-            settings = _settings(running, data_dir, port, origins)
+        secret_key = kept_secret(data_dir / "secret_key")
+        mode = load_settings(environment="development", secret_key=secret_key).vending_mode
+        with engine.start(
+            data_dir / "engine",
+            allowed_origins=origins,
+            web_identity=_web_identity(f"http://{HOST}:{port}") if mode == "web_identity" else None,
+            federation=mode == "federation_token",
+        ) as running:
+            settings = _settings(running, data_dir, secret_key, port, origins)
             configure_logging(settings.log_level)
             upgrade(settings.database_url)
             app = create_app(settings, build_runtime(settings, aws=running.broker_session()))
@@ -35,12 +43,17 @@ def run(*, port: int, data_dir: Path) -> None:
             )
 
 
-def _settings(running: engine.Engine, data_dir: Path, port: int, origins: tuple[str, ...]) -> Settings:
+def _web_identity(public_url: str) -> engine.WebIdentity:
+    issuer = public_url + identity_token.ISSUER_PATH
+    return engine.WebIdentity(issuer, f"{issuer}/jwks.json", identity_token.SUBJECT, identity_token.AUDIENCE)
+
+
+def _settings(running: engine.Engine, data_dir: Path, secret_key: str, port: int, origins: tuple[str, ...]) -> Settings:
     """What the engine and the port decide; the rest is the operator's, as for `serve`."""
     return load_settings(
         environment="development",
         database_url=f"sqlite:///{data_dir / 'tokenvend.db'}",
-        secret_key=kept_secret(data_dir / "secret_key"),
+        secret_key=secret_key,
         public_url=f"http://{HOST}:{port}",
         allowed_hosts=(HOST, "localhost"),
         cors_origins=origins,

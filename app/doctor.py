@@ -1,14 +1,15 @@
 """`tokenvend doctor`: what is needed for a vend, tried for real, one finding each with the mend."""
 
 import uuid
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
-from app.credentials import isolation, policy
-from app.credentials.broker import Order, StsCredential
+from app.credentials import isolation, policy, vending
+from app.credentials.broker import LONGEST_CHAINED, StsCredential
 from app.migrate import is_migrated
 from app.problems import Problem
 from app.runtime import Runtime
+from app.settings import SettingsError
 
 State = Literal["ok", "warning", "failed"]
 
@@ -17,12 +18,19 @@ MENDS = {
     "migrations": "run `tokenvend migrate`",
     "keys": "TOKENVEND_SECRET_KEY must be the one that the keys were made with",
     "base credentials": "give this machine an instance role, a task role or a profile that STS knows",
-    "vend": "the role's trust policy must allow this identity sts:AssumeRole (and sts:SetSourceIdentity, or set "
-    "TOKENVEND_SOURCE_IDENTITY=off) with TOKENVEND_EXTERNAL_ID if it asks for one, and the role's maximum session "
-    "duration must reach TOKENVEND_CREDENTIAL_MAX_TTL",
+    "assume_role": "the role's trust policy must allow this identity sts:AssumeRole (and sts:SetSourceIdentity, or set "
+    "TOKENVEND_SOURCE_IDENTITY=off; with TOKENVEND_SESSION_TAGS sts:TagSession) with TOKENVEND_EXTERNAL_ID if it asks "
+    "for one, and the role's maximum session duration must reach TOKENVEND_CREDENTIAL_MAX_TTL",
+    "web_identity": "STS must reach TOKENVEND_PUBLIC_URL, so the service must be running; the account's OIDC provider "
+    "must be its /sts with the audience sts.amazonaws.com, and the role's trust policy must allow that provider "
+    "sts:AssumeRoleWithWebIdentity for the subject tokenvend",
+    "federation_token": "the base credentials must be an IAM user's own keys, and its policy must allow "
+    "sts:GetFederationToken and the object actions on users/*",
     "S3": "check TOKENVEND_S3_ENDPOINT_URL and the way to it; with AWS leave it unset",
     "own prefix": "the role's own policy must allow the object actions on users/* and s3:ListBucket on the bucket",
     "foreign prefix": "STOP: this engine does not enforce session policies; do not run the service on it",
+    "session token": "STOP: whoever holds a credential here can rid it of its policy (Ceph RGW does not authenticate "
+    "its tokens); do not run the service on this engine",
     "CORS": "only web apps need it: allow the origin, all methods and headers, and expose ETag, on the bucket",
 }
 
@@ -35,17 +43,25 @@ class Finding:
 
 
 async def examine(runtime: Runtime) -> list[Finding]:
-    """Every finding, in the order in which a mend helps the next."""
-    findings = [*await _service(runtime), await _base_credentials(runtime)]
+    """Every finding, in the order in which a mend helps the next. Closes the runtime."""
+    try:
+        return await _examine(runtime)
+    finally:
+        await runtime.close()
+
+
+async def _examine(runtime: Runtime) -> list[Finding]:
+    findings = [*await _service(runtime), *await _base_credentials(runtime)]
     if findings[-1].state == "failed":
         return findings
     settings = runtime.settings
     own, foreign = uuid.uuid4(), uuid.uuid4()
     try:
-        credential = await runtime.broker.assume(_order(runtime, own))
+        credential, duration = await _vend(runtime, own)
     except Problem as problem:
-        return [*findings, _failed("vend", problem.cause or problem.code)]
-    findings.append(Finding("vend", "ok", f"a credential of {settings.credential_max_ttl} s was issued"))
+        failed = _failed(settings.vending_mode, problem.cause or problem.code)
+        return [*findings, replace(failed, name="vend")]
+    findings.append(Finding("vend", "ok", f"a credential of {duration} s was issued"))
     try:
         return [*findings, *await _isolation(runtime, credential, own, foreign)]
     except isolation.S3Unreachable as error:
@@ -62,38 +78,43 @@ async def _service(runtime: Runtime) -> list[Finding]:
     if not migrated:
         return [*findings, _failed("migrations", "the database is not at this version's migration")]
     findings.append(Finding("migrations", "ok", "up to date"))
-    await runtime.keyring.try_load()
-    try:
-        findings.append(Finding("keys", "ok", f"signing with {runtime.keyring.current().kid}"))
-    except Problem as problem:
-        findings.append(_failed("keys", problem.cause or problem.code))
+    for keyring in runtime.keyrings:
+        await keyring.try_load()
+        try:
+            findings.append(Finding("keys", "ok", f"signing {keyring.purpose} tokens with {keyring.current().kid}"))
+        except Problem as problem:
+            findings.append(_failed("keys", problem.cause or problem.code))
     return findings
 
 
-async def _base_credentials(runtime: Runtime) -> Finding:
-    if not (runtime.settings.bucket and runtime.settings.role_arn):
-        return Finding("base credentials", "failed", "set TOKENVEND_BUCKET and TOKENVEND_ROLE_ARN first")
+async def _base_credentials(runtime: Runtime) -> list[Finding]:
+    name, settings = "base credentials", runtime.settings
+    try:
+        settings.require_engine()
+    except SettingsError as error:
+        return [Finding(name, "failed", " ".join(str(error).split("\n")))]
+    if settings.vending_mode == "web_identity":
+        return [
+            Finding(name, "ok", f"none are needed: this service is the OIDC issuer {runtime.identity_tokens.issuer}")
+        ]
     try:
         arn = await runtime.broker.caller_arn()
+        warnings = await runtime.broker.warnings(settings.credential_max_ttl)
     except Problem as problem:
-        return _failed("base credentials", problem.cause or problem.code)
-    if ":user/" in arn:
-        return Finding("base credentials", "warning", f"{arn} is a user with long-lived keys; a role needs none")
-    return Finding("base credentials", "ok", arn)
+        return [_failed(name, problem.cause or problem.code)]
+    return [
+        Finding(name, "ok", arn or "this engine does not say whose they are"),
+        *(Finding(name, "warning", warning) for warning in warnings),
+    ]
 
 
-def _order(runtime: Runtime, user_id: uuid.UUID) -> Order:
-    settings = runtime.settings
-    prefix = policy.user_prefix(user_id)
-    return Order(
-        user_id=user_id,
-        session_id=uuid.uuid4(),
-        access="read_write",
-        prefix=prefix,
-        duration=settings.credential_max_ttl,
-        role_arn=settings.role_arn,
-        policy=policy.build(partition=settings.partition, bucket=settings.bucket, prefix=prefix, access="read_write"),
-    )
+async def _vend(runtime: Runtime, user_id: uuid.UUID) -> tuple[StsCredential, int]:
+    """One of the longest life that is given, for a user who does not exist, and how long it lives."""
+    duration = runtime.settings.credential_max_ttl
+    if duration > LONGEST_CHAINED and await runtime.broker.chains_roles():
+        duration = LONGEST_CHAINED
+    order = vending.make_order(runtime, user_id, uuid.uuid4(), access="read_write", path="", duration=duration)
+    return await runtime.broker.obtain(order), duration
 
 
 async def _isolation(runtime: Runtime, credential: StsCredential, own: uuid.UUID, foreign: uuid.UUID) -> list[Finding]:
@@ -109,6 +130,11 @@ async def _isolation(runtime: Runtime, credential: StsCredential, own: uuid.UUID
         findings.append(_failed("foreign prefix", f"not refused: {', '.join(reached)}"))
     else:
         findings.append(Finding("foreign prefix", "ok", "put, get, list and delete are refused"))
+    believed = await isolation.believed_changed_tokens(runtime.settings, credential, policy.user_prefix(foreign))
+    if believed:
+        findings.append(_failed("session token", f"{believed} of {isolation.CHANGED_TOKENS} changed ones open it"))
+    else:
+        findings.append(Finding("session token", "ok", "changed ones open nothing"))
     for origin in runtime.settings.cors_origins:
         if await probe.allows_origin(origin):
             findings.append(Finding("CORS", "ok", f"{origin} may send requests to the bucket"))

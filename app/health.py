@@ -41,7 +41,7 @@ class Health:
 
     async def _engine_state(self) -> str:
         try:
-            await self._broker.caller_arn()
+            await self._broker.check()
         except Problem as problem:
             return problem.code
         return OK

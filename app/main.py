@@ -5,6 +5,7 @@ import contextlib
 from collections.abc import AsyncIterator
 from importlib.metadata import version
 
+import structlog
 from fastapi import FastAPI
 from fastapi.routing import APIRoute
 
@@ -13,10 +14,13 @@ from app.accounts import api as accounts_api
 from app.auth import api as auth_api
 from app.credentials import api as credentials_api
 from app.edge import Edge
+from app.problems import Problem
 from app.runtime import Runtime, build_runtime
 from app.settings import Settings, load_settings
 from app.telemetry import configure_logging
 from app.web import Cors, install_problem_handlers
+
+log = structlog.get_logger("tokenvend.start")
 
 TAGS = [
     {"name": "accounts", "description": "Registration, profile and devices."},
@@ -83,15 +87,26 @@ def create_app_from_environment() -> FastAPI:
 @contextlib.asynccontextmanager
 async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     runtime: Runtime = app.state.runtime
-    await runtime.keyring.try_load()
-    keys = asyncio.create_task(runtime.keyring.keep_loaded())
+    for keyring in runtime.keyrings:
+        await keyring.try_load()
+    background = [asyncio.create_task(keyring.keep_loaded()) for keyring in runtime.keyrings]
+    background.append(asyncio.create_task(_warn(runtime)))
     try:
         yield
     finally:
-        keys.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await keys
-        runtime.close()
+        for task in background:
+            task.cancel()
+        await asyncio.gather(*background, return_exceptions=True)
+        await runtime.close()
+
+
+async def _warn(runtime: Runtime) -> None:
+    """Says at start what the operator should know of the base credentials; faults are `/readyz`'s to tell."""
+    if runtime.settings.environment == "development":
+        return
+    with contextlib.suppress(Problem):
+        for warning in await runtime.broker.warnings(runtime.settings.credential_max_ttl):
+            log.warning("base_credentials", warning=warning)
 
 
 def _operation_id(route: APIRoute) -> str:

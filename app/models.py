@@ -106,10 +106,12 @@ class RefreshToken(Model):
 
 
 class SigningKey(Model):
-    """A key pair that signs access tokens. `sequence` is unique, so two replicas cannot both make the first."""
+    """A key pair that signs tokens of one purpose. `sequence` is unique in it: two replicas cannot make two firsts."""
 
     __tablename__ = "signing_keys"
+    __table_args__ = (CheckConstraint("purpose IN ('access', 'sts')", name="purpose"),)
 
+    purpose: Mapped[str] = mapped_column(String(16), primary_key=True)
     sequence: Mapped[int] = mapped_column(Integer, primary_key=True, autoincrement=False)
     kid: Mapped[str] = mapped_column(String(64), unique=True)
     private_key_encrypted: Mapped[bytes] = mapped_column(LargeBinary)

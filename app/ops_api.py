@@ -1,11 +1,17 @@
-"""`/healthz`, `/readyz` and the keys that verify access tokens."""
+"""`/healthz`, `/readyz`, `/metrics`, and what an outsider needs to verify our tokens."""
 
+import secrets
 from typing import Literal
 
-from fastapi import APIRouter, Response
+from fastapi import APIRouter, Request, Response
+from prometheus_client import CONTENT_TYPE_LATEST
 
 from app import health
-from app.problems import NotReady
+from app.auth.keys import Keyring
+from app.credentials.identity_token import ISSUER_PATH
+from app.crypto import ALGORITHM
+from app.problems import NotFound, NotReady, Unauthenticated
+from app.runtime import Runtime
 from app.web import ResponseModel, RuntimeDep
 
 router = APIRouter(tags=["ops"])
@@ -36,6 +42,14 @@ class PublicKeys(ResponseModel):
     keys: list[PublicKey]
 
 
+class IssuerMetadata(ResponseModel):
+    issuer: str
+    jwks_uri: str
+    response_types_supported: list[str]
+    subject_types_supported: list[str]
+    id_token_signing_alg_values_supported: list[str]
+
+
 @router.get("/healthz")
 async def check_health() -> Liveness:
     """Whether the process is alive."""
@@ -51,8 +65,61 @@ async def check_readiness(runtime: RuntimeDep) -> Readiness:
     return Readiness(status="ok")
 
 
+@router.get("/metrics", response_class=Response, responses={200: {"content": {"text/plain": {}}}})
+async def get_metrics(runtime: RuntimeDep, request: Request) -> Response:
+    """This process's metrics for Prometheus. In production, only with the bearer token that the operator set."""
+    token = runtime.settings.metrics_token.get_secret_value()
+    if not token and runtime.settings.environment == "production":
+        raise NotFound
+    scheme, _, sent = request.headers.get("authorization", "").partition(" ")
+    if token and not (scheme.lower() == "bearer" and secrets.compare_digest(sent.strip().encode(), token.encode())):
+        raise Unauthenticated("Send the metrics token as `Authorization: Bearer …`.")
+    return Response(runtime.metrics.render(), media_type=CONTENT_TYPE_LATEST)
+
+
+@router.get("/.well-known/openid-configuration")
+async def get_openid_configuration(runtime: RuntimeDep, response: Response) -> IssuerMetadata:
+    """The issuer of access tokens (OpenID Connect Discovery 1.0 §3)."""
+    return _issuer(runtime.settings.public_url, f"{runtime.settings.public_url}/.well-known/jwks.json", response)
+
+
 @router.get("/.well-known/jwks.json")
 async def get_jwks(runtime: RuntimeDep, response: Response) -> PublicKeys:
     """The public keys of access tokens (RFC 7517)."""
+    return _keys(runtime.keyring, response)
+
+
+@router.get(ISSUER_PATH + "/.well-known/openid-configuration")
+async def get_sts_openid_configuration(runtime: RuntimeDep, response: Response) -> IssuerMetadata:
+    """The issuer that STS trusts in `web_identity` mode. No token given to a client is of this issuer."""
+    issuer = _issuer_of_sts(runtime)
+    return _issuer(issuer, f"{issuer}/jwks.json", response)
+
+
+@router.get(ISSUER_PATH + "/jwks.json")
+async def get_sts_jwks(runtime: RuntimeDep, response: Response) -> PublicKeys:
+    """The public keys of the tokens that STS alone gets to see."""
+    _issuer_of_sts(runtime)
+    return _keys(runtime.sts_keyring, response)
+
+
+def _issuer_of_sts(runtime: Runtime) -> str:
+    if runtime.sts_keyring not in runtime.keyrings:
+        raise NotFound
+    return runtime.identity_tokens.issuer
+
+
+def _issuer(issuer: str, jwks_uri: str, response: Response) -> IssuerMetadata:
     response.headers["Cache-Control"] = f"public, max-age={JWKS_MAX_AGE}"
-    return PublicKeys(keys=[PublicKey(**key) for key in runtime.keyring.jwks()["keys"]])
+    return IssuerMetadata(
+        issuer=issuer,
+        jwks_uri=jwks_uri,
+        response_types_supported=["id_token"],
+        subject_types_supported=["public"],
+        id_token_signing_alg_values_supported=[ALGORITHM],
+    )
+
+
+def _keys(keyring: Keyring, response: Response) -> PublicKeys:
+    response.headers["Cache-Control"] = f"public, max-age={JWKS_MAX_AGE}"
+    return PublicKeys(keys=[PublicKey(**key) for key in keyring.jwks()["keys"]])

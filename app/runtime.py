@@ -11,16 +11,27 @@ from app.auth.sessions import SessionState
 from app.auth.tokens import AccessTokens
 from app.clock import Clock, SystemClock
 from app.credentials import ledger
-from app.credentials.broker import Broker, default_session
+from app.credentials.broker import Broker
 from app.credentials.cache import CredentialCache
+from app.credentials.identity_token import IdentityTokens
 from app.credentials.ledger import Entry
+from app.credentials.orders import Terms
+from app.credentials.policy import Encryption
+from app.credentials.shared import SharedCache
 from app.crypto import Vault
 from app.db import Batch, Database
 from app.health import Health
 from app.limits import Limiter
+from app.metrics import Metrics
 from app.passwords import Hasher
 from app.problems import Problem
 from app.settings import Settings
+from app.sts.base import BaseCredentials, ca_file, default_session
+from app.sts.client import CONCURRENT_CALLS, StsClient
+from app.sts.endpoints import Endpoints, dns_suffix, endpoint
+from app.sts.generated import GeneratedTransport
+from app.sts.signed import SignedTransport
+from app.sts.transport import Transport
 
 
 @dataclass(frozen=True)
@@ -31,35 +42,47 @@ class Runtime:
     database: Database
     hasher: Hasher
     limiter: Limiter
+    metrics: Metrics
     keyring: Keyring
     tokens: AccessTokens
+    sts_keyring: Keyring
+    identity_tokens: IdentityTokens
+    """For STS alone, in `web_identity` mode."""
     session_states: Batch[UUID, SessionState]
+    terms: Terms
+    encryption: Encryption | None
     broker: Broker
     ledger: Batch[Entry, Problem]
     """Gives the problem that refuses an entry, or None once its row is committed."""
     credential_cache: CredentialCache
+    shared_cache: SharedCache | None
     health: Health
 
-    def close(self) -> None:
+    @property
+    def keyrings(self) -> tuple[Keyring, ...]:
+        """Those in use."""
+        return (self.keyring, self.sts_keyring) if self.terms.mode == "web_identity" else (self.keyring,)
+
+    async def close(self) -> None:
         self.hasher.close()
-        self.broker.close()
+        await self.broker.close()
+        if self.shared_cache is not None:
+            await self.shared_cache.close()
         self.database.close()
 
 
 def build_runtime(settings: Settings, *, clock: Clock | None = None, aws: boto3.Session | None = None) -> Runtime:
     """Connects to nothing yet. `aws` is for an engine whose keys are not in the SDK's default chain."""
     clock = clock or SystemClock()
+    metrics = Metrics()
     vault = Vault(settings.secret_key.get_secret_value())
     database = Database(settings.database_url, pool_size=settings.database_pool_size)
-    keyring = Keyring(database, vault, clock)
-    broker = Broker(
-        aws or default_session(),
-        clock,
-        region=settings.region,
-        endpoint_url=settings.sts_endpoint_url,
-        external_id=settings.external_id,
-        source_identity=settings.source_identity == "on",
-    )
+    keyring, sts_keyring = (Keyring(database, vault, clock, purpose) for purpose in ("access", "sts"))
+    identity_tokens = IdentityTokens(sts_keyring, clock, public_url=settings.public_url)
+    sts = _sts(settings, aws, clock, metrics)
+    broker = Broker(sts, clock, metrics, mode=settings.vending_mode, identity_tokens=identity_tokens)
+    memory = settings.cache_url == "memory://"
+    shared_cache = None if memory else SharedCache(settings.cache_url, vault, clock, metrics)
     return Runtime(
         settings=settings,
         clock=clock,
@@ -67,11 +90,52 @@ def build_runtime(settings: Settings, *, clock: Clock | None = None, aws: boto3.
         database=database,
         hasher=Hasher(),
         limiter=Limiter(clock, enabled=settings.rate_limits == "on"),
+        metrics=metrics,
         keyring=keyring,
         tokens=AccessTokens(keyring, clock, issuer=settings.public_url),
+        sts_keyring=sts_keyring,
+        identity_tokens=identity_tokens,
         session_states=Batch(lambda ids: database.read(sessions.states, ids)),
+        terms=_terms(settings),
+        encryption=_encryption(settings),
         broker=broker,
-        ledger=Batch(lambda entries: ledger.record(database, entries)),
-        credential_cache=CredentialCache(clock),
+        ledger=Batch(lambda entries: ledger.record(database, entries), siblings=lambda: sts.under_way),
+        credential_cache=CredentialCache(clock, metrics, shared_cache.obtain if shared_cache else None),
+        shared_cache=shared_cache,
         health=Health(database, keyring, broker, clock),
     )
+
+
+def _sts(settings: Settings, aws: boto3.Session | None, clock: Clock, metrics: Metrics) -> StsClient:
+    """Raises `SettingsError` for a profile that the SDK cannot read."""
+    session = aws or default_session()
+    make_session = default_session if aws is None else lambda: aws
+    transport: Transport
+    if settings.sts_client == "signed":
+        transport = SignedTransport(connections=CONCURRENT_CALLS, ca_file=ca_file(session))
+    else:
+        transport = GeneratedTransport(session)
+    endpoints = [
+        endpoint(region, partition=settings.partition, template=settings.sts_endpoint_url)
+        for region in settings.sts_regions or (settings.region,)
+    ]
+    return StsClient(transport, BaseCredentials(make_session), Endpoints(endpoints, clock, metrics), clock, metrics)
+
+
+def _terms(settings: Settings) -> Terms:
+    return Terms(
+        mode=settings.vending_mode,
+        role_arn=settings.role_arn,
+        external_id=settings.external_id,
+        policy_arns=settings.policy_arns,
+        session_tags=settings.session_tags,
+        transitive_tag_keys=settings.transitive_tag_keys,
+        source_identity=settings.source_identity == "on",
+    )
+
+
+def _encryption(settings: Settings) -> Encryption | None:
+    if settings.kms_key_arn is None:
+        return None
+    via_service = f"s3.{settings.region}.{dns_suffix(settings.partition)}"
+    return Encryption(settings.kms_key_arn, via_service, bucket_keys=settings.kms_bucket_keys == "on")

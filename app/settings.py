@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from difflib import get_close_matches
 from ipaddress import ip_network
 from pathlib import Path
-from typing import Annotated, Literal, Self
+from typing import Annotated, Literal, Self, get_args
 from urllib.parse import urlsplit
 
 from dotenv import dotenv_values
@@ -19,6 +19,16 @@ from sqlalchemy.exc import ArgumentError
 PREFIX = "TOKENVEND_"
 Switch = Literal["on", "off"]
 CommaSeparated = Annotated[tuple[str, ...], NoDecode]
+VendingMode = Literal["assume_role", "web_identity", "federation_token"]
+TagName = Literal["user_id", "session_id", "access"]
+
+LONGEST_OF_A_ROLE = 43_200
+"""Seconds; GetFederationToken has no role and gives three times as many."""
+MOST_POLICY_ARNS = 10
+MOST_TAGS = 50
+TAG_KEY = r"(?!aws:)[\w .:/=+@-]{1,128}"
+TAG_VALUE = r"[\w .:/=+@-]{0,256}"
+"""STS's own limits and characters."""
 
 
 class SettingsError(Exception):
@@ -54,18 +64,46 @@ class Settings(BaseSettings):
     )
     bucket: str = Field("", description="the bucket that holds the pictures")
     role_arn: str = Field("", description="the role that is assumed for each credential")
+    vending_mode: VendingMode = Field(
+        "assume_role", description="`web_identity`: this service is the OIDC issuer; `federation_token`: of an IAM user"
+    )
     external_id: str | None = Field(None, description="passed to AssumeRole as ExternalId")
     source_identity: Switch = Field(
         "on", description="sets SourceIdentity to the user id; `off` for a role without sts:SetSourceIdentity"
+    )
+    session_tags: CommaSeparated = Field(
+        (), description="`off`, or tags of each session: `user_id`, `session_id`, `access`, or `key=value` of your own"
+    )
+    transitive_tag_keys: CommaSeparated = Field((), description="keys of those tags that a role chained on keeps")
+    policy_arns: CommaSeparated = Field(
+        (), description="managed policies to add for services other than S3; S3 stays fenced to the user's own prefix"
+    )
+    kms_key_arn: str | None = Field(None, description="the key of a bucket that is encrypted with SSE-KMS")
+    kms_bucket_keys: Switch = Field(
+        "off", description="`on` where the bucket has Bucket Keys: the key then isolates no user, the prefix alone does"
+    )
+    mfa_serial: str | None = Field(
+        None, description="MFA device of the base identity; `--mfa-code`, or a prompt at start, has its code"
     )
     region: str = Field(
         "us-east-1",
         validation_alias=AliasChoices("AWS_REGION", "AWS_DEFAULT_REGION"),
         description="Region of bucket and STS; the AWS SDK's own variable, as is `AWS_DEFAULT_REGION`",
     )
-    credential_ttl: int = Field(3600, ge=900, le=43200, description="seconds that a credential lives")
-    credential_max_ttl: int = Field(3600, ge=900, le=43200, description="the most a caller may ask for, in seconds")
-    sts_endpoint_url: str | None = Field(None, description="for engines other than AWS")
+    credential_ttl: int = Field(3600, ge=900, le=129_600, description="seconds that a credential lives")
+    credential_max_ttl: int = Field(3600, ge=900, le=129_600, description="the most a caller may ask for, in seconds")
+    sts_endpoint_url: str | None = Field(
+        None, description="for engines other than AWS, or a VPC endpoint; `{region}` in it is replaced"
+    )
+    sts_regions: CommaSeparated = Field(
+        (), description="Regions whose STS is asked, in this order; `AWS_REGION` alone if empty"
+    )
+    sts_client: Literal["signed", "boto3"] = Field(
+        "signed", description="`boto3` is the SDK's own client: every option of the SDK, three times the CPU"
+    )
+    cache_url: str = Field(
+        "memory://", repr=False, description="`redis://…`: vended credentials shared by replicas, encrypted"
+    )
     s3_endpoint_url: str | None = Field(None, description="for engines other than AWS")
     s3_public_endpoint_url: str | None = Field(None, description="S3 as the clients reach it, where that differs")
     s3_force_path_style: bool = Field(False, description="`true` for engines without a host name for each bucket")
@@ -76,10 +114,22 @@ class Settings(BaseSettings):
     )
     allowed_hosts: CommaSeparated = Field((), description="Host headers answered to; the public URL's host if empty")
     cors_origins: CommaSeparated = Field((), description="origins of web apps that may call, comma-separated")
+    metrics_token: SecretStr = Field(
+        SecretStr(""), description="bearer token of `/metrics`; in production it is off without one"
+    )
     docs: Switch | None = Field(None, description="`/docs` and `/openapi.json`: on in development, off in production")
     log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="of the service's own logs")
 
-    @field_validator("trusted_proxies", "allowed_hosts", "cors_origins", mode="before")
+    @field_validator(
+        "trusted_proxies",
+        "allowed_hosts",
+        "cors_origins",
+        "session_tags",
+        "transitive_tag_keys",
+        "policy_arns",
+        "sts_regions",
+        mode="before",
+    )
     @classmethod
     def _split(cls, value: object) -> object:
         if isinstance(value, str):
@@ -101,11 +151,67 @@ class Settings(BaseSettings):
                 raise ValueError("must be host names such as tokens.example.org, without scheme or port")
         return value
 
-    @field_validator("region")
+    @field_validator("region", "sts_regions")
     @classmethod
-    def _region(cls, value: str) -> str:
-        if not re.fullmatch(r"[a-z0-9-]+", value):
-            raise ValueError("must be a Region such as eu-central-1")
+    def _region(cls, value: str | tuple[str, ...]) -> str | tuple[str, ...]:
+        for region in (value,) if isinstance(value, str) else value:
+            if not re.fullmatch(r"[a-z0-9-]+", region):
+                raise ValueError("must be a Region such as eu-central-1")
+        return value
+
+    @field_validator("session_tags")
+    @classmethod
+    def _tags(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        if value == ("off",):
+            return ()
+        for tag in value:
+            key, fixed, text = tag.partition("=")
+            known = (
+                key in get_args(TagName) if not fixed else re.fullmatch(TAG_KEY, key) and re.fullmatch(TAG_VALUE, text)
+            )
+            if not known:
+                raise ValueError("must be of user_id, session_id, access and key=value, comma-separated, or off")
+        keys = {tag.partition("=")[0].lower() for tag in value}
+        if len(keys) < len(value) or len(value) > MOST_TAGS:
+            raise ValueError(f"must have each key once, in any case of letters, and {MOST_TAGS} at most")
+        return value
+
+    @field_validator("policy_arns")
+    @classmethod
+    def _policy_arns(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        if len(value) > MOST_POLICY_ARNS:
+            raise ValueError(f"must be {MOST_POLICY_ARNS} at most")
+        for arn in value:
+            if not re.fullmatch(r"arn:aws[a-z-]*:iam::(\d{12}|aws):policy/[\w+=,.@/-]+", arn):
+                raise ValueError("must be ARNs of managed policies: arn:aws:iam::123456789012:policy/name")
+        return value
+
+    @field_validator("kms_key_arn")
+    @classmethod
+    def _key(cls, value: str | None) -> str | None:
+        if value is not None and not re.fullmatch(r"arn:aws[a-z-]*:kms:[a-z0-9-]+:\d{12}:key/[\w-]+", value):
+            raise ValueError("must be the ARN of a key, not of an alias: arn:aws:kms:eu-central-1:123456789012:key/…")
+        return value
+
+    @field_validator("mfa_serial")
+    @classmethod
+    def _mfa(cls, value: str | None) -> str | None:
+        if value is not None and not re.fullmatch(r"[\w+=/:,.@-]{9,256}", value):
+            raise ValueError("must be a serial number or an ARN: arn:aws:iam::123456789012:mfa/name")
+        return value
+
+    @field_validator("cache_url")
+    @classmethod
+    def _cache(cls, value: str) -> str:
+        if value != "memory://" and not re.fullmatch(r"(rediss?|unix)://\S+", value):
+            raise ValueError("must be memory://, or start with redis://, rediss:// or unix://")
+        return value
+
+    @field_validator("metrics_token")
+    @classmethod
+    def _metrics_token(cls, value: SecretStr) -> SecretStr:
+        if 0 < len(value.get_secret_value()) < 16:
+            raise ValueError("must be 16 random characters or more: `openssl rand -base64 24` makes some")
         return value
 
     @field_validator("cors_origins")
@@ -169,6 +275,12 @@ class Settings(BaseSettings):
             raise ValueError(
                 f"{PREFIX}CREDENTIAL_TTL: must not exceed {PREFIX}CREDENTIAL_MAX_TTL ({self.credential_max_ttl})"
             )
+        if self.credential_max_ttl > LONGEST_OF_A_ROLE and self.vending_mode != "federation_token":
+            raise ValueError(f"{PREFIX}CREDENTIAL_MAX_TTL: must not exceed {LONGEST_OF_A_ROLE} for a role")
+        if unknown := set(self.transitive_tag_keys) - set(tag_keys(self.session_tags)):
+            raise ValueError(f"{PREFIX}TRANSITIVE_TAG_KEYS: {', '.join(sorted(unknown))}: not in SESSION_TAGS")
+        if self.mfa_serial and self.vending_mode == "web_identity":
+            raise ValueError(f"{PREFIX}MFA_SERIAL: there is no base identity in web_identity mode")
         if self.environment == "production":
             self._refuse_weak()
         return self
@@ -176,7 +288,7 @@ class Settings(BaseSettings):
     def _refuse_weak(self) -> None:
         wrong = [
             f"{PREFIX}{name.upper()}: must be set in production"
-            for name in ("database_url", "public_url", "bucket", "role_arn")
+            for name in ("database_url", "public_url", *self._needed)
             if name not in self.model_fields_set
         ]
         if "region" not in self.model_fields_set:
@@ -200,19 +312,30 @@ class Settings(BaseSettings):
 
     def require_engine(self) -> None:
         """Raises `SettingsError` where nothing is named to vend: bucket and role."""
-        wrong = [name for name in ("bucket", "role_arn") if not getattr(self, name)]
+        wrong = [name for name in self._needed if not getattr(self, name)]
         if wrong:
             mend = "must be set; `tokenvend dev` brings its own"
             raise SettingsError("\n".join(f"{PREFIX}{name.upper()}: {mend}" for name in wrong))
 
     @property
     def partition(self) -> str:
-        """`aws`, `aws-cn` or `aws-us-gov`: the one that the role is in."""
-        return self.role_arn.split(":")[1]
+        """`aws`, `aws-cn` or `aws-us-gov`: the one that the role, or without one the Region, is in."""
+        if self.role_arn:
+            return self.role_arn.split(":")[1]
+        return next((f"aws-{name}" for name in ("cn", "us-gov") if self.region.startswith(f"{name}-")), "aws")
+
+    @property
+    def _needed(self) -> tuple[str, ...]:
+        return ("bucket",) if self.vending_mode == "federation_token" else ("bucket", "role_arn")
 
     @property
     def docs_on(self) -> bool:
         return (self.docs or ("on" if self.environment == "development" else "off")) == "on"
+
+
+def tag_keys(session_tags: tuple[str, ...]) -> tuple[str, ...]:
+    """The keys of `SESSION_TAGS`."""
+    return tuple(tag.partition("=")[0] for tag in session_tags)
 
 
 def load_settings(**overrides: object) -> Settings:

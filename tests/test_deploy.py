@@ -3,6 +3,7 @@
 import json
 from pathlib import Path
 
+from app.credentials.identity_token import AUDIENCE, ISSUER_PATH, SUBJECT
 from app.credentials.policy import OBJECT_ACTIONS
 
 AWS = Path(__file__).parent.parent / "deploy" / "aws"
@@ -27,4 +28,11 @@ class TestVendingRole:
     def test_trusts_one_role(self) -> None:
         trust = statements("vending-role-trust.json")["TheServiceAlone"]
         assert trust["Principal"] == {"AWS": "arn:aws:iam::ACCOUNT:role/SERVICE-ROLE"}
-        assert "sts:SetSourceIdentity" in trust["Action"]  # type: ignore[operator]
+        assert trust["Action"] == ["sts:AssumeRole", "sts:SetSourceIdentity", "sts:TagSession"]
+
+    def test_trusts_the_issuer_for_one_audience_and_subject(self) -> None:
+        trust = statements("vending-role-trust-web-identity.json")["TokensForStsAlone"]
+        assert trust["Principal"] == {"Federated": f"arn:aws:iam::ACCOUNT:oidc-provider/HOST{ISSUER_PATH}"}
+        assert trust["Condition"] == {
+            "StringEquals": {f"HOST{ISSUER_PATH}:aud": AUDIENCE, f"HOST{ISSUER_PATH}:sub": SUBJECT}
+        }

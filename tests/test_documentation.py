@@ -6,6 +6,7 @@ from pathlib import Path
 import typer.main
 
 from app.cli import cli
+from app.metrics import Metrics
 from app.problems import Problem
 from app.settings import PREFIX, Settings
 
@@ -51,6 +52,11 @@ def command_rows() -> list[str]:
     return lines
 
 
+def metric_rows() -> list[str]:
+    found = Metrics().registry.collect()
+    return [f"| `{m.name}{'_total' if m.type == 'counter' else ''}` | {m.documentation} |" for m in found]
+
+
 class TestReadme:
     def test_lists_every_setting(self) -> None:
         assert rows("settings") == setting_rows()
@@ -60,3 +66,6 @@ class TestReadme:
 
     def test_lists_every_command(self) -> None:
         assert rows("commands") == command_rows()
+
+    def test_lists_every_metric(self) -> None:
+        assert rows("metrics") == metric_rows()

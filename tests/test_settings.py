@@ -66,7 +66,7 @@ class TestWrongValues:
             ("SOURCE_IDENTITY", "yes", "'on' or 'off'"),
             ("CREDENTIAL_TTL", "899", "greater than or equal to 900"),
             ("CREDENTIAL_TTL", "7200", "must not exceed"),
-            ("CREDENTIAL_MAX_TTL", "50000", "less than or equal to 43200"),
+            ("CREDENTIAL_MAX_TTL", "50000", "must not exceed 43200 for a role"),
             ("STS_ENDPOINT_URL", "ftp://sts", "must be an address"),
             ("S3_FORCE_PATH_STYLE", "perhaps", "boolean"),
             ("PASSWORD_MIN_LENGTH", "4", "greater than or equal to 8"),

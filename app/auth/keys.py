@@ -1,4 +1,4 @@
-"""The keys that sign access tokens: kept encrypted in the database, published as a JWKS, rotated without a gap.
+"""The keys that sign tokens, a ring for each purpose: encrypted in the database, published as JWKS, rotated gaplessly.
 
 A new key is published before it signs, and each replica reads the table once a minute, so every replica knows a key
 before it meets a token signed by it. No token, therefore, ever causes a look-up.
@@ -8,7 +8,7 @@ import asyncio
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Any, Literal
 
 import structlog
 from sqlalchemy import insert, select, update
@@ -28,7 +28,9 @@ RELOAD_EVERY = 60.0
 """Seconds between a replica's looks at the table."""
 PUBLISHED_BEFORE_USE = timedelta(minutes=10)
 """Longer than replicas and outside verifiers (JWKS max-age 300 s) keep an older list."""
-PURPOSE = "signing key"
+SEALED_AS = "signing key"
+KeyPurpose = Literal["access", "sts"]
+"""Access tokens, and the identity tokens that STS alone gets to see: no key serves both."""
 
 
 @dataclass(frozen=True)
@@ -45,9 +47,10 @@ class LoadedKey:
 
 
 class Keyring:
-    """This process's copy of the signing keys."""
+    """This process's copy of the signing keys of one purpose."""
 
-    def __init__(self, database: Database, vault: Vault, clock: Clock) -> None:
+    def __init__(self, database: Database, vault: Vault, clock: Clock, purpose: KeyPurpose) -> None:
+        self.purpose = purpose
         self._database = database
         self._vault = vault
         self._clock = clock
@@ -58,10 +61,10 @@ class Keyring:
 
         A key made with another SECRET_KEY is left out, loudly. Raises `DatabaseUnavailable`.
         """
-        rows = await self._database.read(list_keys)
+        rows = await self._database.read(list_keys, self.purpose)
         if not rows:
-            await self._database.write(ensure_first, self._vault, self._clock.now())
-            rows = await self._database.read(list_keys)
+            await self._database.write(ensure_first, self._vault, self.purpose, self._clock.now())
+            rows = await self._database.read(list_keys, self.purpose)
         known = {key.kid: key for key in self._keys}
         opened = [self._open(row, known.get(row.kid)) for row in rows]
         self._keys = tuple(key for key in opened if key is not None)
@@ -102,7 +105,7 @@ class Keyring:
             private, public = known.private, known.public
         else:
             try:
-                pem = self._vault.decrypt(PURPOSE, row.private_key_encrypted, bound_to=row.kid)
+                pem = self._vault.decrypt(SEALED_AS, row.private_key_encrypted, bound_to=row.kid)
             except crypto.DecryptionFailed:
                 log.error("key_of_another_secret", kid=row.kid)
                 return None
@@ -110,21 +113,28 @@ class Keyring:
         return LoadedKey(row.kid, row.signs_from, row.retires_at, private, public, row.public_jwk)
 
 
-def list_keys(session: Session) -> list[SigningKey]:
-    """Every key, oldest first."""
-    return list(session.scalars(select(SigningKey).order_by(SigningKey.sequence)))
+def list_keys(session: Session, purpose: KeyPurpose) -> list[SigningKey]:
+    """Every key of the purpose, oldest first."""
+    return list(session.scalars(select(SigningKey).where(SigningKey.purpose == purpose).order_by(SigningKey.sequence)))
 
 
-def ensure_first(session: Session, vault: Vault, now: datetime) -> None:
+def ensure_first(session: Session, vault: Vault, purpose: KeyPurpose, now: datetime) -> None:
     """Makes the first key if there is none; of many replicas that try at once, one does."""
-    if session.scalar(select(SigningKey.sequence).limit(1)) is not None:
+    if session.scalar(select(SigningKey.sequence).where(SigningKey.purpose == purpose).limit(1)) is not None:
         return
-    if insert_if_absent(session, SigningKey, _new_key(vault, sequence=1, now=now, signs_from=now)):
-        audit.record(session, audit.COMMAND_LINE, "signing_key.created", now)
+    if insert_if_absent(session, SigningKey, _new_key(vault, purpose, sequence=1, now=now, signs_from=now)):
+        audit.record(session, audit.COMMAND_LINE, "signing_key.created", now, purpose=purpose)
 
 
 def rotate(
-    session: Session, origin: Origin, vault: Vault, now: datetime, *, at_once: bool, token_ttl: timedelta
+    session: Session,
+    origin: Origin,
+    vault: Vault,
+    purpose: KeyPurpose,
+    now: datetime,
+    *,
+    at_once: bool,
+    token_ttl: timedelta,
 ) -> datetime:
     """Adds a key and says from when it signs. The older ones stay published until the last token they signed is dead.
 
@@ -132,28 +142,33 @@ def rotate(
     and apps refresh. Two rotations at once: one fails by the primary key and changes nothing. Raises
     `DecryptionFailed` where the newest key was made with another SECRET_KEY: running services could not open the new.
     """
-    existing = list_keys(session)
+    existing = list_keys(session, purpose)
     if existing:
-        vault.decrypt(PURPOSE, existing[-1].private_key_encrypted, bound_to=existing[-1].kid)
+        vault.decrypt(SEALED_AS, existing[-1].private_key_encrypted, bound_to=existing[-1].kid)
     signs_from = now if at_once or not existing else now + PUBLISHED_BEFORE_USE
     session.execute(
         update(SigningKey)
-        .where(SigningKey.retires_at.is_(None) | (SigningKey.retires_at > now))
+        .where(SigningKey.purpose == purpose, SigningKey.retires_at.is_(None) | (SigningKey.retires_at > now))
         .values(retires_at=now if at_once else signs_from + token_ttl)
     )
     sequence = existing[-1].sequence + 1 if existing else 1
-    values = _new_key(vault, sequence=sequence, now=now, signs_from=signs_from)
+    values = _new_key(vault, purpose, sequence=sequence, now=now, signs_from=signs_from)
     session.execute(insert(SigningKey).values(**values))
-    audit.record(session, origin, "signing_key.created", now, kid=str(values["kid"]), at_once=int(at_once))
+    audit.record(
+        session, origin, "signing_key.created", now, purpose=purpose, kid=str(values["kid"]), at_once=int(at_once)
+    )
     return signs_from
 
 
-def _new_key(vault: Vault, *, sequence: int, now: datetime, signs_from: datetime) -> dict[str, Any]:
+def _new_key(
+    vault: Vault, purpose: KeyPurpose, *, sequence: int, now: datetime, signs_from: datetime
+) -> dict[str, Any]:
     pair = crypto.generate_key_pair()
     return {
+        "purpose": purpose,
         "sequence": sequence,
         "kid": pair.kid,
-        "private_key_encrypted": vault.encrypt(PURPOSE, pair.private_pem, bound_to=pair.kid),
+        "private_key_encrypted": vault.encrypt(SEALED_AS, pair.private_pem, bound_to=pair.kid),
         "public_jwk": pair.public_jwk,
         "created_at": now,
         "signs_from": signs_from,

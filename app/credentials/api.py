@@ -10,7 +10,17 @@ from app.credentials import ledger, vending
 from app.credentials.cache import Issued
 from app.credentials.policy import Access
 from app.runtime import Runtime
-from app.web import JsonRoute, OriginDep, RequestModel, ResponseModel, RuntimeDep, SignedIn, SignedInBare, Timestamp
+from app.web import (
+    DirectRoute,
+    JsonRoute,
+    OriginDep,
+    RequestModel,
+    ResponseModel,
+    RuntimeDep,
+    SignedIn,
+    SignedInBare,
+    Timestamp,
+)
 
 router = APIRouter(prefix="/v1", tags=["credentials"], route_class=JsonRoute)
 
@@ -64,7 +74,6 @@ class LedgerPage(ResponseModel):
     next_cursor: str | None
 
 
-@router.post("/credentials")
 async def issue_credentials(
     runtime: RuntimeDep, origin: OriginDep, actor: SignedIn, body: CredentialsRequest | None = None
 ) -> Credentials:
@@ -74,6 +83,9 @@ async def issue_credentials(
         runtime, origin, actor, access=wish.access, path=wish.path, duration=wish.duration_seconds
     )
     return _credentials(runtime, issued)
+
+
+router.add_api_route("/credentials", issue_credentials, methods=["POST"], route_class_override=DirectRoute)
 
 
 @router.get("/credentials/container")

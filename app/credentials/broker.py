@@ -1,66 +1,29 @@
-"""STS, and nothing but STS: one AssumeRole for one order. The only module that knows botocore's errors."""
+"""From an order to a credential of STS, in the operator's `VENDING_MODE`."""
 
-import asyncio
-import functools
-import uuid
-from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any, TypeVar
-
-import boto3
-from botocore.config import Config
-from botocore.exceptions import BotoCoreError, ClientError, HTTPClientError
-from botocore.parsers import ResponseParserError
 
 from app.clock import Clock
-from app.crypto import b64url
-from app.problems import Overloaded, PolicyTooLarge, Problem, StsRefused, StsThrottled, StsUnavailable
-from app.settings import SettingsError
+from app.credentials import orders
+from app.credentials.identity_token import IdentityTokens
+from app.credentials.orders import Order
+from app.metrics import Metrics
+from app.problems import StsRefused, StsUnavailable
+from app.settings import VendingMode
+from app.sts.client import StsClient
+from app.sts.transport import Answer
 
-T = TypeVar("T")
+LONGEST_CHAINED = 3600
+"""Seconds: what STS gives a role that assumes another one, whatever the other's MaxSessionDuration."""
 
-CONCURRENT_CALLS = 16
-MOST_WAITING = 500
-CLIENT_CONFIG = Config(
-    user_agent="tokenvend",  # botocore makes up its own anew, twice a call: a seventh of the call's time
-    connect_timeout=1,
-    read_timeout=2,
-    retries={"mode": "standard", "total_max_attempts": 2},
-    max_pool_connections=CONCURRENT_CALLS,
+LONG_LIVED = (
+    "the base credentials are long-lived keys, which leak sooner or later: use an instance role, a task role, "
+    "IRSA or TOKENVEND_VENDING_MODE=web_identity"
 )
-THROTTLED = frozenset({"Throttling", "ThrottlingException", "RequestLimitExceeded", "TooManyRequestsException"})
-FAULTS = (
-    ClientError,
-    BotoCoreError,
-    HTTPClientError,
-    ResponseParserError,
-    LookupError,
-    ValueError,
-    ArithmeticError,
-    RuntimeError,
+CHAINED = (
+    f"this service runs with a role and AWS gives a role that assumes another one {LONGEST_CHAINED} s at most (role "
+    "chaining): TOKENVEND_CREDENTIAL_MAX_TTL is cut to that; TOKENVEND_VENDING_MODE=web_identity is not chaining"
 )
-"""What boto3 raises: refusals, broken connections, and what its parser stumbles on in an answer that is not STS's."""
-
-
-@dataclass(frozen=True, slots=True)
-class Order:
-    """Everything that shapes a credential; equal orders may share one, so this is the key of the cache too."""
-
-    user_id: uuid.UUID
-    session_id: uuid.UUID
-    access: str
-    prefix: str
-    duration: int
-    """Seconds."""
-    role_arn: str
-    policy: str
-
-    @property
-    def role_session_name(self) -> str:
-        """`<user id>.<session id as 22 base64url characters>`: 59 of 64, so CloudTrail names user and device."""
-        return f"{self.user_id}.{b64url(self.session_id.bytes)}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,100 +35,121 @@ class StsCredential:
     request_id: str | None
 
 
-def default_session() -> boto3.Session:
-    """The SDK's default chain. Raises `SettingsError` for a profile or configuration that it cannot read."""
-    try:
-        return boto3.Session()
-    except BotoCoreError as error:
-        raise SettingsError(f"AWS: {error}") from error
-
-
 class Broker:
-    """Assumes the role by boto3's client, in threads of its own so that a slow STS holds up nothing else."""
-
     def __init__(
         self,
-        aws: boto3.Session,
+        sts: StsClient,
         clock: Clock,
+        metrics: Metrics,
         *,
-        region: str,
-        endpoint_url: str | None,
-        external_id: str | None,
-        source_identity: bool,
+        mode: VendingMode,
+        identity_tokens: IdentityTokens,
     ) -> None:
-        self._sts = aws.client("sts", region_name=region, endpoint_url=endpoint_url, config=CLIENT_CONFIG)
+        self._sts = sts
         self._clock = clock
-        self._external_id = external_id
-        self._source_identity = source_identity
-        self._threads = ThreadPoolExecutor(CONCURRENT_CALLS, thread_name_prefix="sts")
-        self._waiting = 0
+        self._metrics = metrics
+        self._mode = mode
+        self._identity_tokens = identity_tokens
+        self._chains: bool | None = None
 
-    async def assume(self, order: Order) -> StsCredential:
-        """A fresh credential. Raises `StsThrottled`, `StsUnavailable`, `StsRefused`, `PolicyTooLarge`, `Overloaded`."""
-        return await self._in_thread(functools.partial(self._assume, order))
-
-    async def caller_arn(self) -> str:
-        """Who STS says we are. Raises as `assume` does."""
-        return await self._in_thread(self._caller_arn)
-
-    def _assume(self, order: Order) -> StsCredential:
-        parameters: dict[str, Any] = {
-            "RoleArn": order.role_arn,
-            "RoleSessionName": order.role_session_name,
-            "Policy": order.policy,
-            "DurationSeconds": order.duration,
-        }
-        if self._external_id:
-            parameters["ExternalId"] = self._external_id
-        if self._source_identity:
-            parameters["SourceIdentity"] = str(order.user_id)
-        try:
-            answer = self._sts.assume_role(**parameters)
-            credentials = answer["Credentials"]
-            issued = StsCredential(
-                access_key_id=credentials["AccessKeyId"],
-                secret_access_key=credentials["SecretAccessKey"],
-                session_token=credentials["SessionToken"],
-                expires_at=credentials["Expiration"],
-                request_id=answer["ResponseMetadata"].get("RequestId"),
-            )
-        except FAULTS as error:
-            raise _problem(error) from error
-        whole = issued.access_key_id and issued.secret_access_key and issued.session_token and issued.expires_at.tzinfo
-        if not whole or issued.expires_at <= self._clock.now():
-            raise StsUnavailable(cause="STS answered with a credential that is not whole or has expired")
+    async def obtain(self, order: Order) -> StsCredential:
+        """A fresh credential. Raises what `StsClient.call` raises."""
+        match self._mode:
+            case "assume_role":
+                answer = await self._sts.call("AssumeRole", orders.assume_role(order))
+            case "web_identity":
+                parameters = orders.assume_role_with_web_identity(order, self._identity_tokens.mint(order))
+                answer = await self._sts.call("AssumeRoleWithWebIdentity", parameters, signed=False)
+            case "federation_token":
+                answer = await self._sts.call("GetFederationToken", orders.get_federation_token(order))
+        issued = _credential(answer)
+        if issued.expires_at <= self._clock.now():
+            raise StsUnavailable(cause="STS answered with a credential that has expired")
+        if (packed := answer.texts.get("PackedPolicySize", "")).isdecimal():
+            self._metrics.packed_policy_size.observe(int(packed))
         return issued
 
-    def _caller_arn(self) -> str:
+    async def chains_roles(self) -> bool:
+        """Whether one role assumes another: STS then gives an hour at most. Raises what `StsClient.call` raises."""
+        if self._mode != "assume_role":
+            return False
+        if self._chains is None:
+            self._chains = ":assumed-role/" in (await self.caller_arn() or "")
+        return self._chains
+
+    async def check(self) -> None:
+        """That STS answers, and knows us where calls are signed. Raises what `StsClient.call` raises."""
+        if self._mode != "web_identity":
+            await self.caller_arn()
+            return
         try:
-            return str(self._sts.get_caller_identity()["Arn"])
-        except FAULTS as error:
-            raise _problem(error) from error
+            await self._sts.call("GetCallerIdentity", {}, signed=False)
+        except StsRefused:
+            return  # it answers; that it refuses is right, for nothing is signed in this mode
 
-    async def _in_thread(self, call: Callable[[], T]) -> T:
-        if self._waiting >= MOST_WAITING:
-            raise Overloaded("More credentials are asked for than the engine can issue. Try again.", retry_after=2)
-        self._waiting += 1
+    async def caller_arn(self) -> str | None:
+        """GetCallerIdentity: who STS says we are. None where it answers but cannot say, as Ceph RGW.
+
+        Raises what `StsClient.call` raises.
+        """
         try:
-            return await asyncio.get_running_loop().run_in_executor(self._threads, call)
-        finally:
-            self._waiting -= 1
+            return _text(await self._sts.call("GetCallerIdentity", {}), "Arn")
+        except StsRefused as problem:
+            if str(problem.cause).startswith("MethodNotAllowed"):
+                return None
+            raise
 
-    def close(self) -> None:
-        self._threads.shutdown(wait=False, cancel_futures=True)
-        self._sts.close()
+    async def account_of(self, access_key_id: str) -> str:
+        """GetAccessKeyInfo: the account that a key belongs to. Raises what `StsClient.call` raises."""
+        return _text(await self._sts.call("GetAccessKeyInfo", {"AccessKeyId": access_key_id}), "Account")
+
+    async def decode(self, encoded_message: str) -> str:
+        """DecodeAuthorizationMessage: why AWS refused a request, as JSON. Raises what `StsClient.call` raises."""
+        parameters = {"EncodedMessage": encoded_message}
+        return _text(await self._sts.call("DecodeAuthorizationMessage", parameters), "DecodedMessage")
+
+    async def exchange_mfa(self, serial: str, code: str, duration: int) -> StsCredential:
+        """GetSessionToken: base credentials that have the MFA of `code`. Raises what `StsClient.call` raises."""
+        parameters = {"SerialNumber": serial, "TokenCode": code, "DurationSeconds": duration}
+        return _credential(await self._sts.call("GetSessionToken", parameters))
+
+    async def warnings(self, longest: int) -> list[str]:
+        """What to mend about the identity that signs our calls. Raises what `StsClient.call` raises."""
+        if self._mode == "web_identity":
+            return []
+        found = []
+        if await self._sts.signs_with_long_lived_keys():
+            found.append(LONG_LIVED)
+        if longest > LONGEST_CHAINED and await self.chains_roles():
+            found.append(CHAINED)
+        return found
+
+    async def close(self) -> None:
+        await self._sts.close()
 
 
-def _problem(error: Exception) -> Problem:
-    """What the caller is told. `cause` has STS's code, never its message, which repeats the policy."""
-    if not isinstance(error, ClientError):
-        return StsUnavailable(cause=type(error).__name__, retry_after=2)
-    code = str(error.response.get("Error", {}).get("Code", "Unknown"))
-    status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
-    if code == "PackedPolicyTooLarge":  # the one refusal that is the caller's doing
-        return PolicyTooLarge(cause=code)
-    if code in THROTTLED:
-        return StsThrottled(cause=code, retry_after=2)
-    if status >= 500:
-        return StsUnavailable(cause=code, retry_after=2)
-    return StsRefused(cause=code, retry_after=30)
+def _credential(answer: Answer) -> StsCredential:
+    try:
+        expires_at = datetime.fromisoformat(_text(answer, "Expiration"))
+    except ValueError:
+        expires_at = None
+    if expires_at is None or expires_at.tzinfo is None:
+        raise _not_whole()
+    return StsCredential(
+        access_key_id=_text(answer, "AccessKeyId"),
+        secret_access_key=_text(answer, "SecretAccessKey"),
+        session_token=_text(answer, "SessionToken"),
+        expires_at=expires_at,
+        request_id=answer.texts.get("RequestId"),
+    )
+
+
+def _text(answer: Answer, name: str) -> str:
+    text = answer.texts.get(name)
+    if not text:
+        raise _not_whole()
+    return text
+
+
+def _not_whole() -> StsUnavailable:
+    return StsUnavailable(cause="STS's answer lacks what was asked for", retry_after=5)

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import boto3
@@ -14,6 +15,7 @@ from app.credentials.broker import StsCredential
 from app.settings import Settings
 
 NAME = "tokenvend-isolation-probe"
+CHANGED_TOKENS = 24
 DENIALS = frozenset({"AccessDenied", "403"})
 
 
@@ -49,6 +51,11 @@ class Probe:
         """Which of them are not denied, although they must be. A missing object counts: it was looked for."""
         return [name for name, refusal in await self._attempts(prefix) if refusal not in DENIALS]
 
+    async def reads(self, prefix: str) -> bool:
+        """Whether a get under the prefix is allowed, be there an object or not."""
+        place = {"Bucket": self._bucket, "Key": prefix + NAME}
+        return await asyncio.to_thread(_refusal, self._s3.get_object, place) in (None, "NoSuchKey")
+
     async def allows_origin(self, origin: str) -> bool:
         """Whether a page of `origin` may PUT to the bucket, going by a CORS preflight."""
         return await asyncio.to_thread(self._preflight, origin)
@@ -71,6 +78,20 @@ class Probe:
         except HTTPError as error:
             raise S3Unreachable(type(error).__name__) from error
         return answer.headers.get("Access-Control-Allow-Origin") in (origin, "*")
+
+
+async def believed_changed_tokens(settings: Settings, credential: StsCredential, prefix: str) -> int:
+    """How many of CHANGED_TOKENS session tokens, each with one character changed, are not denied a foreign prefix.
+
+    An engine that encrypts its tokens and does not authenticate them drops the policy that it can no longer read.
+    """
+    token = credential.session_token
+    believed = 0
+    for number in range(CHANGED_TOKENS):
+        place = len(token) * number // CHANGED_TOKENS
+        changed = token[:place] + ("A" if token[place] != "A" else "B") + token[place + 1 :]
+        believed += await Probe(settings, replace(credential, session_token=changed)).reads(prefix)
+    return believed
 
 
 def _refusal(call: Callable[..., Any], arguments: dict[str, Any]) -> str | None:

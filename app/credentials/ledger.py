@@ -1,32 +1,34 @@
 """The ledger: every credential that leaves STS has its row, committed before anybody gets to see the credential."""
 
 import base64
+import functools
 import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Any, cast
 
-from sqlalchemy import bindparam, insert, select, tuple_
+from sqlalchemy import Select, Table, bindparam, insert, select, tuple_
 from sqlalchemy.exc import DataError, IntegrityError
 from sqlalchemy.orm import Session
 
 from app import audit
 from app.audit import Origin
-from app.credentials.broker import Order, StsCredential
-from app.db import Database
+from app.credentials.broker import StsCredential
+from app.credentials.orders import Order
+from app.db import Database, insert_rows, unnested
 from app.models import DeviceSession, IssuedCredential, User
 from app.problems import AccountDisabled, FieldError, InternalError, InvalidRequest, InvalidToken, Problem
 
+_LEDGER = cast(Table, IssuedCredential.__table__)
 # Core, and built once: this is the hot path, where the ORM would take most of the time.
 _STATES = (
     select(DeviceSession.id, User.status, DeviceSession.ended_at)
     .join(User, User.id == DeviceSession.user_id)
-    .where(DeviceSession.id.in_(bindparam("session_ids", expanding=True)))
     .order_by(DeviceSession.id)
     .with_for_update(read=True)  # whoever ends or disables waits for our commit, or is seen by us
 )
-_INSERT = insert(IssuedCredential.__table__)  # type: ignore[arg-type]
+_STATES_IN = _STATES.where(DeviceSession.id.in_(bindparam("session_ids", expanding=True)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,14 +59,48 @@ async def record(database: Database, entries: Sequence[Entry]) -> Outcome:
 
 def _record(session: Session, entries: Sequence[Entry]) -> Outcome:
     connection = session.connection()
-    rows = connection.execute(_STATES, {"session_ids": list({entry.order.session_id for entry in entries})})
+    in_one_statement = connection.dialect.name == "postgresql"
+    if in_one_statement:
+        rows = connection.execute(*_states_and_rows(entries))
+    else:
+        rows = connection.execute(_STATES_IN, {"session_ids": list({entry.order.session_id for entry in entries})})
     states = {row.id: (row.status, row.ended_at) for row in rows}
     outcome = {entry: _refusal(*states[entry.order.session_id]) for entry in entries}
-    issued = [_row(entry) for entry, problem in outcome.items() if problem is None]
+    issued = [] if in_one_statement else [entry for entry, problem in outcome.items() if problem is None]
     if issued:
-        connection.execute(_INSERT, issued)
-    audit.record_all(session, [_event(entry, problem) for entry, problem in outcome.items()])
+        insert_rows(connection, _LEDGER, [_row(entry) for entry in issued])
+        audit.record_all(session, [_event(entry, None) for entry in issued])
+    refused = [_event(entry, problem) for entry, problem in outcome.items() if problem is not None]
+    if refused:
+        audit.record_all(session, refused)
     return outcome
+
+
+def _states_and_rows(entries: Sequence[Entry]) -> tuple[Select[Any], dict[str, list[Any]]]:
+    """PostgreSQL's way: one statement locks and reads the states, and writes both rows of each that is alive."""
+    rows = [_row(entry) for entry in entries]
+    events = [_event(entry, None) for entry in entries]
+    columns = {name: [row[name] for row in rows] for name in rows[0]}
+    audited = {f"audit_{name}": [event[name] for event in events] for name in events[0]}
+    return _statement(tuple(columns), tuple(events[0])), columns | audited
+
+
+@functools.cache
+def _statement(columns: tuple[str, ...], audited: tuple[str, ...]) -> Select[Any]:
+    given = select(
+        *(unnested(name, _LEDGER.c[name].type) for name in columns),
+        *(unnested(f"audit_{name}", audit.TABLE.c[name].type) for name in audited),
+    ).cte("given")
+    states = _STATES.where(DeviceSession.id.in_(select(given.c.session_id))).cte("states")
+    alive = (
+        select(given)
+        .join(states, states.c.id == given.c.session_id)
+        .where(states.c.status == "active", states.c.ended_at.is_(None))
+        .cte("alive")
+    )
+    ledger = insert(_LEDGER).from_select(columns, select(*(alive.c[name] for name in columns))).cte("ledger")
+    events = audit.insert_from(audited, select(*(alive.c[f"audit_{name}"] for name in audited))).cte("audit")
+    return select(states).add_cte(ledger, events)
 
 
 def _refusal(status: str, ended_at: datetime | None) -> Problem | None:
@@ -102,6 +138,11 @@ def _event(entry: Entry, problem: Problem | None) -> dict[str, Any]:
         session_id=order.session_id,
         **detail,
     )
+
+
+def find_issued(session: Session, access_key_id: str) -> IssuedCredential | None:
+    """The credential with that id."""
+    return session.scalar(select(IssuedCredential).where(IssuedCredential.access_key_id == access_key_id))
 
 
 def list_issued(

@@ -9,6 +9,7 @@ import json
 import re
 import unicodedata
 import uuid
+from dataclasses import dataclass
 from typing import Any, Literal
 from urllib.parse import unquote
 
@@ -55,38 +56,74 @@ def narrowed_prefix(user_id: uuid.UUID, path: str) -> str:
     return user_prefix(user_id) + path
 
 
+@dataclass(frozen=True, slots=True)
+class Encryption:
+    """SSE-KMS with a key of the operator's."""
+
+    key_arn: str
+    via_service: str
+    """S3 in the bucket's Region, through which alone the key may be used."""
+    bucket_keys: bool
+    """The encryption context is the bucket's ARN then, which isolates no user: the object statement alone does."""
+
+
 @functools.lru_cache(maxsize=10_000)
-def build(*, partition: str, bucket: str, prefix: str, access: Access) -> str:
+def build(
+    *, partition: str, bucket: str, prefix: str, access: Access, encryption: Encryption | None = None, fenced: bool
+) -> str:
     """The policy as compact ASCII JSON of up to 2,048 characters.
 
+    Managed policies sent along with it would add to what it allows, so `fenced` denies everything else of S3 outright.
     Raises `PolicyTooLarge`, and ValueError for a prefix that `narrowed_prefix` would not have given.
     """
     if not _PREFIX.match(prefix) or _widens(prefix):
         raise ValueError("not the prefix of a user")
     bucket_arn = f"arn:{partition}:s3:::{bucket}"
-    statements: list[dict[str, Any]] = [
-        {
-            "Sid": "Objects",
-            "Effect": "Allow",
-            "Action": list(OBJECT_ACTIONS[access]),
-            "Resource": f"{bucket_arn}/{prefix}*",
-        }
-    ]
+    own, listed = f"{bucket_arn}/{prefix}*", [f"{prefix}*", prefix]
+    actions = list(OBJECT_ACTIONS[access])
+    statements = [_statement("Objects", "Allow", Action=actions, Resource=own)]
     if access in LISTS:
-        statements.append(
-            {
-                "Sid": "List",
-                "Effect": "Allow",
-                "Action": "s3:ListBucket",
-                "Resource": bucket_arn,
-                "Condition": {"StringLike": {"s3:prefix": [f"{prefix}*", prefix]}},
-            }
-        )
+        condition = {"StringLike": {"s3:prefix": listed}}
+        statements.append(_statement("List", "Allow", Action="s3:ListBucket", Resource=bucket_arn, Condition=condition))
+    if encryption is not None:
+        statements.append(_encryption(encryption, access, bucket_arn, own))
+    if fenced:
+        lists = ["s3:ListBucket"] if access in LISTS else []
+        statements += [
+            _statement("Elsewhere", "Deny", Action="s3:*", NotResource=[bucket_arn, own]),
+            _statement("Otherwise", "Deny", NotAction=actions + lists, Resource=f"{bucket_arn}*"),
+            _statement(
+                "ListElsewhere",
+                "Deny",
+                Action="s3:ListBucket",
+                Resource=bucket_arn,
+                Condition={"StringNotLike": {"s3:prefix": f"{prefix}*"}},
+            ),
+        ]
     document = {"Version": "2012-10-17", "Statement": statements}
     text = json.dumps(document, separators=(",", ":"), ensure_ascii=True)
     if len(text) > MAX_POLICY_LENGTH:
-        raise PolicyTooLarge
+        raise PolicyTooLarge(
+            f"The session policy for this `path` has {len(text):,} characters and STS takes {MAX_POLICY_LENGTH:,}: "
+            "ask for a shorter `path`, or one of ASCII characters."
+        )
     return text
+
+
+def _encryption(encryption: Encryption, access: Access, bucket_arn: str, own: str) -> dict[str, Any]:
+    """A download decrypts, an upload generates a data key, and the parts of a multipart upload do both."""
+    context = "kms:EncryptionContext:aws:s3:arn"
+    via = {"kms:ViaService": encryption.via_service}
+    if encryption.bucket_keys:
+        condition: dict[str, Any] = {"StringEquals": {**via, context: bucket_arn}}
+    else:
+        condition = {"StringEquals": via, "StringLike": {context: own}}
+    actions = "kms:Decrypt" if access == "read" else ["kms:Decrypt", "kms:GenerateDataKey"]
+    return _statement("Encryption", "Allow", Action=actions, Resource=encryption.key_arn, Condition=condition)
+
+
+def _statement(sid: str, effect: Literal["Allow", "Deny"], **members: Any) -> dict[str, Any]:
+    return {"Sid": sid, "Effect": effect, **members}
 
 
 def _widens(text: str) -> bool:

@@ -6,9 +6,10 @@ from typing import TYPE_CHECKING
 from app.actor import Actor
 from app.audit import Origin
 from app.credentials import policy
-from app.credentials.broker import Order
+from app.credentials.broker import LONGEST_CHAINED
 from app.credentials.cache import Issued
 from app.credentials.ledger import Entry
+from app.credentials.orders import Order
 from app.credentials.policy import Access
 from app.problems import InvalidDuration
 
@@ -25,24 +26,15 @@ async def issue(
     """A credential for the actor's prefix, or the folder `path` in it: the cached one, or a new one in the ledger.
 
     No database connection is held while STS works; what happened to the session meanwhile is read again when the row is
-    written. Raises `InvalidPath`, `InvalidDuration`, `RateLimited` and what `Broker.assume` raises; `InvalidToken` and
-    `AccountDisabled` where the session was ended, or the user disabled, meanwhile.
+    written. Raises `InvalidPath`, `PolicyTooLarge`, `InvalidDuration`, `RateLimited` and what `Broker.obtain` raises;
+    `InvalidToken` and `AccountDisabled` where the session was ended, or the user disabled, meanwhile.
     """
-    settings = runtime.settings
     runtime.limiter.hit("issue_credentials", str(actor.user_id))
-    prefix = policy.narrowed_prefix(actor.user_id, path)
-    order = Order(
-        user_id=actor.user_id,
-        session_id=actor.session_id,
-        access=access,
-        prefix=prefix,
-        duration=_duration(duration, settings.credential_ttl, settings.credential_max_ttl),
-        role_arn=settings.role_arn,
-        policy=policy.build(partition=settings.partition, bucket=settings.bucket, prefix=prefix, access=access),
-    )
+    seconds = await _duration(runtime, duration)
+    order = make_order(runtime, actor.user_id, actor.session_id, access=access, path=path, duration=seconds)
 
     async def issue_new() -> Issued:
-        credential = await runtime.broker.assume(order)
+        credential = await runtime.broker.obtain(order)
         now = runtime.clock.now()
         entry = Entry(uuid.uuid4(), origin, order, credential, now)
         problem = await runtime.ledger.get(entry)
@@ -53,9 +45,34 @@ async def issue(
     return await runtime.credential_cache.obtain(order, issue_new)
 
 
-def _duration(asked: int | None, usual: int, longest: int) -> int:
-    if asked is None:
-        return usual
-    if not SHORTEST <= asked <= longest:
-        raise InvalidDuration(f"`duration_seconds` is {SHORTEST} to {longest}.")
-    return asked
+def make_order(
+    runtime: "Runtime", user_id: uuid.UUID, session_id: uuid.UUID, *, access: Access, path: str, duration: int
+) -> Order:
+    """Raises `InvalidPath`, `PolicyTooLarge`."""
+    settings, terms = runtime.settings, runtime.terms
+    prefix = policy.narrowed_prefix(user_id, path)
+    text = policy.build(
+        partition=settings.partition,
+        bucket=settings.bucket,
+        prefix=prefix,
+        access=access,
+        encryption=runtime.encryption,
+        fenced=bool(terms.policy_arns),
+    )
+    return Order(user_id, session_id, access, prefix, duration, text, terms)
+
+
+async def _duration(runtime: "Runtime", asked: int | None) -> int:
+    """Seconds. A chained role gives an hour at most: more by default is cut to that, more by wish is refused."""
+    settings = runtime.settings
+    seconds = settings.credential_ttl if asked is None else asked
+    if not SHORTEST <= seconds <= settings.credential_max_ttl:
+        raise InvalidDuration(f"`duration_seconds` is {SHORTEST} to {settings.credential_max_ttl}.")
+    if seconds <= LONGEST_CHAINED or not await runtime.broker.chains_roles():
+        return seconds
+    if asked is not None:
+        raise InvalidDuration(
+            f"`duration_seconds` is {SHORTEST} to {LONGEST_CHAINED}: this service runs with a role, and AWS gives a "
+            "role that assumes another one an hour at most."
+        )
+    return LONGEST_CHAINED

@@ -15,9 +15,10 @@ from typing import Self
 import boto3
 
 from app.engine import config, directory, process, readiness
+from app.engine.config import WebIdentity
 from app.engine.errors import EngineError
 
-__all__ = ["Engine", "EngineError", "start"]
+__all__ = ["Engine", "EngineError", "WebIdentity", "start"]
 
 
 @dataclass(frozen=True)
@@ -28,7 +29,7 @@ class Engine:
     """Of S3 and STS alike."""
     bucket: str
     access_key_id: str
-    """The broker's: may assume the one role, and nothing else."""
+    """The broker's: may assume the one role, and nothing else, unless `start` was told otherwise."""
     secret_access_key: str = field(repr=False)
     owner_access_key_id: str
     """The bucket owner's: for setting up, and for tests."""
@@ -61,8 +62,19 @@ class Engine:
         self.stop()
 
 
-def start(data_dir: Path, *, bucket: str = "photos", allowed_origins: Sequence[str] = ()) -> Engine:
-    """Returns when S3 and STS answer. Pages of the origins may use the bucket. Raises `EngineError`."""
+def start(
+    data_dir: Path,
+    *,
+    bucket: str = "photos",
+    allowed_origins: Sequence[str] = (),
+    web_identity: WebIdentity | None = None,
+    federation: bool = False,
+) -> Engine:
+    """Returns when S3 and STS answer. Pages of the origins may use the bucket. Raises `EngineError`.
+
+    With `web_identity` the role is for its tokens alone, and the broker's key for nothing. With `federation` that key
+    may call GetFederationToken, and so, as at AWS, do with users' objects itself what it hands out.
+    """
     weed = process.find_weed()
     data_dir = data_dir.resolve()
     with ExitStack() as resources:
@@ -70,7 +82,8 @@ def start(data_dir: Path, *, bucket: str = "photos", allowed_origins: Sequence[s
             lock = resources.enter_context(directory.locked(data_dir))
             first_port, keys = directory.kept(data_dir)
             directory.require_free_ports(data_dir, first_port)
-            directory.write_configuration(data_dir, keys, bucket)
+            texts = config.files(keys, bucket, web_identity=web_identity, federation=federation)
+            directory.write_configuration(data_dir, texts)
         except OSError as error:
             raise EngineError(f"{data_dir} cannot be used ({error}): choose another data directory.") from error
         command = config.command(weed, first_port, allowed_origins)

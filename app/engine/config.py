@@ -59,6 +59,23 @@ class Keys:
         return cls(broker=KeyPair.random(), owner=KeyPair.random(), signing_key=signing_key)
 
 
+@dataclass(frozen=True, slots=True)
+class WebIdentity:
+    """Whose ID tokens may assume the role, with AssumeRoleWithWebIdentity; the broker's key then may not."""
+
+    issuer: str
+    """Equal to the tokens' `iss`. It need not answer before the first token comes."""
+    jwks_url: str
+    """Read again at once for a key id that is not known; a key that is withdrawn holds until the next reading."""
+    subject: str
+    audience: str = "sts.amazonaws.com"
+    """Tokens must have it as a string: SeaweedFS compares a list, even of one, with nothing."""
+
+    @property
+    def provider_arn(self) -> str:
+        return f"arn:aws:iam::{ACCOUNT}:oidc-provider/{self.issuer.partition('://')[2]}"
+
+
 def ports(first: int) -> dict[str, int]:
     """Option → port of all ten listeners: nine from `first` on, and one 10,000 above the last of them.
 
@@ -80,23 +97,22 @@ def leftover_sockets(first_port: int) -> list[str]:
     return [f"/tmp/seaweedfs-{name}-grpc-{port}.sock" for name, port in grpc.items()]  # noqa: S108
 
 
-def files(keys: Keys, bucket: str) -> dict[str, str]:
+def files(
+    keys: Keys, bucket: str, *, web_identity: WebIdentity | None = None, federation: bool = False
+) -> dict[str, str]:
     """Name → text of what SeaweedFS reads. It looks in /etc/seaweedfs for each name that it does not find here."""
     return {
-        IAM_FILE: json.dumps(iam_document(keys, bucket), indent=2),
+        IAM_FILE: json.dumps(iam_document(keys, bucket, web_identity=web_identity, federation=federation), indent=2),
         "security.toml": security_toml(),
         "filer.toml": f'[leveldb2]\nenabled = true\ndir = "{STORE}/filerldb2"\n',
         **dict.fromkeys(("master.toml", "volume.toml", "admin.toml", "credential.toml", "notification.toml"), ""),
     }
 
 
-def iam_document(keys: Keys, bucket: str) -> dict[str, Any]:
-    """Two identities and one role. Only the broker may assume it, so that no vended credential can renew itself."""
-    trust = {
-        "Effect": "Allow",
-        "Principal": {"AWS": f"arn:aws:iam::{ACCOUNT}:user/broker"},
-        "Action": ["sts:AssumeRole"],
-    }
+def iam_document(
+    keys: Keys, bucket: str, *, web_identity: WebIdentity | None = None, federation: bool = False
+) -> dict[str, Any]:
+    """Two identities and one role. Only one party may assume it, so that no vended credential can renew itself."""
     users: list[dict[str, Any]] = [
         {"Effect": "Allow", "Action": list(OBJECT_ACTIONS), "Resource": f"arn:aws:s3:::{bucket}/users/*"},
         {"Effect": "Allow", "Action": "s3:ListBucket", "Resource": f"arn:aws:s3:::{bucket}"},
@@ -105,10 +121,10 @@ def iam_document(keys: Keys, bucket: str) -> dict[str, Any]:
         "roleName": ROLE_NAME,
         "roleArn": ROLE_ARN,
         "maxSessionDuration": LONGEST_SESSION,
-        "trustPolicy": _policy([trust]),
+        "trustPolicy": _policy([_trust(web_identity)]),
         "attachedPolicies": ["users"],
     }
-    return {
+    document: dict[str, Any] = {
         "identities": [_identity("owner", keys.owner, ["Admin"]), _identity("broker", keys.broker, [])],
         "sts": {
             "issuer": "tokenvend",
@@ -120,6 +136,14 @@ def iam_document(keys: Keys, bucket: str) -> dict[str, Any]:
         "policies": [{"name": "users", "document": _policy(users)}],
         "roles": [role],
     }
+    if web_identity is not None:
+        document["sts"]["providers"] = [_provider(web_identity)]
+    if federation:
+        allowed = {"Effect": "Allow", "Action": ["sts:GetFederationToken"], "Resource": "*"}
+        document["policies"].append({"name": "federation", "document": _policy([allowed])})
+        # A federated session may do what its user may and its policy allows: so the user must have the objects, too.
+        document["identities"][1]["policyNames"] = ["users", "federation"]
+    return document
 
 
 def security_toml() -> str:
@@ -170,6 +194,36 @@ def environment(home: str, inherited: Mapping[str, str] = os.environ) -> dict[st
     """Little of the caller's: SeaweedFS makes AWS_ACCESS_KEY_ID an administrator, and WEED_… overrides its files."""
     kept = {name: inherited[name] for name in ("PATH", "LD_LIBRARY_PATH", "TZ") if name in inherited}
     return kept | {"HOME": home, "TMPDIR": home}
+
+
+def _trust(web_identity: WebIdentity | None) -> dict[str, Any]:
+    if web_identity is None:
+        return {
+            "Effect": "Allow",
+            "Principal": {"AWS": f"arn:aws:iam::{ACCOUNT}:user/broker"},
+            "Action": ["sts:AssumeRole"],
+        }
+    return {
+        "Effect": "Allow",
+        "Principal": {"Federated": web_identity.provider_arn},
+        "Action": ["sts:AssumeRoleWithWebIdentity"],
+        # AWS calls them `<issuer without scheme>:aud` and `:sub`; SeaweedFS knows no such key, and refuses everybody.
+        "Condition": {"StringEquals": {"oidc:aud": web_identity.audience, "oidc:sub": web_identity.subject}},
+    }
+
+
+def _provider(web_identity: WebIdentity) -> dict[str, Any]:
+    """No `policyClaim`: with one, a token that brings its own policies needs no role, and meets no trust policy."""
+    return {
+        "name": web_identity.provider_arn,  # what SeaweedFS compares a federated principal with
+        "type": "oidc",
+        "enabled": True,
+        "config": {
+            "issuer": web_identity.issuer,
+            "clientId": web_identity.audience,
+            "jwksUri": web_identity.jwks_url,
+        },
+    }
 
 
 def _identity(name: str, keys: KeyPair, actions: list[str]) -> dict[str, Any]:

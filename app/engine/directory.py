@@ -8,7 +8,7 @@ import os
 import secrets
 import socket
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
@@ -63,9 +63,9 @@ def require_free_ports(path: Path, first_port: int) -> None:
             )
 
 
-def write_configuration(path: Path, keys: config.Keys, bucket: str) -> None:
+def write_configuration(path: Path, texts: Mapping[str, str]) -> None:
     certificate, key = self_signed("tokenvend engine")
-    for name, text in config.files(keys, bucket).items():
+    for name, text in texts.items():
         write(path / name, text)
     write(path / config.CERTIFICATE_FILE, certificate)
     write(path / config.KEY_FILE, key)

@@ -155,7 +155,7 @@ def sign_up(database_url: str) -> list[User]:
             for email, grant in grants.items()
         ]
     finally:
-        runtime.close()
+        asyncio.run(runtime.close())
 
 
 def _add_users(session: Session, vault: Vault) -> dict[str, Grant]:

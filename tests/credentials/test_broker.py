@@ -4,15 +4,15 @@ Neither enforces a session policy: what a credential may do is shown on the embe
 """
 
 import asyncio
+import os
 import re
 import threading
 import uuid
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import boto3
 import pytest
@@ -21,20 +21,22 @@ from botocore.exceptions import ClientError
 from moto.core import set_initial_no_auth_action_count
 from moto.server import ThreadedMotoServer
 
-from app.clock import SystemClock
-from app.credentials import broker as broker_module
-from app.credentials.broker import Broker, Order
+from app.credentials.broker import Broker, StsCredential
+from app.credentials.orders import Order, Terms
 from app.problems import Overloaded, StsRefused
+from app.runtime import build_runtime
+from app.sts import client as sts_client
 from tests.credentials.crowd import hold, sign_in
 from tests.support.canned_sts import CannedSts
 from tests.support.databases import SqliteDatabases
-from tests.support.service import ROLE_ARN, Service
+from tests.support.service import ROLE_ARN, Service, test_settings
 
+T = TypeVar("T")
 USER = uuid.UUID("0b3c6f0e-5d0c-4f4b-9a55-1f2e3d4c5b6a")
 SESSION = uuid.UUID("7d1f0a52-93f4-4c1e-8b6d-52c0a1b2c3d4")
 SESSION_NAME = "0b3c6f0e-5d0c-4f4b-9a55-1f2e3d4c5b6a.fR8KUpP0TB6LbVLAobLD1A"
 POLICY = '{"Version":"2012-10-17","Statement":[]}'
-ORDER = Order(USER, SESSION, "read_write", f"users/{USER}/", 3600, ROLE_ARN, POLICY)
+ORDER = Order(USER, SESSION, "read_write", f"users/{USER}/", 3600, POLICY, Terms("assume_role", ROLE_ARN))
 KEYS = {"aws_access_key_id": "AKIATESTTESTTEST", "aws_secret_access_key": "test"}
 
 
@@ -60,14 +62,24 @@ def sts() -> Iterator[CannedSts]:
     canned.close()
 
 
-@contextmanager
-def connected(endpoint_url: str, *, keys: dict[str, str] = KEYS, **changes: Any) -> Iterator[Broker]:
-    options: dict[str, Any] = {"region": "eu-central-1", "external_id": None, "source_identity": True}
-    running = Broker(boto3.Session(**keys), SystemClock(), endpoint_url=endpoint_url, **(options | changes))
-    try:
-        yield running
-    finally:
-        running.close()
+def with_broker(
+    endpoint_url: str, story: Callable[[Broker], Awaitable[T]], *, keys: dict[str, str] = KEYS, **settings: Any
+) -> T:
+    """What `story` returns, with a broker as the runtime builds it."""
+
+    async def run() -> T:
+        changed = test_settings(database_url=f"sqlite:///{os.devnull}", sts_endpoint_url=endpoint_url, **settings)
+        runtime = build_runtime(changed, aws=boto3.Session(**keys))
+        try:
+            return await story(runtime.broker)
+        finally:
+            await runtime.close()
+
+    return asyncio.run(run())
+
+
+def obtain(endpoint_url: str, order: Order = ORDER, **settings: Any) -> StsCredential:
+    return with_broker(endpoint_url, lambda broker: broker.obtain(order), **settings)
 
 
 def client(endpoint_url: str, service: str = "sts", **keys: str) -> BaseClient:
@@ -78,8 +90,7 @@ class TestForm:
     """VC7: what STS is sent, whole: a form with one member more fails."""
 
     def test_has_role_name_policy_duration_and_source_identity(self, sts: CannedSts) -> None:
-        with connected(sts.url) as broker:
-            asyncio.run(broker.assume(ORDER))
+        obtain(sts.url)
         assert sts.forms == [
             {
                 "Action": "AssumeRole",
@@ -93,13 +104,11 @@ class TestForm:
         ]
 
     def test_has_an_external_id_only_when_there_is_one(self, sts: CannedSts) -> None:
-        with connected(sts.url, external_id="partner-7") as broker:
-            asyncio.run(broker.assume(ORDER))
+        obtain(sts.url, replace(ORDER, terms=replace(ORDER.terms, external_id="partner-7")))
         assert sts.forms[0]["ExternalId"] == "partner-7"
 
     def test_has_no_source_identity_where_the_role_does_not_take_one(self, sts: CannedSts) -> None:
-        with connected(sts.url, source_identity=False) as broker:
-            asyncio.run(broker.assume(ORDER))
+        obtain(sts.url, replace(ORDER, terms=replace(ORDER.terms, source_identity=False)))
         assert "SourceIdentity" not in sts.forms[0]
 
     def test_names_user_and_device_in_what_iam_takes(self) -> None:
@@ -130,9 +139,8 @@ class TestForm:
 
 class TestAnswer:
     def test_is_kept_whole(self, sts: CannedSts) -> None:
-        with connected(sts.url) as broker:
-            before = datetime.now(UTC)
-            issued = asyncio.run(broker.assume(ORDER))
+        before = datetime.now(UTC)
+        issued = obtain(sts.url)
         assert issued.access_key_id == "ASIACANNED0000000001"
         assert issued.secret_access_key == "canned-secret-key-1"
         assert issued.session_token == "canned-session-token-1"
@@ -140,8 +148,7 @@ class TestAnswer:
         assert abs(issued.expires_at - before - timedelta(seconds=3600)) < timedelta(seconds=3)
 
     def test_its_secrets_are_not_printed(self, sts: CannedSts) -> None:
-        with connected(sts.url) as broker:
-            printed = repr(asyncio.run(broker.assume(ORDER)))
+        printed = repr(obtain(sts.url))
         assert "ASIACANNED" in printed
         assert "canned-secret-key" not in printed
         assert "canned-session-token" not in printed
@@ -152,9 +159,8 @@ class TestMoto:
 
     @pytest.mark.parametrize("duration", [900, 3600, 43200])
     def test_issues_for_as_long_as_asked(self, moto_url: str, duration: int) -> None:
-        with connected(moto_url) as broker:
-            before = datetime.now(UTC)
-            issued = asyncio.run(broker.assume(replace(ORDER, duration=duration)))
+        before = datetime.now(UTC)
+        issued = obtain(moto_url, replace(ORDER, duration=duration))
         assert issued.access_key_id.startswith("ASIA")
         assert issued.secret_access_key
         assert issued.session_token
@@ -162,8 +168,7 @@ class TestMoto:
         assert abs(issued.expires_at - before - timedelta(seconds=duration)) < timedelta(seconds=5)
 
     def test_knows_the_credential_by_user_and_device(self, moto_url: str) -> None:
-        with connected(moto_url) as broker:
-            issued = asyncio.run(broker.assume(ORDER))
+        issued = obtain(moto_url)
         vended = client(
             moto_url,
             aws_access_key_id=issued.access_key_id,
@@ -175,8 +180,7 @@ class TestMoto:
         assert identity["UserId"].endswith(f":{SESSION_NAME}")
 
     def test_says_who_we_are(self, moto_url: str) -> None:
-        with connected(moto_url) as broker:
-            assert asyncio.run(broker.caller_arn()).startswith("arn:aws:sts::123456789012:")
+        assert with_broker(moto_url, Broker.caller_arn).startswith("arn:aws:sts::123456789012:")
 
     def test_refuses_a_name_that_is_too_long(self, moto_url: str) -> None:
         with pytest.raises(ClientError) as refused:
@@ -200,8 +204,7 @@ class TestMoto:
 
         @set_initial_no_auth_action_count(0)
         def assume() -> None:
-            with connected(moto_url, keys=keys) as broker:
-                asyncio.run(broker.assume(ORDER))
+            obtain(moto_url, keys=keys)
 
         with pytest.raises(StsRefused) as refused:
             assume()
@@ -239,19 +242,19 @@ def shape(value: Any) -> Any:
 class TestLoad:
     def test_more_than_can_wait_are_refused_at_once(self, sts: CannedSts, monkeypatch: pytest.MonkeyPatch) -> None:
         """OP4: never a pile-up. Those who wait are served; the one too many is told to come back."""
-        monkeypatch.setattr(broker_module, "MOST_WAITING", 50)
+        monkeypatch.setattr(sts_client, "MOST_WAITING", 50)
+        monkeypatch.setattr(sts_client, "CONCURRENT_CALLS", 1)
         gate = threading.Event()
         sts.before_answer = lambda form: hold(gate)
-        orders = [replace(ORDER, session_id=uuid.uuid4()) for _ in range(50)]
+        orders = [replace(ORDER, session_id=uuid.uuid4()) for _ in range(51)]
 
-        async def crowd() -> set[str]:
-            waiting = [asyncio.create_task(broker.assume(order)) for order in orders]
+        async def crowd(broker: Broker) -> set[str]:
+            waiting = [asyncio.create_task(broker.obtain(order)) for order in orders]
             await asyncio.sleep(0)
             with pytest.raises(Overloaded) as refused:
-                await broker.assume(ORDER)
+                await broker.obtain(ORDER)
             assert refused.value.retry_after
             gate.set()
             return {issued.access_key_id for issued in await asyncio.gather(*waiting)}
 
-        with connected(sts.url) as broker:
-            assert len(asyncio.run(crowd())) == 50
+        assert len(with_broker(sts.url, crowd)) == 51

@@ -7,10 +7,11 @@ from datetime import timedelta
 
 from app.audit import Origin
 from app.credentials import ledger
-from app.credentials.broker import Order, StsCredential
+from app.credentials.broker import StsCredential
 from app.credentials.ledger import Entry
+from app.credentials.orders import Order
 from app.problems import AccountDisabled, InternalError, InvalidToken
-from tests.support.service import ROLE_ARN, Device, Service
+from tests.support.service import Device, Service
 
 
 def entry_for(device: Device) -> Entry:
@@ -21,8 +22,8 @@ def entry_for(device: Device) -> Entry:
         access="read",
         prefix=f"users/{device.user_id}/",
         duration=3600,
-        role_arn=ROLE_ARN,
         policy="{}",
+        terms=service.runtime.terms,
     )
     now = service.clock.now()
     credential = StsCredential("ASIAEXAMPLE", "secret", "token", now + timedelta(hours=1), "request")

@@ -77,7 +77,7 @@ keys = st.text(st.characters(exclude_categories=["Cs"]), max_size=30)
 
 
 def build(access: Access, prefix: str, *, partition: str = "aws") -> str:
-    return policy.build(partition=partition, bucket=BUCKET, prefix=prefix, access=access)
+    return policy.build(partition=partition, bucket=BUCKET, prefix=prefix, access=access, fenced=False)
 
 
 def object_arn(key: str, bucket: str = BUCKET) -> str:

@@ -31,8 +31,8 @@ class Forger:
 
     def __init__(self, device: Device) -> None:
         runtime = device.service.runtime
-        row = runtime.database.run("read", keys.list_keys)[-1]
-        pem = runtime.vault.decrypt(keys.PURPOSE, row.private_key_encrypted, bound_to=row.kid)
+        row = runtime.database.run("read", keys.list_keys, "access")[-1]
+        pem = runtime.vault.decrypt(keys.SEALED_AS, row.private_key_encrypted, bound_to=row.kid)
         loaded = serialization.load_pem_private_key(pem, None)
         assert isinstance(loaded, ec.EllipticCurvePrivateKey)
         self.key = loaded

@@ -1,4 +1,4 @@
-"""A small HTTP server that answers AssumeRole and GetCallerIdentity as AWS's STS does, and keeps every form sent.
+"""A small HTTP server that answers as AWS's STS does, and keeps every form sent.
 
 It enforces nothing: what a credential may do is never shown with it.
 """
@@ -6,7 +6,8 @@ It enforces nothing: what a credential may do is never shown with it.
 import itertools
 import threading
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from datetime import timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
@@ -18,19 +19,34 @@ NAMESPACE = "https://sts.amazonaws.com/doc/2011-06-15/"
 Answer = tuple[int, str, bytes]
 
 
+class _Server(ThreadingHTTPServer):
+    daemon_threads = True
+    request_queue_size = 256
+    """As many as connect at once: of five, the others would wait for a second."""
+
+
+@dataclass(frozen=True)
+class Request:
+    path: str
+    headers: Mapping[str, str]
+    """By name in lower case."""
+    body: bytes
+
+
 class CannedSts:
-    """`forms` has what was sent, oldest first. `fail` queues refusals for the next calls."""
+    """`forms` has what was sent, oldest first; `requests` how. `fail` queues refusals for the next calls."""
 
     def __init__(self, clock: Clock | None = None) -> None:
         self.forms: list[dict[str, str]] = []
+        self.requests: list[Request] = []
+        self.caller_arn = "arn:aws:sts::123456789012:assumed-role/service/i-1"
         self.before_answer: Callable[[dict[str, str]], None] = lambda form: None
         self._clock = clock or SystemClock()
         self._failures: deque[Answer] = deque()
         self._only: str | None = None
         self._serial = itertools.count(1)
         self._lock = threading.Lock()
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), self._handler())
-        self._server.daemon_threads = True
+        self._server = _Server(("127.0.0.1", 0), self._handler())
         self.url = f"http://127.0.0.1:{self._server.server_port}"
         self._thread = threading.Thread(target=self._server.serve_forever, args=(0.02,), daemon=True)
         self._thread.start()
@@ -62,9 +78,11 @@ class CannedSts:
         )
         return status, "text/xml", body.encode()
 
-    def _answer(self, form: dict[str, str]) -> Answer:
+    def _answer(self, request: Request) -> Answer:
+        form = dict(parse_qsl(request.body.decode(), keep_blank_values=True))
         with self._lock:
             self.forms.append(form)
+            self.requests.append(request)
             serial = next(self._serial)
             failure = self._failures.popleft() if self._failures else None
             if self._only not in (None, form["Action"]):
@@ -73,10 +91,11 @@ class CannedSts:
         if failure is not None:
             return failure
         if form["Action"] == "GetCallerIdentity":
-            result = (
-                "<Arn>arn:aws:sts::123456789012:assumed-role/service/i-1</Arn>"
-                "<UserId>AROA1:i-1</UserId><Account>123456789012</Account>"
-            )
+            result = f"<Arn>{self.caller_arn}</Arn><UserId>AROA1:i-1</UserId><Account>123456789012</Account>"
+        elif form["Action"] == "GetAccessKeyInfo":
+            result = "<Account>123456789012</Account>"
+        elif form["Action"] == "DecodeAuthorizationMessage":
+            result = "<DecodedMessage>{&quot;allowed&quot;:false}</DecodedMessage>"
         else:
             result = self._credentials(form, serial)
         action = form["Action"]
@@ -87,16 +106,29 @@ class CannedSts:
         return 200, "text/xml", body.encode()
 
     def _credentials(self, form: dict[str, str], serial: int) -> str:
-        expiration = self._clock.now() + timedelta(seconds=int(form["DurationSeconds"]))
+        expiration = self._clock.now() + timedelta(seconds=int(form.get("DurationSeconds", 3600)))
         return (
             f"<Credentials><AccessKeyId>ASIACANNED{serial:010d}</AccessKeyId>"
             f"<SecretAccessKey>canned-secret-key-{serial}</SecretAccessKey>"
             f"<SessionToken>canned-session-token-{serial}</SessionToken>"
             f"<Expiration>{expiration.strftime('%Y-%m-%dT%H:%M:%SZ')}</Expiration></Credentials>"
-            f"<AssumedRoleUser><Arn>{form['RoleArn']}/{form['RoleSessionName']}</Arn>"
-            f"<AssumedRoleId>AROA:{form['RoleSessionName']}</AssumedRoleId></AssumedRoleUser>"
-            "<PackedPolicySize>6</PackedPolicySize>"
+            f"{self._of_the_session(form)}"
         )
+
+    @staticmethod
+    def _of_the_session(form: dict[str, str]) -> str:
+        if form["Action"] == "GetSessionToken":
+            return ""
+        name = form.get("RoleSessionName") or form["Name"]
+        if form["Action"] == "GetFederationToken":
+            arn = f"arn:aws:sts::123456789012:federated-user/{name}"
+            user = f"<FederatedUser><FederatedUserId>1:{name}</FederatedUserId><Arn>{arn}</Arn></FederatedUser>"
+        else:
+            user = (
+                f"<AssumedRoleUser><Arn>{form['RoleArn']}/{name}</Arn>"
+                f"<AssumedRoleId>AROA:{name}</AssumedRoleId></AssumedRoleUser>"
+            )
+        return f"{user}<PackedPolicySize>6</PackedPolicySize>"
 
     def _handler(canned: "CannedSts") -> Any:  # noqa: N805 - `self` is the handler's
         class Handler(BaseHTTPRequestHandler):
@@ -104,13 +136,17 @@ class CannedSts:
             disable_nagle_algorithm = True
 
             def do_POST(self) -> None:
-                body = self.rfile.read(int(self.headers["Content-Length"])).decode()
-                status, content_type, answer = canned._answer(dict(parse_qsl(body, keep_blank_values=True)))
+                body = self.rfile.read(int(self.headers["Content-Length"]))
+                headers = {name.lower(): value for name, value in self.headers.items()}
+                status, content_type, answer = canned._answer(Request(self.path, headers, body))
                 self.send_response(status)
                 self.send_header("Content-Type", content_type)
                 self.send_header("Content-Length", str(len(answer)))
                 self.end_headers()
                 self.wfile.write(answer)
+
+            def date_time_string(self, timestamp: float | None = None) -> str:
+                return super().date_time_string(timestamp or canned._clock.now().timestamp())
 
             def log_message(self, *_args: Any) -> None:
                 pass

@@ -1,0 +1,1 @@
+"""`tokenvend login`, `creds` and `logout`: a client of the HTTP API that knows nothing of the server beside it."""

@@ -1,0 +1,63 @@
+"""Every metric of a process, each in one place with its meaning; `/metrics` renders them for Prometheus."""
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, disable_created_metrics, generate_latest
+
+
+class Metrics:
+    def __init__(self) -> None:
+        disable_created_metrics()  # type: ignore[no-untyped-call]
+        self.registry = CollectorRegistry()
+        self.vends = Counter(
+            "tokenvend_vends",
+            "Credentials handed out, by source: issued, memory, shared (another replica's), stale (STS is down).",
+            ["source"],
+            registry=self.registry,
+        )
+        self.sts_calls = Counter(
+            "tokenvend_sts_calls",
+            "Calls to STS by action, Region and outcome: ok, throttled, unavailable, expired, too_large, refused.",
+            ["action", "region", "outcome"],
+            registry=self.registry,
+        )
+        self.sts_seconds = Histogram(
+            "tokenvend_sts_seconds",
+            "How long STS took to answer.",
+            ["region"],
+            buckets=(0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2, 4),
+            registry=self.registry,
+        )
+        self.sts_waiting = Gauge(
+            "tokenvend_sts_waiting",
+            "Requests that wait for a free place among the calls to STS.",
+            registry=self.registry,
+        )
+        self.sts_region_open = Gauge(
+            "tokenvend_sts_region_open",
+            "1 while a Region's circuit breaker is open and it gets no calls.",
+            ["region"],
+            registry=self.registry,
+        )
+        self.packed_policy_size = Histogram(
+            "tokenvend_packed_policy_size_percent",
+            "PackedPolicySize: how much of STS's room for a session policy was used.",
+            buckets=(5, 10, 20, 30, 40, 50, 60, 70, 80, 90, 100),
+            registry=self.registry,
+        )
+        self.clock_skew = Gauge(
+            "tokenvend_sts_clock_skew_seconds",
+            "STS's clock less ours, from its Date header; at 300 AWS refuses every signature.",
+            registry=self.registry,
+        )
+        self.shared_cache_faults = Counter(
+            "tokenvend_shared_cache_faults",
+            "Times that the shared cache did not answer and a replica went on without it.",
+            registry=self.registry,
+        )
+
+    def count_call(self, action: str, region: str, outcome: str, seconds: float) -> None:
+        self.sts_calls.labels(action, region, outcome).inc()
+        self.sts_seconds.labels(region).observe(seconds)
+
+    def render(self) -> bytes:
+        """Prometheus' text format."""
+        return generate_latest(self.registry)
