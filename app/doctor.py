@@ -66,6 +66,8 @@ async def _examine(runtime: Runtime) -> list[Finding]:
         return [*findings, *await _isolation(runtime, credential, own, foreign)]
     except isolation.S3Unreachable as error:
         return [*findings, _failed("S3", str(error))]
+    except Problem as problem:
+        return [*findings, replace(_failed(settings.vending_mode, problem.cause or problem.code), name="second vend")]
 
 
 async def _service(runtime: Runtime) -> list[Finding]:
@@ -130,7 +132,8 @@ async def _isolation(runtime: Runtime, credential: StsCredential, own: uuid.UUID
         findings.append(_failed("foreign prefix", f"not refused: {', '.join(reached)}"))
     else:
         findings.append(Finding("foreign prefix", "ok", "put, get, list and delete are refused"))
-    believed = await isolation.believed_changed_tokens(runtime.settings, credential, policy.user_prefix(foreign))
+    stranger, _ = await _vend(runtime, foreign)
+    believed = await isolation.believed_changed_tokens(runtime.settings, credential, policy.user_prefix(own), stranger)
     if believed:
         findings.append(_failed("session token", f"{believed} of {isolation.CHANGED_TOKENS} changed ones open it"))
     else:

@@ -51,10 +51,18 @@ class Probe:
         """Which of them are not denied, although they must be. A missing object counts: it was looked for."""
         return [name for name, refusal in await self._attempts(prefix) if refusal not in DENIALS]
 
+    async def put(self, prefix: str) -> None:
+        await self._try(self._s3.put_object, prefix, Body=b"probe")
+
     async def reads(self, prefix: str) -> bool:
-        """Whether a get under the prefix is allowed, be there an object or not."""
-        place = {"Bucket": self._bucket, "Key": prefix + NAME}
-        return await asyncio.to_thread(_refusal, self._s3.get_object, place) in (None, "NoSuchKey")
+        """What `put` wrote."""
+        return await self._try(self._s3.get_object, prefix) is None
+
+    async def delete(self, prefix: str) -> None:
+        await self._try(self._s3.delete_object, prefix)
+
+    async def _try(self, call: Callable[..., Any], prefix: str, **more: Any) -> str | None:
+        return await asyncio.to_thread(_refusal, call, {"Bucket": self._bucket, "Key": prefix + NAME, **more})
 
     async def allows_origin(self, origin: str) -> bool:
         """Whether a page of `origin` may PUT to the bucket, going by a CORS preflight."""
@@ -80,17 +88,20 @@ class Probe:
         return answer.headers.get("Access-Control-Allow-Origin") in (origin, "*")
 
 
-async def believed_changed_tokens(settings: Settings, credential: StsCredential, prefix: str) -> int:
-    """How many of CHANGED_TOKENS session tokens, each with one character changed, are not denied a foreign prefix.
+async def believed_changed_tokens(settings: Settings, own: StsCredential, prefix: str, stranger: StsCredential) -> int:
+    """How many of CHANGED_TOKENS session tokens of a stranger, each with one character changed, read an object of ours.
 
     An engine that encrypts its tokens and does not authenticate them drops the policy that it can no longer read.
     """
-    token = credential.session_token
-    believed = 0
-    for number in range(CHANGED_TOKENS):
-        place = len(token) * number // CHANGED_TOKENS
-        changed = token[:place] + ("A" if token[place] != "A" else "B") + token[place + 1 :]
-        believed += await Probe(settings, replace(credential, session_token=changed)).reads(prefix)
+    probe, token, believed = Probe(settings, own), stranger.session_token, 0
+    await probe.put(prefix)
+    try:
+        for number in range(CHANGED_TOKENS):
+            place = len(token) * number // CHANGED_TOKENS
+            changed = token[:place] + ("A" if token[place] != "A" else "B") + token[place + 1 :]
+            believed += await Probe(settings, replace(stranger, session_token=changed)).reads(prefix)
+    finally:
+        await probe.delete(prefix)
     return believed
 
 

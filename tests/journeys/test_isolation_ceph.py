@@ -7,6 +7,7 @@ user's. What does is a flaw in its session tokens: see `TestTokens`.
 import base64
 import hashlib
 import os
+import re
 import socket
 import subprocess
 import sys
@@ -98,12 +99,11 @@ def environment(node: CephNode, url: str, database_url: str) -> dict[str, str]:
 
 
 def wait_until_serving(process: "subprocess.Popen[bytes]", url: str, log: Path) -> None:
-    """Not until `/readyz` says so: it asks STS for GetCallerIdentity, which the gateway has not."""
     deadline = time.monotonic() + SERVING_WITHIN
     with Client(base_url=url, timeout=2) as http:
         while time.monotonic() < deadline and process.poll() is None:
             try:
-                if http.get("/healthz").status_code == 200:
+                if http.get("/readyz").status_code == 200:
                     return
             except HTTPError:
                 pass
@@ -633,6 +633,23 @@ class TestTokens:
         keys = MIXTURES[mixture](scene.keys(), scene.bob.keys(), scene.deployment.owner)
         answer = scene.deployment.send(keys, "GET", f"/{scene.names[whose]}/photo.jpg")
         assert (answer.status, answer.code) in ((403, "AccessDenied"), (403, MISMATCH))
+
+
+class TestDoctor:
+    def test_says_stop(self, node: CephNode, tmp_path: Path, sqlite_databases: SqliteDatabases) -> None:
+        """Its own prefix and a foreign one are as they should be; the changed tokens give the engine away."""
+        done = subprocess.run(
+            [sys.executable, "-m", "app", "doctor"],
+            check=False,
+            capture_output=True,
+            text=True,
+            env=environment(node, "http://127.0.0.1:8000", sqlite_databases.create(tmp_path)),
+        )
+        assert done.returncode == 1
+        states = dict(re.findall(r"^(\w+) +([\w ]+):", done.stdout, re.MULTILINE)[::-1])
+        assert states["failed"] == "session token", done.stdout + done.stderr
+        assert "ok      foreign prefix" in done.stdout
+        assert "STOP" in done.stdout
 
 
 def changed(keys: Keys, place: int) -> Keys:
