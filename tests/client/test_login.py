@@ -1,0 +1,192 @@
+"""`tokenvend login` and `logout`: what is kept, where, and for whose eyes."""
+
+import os
+import stat
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from app.client.service import ClientError, Service
+from app.client.session import Store, write_private
+from tests.client.canned_service import CannedService
+from tests.client.conftest import EMAIL, PASSWORD, Terminal, one_sentence
+
+
+def mode(path: Path) -> int:
+    return stat.S_IMODE(path.stat().st_mode)
+
+
+class TestLogin:
+    def test_keeps_the_session_for_its_owner_alone(self, terminal: Terminal, canned: CannedService) -> None:
+        terminal.log_in(canned.url + "/")
+        assert (mode(terminal.directory), mode(terminal.session_file)) == (0o700, 0o600)
+        session = terminal.store.get()
+        assert (session.url, session.email) == (canned.url, EMAIL)
+        assert (session.tokens.access_token, session.tokens.refresh_token) == ("access-1", "refresh-1")
+        [(path, body)] = canned.calls
+        assert (path, body["email"], body["password"]) == ("auth/login", EMAIL, PASSWORD)
+        assert body["device_name"].startswith("tokenvend on ")
+        assert PASSWORD not in terminal.session_file.read_text()
+
+    def test_follows_xdg_config_home_unless_it_is_relative(self, terminal: Terminal, canned: CannedService) -> None:
+        elsewhere = terminal.home / "elsewhere"
+        login = ("login", "--url", canned.url, "--email", EMAIL, "--password-stdin")
+        assert terminal.tokenvend(*login, stdin="x\n", XDG_CONFIG_HOME=str(elsewhere)).returncode == 0
+        assert (elsewhere / "tokenvend" / "session.json").exists()
+        assert not terminal.session_file.exists()
+        assert terminal.tokenvend(*login, stdin="x\n", XDG_CONFIG_HOME="elsewhere").returncode == 0
+        assert terminal.session_file.exists()
+
+    def test_closes_a_directory_that_was_open(self, terminal: Terminal, canned: CannedService) -> None:
+        terminal.directory.mkdir(parents=True)
+        terminal.directory.chmod(0o755)
+        terminal.log_in(canned.url)
+        assert mode(terminal.directory) == 0o700
+
+    def test_a_wrong_password_is_one_sentence(self, terminal: Terminal, canned: CannedService) -> None:
+        detail = "No account has this e-mail address with this password."
+        canned.fail("auth/login", 401, body={"code": "invalid_login", "detail": detail})
+        login = ("login", "--url", canned.url, "--email", EMAIL, "--password-stdin")
+        assert one_sentence(terminal.tokenvend(*login, stdin="hunter2\n")) == detail
+        assert not terminal.session_file.exists()
+
+    def test_a_refusal_cannot_command_the_terminal(self, terminal: Terminal, canned: CannedService) -> None:
+        errors = [{"location": "email", "code": "x", "message": "no\x1b]0;\n\x07 mail"}]
+        canned.fail("auth/login", 422, body={"code": "invalid_request", "detail": "See errors.", "errors": errors})
+        login = ("login", "--url", canned.url, "--email", "ada", "--password-stdin")
+        assert one_sentence(terminal.tokenvend(*login, stdin="x\n")) == "no]0; mail"
+
+    def test_a_second_factor_is_one_sentence(self, canned: CannedService) -> None:
+        canned.fail("auth/login", 200, body={"status": "mfa_required", "tokens": None, "mfa": {}})
+        with pytest.raises(ClientError, match="second factor"):
+            Service(canned.url).log_in(EMAIL, PASSWORD, device_name="x")
+
+    def test_asks_for_the_password_without_showing_it(self, terminal: Terminal, canned: CannedService) -> None:
+        """On a terminal: a pseudo-terminal echoes whatever is not hidden."""
+        leader, follower = os.openpty()
+        process = subprocess.Popen(
+            ["tokenvend", "login", "--url", canned.url, "--email", EMAIL],
+            env=terminal.environment,
+            stdin=follower,
+            stdout=follower,
+            stderr=follower,
+            start_new_session=True,
+        )
+        os.close(follower)
+        shown = b""
+        try:
+            while b"Password: " not in shown:
+                shown += os.read(leader, 1024)
+            os.write(leader, f"{PASSWORD}\n".encode())
+            while piece := os.read(leader, 1024):
+                shown += piece
+        except OSError:  # the other end of the terminal is closed
+            pass
+        finally:
+            os.close(leader)
+            status = process.wait(timeout=20)
+        assert status == 0, shown
+        assert PASSWORD.encode() not in shown
+        assert canned.calls[0][1]["password"] == PASSWORD
+
+
+class TestUrls:
+    @pytest.mark.parametrize(
+        "url",
+        [
+            "https://tokens.example.org",
+            "https://tokens.example.org:8443/base/",
+            "http://127.0.0.1:8000",
+            "http://127.9.9.9",
+            "http://[::1]:8000",
+            "http://localhost:8000",
+            "HTTP://LOCALHOST",
+        ],
+    )
+    def test_may_be_encrypted_or_of_this_machine(self, url: str) -> None:
+        assert Service(url).url == url.rstrip("/").replace("HTTP://LOCALHOST", "http://localhost")
+
+    @pytest.mark.parametrize(
+        "url",
+        [
+            "http://tokens.example.org",
+            "http://localhost.example.org",
+            "http://127.0.0.1.example.org",
+            "http://127.0.0.1\\@example.org",
+            "http://127.0.0.1@example.org",
+            "https://user:secret@example.org",
+            "https://example.org/?a",
+            "https://example.org/#a",
+            "https://",
+            "https://exa mple.org",
+            "https://[::1",
+            "ftp://127.0.0.1",
+            "tokens.example.org",
+            "127.0.0.1:8000",
+            "",
+        ],
+    )
+    def test_may_not_carry_secrets_in_the_clear(self, url: str) -> None:
+        with pytest.raises(ClientError, match="The URL must"):
+            Service(url)
+
+    def test_are_refused_before_the_password_is_read(self, terminal: Terminal) -> None:
+        done = terminal.tokenvend("login", "--url", "http://example.org", "--email", EMAIL)
+        assert "https://" in one_sentence(done)
+
+
+class TestFiles:
+    def test_are_never_open_to_others_nor_half_written(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        file = tmp_path / "session.json"
+        file.write_text("old")
+        seen = []
+
+        def look(descriptor: int) -> None:
+            if stat.S_ISREG(os.fstat(descriptor).st_mode):
+                [new] = set(tmp_path.iterdir()) - {file}
+                seen.append((mode(new), new.read_text(), file.read_text()))
+
+        monkeypatch.setattr("app.client.session.os.fsync", look)
+        before = os.umask(0)
+        try:
+            write_private(file, "new")
+        finally:
+            os.umask(before)
+        assert seen == [(0o600, "new", "old")]
+        assert (file.read_text(), mode(file)) == ("new", 0o600)
+
+    def test_stay_as_they_were_when_the_disk_is_full(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        file = tmp_path / "session.json"
+        file.write_text("old")
+
+        def full(_: int) -> None:
+            raise OSError(28, "No space left on device")
+
+        monkeypatch.setattr("app.client.session.os.fsync", full)
+        with pytest.raises(OSError, match="No space"):
+            write_private(file, "new")
+        assert [path.read_text() for path in tmp_path.iterdir()] == ["old"]
+
+    @pytest.mark.parametrize("content", ["", "{", "[]", "{}", '{"url": "u", "email": "e", "tokens": {"x": 1}}'])
+    def test_that_are_damaged_say_so(self, terminal: Terminal, content: str) -> None:
+        terminal.directory.mkdir(parents=True)
+        terminal.session_file.write_text(content)
+        with pytest.raises(ClientError, match=r"is damaged: run `tokenvend login"):
+            Store(terminal.directory).get()
+
+
+class TestLogout:
+    def test_ends_the_session_and_removes_the_file(self, signed_in: Terminal, canned: CannedService) -> None:
+        done = signed_in.tokenvend("logout")
+        assert (done.returncode, done.stdout) == (0, "Signed out.\n")
+        assert canned.calls == [("auth/logout", {"refresh_token": "refresh-1"})]
+        assert not signed_in.session_file.exists()
+        assert signed_in.tokenvend("logout").stdout == "Nobody was signed in.\n"
+
+    def test_keeps_the_file_of_a_session_that_could_not_be_ended(
+        self, signed_in: Terminal, canned: CannedService
+    ) -> None:
+        canned.fail("auth/logout", 500, body={"code": "internal_error", "detail": "The service failed."})
+        assert one_sentence(signed_in.tokenvend("logout")) == "The service failed."
+        assert signed_in.session_file.exists()

@@ -1,0 +1,218 @@
+"""`tokenvend creds` with a real service and engine: shells, and every way in which AWS's SDKs take credentials."""
+
+import json
+import shlex
+import signal
+import sqlite3
+import subprocess
+import sys
+import uuid
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+from httpx2 import Client
+
+from app.client import commands
+from tests.client.conftest import PASSWORD, Terminal, found, printed
+from tests.conftest import DevServer
+
+HERE = Path(__file__).parent
+JS = HERE / "js"
+FOREIGN = f"users/{uuid.uuid4()}/"
+SDKS = ("cli", "boto3", "js")
+
+# One worker starts the service and installs the JavaScript SDK for all of them.
+pytestmark = pytest.mark.xdist_group("client")
+
+
+@dataclass(frozen=True)
+class User:
+    """Somebody registered, who signed in with `tokenvend login`."""
+
+    terminal: Terminal
+    service: DevServer
+    vended: dict[str, Any]
+
+    @property
+    def prefix(self) -> str:
+        prefix: str = self.vended["prefix"]
+        return prefix
+
+    @property
+    def place(self) -> dict[str, str]:
+        """Where S3 is: the SDKs' own variables, without credentials."""
+        return {"AWS_REGION": self.vended["region"], "AWS_ENDPOINT_URL_S3": self.vended["endpoint_url"]}
+
+    def probe(self, sdk: str, request: pytest.FixtureRequest) -> list[str]:
+        command = {
+            "cli": ["sh", str(HERE / "probe.sh")],
+            "boto3": [sys.executable, str(HERE / "probe.py")],
+            "js": ["node", str(JS / "probe.js")],
+        }[sdk]
+        if sdk == "js":
+            request.getfixturevalue("javascript")
+        return [*command, self.vended["bucket"], self.prefix, FOREIGN]
+
+    def proves(self, sdk: str, done: "subprocess.CompletedProcess[str]") -> None:
+        """It put an object, saw it under its own prefix, and was denied another's."""
+        assert done.returncode == 0, done.stderr
+        assert json.loads(done.stdout) == {"own": [f"{self.prefix}by-{sdk}"], "foreign": "AccessDenied"}
+
+
+@pytest.fixture
+def user(dev_server: DevServer, terminal: Terminal) -> User:
+    email = f"{uuid.uuid4()}@example.org"
+    with Client(base_url=dev_server.url, timeout=10) as http:
+        answer = http.post("/v1/users", json={"email": email, "password": PASSWORD})
+        assert answer.status_code == 201, answer.text
+    terminal.log_in(dev_server.url, email)
+    done = terminal.tokenvend("creds", "--format", "json")
+    assert done.returncode == 0, done.stderr
+    return User(terminal, dev_server, json.loads(done.stdout))
+
+
+@pytest.fixture(scope="session")
+def javascript() -> None:
+    """AWS's SDK for JavaScript as the lock names it; installed once for a lock."""
+    found("npm")
+    version = subprocess.run([found("node"), "--version"], capture_output=True, text=True, check=True).stdout
+    if int(version.removeprefix("v").partition(".")[0]) < 20:
+        pytest.skip(f"AWS's SDK wants node 20 or newer; this is {version.strip()}")
+    installed, lock = JS / "node_modules" / "installed.json", (JS / "package-lock.json").read_bytes()
+    if installed.exists() and installed.read_bytes() == lock:
+        return
+    done = subprocess.run(["npm", "ci"], cwd=JS, capture_output=True, text=True, timeout=300, check=False)
+    assert done.returncode == 0, done.stderr
+    installed.write_bytes(lock)
+
+
+class TestShells:
+    @pytest.mark.parametrize(
+        ("shell", "load"),
+        [
+            ("bash", 'eval "$(tokenvend creds --format env)"'),
+            ("dash", 'eval "$(tokenvend creds --format env)"'),
+            ("fish", "tokenvend creds --format fish | source"),
+        ],
+    )
+    def test_evaluate_credentials_for_the_aws_cli(
+        self, user: User, shell: str, load: str, request: pytest.FixtureRequest
+    ) -> None:
+        script = f"{load}; {shlex.join(user.probe('cli', request))}"
+        user.proves("cli", user.terminal.run(found(shell), "-c", script))
+
+    def test_lists_one_folder_alone_when_asked(self, user: User) -> None:
+        script = (
+            'eval "$(tokenvend creds --access read --path albums/ --format env)"; '
+            f"aws s3api list-objects-v2 --bucket photos --prefix {user.prefix}albums/ && "
+            f"aws s3api list-objects-v2 --bucket photos --prefix {user.prefix}"
+        )
+        done = user.terminal.run(found("bash"), "-c", script)
+        assert done.returncode != 0
+        assert json.loads(done.stdout)["Prefix"] == f"{user.prefix}albums/"
+        assert "(AccessDenied)" in done.stderr
+
+
+class TestSdks:
+    @pytest.mark.parametrize("sdk", SDKS)
+    def test_run_credential_process(self, user: User, sdk: str, request: pytest.FixtureRequest) -> None:
+        config = user.terminal.home / ".aws" / "config"
+        config.parent.mkdir()
+        config.write_text(
+            "[profile photos]\n"
+            "credential_process = tokenvend creds --format process\n"
+            f"region = {user.vended['region']}\n"
+            f"endpoint_url = {user.vended['endpoint_url']}\n"
+        )
+        user.proves(sdk, user.terminal.run(*user.probe(sdk, request), AWS_PROFILE="photos"))
+
+    @pytest.mark.parametrize("sdk", SDKS)
+    def test_fetch_from_the_container_endpoint(self, user: User, sdk: str, request: pytest.FixtureRequest) -> None:
+        variables = user.place | {
+            "AWS_CONTAINER_CREDENTIALS_FULL_URI": f"{user.service.url}/v1/credentials/container?access=read_write",
+            "AWS_CONTAINER_AUTHORIZATION_TOKEN": user.terminal.store.get().tokens.access_token,
+        }
+        user.proves(sdk, user.terminal.run(*user.probe(sdk, request), **variables))
+
+    @pytest.mark.parametrize("sdk", SDKS)
+    def test_read_the_token_file(
+        self, user: User, sdk: str, request: pytest.FixtureRequest, running: Callable[..., str]
+    ) -> None:
+        variables = running("creds", "--format", "env", "--token-file", "token")
+        script = f"{variables}{shlex.join(user.probe(sdk, request))}"
+        user.proves(sdk, user.terminal.run("sh", "-c", script, **user.place))
+
+    def test_go_on_when_the_token_file_is_renewed(
+        self, user: User, request: pytest.FixtureRequest, running: Callable[..., str]
+    ) -> None:
+        """Looks as often as the command would, over a session that comes of age."""
+        file = user.terminal.home / "token"
+        before = user.terminal.age(left=commands.MIN_LEFT_IN_FILE - 1)
+        looks = iter([False, True])
+        commands.keep_fresh(user.terminal.store, file, before, ended=lambda _: next(looks))
+        assert file.read_text() not in ("", before.tokens.access_token)
+        variables = running("creds", "--format", "env", "--token-file", str(file))
+        script = f"{variables}{shlex.join(user.probe('boto3', request))}"
+        user.proves("boto3", user.terminal.run("sh", "-c", script, **user.place))
+
+    def test_read_the_section_of_a_credentials_file(self, user: User, request: pytest.FixtureRequest) -> None:
+        done = user.terminal.run("sh", "-c", "mkdir .aws && tokenvend creds --format profile > .aws/credentials")
+        assert done.returncode == 0, done.stderr
+        for sdk in ("boto3", "js"):
+            answer = user.terminal.run(*user.probe(sdk, request), AWS_PROFILE="tokenvend", **user.place)
+            assert json.loads(answer.stdout)["foreign"] == "AccessDenied", answer.stderr
+
+
+@pytest.fixture
+def running(user: User) -> Iterator[Callable[..., str]]:
+    """Starts a command that stays, and gives what it printed; it must end with 0 when it is interrupted."""
+    processes = []
+
+    def start(*arguments: str) -> str:
+        process = user.terminal.start("tokenvend", *arguments)
+        processes.append(process)
+        return printed(process)
+
+    yield start
+    for process in processes:
+        process.send_signal(signal.SIGINT)
+        _, complaints = process.communicate(timeout=20)
+        assert (process.returncode, complaints) == (0, "")
+
+
+class TestSession:
+    def test_survives_twenty_runs_at_once_with_an_expired_token(self, user: User) -> None:
+        user.terminal.age()
+        with ThreadPoolExecutor(20) as pool:
+            runs = list(pool.map(lambda _: user.terminal.tokenvend("creds", "--format", "process"), range(20)))
+        assert [done.stderr for done in runs] == [""] * 20
+        assert len({json.loads(done.stdout)["AccessKeyId"] for done in runs}) == 1
+        user.terminal.age()
+        assert user.terminal.tokenvend("creds", "--format", "process").returncode == 0
+        assert refresh_tokens(user) == 3
+
+    def test_ends_at_the_service_with_logout(self, user: User) -> None:
+        token = user.terminal.store.get().tokens.access_token
+        headers = {"Authorization": f"Bearer {token}"}
+        with Client(base_url=user.service.url, headers=headers, timeout=10) as http:
+            [device] = http.get("/v1/me/sessions").json()["items"]
+            assert device["device_name"].startswith("tokenvend on ")
+            assert user.terminal.tokenvend("logout").returncode == 0
+            assert http.get("/v1/me").status_code == 401
+        assert not user.terminal.session_file.exists()
+
+
+def refresh_tokens(user: User) -> int:
+    """How many the user's one session has had: the first, and one for each renewal."""
+    with closing(sqlite3.connect(f"file:{user.service.data_dir / 'tokenvend.db'}?mode=ro", uri=True)) as database:
+        query = (
+            "SELECT count(*) FROM refresh_tokens JOIN sessions ON sessions.id = session_id "
+            "JOIN users ON users.id = user_id WHERE email = ?"
+        )
+        (count,) = database.execute(query, (user.terminal.store.get().email,)).fetchone()
+    return int(count)
