@@ -9,7 +9,6 @@ from typing import Any, Literal, cast
 from sqlalchemy import Insert, Select, Table, insert
 from sqlalchemy.orm import Session
 
-from app.db import insert_rows
 from app.models import AuditEvent
 
 Event = Literal[
@@ -94,7 +93,7 @@ def row(
 
 def record_all(session: Session, rows: Sequence[dict[str, Any]]) -> None:
     """Adds many rows, of `row`, by one statement."""
-    insert_rows(session.connection(), TABLE, rows)
+    session.connection().execute(insert(TABLE), rows)
 
 
 def insert_from(columns: Sequence[str], rows: Select[Any]) -> Insert:

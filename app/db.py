@@ -15,27 +15,13 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, Concatenate, Generic, Literal, ParamSpec, TypeVar
 
-from sqlalchemy import (
-    ColumnElement,
-    Connection,
-    Engine,
-    Insert,
-    Table,
-    bindparam,
-    create_engine,
-    event,
-    func,
-    insert,
-    inspect,
-    select,
-)
+from sqlalchemy import Connection, Engine, create_engine, event, inspect
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import DataError, DBAPIError, DisconnectionError, IntegrityError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.orm import DeclarativeBase, Session
 from sqlalchemy.pool import ConnectionPoolEntry
-from sqlalchemy.types import TypeEngine
 
 from app.clock import SystemClock
 from app.problems import DatabaseUnavailable, Problem
@@ -194,28 +180,6 @@ def insert_if_absent(session: Session, model: type[DeclarativeBase], values: Map
     keys = inspect(model).primary_key
     statement = dialect.insert(model).values(**values).on_conflict_do_nothing().returning(*keys)
     return session.execute(statement).first() is not None
-
-
-def insert_rows(connection: Connection, table: Table, rows: Sequence[Mapping[str, Any]]) -> None:
-    """Inserts rows of the same columns by one statement.
-
-    PostgreSQL gets each column as an array: as rows, every one would be a message of its own.
-    """
-    if connection.dialect.name == "postgresql":
-        columns = tuple(rows[0])
-        connection.execute(_insert_columns(table, columns), {name: [row[name] for row in rows] for name in columns})
-    else:
-        connection.execute(insert(table), rows)
-
-
-@functools.cache
-def _insert_columns(table: Table, columns: tuple[str, ...]) -> Insert:
-    return insert(table).from_select(columns, select(*(unnested(name, table.c[name].type) for name in columns)))
-
-
-def unnested(name: str, of_type: TypeEngine[Any]) -> ColumnElement[Any]:
-    """PostgreSQL's rows of an array parameter."""
-    return func.unnest(bindparam(name, type_=postgresql.ARRAY(of_type))).label(name)
 
 
 class Batch(Generic[K, V]):

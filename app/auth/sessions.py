@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from sqlalchemy import bindparam, insert, select, update
+from sqlalchemy import ARRAY, Text, Uuid, any_, bindparam, cast, func, insert, select, update
 from sqlalchemy.orm import Session
 
 from app import audit
@@ -28,18 +28,19 @@ GRACE = timedelta(seconds=30)
 PREFIX = "tvr_"
 """Makes a leaked token recognizable to secret scanners, and to our own log redaction."""
 
-_STATES = (
-    select(
-        DeviceSession.id,
-        DeviceSession.user_id,
-        User.status,
-        User.role,
-        DeviceSession.authenticated_at,
-        DeviceSession.expires_at,
-        DeviceSession.ended_at,
-    )
-    .join(User, User.id == DeviceSession.user_id)
-    .where(DeviceSession.id.in_(bindparam("family_ids", expanding=True)))
+_STATES = select(
+    DeviceSession.id,
+    DeviceSession.user_id,
+    User.status,
+    User.role,
+    DeviceSession.authenticated_at,
+    DeviceSession.expires_at,
+    DeviceSession.ended_at,
+).join(User, User.id == DeviceSession.user_id)
+_STATES_IN = _STATES.where(DeviceSession.id.in_(bindparam("family_ids", expanding=True)))
+# PostgreSQL gets one text, whatever their number: one statement to prepare, and one parameter to convert.
+_STATES_ANY = _STATES.where(
+    DeviceSession.id == any_(cast(func.string_to_array(bindparam("family_ids", type_=Text), ","), ARRAY(Uuid)))
 )
 
 
@@ -236,7 +237,11 @@ def list_alive(session: Session, now: datetime, *, user_id: uuid.UUID) -> Sequen
 
 def states(session: Session, family_ids: Sequence[uuid.UUID]) -> Mapping[uuid.UUID, SessionState]:
     """What decides about each of the sessions, by one statement for all of them."""
-    rows = session.connection().execute(_STATES, {"family_ids": family_ids})
+    connection = session.connection()
+    if connection.dialect.name == "postgresql":
+        rows = connection.execute(_STATES_ANY, {"family_ids": ",".join(map(str, family_ids))})
+    else:
+        rows = connection.execute(_STATES_IN, {"family_ids": family_ids})
     return {
         row.id: SessionState(
             row.user_id, row.status, row.role, row.authenticated_at, row.expires_at, row.ended_at is not None
