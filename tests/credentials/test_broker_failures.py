@@ -98,12 +98,17 @@ class TestRefusals:
         ],
     )
     def test_throttled(self, service: Service, code: str, status: int) -> None:
+        """SECURITY.md, faults, "STS throttled/5xx"."""
         service.sts.fail(code, status, times=2)
         assert refused(service) == (503, "sts_throttled")
         assert len(service.sts.assumed) == 3, "two tries, and the next vend"
 
     def test_for_the_operator_to_mend(self, service: Service) -> None:
-        """Never a 4xx: the user can do nothing about it. Not tried again either."""
+        """Never a 4xx: the user can do nothing about it. Not tried again either.
+
+        SECURITY.md, faults, "ExpiredToken, InvalidClientTokenId, SignatureDoesNotMatch" and "Malformed, AccessDenied,
+        RegionDisabled".
+        """
         for tried, (code, status) in enumerate(OPERATORS.items(), start=1):
             service.sts.fail(code, status)
             assert refused(service) == (503, "sts_refused"), code
@@ -111,6 +116,7 @@ class TestRefusals:
 
     @pytest.mark.parametrize(("code", "status"), [("InternalFailure", 500), ("ServiceUnavailable", 503)])
     def test_broken(self, service: Service, code: str, status: int) -> None:
+        """SECURITY.md, faults, "STS throttled/5xx"."""
         service.sts.fail(code, status, times=2)
         assert refused(service) == (503, "sts_unavailable")
         assert len(service.sts.assumed) == 3
@@ -122,6 +128,7 @@ class TestRefusals:
         assert len(service.sts.assumed) == 2
 
     def test_a_policy_that_packs_too_large_is_the_callers_doing(self, service: Service) -> None:
+        """SECURITY.md, faults, "PackedPolicyTooLarge"."""
         service.sts.fail("PackedPolicyTooLarge")
         assert refused(service) == (422, "policy_too_large")
 
@@ -134,6 +141,8 @@ class TestRefusals:
 
 
 class TestNonsense:
+    """SECURITY.md, faults, "STS garbage/empty 200"."""
+
     def test_is_no_credential(self, service: Service) -> None:
         for name, answer in UNREADABLE.items():
             for _ in range(2 if name in TRIED_AGAIN else 1):
@@ -156,6 +165,8 @@ class TestNonsense:
 
 
 class TestSilence:
+    """SECURITY.md, faults, "STS slow/unreachable"."""
+
     def test_nobody_listens(self, service: Service) -> None:
         (device,) = sign_in(service, 1)
         service.sts.close()
