@@ -76,6 +76,20 @@ class TestWrongValues:
             ("ALLOWED_HOSTS", "https://app.example.org/", "host names"),
             ("ALLOWED_HOSTS", "example.org:8000", "host names"),
             ("LOG_LEVEL", "loud", "'debug'"),
+            ("VENDING_MODE", "saml", "'federation_token'"),
+            ("SESSION_TAGS", "email", "user_id, session_id, access"),
+            ("SESSION_TAGS", "aws:x=y", "user_id, session_id, access"),
+            ("SESSION_TAGS", "team=a*b", "user_id, session_id, access"),
+            ("SESSION_TAGS", "team=a,Team=b", "each key once"),
+            ("TRANSITIVE_TAG_KEYS", "team", "not in SESSION_TAGS"),
+            ("POLICY_ARNS", "AmazonS3FullAccess", "ARNs of managed policies"),
+            ("POLICY_ARNS", ",".join(["arn:aws:iam::aws:policy/a"] * 11), "10 at most"),
+            ("KMS_KEY_ARN", "arn:aws:kms:eu-central-1:123456789012:alias/photos", "not of an alias"),
+            ("MFA_SERIAL", "1 2", "serial number or an ARN"),
+            ("STS_REGIONS", "eu-central-1,Frankfurt", "a Region"),
+            ("STS_CLIENT", "curl", "'signed' or 'boto3'"),
+            ("CACHE_URL", "memcached://x", "memory://"),
+            ("METRICS_TOKEN", "short", "16 random characters"),
         ],
     )
     def test_are_refused_by_name(self, monkeypatch: pytest.MonkeyPatch, name: str, value: str, hint: str) -> None:
@@ -108,6 +122,54 @@ class TestWrongValues:
         Path(".env").write_text("TOKENVEND_BUCKETT=x\n")
         with pytest.raises(SettingsError, match="TOKENVEND_BUCKETT: there is no such setting"):
             load_settings()
+
+
+class TestModes:
+    def test_a_federated_session_may_last_longer_than_a_role(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setenv("TOKENVEND_CREDENTIAL_MAX_TTL", "129600")
+        with pytest.raises(SettingsError, match="must not exceed 43200 for a role"):
+            load_settings()
+        monkeypatch.setenv("TOKENVEND_VENDING_MODE", "federation_token")
+        assert load_settings().credential_max_ttl == 129_600
+
+    def test_federation_needs_no_role(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        without = {name: value for name, value in PRODUCTION.items() if name != "TOKENVEND_ROLE_ARN"}
+        set_all(monkeypatch, without | {"TOKENVEND_VENDING_MODE": "federation_token"})
+        load_settings().require_engine()
+
+    @pytest.mark.parametrize(
+        ("region", "partition"),
+        [("eu-central-1", "aws"), ("cn-north-1", "aws-cn"), ("us-gov-west-1", "aws-us-gov")],
+    )
+    def test_without_a_role_the_region_tells_the_partition(
+        self, monkeypatch: pytest.MonkeyPatch, region: str, partition: str
+    ) -> None:
+        monkeypatch.setenv("AWS_REGION", region)
+        assert load_settings().partition == partition
+
+    def test_web_identity_has_no_base_identity_to_give_an_mfa(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        set_all(
+            monkeypatch,
+            {
+                "TOKENVEND_VENDING_MODE": "web_identity",
+                "TOKENVEND_MFA_SERIAL": "arn:aws:iam::123456789012:mfa/service",
+            },
+        )
+        with pytest.raises(SettingsError, match="TOKENVEND_MFA_SERIAL"):
+            load_settings()
+
+    def test_tags_are_off_or_named(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setenv("TOKENVEND_SESSION_TAGS", "off")
+        assert load_settings().session_tags == ()
+        set_all(
+            monkeypatch,
+            {"TOKENVEND_SESSION_TAGS": "user_id, team=photos", "TOKENVEND_TRANSITIVE_TAG_KEYS": "team"},
+        )
+        assert load_settings().session_tags == ("user_id", "team=photos")
+
+    def test_an_endpoint_may_stand_for_all_regions(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setenv("TOKENVEND_STS_ENDPOINT_URL", "https://sts.{region}.vpce.example.org")
+        assert load_settings().sts_endpoint_url == "https://sts.{region}.vpce.example.org"
 
 
 class TestProduction:

@@ -1,9 +1,11 @@
 """A small evaluator of IAM policies, written from AWS's documentation and not from the builder of ours.
 
-It knows Allow and Deny, Action, Resource and StringLike on s3:prefix; anything else in a policy fails the test.
+It knows Allow and Deny, Action, Resource and their opposites, and four conditions on the keys that a request has;
+anything else in a policy fails the test.
 """
 
 import json
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 
@@ -22,24 +24,54 @@ def listed(value: Any) -> list[str]:
     return [value] if isinstance(value, str) else value
 
 
-def applies(statement: dict[str, Any], action: str, resource: str, s3_prefix: str | None) -> bool:
-    assert statement.keys() <= {"Sid", "Effect", "Action", "Resource", "Condition"}
-    if not any(matches(pattern.lower(), action.lower()) for pattern in listed(statement["Action"])):
+def applies(statement: dict[str, Any], action: str, resource: str, context: Mapping[str, str]) -> bool:
+    assert statement.keys() <= {"Sid", "Effect", "Action", "NotAction", "Resource", "NotResource", "Condition"}
+    assert ("Action" in statement) != ("NotAction" in statement)
+    assert ("Resource" in statement) != ("NotResource" in statement)
+    actions = [pattern.lower() for pattern in listed(statement.get("Action") or statement["NotAction"])]
+    if any(matches(pattern, action.lower()) for pattern in actions) != ("Action" in statement):
         return False
-    if not any(matches(pattern, resource) for pattern in listed(statement["Resource"])):
+    resources = listed(statement.get("Resource") or statement["NotResource"])
+    if any(matches(pattern, resource) for pattern in resources) != ("Resource" in statement):
         return False
-    for operator, keys in statement.get("Condition", {}).items():
-        assert (operator, list(keys)) == ("StringLike", ["s3:prefix"])
-        if s3_prefix is None or not any(matches(pattern, s3_prefix) for pattern in listed(keys["s3:prefix"])):
-            return False
-    return True
+    return all(
+        holds(operator, listed(values), context.get(key))
+        for operator, keys in statement.get("Condition", {}).items()
+        for key, values in keys.items()
+    )
 
 
-def allowed(text: str, action: str, resource: str, *, s3_prefix: str | None = None) -> bool:
-    """What IAM decides. Policy variables are not evaluated: a policy that has one fails the test."""
-    document = json.loads(text)
-    assert document.keys() == {"Version", "Statement"}
-    assert "${" not in text
-    effects = {s["Effect"] for s in document["Statement"] if applies(s, action, resource, s3_prefix)}
+def holds(operator: str, values: list[str], actual: str | None) -> bool:
+    """A key that the request does not have fulfils negated conditions alone."""
+    match operator:
+        case "StringEquals":
+            return actual in values
+        case "StringLike":
+            return actual is not None and any(matches(pattern, actual) for pattern in values)
+        case "StringNotLike":
+            return actual is None or not any(matches(pattern, actual) for pattern in values)
+    raise AssertionError(operator)
+
+
+def allowed(
+    text: str,
+    action: str,
+    resource: str,
+    *,
+    also: Sequence[str] = (),
+    s3_prefix: str | None = None,
+    context: Mapping[str, str] | None = None,
+) -> bool:
+    """What IAM decides by this session policy and those that are sent along with it: one allows and none denies.
+
+    Policy variables are not evaluated: a policy that has one fails the test.
+    """
+    request = dict(context or {}) | ({} if s3_prefix is None else {"s3:prefix": s3_prefix})
+    effects = set()
+    for one in (text, *also):
+        document = json.loads(one)
+        assert document.keys() == {"Version", "Statement"}
+        assert "${" not in one
+        effects |= {s["Effect"] for s in document["Statement"] if applies(s, action, resource, request)}
     assert effects <= {"Allow", "Deny"}
     return effects == {"Allow"}
