@@ -5,8 +5,9 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -22,13 +23,17 @@ from app.clock import SystemClock
 from app.crypto import PASSWORD_CONTEXT, Vault
 from app.runtime import build_runtime
 from app.settings import Settings
+from tests.bench import cores
 
 ROOT = Path(__file__).parent.parent.parent
 BUCKET = "photos"
 ROLE_ARN = "arn:aws:iam::123456789012:role/tokenvend-vending"
 SECRET_KEY = "k9f3-Zq8w-1mLp-77xT-bVn2-Rh5c-Yd4s"
 PASSWORD = "violet tractor moonlight"
-USERS = 256
+REGION = "us-east-1"
+IDLE_FOR = 0.1
+"""Seconds without any work, in which a load has drained."""
+DRAINED_WITHIN = 15
 
 
 @dataclass(frozen=True)
@@ -38,16 +43,14 @@ class User:
 
 
 @dataclass(frozen=True)
-class Deployment:
-    """A running service and what it stands on."""
+class Server:
+    """A process that listens."""
 
     process: psutil.Process
     port: int
-    sts_port: int
-    users: list[User]
 
     def cpu(self) -> float:
-        """Seconds of processor time that the service has taken so far."""
+        """Seconds of processor time that it has taken so far."""
         times = self.process.cpu_times()
         return float(times.user + times.system)
 
@@ -55,21 +58,43 @@ class Deployment:
         """Resident MB."""
         return float(self.process.memory_info().rss / 1e6)
 
+    def drain(self) -> None:
+        """Returns once the server is idle: what an earlier load left behind is no part of the next window."""
+        given_up_at = time.monotonic() + DRAINED_WITHIN
+        cpu = -1.0
+        while (now := self.cpu()) > cpu:
+            if time.monotonic() > given_up_at:
+                raise RuntimeError("the server under measurement does not become idle")
+            cpu = now
+            time.sleep(IDLE_FOR)
+
+
+@dataclass(frozen=True)
+class Deployment:
+    """A running service and what it stands on."""
+
+    service: Server
+    sts_port: int
+    users: list[User]
+    core: int | None
+    """Where the service runs, alone but for what it is compared with."""
+
 
 @contextmanager
-def deployed(directory: Path, database_url: str, users: list[User]) -> Iterator[Deployment]:
+def deployed(
+    directory: Path, database_url: str, users: list[User], core: int | None, sts: Mapping[str, str]
+) -> Iterator[Deployment]:
     """One worker, with its logs in a file of `directory`, over a database that `sign_up` has filled."""
-    with _serving("tests.bench.sts", directory, environment()) as (_, sts_port):
+    with _python("tests.bench.sts", directory, environment(**sts)) as stub:
         settings = {
             "TOKENVEND_DATABASE_URL": database_url,
             "TOKENVEND_SECRET_KEY": SECRET_KEY,
             "TOKENVEND_BUCKET": BUCKET,
             "TOKENVEND_ROLE_ARN": ROLE_ARN,
-            "TOKENVEND_STS_ENDPOINT_URL": f"http://127.0.0.1:{sts_port}",
-            "TOKENVEND_RATE_LIMITS": "off",
+            "TOKENVEND_STS_ENDPOINT_URL": f"http://127.0.0.1:{stub.port}",
         }
-        with _serving("tests.bench.served", directory, environment(**settings)) as (service, port):
-            yield Deployment(service, port, sts_port, users)
+        with _python("tests.bench.served", directory, environment(**settings), core) as service:
+            yield Deployment(service, stub.port, users, core)
 
 
 def environment(**more: str) -> dict[str, str]:
@@ -87,19 +112,25 @@ def environment(**more: str) -> dict[str, str]:
     }
 
 
+def _python(
+    module: str, directory: Path, env: dict[str, str], core: int | None = None
+) -> AbstractContextManager[Server]:
+    return serving([sys.executable, "-m", module], module, directory, env, core)
+
+
 @contextmanager
-def _serving(module: str, directory: Path, env: dict[str, str]) -> Iterator[tuple[psutil.Process, int]]:
-    """A running `python -m module`, and the port that it prints once it listens."""
-    log = directory / f"{module}.log"
-    with log.open("a") as stderr:
-        process = psutil.Popen(
-            [sys.executable, "-m", module], cwd=directory, env=env, stdout=subprocess.PIPE, stderr=stderr, text=True
-        )
+def serving(
+    command: Sequence[str], name: str, directory: Path, env: dict[str, str], core: int | None
+) -> Iterator[Server]:
+    """A running command that prints its port once it listens."""
+    log = directory / f"{name}.log"
+    with log.open("a") as stderr, cores.on(core):
+        process = psutil.Popen(command, cwd=directory, env=env, stdout=subprocess.PIPE, stderr=stderr, text=True)
     try:
         line = process.stdout.readline()
         if not line:
-            raise RuntimeError(f"{module} did not start: {log.read_text()[-2000:]}")
-        yield process, int(line)
+            raise RuntimeError(f"{name} did not start: {log.read_text()[-2000:]}")
+        yield Server(process, int(line))
     finally:
         process.terminate()
         try:
@@ -110,15 +141,16 @@ def _serving(module: str, directory: Path, env: dict[str, str]) -> Iterator[tupl
         process.stdout.close()
 
 
-def start(module: str, job: Any) -> "subprocess.Popen[str]":
+def start(module: str, job: Any, core: int | None = None) -> "subprocess.Popen[str]":
     """A process that has its job, and will print its result."""
-    process = subprocess.Popen(
-        [sys.executable, "-m", module],
-        env=environment(),
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        text=True,
-    )
+    with cores.on(core):
+        process = subprocess.Popen(
+            [sys.executable, "-m", module],
+            env=environment(),
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
     assert process.stdin is not None
     with process.stdin:
         json.dump(asdict(job), process.stdin)
@@ -136,7 +168,7 @@ def result_of(process: "subprocess.Popen[str]") -> dict[str, Any]:
     return result
 
 
-def sign_up(database_url: str) -> list[User]:
+def sign_up(database_url: str, people: int) -> list[User]:
     """Signed-in users, all with PASSWORD, written by the service's own rules: over HTTP each would cost two hashes."""
     settings = Settings(
         _env_file=None, database_url=database_url, secret_key=SECRET_KEY, bucket=BUCKET, role_arn=ROLE_ARN
@@ -144,7 +176,7 @@ def sign_up(database_url: str) -> list[User]:
     runtime = build_runtime(settings)
     try:
         asyncio.run(runtime.keyring.load())
-        grants = runtime.database.run("write", _add_users, runtime.vault)
+        grants = runtime.database.run("write", _add_users, runtime.vault, people)
         return [
             User(
                 email,
@@ -158,11 +190,11 @@ def sign_up(database_url: str) -> list[User]:
         asyncio.run(runtime.close())
 
 
-def _add_users(session: Session, vault: Vault) -> dict[str, Grant]:
+def _add_users(session: Session, vault: Vault, people: int) -> dict[str, Grant]:
     now = SystemClock().now()
     password_hash = PASSWORD_CONTEXT.hash(PASSWORD)
     grants = {}
-    for number in range(USERS):
+    for number in range(people):
         address = addresses.parse(f"user{number}@example.org")
         user_id = registration.add_user(session, audit.COMMAND_LINE, now, address=address, password_hash=password_hash)
         grants[address.text] = sessions.start(

@@ -23,7 +23,7 @@ LAST_ANSWERS_WITHIN = 30
 class Job:
     port: int
     requests: list[str]
-    """Whole requests, sent in turn. `%07d`, where there is one, becomes a number never sent before."""
+    """Whole requests, sent in turn from the `first_number`th. `%07d` in them becomes a number never sent before."""
     connections: int = 64
     seconds: float = 10.0
     most: int | None = None
@@ -54,7 +54,9 @@ class Load:
     """What the connections share: the requests to send and the answers that came."""
 
     def __init__(self, job: Job) -> None:
-        self._requests = itertools.cycle([request.encode() for request in job.requests])
+        requests = [request.encode() for request in job.requests]
+        first = job.first_number % len(requests)  # else each window would begin with the same users
+        self._requests = itertools.cycle(requests[first:] + requests[:first])
         self._numbers = itertools.count(job.first_number)
         self._numbered = "%07d" in job.requests[0]
         self._left = sys.maxsize if job.most is None else job.most

@@ -1,9 +1,13 @@
-"""A process that answers AssumeRole and GetCallerIdentity at once, with constant work: STS that costs next to nothing.
+"""A process that answers AssumeRole and GetCallerIdentity with constant work: STS that costs next to nothing.
 
-Tests use `tests/support/canned_sts.py`, which keeps forms and can fail; here it would be the bottleneck.
+It answers at once and without a quota, unless its environment has `STS_DELAY` (seconds) and `STS_PER_SECOND`. Tests use
+`tests/support/canned_sts.py`, which keeps forms and can fail; here it would be the bottleneck.
 """
 
 import asyncio
+import os
+import time
+from collections import deque
 from datetime import UTC, datetime, timedelta
 
 import uvloop
@@ -32,23 +36,64 @@ def _answers() -> tuple[bytes, bytes]:
 
 
 def _document(action: str, result: str) -> bytes:
-    body = (
+    return _answer(
+        "200 OK",
         f'<{action}Response xmlns="{NAMESPACE}"><{action}Result>{result}</{action}Result>'
-        f"<ResponseMetadata><RequestId>bench</RequestId></ResponseMetadata></{action}Response>"
-    ).encode()
-    return b"HTTP/1.1 200 OK\r\nContent-Type: text/xml\r\nContent-Length: %d\r\n\r\n%b" % (len(body), body)
+        f"<ResponseMetadata><RequestId>bench</RequestId></ResponseMetadata></{action}Response>",
+    )
+
+
+def _answer(status: str, body: str) -> bytes:
+    head = f"HTTP/1.1 {status}\r\nContent-Type: text/xml\r\nContent-Length: {len(body)}\r\n\r\n"
+    return (head + body).encode()
 
 
 ASSUMED, IDENTITY = _answers()
+THROTTLED = _answer(
+    "400 Bad Request",
+    f'<ErrorResponse xmlns="{NAMESPACE}"><Error><Type>Sender</Type><Code>Throttling</Code>'
+    "<Message>Rate exceeded</Message></Error><RequestId>bench</RequestId></ErrorResponse>",
+)
+
+
+class Quota:
+    """So many calls within any one second, or any number."""
+
+    def __init__(self, per_second: int | None) -> None:
+        self._per_second = per_second
+        self._taken: deque[float] = deque()
+
+    def take(self) -> bool:
+        if self._per_second is None:
+            return True
+        now = time.monotonic()
+        while self._taken and self._taken[0] <= now - 1:
+            self._taken.popleft()
+        if len(self._taken) >= self._per_second:
+            return False
+        self._taken.append(now)
+        return True
 
 
 class Sts(Wire):
+    def __init__(self, delay: float, quota: Quota) -> None:
+        super().__init__()
+        self._delay = delay
+        self._quota = quota
+
     def message(self, _head: bytes, body: bytes) -> None:
-        self.transport.write(IDENTITY if b"Action=GetCallerIdentity" in body else ASSUMED)
+        answer = IDENTITY if b"Action=GetCallerIdentity" in body else ASSUMED if self._quota.take() else THROTTLED
+        if self._delay:
+            asyncio.get_running_loop().call_later(self._delay, self.transport.write, answer)
+        else:
+            self.transport.write(answer)
 
 
 async def main() -> None:
-    server = await asyncio.get_running_loop().create_server(Sts, "127.0.0.1", 0, backlog=1024)
+    per_second = os.environ.get("STS_PER_SECOND")
+    delay, quota = float(os.environ.get("STS_DELAY", "0")), Quota(int(per_second) if per_second else None)
+    loop = asyncio.get_running_loop()
+    server = await loop.create_server(lambda: Sts(delay, quota), "127.0.0.1", 0, backlog=1024)
     print(server.sockets[0].getsockname()[1], flush=True)
     await server.serve_forever()
 
