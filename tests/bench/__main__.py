@@ -119,15 +119,15 @@ def _take_on_postgresql(
     users = deployment.sign_up(url, scale.users)
     _say("PostgreSQL, vending")
     with ExitStack() as stack:
-        running = stack.enter_context(deployment.deployed(directory, url, users, core, {}))
+        running = stack.enter_context(deployment.deployed(directory, url, users, core))
         beside = stack.enter_context(node.deployed(directory, url, running)) if compared else None
         client = rates.ceiling(running, scale.seconds)
         vending = rates.measure(running, beside, rounds=scale.rounds, seconds=scale.seconds)
     _say(f"PostgreSQL, {scale.sign_ins} sign-ins at once")
-    with deployment.deployed(directory, url, users, core, {}) as running:
+    with deployment.deployed(directory, url, users, core, **crowd.PROXY) as running:
         sign_ins = crowd.sign_in(running, people=scale.sign_ins)
     _say(f"PostgreSQL, {scale.first_vends:,} first vends in {scale.arrive_within:.0f} s")
-    with deployment.deployed(directory, url, users, core, crowd.STS) as running:
+    with deployment.deployed(directory, url, users, core, **crowd.STS) as running:
         first_vends = crowd.vend_first(running, people=scale.first_vends, arrive_within=scale.arrive_within)
     return Figures(vending, sign_ins, first_vends), client
 
@@ -136,10 +136,10 @@ def _take_on_sqlite(directory: Path, url: str, scale: Scale, core: int | None) -
     _say(f"SQLite, {scale.users_on_sqlite:,} users sign up")
     users = deployment.sign_up(url, scale.users_on_sqlite)
     _say("SQLite, vending")
-    with deployment.deployed(directory, url, users, core, {}) as running:
+    with deployment.deployed(directory, url, users, core) as running:
         vending = rates.measure(running, None, rounds=scale.rounds_on_sqlite, seconds=scale.seconds)
     _say(f"SQLite, {scale.sign_ins} sign-ins at once")
-    with deployment.deployed(directory, url, users, core, {}) as running:
+    with deployment.deployed(directory, url, users, core, **crowd.PROXY) as running:
         return Figures(vending, crowd.sign_in(running, people=scale.sign_ins), None)
 
 

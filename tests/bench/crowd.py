@@ -15,6 +15,8 @@ PROBE_EVERY = 0.01
 GIVE_UP_AFTER = 30.0
 STS = {"STS_DELAY": "0.08", "STS_PER_SECOND": "600"}
 """How first vends find it: AWS's quota for an account in a Region, at a usual pace."""
+PROXY = {"TOKENVEND_TRUSTED_PROXIES": "127.0.0.1"}
+"""How sign-ins come: each from an address of its own, for these are limited by address."""
 
 
 @dataclass(frozen=True)
@@ -45,8 +47,12 @@ class FirstVends:
 def sign_in(deployment: Deployment, *, people: int) -> SignIns:
     """All at once, on a service that has just started."""
     requests = [
-        post("/v1/auth/login", json.dumps({"email": user.email, "password": PASSWORD}))
-        for user in deployment.users[:people]
+        post(
+            "/v1/auth/login",
+            json.dumps({"email": user.email, "password": PASSWORD}),
+            f"X-Forwarded-For: 10.0.{number // 256}.{number % 256}",
+        )
+        for number, user in enumerate(deployment.users[:people])
     ]
     job = load.Job(deployment.service.port, requests, connections=people, seconds=60, most=people)
     logins = start("tests.bench.load", job)

@@ -6,7 +6,7 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -82,10 +82,13 @@ class Deployment:
 
 @contextmanager
 def deployed(
-    directory: Path, database_url: str, users: list[User], core: int | None, sts: Mapping[str, str]
+    directory: Path, database_url: str, users: list[User], core: int | None, **more: str
 ) -> Iterator[Deployment]:
-    """One worker, with its logs in a file of `directory`, over a database that `sign_up` has filled."""
-    with _python("tests.bench.sts", directory, environment(**sts)) as stub:
+    """One worker, with its logs in a file of `directory`, over a database that `sign_up` has filled.
+
+    `more` is for the environment of both service and STS.
+    """
+    with _python("tests.bench.sts", directory, environment(**more)) as stub:
         settings = {
             "TOKENVEND_DATABASE_URL": database_url,
             "TOKENVEND_SECRET_KEY": SECRET_KEY,
@@ -93,7 +96,7 @@ def deployed(
             "TOKENVEND_ROLE_ARN": ROLE_ARN,
             "TOKENVEND_STS_ENDPOINT_URL": f"http://127.0.0.1:{stub.port}",
         }
-        with _python("tests.bench.served", directory, environment(**settings), core) as service:
+        with _python("tests.bench.served", directory, environment(**settings, **more), core) as service:
             yield Deployment(service, stub.port, users, core)
 
 
