@@ -11,3 +11,6 @@ class Actor:
     session_id: uuid.UUID
     role: str
     authenticated_at: datetime
+    mfa: bool
+    """Whether the session was opened, or stepped up, with a second factor or a passkey that verified its user."""
+    guest: bool

@@ -149,6 +149,7 @@ def create_admin(
         address=address,
         password_hash=password_hash,
         role="admin",
+        verified=True,  # who runs this command vouches for it
     )
     print(f"{address.text} is an administrator now ({user_id}).")
 

@@ -11,15 +11,38 @@ from limits.strategies import FixedWindowRateLimiter
 from app.clock import Clock
 from app.problems import RateLimited
 
-LimitName = Literal["register", "log_in", "refresh", "issue_credentials"]
+LimitName = Literal[
+    "register",
+    "guest",
+    "log_in",
+    "mfa",
+    "passkey",
+    "oidc",
+    "refresh",
+    "mail",
+    "confirm",
+    "letter",
+    "guess",
+    "issue_credentials",
+]
 
 LIMITS: dict[LimitName, str] = {
     "register": "30/minute",
+    "guest": "30/minute",
     "log_in": "60/minute",
+    "mfa": "60/minute",
+    "passkey": "120/minute",
+    "oidc": "120/minute",
     "refresh": "600/minute",
+    "mail": "30/minute",
+    "confirm": "60/minute",
+    "letter": "10/hour",
+    "guess": "100/day",
     "issue_credentials": "60/minute",
 }
-"""The first three count by address, where a mobile carrier puts thousands of phones behind one; the last by user."""
+"""By client address, where a mobile carrier puts thousands of phones behind one, up to `confirm`. `letter` counts mails
+to one address; `guess` wrong passwords and codes for one account, wherever they are tried, until one was right
+(NIST SP 800-63B-4 §3.2.2); the last credentials of one user."""
 
 
 class Limiter:
@@ -31,7 +54,7 @@ class Limiter:
         self._items: dict[LimitName, RateLimitItem] = {name: parse(limit) for name, limit in LIMITS.items()}
         self._windows = FixedWindowRateLimiter(MemoryStorage())
 
-    def hit(self, name: LimitName, key: str) -> None:
+    async def hit(self, name: LimitName, key: str) -> None:
         if not self._enabled:
             return
         item = self._items[name]
@@ -39,6 +62,10 @@ class Limiter:
             ends_at = self._windows.get_window_stats(item, name, key).reset_time
             wait = math.ceil(ends_at - self._clock.now().timestamp())
             raise RateLimited(retry_after=min(max(1, wait), item.get_expiry()))
+
+    async def clear(self, name: LimitName, key: str) -> None:
+        """Forgets what was counted."""
+        self._windows.clear(self._items[name], name, key)
 
 
 def address_key(address: str) -> str:

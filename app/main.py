@@ -45,8 +45,8 @@ def create_api(*, docs: bool = True) -> FastAPI:
         # It would keep bodies and raw validation input in its context, and log exceptions with their messages.
         telemetry={"tracing": False, "metrics": False, "logs": False, "operation_spans": False},
     )
-    for feature in (accounts_api, auth_api, credentials_api, ops_api):
-        api.include_router(feature.router)
+    for router in (*accounts_api.ROUTERS, *auth_api.ROUTERS, credentials_api.router, ops_api.router):
+        api.include_router(router)
     install_problem_handlers(api)
     return api
 

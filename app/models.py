@@ -7,6 +7,7 @@ from typing import Any
 from sqlalchemy import (
     JSON,
     BigInteger,
+    Boolean,
     CheckConstraint,
     DateTime,
     ForeignKey,
@@ -15,7 +16,10 @@ from sqlalchemy import (
     LargeBinary,
     MetaData,
     String,
+    UniqueConstraint,
     Uuid,
+    false,
+    text,
 )
 from sqlalchemy.engine import Dialect
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
@@ -58,18 +62,21 @@ class Model(DeclarativeBase):
 class User(Model):
     __tablename__ = "users"
     __table_args__ = (
-        CheckConstraint("status IN ('active', 'disabled')", name="status"),
+        CheckConstraint("status IN ('active', 'disabled', 'erased')", name="status"),
         CheckConstraint("role IN ('user', 'support', 'admin')", name="role"),
     )
 
     id: Mapped[uuid.UUID] = mapped_column(primary_key=True)
-    email: Mapped[str] = mapped_column(String(254))
-    """As it was given: mail goes there and nowhere else."""
-    email_key: Mapped[str] = mapped_column(String(1024), unique=True)
+    email: Mapped[str | None] = mapped_column(String(254))
+    """As it was given: mail goes there and nowhere else. A guest, and an erased user, has none."""
+    email_key: Mapped[str | None] = mapped_column(String(1024), unique=True)
     """What makes two spellings one account: see `accounts/addresses.py`."""
     email_verified_at: Mapped[datetime | None]
     display_name: Mapped[str | None] = mapped_column(String(100))
-    password_hash: Mapped[str] = mapped_column(String(255))
+    password_hash: Mapped[str | None] = mapped_column(String(255))
+    """None for who signs in by passkey or outside identity alone, and for a guest."""
+    guest: Mapped[bool] = mapped_column(Boolean, server_default=false())
+    """Bound to the one device that made it, until it gets an address, a passkey or an outside identity."""
     status: Mapped[str] = mapped_column(String(16))
     role: Mapped[str] = mapped_column(String(16))
     created_at: Mapped[datetime]
@@ -84,8 +91,13 @@ class DeviceSession(Model):
     id: Mapped[uuid.UUID] = mapped_column(primary_key=True)
     user_id: Mapped[uuid.UUID] = mapped_column(ForeignKey("users.id"))
     device_name: Mapped[str | None] = mapped_column(String(100))
+    method: Mapped[str] = mapped_column(String(16), server_default="password")
+    """How it began: password, passkey, oidc or guest."""
     created_at: Mapped[datetime]
     authenticated_at: Mapped[datetime]
+    """When its user was last seen to be who they are: the token's `auth_time`, which a step-up renews."""
+    mfa_at: Mapped[datetime | None]
+    """When a second factor was last shown, or a passkey that verified its user."""
     last_used_at: Mapped[datetime]
     expires_at: Mapped[datetime]
     ended_at: Mapped[datetime | None]
@@ -96,6 +108,14 @@ class RefreshToken(Model):
     """One generation of a session's refresh token, by its keyed hash. The successor is computed, never stored."""
 
     __tablename__ = "refresh_tokens"
+    __table_args__ = (
+        Index(
+            "ix_refresh_tokens_unused",
+            "session_id",
+            postgresql_where=text("used_at IS NULL"),
+            sqlite_where=text("used_at IS NULL"),
+        ),
+    )
 
     token_hash: Mapped[bytes] = mapped_column(LargeBinary(32), primary_key=True)
     session_id: Mapped[uuid.UUID] = mapped_column(ForeignKey("sessions.id"), index=True)
@@ -103,6 +123,119 @@ class RefreshToken(Model):
     issued_at: Mapped[datetime]
     expires_at: Mapped[datetime]
     used_at: Mapped[datetime | None]
+
+
+class SingleUseToken(Model):
+    """Whatever works once: a link in a mail, a sign-in that waits for its second factor, a challenge, a nonce."""
+
+    __tablename__ = "single_use_tokens"
+    __table_args__ = (Index(None, "user_id", "purpose"),)
+
+    token_hash: Mapped[bytes] = mapped_column(LargeBinary(32), primary_key=True)
+    purpose: Mapped[str] = mapped_column(String(32))
+    user_id: Mapped[uuid.UUID | None] = mapped_column(ForeignKey("users.id"))
+    data: Mapped[dict[str, Any]] = mapped_column(JSON)
+    attempts: Mapped[int] = mapped_column(Integer)
+    created_at: Mapped[datetime]
+    expires_at: Mapped[datetime] = mapped_column(index=True)
+    used_at: Mapped[datetime | None]
+
+
+class OutboxMail(Model):
+    """A mail to send, written in the transaction of what it tells of. Its token is encrypted, and gone once sent."""
+
+    __tablename__ = "outbox"
+    __table_args__ = (
+        Index(
+            "ix_outbox_waiting",
+            "next_try_at",
+            postgresql_where=text("sent_at IS NULL AND failed_at IS NULL"),
+            sqlite_where=text("sent_at IS NULL AND failed_at IS NULL"),
+        ),
+    )
+
+    id: Mapped[uuid.UUID] = mapped_column(primary_key=True)
+    kind: Mapped[str] = mapped_column(String(32))
+    recipient: Mapped[str] = mapped_column(String(254))
+    token_encrypted: Mapped[bytes | None] = mapped_column(LargeBinary)
+    created_at: Mapped[datetime]
+    next_try_at: Mapped[datetime]
+    """For one that a worker has taken, when the others may: a worker that died loses nothing."""
+    attempts: Mapped[int] = mapped_column(Integer)
+    sent_at: Mapped[datetime | None]
+    failed_at: Mapped[datetime | None]
+    """When the last try was given up."""
+
+
+class Erasure(Model):
+    """An account that is being erased: a job empties its prefix, and again once no credential for it can be alive."""
+
+    __tablename__ = "erasures"
+
+    user_id: Mapped[uuid.UUID] = mapped_column(ForeignKey("users.id"), primary_key=True)
+    requested_at: Mapped[datetime]
+    next_try_at: Mapped[datetime] = mapped_column(index=True)
+    """For one that a worker has taken, when the others may."""
+    attempts: Mapped[int] = mapped_column(Integer)
+    deleted_objects: Mapped[int] = mapped_column(BigInteger)
+    completed_at: Mapped[datetime | None]
+
+
+class TotpFactor(Model):
+    """A user's authenticator app (RFC 6238). It counts once its first code was seen."""
+
+    __tablename__ = "totp_factors"
+
+    user_id: Mapped[uuid.UUID] = mapped_column(ForeignKey("users.id"), primary_key=True)
+    secret_encrypted: Mapped[bytes] = mapped_column(LargeBinary)
+    created_at: Mapped[datetime]
+    confirmed_at: Mapped[datetime | None]
+    last_step: Mapped[int | None] = mapped_column(BigInteger)
+    """The 30 seconds whose code was used last: neither it nor an earlier one works again."""
+
+
+class RecoveryCode(Model):
+    __tablename__ = "recovery_codes"
+
+    code_hash: Mapped[bytes] = mapped_column(LargeBinary(32), primary_key=True)
+    user_id: Mapped[uuid.UUID] = mapped_column(ForeignKey("users.id"), index=True)
+    created_at: Mapped[datetime]
+    used_at: Mapped[datetime | None]
+
+
+class Passkey(Model):
+    """A WebAuthn credential of a user."""
+
+    __tablename__ = "passkeys"
+
+    id: Mapped[uuid.UUID] = mapped_column(primary_key=True)
+    user_id: Mapped[uuid.UUID] = mapped_column(ForeignKey("users.id"), index=True)
+    credential_id: Mapped[bytes] = mapped_column(LargeBinary(1023), unique=True)
+    public_key: Mapped[bytes] = mapped_column(LargeBinary)
+    """COSE (RFC 9052)."""
+    sign_count: Mapped[int] = mapped_column(BigInteger)
+    transports: Mapped[list[str]] = mapped_column(JSON)
+    name: Mapped[str] = mapped_column(String(100))
+    backed_up: Mapped[bool] = mapped_column(Boolean)
+    created_at: Mapped[datetime]
+    last_used_at: Mapped[datetime | None]
+
+
+class Identity(Model):
+    """An outside identity of a user: who an OpenID provider says they are."""
+
+    __tablename__ = "identities"
+    __table_args__ = (UniqueConstraint("issuer", "subject"),)
+
+    id: Mapped[uuid.UUID] = mapped_column(primary_key=True)
+    user_id: Mapped[uuid.UUID] = mapped_column(ForeignKey("users.id"), index=True)
+    provider: Mapped[str] = mapped_column(String(32))
+    issuer: Mapped[str] = mapped_column(String(255))
+    subject: Mapped[str] = mapped_column(String(255))
+    email: Mapped[str | None] = mapped_column(String(254))
+    """What the provider last said, for the user to tell one from another."""
+    created_at: Mapped[datetime]
+    last_used_at: Mapped[datetime]
 
 
 class SigningKey(Model):

@@ -69,6 +69,11 @@ class OriginNotAllowed(Problem):
     default_detail = "Pages of this origin may not call, or not with this method or these headers."
 
 
+class InvalidSingleUseToken(Problem):
+    status, code, title = (400, "invalid_single_use_token", "The token is not valid")
+    default_detail = "The link or token is unknown, has expired or was used before: ask for a new one."
+
+
 class Unauthenticated(Problem):
     status, code, title = 401, "unauthenticated", "Sign-in needed"
     default_detail = "Send an access token as `Authorization: Bearer …`."
@@ -100,6 +105,54 @@ class RefreshTokenReused(Problem):
     keeps_writes = True
 
 
+class InvalidMfaToken(Problem):
+    status, code, title = (401, "invalid_mfa_token", "The sign-in has to begin anew")
+    default_detail = "The sign-in took longer than five minutes, or five wrong codes were sent: begin it anew."
+    challenge = ""
+
+
+class InvalidMfaCode(Problem):
+    status, code, title = (401, "invalid_mfa_code", "The code is not valid")
+    default_detail = "The code is wrong, too old, or was used before."
+    challenge = ""
+    keeps_writes = True
+
+
+class InvalidPasskey(Problem):
+    status, code, title = 401, "invalid_passkey", "The passkey is not valid"
+    default_detail = "The passkey is unknown, or its answer is not one to the options that were given."
+    challenge = ""
+    keeps_writes = True
+
+
+class InvalidIdentityToken(Problem):
+    status, code, title = (401, "invalid_identity_token", "The identity token is not valid")
+    default_detail = "The provider's ID token is malformed, expired, made for another app or without a fresh nonce."
+    challenge = ""
+
+
+class WrongPassword(Problem):
+    status, code, title = 403, "wrong_password", "Wrong password"
+    default_detail = "This is not the account's password."
+    keeps_writes = True
+
+
+class EmailNotVerified(Problem):
+    status, code, title = 403, "email_not_verified", "The e-mail address is not verified"
+    default_detail = "Open the link in the mail that was sent, or ask for another one, and sign in again."
+    keeps_writes = True
+
+
+class StepUpRequired(Problem):
+    status, code, title = 403, "step_up_required", "A fresh sign-in is needed"
+    default_detail = "Ask for the password or a code, send it to `/v1/auth/step-up`, and try again within five minutes."
+
+
+class MfaRequired(Problem):
+    status, code, title = 403, "mfa_required", "A second factor is needed"
+    default_detail = "This needs a session that was opened, or stepped up, with a second factor."
+
+
 class AccountDisabled(Problem):
     status, code, title = 403, "account_disabled", "The account is disabled"
     default_detail = "This account has been disabled by an administrator."
@@ -125,6 +178,32 @@ class EmailTaken(Problem):
     status, code, title = 409, "email_taken", "The e-mail address is taken"
     default_detail = "An account with this e-mail address exists: sign in instead."
     keeps_writes = True
+
+
+class IdentityTaken(Problem):
+    status, code, title = 409, "identity_taken", "The outside identity belongs to another account"
+    default_detail = "Sign in with it, or remove it from the other account first."
+
+
+class IdentityNotLinked(Problem):
+    status, code, title = (409, "identity_not_linked", "An account with this e-mail address exists")
+    default_detail = "Sign in to that account, and link this identity there by `POST /v1/me/identities`."
+    keeps_writes = True
+
+
+class AlreadyEnabled(Problem):
+    status, code, title = 409, "already_enabled", "This is in use already"
+    default_detail = "Remove the authenticator app before another one is set up."
+
+
+class AlreadyRegistered(Problem):
+    status, code, title = 409, "already_registered", "The account is no guest's"
+    default_detail = "Only a guest's account is upgraded; this one has a way to sign in."
+
+
+class LastSignIn(Problem):
+    status, code, title = 409, "last_sign_in", "Nothing would be left to sign in with"
+    default_detail = "Set a password, or add a passkey or an outside identity, before this one is removed."
 
 
 class ContentTooLarge(Problem):
@@ -178,6 +257,11 @@ class InternalError(Problem):
 class DatabaseUnavailable(Problem):
     status, code, title = 503, "database_unavailable", "The database does not answer"
     default_detail = "The service cannot reach its database at the moment. Try again."
+
+
+class IdentityProviderUnavailable(Problem):
+    status, code, title = (503, "identity_provider_unavailable", "The identity provider does not answer")
+    default_detail = "The provider's keys cannot be read at the moment. Try again."
 
 
 class NotReady(Problem):

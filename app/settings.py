@@ -5,13 +5,23 @@ import re
 import secrets
 from collections.abc import Mapping
 from difflib import get_close_matches
+from email.utils import parseaddr
 from ipaddress import ip_network
 from pathlib import Path
 from typing import Annotated, Literal, Self, get_args
 from urllib.parse import urlsplit
 
 from dotenv import dotenv_values
-from pydantic import AliasChoices, Field, SecretStr, ValidationError, field_validator, model_validator
+from pydantic import (
+    AliasChoices,
+    BaseModel,
+    ConfigDict,
+    Field,
+    SecretStr,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError
@@ -22,6 +32,7 @@ CommaSeparated = Annotated[tuple[str, ...], NoDecode]
 VendingMode = Literal["assume_role", "web_identity", "federation_token"]
 TagName = Literal["user_id", "session_id", "access"]
 
+LOOPBACK = ("127.0.0.1", "localhost", "::1")
 LONGEST_OF_A_ROLE = 43_200
 """Seconds; GetFederationToken has no role and gives three times as many."""
 MOST_POLICY_ARNS = 10
@@ -33,6 +44,15 @@ TAG_VALUE = r"[\w .:/=+@-]{0,256}"
 
 class SettingsError(Exception):
     """Names each wrong setting and what it should be, one a line. Holds no secret value."""
+
+
+class OidcProvider(BaseModel):
+    """An issuer of outside identities, and the apps (`aud`) whose tokens are taken."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    issuer: str = Field(pattern=r"https://[^\s?#]+|http://(127\.0\.0\.1|localhost)(:\d+)?(/[^\s?#]*)?")
+    client_ids: tuple[str, ...] = Field(min_length=1)
 
 
 class Settings(BaseSettings):
@@ -107,8 +127,32 @@ class Settings(BaseSettings):
     s3_endpoint_url: str | None = Field(None, description="for engines other than AWS")
     s3_public_endpoint_url: str | None = Field(None, description="S3 as the clients reach it, where that differs")
     s3_force_path_style: bool = Field(False, description="`true` for engines without a host name for each bucket")
+    email_verification: Literal["off", "required"] | None = Field(
+        None, description="whether an address is verified before the first sign-in: off in development, else required"
+    )
+    smtp_url: SecretStr = Field(
+        SecretStr(""), description="`smtp://user:password@host:587` (STARTTLS) or `smtps://…`; unset: mails are printed"
+    )
+    mail_from: str = Field(
+        "tokenvend@localhost", description="sender of mails: an address, or `Photos <photos@example.org>`"
+    )
+    app_link_base: str | None = Field(
+        None, description="where links in mails lead: your app's own; `PUBLIC_URL` has a page for each if empty"
+    )
+    passkey_rp_id: str | None = Field(
+        None, description="the domain that passkeys belong to; the public URL's host if empty"
+    )
+    passkey_origins: CommaSeparated = Field(
+        (), description="where passkeys are used: origins, or `android:apk-key-hash:…`; the public URL's if empty"
+    )
+    oidc_providers: dict[str, OidcProvider] = Field(
+        {}, description='JSON: `{"google": {"issuer": "https://accounts.google.com", "client_ids": ["…"]}}`'
+    )
     password_min_length: int = Field(8, ge=8, le=128, description="in code points; 15 for NIST SP 800-63B-4")
     rate_limits: Switch = Field("on", description="`off` for load tests; refused in production")
+    rate_limit_url: str = Field(
+        "memory://", repr=False, description="`redis://…`: limits and lock-outs shared by replicas"
+    )
     trusted_proxies: CommaSeparated = Field(
         (), description="addresses or networks whose X-Forwarded-For is believed, comma-separated"
     )
@@ -128,6 +172,7 @@ class Settings(BaseSettings):
         "transitive_tag_keys",
         "policy_arns",
         "sts_regions",
+        "passkey_origins",
         mode="before",
     )
     @classmethod
@@ -200,7 +245,7 @@ class Settings(BaseSettings):
             raise ValueError("must be a serial number or an ARN: arn:aws:iam::123456789012:mfa/name")
         return value
 
-    @field_validator("cache_url")
+    @field_validator("cache_url", "rate_limit_url")
     @classmethod
     def _cache(cls, value: str) -> str:
         if value != "memory://" and not re.fullmatch(r"(rediss?|unix)://\S+", value):
@@ -220,6 +265,59 @@ class Settings(BaseSettings):
         for origin in value:
             if not re.fullmatch(r"https?://[^/\s*]+", origin):
                 raise ValueError("must be origins such as https://app.example.org, without a path or `*`")
+        return value
+
+    @field_validator("smtp_url")
+    @classmethod
+    def _smtp(cls, value: SecretStr) -> SecretStr:
+        if not (text := value.get_secret_value()):
+            return value
+        try:
+            parts = urlsplit(text)
+            usable = parts.scheme in ("smtp", "smtps") and parts.hostname and (parts.port or 1)
+        except ValueError:
+            usable = False
+        if not usable or parts.path not in ("", "/") or parts.query or parts.fragment:
+            raise ValueError("must be smtp://user:password@host:587 or smtps://user:password@host")
+        return value
+
+    @field_validator("mail_from")
+    @classmethod
+    def _sender(cls, value: str) -> str:
+        _name, address = parseaddr(value)
+        if not re.fullmatch(r"[^@\s<>]+@[^@\s<>]+", address) or any(character in value for character in "\r\n"):
+            raise ValueError("must be an address such as photos@example.org, or `Photos <photos@example.org>`")
+        return value
+
+    @field_validator("app_link_base")
+    @classmethod
+    def _link_base(cls, value: str | None) -> str | None:
+        if value is not None and not re.fullmatch(r"[a-z][a-z0-9+.-]*://[^\s?#]*", value):
+            raise ValueError("must be an address without ? and #, such as https://app.example.org or photos://account")
+        return value.rstrip("/") if value else None
+
+    @field_validator("passkey_rp_id")
+    @classmethod
+    def _rp_id(cls, value: str | None) -> str | None:
+        if value is not None and not re.fullmatch(r"[a-z0-9]([a-z0-9.-]*[a-z0-9])?", value):
+            raise ValueError("must be a domain such as example.org, without scheme or port")
+        return value
+
+    @field_validator("passkey_origins")
+    @classmethod
+    def _passkey_origin(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        for origin in value:
+            if not re.fullmatch(r"https://[^/\s*]+|http://localhost(:\d+)?|(android|ios):[\w:.-]+", origin):
+                raise ValueError("must be origins such as https://app.example.org, or android:apk-key-hash:…")
+        return value
+
+    @field_validator("oidc_providers")
+    @classmethod
+    def _providers(cls, value: dict[str, OidcProvider]) -> dict[str, OidcProvider]:
+        if not all(re.fullmatch(r"[a-z][a-z0-9_-]{0,31}", name) for name in value):
+            raise ValueError("must have names of a-z, 0-9, `_` and `-`, such as google")
+        if len({provider.issuer for provider in value.values()}) < len(value):
+            raise ValueError("must name each issuer once, with all of its client ids")
         return value
 
     @field_validator("public_url", "sts_endpoint_url", "s3_endpoint_url", "s3_public_endpoint_url")
@@ -288,7 +386,7 @@ class Settings(BaseSettings):
     def _refuse_weak(self) -> None:
         wrong = [
             f"{PREFIX}{name.upper()}: must be set in production"
-            for name in ("database_url", "public_url", *self._needed)
+            for name in ("database_url", "public_url", "smtp_url", "mail_from", *self._needed)
             if name not in self.model_fields_set
         ]
         if "region" not in self.model_fields_set:
@@ -297,7 +395,7 @@ class Settings(BaseSettings):
             wrong.append(f"{PREFIX}SECRET_KEY: must be set in production: `openssl rand -base64 48` makes one")
         if self.rate_limits == "off":
             wrong.append(f"{PREFIX}RATE_LIMITS: must not be off in production")
-        loopback = urlsplit(self.public_url).hostname in ("127.0.0.1", "localhost", "::1")
+        loopback = urlsplit(self.public_url).hostname in LOOPBACK
         if "public_url" in self.model_fields_set and not self.public_url.startswith("https://") and not loopback:
             wrong.append(f"{PREFIX}PUBLIC_URL: must start with https:// in production")
         if wrong:
@@ -309,6 +407,18 @@ class Settings(BaseSettings):
         return frozenset(host.lower() for host in self.allowed_hosts) or frozenset(
             {(urlsplit(self.public_url).hostname or "").lower()}
         )
+
+    @property
+    def verifies_email(self) -> bool:
+        """Whether nobody signs in, by password, before their address is verified."""
+        default = "off" if self.environment == "development" else "required"
+        return (self.email_verification or default) == "required"
+
+    @property
+    def relying_party(self) -> str:
+        """The domain that passkeys belong to (WebAuthn's RP ID). An address is none, so there it is localhost."""
+        host = urlsplit(self.public_url).hostname or ""
+        return self.passkey_rp_id or ("localhost" if host in LOOPBACK else host)
 
     def require_engine(self) -> None:
         """Raises `SettingsError` where nothing is named to vend: bucket and role."""

@@ -24,10 +24,10 @@ _SECRET_NAME = re.compile(
 )
 _SECRET_VALUE = re.compile(
     r"eyJ[\w-]{10,}(?:\.[\w-]*){0,2}"  # JWTs, and the session tokens of engines that make them of JWTs
-    r"|tvr_[\w-]+"  # refresh tokens
+    r"|tv[rs]_[\w-]+"  # refresh tokens and single-use tokens
     r"|\b(?:AKIA|ASIA)[A-Za-z0-9]{12,}\b"
     r"|\b(?:IQoJ|FwoG)[\w+/=]{40,}"  # AWS session tokens
-    r"|\$argon2[^\s\"']+"
+    r"|\$(?:argon2|2[aby]\$|scrypt|pbkdf2)[^\s\"']+"
     r"|(?<=://)[^\s/@:]+:[^\s/@]+(?=@)"  # user:password in a URL
 )
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f\x85\u2028\u2029]|\r|\n")
@@ -98,11 +98,12 @@ def _has_mark(text: str) -> bool:
     return (
         "eyJ" in text
         or "tvr_" in text
+        or "tvs_" in text
         or "AKIA" in text
         or "ASIA" in text
         or "IQoJ" in text
         or "FwoG" in text
-        or "$argon2" in text
+        or "$" in text
         or "://" in text
     )
 

@@ -3,7 +3,7 @@
 import json
 import unicodedata
 from collections.abc import Callable, Coroutine, Mapping
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Annotated, Any, cast
 
 import structlog
@@ -28,15 +28,21 @@ from app.problems import (
     InvalidRequest,
     MalformedRequest,
     MethodNotAllowed,
+    MfaRequired,
     NotFound,
     OriginNotAllowed,
     Problem,
+    StepUpRequired,
     Unauthenticated,
     UnsupportedMediaType,
 )
 from app.runtime import Runtime
 
 log = structlog.get_logger("tokenvend.http")
+
+
+FRESH = timedelta(minutes=5)
+"""For how long a sign-in, or a step-up, is good for what only its user may do."""
 
 
 class RequestModel(BaseModel):
@@ -177,6 +183,10 @@ OriginDep = Annotated[Origin, Depends(_origin)]
 
 
 async def _signed_in(request: Request) -> Actor:
+    return await _with_second_factor(request, await _enrolling(request))
+
+
+async def _enrolling(request: Request) -> Actor:
     scheme, _, token = request.headers.get("authorization", "").partition(" ")
     if scheme.lower() != "bearer" or not token:
         raise Unauthenticated
@@ -190,10 +200,32 @@ async def _signed_in_bare(request: Request) -> Actor:
     bare = token.strip() if scheme.lower() == "bearer" else header
     if not bare:
         raise Unauthenticated
-    return await authentication.authenticate(await _runtime(request), await _origin(request), bare)
+    actor = await authentication.authenticate(await _runtime(request), await _origin(request), bare)
+    return await _with_second_factor(request, actor)
+
+
+async def _with_second_factor(request: Request, actor: Actor) -> Actor:
+    """The actor. Raises `MfaRequired` for who administers without one, outside development (ASVS 6.3.3)."""
+    if actor.role != "user" and not actor.mfa:
+        runtime = await _runtime(request)
+        if runtime.settings.environment != "development":
+            raise MfaRequired
+    return actor
+
+
+async def _stepped_up(request: Request) -> Actor:
+    """Who was seen to be who they are within `FRESH` (ASVS 7.5.1). A guest has nothing to be seen by."""
+    actor = await _enrolling(request)
+    runtime = await _runtime(request)
+    if not actor.guest and runtime.clock.now() - actor.authenticated_at > FRESH:
+        raise StepUpRequired
+    return actor
 
 
 SignedIn = Annotated[Actor, Depends(_signed_in)]
+Enrolling = Annotated[Actor, Depends(_enrolling)]
+"""Signed in, though an administrator may have no second factor yet: for setting one up."""
+SteppedUp = Annotated[Actor, Depends(_stepped_up)]
 SignedInBare = Annotated[Actor, Depends(_signed_in_bare)]
 
 

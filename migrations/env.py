@@ -18,6 +18,10 @@ PATIENCE = 300
 
 
 def migrate(connection: Connection) -> None:
+    sqlite = connection.dialect.name == "sqlite"
+    if sqlite:
+        # A table that others refer to is altered by making it anew, and the pragma does nothing in a transaction.
+        connection.connection.execute("PRAGMA foreign_keys=OFF")
     with connection.begin():
         if connection.dialect.name == "postgresql":
             connection.execute(text(f"SET LOCAL lock_timeout = '{PATIENCE}s'"))
@@ -28,11 +32,13 @@ def migrate(connection: Connection) -> None:
             target_metadata=Model.metadata,
             transactional_ddl=True,
             transaction_per_migration=False,
-            render_as_batch=connection.dialect.name == "sqlite",
+            render_as_batch=sqlite,
             compare_type=True,
         )
         with context.begin_transaction():
             context.run_migrations()
+        if sqlite and (broken := connection.exec_driver_sql("PRAGMA foreign_key_check").first()):
+            raise RuntimeError(f"the migration would leave a row of {broken[0]} without the {broken[2]} it refers to")
 
 
 def run() -> None:

@@ -42,7 +42,13 @@ class TestMetrics:
         self, make_service: Callable[..., Service], monkeypatch: pytest.MonkeyPatch
     ) -> None:
         monkeypatch.setenv("AWS_REGION", "eu-central-1")
-        client = make_service(environment="production", rate_limits="on", public_url="https://testserver").client
+        client = make_service(
+            environment="production",
+            rate_limits="on",
+            public_url="https://testserver",
+            smtp_url="smtp://127.0.0.1:9",
+            mail_from="photos@example.org",
+        ).client
         assert_problem(client.get("/metrics"), 404, "not_found")
         assert_problem(client.get("/metrics", headers={"Authorization": "Bearer "}), 404, "not_found")
 

@@ -15,6 +15,8 @@ PRODUCTION = {
     "TOKENVEND_PUBLIC_URL": "https://tokens.example.org",
     "TOKENVEND_BUCKET": "photos",
     "TOKENVEND_ROLE_ARN": "arn:aws:iam::123456789012:role/vending",
+    "TOKENVEND_SMTP_URL": "smtp://photos:secret@mail.internal:587",
+    "TOKENVEND_MAIL_FROM": "Photos <photos@example.org>",
     "AWS_REGION": "eu-central-1",
 }
 

@@ -40,6 +40,7 @@ def add_user(
     password_hash: str,
     display_name: str | None = None,
     role: str = "user",
+    verified: bool = False,
 ) -> uuid.UUID:
     """Adds the account and its audit row. Raises `EmailTaken`."""
     user_id = uuid.uuid4()
@@ -50,6 +51,7 @@ def add_user(
             "id": user_id,
             "email": address.text,
             "email_key": address.key,
+            "email_verified_at": now if verified else None,
             "display_name": display_name,
             "password_hash": password_hash,
             "status": "active",

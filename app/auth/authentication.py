@@ -19,9 +19,9 @@ async def authenticate(runtime: "Runtime", origin: Origin, token: str) -> Actor:
     claims = runtime.tokens.verify(token)
     state = await runtime.session_states.get(claims.session_id)
     now = runtime.clock.now()
-    if state is None or not state.is_alive(now) or state.user_id != claims.user_id:
+    if state is None or not state.is_alive(now) or state.user_id != claims.user_id or state.status == "erased":
         raise InvalidToken
-    actor = Actor(claims.user_id, claims.session_id, state.role, state.authenticated_at)
+    actor = Actor(claims.user_id, claims.session_id, state.role, state.authenticated_at, state.mfa, state.guest)
     if state.status != "active":
         await runtime.database.write(_record_refusal, origin, now, actor)
         raise AccountDisabled

@@ -11,10 +11,12 @@ from sqlalchemy.orm import Session
 from app import audit
 from app.accounts import addresses
 from app.audit import Origin
-from app.auth import sessions
+from app.auth import mfa
+from app.auth.mfa import Challenge
 from app.auth.sessions import Grant
+from app.crypto import Vault
 from app.models import User
-from app.problems import InvalidLogin
+from app.problems import EmailNotVerified, InvalidLogin
 
 if TYPE_CHECKING:
     from app.runtime import Runtime
@@ -23,11 +25,15 @@ if TYPE_CHECKING:
 @dataclass(frozen=True)
 class Account:
     user_id: uuid.UUID
-    password_hash: str
+    password_hash: str | None
 
 
-async def log_in(runtime: "Runtime", origin: Origin, *, email: str, password: str, device_name: str | None) -> Grant:
-    """A new session. Raises `InvalidLogin`, `AccountDisabled`, `Overloaded`.
+async def log_in(
+    runtime: "Runtime", origin: Origin, *, email: str, password: str, device_name: str | None
+) -> Grant | Challenge:
+    """A new session, or the question for a second factor.
+
+    Raises `InvalidLogin`, `AccountDisabled`, `EmailNotVerified`, `Overloaded`.
 
     An unknown address takes the same steps as a known one: a look-up, a hash, an audit row. No database connection is
     held while the hash is computed.
@@ -40,15 +46,39 @@ async def log_in(runtime: "Runtime", origin: Origin, *, email: str, password: st
         await runtime.database.write(_record_refusal, origin, now, account.user_id if account else None)
         raise InvalidLogin
     return await runtime.database.write(
-        sessions.start,
+        _start,
         runtime.vault,
         origin,
         now,
-        user_id=account.user_id,
-        verified_hash=account.password_hash,
+        account=account,
         new_hash=new_hash,
+        verified_only=runtime.settings.verifies_email,
         device_name=device_name,
     )
+
+
+def _start(
+    session: Session,
+    vault: Vault,
+    origin: Origin,
+    now: datetime,
+    *,
+    account: Account,
+    new_hash: str | None,
+    verified_only: bool,
+    device_name: str | None,
+) -> Grant | Challenge:
+    user = session.get_one(User, account.user_id, with_for_update=True)
+    if user.password_hash != account.password_hash:
+        raise InvalidLogin  # it was changed while this one was being verified
+    if verified_only and user.email_verified_at is None:
+        audit.record(
+            session, origin, "session.started", now, outcome="refused", subject_id=user.id, reason="email_not_verified"
+        )
+        raise EmailNotVerified
+    if new_hash is not None:
+        user.password_hash = new_hash
+    return mfa.admit(session, vault, origin, now, user=user, method="password", verified=False, device_name=device_name)
 
 
 def find_account(session: Session, email_key: str) -> Account | None:

@@ -10,6 +10,7 @@ import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import Literal
 
 from sqlalchemy import ARRAY, Text, Uuid, any_, bindparam, cast, func, insert, select, update
 from sqlalchemy.orm import Session
@@ -25,6 +26,7 @@ REFRESH_IDLE_TTL = timedelta(days=30)
 SESSION_TTL = timedelta(days=365)
 """However often it is used (ASVS 7.3.2)."""
 GRACE = timedelta(seconds=30)
+Method = Literal["password", "passkey", "oidc", "guest"]
 PREFIX = "tvr_"
 """Makes a leaked token recognizable to secret scanners, and to our own log redaction."""
 
@@ -36,6 +38,8 @@ _STATES = select(
     DeviceSession.authenticated_at,
     DeviceSession.expires_at,
     DeviceSession.ended_at,
+    DeviceSession.mfa_at,
+    User.guest,
 ).join(User, User.id == DeviceSession.user_id)
 _STATES_IN = _STATES.where(DeviceSession.id.in_(bindparam("family_ids", expanding=True)))
 # PostgreSQL gets one text, whatever their number: one statement to prepare, and one parameter to convert.
@@ -65,6 +69,8 @@ class SessionState:
     authenticated_at: datetime
     expires_at: datetime
     ended: bool
+    mfa: bool
+    guest: bool
 
     def is_alive(self, now: datetime) -> bool:
         return not self.ended and now < self.expires_at
@@ -76,41 +82,51 @@ def start(
     origin: Origin,
     now: datetime,
     *,
-    user_id: uuid.UUID,
-    verified_hash: str,
-    new_hash: str | None,
+    user: User,
+    method: Method,
+    mfa: bool,
     device_name: str | None,
 ) -> Grant:
-    """Begins a session for a user whose password was verified against `verified_hash`.
+    """Begins a session for a user who was seen to be who they are, and whose row this transaction has locked.
 
-    Raises `AccountDisabled`, and `InvalidLogin` where the password was changed while it was being verified.
+    `mfa`: by a second factor too, or by a passkey that verified them. Raises `AccountDisabled`, `InvalidLogin`.
     """
-    user = session.get_one(User, user_id, with_for_update=True)
-    if user.password_hash != verified_hash:
+    if user.status == "erased":
         raise InvalidLogin
     if user.status != "active":
-        audit.record(session, origin, "session.started", now, outcome="refused", subject_id=user_id, reason="disabled")
+        audit.record(session, origin, "session.started", now, outcome="refused", subject_id=user.id, reason="disabled")
         raise AccountDisabled
-    if new_hash is not None:
-        user.password_hash = new_hash
     family = DeviceSession(
         id=uuid.uuid4(),
-        user_id=user_id,
+        user_id=user.id,
         device_name=device_name,
+        method=method,
         created_at=now,
         authenticated_at=now,
+        mfa_at=now if mfa else None,
         last_used_at=now,
         expires_at=now + SESSION_TTL,
     )
     session.add(family)
     session.flush()
-    audit.record(session, origin, "session.started", now, actor_id=user_id, subject_id=user_id, session_id=family.id)
+    audit.record(
+        session,
+        origin,
+        "session.started",
+        now,
+        actor_id=user.id,
+        subject_id=user.id,
+        session_id=family.id,
+        method=method,
+        mfa=int(mfa),
+    )
     return _issue(session, vault, now, family, PREFIX + b64url(secrets.token_bytes(32)), generation=0)
 
 
 def refresh(session: Session, vault: Vault, origin: Origin, now: datetime, *, refresh_token: str) -> Grant:
     """Rotates: claims the token by one statement that only one request can win, and answers with its successor.
 
+    The statement also retires what a step-up whose answer was lost left unused: a session has one token to go on with.
     Raises `InvalidRefreshToken`, `RefreshTokenReused` (the family has ended), `AccountDisabled`.
     """
     token_hash = _hash(vault, refresh_token)
@@ -125,20 +141,26 @@ def refresh(session: Session, vault: Vault, origin: Origin, now: datetime, *, re
     token, family, status = found
     if family.ended_at is not None or now >= family.expires_at or now >= token.expires_at:
         raise InvalidRefreshToken
+    if status == "erased":
+        raise InvalidRefreshToken
     if status != "active":
         audit.record(
             session, origin, "session.refreshed", now, outcome="refused", subject_id=family.user_id, reason="disabled"
         )
         raise AccountDisabled
     successor = _successor(vault, family.id, token.generation + 1, refresh_token)
-    claimed = session.execute(
+    claimed = session.scalars(
         update(RefreshToken)
-        .where(RefreshToken.token_hash == token_hash, RefreshToken.used_at.is_(None))
+        .where(
+            RefreshToken.session_id == family.id,
+            RefreshToken.used_at.is_(None),
+            RefreshToken.generation <= token.generation,
+        )
         .values(used_at=now)
         .returning(RefreshToken.token_hash)
         .execution_options(synchronize_session=False)
-    ).first()
-    if claimed is not None:
+    ).all()
+    if token_hash in claimed:
         family.last_used_at = now
         return _issue(session, vault, now, family, successor, generation=token.generation + 1)
     return _repeat(session, vault, origin, now, token=token, family=family, successor=successor)
@@ -171,6 +193,31 @@ def _repeat(
         generation=token.generation,
     )
     raise RefreshTokenReused
+
+
+def step_up(
+    session: Session, vault: Vault, origin: Origin, now: datetime, *, session_id: uuid.UUID, mfa: bool
+) -> Grant:
+    """A session whose user was seen anew, with a refresh token to go on with.
+
+    The one before stays good until either is used, for the answer may be lost.
+    """
+    family = session.get_one(DeviceSession, session_id, with_for_update=True)
+    family.authenticated_at = family.last_used_at = now
+    if mfa:
+        family.mfa_at = now
+    newest = session.scalar(select(func.max(RefreshToken.generation)).where(RefreshToken.session_id == session_id))
+    audit.record(
+        session,
+        origin,
+        "session.stepped_up",
+        now,
+        actor_id=family.user_id,
+        subject_id=family.user_id,
+        session_id=session_id,
+        mfa=int(mfa),
+    )
+    return _issue(session, vault, now, family, PREFIX + b64url(secrets.token_bytes(32)), generation=(newest or 0) + 1)
 
 
 def log_out(session: Session, vault: Vault, origin: Origin, now: datetime, *, refresh_token: str) -> None:
@@ -208,9 +255,20 @@ def end(
 
 
 def sign_out(
-    session: Session, origin: Origin, now: datetime, *, user_id: uuid.UUID, family_id: uuid.UUID | None = None
+    session: Session,
+    origin: Origin,
+    now: datetime,
+    *,
+    user_id: uuid.UUID,
+    actor_id: uuid.UUID | None,
+    family_id: uuid.UUID | None = None,
+    keeping: uuid.UUID | None = None,
+    reason: str = "sign_out",
 ) -> None:
-    """Ends one of the user's sessions, or all. Raises `NotFound` for one that is not theirs or not alive."""
+    """Ends one of the user's sessions, or all, or all but `keeping`.
+
+    Raises `NotFound` for one that is not theirs or not alive.
+    """
     alive = select(DeviceSession.id).where(DeviceSession.user_id == user_id, DeviceSession.ended_at.is_(None))
     if family_id is not None:
         alive = alive.where(DeviceSession.id == family_id)
@@ -218,7 +276,8 @@ def sign_out(
     if family_id is not None and not families:
         raise NotFound
     for found in families:
-        end(session, origin, now, family_id=found, actor_id=user_id, reason="sign_out")
+        if found != keeping:
+            end(session, origin, now, family_id=found, actor_id=actor_id, reason=reason)
 
 
 def list_alive(session: Session, now: datetime, *, user_id: uuid.UUID) -> Sequence[DeviceSession]:
@@ -244,7 +303,14 @@ def states(session: Session, family_ids: Sequence[uuid.UUID]) -> Mapping[uuid.UU
         rows = connection.execute(_STATES_IN, {"family_ids": family_ids})
     return {
         row.id: SessionState(
-            row.user_id, row.status, row.role, row.authenticated_at, row.expires_at, row.ended_at is not None
+            row.user_id,
+            row.status,
+            row.role,
+            row.authenticated_at,
+            row.expires_at,
+            row.ended_at is not None,
+            row.mfa_at is not None,
+            row.guest,
         )
         for row in rows
     }

@@ -29,7 +29,7 @@ async def issue(
     written. Raises `InvalidPath`, `PolicyTooLarge`, `InvalidDuration`, `RateLimited` and what `Broker.obtain` raises;
     `InvalidToken` and `AccountDisabled` where the session was ended, or the user disabled, meanwhile.
     """
-    runtime.limiter.hit("issue_credentials", str(actor.user_id))
+    await runtime.limiter.hit("issue_credentials", str(actor.user_id))
     seconds = await _duration(runtime, duration)
     order = make_order(runtime, actor.user_id, actor.session_id, access=access, path=path, duration=seconds)
 

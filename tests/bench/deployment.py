@@ -15,15 +15,13 @@ from typing import Any
 import psutil
 from sqlalchemy.orm import Session
 
-from app import audit
-from app.accounts import addresses, registration
-from app.auth import sessions
 from app.auth.sessions import Grant
 from app.clock import SystemClock
 from app.crypto import PASSWORD_CONTEXT, Vault
 from app.runtime import build_runtime
 from app.settings import Settings
 from tests.bench import cores
+from tests.support.accounts import add_signed_in
 
 ROOT = Path(__file__).parent.parent.parent
 BUCKET = "photos"
@@ -196,18 +194,7 @@ def sign_up(database_url: str, people: int) -> list[User]:
 def _add_users(session: Session, vault: Vault, people: int) -> dict[str, Grant]:
     now = SystemClock().now()
     password_hash = PASSWORD_CONTEXT.hash(PASSWORD)
-    grants = {}
-    for number in range(people):
-        address = addresses.parse(f"user{number}@example.org")
-        user_id = registration.add_user(session, audit.COMMAND_LINE, now, address=address, password_hash=password_hash)
-        grants[address.text] = sessions.start(
-            session,
-            vault,
-            audit.COMMAND_LINE,
-            now,
-            user_id=user_id,
-            verified_hash=password_hash,
-            new_hash=None,
-            device_name="bench",
-        )
-    return grants
+    return {
+        email: add_signed_in(session, vault, now, email, password_hash)
+        for email in (f"user{number}@example.org" for number in range(people))
+    }

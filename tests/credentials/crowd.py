@@ -9,9 +9,7 @@ from typing import TypeVar
 from httpx2 import ASGITransport, AsyncClient
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from app import audit
-from app.accounts import addresses, registration
-from app.auth import sessions
+from tests.support.accounts import add_signed_in
 from tests.support.service import Device, Service
 
 T = TypeVar("T")
@@ -23,30 +21,12 @@ def sign_in(service: Service, count: int) -> list[Device]:
 
 def _sign_in(service: Service) -> Device:
     runtime, now = service.runtime, service.clock.now()
-    email, password_hash = f"{uuid.uuid4()}@example.org", "no password has this hash"
-    user_id = runtime.database.run(
-        "write",
-        registration.add_user,
-        audit.COMMAND_LINE,
-        now,
-        address=addresses.parse(email),
-        password_hash=password_hash,
-    )
-    grant = runtime.database.run(
-        "write",
-        sessions.start,
-        runtime.vault,
-        audit.COMMAND_LINE,
-        now,
-        user_id=user_id,
-        verified_hash=password_hash,
-        new_hash=None,
-        device_name=None,
-    )
+    email = f"{uuid.uuid4()}@example.org"
+    grant = runtime.database.run("write", add_signed_in, runtime.vault, now, email)
     access_token = runtime.tokens.mint(
-        user_id=user_id, session_id=grant.session_id, authenticated_at=grant.authenticated_at
+        user_id=grant.user_id, session_id=grant.session_id, authenticated_at=grant.authenticated_at
     )
-    return Device(service, email, access_token, grant.refresh_token, str(grant.session_id), str(user_id))
+    return Device(service, email, access_token, grant.refresh_token, str(grant.session_id), str(grant.user_id))
 
 
 def on_loop_of(service: Service, story: Callable[[AsyncClient], Awaitable[T]], *, app: ASGIApp | None = None) -> T:

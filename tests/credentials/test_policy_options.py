@@ -104,7 +104,10 @@ class TestEncryption:
         self, access: Access, other: uuid.UUID, path: str, key: str
     ) -> None:
         prefix = policy.narrowed_prefix(USER, path)
-        text = build(access, prefix, encryption=ENCRYPTION)
+        try:
+            text = build(access, prefix, encryption=ENCRYPTION)
+        except PolicyTooLarge:  # a path whose characters are escaped, six for each of UTF-16
+            assume(False)
         own = {
             "kms:ViaService": "s3.eu-central-1.amazonaws.com",
             "kms:EncryptionContext:aws:s3:arn": object_arn(prefix + key),

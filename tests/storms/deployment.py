@@ -15,13 +15,11 @@ from urllib.request import urlopen
 import pytest
 from sqlalchemy.orm import Session
 
-from app import audit
-from app.accounts import addresses, registration
-from app.auth import sessions
 from app.auth.sessions import Grant
 from app.clock import SystemClock
 from app.crypto import Vault
 from app.runtime import build_runtime
+from tests.support.accounts import add_signed_in
 from tests.support.engine import eventually
 from tests.support.service import ROLE_ARN, SECRET_KEY, test_settings
 
@@ -82,24 +80,7 @@ def sign_in(database_url: str, count: int) -> list[Device]:
 
 def _add_users(session: Session, vault: Vault, count: int) -> list[Grant]:
     now = SystemClock().now()
-    password_hash = "no password has this hash"
-    grants = []
-    for _ in range(count):
-        address = addresses.parse(f"{uuid.uuid4()}@example.org")
-        user_id = registration.add_user(session, audit.COMMAND_LINE, now, address=address, password_hash=password_hash)
-        grants.append(
-            sessions.start(
-                session,
-                vault,
-                audit.COMMAND_LINE,
-                now,
-                user_id=user_id,
-                verified_hash=password_hash,
-                new_hash=None,
-                device_name=None,
-            )
-        )
-    return grants
+    return [add_signed_in(session, vault, now, f"{uuid.uuid4()}@example.org") for _ in range(count)]
 
 
 @contextmanager

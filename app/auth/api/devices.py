@@ -1,0 +1,61 @@
+"""`/v1/me/sessions`: the devices that a user is signed in on."""
+
+from uuid import UUID
+
+from fastapi import APIRouter, Response
+
+from app.auth import sessions
+from app.web import JsonRoute, OriginDep, ResponseModel, RuntimeDep, SignedIn, Timestamp
+
+router = APIRouter(prefix="/v1/me/sessions", tags=["accounts"], route_class=JsonRoute)
+
+
+class Device(ResponseModel):
+    session_id: UUID
+    device_name: str | None
+    created_at: Timestamp
+    last_used_at: Timestamp
+    current: bool
+
+
+class DevicePage(ResponseModel):
+    items: list[Device]
+    next_cursor: str | None
+
+
+@router.get("")
+async def list_sessions(runtime: RuntimeDep, actor: SignedIn) -> DevicePage:
+    """The caller's signed-in devices."""
+    alive = await runtime.database.read(sessions.list_alive, runtime.clock.now(), user_id=actor.user_id)
+    devices = [
+        Device(
+            session_id=family.id,
+            device_name=family.device_name,
+            created_at=family.created_at,
+            last_used_at=family.last_used_at,
+            current=family.id == actor.session_id,
+        )
+        for family in alive
+    ]
+    return DevicePage(items=devices, next_cursor=None)
+
+
+@router.delete("/{session_id}", status_code=204, response_class=Response)
+async def end_session(session_id: UUID, runtime: RuntimeDep, origin: OriginDep, actor: SignedIn) -> None:
+    """Signs one of the caller's devices out."""
+    await runtime.database.write(
+        sessions.sign_out,
+        origin,
+        runtime.clock.now(),
+        user_id=actor.user_id,
+        actor_id=actor.user_id,
+        family_id=session_id,
+    )
+
+
+@router.delete("", status_code=204, response_class=Response)
+async def end_all_sessions(runtime: RuntimeDep, origin: OriginDep, actor: SignedIn) -> None:
+    """Signs all of the caller's devices out, this one too."""
+    await runtime.database.write(
+        sessions.sign_out, origin, runtime.clock.now(), user_id=actor.user_id, actor_id=actor.user_id
+    )
