@@ -27,6 +27,7 @@ Event = Literal[
     "password.reset_requested",
     "password.reset",
     "password.changed",
+    "password.asked",
     "mfa.challenged",
     "mfa.enabled",
     "mfa.disabled",

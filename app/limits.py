@@ -9,6 +9,7 @@ from limits.storage import MemoryStorage
 from limits.strategies import FixedWindowRateLimiter
 
 from app.clock import Clock
+from app.crypto import Vault
 from app.problems import RateLimited
 
 LimitName = Literal[
@@ -66,6 +67,11 @@ class Limiter:
     async def clear(self, name: LimitName, key: str) -> None:
         """Forgets what was counted."""
         self._windows.clear(self._items[name], name, key)
+
+
+def account_key(vault: Vault, account: str) -> str:
+    """An account as its guesses are counted: by address key, known or not, or by id where it has no address."""
+    return vault.digest("guessed account", account.encode("utf-8", "surrogatepass")).hex()
 
 
 def address_key(address: str) -> str:

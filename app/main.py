@@ -9,7 +9,7 @@ import structlog
 from fastapi import FastAPI
 from fastapi.routing import APIRoute
 
-from app import ops_api, pages
+from app import jobs, ops_api, pages
 from app.accounts import api as accounts_api
 from app.auth import api as auth_api
 from app.credentials import api as credentials_api
@@ -90,6 +90,7 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     for keyring in runtime.keyrings:
         await keyring.try_load()
     background = [asyncio.create_task(keyring.keep_loaded()) for keyring in runtime.keyrings]
+    background.append(asyncio.create_task(jobs.keep_working(runtime)))
     background.append(asyncio.create_task(_warn(runtime)))
     try:
         yield

@@ -15,6 +15,7 @@ from app.auth import mfa
 from app.auth.mfa import Challenge
 from app.auth.sessions import Grant
 from app.crypto import Vault
+from app.limits import account_key
 from app.models import User
 from app.problems import EmailNotVerified, InvalidLogin
 
@@ -33,18 +34,21 @@ async def log_in(
 ) -> Grant | Challenge:
     """A new session, or the question for a second factor.
 
-    Raises `InvalidLogin`, `AccountDisabled`, `EmailNotVerified`, `Overloaded`.
+    Raises `InvalidLogin`, `AccountDisabled`, `EmailNotVerified`, `RateLimited`, `Overloaded`.
 
     An unknown address takes the same steps as a known one: a look-up, a hash, an audit row. No database connection is
     held while the hash is computed.
     """
     address = addresses.find(email)
     account = await runtime.database.read(find_account, address.key if address else "")
+    guessed = account_key(runtime.vault, address.key if address else email)
+    await runtime.limiter.hit("guess", guessed)
     correct, new_hash = await runtime.hasher.verify(password, account.password_hash if account else None)
     now = runtime.clock.now()
     if account is None or not correct:
         await runtime.database.write(_record_refusal, origin, now, account.user_id if account else None)
         raise InvalidLogin
+    await runtime.limiter.clear("guess", guessed)
     return await runtime.database.write(
         _start,
         runtime.vault,

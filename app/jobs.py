@@ -1,0 +1,51 @@
+"""Work in the background of each replica, resumable from the database: whatever dies is taken up by another.
+
+A job is one pass over what waits: it claims rows by a statement that only one replica can win, for as long as a lease,
+and returns whether there may be more at once.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import structlog
+
+from app.problems import Problem
+
+if TYPE_CHECKING:
+    from app.runtime import Runtime
+
+log = structlog.get_logger("tokenvend.jobs")
+
+
+@dataclass(frozen=True)
+class Job:
+    name: str
+    work: Callable[["Runtime"], Awaitable[bool]]
+    every: float
+    """Seconds to wait after a pass that found nothing more."""
+
+
+JOBS: tuple[Job, ...] = ()
+
+
+async def keep_working(runtime: "Runtime") -> None:
+    """Runs every job for as long as the service."""
+    async with asyncio.TaskGroup() as group:
+        for job in JOBS:
+            group.create_task(_repeat(runtime, job))
+
+
+async def _repeat(runtime: "Runtime", job: Job) -> None:
+    while True:
+        try:
+            more = await job.work(runtime)
+        except Problem as problem:
+            log.error("job_failed", job=job.name, code=problem.code, cause=problem.cause)
+            more = False
+        except Exception as error:
+            log.error("job_failed", job=job.name, exc_info=error)
+            more = False
+        if not more:
+            await asyncio.sleep(job.every)
