@@ -2,7 +2,10 @@
 
 import uuid
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
+
+FRESH = timedelta(minutes=5)
+"""For how long a sign-in, or a step-up, is good for what only its user may do (ASVS 7.5.1)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -14,3 +17,7 @@ class Actor:
     mfa: bool
     """Whether the session was opened, or stepped up, with a second factor or a passkey that verified its user."""
     guest: bool
+
+    def is_fresh(self, now: datetime) -> bool:
+        """Whether they were seen to be who they are a moment ago. A guest has nothing to be seen by."""
+        return self.guest or now - self.authenticated_at <= FRESH

@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING
 
 import structlog
 
+from app import cleaning
+from app.credentials import erasure
 from app.problems import Problem
 
 if TYPE_CHECKING:
@@ -27,7 +29,7 @@ class Job:
     """Seconds to wait after a pass that found nothing more."""
 
 
-JOBS: tuple[Job, ...] = ()
+JOBS = (Job("erasure", erasure.erase_next, every=30), Job("cleaning", cleaning.clean, every=3600))
 
 
 async def keep_working(runtime: "Runtime") -> None:

@@ -201,6 +201,11 @@ class AlreadyRegistered(Problem):
     default_detail = "Only a guest's account is upgraded; this one has a way to sign in."
 
 
+class LastAdmin(Problem):
+    status, code, title = 409, "last_admin", "This is the last administrator"
+    default_detail = "Make another administrator first."
+
+
 class LastSignIn(Problem):
     status, code, title = 409, "last_sign_in", "Nothing would be left to sign in with"
     default_detail = "Set a password, or add a passkey or an outside identity, before this one is removed."

@@ -3,7 +3,7 @@
 import json
 import unicodedata
 from collections.abc import Callable, Coroutine, Mapping
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from typing import Annotated, Any, cast
 
 import structlog
@@ -39,10 +39,6 @@ from app.problems import (
 from app.runtime import Runtime
 
 log = structlog.get_logger("tokenvend.http")
-
-
-FRESH = timedelta(minutes=5)
-"""For how long a sign-in, or a step-up, is good for what only its user may do."""
 
 
 class RequestModel(BaseModel):
@@ -214,10 +210,9 @@ async def _with_second_factor(request: Request, actor: Actor) -> Actor:
 
 
 async def _stepped_up(request: Request) -> Actor:
-    """Who was seen to be who they are within `FRESH` (ASVS 7.5.1). A guest has nothing to be seen by."""
+    """Who signed in, or stepped up, a moment ago. Raises `StepUpRequired`."""
     actor = await _enrolling(request)
-    runtime = await _runtime(request)
-    if not actor.guest and runtime.clock.now() - actor.authenticated_at > FRESH:
+    if not actor.is_fresh((await _runtime(request)).clock.now()):
         raise StepUpRequired
     return actor
 

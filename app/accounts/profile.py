@@ -1,12 +1,32 @@
 """What a user sees of their own account."""
 
 import uuid
+from datetime import datetime
 
 from sqlalchemy.orm import Session
 
+from app import audit
+from app.actor import Actor
+from app.audit import Origin
 from app.models import User
 
 
 def get_user(session: Session, user_id: uuid.UUID) -> User:
     """The account of a signed-in user, which exists as long as the session does."""
     return session.get_one(User, user_id)
+
+
+def rename(session: Session, origin: Origin, now: datetime, actor: Actor, *, display_name: str | None) -> User:
+    """The account with another name, or with none."""
+    user = session.get_one(User, actor.user_id, with_for_update=True)
+    user.display_name = display_name
+    audit.record(
+        session,
+        origin,
+        "user.profile_changed",
+        now,
+        actor_id=actor.user_id,
+        subject_id=actor.user_id,
+        session_id=actor.session_id,
+    )
+    return user

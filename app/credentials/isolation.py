@@ -5,12 +5,11 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
-import boto3
 import urllib3
-from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 from urllib3.exceptions import HTTPError
 
+from app.credentials import s3
 from app.credentials.broker import StsCredential
 from app.settings import Settings
 
@@ -28,20 +27,7 @@ class Probe:
 
     def __init__(self, settings: Settings, credential: StsCredential) -> None:
         self._bucket = settings.bucket
-        self._s3 = boto3.client(
-            "s3",
-            region_name=settings.region,
-            endpoint_url=settings.s3_endpoint_url,
-            aws_access_key_id=credential.access_key_id,
-            aws_secret_access_key=credential.secret_access_key,
-            aws_session_token=credential.session_token,
-            config=Config(
-                connect_timeout=2,
-                read_timeout=5,
-                retries={"total_max_attempts": 2},
-                s3={"addressing_style": "path" if settings.s3_force_path_style else "auto"},
-            ),
-        )
+        self._s3 = s3.make_client(settings, credential)
 
     async def refused_own(self, prefix: str) -> list[str]:
         """Which of put, get, list and delete are refused although they must work."""

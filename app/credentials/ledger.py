@@ -148,6 +148,12 @@ def _event(entry: Entry, problem: Problem | None) -> dict[str, Any]:
     )
 
 
+def record_own(session: Session, entry: Entry) -> None:
+    """Writes a credential that this service issued to itself: no device's session decides about it."""
+    session.execute(insert(_LEDGER), [_row(entry)])
+    audit.record_all(session, [_event(entry, None)])
+
+
 def find_issued(session: Session, access_key_id: str) -> IssuedCredential | None:
     """The credential with that id."""
     return session.scalar(select(IssuedCredential).where(IssuedCredential.access_key_id == access_key_id))

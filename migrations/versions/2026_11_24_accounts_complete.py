@@ -70,6 +70,7 @@ def upgrade() -> None:
         sa.Column("failed_at", MOMENT, nullable=True),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_outbox")),
     )
+    op.create_index(op.f("ix_outbox_recipient"), "outbox", ["recipient"])
     op.create_index("ix_outbox_waiting", "outbox", ["next_try_at"], postgresql_where=WAITING, sqlite_where=WAITING)
     op.create_table(
         "erasures",

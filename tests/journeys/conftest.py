@@ -1,23 +1,17 @@
 import json
-import os
-import socket
-import subprocess
-import sys
-import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
-from httpx2 import HTTPError, get
 
 from app import engine
-from app.engine import Engine, config
+from app.engine import config
 from tests.conftest import DevServer
 from tests.journeys.deployment import Deployment, Keys, Person, person
 from tests.journeys.scene import Scene, set_scene
+from tests.journeys.served import serving
 from tests.support.databases import PostgresDatabases
-from tests.support.service import SECRET_KEY
 
 PHOTOGRAPHS = Path(__file__).parent.parent / "photos"
 READY_WITHIN = 20.0
@@ -37,23 +31,12 @@ def on_postgresql(
 ) -> Iterator[Deployment]:
     """`tokenvend serve` as in production: settings from the environment, PostgreSQL, an engine that runs elsewhere."""
     directory = tmp_path_factory.mktemp("served")
-    with engine.start(directory / "engine") as running:
-        port = _free_port()
-        url = f"http://127.0.0.1:{port}"
-        with (directory / "stderr.log").open("w") as log:
-            process = subprocess.Popen(
-                [sys.executable, "-m", "app", "serve", "--port", str(port)],
-                stdout=log,
-                stderr=log,
-                env=_environment(running, url, postgres_databases.create()),
-            )
-        try:
-            _wait_until_ready(process, url, directory / "stderr.log")
-            owner = Keys(running.owner_access_key_id, running.owner_secret_access_key)
-            yield Deployment(url, running.endpoint_url, running.bucket, owner)
-        finally:
-            process.terminate()
-            process.wait(timeout=20)
+    with (
+        engine.start(directory / "engine") as running,
+        serving(directory, running, postgres_databases.create()) as served,
+    ):
+        owner = Keys(running.owner_access_key_id, running.owner_secret_access_key)
+        yield Deployment(served.url, running.endpoint_url, running.bucket, owner)
 
 
 @pytest.fixture(params=["on_this_machine", "on_postgresql"])
@@ -102,44 +85,3 @@ def panorama(china: bytes, flower: bytes) -> bytes:
     large = china + flower * 60
     assert len(large) > 8 * 1024 * 1024
     return large
-
-
-def _environment(running: Engine, url: str, database_url: str) -> dict[str, str]:
-    inherited = {name: value for name, value in os.environ.items() if not name.startswith(("TOKENVEND_", "AWS_"))}
-    return inherited | {
-        "TOKENVEND_ENVIRONMENT": "production",
-        "TOKENVEND_DATABASE_URL": database_url,
-        "TOKENVEND_SECRET_KEY": SECRET_KEY,
-        "TOKENVEND_PUBLIC_URL": url,
-        "TOKENVEND_EMAIL_VERIFICATION": "off",
-        "TOKENVEND_SMTP_URL": "smtp://127.0.0.1:9",
-        "TOKENVEND_MAIL_FROM": "photos@example.org",
-        "TOKENVEND_BUCKET": running.bucket,
-        "TOKENVEND_ROLE_ARN": running.role_arn,
-        "TOKENVEND_STS_ENDPOINT_URL": running.endpoint_url,
-        "TOKENVEND_S3_ENDPOINT_URL": running.endpoint_url,
-        "TOKENVEND_S3_FORCE_PATH_STYLE": "true",
-        "AWS_REGION": running.region,
-        "AWS_ACCESS_KEY_ID": running.access_key_id,
-        "AWS_SECRET_ACCESS_KEY": running.secret_access_key,
-        "AWS_EC2_METADATA_DISABLED": "true",
-    }
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-    return port
-
-
-def _wait_until_ready(process: "subprocess.Popen[bytes]", url: str, log: Path) -> None:
-    deadline = time.monotonic() + READY_WITHIN
-    while time.monotonic() < deadline and process.poll() is None:
-        try:
-            if get(f"{url}/readyz", timeout=2).status_code == 200:
-                return
-        except HTTPError:
-            pass
-        time.sleep(0.05)
-    raise AssertionError(log.read_text()[-4000:])

@@ -62,8 +62,18 @@ class Device:
     def post(self, path: str, json: Any = None, **kwargs: Any) -> Response:
         return self.service.client.post(path, json=json, headers=self.headers, **kwargs)
 
+    def patch(self, path: str, json: Any, **kwargs: Any) -> Response:
+        return self.service.client.patch(path, json=json, headers=self.headers, **kwargs)
+
+    def put(self, path: str, json: Any, **kwargs: Any) -> Response:
+        return self.service.client.put(path, json=json, headers=self.headers, **kwargs)
+
     def delete(self, path: str, **kwargs: Any) -> Response:
         return self.service.client.delete(path, headers=self.headers, **kwargs)
+
+    def erase(self, password: str | None = PASSWORD) -> Response:
+        body = {} if password is None else {"password": password}
+        return self.service.client.request("DELETE", "/v1/me", json=body, headers=self.headers)
 
     def vend(self, **wish: Any) -> Response:
         return self.post("/v1/credentials", json=wish)
@@ -115,12 +125,15 @@ class Service:
 
 
 @contextmanager
-def running_service(database_url: str, **changes: Any) -> Iterator[Service]:
-    clock = ManualClock()
+def running_service(
+    database_url: str, *, clock: ManualClock | None = None, aws: boto3.Session | None = None, **changes: Any
+) -> Iterator[Service]:
+    """`aws` and the endpoints among `changes` are for an engine in the place of the canned STS."""
+    clock = clock or ManualClock()
     sts = CannedSts(clock)
     try:
-        settings = test_settings(database_url=database_url, sts_endpoint_url=sts.url, **changes)
-        aws = boto3.Session(aws_access_key_id="AKIATESTTESTTEST", aws_secret_access_key="test", region_name="us-east-1")
+        settings = test_settings(**({"database_url": database_url, "sts_endpoint_url": sts.url} | changes))
+        aws = aws or boto3.Session("AKIATESTTESTTEST", "test", region_name="us-east-1")
         runtime = build_runtime(settings, clock=clock, aws=aws)
         app = create_app(settings, runtime)
         with TestClient(app, raise_server_exceptions=False, client=("127.0.0.1", 50000)) as client:

@@ -1,5 +1,5 @@
 """The routes of this feature, one file an action or noun."""
 
-from app.accounts.api import me, users
+from app.accounts.api import export, me, users
 
-ROUTERS = (users.router, me.router)
+ROUTERS = (users.router, me.router, export.router)

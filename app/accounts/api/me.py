@@ -1,13 +1,31 @@
 """`/v1/me`: a user's own account."""
 
+from typing import Annotated
 from uuid import UUID
 
-from fastapi import APIRouter
+from fastapi import APIRouter, Response
+from pydantic import Field
+from sqlalchemy.orm import Session
 
-from app.accounts import profile
+from app.accounts import erasure, profile
+from app.actor import Actor
+from app.auth import mfa
 from app.credentials import policy
-from app.models import User
-from app.web import Enrolling, JsonRoute, ResponseModel, RuntimeDep, Timestamp
+from app.passwords import MAX_LENGTH
+from app.problems import StepUpRequired
+from app.runtime import Runtime
+from app.web import (
+    Enrolling,
+    JsonRoute,
+    OriginDep,
+    PasswordText,
+    PrintableText,
+    RequestModel,
+    ResponseModel,
+    RuntimeDep,
+    SignedIn,
+    Timestamp,
+)
 
 router = APIRouter(prefix="/v1/me", tags=["accounts"], route_class=JsonRoute)
 
@@ -24,21 +42,56 @@ class Profile(ResponseModel):
     created_at: Timestamp
 
 
+class ProfileUpdate(RequestModel):
+    display_name: Annotated[PrintableText, Field(min_length=1, max_length=100)] | None = None
+
+
+class ErasureRequest(RequestModel):
+    password: Annotated[PasswordText, Field(max_length=MAX_LENGTH)] | None = None
+
+
 @router.get("")
 async def get_profile(runtime: RuntimeDep, actor: Enrolling) -> Profile:
     """The caller's own account."""
-    return _profile(await runtime.database.read(profile.get_user, actor.user_id))
+    return await read_profile(runtime, actor)
 
 
-def _profile(user: User) -> Profile:
-    return Profile(
-        id=user.id,
-        email=user.email,
-        email_verified=user.email_verified_at is not None,
-        display_name=user.display_name,
-        status=user.status,
-        role=user.role,
-        prefix=policy.user_prefix(user.id),
-        mfa_enabled=False,
-        created_at=user.created_at,
-    )
+@router.patch("")
+async def update_profile(runtime: RuntimeDep, origin: OriginDep, actor: SignedIn, body: ProfileUpdate) -> Profile:
+    """Changes what is sent; a name that is null is taken away."""
+    if "display_name" in body.model_fields_set:
+        await runtime.database.write(profile.rename, origin, runtime.clock.now(), actor, display_name=body.display_name)
+    return await read_profile(runtime, actor)
+
+
+@router.delete("", status_code=202, response_class=Response)
+async def erase_account(
+    runtime: RuntimeDep, origin: OriginDep, actor: SignedIn, body: ErasureRequest | None = None
+) -> None:
+    """Erases the account for good: it is gone at once, and its pictures shortly after.
+
+    Send the password; without one, sign in again up to five minutes before. With a second factor, step up first.
+    """
+    now = runtime.clock.now()
+    if not (actor.mfa and actor.is_fresh(now)) and await runtime.database.read(mfa.is_enabled, actor.user_id):
+        raise StepUpRequired
+    password = body.password.get_secret_value() if body and body.password else None
+    await erasure.erase(runtime, origin, actor, password=password)
+
+
+async def read_profile(runtime: Runtime, actor: Actor) -> Profile:
+    def read(session: Session) -> Profile:
+        user = profile.get_user(session, actor.user_id)
+        return Profile(
+            id=user.id,
+            email=user.email,
+            email_verified=user.email_verified_at is not None,
+            display_name=user.display_name,
+            status=user.status,
+            role=user.role,
+            prefix=policy.user_prefix(user.id),
+            mfa_enabled=mfa.is_enabled(session, user.id),
+            created_at=user.created_at,
+        )
+
+    return await runtime.database.read(read)

@@ -1,0 +1,182 @@
+"""`/v1/me/export`: what is stored about a user, in their own hands."""
+
+from collections.abc import AsyncIterator, Callable, Mapping
+from typing import Any
+from uuid import UUID
+
+from fastapi import APIRouter, Response
+from fastapi.responses import StreamingResponse
+
+from app.accounts import export, profile
+from app.accounts.api.me import Profile, read_profile
+from app.accounts.export import LISTINGS
+from app.models import (
+    AuditEvent,
+    DeviceSession,
+    Identity,
+    IssuedCredential,
+    OutboxMail,
+    Passkey,
+    User,
+)
+from app.runtime import Runtime
+from app.web import JsonRoute, OriginDep, ResponseModel, RuntimeDep, SteppedUp, Timestamp
+
+router = APIRouter(prefix="/v1/me", tags=["accounts"], route_class=JsonRoute)
+
+
+class ExportedSession(ResponseModel):
+    session_id: UUID
+    device_name: str | None
+    method: str
+    created_at: Timestamp
+    last_used_at: Timestamp
+    ended_at: Timestamp | None
+    end_reason: str | None
+
+
+class ExportedPasskey(ResponseModel):
+    name: str
+    created_at: Timestamp
+    last_used_at: Timestamp | None
+
+
+class ExportedIdentity(ResponseModel):
+    provider: str
+    issuer: str
+    subject: str
+    email: str | None
+    created_at: Timestamp
+    last_used_at: Timestamp
+
+
+class ExportedMail(ResponseModel):
+    kind: str
+    recipient: str
+    created_at: Timestamp
+    sent_at: Timestamp | None
+
+
+class ExportedCredential(ResponseModel):
+    credential_id: UUID
+    session_id: UUID
+    access_key_id: str
+    access: str
+    prefix: str
+    issued_at: Timestamp
+    expiration: Timestamp
+
+
+class ExportedEvent(ResponseModel):
+    at: Timestamp
+    event: str
+    outcome: str
+    session_id: UUID | None
+    address: str
+    by_the_user: bool
+
+
+class AccountExport(ResponseModel):
+    """Everything that is stored about a user, but for secrets and their hashes. The pictures are in the bucket."""
+
+    exported_at: Timestamp
+    profile: Profile
+    recovery_codes_left: int
+    sessions: list[ExportedSession]
+    passkeys: list[ExportedPasskey]
+    identities: list[ExportedIdentity]
+    mails: list[ExportedMail]
+    credentials: list[ExportedCredential]
+    events: list[ExportedEvent]
+
+
+@router.get("/export", response_model=AccountExport)
+async def export_account(runtime: RuntimeDep, origin: OriginDep, actor: SteppedUp) -> Response:
+    """Everything that is stored about the caller, as one JSON text that is sent as it is read."""
+    now = runtime.clock.now()
+    recovery_codes_left = await runtime.database.write(export.begin, origin, now, actor)
+    user = await runtime.database.read(profile.get_user, actor.user_id)
+    empty: dict[str, Any] = {name: [] for name in LISTINGS}
+    whole = AccountExport(
+        exported_at=now,
+        profile=await read_profile(runtime, actor),
+        recovery_codes_left=recovery_codes_left,
+        **empty,
+    )
+    return StreamingResponse(_pieces(runtime, user, whole), media_type="application/json")
+
+
+async def _pieces(runtime: Runtime, user: User, whole: AccountExport) -> AsyncIterator[str]:
+    yield whole.model_dump_json(exclude=set(LISTINGS)).removesuffix("}")
+    for name in LISTINGS:
+        yield f',"{name}":['
+        separator, after = "", None
+        while rows := await runtime.database.read(export.page, user, name, after):
+            yield separator + ",".join(_EXPORTED[name](row).model_dump_json() for row in rows)
+            separator, after = ",", export.keys_of(name, rows[-1])
+        yield "]"
+    yield "}"
+
+
+def _session(row: DeviceSession) -> ExportedSession:
+    return ExportedSession(
+        session_id=row.id,
+        device_name=row.device_name,
+        method=row.method,
+        created_at=row.created_at,
+        last_used_at=row.last_used_at,
+        ended_at=row.ended_at,
+        end_reason=row.end_reason,
+    )
+
+
+def _passkey(row: Passkey) -> ExportedPasskey:
+    return ExportedPasskey(name=row.name, created_at=row.created_at, last_used_at=row.last_used_at)
+
+
+def _identity(row: Identity) -> ExportedIdentity:
+    return ExportedIdentity(
+        provider=row.provider,
+        issuer=row.issuer,
+        subject=row.subject,
+        email=row.email,
+        created_at=row.created_at,
+        last_used_at=row.last_used_at,
+    )
+
+
+def _mail(row: OutboxMail) -> ExportedMail:
+    return ExportedMail(kind=row.kind, recipient=row.recipient, created_at=row.created_at, sent_at=row.sent_at)
+
+
+def _credential(row: IssuedCredential) -> ExportedCredential:
+    return ExportedCredential(
+        credential_id=row.id,
+        session_id=row.session_id,
+        access_key_id=row.access_key_id,
+        access=row.access,
+        prefix=row.prefix,
+        issued_at=row.issued_at,
+        expiration=row.expires_at,
+    )
+
+
+def _event(row: AuditEvent) -> ExportedEvent:
+    return ExportedEvent(
+        at=row.at,
+        event=row.event,
+        outcome=row.outcome,
+        session_id=row.session_id,
+        address=row.address,
+        by_the_user=row.actor_id == row.subject_id,
+    )
+
+
+_EXPORTED: Mapping[str, Callable[[Any], ResponseModel]] = {
+    "sessions": _session,
+    "passkeys": _passkey,
+    "identities": _identity,
+    "mails": _mail,
+    "credentials": _credential,
+    "events": _event,
+}

@@ -1,0 +1,85 @@
+"""Everything that is stored about a user, read a page at a time, so that it takes the memory of one."""
+
+import uuid
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import ColumnElement, func, select, tuple_
+from sqlalchemy.orm import Session
+
+from app import audit
+from app.actor import Actor
+from app.audit import Origin
+from app.models import (
+    AuditEvent,
+    DeviceSession,
+    Identity,
+    IssuedCredential,
+    OutboxMail,
+    Passkey,
+    RecoveryCode,
+    User,
+)
+
+PAGE = 1000
+
+
+@dataclass(frozen=True)
+class Listing:
+    """The rows of a table that are about a user, in the order of `keys`, the last of which is unique."""
+
+    model: Any
+    about: Callable[[User], ColumnElement[bool]]
+    keys: tuple[Any, ...]
+
+
+LISTINGS = {
+    "sessions": Listing(
+        DeviceSession,
+        lambda user: DeviceSession.user_id == user.id,
+        (DeviceSession.created_at, DeviceSession.id),
+    ),
+    "passkeys": Listing(Passkey, lambda user: Passkey.user_id == user.id, (Passkey.id,)),
+    "identities": Listing(Identity, lambda user: Identity.user_id == user.id, (Identity.id,)),
+    "mails": Listing(OutboxMail, lambda user: OutboxMail.recipient == user.email, (OutboxMail.id,)),
+    "credentials": Listing(
+        IssuedCredential,
+        lambda user: IssuedCredential.user_id == user.id,
+        (IssuedCredential.issued_at, IssuedCredential.id),
+    ),
+    "events": Listing(AuditEvent, lambda user: AuditEvent.subject_id == user.id, (AuditEvent.id,)),
+}
+
+
+def page(session: Session, user: User, name: str, after: Sequence[Any] | None) -> Sequence[Any]:
+    """Up to `PAGE` rows of a listing, those that follow the keys `after`."""
+    listing = LISTINGS[name]
+    rows = select(listing.model).where(listing.about(user)).order_by(*listing.keys).limit(PAGE)
+    if after is not None:
+        rows = rows.where(tuple_(*listing.keys) > tuple(after))
+    return session.scalars(rows).all()
+
+
+def keys_of(name: str, row: Any) -> list[Any]:
+    """Where `page` goes on after this row."""
+    return [getattr(row, key.key) for key in LISTINGS[name].keys]
+
+
+def begin(session: Session, origin: Origin, now: datetime, actor: Actor) -> int:
+    """Notes that the user asked for it, and says how many recovery codes are left."""
+    audit.record(
+        session,
+        origin,
+        "user.exported",
+        now,
+        actor_id=actor.user_id,
+        subject_id=actor.user_id,
+        session_id=actor.session_id,
+    )
+    return session.scalar(select(func.count()).where(*_unused(actor.user_id))) or 0
+
+
+def _unused(user_id: uuid.UUID) -> tuple[ColumnElement[bool], ColumnElement[bool]]:
+    return RecoveryCode.user_id == user_id, RecoveryCode.used_at.is_(None)

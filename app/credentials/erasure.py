@@ -1,0 +1,163 @@
+"""The job that empties an erased user's prefix: at once, and again when no credential for it can be alive.
+
+What was vended before the account was erased works until it expires, and may upload until then. The job reaches the
+prefix by a credential that it vends itself for nothing else, with its row in the ledger: the service needs no
+permission of its own on the bucket. The database says what is left, so whatever dies, another replica goes on.
+"""
+
+import asyncio
+import uuid
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, Any
+
+import structlog
+from sqlalchemy import delete, func, select, update
+from sqlalchemy.orm import Session
+
+from app import audit
+from app.audit import Origin
+from app.credentials import ledger, policy, s3, vending
+from app.credentials.ledger import Entry
+from app.credentials.s3 import S3Failed
+from app.models import DeviceSession, Erasure, IssuedCredential, RefreshToken
+from app.problems import Problem
+
+if TYPE_CHECKING:
+    from app.runtime import Runtime
+
+log = structlog.get_logger("tokenvend.erasure")
+
+ORIGIN = Origin(request_id="", address="erasure")
+LEASE = timedelta(minutes=5)
+"""For how long a replica has an erasure to itself; it renews it with every thousand objects."""
+TOLERANCE = timedelta(minutes=5)
+"""By which the engine's clock may be behind ours when it tells whether a credential has expired."""
+LONGEST_WAIT = timedelta(hours=6)
+LIFETIME = 3600
+"""Seconds that the job's own credential lives, at most."""
+RENEWED_WITH_LEFT = timedelta(minutes=5)
+
+
+@dataclass(frozen=True)
+class Claim:
+    """An erasure that is ours; `attempts` tells a claim from a later one."""
+
+    user_id: uuid.UUID
+    attempts: int
+    claimed_at: datetime
+
+
+class ClaimLost(Exception):
+    """Another replica has taken over, for this one was too slow."""
+
+
+async def erase_next(runtime: "Runtime") -> bool:
+    """Empties the prefix of one erased user, and says whether there was one."""
+    claim = await runtime.database.write(_claim, runtime.clock.now())
+    if claim is None:
+        return False
+    try:
+        await _empty(runtime, claim)
+    except ClaimLost:
+        return True
+    except (Problem, S3Failed) as error:
+        cause = error.code if isinstance(error, Problem) else str(error)
+        log.error("erasure_delayed", user_id=str(claim.user_id), attempts=claim.attempts, cause=cause)
+        await runtime.database.write(_postpone, runtime.clock.now(), claim)
+        return True
+    await runtime.database.write(_settle, runtime.clock.now(), claim)
+    return True
+
+
+async def _empty(runtime: "Runtime", claim: Claim) -> None:
+    client, expires_at = await _client(runtime, claim)
+    while deleted := await asyncio.to_thread(s3.delete_some, client, runtime.settings.bucket, _prefix(claim)):
+        now = runtime.clock.now()
+        await runtime.database.write(_note_progress, now, claim, deleted)
+        if expires_at - now < RENEWED_WITH_LEFT:
+            client, expires_at = await _client(runtime, claim)
+
+
+async def _client(runtime: "Runtime", claim: Claim) -> tuple[Any, datetime]:
+    """S3 by a new credential for the prefix alone, and until when it works."""
+    order = vending.make_order(
+        runtime,
+        claim.user_id,
+        _session_id(claim.user_id),
+        access="read_write",
+        path="",
+        duration=min(LIFETIME, runtime.settings.credential_max_ttl),
+    )
+    credential = await runtime.broker.obtain(order)
+    entry = Entry(uuid.uuid4(), ORIGIN, order, credential, runtime.clock.now())
+    await runtime.database.write(ledger.record_own, entry)
+    return await asyncio.to_thread(s3.make_client, runtime.settings, credential), credential.expires_at
+
+
+def _prefix(claim: Claim) -> str:
+    return policy.user_prefix(claim.user_id)
+
+
+def _session_id(user_id: uuid.UUID) -> uuid.UUID:
+    """Stands for the job in the names of its STS sessions: no device has it."""
+    return uuid.uuid5(user_id, "erasure")
+
+
+def _claim(session: Session, now: datetime) -> Claim | None:
+    waiting = (
+        select(Erasure.user_id)
+        .where(Erasure.completed_at.is_(None), Erasure.next_try_at <= now)
+        .order_by(Erasure.next_try_at)
+        .limit(1)
+        .with_for_update(skip_locked=True)
+        .scalar_subquery()
+    )
+    row = session.execute(
+        update(Erasure)
+        .where(Erasure.user_id == waiting)
+        .values(next_try_at=now + LEASE, attempts=Erasure.attempts + 1)
+        .returning(Erasure.user_id, Erasure.attempts)
+        .execution_options(synchronize_session=False)
+    ).one_or_none()
+    return Claim(row.user_id, row.attempts, now) if row else None
+
+
+def _note_progress(session: Session, now: datetime, claim: Claim, deleted: int) -> None:
+    _update(session, claim, next_try_at=now + LEASE, deleted_objects=Erasure.deleted_objects + deleted)
+
+
+def _postpone(session: Session, now: datetime, claim: Claim) -> None:
+    _update(session, claim, next_try_at=now + min(timedelta(seconds=30) * 2 ** min(claim.attempts, 16), LONGEST_WAIT))
+
+
+def _settle(session: Session, now: datetime, claim: Claim) -> None:
+    """Completes it, if the prefix was emptied after the last credential for it had expired; else waits for that."""
+    last = session.scalar(
+        select(func.max(IssuedCredential.expires_at)).where(
+            IssuedCredential.user_id == claim.user_id, IssuedCredential.session_id != _session_id(claim.user_id)
+        )
+    )
+    if last is not None and claim.claimed_at <= last + TOLERANCE:
+        _update(session, claim, next_try_at=last + TOLERANCE + timedelta(seconds=1))
+        return
+    _update(session, claim, completed_at=now)
+    families = select(DeviceSession.id).where(DeviceSession.user_id == claim.user_id)
+    session.execute(delete(RefreshToken).where(RefreshToken.session_id.in_(families)))
+    session.execute(delete(DeviceSession).where(DeviceSession.user_id == claim.user_id))
+    audit.record(
+        session,
+        ORIGIN,
+        "user.erased",
+        now,
+        subject_id=claim.user_id,
+        objects=session.scalar(select(Erasure.deleted_objects).where(Erasure.user_id == claim.user_id)),
+    )
+
+
+def _update(session: Session, claim: Claim, **values: Any) -> None:
+    """Raises `ClaimLost`."""
+    ours = (Erasure.user_id == claim.user_id, Erasure.attempts == claim.attempts, Erasure.completed_at.is_(None))
+    statement = update(Erasure).where(*ours).values(**values).returning(Erasure.user_id)
+    if session.execute(statement.execution_options(synchronize_session=False)).first() is None:
+        raise ClaimLost

@@ -1,0 +1,59 @@
+"""The bucket as a vended credential reaches it: what this service itself does there, which is little."""
+
+from typing import Any
+
+import boto3
+from botocore.config import Config
+from botocore.exceptions import BotoCoreError, ClientError
+
+from app.credentials.broker import StsCredential
+from app.settings import Settings
+
+PAGE = 1000
+"""Keys: S3's own limit of a list, and of a deletion of many."""
+
+
+class S3Failed(Exception):
+    """S3 refused or did not answer; the message is the kind of fault."""
+
+
+def make_client(settings: Settings, credential: StsCredential) -> Any:
+    return boto3.client(
+        "s3",
+        region_name=settings.region,
+        endpoint_url=settings.s3_endpoint_url,
+        aws_access_key_id=credential.access_key_id,
+        aws_secret_access_key=credential.secret_access_key,
+        aws_session_token=credential.session_token,
+        config=Config(
+            connect_timeout=2,
+            read_timeout=5,
+            retries={"total_max_attempts": 2},
+            s3={"addressing_style": "path" if settings.s3_force_path_style else "auto"},
+        ),
+    )
+
+
+def delete_some(client: Any, bucket: str, prefix: str) -> int:
+    """Deletes up to `PAGE` objects under the prefix and says how many: 0 when it is empty. Raises `S3Failed`."""
+    try:
+        found = client.list_objects_v2(Bucket=bucket, Prefix=prefix, MaxKeys=PAGE).get("Contents", [])
+        keys = [entry["Key"] for entry in found]
+        for key in _not_deleted_together(client, bucket, keys):
+            client.delete_object(Bucket=bucket, Key=key)
+    except ClientError as error:
+        raise S3Failed(str(error.response.get("Error", {}).get("Code", "Unknown"))) from error
+    except BotoCoreError as error:
+        raise S3Failed(type(error).__name__) from error
+    return len(keys)
+
+
+def _not_deleted_together(client: Any, bucket: str, keys: list[str]) -> list[str]:
+    """Those left after one call for all: Ceph allows it to no session policy, and XML holds no control character."""
+    if not keys:
+        return []
+    try:
+        answer = client.delete_objects(Bucket=bucket, Delete={"Objects": [{"Key": key} for key in keys], "Quiet": True})
+    except ClientError:
+        return keys
+    return [error["Key"] for error in answer.get("Errors", [])]

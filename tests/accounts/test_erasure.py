@@ -1,0 +1,139 @@
+"""Erasing an account: at once it is nobody's."""
+
+from typing import Any
+
+import pytest
+
+from tests.security.races import all_at_once
+from tests.support.service import PASSWORD, Device, Service
+
+EMAIL = "ada@example.org"
+ROUNDS = 5
+
+
+def count(service: Service, table: str, where: str = "1 = 1", **parameters: Any) -> int:
+    return int(service.sql(f"SELECT count(*) FROM {table} WHERE {where}", **parameters)[0][0])
+
+
+def make_admin(service: Service, device: Device) -> None:
+    service.sql("UPDATE users SET role = 'admin' WHERE email = :email", email=device.email)
+
+
+class TestErasure:
+    def test_signs_everybody_out_at_once(self, service: Service) -> None:
+        device, other = service.device(EMAIL), service.device(EMAIL)
+        assert device.erase().status_code == 202
+        for held in (device, other):
+            assert held.get("/v1/me").json()["code"] == "invalid_token"
+            assert held.vend().json()["code"] == "invalid_token"
+            assert service.refresh(held.refresh_token).json()["code"] == "invalid_refresh_token"
+
+    def test_leaves_an_address_like_any_unknown_one(self, service: Service) -> None:
+        service.device(EMAIL).erase()
+        erased, unknown = service.log_in(EMAIL), service.log_in("nobody@example.org")
+        assert erased.status_code == unknown.status_code == 401
+        assert erased.json() | {"request_id": ""} == unknown.json() | {"request_id": ""}
+
+    def test_the_address_registers_anew_with_another_prefix(self, service: Service) -> None:
+        """VC4: nothing of the former owner's is within reach."""
+        first = service.device(EMAIL)
+        before = first.vend().json()["prefix"]
+        first.erase()
+        second = service.device(EMAIL)
+        assert second.user_id != first.user_id
+        assert second.vend().json()["prefix"] == f"users/{second.user_id}/" != before
+
+    def test_leaves_nothing_that_names_the_person(self, service: Service) -> None:
+        device = service.device(EMAIL)
+        device.patch("/v1/me", json={"display_name": "Ada"})
+        device.erase()
+        [row] = service.sql(
+            "SELECT email, email_key, email_verified_at, display_name, password_hash, status FROM users"
+        )
+        assert tuple(row) == (None, None, None, None, None, "erased")
+        for table in ("totp_factors", "recovery_codes", "passkeys", "identities", "single_use_tokens"):
+            assert count(service, table) == 0
+
+    def test_keeps_the_ledger_that_traces_each_key(self, service: Service) -> None:
+        device = service.device(EMAIL)
+        device.vend()
+        device.erase()
+        assert count(service, "issued_credentials") == 1
+        assert count(service, "audit_events", "event = 'user.erasure_requested' AND outcome = 'done'") == 1
+
+    def test_tells_the_owner_by_mail(self, service: Service) -> None:
+        service.device(EMAIL).erase()
+        assert service.sql("SELECT kind, recipient FROM outbox") == [("account_erased", EMAIL)]
+
+    def test_of_many_at_once_one_is_done(self, service: Service) -> None:
+        for number in range(ROUNDS):
+            device = service.device(f"many{number}@example.org")
+            answers = all_at_once(lambda _index, device=device: device.erase().status_code)
+            assert answers.count(202) == 1
+            assert set(answers) <= {202, 401, 403}
+        assert count(service, "erasures") == ROUNDS
+
+
+class TestProof:
+    def test_needs_the_password(self, service: Service) -> None:
+        device = service.device(EMAIL)
+        assert device.erase(None).status_code == 422
+        wrong = device.erase("not the password")
+        assert (wrong.status_code, wrong.json()["code"]) == (403, "wrong_password")
+        assert count(service, "audit_events", "event = 'password.asked' AND outcome = 'refused'") == 1
+        assert device.get("/v1/me").status_code == 200
+
+    def test_without_a_password_a_sign_in_of_the_last_five_minutes_does(self, service: Service) -> None:
+        device = service.device(EMAIL)
+        service.sql("UPDATE users SET password_hash = NULL")
+        service.clock.advance(minutes=5, seconds=1)
+        assert device.erase(None).json()["code"] == "step_up_required"
+        service.clock.advance(minutes=-1)
+        assert device.erase(None).status_code == 202
+
+    def test_with_a_second_factor_it_has_to_be_shown(self, service: Service) -> None:
+        device = service.device(EMAIL)
+        [(user_id,)] = service.sql("SELECT id FROM users")
+        now = service.sql("SELECT created_at FROM users")[0][0]
+        service.sql(
+            "INSERT INTO totp_factors (user_id, secret_encrypted, created_at, confirmed_at)"
+            " VALUES (:user_id, :secret, :now, :now)",
+            user_id=user_id,
+            secret=b"sealed",
+            now=now,
+        )
+        assert device.erase().json()["code"] == "step_up_required"
+        service.sql("UPDATE sessions SET mfa_at = authenticated_at")
+        assert device.erase().status_code == 202
+
+    def test_a_password_changed_meanwhile_is_no_proof(self, service: Service, monkeypatch: pytest.MonkeyPatch) -> None:
+        device = service.device(EMAIL)
+        verify = service.runtime.hasher.verify
+
+        async def slow(password: str, password_hash: str | None) -> tuple[bool, str | None]:
+            verified = await verify(password, password_hash)
+            service.sql("UPDATE users SET password_hash = 'another'")
+            return verified
+
+        monkeypatch.setattr(service.runtime.hasher, "verify", slow)
+        assert device.erase(PASSWORD).json()["code"] == "wrong_password"
+        assert count(service, "erasures") == 0
+
+
+class TestLastAdmin:
+    def test_stays(self, service: Service) -> None:
+        device = service.device(EMAIL)
+        make_admin(service, device)
+        refused = device.erase()
+        assert (refused.status_code, refused.json()["code"]) == (409, "last_admin")
+        assert device.get("/v1/me").status_code == 200
+
+    def test_of_two_who_leave_at_once_one_stays(self, service: Service) -> None:
+        for number in range(ROUNDS):
+            service.sql("UPDATE users SET role = 'user' WHERE role = 'admin'")
+            pair = [service.device(f"admin{number}-{which}@example.org") for which in range(2)]
+            for device in pair:
+                make_admin(service, device)
+            answers = all_at_once(lambda index, pair=pair: pair[index % 2].erase().status_code, crowd=10)
+            assert answers.count(202) == 1
+            assert count(service, "users", "role = 'admin' AND status = 'active'") == 1

@@ -1,0 +1,262 @@
+"""The job that empties an erased user's prefix, on a real engine and both databases."""
+
+import asyncio
+import uuid
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, closing
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+import boto3
+import pytest
+
+from app import engine
+from app.credentials import erasure, s3
+from app.engine import Engine
+from app.models import Erasure
+from app.problems import StsUnavailable
+from app.runtime import build_runtime
+from tests.support.clock import ManualClock
+from tests.support.engine import CLIENT
+from tests.support.service import Device, Service, running_service
+
+ODD = (
+    "a b+c.jpg",
+    "Zürich/🏔.jpg",
+    "%2e%2e/x.jpg",
+    "<&>\"'.jpg",
+    "deep/er/and/deeper.jpg",
+    "tab\there.jpg",
+    "#?&=;@.jpg",
+    "plus+ space .jpg",
+    "$(x)*~|.jpg",
+)
+TTL = 3600
+
+
+@pytest.fixture(scope="module")
+def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Engine]:
+    with engine.start(tmp_path_factory.mktemp("erasure") / "engine") as started:
+        yield started
+
+
+@dataclass
+class World:
+    service: Service
+    owner: Any
+    bucket: str
+
+    def put(self, device: Device, *names: str) -> None:
+        for name in names:
+            self.owner.put_object(Bucket=self.bucket, Key=f"users/{device.user_id}/{name}", Body=b"x")
+
+    def keys(self, device: Device) -> list[str]:
+        prefix = f"users/{device.user_id}/"
+        pages = self.owner.get_paginator("list_objects_v2").paginate(Bucket=self.bucket, Prefix=prefix)
+        return [entry["Key"] for page in pages for entry in page.get("Contents", [])]
+
+    def work(self) -> bool:
+        assert self.service.client.portal is not None
+        return self.service.client.portal.call(erasure.erase_next, self.service.runtime)
+
+    def erasure(self, device: Device) -> Any:
+        rows = Erasure.__table__.select().where(Erasure.user_id == uuid.UUID(device.user_id))
+        with self.service.runtime.database.engine.connect() as connection:
+            return connection.execute(rows).one()
+
+
+@pytest.fixture
+def world(running: Engine, database_url: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[World]:
+    monkeypatch.setattr("app.jobs.JOBS", ())  # the tests call the job themselves
+    with ExitStack() as stack:
+        service = stack.enter_context(
+            running_service(
+                database_url,
+                clock=ManualClock(datetime.now(UTC)),
+                aws=boto3.Session(running.access_key_id, running.secret_access_key, region_name=running.region),
+                sts_endpoint_url=running.endpoint_url,
+                s3_endpoint_url=running.endpoint_url,
+                s3_force_path_style=True,
+                bucket=running.bucket,
+                role_arn=running.role_arn,
+            )
+        )
+        owner = boto3.client(
+            "s3",
+            region_name=running.region,
+            endpoint_url=running.endpoint_url,
+            aws_access_key_id=running.owner_access_key_id,
+            aws_secret_access_key=running.owner_secret_access_key,
+            config=CLIENT,
+        )
+        yield World(service, owner, running.bucket)
+        owner.close()
+
+
+def as_holder(vended: Mapping[str, Any]) -> Any:
+    """S3 by a vended credential."""
+    return boto3.client(
+        "s3",
+        region_name=vended["region"],
+        endpoint_url=vended["endpoint_url"],
+        aws_access_key_id=vended["access_key_id"],
+        aws_secret_access_key=vended["secret_access_key"],
+        aws_session_token=vended["session_token"],
+        config=CLIENT,
+    )
+
+
+class TestErasure:
+    def test_deletes_every_object_whatever_its_name(self, world: World) -> None:
+        device = world.service.device()
+        with closing(as_holder(device.vend().json())) as s3_of_user:
+            for name in ODD:
+                s3_of_user.put_object(Bucket=world.bucket, Key=f"users/{device.user_id}/{name}", Body=b"x")
+        assert len(world.keys(device)) == len(ODD)
+        device.erase()
+        assert world.work()
+        assert world.keys(device) == []
+        assert world.erasure(device).deleted_objects == len(ODD)
+
+    def test_leaves_everybody_elses(self, world: World) -> None:
+        device, other = world.service.device(), world.service.device()
+        world.put(device, "mine.jpg")
+        world.put(other, "theirs.jpg")
+        longer = f"users/{device.user_id}0/x.jpg"
+        world.owner.put_object(Bucket=world.bucket, Key=longer, Body=b"x")
+        device.erase()
+        world.work()
+        assert world.keys(other) == [f"users/{other.user_id}/theirs.jpg"]
+        assert world.owner.get_object(Bucket=world.bucket, Key=longer)["Body"].read() == b"x"
+
+    def test_takes_a_list_in_pages(self, world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(s3, "PAGE", 3)
+        device = world.service.device()
+        world.put(device, *(f"{number}.jpg" for number in range(10)))
+        device.erase()
+        world.work()
+        assert world.keys(device) == []
+        assert world.erasure(device).deleted_objects == 10
+
+    def test_has_a_credential_in_the_ledger_that_reaches_nothing_else(self, world: World) -> None:
+        """Its own row, so that each key is traced; and its own name at STS, which no device has."""
+        device = world.service.device()
+        device.erase()
+        world.work()
+        [(prefix, name)] = world.service.sql("SELECT prefix, role_session_name FROM issued_credentials")
+        assert prefix == f"users/{device.user_id}/"
+        assert name.startswith(f"{device.user_id}.")
+        assert (
+            name
+            != erasure.vending.make_order(
+                world.service.runtime,
+                uuid.UUID(device.user_id),
+                uuid.UUID(device.session_id),
+                access="read_write",
+                path="",
+                duration=TTL,
+            ).role_session_name
+        )
+
+    def test_nothing_to_erase_is_nothing_to_do(self, world: World) -> None:
+        world.service.device()
+        assert not world.work()
+
+
+class TestSecondSweep:
+    def test_takes_what_a_credential_uploaded_after_the_first(self, world: World) -> None:
+        device = world.service.device()
+        vended = device.vend().json()
+        device.erase()
+        world.work()
+        assert world.erasure(device).completed_at is None
+        with closing(as_holder(vended)) as late:
+            late.put_object(Bucket=world.bucket, Key=f"{vended['prefix']}late.jpg", Body=b"x")
+        assert not world.work(), "it waits until that credential has expired"
+        # As if its hour were over: the engine's own clock cannot be moved.
+        world.service.sql("UPDATE issued_credentials SET expires_at = issued_at")
+        world.service.sql("UPDATE erasures SET next_try_at = requested_at")
+        world.service.clock.advance(seconds=erasure.TOLERANCE.total_seconds() + 1)
+        assert world.work()
+        assert world.keys(device) == []
+        assert world.erasure(device).completed_at is not None
+
+    def test_is_not_needed_where_nothing_was_vended(self, world: World) -> None:
+        device = world.service.device()
+        device.erase()
+        world.work()
+        assert world.erasure(device).completed_at is not None
+
+    def test_completion_takes_the_sessions_and_is_audited(self, world: World) -> None:
+        device = world.service.device()
+        device.erase()
+        world.work()
+        assert world.service.sql("SELECT count(*) FROM sessions") == [(0,)]
+        assert world.service.sql("SELECT count(*) FROM refresh_tokens") == [(0,)]
+        assert world.service.sql("SELECT count(*) FROM audit_events WHERE event = 'user.erased'") == [(1,)]
+        assert device.get("/v1/me").json()["code"] == "invalid_token"
+        assert not world.work()
+
+
+class TestTrouble:
+    def test_sts_that_is_down_is_tried_again_later(self, world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+        device = world.service.device()
+        world.put(device, "a.jpg")
+        device.erase()
+
+        async def down(_order: object) -> None:
+            raise StsUnavailable
+
+        with monkeypatch.context() as patch:
+            patch.setattr(world.service.runtime.broker, "obtain", down)
+            assert world.work()
+        assert not world.work(), "not at once"
+        world.service.clock.advance(minutes=1)
+        assert world.work()
+        assert world.keys(device) == []
+
+    def test_one_that_died_is_taken_over_from_after_its_lease(
+        self, world: World, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        device = world.service.device()
+        world.put(device, "a.jpg")
+        device.erase()
+
+        async def die(*_arguments: object) -> None:
+            raise KeyError("dead")
+
+        with monkeypatch.context() as patch:
+            patch.setattr(erasure, "_empty", die)
+            with pytest.raises(KeyError):
+                world.work()
+        assert not world.work()
+        world.service.clock.advance(seconds=erasure.LEASE.total_seconds())
+        assert world.work()
+        assert world.keys(device) == []
+
+    def test_one_that_was_too_slow_writes_nothing_more(self, world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+        device = world.service.device()
+        world.put(device, "a.jpg")
+        device.erase()
+        empty = erasure._empty
+
+        async def slow(*arguments: Any) -> None:
+            world.service.sql("UPDATE erasures SET attempts = attempts + 1")  # another one has claimed it
+            await empty(*arguments)
+
+        monkeypatch.setattr(erasure, "_empty", slow)
+        assert world.work()
+        assert world.erasure(device).completed_at is None
+
+    def test_of_two_replicas_one_gets_it(self, world: World) -> None:
+        world.service.device().erase()
+        runtime = build_runtime(world.service.settings, clock=world.service.clock)
+        try:
+            claims = [
+                either.database.run("write", erasure._claim, world.service.clock.now())
+                for either in (world.service.runtime, runtime)
+            ]
+        finally:
+            asyncio.run(runtime.close())
+        assert [claim is not None for claim in claims] == [True, False]
