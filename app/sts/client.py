@@ -22,6 +22,9 @@ CONCURRENT_CALLS = 64
 MOST_WAITING = 1_000
 DEADLINE = 4.0
 """Seconds for one answer with all its tries."""
+LONGEST_WAIT = 2.0
+"""Seconds of them for a place. Where more is asked than STS gives, all would else get theirs just before the deadline:
+nobody would have an answer, and the Region the blame."""
 LEAST_TRIES = 2
 BACKOFF = (0.05, 0.25)
 """Seconds, between tries in the same Region."""
@@ -55,9 +58,11 @@ class StsClient:
             raise _overloaded()
         placed = False
         self._count_waiting(+1)
+        started = asyncio.get_running_loop().time()
         try:
-            async with asyncio.timeout(DEADLINE) as deadline:
+            async with asyncio.timeout(LONGEST_WAIT) as deadline:
                 async with self._places:
+                    deadline.reschedule(started + DEADLINE)
                     placed = True
                     self._count_waiting(-1)
                     self.under_way += 1

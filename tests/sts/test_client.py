@@ -117,14 +117,15 @@ class TestPlaces:
 
         with_client(NOWHERE, story, transport=Scripted({"us-east-1": "refused"}))
 
-    def test_are_awaited_no_longer_than_an_answer(self, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_are_awaited_for_half_of_the_deadline(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        assert sts_client.LONGEST_WAIT == sts_client.DEADLINE / 2
         monkeypatch.setattr(sts_client, "CONCURRENT_CALLS", 1)
 
         async def story(call: Calling) -> None:
             transport.gate = asyncio.Event()
             first = asyncio.create_task(call.ask())
             await until(lambda: bool(transport.calls))
-            monkeypatch.setattr(sts_client, "DEADLINE", 0.05)
+            monkeypatch.setattr(sts_client, "LONGEST_WAIT", 0.05)
             refused = await problem_of(call)
             assert isinstance(refused, Overloaded)
             assert refused.retry_after in range(2, 7)
@@ -135,6 +136,22 @@ class TestPlaces:
         transport = Scripted()
         with_client(NOWHERE, story, transport=transport)
         assert len(transport.calls) == 1
+
+    def test_leave_time_for_an_answer(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """A crowd that STS cannot serve is refused in part; whoever has a place is served, and no Region is blamed."""
+        for name, value in (("CONCURRENT_CALLS", 1), ("LONGEST_WAIT", 0.4), ("DEADLINE", 0.8)):
+            monkeypatch.setattr(sts_client, name, value)
+        transport = Scripted(takes=0.15)
+
+        async def story(call: Calling) -> None:
+            await call.base.current()
+            outcomes = await asyncio.gather(*(call.ask() for _ in range(20)), return_exceptions=True)
+            refused = [outcome for outcome in outcomes if not isinstance(outcome, Answer)]
+            assert {type(problem) for problem in refused} == {Overloaded}
+            assert len(refused) == 20 - len(transport.calls)
+
+        with_client(NOWHERE, story, transport=transport)
+        assert transport.calls
 
 
 class TestDeadline:
