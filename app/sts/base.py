@@ -7,16 +7,21 @@ from typing import Any
 
 import boto3
 import botocore.session
+from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError, HTTPClientError
 from botocore.httpsession import get_cert_path
 
 from app.settings import SettingsError
-from app.sts.transport import Fault, Keys
+from app.sts.transport import CONNECT_TIMEOUT, READ_TIMEOUT, Fault, Keys
 
 REFRESH_BEFORE = 900
 """Seconds before expiry at which new ones are asked for, in the background."""
 NEEDED_BEFORE = 600
 """Seconds before expiry at which callers wait for them: botocore's own two limits."""
+PROVIDERS_CONFIG = Config(
+    connect_timeout=CONNECT_TIMEOUT, read_timeout=READ_TIMEOUT, retries={"mode": "standard", "total_max_attempts": 2}
+)
+"""Of the SDK's own calls for a profile's role and IRSA: by default five tries of a minute, for which all would wait."""
 FAULTS = (
     *(BotoCoreError, ClientError, HTTPClientError, SettingsError, RuntimeError, OSError, ValueError),
     *(LookupError, TypeError, AttributeError),
@@ -31,6 +36,7 @@ def default_session() -> boto3.Session:
     try:
         core = botocore.session.get_session()
         core.set_config_variable("ec2_metadata_v1_disabled", True)
+        core.set_default_client_config(PROVIDERS_CONFIG)
         role_of_profile: Any = core.get_component("credential_provider").get_provider("assume-role")
         role_of_profile._prompter = _refuse_to_prompt  # noqa: SLF001 - the chain is built without a way to say so
         return boto3.Session(botocore_session=core)
@@ -102,7 +108,7 @@ class BaseCredentials:
         try:
             self._credentials = self._make_session().get_credentials()
         except FAULTS as error:
-            raise Fault("unavailable", type(error).__name__) from error
+            raise Fault("unavailable", _cause(error)) from error
         if self._credentials is None:
             raise Fault("refused", "NoCredentials")
         return self._freeze()
@@ -111,9 +117,17 @@ class BaseCredentials:
         try:
             frozen = self._credentials.get_frozen_credentials()
         except FAULTS as error:
-            raise Fault("unavailable", type(error).__name__) from error
+            raise Fault("unavailable", _cause(error)) from error
         self._keys = Keys(frozen.access_key, frozen.secret_key, frozen.token)
         return self._keys
+
+
+def _cause(error: Exception) -> str:
+    if isinstance(error, ClientError):  # of the STS that the chain itself asks
+        return str(error.response.get("Error", {}).get("Code", "Unknown"))
+    if type(error) is RuntimeError:  # all that botocore says of new credentials that are old
+        return "BaseCredentialsExpired"
+    return type(error).__name__
 
 
 def _retrieve(work: "asyncio.Future[Keys]") -> None:

@@ -5,16 +5,20 @@ Each source is asked of an endpoint on this machine that answers as AWS document
 
 import asyncio
 import json
+import socket
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
+from botocore.config import Config
 from botocore.utils import ContainerMetadataFetcher
 
 from app.problems import StsRefused, StsUnavailable
+from app.sts import base
 from tests.sts.calling import REGION, Calling, put, signers, until, with_client
 from tests.support import sigv4
 from tests.support.canned_sts import CannedSts
@@ -385,7 +389,45 @@ class TestWebIdentityFile:
                 causes.append(refused.value.cause)
             return causes
 
-        assert with_client(sts.url, story) == ["InvalidIdentityTokenException", "FileNotFoundError"]
+        assert with_client(sts.url, story) == ["InvalidIdentityToken", "FileNotFoundError"]
+
+
+class TestSilence:
+    @pytest.mark.parametrize("source", ["web identity", "role of a profile"])
+    def test_of_sts_keeps_nobody_for_minutes(
+        self, source: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, sts: CannedSts
+    ) -> None:
+        """The thread that asks is the one for all: what the SDK waits for, everybody waits for."""
+        with closing(socket.create_server(("127.0.0.1", 0))) as silent:
+            monkeypatch.setenv("AWS_ENDPOINT_URL_STS", f"http://127.0.0.1:{silent.getsockname()[1]}")
+            hasty = base.PROVIDERS_CONFIG.merge(Config(read_timeout=0.2))
+            monkeypatch.setattr(base, "PROVIDERS_CONFIG", hasty)
+            file = tmp_path / "file"
+            if source == "web identity":
+                file.write_text("a token")
+                monkeypatch.setenv("AWS_WEB_IDENTITY_TOKEN_FILE", str(file))
+                monkeypatch.setenv("AWS_ROLE_ARN", ROLE_ARN)
+            else:
+                file.write_text(
+                    f"[default]\nrole_arn = {ROLE_ARN}\nsource_profile = keys\n"
+                    "[profile keys]\naws_access_key_id = AKIAPROFILE000000001\naws_secret_access_key = secret\n"
+                )
+                monkeypatch.setenv("AWS_CONFIG_FILE", str(file))
+            monkeypatch.setenv("AWS_DEFAULT_REGION", REGION)
+
+            async def story(call: Calling) -> tuple[str | None, float]:
+                started = time.monotonic()
+                with pytest.raises(StsUnavailable) as refused:
+                    await call.ask()
+                return refused.value.cause, time.monotonic() - started
+
+            cause, seconds = with_client(sts.url, story)
+        assert cause == "ReadTimeoutError"
+        assert seconds < 3.5
+
+    def test_is_as_short_as_that_of_our_own_calls(self) -> None:
+        config = base.PROVIDERS_CONFIG
+        assert (config.connect_timeout, config.read_timeout, config.retries["total_max_attempts"]) == (1, 2, 2)
 
 
 class TestNothing:

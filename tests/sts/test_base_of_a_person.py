@@ -81,7 +81,7 @@ class TestEnvironment:
         monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "secret")
         monkeypatch.setenv("AWS_SESSION_TOKEN", "environment-token")
         monkeypatch.setenv("AWS_CREDENTIAL_EXPIRATION", "2026-01-01T00:00:00+00:00")
-        assert fault(sts.url) == "RuntimeError"
+        assert fault(sts.url) == "BaseCredentialsExpired"
 
 
 class TestProfile:
@@ -108,7 +108,7 @@ class TestProfile:
         monkeypatch.setenv("AWS_ENDPOINT_URL_STS", sts.url)
         profiles.use(ROLE, keys=KEYS)
         sts.fail("AccessDenied", 403)
-        assert fault(sts.url) == "ClientError"
+        assert fault(sts.url) == "AccessDenied"
 
     def test_whose_role_has_no_source_is_a_problem(self, sts: CannedSts, profiles: Profiles) -> None:
         profiles.use(ROLE)
