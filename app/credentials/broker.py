@@ -1,5 +1,6 @@
 """From an order to a credential of STS, in the operator's `VENDING_MODE`."""
 
+import asyncio
 from dataclasses import dataclass, field
 from datetime import datetime
 
@@ -50,7 +51,7 @@ class Broker:
         self._metrics = metrics
         self._mode = mode
         self._identity_tokens = identity_tokens
-        self._chains: bool | None = None
+        self._chains: asyncio.Task[bool] | None = None
 
     async def obtain(self, order: Order) -> StsCredential:
         """A fresh credential. Raises what `StsClient.call` raises."""
@@ -74,8 +75,16 @@ class Broker:
         if self._mode != "assume_role":
             return False
         if self._chains is None:
-            self._chains = ":assumed-role/" in (await self.caller_arn() or "")
-        return self._chains
+            self._chains = asyncio.create_task(self._runs_with_a_role())
+            self._chains.add_done_callback(self._forget_failure)
+        return await asyncio.shield(self._chains)
+
+    async def _runs_with_a_role(self) -> bool:
+        return ":assumed-role/" in (await self.caller_arn() or "")
+
+    def _forget_failure(self, asked: asyncio.Task[bool]) -> None:
+        if asked.cancelled() or asked.exception() is not None:
+            self._chains = None
 
     async def check(self) -> None:
         """That STS answers, and knows us where calls are signed. Raises what `StsClient.call` raises."""

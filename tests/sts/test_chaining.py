@@ -1,13 +1,15 @@
 """A role that assumes another one gets an hour at most: what the service makes of that."""
 
+import asyncio
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from typing import Any
 
 import pytest
+from httpx2 import AsyncClient
 
 from app.credentials.broker import CHAINED, LONG_LIVED
-from tests.credentials.crowd import sign_in
+from tests.credentials.crowd import on_loop_of, sign_in
 from tests.support.service import Service, running_service
 
 A_ROLE = "arn:aws:sts::123456789012:assumed-role/service/i-1"
@@ -61,6 +63,19 @@ class TestRole:
         (device,) = sign_in(service, 1)
         assert device.vend().json()["code"] == "sts_refused"
         assert device.vend().json()["expires_in"] == 3600
+
+    def test_is_asked_for_once_by_a_crowd(self, make: Callable[..., Service]) -> None:
+        service = make(A_ROLE)
+        devices = sign_in(service, 30)
+
+        async def vend_all(client: AsyncClient) -> list[Any]:
+            return await asyncio.gather(*(client.post("/v1/credentials", headers=d.headers) for d in devices))
+
+        service.sts.fail("AccessDenied", 403)
+        assert {answer.json()["code"] for answer in on_loop_of(service, vend_all)} == {"sts_refused"}
+        assert asked(service) == [("GetCallerIdentity", None)]
+        assert {answer.json()["expires_in"] for answer in on_loop_of(service, vend_all)} == {3600}
+        assert asked(service) == [("GetCallerIdentity", None)] * 2 + [("AssumeRole", "3600")] * 30
 
     def test_is_warned_of(self, make: Callable[..., Service]) -> None:
         service = make(A_ROLE)
