@@ -14,8 +14,8 @@ from urllib.parse import urlencode
 import typer
 
 from app.client import formats
-from app.client.service import ClientError, Refused, Service, Unavailable
-from app.client.session import Session, Store, write_private
+from app.client.service import ClientError, Refused, Service
+from app.client.session import Session, SignedOut, Store, write_private
 
 MIN_LEFT = 60.0
 """Seconds that an access token must still live to be used once."""
@@ -133,13 +133,18 @@ def _keep_token_file(file: Path, style: str, wish: dict[str, str]) -> None:
 
 
 def keep_fresh(store: Store, file: Path, session: Session, *, ended: Callable[[float], bool]) -> None:
-    """Until `ended`, which waits for so many seconds. Raises `SignedOut`; a service that is away is waited for."""
+    """Until `ended`, which waits for so many seconds. A service that fails is waited for.
+
+    Raises `SignedOut`, `Refused`.
+    """
     token, away = session.tokens.access_token, False
     while not ended(LOOK_EVERY):
         try:
             session = store.fresh(min_left=MIN_LEFT_IN_FILE)
-        except Unavailable as failure:
-            if not away:
+        except ClientError as failure:
+            if isinstance(failure, SignedOut) or (isinstance(failure, Refused) and failure.status < 500):
+                raise
+            if not away:  # the service is, or it fails, or a stranger answers in its stead
                 _complain(failure)
             away = True
             continue

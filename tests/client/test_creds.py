@@ -8,11 +8,12 @@ import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from app.client import commands
-from app.client.service import PAUSES, ClientError, Service, Unavailable
+from app.client.service import PAUSES, ClientError, Refused, Service, Unavailable
 from app.client.session import SignedOut
 from tests.client.canned_service import CREDENTIAL, CannedService
 from tests.client.conftest import EMAIL, Terminal, one_sentence, printed
@@ -284,6 +285,33 @@ class TestTokenFile:
         commands.keep_fresh(signed_in.store, file, signed_in.store.get(), ended=ended)
         assert seen == ["", "", "", "access-2", "access-2", "access-2"]
         assert capsys.readouterr().err.count("is busy") == 1
+
+    @pytest.mark.parametrize(
+        ("status", "body"),
+        [(500, {"code": "internal_error", "detail": "The service failed."}), (200, b"<html>Please log in</html>")],
+        ids=["a failure", "a captive portal"],
+    )
+    def test_outlives(
+        self,
+        signed_in: Terminal,
+        canned: CannedService,
+        capsys: pytest.CaptureFixture[str],
+        status: int,
+        body: Any,
+    ) -> None:
+        file = signed_in.home / "token"
+        session = signed_in.age()
+        canned.fail("auth/refresh", status, body=body, times=2)
+        looks = iter([False, False, False, True])
+        commands.keep_fresh(signed_in.store, file, session, ended=lambda _: next(looks))
+        assert file.read_text() == "access-2"
+        assert capsys.readouterr().err.count("\n") == 1
+
+    def test_ends_with_the_account(self, signed_in: Terminal, canned: CannedService) -> None:
+        session = signed_in.age()
+        canned.fail("auth/refresh", 403, body={"code": "account_disabled", "detail": "Disabled."})
+        with pytest.raises(Refused, match="Disabled"):
+            commands.keep_fresh(signed_in.store, signed_in.home / "token", session, ended=lambda _: False)
 
     def test_ends_with_the_session(self, signed_in: Terminal, canned: CannedService) -> None:
         session = signed_in.age()
