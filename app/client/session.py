@@ -47,11 +47,15 @@ class Store:
     def find(self) -> Session | None:
         try:
             kept = json.loads(self._file.read_bytes())
-            return Session(kept["url"], kept["email"], Tokens(**kept["tokens"]))
+            tokens = Tokens(**kept["tokens"] | {"expires_at": float(kept["tokens"]["expires_at"])})
+            texts = [kept["url"], kept["email"], tokens.access_token, tokens.refresh_token]
         except FileNotFoundError:
             return None
         except (ValueError, KeyError, TypeError):
-            raise SignedOut(f"{self._file} is damaged") from None
+            texts = [None]
+        if not all(isinstance(text, str) for text in texts):
+            raise SignedOut(f"{self._file} is damaged")
+        return Session(kept["url"], kept["email"], tokens)
 
     def get(self) -> Session:
         session = self.find()

@@ -1,5 +1,6 @@
 """`tokenvend login` and `logout`: what is kept, where, and for whose eyes."""
 
+import json
 import os
 import stat
 import subprocess
@@ -11,6 +12,9 @@ from app.client.service import ClientError, Service
 from app.client.session import Store, write_private
 from tests.client.canned_service import CannedService
 from tests.client.conftest import EMAIL, PASSWORD, Terminal, one_sentence
+
+KEPT_TOKENS = {"access_token": "a", "refresh_token": "r", "expires_at": 1.0}
+KEPT = {"url": "http://127.0.0.1", "email": EMAIL, "tokens": KEPT_TOKENS}
 
 
 def mode(path: Path) -> int:
@@ -168,7 +172,22 @@ class TestFiles:
             write_private(file, "new")
         assert [path.read_text() for path in tmp_path.iterdir()] == ["old"]
 
-    @pytest.mark.parametrize("content", ["", "{", "[]", "{}", '{"url": "u", "email": "e", "tokens": {"x": 1}}'])
+    @pytest.mark.parametrize(
+        "content",
+        [
+            *("", "{", "[]", "{}", '{"url": "u", "email": "e", "tokens": {"x": 1}}'),
+            *(json.dumps(KEPT | change) for change in ({"url": 1}, {"email": None}, {"tokens": None})),
+            *(
+                json.dumps(KEPT | {"tokens": KEPT_TOKENS | change})
+                for change in (
+                    {"expires_at": None},
+                    {"expires_at": "soon"},
+                    {"access_token": 5},
+                    {"refresh_token": None},
+                )
+            ),
+        ],
+    )
     def test_that_are_damaged_say_so(self, terminal: Terminal, content: str) -> None:
         terminal.directory.mkdir(parents=True)
         terminal.session_file.write_text(content)
