@@ -17,6 +17,7 @@ def environment(vended: Mapping[str, Any]) -> dict[str, str]:
         "AWS_SESSION_TOKEN": vended["session_token"],
         "AWS_CREDENTIAL_EXPIRATION": vended["expiration"],
         "AWS_REGION": vended["region"],
+        "AWS_DEFAULT_REGION": vended["region"],  # the one that Python's SDK and CLI read
     }
     if vended.get("endpoint_url"):
         variables["AWS_ENDPOINT_URL_S3"] = vended["endpoint_url"]

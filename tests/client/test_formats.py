@@ -117,6 +117,12 @@ class TestDocuments:
         with pytest.raises(ClientError, match="another --format"):
             formats.render("profile", CREDENTIAL | {"session_token": value})
 
+    def test_environment_is_what_boto3_takes_its_region_from(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setenv("AWS_DEFAULT_REGION", "ap-south-1")  # of the shell in which it is evaluated
+        for name, value in formats.environment(CREDENTIAL | {"region": "eu-central-1"}).items():
+            monkeypatch.setenv(name, value)
+        assert boto3.Session().region_name == "eu-central-1"
+
     def test_endpoint_is_named_only_where_there_is_one(self) -> None:
         assert "AWS_ENDPOINT_URL_S3" not in formats.environment(CREDENTIAL)
         assert "endpoint_url" not in configparser_section(formats.render("profile", CREDENTIAL))
