@@ -108,8 +108,11 @@ def build_runtime(settings: Settings, *, clock: Clock | None = None, aws: boto3.
 
 def _sts(settings: Settings, aws: boto3.Session | None, clock: Clock, metrics: Metrics) -> StsClient:
     """Raises `SettingsError` for a profile that the SDK cannot read."""
-    session = aws or default_session()
-    make_session = default_session if aws is None else lambda: aws
+
+    def make_session() -> boto3.Session:
+        return aws or default_session(settings.region)
+
+    session = make_session()
     transport: Transport
     if settings.sts_client == "signed":
         transport = SignedTransport(connections=CONCURRENT_CALLS, ca_file=ca_file(session))

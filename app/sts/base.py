@@ -31,12 +31,18 @@ and what they stumble on in an answer that is not one of credentials.
 """
 
 
-def default_session() -> boto3.Session:
-    """The SDK's default chain; of instance metadata version 2 alone. Raises `SettingsError` for what it cannot read."""
+def default_session(region: str | None = None) -> boto3.Session:
+    """The SDK's default chain; of instance metadata version 2 alone.
+
+    Where the chain itself asks an STS, that is `region`'s unless the SDK's own configuration names another: Python's
+    SDK does not read AWS_REGION. Raises `SettingsError` for what it cannot read.
+    """
     try:
         core = botocore.session.get_session()
         core.set_config_variable("ec2_metadata_v1_disabled", True)
         core.set_default_client_config(PROVIDERS_CONFIG)
+        if core.get_config_variable("region") is None:
+            core.set_config_variable("region", region)
         role_of_profile: Any = core.get_component("credential_provider").get_provider("assume-role")
         role_of_profile._prompter = _refuse_to_prompt  # noqa: SLF001 - the chain is built without a way to say so
         return boto3.Session(botocore_session=core)

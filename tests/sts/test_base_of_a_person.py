@@ -17,6 +17,7 @@ from app.runtime import build_runtime
 from app.settings import SettingsError
 from app.sts.base import default_session
 from tests.sts.calling import REGION, Calling, put, run, signers, until, with_client
+from tests.support import sigv4
 from tests.support.canned_sts import CannedSts
 from tests.support.metadata import InstanceMetadata
 from tests.support.service import running_service, test_settings
@@ -101,6 +102,16 @@ class TestProfile:
         assert (sts.forms[0]["RoleArn"], sts.forms[0]["ExternalId"]) == (ROLE_ARN, "partner-7")
         assert signers(sts) == ["AKIAPROFILE000000001", "ASIACANNED0000000001"]
         assert sts.requests[1].headers["x-amz-security-token"] == "canned-session-token-1"
+
+    @pytest.mark.parametrize("own", [None, "ap-south-1"])
+    def test_with_a_role_asks_in_its_region_or_else_in_the_services(
+        self, sts: CannedSts, profiles: Profiles, monkeypatch: pytest.MonkeyPatch, own: str | None
+    ) -> None:
+        monkeypatch.setenv("AWS_ENDPOINT_URL_STS", sts.url)
+        monkeypatch.setenv("AWS_REGION", "eu-west-1")
+        profiles.use({"role_arn": ROLE_ARN, "source_profile": "keys"} | ({"region": own} if own else {}), keys=KEYS)
+        assert warnings() == []
+        assert sigv4.read(sts.requests[0].headers["authorization"]).region == (own or "eu-west-1")
 
     def test_whose_role_is_denied_is_a_problem(
         self, sts: CannedSts, profiles: Profiles, monkeypatch: pytest.MonkeyPatch
