@@ -7,6 +7,7 @@ from typing import Any
 
 import urllib3
 from botocore.exceptions import BotoCoreError, ClientError
+from botocore.parsers import ResponseParserError
 from urllib3.exceptions import HTTPError
 
 from app.credentials import s3
@@ -95,7 +96,10 @@ def _refusal(call: Callable[..., Any], arguments: dict[str, Any]) -> str | None:
     try:
         call(**arguments)
     except ClientError as error:
-        return str(error.response.get("Error", {}).get("Code", "Unknown"))
-    except BotoCoreError as error:
+        code = str(error.response.get("Error", {}).get("Code", "Unknown"))
+        if code.isdecimal() and code not in DENIALS:  # the status, for want of an error document of S3's
+            raise S3Unreachable(f"HTTP {code} from something that is not S3") from error
+        return code
+    except (BotoCoreError, ResponseParserError, RecursionError) as error:  # the last one of a redirect to itself
         raise S3Unreachable(type(error).__name__) from error
     return None

@@ -1,0 +1,131 @@
+"""`tokenvend doctor` and the engines that it meets: a good one, one that ignores policies, and what is no S3."""
+
+import asyncio
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import boto3
+import pytest
+from moto.server import ThreadedMotoServer
+
+from app import doctor, engine
+from app.credentials.broker import CHAINED, LONG_LIVED
+from app.runtime import build_runtime
+from tests.support.canned_sts import CannedSts
+from tests.support.databases import SqliteDatabases
+from tests.support.odd_http import OddServer, http
+from tests.support.service import test_settings
+
+ORIGIN, STRANGE_ORIGIN = "http://127.0.0.1:8000", "https://elsewhere.example.org"
+KEYS = {"aws_access_key_id": "AKIATESTTESTTEST", "aws_secret_access_key": "base-secret"}
+Findings = dict[str, tuple[str, str]]
+
+
+@pytest.fixture
+def database_url(sqlite_databases: SqliteDatabases, tmp_path: Path) -> str:
+    return sqlite_databases.create(tmp_path)
+
+
+@pytest.fixture
+def sts() -> Iterator[CannedSts]:
+    with closing(CannedSts()) as canned:
+        yield canned
+
+
+def examine(database_url: str, aws: boto3.Session, **changes: Any) -> Findings:
+    """State and message by name; of two of one name the later."""
+    runtime = build_runtime(test_settings(database_url=database_url, **changes), aws=aws)
+    return {finding.name: (finding.state, finding.message) for finding in asyncio.run(doctor.examine(runtime))}
+
+
+class TestGoodEngine:
+    def test_has_nothing_to_mend_but_what_is_so(self, database_url: str, tmp_path: Path) -> None:
+        with engine.start(tmp_path / "engine", allowed_origins=[ORIGIN]) as running:
+            found = examine(
+                database_url,
+                running.broker_session(),
+                role_arn=running.role_arn,
+                AWS_REGION=running.region,
+                sts_endpoint_url=running.endpoint_url,
+                s3_endpoint_url=running.endpoint_url,
+                s3_force_path_style=True,
+                cors_origins=(ORIGIN, STRANGE_ORIGIN),
+            )
+        assert {name: state for name, (state, _) in found.items()} == {
+            "database": "ok",
+            "migrations": "ok",
+            "keys": "ok",
+            "base credentials": "warning",
+            "vend": "ok",
+            "own prefix": "ok",
+            "foreign prefix": "ok",
+            "session token": "ok",
+            "CORS": "warning",
+        }
+        assert found["base credentials"][1] == LONG_LIVED
+        assert found["CORS"][1].startswith(f"{STRANGE_ORIGIN} may not")
+
+
+class TestEngineWithoutPolicies:
+    """moto keeps a session policy and never reads it."""
+
+    def test_is_told_to_stop(self, database_url: str) -> None:
+        server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+        server.start()
+        try:
+            url = "http://{}:{}".format(*server.get_host_and_port())
+            boto3.client("s3", endpoint_url=url, region_name="us-east-1", **KEYS).create_bucket(Bucket="photos")
+            found = examine(
+                database_url,
+                boto3.Session(**KEYS),
+                sts_endpoint_url=url,
+                s3_endpoint_url=url,
+                s3_force_path_style=True,
+            )
+        finally:
+            server.stop()
+        assert found["own prefix"][0] == "ok"
+        for name, reached in (("foreign prefix", "put, get, list, delete"), ("session token", "24 of 24")):
+            state, message = found[name]
+            assert (state, reached in message, "STOP" in message) == ("failed", True, True)
+
+
+class TestRole:
+    def test_is_told_of_chaining(self, database_url: str, sts: CannedSts) -> None:
+        found = examine(
+            database_url,
+            boto3.Session(**KEYS, aws_session_token="token"),
+            sts_endpoint_url=sts.url,
+            s3_endpoint_url="http://127.0.0.1:1",
+            credential_max_ttl=43_200,
+        )
+        assert found["base credentials"] == ("warning", CHAINED)
+        assert found["vend"] == ("ok", "a credential of 3600 s was issued")
+
+
+class TestNoS3:
+    @pytest.mark.parametrize(
+        ("answer", "cause"),
+        [
+            (http("404 Not Found", b"<html><body>nginx<br></body></html>", "text/html"), "HTTP 404 from something"),
+            (http("500 Oops", b"<html><body>oops<br></body></html>", "text/html"), "HTTP 500 from something"),
+            (http("301 Moved", b"", headers="Location: https://s3.example.org/\r\n"), ""),
+        ],
+        ids=["not found", "broken", "redirect"],
+    )
+    def test_is_not_taken_for_an_engine_without_policies(
+        self, database_url: str, sts: CannedSts, answer: bytes, cause: str
+    ) -> None:
+        with closing(OddServer(answer)) as odd:
+            found = examine(
+                database_url,
+                boto3.Session(**KEYS),
+                sts_endpoint_url=sts.url,
+                s3_endpoint_url=odd.url,
+                s3_force_path_style=True,
+            )
+        state, message = found["S3"]
+        assert (state, message.startswith(cause)) == ("failed", True)
+        assert "foreign prefix" not in found
