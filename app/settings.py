@@ -238,6 +238,13 @@ class Settings(BaseSettings):
             raise ValueError("must be the ARN of a key, not of an alias: arn:aws:kms:eu-central-1:123456789012:key/…")
         return value
 
+    @field_validator("external_id")
+    @classmethod
+    def _external_id(cls, value: str | None) -> str | None:
+        if value is not None and not re.fullmatch(r"[\w+=,.@:/-]{2,1224}", value, re.ASCII):
+            raise ValueError("must be 2 to 1,224 of A-Z, a-z, 0-9 and _+=,.@:/-")
+        return value
+
     @field_validator("mfa_serial")
     @classmethod
     def _mfa(cls, value: str | None) -> str | None:
@@ -379,6 +386,14 @@ class Settings(BaseSettings):
             raise ValueError(f"{PREFIX}TRANSITIVE_TAG_KEYS: {', '.join(sorted(unknown))}: not in SESSION_TAGS")
         if self.mfa_serial and self.vending_mode == "web_identity":
             raise ValueError(f"{PREFIX}MFA_SERIAL: there is no base identity in web_identity mode")
+        if self.mfa_serial and self.vending_mode == "federation_token":
+            raise ValueError(
+                f"{PREFIX}MFA_SERIAL: STS takes no GetFederationToken from credentials that were got with a code"
+            )
+        if len(self.sts_regions) > 1 and self.sts_endpoint_url and "{region}" not in self.sts_endpoint_url:
+            raise ValueError(
+                f"{PREFIX}STS_ENDPOINT_URL: must have {{region}} in it, or be unset, with several STS_REGIONS"
+            )
         if self.environment == "production":
             self._refuse_weak()
         return self

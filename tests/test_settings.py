@@ -87,6 +87,8 @@ class TestWrongValues:
             ("POLICY_ARNS", "AmazonS3FullAccess", "ARNs of managed policies"),
             ("POLICY_ARNS", ",".join(["arn:aws:iam::aws:policy/a"] * 11), "10 at most"),
             ("KMS_KEY_ARN", "arn:aws:kms:eu-central-1:123456789012:alias/photos", "not of an alias"),
+            ("EXTERNAL_ID", "two words", "2 to 1,224 of"),
+            ("EXTERNAL_ID", "x", "2 to 1,224 of"),
             ("MFA_SERIAL", "1 2", "serial number or an ARN"),
             ("STS_REGIONS", "eu-central-1,Frankfurt", "a Region"),
             ("STS_CLIENT", "curl", "'signed' or 'boto3'"),
@@ -149,15 +151,15 @@ class TestModes:
         monkeypatch.setenv("AWS_REGION", region)
         assert load_settings().partition == partition
 
-    def test_web_identity_has_no_base_identity_to_give_an_mfa(self, monkeypatch: pytest.MonkeyPatch) -> None:
+    @pytest.mark.parametrize("mode", ["web_identity", "federation_token"])
+    def test_an_mfa_is_for_a_base_identity_that_assumes_a_role(
+        self, monkeypatch: pytest.MonkeyPatch, mode: str
+    ) -> None:
         set_all(
             monkeypatch,
-            {
-                "TOKENVEND_VENDING_MODE": "web_identity",
-                "TOKENVEND_MFA_SERIAL": "arn:aws:iam::123456789012:mfa/service",
-            },
+            {"TOKENVEND_VENDING_MODE": mode, "TOKENVEND_MFA_SERIAL": "arn:aws:iam::123456789012:mfa/service"},
         )
-        with pytest.raises(SettingsError, match="TOKENVEND_MFA_SERIAL"):
+        with pytest.raises(SettingsError, match=r"^TOKENVEND_MFA_SERIAL: "):
             load_settings()
 
     def test_tags_are_off_or_named(self, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -172,6 +174,16 @@ class TestModes:
     def test_an_endpoint_may_stand_for_all_regions(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setenv("TOKENVEND_STS_ENDPOINT_URL", "https://sts.{region}.vpce.example.org")
         assert load_settings().sts_endpoint_url == "https://sts.{region}.vpce.example.org"
+
+    def test_one_endpoint_is_not_several_regions(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        set_all(
+            monkeypatch,
+            {"TOKENVEND_STS_ENDPOINT_URL": "https://sts.example.org", "TOKENVEND_STS_REGIONS": "eu-central-1"},
+        )
+        load_settings()
+        monkeypatch.setenv("TOKENVEND_STS_REGIONS", "eu-central-1,eu-west-1")
+        with pytest.raises(SettingsError, match=r"^TOKENVEND_STS_ENDPOINT_URL: must have \{region\} in it"):
+            load_settings()
 
 
 class TestProduction:
