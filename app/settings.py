@@ -444,10 +444,10 @@ class Settings(BaseSettings):
 
     @property
     def partition(self) -> str:
-        """`aws`, `aws-cn` or `aws-us-gov`: the one that the role, or without one the Region, is in."""
+        """`aws`, `aws-cn` or another: the one that the role, or without one the Region, is in."""
         if self.role_arn:
             return self.role_arn.split(":")[1]
-        return next((f"aws-{name}" for name in ("cn", "us-gov") if self.region.startswith(f"{name}-")), "aws")
+        return next((f"aws-{name}" for name in ("cn", "us-gov", "eusc") if self.region.startswith(f"{name}-")), "aws")
 
     @property
     def _needed(self) -> tuple[str, ...]:

@@ -143,7 +143,12 @@ class TestModes:
 
     @pytest.mark.parametrize(
         ("region", "partition"),
-        [("eu-central-1", "aws"), ("cn-north-1", "aws-cn"), ("us-gov-west-1", "aws-us-gov")],
+        [
+            ("eu-central-1", "aws"),
+            ("cn-north-1", "aws-cn"),
+            ("us-gov-west-1", "aws-us-gov"),
+            ("eusc-de-east-1", "aws-eusc"),
+        ],
     )
     def test_without_a_role_the_region_tells_the_partition(
         self, monkeypatch: pytest.MonkeyPatch, region: str, partition: str

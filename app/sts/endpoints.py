@@ -12,6 +12,16 @@ FAULTS_TO_OPEN = 5
 OPEN_FOR = 5.0
 """Seconds, then one call tries whether the Region is back."""
 
+DNS_SUFFIXES = {
+    "aws-cn": "amazonaws.com.cn",
+    "aws-eusc": "amazonaws.eu",
+    "aws-iso": "c2s.ic.gov",
+    "aws-iso-b": "sc2s.sgov.gov",
+    "aws-iso-e": "cloud.adc-e.uk",
+    "aws-iso-f": "csp.hci.ic.gov",
+}
+"""Where it is not amazonaws.com."""
+
 
 def endpoint(region: str, *, partition: str, template: str | None) -> Endpoint:
     """AWS's regional endpoint, or the operator's `template`, in which `{region}` is replaced."""
@@ -22,7 +32,7 @@ def endpoint(region: str, *, partition: str, template: str | None) -> Endpoint:
 
 def dns_suffix(partition: str) -> str:
     """Of the partition's endpoints."""
-    return "amazonaws.com.cn" if partition == "aws-cn" else "amazonaws.com"
+    return DNS_SUFFIXES.get(partition, "amazonaws.com")
 
 
 @dataclass

@@ -4,11 +4,12 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from typing import Any
 
+import botocore.session
 import pytest
 
 from app.problems import Problem, StsUnavailable
 from app.sts import client as sts_client
-from app.sts.endpoints import FAULTS_TO_OPEN, OPEN_FOR, endpoint
+from app.sts.endpoints import FAULTS_TO_OPEN, OPEN_FOR, dns_suffix, endpoint
 from app.sts.transport import FaultKind
 from tests.sts.calling import Calling, static_session, until, with_client
 from tests.sts.test_client import NOWHERE, REGIONS, Scripted, problem_of
@@ -195,3 +196,8 @@ class TestUrl:
     )
     def test_is_regional_or_the_operators(self, region: str, partition: str, template: str | None, url: str) -> None:
         assert endpoint(region, partition=partition, template=template).url == url
+
+    def test_ends_as_the_sdk_knows_it(self) -> None:
+        data = botocore.session.get_session().get_component("data_loader").load_data("endpoints")
+        suffixes = {partition["partition"]: partition["dnsSuffix"] for partition in data["partitions"]}
+        assert {partition: dns_suffix(partition) for partition in suffixes} == suffixes
