@@ -41,6 +41,9 @@ def _in_one_sentence(command: Callable[P, None]) -> Callable[P, None]:
         except ClientError as error:
             _complain(error)
             raise typer.Exit(1) from None
+        except UnicodeEncodeError:  # bytes that the terminal, a pipe or an argument gave
+            _complain("The password or an option is not text in UTF-8")
+            raise typer.Exit(1) from None
         except OSError as error:
             _complain(f"{error.strerror or error}: {error.filename}" if error.filename else error)
             raise typer.Exit(1) from None

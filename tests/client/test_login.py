@@ -2,6 +2,7 @@
 
 import json
 import os
+import shlex
 import stat
 import subprocess
 from pathlib import Path
@@ -54,6 +55,16 @@ class TestLogin:
         login = ("login", "--url", canned.url, "--email", EMAIL, "--password-stdin")
         assert one_sentence(terminal.tokenvend(*login, stdin="hunter2\n")) == detail
         assert not terminal.session_file.exists()
+
+    def test_what_is_no_text_is_one_sentence(self, terminal: Terminal, canned: CannedService) -> None:
+        login = ("tokenvend", "login", "--url", canned.url, "--email")
+        for script in (
+            f"printf 'hunter2\\377' | {shlex.join(login)} {EMAIL} --password-stdin",
+            f"echo hunter2 | {shlex.join(login)} \"$(printf 'a\\377@example.org')\" --password-stdin",
+        ):
+            said = one_sentence(terminal.run("sh", "-c", script))
+            assert said == "The password or an option is not text in UTF-8"
+        assert canned.calls == []
 
     def test_a_refusal_cannot_command_the_terminal(self, terminal: Terminal, canned: CannedService) -> None:
         errors = [{"location": "email", "code": "x", "message": "no\x1b]0;\n\x07 mail"}]
