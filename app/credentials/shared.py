@@ -33,6 +33,8 @@ AVOIDED_FOR = 2.0
 """Seconds for which Redis is left alone after a fault, so that its time-out is not everybody's."""
 LOCK_TTL = 8.0
 """Seconds: longer than STS's deadline and the ledger's commit, shorter than a replica that died is missed."""
+LONGEST_WAIT = 5.0
+"""Seconds for what another replica is getting: about as long as it can take. Then each goes on alone."""
 WAIT = (0.01, 0.04)
 """Seconds between looks for what another replica is getting."""
 
@@ -55,7 +57,8 @@ class SharedCache:
         except ModuleNotFoundError as error:
             raise SettingsError("TOKENVEND_CACHE_URL: Redis needs the extra: pip install 'tokenvend[redis]'") from error
         self._redis = Redis.from_url(url, socket_timeout=TIMEOUT, socket_connect_timeout=TIMEOUT)
-        self._faults: tuple[type[Exception], ...] = (RedisError, OSError)
+        # The builtin ones are what the package's parser stumbles on in an answer that is not Redis'.
+        self._faults: tuple[type[Exception], ...] = (RedisError, OSError, ValueError, RecursionError)
         self._vault = vault
         self._clock = clock
         self._metrics = metrics
@@ -87,21 +90,22 @@ class SharedCache:
         return issued
 
     async def _find_or_lock(self, order: Order, key: str, lock: str, holder: str) -> Issued | None:
-        """A fresh credential; or, with the lock ours or Redis left alone, an older one or none."""
+        """A fresh credential; or, with the lock ours, Redis left alone or the wait over, an older one or none."""
         known, locked = None, False
-        with contextlib.suppress(_Avoided):
-            while True:
-                known = self._open(key, order, await self._ask(self._redis.get, key))
-                if known is not None and known.fresh(self._clock.now()):
+        with contextlib.suppress(_Avoided, TimeoutError):
+            async with asyncio.timeout(LONGEST_WAIT):
+                while True:
+                    known = self._open(key, order, await self._ask(self._redis.get, key))
+                    if known is not None and known.fresh(self._clock.now()):
+                        if locked:
+                            await self._release(lock, holder)
+                        break
                     if locked:
-                        await self._release(lock, holder)
-                    break
-                if locked:
-                    break
-                # Then looks once more: the last holder may have finished between our look and our lock.
-                locked = await self._ask(self._redis.set, lock, holder, nx=True, px=int(LOCK_TTL * 1000))
-                if not locked:
-                    await asyncio.sleep(random.uniform(*WAIT))  # noqa: S311 - it spreads, it hides nothing
+                        break
+                    # Then looks once more: the last holder may have finished between our look and our lock.
+                    locked = await self._ask(self._redis.set, lock, holder, nx=True, px=int(LOCK_TTL * 1000))
+                    if not locked:
+                        await asyncio.sleep(random.uniform(*WAIT))  # noqa: S311 - it spreads, it hides nothing
         return known
 
     async def close(self) -> None:

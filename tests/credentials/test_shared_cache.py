@@ -1,7 +1,10 @@
 """Credentials that replicas share, on a real Redis: one for all of them, and none the less without it."""
 
 import asyncio
+import contextlib
 import dataclasses
+import socketserver
+import threading
 import uuid
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import ExitStack, asynccontextmanager
@@ -14,6 +17,7 @@ import pytest
 from httpx2 import AsyncClient
 from starlette.testclient import TestClient
 
+from app.credentials import shared
 from app.credentials.broker import StsCredential
 from app.credentials.cache import Issued
 from app.credentials.orders import Order, Terms
@@ -519,6 +523,44 @@ class TestFault:
                 assert await asyncio.wait_for(holder, 30) == one
 
         asyncio.run(story())
+
+
+class Impostor(socketserver.StreamRequestHandler):
+    """Answers every line with the same."""
+
+    says = b""
+
+    def handle(self) -> None:
+        with contextlib.suppress(OSError):
+            while self.rfile.readline():
+                self.wfile.write(self.says)
+
+
+class TestImpostor:
+    @pytest.mark.parametrize("says", [b"hello\r\n", b":abc\r\n", b",xx\r\n", b"*1\r\n" * 3000, b"_\r\n"])
+    def test_a_replica_goes_on_alone(self, says: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Another server's port, or a Redis that gives no lock and never has anything."""
+        monkeypatch.setattr(Impostor, "says", says)
+        monkeypatch.setattr(shared, "LONGEST_WAIT", 0.5)
+        with socketserver.ThreadingTCPServer(("127.0.0.1", 0), Impostor) as server:
+            server.daemon_threads = True
+            threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
+            clock = ManualClock()
+            own = issued(clock)
+
+            async def story() -> None:
+                url = f"redis://127.0.0.1:{server.server_address[1]}"
+                cache = SharedCache(url, Vault("x" * 40), clock, Metrics())
+                try:
+                    assert await asyncio.wait_for(cache.obtain(ORDER, lambda: answer(own)), 10) == own
+                finally:
+                    await cache.close()
+
+            asyncio.run(story())
+            server.shutdown()
+
+    def test_is_waited_for_about_as_long_as_an_issuance(self) -> None:
+        assert shared.LONGEST_WAIT == 5
 
 
 class TestStale:
