@@ -51,8 +51,10 @@ class OidcProvider(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    issuer: str = Field(pattern=r"https://[^\s?#]+|http://(127\.0\.0\.1|localhost)(:\d+)?(/[^\s?#]*)?")
-    client_ids: tuple[str, ...] = Field(min_length=1)
+    issuer: str = Field(
+        max_length=255, pattern=r"^(https://[^\s?#@]+|http://(127\.0\.0\.1|localhost)(:\d+)?(/[^\s?#@]*)?)$"
+    )
+    client_ids: tuple[Annotated[str, Field(min_length=1)], ...] = Field(min_length=1)
 
 
 class Settings(BaseSettings):

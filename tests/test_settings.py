@@ -1,5 +1,6 @@
 """Settings: each wrong value is refused by name, with what it should be, and no secret is repeated."""
 
+import json
 import re
 import stat
 from pathlib import Path
@@ -213,3 +214,36 @@ class TestProduction:
     def test_the_secret_shows_in_no_representation(self) -> None:
         settings = Settings(_env_file=None, secret_key=PRODUCTION["TOKENVEND_SECRET_KEY"])
         assert PRODUCTION["TOKENVEND_SECRET_KEY"] not in f"{settings!r}{settings}{settings.model_dump()}"
+
+
+class TestOidcProviders:
+    @pytest.mark.parametrize(
+        "issuer",
+        [
+            "http://accounts.google.com",
+            "http://10.0.0.5/https://accounts.google.com",
+            "http://127.0.0.1.example.org",
+            "http://localhost@example.org",
+            "https://user@example.org",
+            "https://accounts.google.com?x=1",
+            "https://accounts.google.com#x",
+            "https://accounts.google.com\nhttps://b",
+            "accounts.google.com",
+            "https://" + "x" * 250 + ".org",
+            "",
+        ],
+    )
+    def test_an_issuer_is_an_https_address_or_on_this_machine(
+        self, monkeypatch: pytest.MonkeyPatch, issuer: str
+    ) -> None:
+        value = json.dumps({"p": {"issuer": issuer, "client_ids": ["app"]}})
+        monkeypatch.setenv("TOKENVEND_OIDC_PROVIDERS", value)
+        with pytest.raises(SettingsError, match="TOKENVEND_OIDC_PROVIDERS"):
+            load_settings()
+
+    @pytest.mark.parametrize("client_ids", [[], [""], "app", None])
+    def test_names_apps(self, monkeypatch: pytest.MonkeyPatch, client_ids: object) -> None:
+        value = json.dumps({"p": {"issuer": "https://example.org", "client_ids": client_ids}})
+        monkeypatch.setenv("TOKENVEND_OIDC_PROVIDERS", value)
+        with pytest.raises(SettingsError, match="TOKENVEND_OIDC_PROVIDERS"):
+            load_settings()
