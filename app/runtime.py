@@ -7,6 +7,7 @@ import boto3
 
 from app.auth import sessions
 from app.auth.keys import Keyring
+from app.auth.providers import Providers
 from app.auth.sessions import SessionState
 from app.auth.tokens import AccessTokens
 from app.clock import Clock, SystemClock
@@ -45,6 +46,8 @@ class Runtime:
     metrics: Metrics
     keyring: Keyring
     tokens: AccessTokens
+    providers: Providers
+    """Of outside identities."""
     sts_keyring: Keyring
     identity_tokens: IdentityTokens
     """For STS alone, in `web_identity` mode."""
@@ -65,6 +68,7 @@ class Runtime:
 
     async def close(self) -> None:
         self.hasher.close()
+        await self.providers.close()
         await self.broker.close()
         if self.shared_cache is not None:
             await self.shared_cache.close()
@@ -93,6 +97,7 @@ def build_runtime(settings: Settings, *, clock: Clock | None = None, aws: boto3.
         metrics=metrics,
         keyring=keyring,
         tokens=AccessTokens(keyring, clock, issuer=settings.public_url),
+        providers=Providers(settings.oidc_providers, clock),
         sts_keyring=sts_keyring,
         identity_tokens=identity_tokens,
         session_states=Batch(lambda ids: database.read(sessions.states, ids)),

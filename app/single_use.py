@@ -5,7 +5,7 @@ Only a keyed hash is stored. A token is claimed by one atomic statement, so of m
 
 import secrets
 import uuid
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Literal
@@ -49,12 +49,16 @@ def issue(
     ttl: timedelta,
     user_id: uuid.UUID | None = None,
     data: Mapping[str, Any] | None = None,
+    returns_as: Callable[[str], str] = str,
 ) -> str:
-    """A new token of 256 bits. `data` is what its use needs, and holds no secret in the clear."""
+    """A new token of 256 bits. `data` is what its use needs, and holds no secret in the clear.
+
+    `returns_as`: what `claim` will be given in its place, such as a digest of it.
+    """
     token = PREFIX + b64url(secrets.token_bytes(32))
     session.execute(
         insert(SingleUseToken).values(
-            token_hash=_hash(vault, purpose, token),
+            token_hash=_hash(vault, purpose, returns_as(token)),
             purpose=purpose,
             user_id=user_id,
             data=dict(data or {}),

@@ -1,7 +1,6 @@
 """What every route stands on: wire models, strict JSON, the dependencies of a request, problems as answers."""
 
 import json
-import unicodedata
 from collections.abc import Callable, Coroutine, Mapping
 from datetime import UTC, datetime
 from typing import Annotated, Any, cast
@@ -37,6 +36,7 @@ from app.problems import (
     UnsupportedMediaType,
 )
 from app.runtime import Runtime
+from app.text import is_printable
 
 log = structlog.get_logger("tokenvend.http")
 
@@ -61,14 +61,8 @@ Timestamp = Annotated[datetime, PlainSerializer(_rfc3339, when_used="json")]
 """RFC 3339 in whole seconds, UTC, ending in `Z`."""
 
 
-UNPRINTABLE = frozenset({"Cc", "Cn", "Co", "Cs", "Zl", "Zp"})
-"""Categories of characters that no name needs; joiners (Cf) and the no-break space are parts of real ones."""
-BIDI_CONTROLS = frozenset("\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
-"""They would make a name read as another one."""
-
-
 def _printable(value: str) -> str:
-    if any(unicodedata.category(c) in UNPRINTABLE or c in BIDI_CONTROLS for c in value):
+    if not is_printable(value):
         raise ValueError("control characters are not allowed")
     return value
 

@@ -9,6 +9,7 @@ import pytest
 
 from app.settings import Settings, SettingsError, kept_secret, load_settings
 
+README = Path(__file__).parent.parent / "README.md"
 PRODUCTION = {
     "TOKENVEND_ENVIRONMENT": "production",
     "TOKENVEND_DATABASE_URL": "postgresql+psycopg://tokenvend@db.internal/tokenvend",
@@ -217,6 +218,16 @@ class TestProduction:
 
 
 class TestOidcProviders:
+    def test_takes_the_ones_of_the_readme(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        section = README.read_text(encoding="utf-8").split("### Outside identities")[1]
+        example = section.split("```json\n")[1].split("```")[0]
+        monkeypatch.setenv("TOKENVEND_OIDC_PROVIDERS", example)
+        providers = load_settings().oidc_providers
+        assert {name: one.issuer for name, one in providers.items()} == {
+            "apple": "https://appleid.apple.com",
+            "google": "https://accounts.google.com",
+        }
+
     @pytest.mark.parametrize(
         "issuer",
         [

@@ -9,6 +9,7 @@ from app import audit
 from app.actor import Actor
 from app.audit import Origin
 from app.models import User
+from app.problems import AccountDisabled, InvalidToken
 
 
 def get_user(session: Session, user_id: uuid.UUID) -> User:
@@ -16,9 +17,22 @@ def get_user(session: Session, user_id: uuid.UUID) -> User:
     return session.get_one(User, user_id)
 
 
+def lock_user(session: Session, user_id: uuid.UUID) -> User:
+    """The account of a signed-in user, to be written by this transaction alone.
+
+    Raises `InvalidToken` or `AccountDisabled` where it was erased or disabled since the request began.
+    """
+    user = session.get_one(User, user_id, with_for_update=True)
+    if user.status == "erased":
+        raise InvalidToken
+    if user.status != "active":
+        raise AccountDisabled
+    return user
+
+
 def rename(session: Session, origin: Origin, now: datetime, actor: Actor, *, display_name: str | None) -> User:
     """The account with another name, or with none."""
-    user = session.get_one(User, actor.user_id, with_for_update=True)
+    user = lock_user(session, actor.user_id)
     user.display_name = display_name
     audit.record(
         session,

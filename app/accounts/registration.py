@@ -4,6 +4,7 @@ import uuid
 from datetime import datetime
 from typing import TYPE_CHECKING
 
+from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
 from app import audit
@@ -65,3 +66,43 @@ def add_user(
     event: audit.Event = "user.created" if origin is audit.COMMAND_LINE else "user.registered"
     audit.record(session, origin, event, now, actor_id=user_id, subject_id=user_id, role=role)
     return user_id
+
+
+def add_without_password(
+    session: Session,
+    now: datetime,
+    *,
+    user_id: uuid.UUID,
+    verified: Address | None = None,
+    display_name: str | None = None,
+    guest: bool = False,
+) -> bool:
+    """Adds the account of a guest, or of who signs in elsewhere. False where the address is another account's."""
+    return insert_if_absent(
+        session,
+        User,
+        {
+            "id": user_id,
+            "email": verified.text if verified else None,
+            "email_key": verified.key if verified else None,
+            "email_verified_at": now if verified else None,
+            "display_name": display_name,
+            "password_hash": None,
+            "guest": guest,
+            "status": "active",
+            "role": "user",
+            "created_at": now,
+        },
+    )
+
+
+def give_address(session: Session, user: User, address: Address, *, verified_at: datetime | None) -> bool:
+    """Gives an address to an account that this transaction has locked. False where it is another account's."""
+    try:
+        with session.begin_nested():
+            user.email, user.email_key, user.email_verified_at = address.text, address.key, verified_at
+            session.flush()
+    except IntegrityError:
+        session.refresh(user)
+        return False
+    return True

@@ -1,0 +1,293 @@
+"""Outside identities: whose they are, signing in with one, linking and unlinking.
+
+Issuer and subject alone say who it is. An address only ever leads to an account where both sides have verified it:
+whoever registers somebody else's address must not catch that person's sign-in.
+"""
+
+import uuid
+from collections.abc import Sequence
+from datetime import datetime
+from typing import TYPE_CHECKING
+
+from sqlalchemy import select, update
+from sqlalchemy.orm import Session
+
+from app import audit
+from app.accounts import profile, registration
+from app.actor import Actor
+from app.audit import Origin
+from app.auth import mfa, oidc
+from app.auth.mfa import Challenge
+from app.auth.oidc import OutsideIdentity
+from app.auth.sessions import Grant
+from app.crypto import Vault
+from app.db import insert_if_absent
+from app.mail import outbox
+from app.models import Identity, Passkey, User
+from app.problems import (
+    DatabaseUnavailable,
+    IdentityNotLinked,
+    IdentityTaken,
+    InvalidIdentityToken,
+    LastSignIn,
+    NotFound,
+)
+
+if TYPE_CHECKING:
+    from app.runtime import Runtime
+
+ATTEMPTS = 3
+"""Times that somebody else may link, register or remove the same identity while we look."""
+
+
+async def sign_in(
+    runtime: "Runtime", origin: Origin, *, provider: str, id_token: str, device_name: str | None
+) -> Grant | Challenge:
+    """A new session of the identity's user, who is made where there is none, or the question for a second factor.
+
+    Raises `NotFound`, `InvalidIdentityToken`, `IdentityProviderUnavailable`, `IdentityNotLinked`, `AccountDisabled`.
+    """
+    try:
+        identity = await oidc.verify(runtime, provider=provider, id_token=id_token)
+        return await runtime.database.write(
+            _sign_in, runtime.vault, origin, runtime.clock.now(), identity=identity, device_name=device_name
+        )
+    except InvalidIdentityToken:
+        await runtime.database.write(_record_refusal, origin, "session.started", runtime.clock.now(), None)
+        raise
+
+
+async def link(runtime: "Runtime", origin: Origin, actor: Actor, *, provider: str, id_token: str) -> Identity:
+    """Links the identity to the actor, and makes a guest a registered user. One that is theirs already stays so.
+
+    Raises `NotFound`, `InvalidIdentityToken`, `IdentityProviderUnavailable`, `IdentityTaken`.
+    """
+    try:
+        identity = await oidc.verify(runtime, provider=provider, id_token=id_token)
+        return await runtime.database.write(
+            _link, runtime.vault, origin, runtime.clock.now(), actor=actor, identity=identity
+        )
+    except InvalidIdentityToken:
+        await runtime.database.write(_record_refusal, origin, "identity.linked", runtime.clock.now(), actor)
+        raise
+
+
+def list_linked(session: Session, *, user_id: uuid.UUID) -> Sequence[Identity]:
+    """The user's, oldest first."""
+    return session.scalars(
+        select(Identity).where(Identity.user_id == user_id).order_by(Identity.created_at, Identity.id)
+    ).all()
+
+
+def unlink(
+    session: Session, vault: Vault, origin: Origin, now: datetime, *, actor: Actor, identity_id: uuid.UUID
+) -> None:
+    """Removes one of the actor's identities. Raises `NotFound`, `LastSignIn`."""
+    user = profile.lock_user(session, actor.user_id)
+    row = session.scalar(select(Identity).where(Identity.id == identity_id, Identity.user_id == user.id))
+    if row is None:
+        raise NotFound
+    if not _has_another_way(session, user, row):
+        _record(session, origin, "identity.unlinked", now, actor=actor, provider=row.provider, reason="last_sign_in")
+        raise LastSignIn(keeps_writes=True)
+    session.delete(row)
+    _record(session, origin, "identity.unlinked", now, actor=actor, provider=row.provider)
+    if user.email is not None:
+        outbox.put(session, vault, now, "identity_unlinked", recipient=user.email)
+
+
+def _has_another_way(session: Session, user: User, row: Identity) -> bool:
+    if user.password_hash is not None:
+        return True
+    others = (
+        select(Identity.id).where(Identity.user_id == user.id, Identity.id != row.id),
+        select(Passkey.id).where(Passkey.user_id == user.id),
+    )
+    return any(session.scalar(other.limit(1)) is not None for other in others)
+
+
+def _sign_in(
+    session: Session,
+    vault: Vault,
+    origin: Origin,
+    now: datetime,
+    *,
+    identity: OutsideIdentity,
+    device_name: str | None,
+) -> Grant | Challenge:
+    oidc.use_nonce(session, vault, now, identity)
+    for _ in range(ATTEMPTS):
+        user = (
+            _owner(session, now, identity)
+            or _link_by_address(session, vault, origin, now, identity)
+            or _register(session, origin, now, identity)
+        )
+        if user is not None:
+            return mfa.admit(
+                session, vault, origin, now, user=user, method="oidc", verified=False, device_name=device_name
+            )
+    raise DatabaseUnavailable(cause="an identity changes hands all the time")
+
+
+def _owner(session: Session, now: datetime, identity: OutsideIdentity) -> User | None:
+    """Whose the identity is, locked; None where it is nobody's."""
+    row = session.scalar(
+        select(Identity).where(Identity.issuer == identity.issuer, Identity.subject == identity.subject)
+    )
+    if row is None:
+        return None
+    user = session.get_one(User, row.user_id, with_for_update=True)
+    kept = session.scalar(  # or it was removed while this one waited for the lock
+        update(Identity)
+        .where(Identity.id == row.id)
+        .values(last_used_at=now, email=identity.email)
+        .returning(Identity.id)
+        .execution_options(synchronize_session=False)
+    )
+    return user if kept is not None else None
+
+
+def _link_by_address(
+    session: Session, vault: Vault, origin: Origin, now: datetime, identity: OutsideIdentity
+) -> User | None:
+    """Whose the verified address is, now linked; None where it is nobody's. Raises `IdentityNotLinked`."""
+    if identity.address is None:
+        return None
+    user = session.scalar(select(User).where(User.email_key == identity.address.key).with_for_update())
+    if user is None:
+        return None
+    if user.email_verified_at is None:
+        audit.record(
+            session,
+            origin,
+            "identity.linked",
+            now,
+            outcome="refused",
+            subject_id=user.id,
+            provider=identity.provider,
+            reason="email_not_verified",
+        )
+        raise IdentityNotLinked
+    if user.status != "active":
+        return user  # who is not admitted
+    if not _add(session, now, user.id, identity):
+        return None
+    audit.record(
+        session, origin, "identity.linked", now, actor_id=user.id, subject_id=user.id, provider=identity.provider
+    )
+    assert user.email is not None
+    outbox.put(session, vault, now, "identity_linked", recipient=user.email)
+    return user
+
+
+def _register(session: Session, origin: Origin, now: datetime, identity: OutsideIdentity) -> User | None:
+    """A new user; None where somebody else was faster, with the identity or with the address."""
+    user_id = uuid.uuid4()
+    with session.begin_nested() as attempt:
+        made = registration.add_without_password(
+            session, now, user_id=user_id, verified=identity.address, display_name=identity.name
+        )
+        if not made or not _add(session, now, user_id, identity):
+            attempt.rollback()
+            return None
+    audit.record(
+        session,
+        origin,
+        "user.registered",
+        now,
+        actor_id=user_id,
+        subject_id=user_id,
+        role="user",
+        provider=identity.provider,
+    )
+    return session.get_one(User, user_id)
+
+
+def _link(
+    session: Session, vault: Vault, origin: Origin, now: datetime, *, actor: Actor, identity: OutsideIdentity
+) -> Identity:
+    oidc.use_nonce(session, vault, now, identity)
+    user = profile.lock_user(session, actor.user_id)
+    added = _add(session, now, user.id, identity)
+    row = session.scalar(
+        select(Identity).where(
+            Identity.issuer == identity.issuer, Identity.subject == identity.subject, Identity.user_id == user.id
+        )
+    )
+    if row is None:
+        _record(
+            session, origin, "identity.linked", now, actor=actor, provider=identity.provider, reason="identity_taken"
+        )
+        raise IdentityTaken(keeps_writes=True)
+    if added:
+        _record(session, origin, "identity.linked", now, actor=actor, provider=identity.provider)
+        if user.email is not None:
+            outbox.put(session, vault, now, "identity_linked", recipient=user.email)
+        if user.guest:
+            _upgrade(session, origin, now, actor=actor, user=user, identity=identity)
+    return row
+
+
+def _upgrade(
+    session: Session, origin: Origin, now: datetime, *, actor: Actor, user: User, identity: OutsideIdentity
+) -> None:
+    """A guest who can now come back on another device. Their address is taken over where it is nobody else's."""
+    user.guest = False
+    if identity.address is not None:
+        registration.give_address(session, user, identity.address, verified_at=now)
+    _record(session, origin, "guest.upgraded", now, actor=actor, provider=identity.provider)
+
+
+def _add(session: Session, now: datetime, user_id: uuid.UUID, identity: OutsideIdentity) -> bool:
+    return insert_if_absent(
+        session,
+        Identity,
+        {
+            "id": uuid.uuid4(),
+            "user_id": user_id,
+            "provider": identity.provider,
+            "issuer": identity.issuer,
+            "subject": identity.subject,
+            "email": identity.email,
+            "created_at": now,
+            "last_used_at": now,
+        },
+    )
+
+
+def _record(
+    session: Session,
+    origin: Origin,
+    event: audit.Event,
+    now: datetime,
+    *,
+    actor: Actor,
+    provider: str,
+    reason: str | None = None,
+) -> None:
+    detail = {"provider": provider} if reason is None else {"provider": provider, "reason": reason}
+    audit.record(
+        session,
+        origin,
+        event,
+        now,
+        outcome="done" if reason is None else "refused",
+        actor_id=actor.user_id,
+        subject_id=actor.user_id,
+        session_id=actor.session_id,
+        **detail,
+    )
+
+
+def _record_refusal(session: Session, origin: Origin, event: audit.Event, now: datetime, actor: Actor | None) -> None:
+    audit.record(
+        session,
+        origin,
+        event,
+        now,
+        outcome="refused",
+        actor_id=actor.user_id if actor else None,
+        subject_id=actor.user_id if actor else None,
+        session_id=actor.session_id if actor else None,
+        reason="invalid_identity_token",
+    )

@@ -1,0 +1,144 @@
+"""ID tokens of outside providers (OpenID Connect Core 1.0 §3.1.3.7): what one has to say before it is believed.
+
+Each answers to a nonce that was issued here, and works once.
+"""
+
+import re
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, Any
+
+import structlog
+from sqlalchemy.orm import Session
+
+from app import crypto, single_use
+from app.accounts import addresses
+from app.accounts.addresses import Address
+from app.auth.providers import Provider
+from app.crypto import Vault
+from app.problems import InvalidIdentityToken, InvalidSingleUseToken
+from app.text import is_printable
+
+if TYPE_CHECKING:
+    from app.runtime import Runtime
+
+log = structlog.get_logger("tokenvend.oidc")
+
+NONCE_TTL = timedelta(minutes=10)
+OLDEST = 3600
+"""Seconds since the token was made, whatever longer life it gives itself."""
+CLOCK_TOLERANCE = 60
+"""Seconds by which a provider's clock may be ahead."""
+SUBJECT = re.compile(r"[\x20-\x7e]{1,255}\Z")
+DIGEST = re.compile(r"[0-9a-f]{64}\Z")
+LONGEST_NAME = 100
+
+
+@dataclass(frozen=True)
+class OutsideIdentity:
+    """Who a provider says somebody is. `issuer` and `subject` alone tell one person from another."""
+
+    provider: str
+    issuer: str
+    subject: str
+    email: str | None
+    address: Address | None
+    """The same, where the provider has verified it."""
+    name: str | None
+    nonce_digest: str = field(repr=False)
+
+
+async def issue_nonce(runtime: "Runtime", *, provider: str) -> tuple[str, datetime]:
+    """A nonce for one ID token of the provider, and until when it is good. Raises `NotFound`."""
+    name = runtime.providers.get(provider).name
+    now = runtime.clock.now()
+    return await runtime.database.write(_issue_nonce, runtime.vault, now, provider=name), now + NONCE_TTL
+
+
+def _issue_nonce(session: Session, vault: Vault, now: datetime, *, provider: str) -> str:
+    return single_use.issue(
+        session,
+        vault,
+        now,
+        "oidc_nonce",
+        ttl=NONCE_TTL,
+        data={"provider": provider},
+        returns_as=crypto.sha256_hex,
+    )
+
+
+async def verify(runtime: "Runtime", *, provider: str, id_token: str) -> OutsideIdentity:
+    """Whom the token is about. Its nonce is still to be used up, by `use_nonce` in the transaction of what follows.
+
+    Raises `NotFound`, `InvalidIdentityToken`, `IdentityProviderUnavailable`.
+    """
+    issuer = runtime.providers.get(provider)
+    try:
+        return _identity(issuer, await _signed_claims(issuer, id_token), runtime.clock.now().timestamp())
+    except (crypto.TokenRejected, ValueError) as error:
+        log.info("identity_token_refused", provider=issuer.name, cause=str(error))
+        raise InvalidIdentityToken(cause=str(error)) from None
+
+
+def use_nonce(session: Session, vault: Vault, now: datetime, identity: OutsideIdentity) -> None:
+    """Raises `InvalidIdentityToken` where the nonce was not issued here, for this provider, or was used before."""
+    try:
+        claim = single_use.claim(session, vault, now, "oidc_nonce", identity.nonce_digest)
+    except InvalidSingleUseToken:
+        raise InvalidIdentityToken(cause="no such nonce") from None
+    if claim.data["provider"] != identity.provider:
+        raise InvalidIdentityToken(cause="the nonce was issued for another provider")
+
+
+async def _signed_claims(provider: Provider, id_token: str) -> dict[str, Any]:
+    try:
+        return crypto.verify_identity_token(id_token, keys=await provider.keys())
+    except crypto.UnknownKey:  # a new key, perhaps
+        return crypto.verify_identity_token(id_token, keys=await provider.keys(seek=True))
+
+
+def _identity(provider: Provider, claims: dict[str, Any], now: float) -> OutsideIdentity:
+    """Raises ValueError, which says what is wrong."""
+    if claims.get("iss") != provider.issuer:
+        raise ValueError("of another issuer")
+    _check_audience(claims, provider.client_ids)
+    _check_times(claims, now)
+    subject, nonce = claims.get("sub"), claims.get("nonce")
+    if not isinstance(subject, str) or not SUBJECT.match(subject):
+        raise ValueError("sub is not up to 255 ASCII characters")
+    if not isinstance(nonce, str):
+        raise ValueError("nonce is not a text")
+    email, name = claims.get("email"), claims.get("name")
+    address = addresses.find(email) if isinstance(email, str) else None
+    verified = claims.get("email_verified") is True or claims.get("email_verified") == "true"  # as Apple says it
+    shown = isinstance(name, str) and 0 < len(name) <= LONGEST_NAME and is_printable(name)
+    return OutsideIdentity(
+        provider=provider.name,
+        issuer=provider.issuer,
+        subject=subject,
+        email=address.text if address else None,
+        address=address if verified else None,
+        name=name if shown else None,
+        # Some SDKs put the nonce's digest into their request themselves, as Apple asks: both are kept as the digest.
+        nonce_digest=nonce if DIGEST.match(nonce) else crypto.sha256_hex(nonce),
+    )
+
+
+def _check_audience(claims: dict[str, Any], client_ids: frozenset[str]) -> None:
+    audience = claims.get("aud")
+    audiences = audience if isinstance(audience, list) else [audience]
+    if not all(isinstance(one, str) for one in audiences) or client_ids.isdisjoint(audiences):
+        raise ValueError("made for another app")
+    if len(audiences) > 1 and (not isinstance(claims.get("azp"), str) or claims["azp"] not in client_ids):
+        raise ValueError("several audiences, and azp is none of ours")
+
+
+def _check_times(claims: dict[str, Any], now: float) -> None:
+    times = [claims.get("iat"), claims.get("exp"), claims.get("nbf", 0)]
+    if any(type(time) is not int for time in times):  # a bool is an int to isinstance
+        raise ValueError("a time is not a whole number")
+    issued_at, expires_at, not_before = times
+    if not now - OLDEST < issued_at <= now + CLOCK_TOLERANCE or not_before > now + CLOCK_TOLERANCE:
+        raise ValueError("made in the future or too long ago")
+    if expires_at <= now:
+        raise ValueError("expired")

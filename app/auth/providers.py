@@ -1,0 +1,157 @@
+"""The OpenID providers of the settings, and the keys that verify their ID tokens.
+
+What is fetched is named by the settings, and by the discovery document of an issuer that they name: never by a token.
+Keys are kept for an hour, looked for again when a token names an unknown one, and trusted for a day while the provider
+does not answer.
+"""
+
+import asyncio
+import math
+from collections.abc import Mapping
+from urllib.parse import urlsplit
+
+import aiohttp
+import structlog
+
+from app import crypto
+from app.clock import Clock
+from app.crypto import IdentityKey
+from app.problems import IdentityProviderUnavailable, NotFound
+from app.settings import LOOPBACK, OidcProvider
+
+log = structlog.get_logger("tokenvend.oidc")
+
+FETCH_WITHIN = 3.0
+"""Seconds for discovery document and keys together."""
+LONGEST_ANSWER = 256 * 1024
+KEPT_FOR = 3600.0
+TRUSTED_FOR = 86_400.0
+"""Seconds that keys are used without a provider that confirms them."""
+SOUGHT_EVERY = 60.0
+"""Seconds between two looks for an unknown key: tokens cannot make this service hammer a provider. Also between two
+tries to renew keys that may still be used."""
+RETRY_AFTER = 5
+"""Seconds before a provider that did not answer, and has no keys here, is asked again."""
+
+
+class Unusable(Exception):
+    """What the provider answered. The message is for the log alone."""
+
+
+class Provider:
+    """One issuer."""
+
+    def __init__(self, name: str, terms: OidcProvider, fetcher: "Fetcher", clock: Clock) -> None:
+        self.name = name
+        self.issuer = terms.issuer
+        self.client_ids = frozenset(terms.client_ids)
+        self._fetcher = fetcher
+        self._clock = clock
+        self._keys: Mapping[str, IdentityKey] = {}
+        self._loaded_at = self._failed_at = self._sought_at = -math.inf
+        self._loading = asyncio.Lock()
+
+    async def keys(self, *, seek: bool = False) -> Mapping[str, IdentityKey]:
+        """By kid. `seek`: a token names another one. Raises `IdentityProviderUnavailable` where there are none.
+
+        Of many who wait one fetches.
+        """
+        if self._is_due(seek=seek):
+            async with self._loading:
+                if self._is_due(seek=seek):
+                    await self._load(seek=seek)
+        if not self._is_trusted():
+            raise IdentityProviderUnavailable(retry_after=RETRY_AFTER, cause=f"no keys of {self.name}")
+        return self._keys
+
+    def _is_due(self, *, seek: bool) -> bool:
+        now = self._clock.monotonic()
+        if seek:
+            return now - self._sought_at >= SOUGHT_EVERY
+        # Who has keys to go on with does not wait for a silent provider time and again.
+        pause = SOUGHT_EVERY if self._is_trusted() else RETRY_AFTER
+        return now - self._loaded_at >= KEPT_FOR and now - self._failed_at >= pause
+
+    def _is_trusted(self) -> bool:
+        return self._clock.monotonic() - self._loaded_at < TRUSTED_FOR
+
+    async def _load(self, *, seek: bool) -> None:
+        if seek:
+            self._sought_at = self._clock.monotonic()
+        try:
+            async with asyncio.timeout(FETCH_WITHIN):
+                self._keys = await self._fetch_keys()
+        except (aiohttp.ClientError, OSError, TimeoutError, ValueError, RecursionError, Unusable) as error:
+            self._failed_at = self._clock.monotonic()
+            cause = str(error) if isinstance(error, Unusable) else type(error).__name__
+            log.warning("identity_provider_unavailable", provider=self.name, cause=cause)
+        else:
+            self._loaded_at = self._clock.monotonic()
+
+    async def _fetch_keys(self) -> Mapping[str, IdentityKey]:
+        """OpenID Connect Discovery 1.0 §4. An issuer that is not the configured one to the letter is refused (§4.3)."""
+        url = f"{self.issuer.rstrip('/')}/.well-known/openid-configuration"
+        discovered = crypto.strict_object(await self._fetcher.get(url))
+        if discovered.get("issuer") != self.issuer:
+            raise Unusable("the discovery document is of another issuer")
+        keys_url = discovered.get("jwks_uri")
+        if not isinstance(keys_url, str) or not self._may_name(keys_url):
+            raise Unusable("jwks_uri is not https")
+        keys = crypto.identity_keys(await self._fetcher.get(keys_url))
+        if not keys:
+            raise Unusable("no key that verifies ID tokens")
+        return keys
+
+    def _may_name(self, url: str) -> bool:
+        parts = urlsplit(url)
+        on_this_machine = self.issuer.startswith("http:") and parts.scheme == "http" and parts.hostname in LOOPBACK
+        return on_this_machine or (parts.scheme == "https" and bool(parts.hostname))
+
+
+class Providers:
+    """All of them, by name."""
+
+    def __init__(self, terms: Mapping[str, OidcProvider], clock: Clock) -> None:
+        self._fetcher = Fetcher()
+        self._providers = {name: Provider(name, of_one, self._fetcher, clock) for name, of_one in terms.items()}
+
+    def get(self, name: str) -> Provider:
+        """Raises `NotFound`."""
+        if name not in self._providers:
+            raise NotFound
+        return self._providers[name]
+
+    async def close(self) -> None:
+        await self._fetcher.close()
+
+
+class Fetcher:
+    def __init__(self) -> None:
+        self._session: aiohttp.ClientSession | None = None
+
+    async def get(self, url: str) -> bytes:
+        """The body of a 200. Follows no redirect. Raises `Unusable`, aiohttp's errors, OSError, ValueError."""
+        async with self._open().get(url, allow_redirects=False) as response:
+            if response.status != 200:
+                raise Unusable(f"status {response.status}")
+            body = b""
+            while not response.content.at_eof():
+                body += await response.content.read(LONGEST_ANSWER)
+                if len(body) > LONGEST_ANSWER:
+                    raise Unusable("too long an answer")
+            return body
+
+    async def close(self) -> None:
+        if self._session is not None:
+            await self._session.close()
+
+    def _open(self) -> aiohttp.ClientSession:
+        if self._session is None:  # within the loop that will use it
+            self._session = aiohttp.ClientSession(
+                auto_decompress=False,  # nobody sends us a small answer that is a large one
+                cookie_jar=aiohttp.DummyCookieJar(),
+                headers={"Accept": "application/json", "Accept-Encoding": "identity", "User-Agent": "tokenvend"},
+                timeout=aiohttp.ClientTimeout(total=FETCH_WITHIN),
+                trust_env=True,
+            )
+        return self._session

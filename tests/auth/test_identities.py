@@ -1,0 +1,168 @@
+"""Outside identities of a signed-in user: linked, listed, removed."""
+
+import uuid
+from collections.abc import Callable
+
+import pytest
+
+from tests.security.cheap_hashing import CountingContext
+from tests.security.observed import assert_problem, without_request_id
+from tests.security.races import all_at_once
+from tests.support.clock import ManualClock
+from tests.support.issuer import Issuer, running_issuer
+from tests.support.outside import Outside, add_passkey, events, mails, trusting
+from tests.support.service import Device, Service
+
+ROUNDS = 20
+
+
+def linked(device: Device) -> list[str]:
+    return [entry["identity_id"] for entry in device.get("/v1/me/identities").json()["items"]]
+
+
+class TestLinking:
+    def test_lets_its_user_sign_in_with_it(self, outside: Outside) -> None:
+        device = outside.service.device("ada@example.org")
+        answer = outside.link(device, email="lovelace@example.org")
+        assert answer.status_code == 201
+        assert answer.json().keys() == {"identity_id", "provider", "email", "created_at", "last_used_at"}
+        assert (answer.json()["provider"], answer.json()["email"]) == ("local", "lovelace@example.org")
+        page = device.get("/v1/me/identities").json()
+        assert page == {"items": [answer.json()], "next_cursor": None}
+        assert outside.device().user_id == device.user_id
+        assert device.get("/v1/me").json()["email"] == "ada@example.org"
+        assert mails(outside.service) == [("identity_linked", "ada@example.org")]
+        assert events(outside.service, "identity.linked") == ["done"]
+
+    def test_of_ones_own_changes_nothing(self, outside: Outside) -> None:
+        device = outside.service.device("ada@example.org")
+        first = outside.link(device)
+        again = outside.link(device)
+        assert (again.status_code, again.json()) == (201, first.json())
+        assert len(mails(outside.service)) == len(events(outside.service, "identity.linked")) == 1
+
+    def test_of_somebody_elses_is_refused(self, outside: Outside) -> None:
+        """ID6: the identity stays where it is."""
+        owner = outside.device()
+        stranger = outside.service.device("bob@example.org")
+        assert_problem(outside.link(stranger), 409, "identity_taken")
+        assert linked(stranger) == []
+        assert outside.device().user_id == owner.user_id
+        assert events(outside.service, "identity.linked") == ["refused"]
+        assert mails(outside.service) == []
+
+    def test_takes_a_token_once(self, outside: Outside) -> None:
+        """ID5: neither by both doors nor by one twice, whether it was linked or refused."""
+        device = outside.service.device("ada@example.org")
+        token = outside.token()
+        assert outside.link(device, token).status_code == 201
+        assert_problem(outside.link(device, token), 401, "invalid_identity_token")
+        assert_problem(outside.present(token), 401, "invalid_identity_token")
+        token = outside.token()
+        stranger = outside.service.device("bob@example.org")
+        assert_problem(outside.link(stranger, token), 409, "identity_taken")
+        assert_problem(outside.present(token), 401, "invalid_identity_token")
+
+    def test_takes_no_forged_token(self, outside: Outside) -> None:
+        """ID4: as at sign-in."""
+        device = outside.service.device("ada@example.org")
+        for token in ("garbage", outside.token(aud="another"), outside.issuer.token("made up")):
+            assert_problem(outside.link(device, token), 401, "invalid_identity_token")
+        assert events(outside.service, "identity.linked") == ["refused"] * 3
+        answer = device.post("/v1/me/identities", {"provider": "unknown", "id_token": outside.token()})
+        assert_problem(answer, 404, "not_found")
+
+    def test_wants_a_fresh_sign_in(self, outside: Outside) -> None:
+        """AU14: who finds an unlocked phone adds no way in, and takes none away."""
+        device = outside.device()
+        outside.service.clock.advance(minutes=5, seconds=1)
+        assert_problem(outside.link(device, sub="thief"), 403, "step_up_required")
+        assert_problem(device.delete(f"/v1/me/identities/{linked(device)[0]}"), 403, "step_up_required")
+        assert outside.service.sql("SELECT count(*) FROM identities") == [(1,)]
+
+    @pytest.mark.parametrize(("status", "code"), [("erased", 401), ("disabled", 403)])
+    def test_stops_where_the_account_ends_meanwhile(self, outside: Outside, status: str, code: int) -> None:
+        """AZ5: erased or disabled while the provider's keys are fetched: nothing is written to what is left of it."""
+        device, service = outside.service.device("ada@example.org"), outside.service
+        outside.issuer.before_answer = lambda _path: end_account(service, status)
+        assert outside.link(device).status_code == code
+        assert service.sql("SELECT count(*) FROM identities") == [(0,)]
+        assert mails(service) == []
+
+
+def end_account(service: Service, status: str) -> None:
+    service.sql("UPDATE users SET status = :status", status=status)
+
+
+class TestUnlinking:
+    def test_ends_sign_in_with_it(self, outside: Outside) -> None:
+        device = outside.service.device("ada@example.org")
+        outside.link(device, email="lovelace@example.org")
+        assert device.delete(f"/v1/me/identities/{linked(device)[0]}").status_code == 204
+        assert linked(device) == []
+        assert outside.device(email="lovelace@example.org").user_id != device.user_id
+        assert mails(outside.service)[1:] == [("identity_unlinked", "ada@example.org")]
+        assert events(outside.service, "identity.unlinked") == ["done"]
+
+    def test_leaves_a_way_to_sign_in(self, outside: Outside) -> None:
+        device = outside.device()
+        (only,) = linked(device)
+        assert_problem(device.delete(f"/v1/me/identities/{only}"), 409, "last_sign_in")
+        assert events(outside.service, "identity.unlinked") == ["refused"]
+        outside.link(device, sub="second")
+        assert device.delete(f"/v1/me/identities/{only}").status_code == 204
+        assert_problem(device.delete(f"/v1/me/identities/{linked(device)[0]}"), 409, "last_sign_in")
+
+    def test_a_passkey_is_a_way_to_sign_in(self, outside: Outside) -> None:
+        device = outside.device()
+        add_passkey(outside.service, device.user_id)
+        assert device.delete(f"/v1/me/identities/{linked(device)[0]}").status_code == 204
+
+    def test_of_somebody_elses_is_as_of_none(self, outside: Outside) -> None:
+        """AZ2: 404, the same bytes, and it stays."""
+        owner, stranger = outside.device(), outside.service.device("bob@example.org")
+        foreign = stranger.delete(f"/v1/me/identities/{linked(owner)[0]}")
+        absent = stranger.delete(f"/v1/me/identities/{uuid.uuid4()}")
+        assert_problem(foreign, 404, "not_found")
+        assert without_request_id(foreign) == without_request_id(absent)
+        assert linked(stranger) == []
+        assert len(linked(owner)) == 1
+
+
+@pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
+class TestRaces:
+    def test_one_identity_goes_to_one_of_twenty(self, outside: Outside, hashing: CountingContext) -> None:
+        """ID6: of 20 users who link it at once, one has it; twenty rounds."""
+        devices = [outside.service.device() for _ in range(20)]
+        assert hashing.verified
+        for number in range(ROUNDS):
+            tokens = [outside.token(sub=str(number), email=None) for _ in devices]
+            answers = all_at_once(lambda index, tokens=tokens: outside.link(devices[index], tokens[index]).status_code)
+            assert sorted(answers) == [201] + [409] * 19
+        assert outside.service.sql("SELECT count(*) FROM identities") == [(ROUNDS,)]
+
+    def test_one_way_to_sign_in_is_left(self, outside: Outside) -> None:
+        """AU14: two identities removed at once by 20 requests: one goes; twenty rounds."""
+        for number in range(ROUNDS):
+            device = outside.device(sub=f"{number} a", email=None)
+            assert outside.link(device, sub=f"{number} b").status_code == 201
+            both = linked(device)
+            paths = [f"/v1/me/identities/{both[index % 2]}" for index in range(20)]
+            answers = all_at_once(lambda index, device=device, paths=paths: device.delete(paths[index]).status_code)
+            assert answers.count(204) == 1
+            assert set(answers) <= {204, 404, 409}
+            assert len(linked(device)) == 1
+
+
+class TestProviders:
+    def test_one_user_may_have_several(self, make_service: Callable[..., Service], issuer: Issuer) -> None:
+        with running_issuer(ManualClock()) as other:
+            service = make_service(oidc_providers=trusting(issuer, other))
+            issuer.clock = other.clock = service.clock
+            one, two = Outside(service, issuer), Outside(service, other, "other1")
+            device = one.device()
+            service.clock.advance(seconds=1)
+            assert two.link(device).status_code == 201
+            assert two.device().user_id == one.device().user_id == device.user_id
+            listed = device.get("/v1/me/identities").json()["items"]
+            assert [entry["provider"] for entry in listed] == ["local", "other1"]
