@@ -10,7 +10,7 @@ from tests.security.observed import assert_problem, without_request_id
 from tests.security.races import all_at_once
 from tests.support.clock import ManualClock
 from tests.support.issuer import Issuer, running_issuer
-from tests.support.outside import Outside, add_passkey, events, mails, trusting
+from tests.support.outside import Outside, add_passkey, events, guest, mails, trusting
 from tests.support.service import Device, Service
 
 ROUNDS = 20
@@ -127,6 +127,47 @@ class TestUnlinking:
         assert without_request_id(foreign) == without_request_id(absent)
         assert linked(stranger) == []
         assert len(linked(owner)) == 1
+
+
+class TestGuests:
+    def test_linking_makes_a_guest_a_user(self, outside: Outside) -> None:
+        """VC1: id, prefix and session stay; the verified address is taken over."""
+        device = guest(outside.service)
+        before = device.get("/v1/me").json()
+        assert outside.link(device).status_code == 201
+        after = device.get("/v1/me").json()
+        assert (after["id"], after["prefix"]) == (before["id"], before["prefix"])
+        assert (after["email"], after["email_verified"]) == ("ada@example.org", True)
+        assert outside.device().user_id == device.user_id
+        assert outside.service.refresh(device.refresh_token).status_code == 200
+        assert events(outside.service, "guest.upgraded") == ["done"]
+        outside.service.clock.advance(minutes=5, seconds=1)
+        assert_problem(outside.link(device, sub="second"), 403, "step_up_required")
+
+    def test_a_guest_needs_no_fresh_sign_in(self, outside: Outside) -> None:
+        device = guest(outside.service)
+        outside.service.clock.advance(minutes=6)
+        assert outside.link(device).status_code == 201
+
+    def test_a_taken_address_is_left_where_it_is(self, outside: Outside) -> None:
+        """ID6: verified or not, it is another account's."""
+        owner = outside.service.device("ada@example.org")
+        device = guest(outside.service)
+        assert outside.link(device).status_code == 201
+        assert device.get("/v1/me").json()["email"] is None
+        assert owner.get("/v1/me").json()["email"] == "ada@example.org"
+        assert outside.device().user_id == device.user_id
+
+    def test_an_address_that_is_not_verified_is_not_taken_over(self, outside: Outside) -> None:
+        device = guest(outside.service)
+        assert outside.link(device, email_verified="false").status_code == 201
+        assert device.get("/v1/me").json()["email"] is None
+
+    def test_a_refused_guest_stays_one(self, outside: Outside) -> None:
+        outside.device()
+        device = guest(outside.service)
+        assert_problem(outside.link(device), 409, "identity_taken")
+        assert outside.service.sql("SELECT count(*) FROM users WHERE guest") == [(1,)]
 
 
 @pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)

@@ -26,6 +26,7 @@ PUBLIC = {
     ("POST", "/v1/auth/login"),
     ("POST", "/v1/auth/refresh"),
     ("POST", "/v1/auth/logout"),
+    ("POST", "/v1/auth/guest"),
     ("POST", "/v1/auth/oidc/{provider}"),
     ("POST", "/v1/auth/oidc/{provider}/nonce"),
 }
@@ -193,8 +194,10 @@ class TestMassAssignment:
             "/v1/auth/login": {"email": device.email, "password": PASSWORD},
             "/v1/auth/refresh": {"refresh_token": device.refresh_token},
             "/v1/auth/logout": {"refresh_token": device.refresh_token},
+            "/v1/auth/guest": {},
             "/v1/auth/oidc/local": {"id_token": "x"},
             "/v1/me/identities": {"provider": "local", "id_token": "x"},
+            "/v1/me/upgrade": {"email": "mass@example.org", "password": PASSWORD},
             "/v1/credentials": {"access": "read"},
         }
         before = row_counts(shared)

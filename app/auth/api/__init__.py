@@ -1,5 +1,5 @@
 """The routes of this feature, one file an action or noun."""
 
-from app.auth.api import devices, identities, login, oidc
+from app.auth.api import devices, guests, identities, login, oidc
 
-ROUTERS = (login.router, oidc.router, devices.router, identities.router)
+ROUTERS = (login.router, oidc.router, guests.router, devices.router, identities.router)

@@ -1,0 +1,155 @@
+"""Guests: an account that a device makes for itself, and that its refresh token alone opens until it is upgraded.
+
+Upgrading changes neither id nor prefix, so no picture moves. By passkey or outside identity it is those features' work.
+"""
+
+import uuid
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, Literal
+
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from app import audit, single_use
+from app.accounts import addresses, profile, registration
+from app.accounts.addresses import Address
+from app.actor import Actor
+from app.audit import Origin
+from app.auth import sessions
+from app.auth.sessions import Grant
+from app.crypto import Vault
+from app.limits import account_key
+from app.mail import outbox
+from app.models import User
+from app.problems import AlreadyRegistered, EmailTaken, InvalidSingleUseToken
+
+if TYPE_CHECKING:
+    from app.runtime import Runtime
+
+VERIFICATION_TTL = timedelta(hours=24)
+Upgraded = Literal["active", "verification_required"]
+
+
+def start(session: Session, vault: Vault, origin: Origin, now: datetime, *, device_name: str | None) -> Grant:
+    """A new guest, signed in on the device that asks."""
+    user_id = uuid.uuid4()
+    registration.add_without_password(session, now, user_id=user_id, guest=True)
+    audit.record(session, origin, "guest.created", now, actor_id=user_id, subject_id=user_id)
+    return sessions.start(
+        session,
+        vault,
+        origin,
+        now,
+        user=session.get_one(User, user_id),
+        method="guest",
+        mfa=False,
+        device_name=device_name,
+    )
+
+
+async def upgrade(runtime: "Runtime", origin: Origin, actor: Actor, *, email: str, password: str) -> Upgraded:
+    """Gives the guest an address and a password: at once, or when the link in the mail to the address is opened.
+
+    In the second case a taken address is answered as a free one is, and its owner told by mail. Raises
+    `AlreadyRegistered`, `InvalidRequest`, `WeakPassword`, `EmailTaken`, `RateLimited`, `Overloaded`.
+    """
+    if not actor.guest:
+        raise AlreadyRegistered
+    address = addresses.parse(email)
+    if runtime.settings.verifies_email:
+        await runtime.limiter.hit("letter", account_key(runtime.vault, address.key))
+    password_hash = await runtime.hasher.hash(
+        password, min_length=runtime.settings.password_min_length, context=(address.text,)
+    )
+    now = runtime.clock.now()
+    if runtime.settings.verifies_email:
+        await runtime.database.write(
+            _ask, runtime.vault, origin, now, actor=actor, address=address, password_hash=password_hash
+        )
+        return "verification_required"
+    await runtime.database.write(
+        _upgrade_at_once, origin, now, actor=actor, address=address, password_hash=password_hash
+    )
+    return "active"
+
+
+def confirm(session: Session, vault: Vault, origin: Origin, now: datetime, *, token: str) -> None:
+    """Upgrades the guest whose mail the token came in. Raises `InvalidSingleUseToken`, `EmailTaken`."""
+    claim = single_use.claim(session, vault, now, "guest_upgrade", token)
+    user = session.get_one(User, claim.user_id, with_for_update=True)
+    if not user.guest or user.status != "active":
+        raise InvalidSingleUseToken
+    _give(
+        session,
+        origin,
+        now,
+        user=user,
+        address=Address(claim.data["email"], claim.data["email_key"]),
+        password_hash=claim.data["password_hash"],
+        verified_at=now,
+    )
+    audit.record(session, origin, "email.verified", now, actor_id=user.id, subject_id=user.id)
+
+
+def _upgrade_at_once(
+    session: Session, origin: Origin, now: datetime, *, actor: Actor, address: Address, password_hash: str
+) -> None:
+    user = _locked_guest(session, actor)
+    _give(session, origin, now, user=user, address=address, password_hash=password_hash, verified_at=None)
+
+
+def _ask(
+    session: Session,
+    vault: Vault,
+    origin: Origin,
+    now: datetime,
+    *,
+    actor: Actor,
+    address: Address,
+    password_hash: str,
+) -> None:
+    """The mail to the address: its link finishes the upgrade, or it tells the owner that somebody tried theirs."""
+    user = _locked_guest(session, actor)
+    owner = session.scalar(select(User.email).where(User.email_key == address.key))
+    single_use.withdraw(session, now, "guest_upgrade", user_id=user.id)
+    if owner is None:
+        data = {"email": address.text, "email_key": address.key, "password_hash": password_hash}
+        token = single_use.issue(session, vault, now, "guest_upgrade", ttl=VERIFICATION_TTL, user_id=user.id, data=data)
+        outbox.put(session, vault, now, "verify_email", recipient=address.text, token=token)
+    else:
+        outbox.put(session, vault, now, "address_taken", recipient=owner)
+    audit.record(
+        session,
+        origin,
+        "email.verification_requested",
+        now,
+        actor_id=user.id,
+        subject_id=user.id,
+        session_id=actor.session_id,
+    )
+
+
+def _locked_guest(session: Session, actor: Actor) -> User:
+    user = profile.lock_user(session, actor.user_id)
+    if not user.guest:
+        raise AlreadyRegistered
+    return user
+
+
+def _give(
+    session: Session,
+    origin: Origin,
+    now: datetime,
+    *,
+    user: User,
+    address: Address,
+    password_hash: str,
+    verified_at: datetime | None,
+) -> None:
+    if not registration.give_address(session, user, address, verified_at=verified_at):
+        audit.record(
+            session, origin, "guest.upgraded", now, outcome="refused", subject_id=user.id, reason="email_taken"
+        )
+        raise EmailTaken
+    user.password_hash, user.guest = password_hash, False
+    audit.record(session, origin, "guest.upgraded", now, actor_id=user.id, subject_id=user.id, method="password")

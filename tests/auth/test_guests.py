@@ -1,0 +1,280 @@
+"""Guests: an account bound to a device, and what makes it everybody's own."""
+
+import uuid
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from httpx2 import Response
+
+from app import passwords
+from app.audit import Origin
+from app.auth import guests
+from app.crypto import Vault
+from app.mail.outbox import SEALED_AS
+from app.problems import EmailTaken, InvalidSingleUseToken
+from tests.security.cheap_hashing import CountingContext
+from tests.security.observed import assert_problem, without_request_id
+from tests.security.races import all_at_once
+from tests.support.outside import events, guest, mails
+from tests.support.service import PASSWORD, Device, Service
+
+ROUNDS = 20
+ORIGIN = Origin("request", "127.0.0.1")
+
+
+def upgrade(device: Device, email: str = "ada@example.org", password: str = PASSWORD) -> Response:
+    return device.post("/v1/me/upgrade", {"email": email, "password": password})
+
+
+class TestStarting:
+    def test_makes_an_account_of_the_device(self, service: Service) -> None:
+        device = guest(service)
+        profile = device.get("/v1/me").json()
+        assert (profile["email"], profile["email_verified"], profile["display_name"]) == (None, False, None)
+        assert profile["prefix"] == f"users/{profile['id']}/"
+        assert service.sql("SELECT guest, email_key, password_hash FROM users") == [(True, None, None)]
+        assert service.sql("SELECT method FROM sessions") == [("guest",)]
+        assert events(service, "guest.created") == events(service, "session.started") == ["done"]
+
+    def test_gives_what_any_user_has(self, service: Service) -> None:
+        """VC6: a guest vends for a prefix of their own, refreshes and signs out."""
+        device, other = guest(service), guest(service)
+        vended = device.vend().json()
+        assert vended["prefix"] == f"users/{device.user_id}/"
+        assert other.vend().json()["prefix"] != vended["prefix"]
+        assert service.refresh(device.refresh_token).status_code == 200
+        assert device.get("/v1/me/sessions").json()["items"][0]["current"] is True
+
+    def test_answers_as_any_sign_in(self, service: Service) -> None:
+        answer = service.client.post("/v1/auth/guest", json={"device_name": "Ada's phone"})
+        assert answer.status_code == 200
+        assert (answer.json()["status"], answer.json()["mfa"]) == ("complete", None)
+        assert answer.headers["cache-control"] == "no-store"
+        assert service.sql("SELECT device_name FROM sessions") == [("Ada's phone",)]
+
+    def test_takes_nothing_else(self, service: Service) -> None:
+        """AZ3."""
+        for member in ("email", "role", "id", "guest", "prefix"):
+            assert_problem(service.client.post("/v1/auth/guest", json={member: "x"}), 422, "invalid_request")
+        assert service.sql("SELECT count(*) FROM users") == [(0,)]
+
+    def test_is_limited_by_address(self, make_service: Callable[..., Service]) -> None:
+        service = make_service(rate_limits="on")
+        statuses = [service.client.post("/v1/auth/guest", json={}).status_code for _ in range(31)]
+        assert statuses == [200] * 30 + [429]
+
+    def test_ends_with_the_session(self, service: Service) -> None:
+        """TK7: thirty idle days, or a sign-out, and nothing opens it again."""
+        idle, signed_out = guest(service), guest(service)
+        assert signed_out.delete("/v1/me/sessions").status_code == 204
+        assert_problem(service.refresh(signed_out.refresh_token), 401, "invalid_refresh_token")
+        service.clock.advance(days=30)
+        assert_problem(service.refresh(idle.refresh_token), 401, "invalid_refresh_token")
+
+
+class TestUpgrading:
+    def test_keeps_id_prefix_session_and_ledger(self, service: Service) -> None:
+        """VC1: nothing moves; the new password opens the same account on another device."""
+        device = guest(service)
+        before, vended = device.get("/v1/me").json(), device.vend().json()
+        answer = device.post("/v1/me/upgrade", {"email": "ada@example.org", "password": PASSWORD})
+        assert (answer.status_code, answer.json()) == (200, {"status": "active"})
+        after = device.get("/v1/me").json()
+        assert after == before | {"email": "ada@example.org"}
+        elsewhere = service.device("ada@example.org")
+        assert (elsewhere.user_id, elsewhere.vend().json()["prefix"]) == (before["id"], before["prefix"])
+        ledger = elsewhere.get("/v1/me/credentials").json()["items"]
+        assert vended["credential_id"] in [entry["credential_id"] for entry in ledger]
+        assert {entry["prefix"] for entry in ledger} == {before["prefix"]}
+        assert service.refresh(device.refresh_token).status_code == 200
+        assert events(service, "guest.upgraded") == ["done"]
+
+    def test_is_for_guests(self, service: Service) -> None:
+        device = service.device()
+        assert_problem(upgrade(device), 409, "already_registered")
+        upgraded = guest(service)
+        upgrade(upgraded)
+        assert_problem(upgrade(upgraded, "bob@example.org"), 409, "already_registered")
+        assert upgraded.get("/v1/me").json()["email"] == "ada@example.org"
+        assert_problem(service.client.post("/v1/me/upgrade", json={}), 401, "unauthenticated")
+
+    def test_wants_a_free_address(self, service: Service) -> None:
+        """HT5: however it is spelt."""
+        owner, device = service.device("ada@example.org"), guest(service)
+        assert_problem(upgrade(device, "ADA@Example.org"), 409, "email_taken")
+        assert device.get("/v1/me").json()["email"] is None
+        assert service.sql("SELECT count(*) FROM users WHERE guest") == [(1,)]
+        assert owner.get("/v1/me").json()["email"] == "ada@example.org"
+        assert events(service, "guest.upgraded") == ["refused"]
+        assert_problem(service.log_in("ada@example.org", PASSWORD + "x"), 401, "invalid_login")
+
+    @pytest.mark.parametrize(("status", "code"), [("erased", 401), ("disabled", 403)])
+    def test_stops_where_the_account_ends_meanwhile(
+        self, service: Service, monkeypatch: pytest.MonkeyPatch, status: str, code: int
+    ) -> None:
+        """AZ5: erased or disabled while the password is hashed: what was erased gets no address."""
+
+        class Ending(CountingContext):
+            def hash(self, *args: Any, **kwargs: Any) -> str:
+                service.sql("UPDATE users SET status = :status", status=status)
+                return super().hash(*args, **kwargs)
+
+        device = guest(service)
+        monkeypatch.setattr(passwords, "PASSWORD_CONTEXT", Ending())
+        assert upgrade(device).status_code == code
+        assert service.sql("SELECT email, email_key, password_hash FROM users") == [(None, None, None)]
+
+    @pytest.mark.parametrize(
+        ("email", "password", "code"),
+        [
+            ("no address", PASSWORD, "invalid_request"),
+            ("ada@example.org", "password", "weak_password"),
+            ("violet.tractor@example.org", "violet.tractor", "weak_password"),
+            ("ada@example.org", "short", "weak_password"),
+        ],
+    )
+    def test_wants_what_registration_wants(self, service: Service, email: str, password: str, code: str) -> None:
+        """AU1, AU4."""
+        device = guest(service)
+        assert_problem(upgrade(device, email, password), 422, code)
+        assert service.sql("SELECT count(*) FROM users WHERE guest") == [(1,)]
+
+    def test_a_registered_user_is_no_guest_any_more(self, service: Service) -> None:
+        """AU14: what a guest does without a fresh sign-in, a user does not."""
+        device = guest(service)
+        upgrade(device)
+        service.clock.advance(minutes=6)
+        answer = device.post("/v1/me/identities", {"provider": "x", "id_token": "x"})
+        assert_problem(answer, 403, "step_up_required")
+
+
+class TestUpgradingWithVerification:
+    @pytest.fixture
+    def service(self, make_service: Callable[..., Service]) -> Service:
+        return make_service(email_verification="required")
+
+    def register(self, service: Service, email: str) -> None:
+        """An account as if its address had been verified."""
+        device = guest(service)
+        upgrade(device, email)
+        self.confirm(service)
+
+    def token(self, service: Service) -> str:
+        """Of the newest mail."""
+        row = service.sql(
+            "SELECT id, token_encrypted FROM outbox WHERE token_encrypted IS NOT NULL ORDER BY created_at DESC"
+        )[0]
+        return token_of(service.runtime.vault, str(row[0]), bytes(row[1]))
+
+    def confirm(self, service: Service, token: str | None = None) -> None:
+        now = service.clock.now()
+        service.runtime.database.run(
+            "write", guests.confirm, service.runtime.vault, ORIGIN, now, token=token or self.token(service)
+        )
+
+    def test_waits_for_the_link_in_the_mail(self, service: Service) -> None:
+        device = guest(service)
+        before = device.get("/v1/me").json()
+        answer = device.post("/v1/me/upgrade", {"email": "ada@example.org", "password": PASSWORD})
+        assert (answer.status_code, answer.json()) == (200, {"status": "verification_required"})
+        assert device.get("/v1/me").json() == before
+        assert mails(service) == [("verify_email", "ada@example.org")]
+        assert_problem(service.log_in("ada@example.org"), 401, "invalid_login")
+        self.confirm(service)
+        assert device.get("/v1/me").json() == before | {"email": "ada@example.org", "email_verified": True}
+        assert service.device("ada@example.org").user_id == device.user_id
+        assert events(service, "guest.upgraded") == events(service, "email.verified") == ["done"]
+
+    def test_does_not_tell_whether_an_address_is_taken(self, service: Service, hashing: CountingContext) -> None:
+        """AU9, AU20: same status, headers, bytes and hashes; the owner is told, at the address as they gave it."""
+        self.register(service, "Ada@example.org")
+        seen = []
+        for email in ("ada@example.org", "bob@example.org"):
+            device = guest(service)
+            hashed = hashing.hashed
+            answer = device.post("/v1/me/upgrade", {"email": email, "password": PASSWORD})
+            seen.append((without_request_id(answer), hashing.hashed - hashed))
+        assert seen[0] == seen[1]
+        told = {("address_taken", "Ada@example.org"), ("verify_email", "bob@example.org")}
+        assert set(mails(service)) == told | {("verify_email", "Ada@example.org")}
+
+    def test_a_link_works_once_and_for_a_day(self, service: Service) -> None:
+        upgrade(guest(service))
+        token = self.token(service)
+        service.clock.advance(hours=24)
+        with pytest.raises(InvalidSingleUseToken):
+            self.confirm(service, token)
+        upgrade(guest(service))
+        token = self.token(service)
+        self.confirm(service, token)
+        with pytest.raises(InvalidSingleUseToken):
+            self.confirm(service, token)
+
+    def test_a_newer_mail_makes_the_older_link_useless(self, service: Service) -> None:
+        device = guest(service)
+        upgrade(device)
+        old = self.token(service)
+        service.clock.advance(seconds=1)
+        upgrade(device, "lovelace@example.org")
+        with pytest.raises(InvalidSingleUseToken):
+            self.confirm(service, old)
+        self.confirm(service)
+        assert device.get("/v1/me").json()["email"] == "lovelace@example.org"
+
+    def test_an_address_that_was_taken_meanwhile_is_refused(self, service: Service) -> None:
+        first, second = guest(service), guest(service)
+        upgrade(first)
+        waiting = self.token(service)
+        service.clock.advance(seconds=1)
+        upgrade(second)
+        self.confirm(service)
+        with pytest.raises(EmailTaken):
+            self.confirm(service, waiting)
+        assert first.get("/v1/me").json()["email"] is None
+        assert first.vend().status_code == 200
+
+    def test_a_disabled_guest_is_not_upgraded(self, service: Service) -> None:
+        upgrade(guest(service))
+        service.sql("UPDATE users SET status = 'disabled'")
+        with pytest.raises(InvalidSingleUseToken):
+            self.confirm(service)
+
+    def test_the_password_is_stored_as_a_hash_alone(self, service: Service) -> None:
+        """AU6: in the token's row too."""
+        upgrade(guest(service))
+        (row,) = service.sql("SELECT data FROM single_use_tokens")
+        assert PASSWORD not in str(row[0])
+        assert "$argon2id$" in str(row[0])
+
+    def test_mails_to_one_address_are_limited(self, make_service: Callable[..., Service]) -> None:
+        service = make_service(email_verification="required", rate_limits="on")
+        statuses = [upgrade(guest(service)).status_code for _ in range(11)]
+        assert statuses == [200] * 10 + [429]
+
+
+def token_of(vault: Vault, mail_id: str, sealed: bytes) -> str:
+    """Of a mail that waits in the outbox."""
+    return vault.decrypt(SEALED_AS, sealed, bound_to=str(uuid.UUID(mail_id))).decode()
+
+
+@pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
+class TestRaces:
+    def test_one_address_goes_to_one_of_twenty_guests(self, service: Service, hashing: CountingContext) -> None:
+        """HT5: twenty rounds."""
+        for number in range(ROUNDS):
+            devices = [guest(service) for _ in range(20)]
+            email = f"ada{number}@example.org"
+            answers = all_at_once(lambda i, devices=devices, email=email: upgrade(devices[i], email).status_code)
+            assert sorted(answers) == [200] + [409] * 19
+        assert hashing.hashed == 20 * ROUNDS
+        assert service.sql("SELECT count(*) FROM users WHERE NOT guest") == [(ROUNDS,)]
+
+    def test_one_guest_gets_one_of_twenty_addresses(self, service: Service, hashing: CountingContext) -> None:
+        for number in range(ROUNDS):
+            device = guest(service)
+            answers = all_at_once(
+                lambda i, device=device, number=number: upgrade(device, f"a{number}.{i}@example.org").status_code
+            )
+            assert sorted(answers) == [200] + [409] * 19
+        assert service.sql("SELECT count(*) FROM users WHERE email IS NOT NULL") == [(ROUNDS,)]
