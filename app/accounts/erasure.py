@@ -7,13 +7,13 @@ from sqlalchemy import delete, insert, select, update
 from sqlalchemy.orm import Session
 
 from app import audit
-from app.accounts import reauthentication
+from app.accounts import profile, reauthentication
 from app.actor import Actor
 from app.audit import Origin
 from app.crypto import Vault
 from app.mail import outbox
 from app.models import DeviceSession, Erasure, Identity, Passkey, RecoveryCode, SingleUseToken, TotpFactor, User
-from app.problems import FieldError, InvalidRequest, InvalidToken, LastAdmin, StepUpRequired, WrongPassword
+from app.problems import FieldError, InvalidRequest, LastAdmin, StepUpRequired, WrongPassword
 
 if TYPE_CHECKING:
     from app.runtime import Runtime
@@ -47,9 +47,7 @@ def _erase(
 ) -> None:
     if actor.role == "admin":
         keep_an_admin(session, actor)
-    user = session.get_one(User, actor.user_id, with_for_update=True)
-    if user.status == "erased":
-        raise InvalidToken  # another request was first
+    user = profile.lock_user(session, actor.user_id)
     if user.password_hash != verified_hash:
         raise WrongPassword
     if user.email is not None:

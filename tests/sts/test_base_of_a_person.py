@@ -209,6 +209,7 @@ class TestLongLivedKeys:
     @pytest.mark.parametrize("environment", ["production", "development"])
     def test_are_told_when_production_starts(self, database_url: str, environment: str) -> None:
         changes = {"AWS_REGION": REGION, "public_url": "https://tokens.example.org", "rate_limits": "on"}
+        changes |= {"smtp_url": "smtp://127.0.0.1:9", "mail_from": "photos@example.org"}
         with capture_logs() as logs, running_service(database_url, environment=environment, **changes) as service:
             portal = service.client.portal
             assert portal is not None
