@@ -128,7 +128,11 @@ def make_engine(url: str, *, pool_size: int, busy_timeout: float = SQLITE_BUSY_T
         event.listen(engine, "checkout", _ping_if_idle)
         return engine
     if parsed.database and parsed.database != ":memory:":
-        Path(parsed.database).parent.mkdir(parents=True, exist_ok=True)
+        file = Path(parsed.database)
+        file.parent.mkdir(parents=True, exist_ok=True)
+        if not file.exists():
+            with contextlib.suppress(OSError):  # whatever is wrong with the place, SQLite tells when it connects
+                file.touch(mode=0o600)  # hashes and addresses: its other files get the same mode
     engine = create_engine(
         parsed,
         pool_size=pool_size,

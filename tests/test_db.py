@@ -2,6 +2,7 @@
 
 import asyncio
 import sqlite3
+import stat
 import uuid
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -11,7 +12,7 @@ from sqlalchemy import text
 from sqlalchemy.orm import Session
 
 from app import db
-from app.db import Batch, Database
+from app.db import Batch, Database, make_engine
 from app.problems import DatabaseUnavailable, InvalidToken, NotFound
 from tests.support.clock import ManualClock
 from tests.support.databases import PostgresDatabases
@@ -205,3 +206,16 @@ class TestIdleConnections:
         database.close()
         other.close()
         postgres_databases.drop(url)
+
+
+class TestSqliteFile:
+    def test_is_its_owners_alone(self, tmp_path: Path) -> None:
+        """Addresses and password hashes are nobody else's on the machine; -wal and -shm too."""
+        file = tmp_path / "new" / "tokenvend.db"
+        engine = make_engine(f"sqlite:///{file}", pool_size=1)
+        with engine.begin() as connection:
+            connection.exec_driver_sql("CREATE TABLE t (x)")
+            modes = {path.name: stat.S_IMODE(path.stat().st_mode) for path in file.parent.iterdir()}
+        engine.dispose()
+        assert len(modes) == 3
+        assert set(modes.values()) == {0o600}
