@@ -1,12 +1,12 @@
 """How often each thing may be done: by client address (IPv6 by its /64) and by user. One table, one check."""
 
 import math
+from collections import OrderedDict
+from dataclasses import dataclass
 from ipaddress import IPv6Address, ip_address
 from typing import Literal
 
 from limits import RateLimitItem, parse
-from limits.storage import MemoryStorage
-from limits.strategies import FixedWindowRateLimiter
 
 from app.clock import Clock
 from app.crypto import Vault
@@ -46,27 +46,49 @@ to one address; `guess` wrong passwords and codes for one account, wherever they
 (NIST SP 800-63B-4 §3.2.2); the last credentials of one user."""
 
 
+@dataclass(slots=True)
+class _Window:
+    ends_at: float
+    hits: int = 0
+
+
 class Limiter:
-    """Counts in this process's memory. Raises `RateLimited` with the seconds until the window ends."""
+    """Counts in this process's memory, in fixed windows that begin with a key's first hit.
+
+    `limits` has such a storage, but it walks all keys in a new thread a hundred times a second. Here the windows of one
+    limit are as long as each other, so they end in the order in which they are kept, and only the ended ones are seen.
+    """
 
     def __init__(self, clock: Clock, *, enabled: bool) -> None:
         self._clock = clock
         self._enabled = enabled
         self._items: dict[LimitName, RateLimitItem] = {name: parse(limit) for name, limit in LIMITS.items()}
-        self._windows = FixedWindowRateLimiter(MemoryStorage())
+        self._windows: dict[LimitName, OrderedDict[str, _Window]] = {name: OrderedDict() for name in LIMITS}
 
     async def hit(self, name: LimitName, key: str) -> None:
+        """Raises `RateLimited` with the seconds until the window ends."""
         if not self._enabled:
             return
-        item = self._items[name]
-        if not self._windows.hit(item, name, key):
-            ends_at = self._windows.get_window_stats(item, name, key).reset_time
-            wait = math.ceil(ends_at - self._clock.now().timestamp())
-            raise RateLimited(retry_after=min(max(1, wait), item.get_expiry()))
+        item, windows, now = self._items[name], self._windows[name], self._clock.monotonic()
+        window = windows.get(key)
+        if window is None or window.ends_at <= now:
+            _forget_ended(windows, now)
+            window = windows[key] = _Window(now + item.get_expiry())
+        window.hits += 1
+        if window.hits > item.amount:
+            raise RateLimited(retry_after=max(1, math.ceil(window.ends_at - now)))
 
     async def clear(self, name: LimitName, key: str) -> None:
         """Forgets what was counted."""
-        self._windows.clear(self._items[name], name, key)
+        self._windows[name].pop(key, None)
+
+
+def _forget_ended(windows: OrderedDict[str, _Window], now: float) -> None:
+    while windows:
+        oldest = next(iter(windows))
+        if windows[oldest].ends_at > now:
+            return
+        del windows[oldest]
 
 
 def account_key(vault: Vault, account: str) -> str:
