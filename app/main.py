@@ -18,7 +18,7 @@ from app.problems import Problem
 from app.runtime import Runtime, build_runtime
 from app.settings import Settings, load_settings
 from app.telemetry import configure_logging
-from app.web import Cors, install_problem_handlers
+from app.web import Cors, Direct, install_problem_handlers
 
 log = structlog.get_logger("tokenvend.start")
 
@@ -28,6 +28,8 @@ TAGS = [
     {"name": "credentials", "description": "Temporary AWS keys for the caller's own prefix."},
     {"name": "ops", "description": "Health, and the keys that verify access tokens."},
 ]
+
+ROUTERS = (*accounts_api.ROUTERS, *auth_api.ROUTERS, credentials_api.router, ops_api.router)
 
 
 def create_api(*, docs: bool = True) -> FastAPI:
@@ -45,7 +47,7 @@ def create_api(*, docs: bool = True) -> FastAPI:
         # It would keep bodies and raw validation input in its context, and log exceptions with their messages.
         telemetry={"tracing": False, "metrics": False, "logs": False, "operation_spans": False},
     )
-    for router in (*accounts_api.ROUTERS, *auth_api.ROUTERS, credentials_api.router, ops_api.router):
+    for router in ROUTERS:
         api.include_router(router)
     install_problem_handlers(api)
     return api
@@ -58,6 +60,8 @@ def create_app(settings: Settings, runtime: Runtime | None = None) -> FastAPI:
     app.state.runtime = runtime
     app.router.lifespan_context = _lifespan
     pages.install(app, settings)
+    # Each goes around those before it.
+    app.add_middleware(Direct, routes=[route for router in ROUTERS for route in router.routes])
     if settings.cors_origins:
         app.add_middleware(
             Cors,
@@ -66,7 +70,7 @@ def create_app(settings: Settings, runtime: Runtime | None = None) -> FastAPI:
             allow_headers=["Authorization", "Content-Type"],
             expose_headers=["X-Request-ID", "Retry-After"],
         )
-    app.add_middleware(  # last, so outermost
+    app.add_middleware(
         Edge,
         hosts=settings.hosts,
         trusted_proxies=settings.trusted_proxies,

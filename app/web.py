@@ -1,7 +1,7 @@
 """What every route stands on: wire models, strict JSON, the dependencies of a request, problems as answers."""
 
 import json
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Callable, Coroutine, Iterable, Mapping
 from datetime import UTC, datetime
 from typing import Annotated, Any, cast
 
@@ -13,7 +13,8 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, PlainSerializer, Sec
 from starlette.datastructures import Headers
 from starlette.exceptions import HTTPException
 from starlette.middleware.cors import CORSMiddleware
-from starlette.types import Receive, Scope, Send
+from starlette.routing import BaseRoute
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from app.actor import Actor
 from app.audit import Origin
@@ -54,7 +55,7 @@ class ResponseModel(BaseModel):
 
 
 def _rfc3339(moment: datetime) -> str:
-    return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    return moment.astimezone(UTC).isoformat()[:19] + "Z"
 
 
 Timestamp = Annotated[datetime, PlainSerializer(_rfc3339, when_used="json")]
@@ -126,7 +127,40 @@ class DirectRoute(JsonRoute):
             )
             return Response(answer.model_dump_json(), media_type="application/json")
 
+        self.respond = handle
         return handle
+
+
+class Direct:
+    """Finds a `DirectRoute` by its whole path, inside of all middleware that this service adds.
+
+    FastAPI's router would try each route in turn and open two exit stacks: as much as a third of a cached vend. It gets
+    all other requests, and these too where the method is another.
+    """
+
+    def __init__(self, app: ASGIApp, *, routes: Iterable[BaseRoute]) -> None:
+        self._app = app
+        self._routes = {
+            (method, route.path): route
+            for route in routes
+            if isinstance(route, DirectRoute)
+            for method in route.methods or ()
+        }
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        route = self._routes.get((scope["method"], scope["path"])) if scope["type"] == "http" else None
+        if route is None:
+            await self._app(scope, receive, send)
+            return
+        scope["route"] = route
+        request = Request(scope, receive)
+        try:
+            response = await route.respond(request)
+        except Problem as problem:
+            response = _refusal(request, problem)
+        except RequestValidationError as error:
+            response = _refusal(request, _unfit(error))
+        await response(scope, receive, send)
 
 
 async def _strict_body(request: Request) -> Any:
@@ -145,7 +179,7 @@ def strict_json(body: bytes) -> Any:
     That is: other encodings, a member that stands twice, NaN and Infinity, lone surrogates, endless nesting or digits.
     """
     try:
-        value = json.loads(body.decode("utf-8"), object_pairs_hook=unique_members, parse_constant=_refuse_constant)
+        value = _DECODER.decode(body.decode("utf-8"))
         if b"\\u" in body:
             json.dumps(value, ensure_ascii=False).encode("utf-8")  # a lone surrogate has no UTF-8
     except (ValueError, RecursionError):
@@ -155,6 +189,9 @@ def strict_json(body: bytes) -> Any:
 
 def _refuse_constant(name: str) -> Any:
     raise ValueError(name)
+
+
+_DECODER = json.JSONDecoder(object_pairs_hook=unique_members, parse_constant=_refuse_constant)
 
 
 # `async`, although they wait for nothing: FastAPI sends a plain function through a thread.
@@ -247,9 +284,7 @@ def install_problem_handlers(app: FastAPI) -> None:
 
     async def on_problem(request: Request, error: Exception) -> Response:
         assert isinstance(error, Problem)
-        if error.status >= 500:
-            log.error("problem", code=error.code, cause=error.cause)
-        return ProblemResponse(error, request.state.request_id)
+        return _refusal(request, error)
 
     async def on_http_exception(request: Request, error: Exception) -> Response:
         assert isinstance(error, HTTPException)
@@ -259,15 +294,26 @@ def install_problem_handlers(app: FastAPI) -> None:
 
     async def on_invalid(request: Request, error: Exception) -> Response:
         assert isinstance(error, RequestValidationError)
-        errors = [
-            _without_value(FieldError(".".join(str(part) for part in entry["loc"]), entry["type"], entry["msg"]))
-            for entry in error.errors()
-        ]
-        return ProblemResponse(InvalidRequest(errors=errors), request.state.request_id)
+        return _refusal(request, _unfit(error))
 
     app.add_exception_handler(Problem, on_problem)
     app.add_exception_handler(HTTPException, on_http_exception)
     app.add_exception_handler(RequestValidationError, on_invalid)
+
+
+def _refusal(request: Request, problem: Problem) -> Response:
+    if problem.status >= 500:
+        log.error("problem", code=problem.code, cause=problem.cause)
+    return ProblemResponse(problem, request.state.request_id)
+
+
+def _unfit(error: RequestValidationError) -> InvalidRequest:
+    return InvalidRequest(
+        errors=[
+            _without_value(FieldError(".".join(str(part) for part in entry["loc"]), entry["type"], entry["msg"]))
+            for entry in error.errors()
+        ]
+    )
 
 
 def _without_value(error: FieldError) -> FieldError:

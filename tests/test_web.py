@@ -29,3 +29,39 @@ class TestCors:
             assert "access-control-allow-origin" not in evil.headers
             own = service.client.options("/v1/credentials", headers={"Origin": "https://app.example.org", **asked})
             assert own.headers["access-control-allow-origin"] == "https://app.example.org"
+
+    @pytest.mark.parametrize("token", ["good", "bad"])
+    def test_a_vend_and_its_refusal_name_the_page_that_may_read_it(self, database_url: str, token: str) -> None:
+        """HT6: the hot path passes by the framework's router, not by this."""
+        with running_service(database_url, cors_origins=("https://app.example.org",)) as service:
+            device = service.device()
+            headers = {**device.headers, "Origin": "https://app.example.org"}
+            if token == "bad":
+                headers["Authorization"] = "Bearer bad"
+            answer = service.client.post("/v1/credentials", json={}, headers=headers)
+            assert answer.status_code == (200 if token == "good" else 401)
+            assert answer.headers["access-control-allow-origin"] == "https://app.example.org"
+
+
+class TestDirectRoutes:
+    def test_other_methods_are_the_frameworks_to_refuse(self, service: Service) -> None:
+        answer = service.client.get("/v1/credentials")
+        assert (answer.status_code, answer.json()["code"]) == (405, "method_not_allowed")
+        assert answer.headers["allow"] == "POST"
+
+    def test_another_spelling_of_the_path_is_unknown(self, service: Service) -> None:
+        for path in ("/v1/credentials/", "//v1/credentials", "/V1/credentials", "/v1/credentials%00"):
+            assert service.client.post(path, json={}).status_code == 404
+
+    def test_an_unforeseen_fault_is_a_problem(self, service: Service, monkeypatch: pytest.MonkeyPatch) -> None:
+        """HT4: it says nothing but the request id."""
+        device = service.device()
+
+        async def fail(_key: object) -> None:
+            raise ZeroDivisionError("secret")
+
+        monkeypatch.setattr(service.runtime.session_states, "get", fail)
+        answer = device.vend()
+        assert (answer.status_code, answer.json()["code"]) == (500, "internal_error")
+        assert answer.json()["request_id"] == answer.headers["x-request-id"]
+        assert "secret" not in answer.text
