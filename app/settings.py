@@ -76,7 +76,10 @@ class Settings(BaseSettings):
         description="SQLAlchemy URL; `postgresql+psycopg://…` for many replicas",
     )
     database_pool_size: int = Field(
-        10, ge=1, le=200, description="database connections, and as many threads, for each process"
+        10,
+        ge=1,
+        le=200,
+        description="database connections, and as many threads, for each process; PostgreSQL gets two more",
     )
     secret_key: SecretStr = Field(
         SecretStr(""), description="32 random characters or more; encrypts signing keys, keys the hashes of tokens"

@@ -7,10 +7,10 @@ that comes back later, or after its successor was used, was copied: the family e
 
 import secrets
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Literal
+from typing import Any, Literal
 
 from sqlalchemy import ARRAY, Text, Uuid, any_, bindparam, cast, func, insert, select, update
 from sqlalchemy.orm import Session
@@ -18,6 +18,7 @@ from sqlalchemy.orm import Session
 from app import audit
 from app.audit import Origin
 from app.crypto import Vault, b64url
+from app.db import Database
 from app.models import DeviceSession, RefreshToken, User
 from app.problems import AccountDisabled, InvalidLogin, InvalidRefreshToken, NotFound, RefreshTokenReused
 
@@ -294,25 +295,24 @@ def list_alive(session: Session, now: datetime, *, user_id: uuid.UUID) -> Sequen
     ).all()
 
 
+async def look_up(database: Database, family_ids: Sequence[uuid.UUID]) -> Mapping[uuid.UUID, SessionState]:
+    """What decides about each of the sessions, by one statement for all of them. Raises `DatabaseUnavailable`."""
+    if not database.has_lines:
+        return await database.read(states, family_ids)
+    return _by_id(await database.on_line(_STATES_ANY, {"family_ids": ",".join(map(str, family_ids))}))
+
+
 def states(session: Session, family_ids: Sequence[uuid.UUID]) -> Mapping[uuid.UUID, SessionState]:
-    """What decides about each of the sessions, by one statement for all of them."""
-    connection = session.connection()
-    if connection.dialect.name == "postgresql":
-        rows = connection.execute(_STATES_ANY, {"family_ids": ",".join(map(str, family_ids))})
-    else:
-        rows = connection.execute(_STATES_IN, {"family_ids": family_ids})
+    """The same as a story."""
+    return _by_id(session.connection().execute(_STATES_IN, {"family_ids": family_ids}))
+
+
+def _by_id(rows: Iterable[Sequence[Any]]) -> Mapping[uuid.UUID, SessionState]:
     return {
-        row.id: SessionState(
-            row.user_id,
-            row.status,
-            row.role,
-            row.authenticated_at,
-            row.expires_at,
-            row.ended_at is not None,
-            row.mfa_at is not None,
-            row.guest,
+        family_id: SessionState(
+            user_id, status, role, authenticated_at, expires_at, ended_at is not None, mfa_at is not None, guest
         )
-        for row in rows
+        for family_id, user_id, status, role, authenticated_at, expires_at, ended_at, mfa_at, guest in rows
     }
 
 

@@ -4,20 +4,19 @@ import base64
 import functools
 import json
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
 from sqlalchemy import JSON, Select, Table, Text, bindparam, cast, column, func, insert, select, tuple_
-from sqlalchemy.exc import DataError, IntegrityError
 from sqlalchemy.orm import Session
 
 from app import audit
 from app.audit import Origin
 from app.credentials.broker import StsCredential
 from app.credentials.orders import Order
-from app.db import Database
+from app.db import ROWS_REFUSED, Database
 from app.models import DeviceSession, IssuedCredential, User
 from app.problems import AccountDisabled, FieldError, InternalError, InvalidRequest, InvalidToken, Problem
 
@@ -50,38 +49,47 @@ Outcome = Mapping[Entry, Problem | None]
 async def record(database: Database, entries: Sequence[Entry]) -> Outcome:
     """Writes all entries as one transaction; where one of them cannot be written, each as its own."""
     try:
-        return await database.write(_record, entries)
-    except (IntegrityError, DataError):
+        return await (_record_on_line(database, entries) if database.has_lines else database.write(_record, entries))
+    except ROWS_REFUSED:
         if len(entries) == 1:
             return {entries[0]: InternalError(cause="the ledger refused the row")}
         outcomes = [await record(database, [entry]) for entry in entries]
         return {entry: problem for outcome in outcomes for entry, problem in outcome.items()}
 
 
-def _record(session: Session, entries: Sequence[Entry]) -> Outcome:
-    connection = session.connection()
-    in_one_statement = connection.dialect.name == "postgresql"
-    if in_one_statement:
-        rows = connection.execute(*_states_and_rows(entries))
-    else:
-        rows = connection.execute(_STATES_IN, {"session_ids": list({entry.order.session_id for entry in entries})})
-    states = {row.id: (row.status, row.ended_at) for row in rows}
-    outcome = {entry: _refusal(*states[entry.order.session_id]) for entry in entries}
-    issued = [] if in_one_statement else [entry for entry, problem in outcome.items() if problem is None]
-    if issued:
-        connection.execute(insert(_LEDGER), [_row(entry) for entry in issued])
-        audit.record_all(session, [_event(entry, None) for entry in issued])
-    refused = [_event(entry, problem) for entry, problem in outcome.items() if problem is not None]
-    if refused:
-        audit.record_all(session, refused)
+async def _record_on_line(database: Database, entries: Sequence[Entry]) -> Outcome:
+    """PostgreSQL's way: one statement locks and reads the states, and writes both rows of each that is alive."""
+    outcome = _outcome(entries, await database.on_line(*_states_and_rows(entries)))
+    if any(outcome.values()):
+        await database.write(_record_refusals, outcome)
     return outcome
 
 
-def _states_and_rows(entries: Sequence[Entry]) -> tuple[Select[Any], dict[str, str]]:
-    """PostgreSQL's way: one statement locks and reads the states, and writes both rows of each that is alive.
+def _record(session: Session, entries: Sequence[Entry]) -> Outcome:
+    connection = session.connection()
+    found = connection.execute(_STATES_IN, {"session_ids": list({entry.order.session_id for entry in entries})})
+    outcome = _outcome(entries, found)
+    issued = [entry for entry, problem in outcome.items() if problem is None]
+    if issued:
+        connection.execute(insert(_LEDGER), [_row(entry) for entry in issued])
+        audit.record_all(session, [_event(entry, None) for entry in issued])
+    _record_refusals(session, outcome)
+    return outcome
 
-    All rows come as one JSON text: psycopg would take more time for the parameters than the server for the rows.
-    """
+
+def _outcome(entries: Sequence[Entry], found: Iterable[Sequence[Any]]) -> Outcome:
+    states = {session_id: (status, ended_at) for session_id, status, ended_at in found}
+    return {entry: _refusal(*states[entry.order.session_id]) for entry in entries}
+
+
+def _record_refusals(session: Session, outcome: Outcome) -> None:
+    refused = [_event(entry, problem) for entry, problem in outcome.items() if problem is not None]
+    if refused:
+        audit.record_all(session, refused)
+
+
+def _states_and_rows(entries: Sequence[Entry]) -> tuple[Select[Any], dict[str, str]]:
+    """The statement and all rows as one JSON text: psycopg would take more time for them than the server."""
     rows = [_row(entry) | {f"audit_{name}": value for name, value in _event(entry, None).items()} for entry in entries]
     return _statement(tuple(rows[0])), {"rows": json.dumps(rows, default=str)}
 
