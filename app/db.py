@@ -41,9 +41,6 @@ POSTGRESQL_ARGS = {
     "options": "-c statement_timeout=2500 -c lock_timeout=2000 -c idle_in_transaction_session_timeout=10000",
     "application_name": "tokenvend",
 }
-DELAY = 0.01
-DELAY_FROM = 5
-"""A crowd's rows share a commit: one for every two or three would take a third of a vend's time."""
 SQLITE_BUSY_TIMEOUT = 2.5
 """Seconds to wait for another writer."""
 
@@ -217,8 +214,7 @@ def insert_if_absent(session: Session, model: type[DeclarativeBase], values: Map
 class Batch(Generic[K, V]):
     """What arrives while the database works is served by the next single call: one statement, or commit, for all of it.
 
-    `load` gets the waiting keys and returns a value for each; without one it is None. A lone caller is served at once;
-    where `siblings` says that DELAY_FROM or more are on their way, DELAY passes first, as by PostgreSQL's commit_delay.
+    `load` gets the waiting keys and returns a value for each; without one it is None. A lone caller is served at once.
     """
 
     def __init__(
@@ -226,11 +222,9 @@ class Batch(Generic[K, V]):
         load: Callable[[Sequence[K]], Awaitable[Mapping[K, V | None]]],
         *,
         most: int = 200,
-        siblings: Callable[[], int] = lambda: 0,
     ) -> None:
         self._load = load
         self._most = most
-        self._siblings = siblings
         self._waiting: dict[K, list[asyncio.Future[V | None]]] = {}
         self._worker: asyncio.Task[None] | None = None
 
@@ -243,8 +237,6 @@ class Batch(Generic[K, V]):
 
     async def _work(self) -> None:
         while self._waiting:
-            if self._siblings() >= DELAY_FROM:
-                await asyncio.sleep(DELAY)
             taken = {key: self._waiting.pop(key) for key in list(itertools.islice(self._waiting, self._most))}
             try:
                 found = await self._load(list(taken))

@@ -104,7 +104,7 @@ def build_runtime(settings: Settings, *, clock: Clock | None = None, aws: boto3.
         terms=_terms(settings),
         encryption=_encryption(settings),
         broker=broker,
-        ledger=Batch(lambda entries: ledger.record(database, entries), siblings=lambda: sts.under_way),
+        ledger=Batch(lambda entries: ledger.record(database, entries)),
         credential_cache=CredentialCache(clock, metrics, shared_cache.obtain if shared_cache else None),
         shared_cache=shared_cache,
         health=Health(database, keyring, broker, clock),

@@ -44,8 +44,6 @@ class StsClient:
         self._metrics = metrics
         self._places = asyncio.Semaphore(CONCURRENT_CALLS)
         self._waiting = 0
-        self.under_way = 0
-        """Calls that have a place."""
         self._skew = 0.0
         self._skew_measured_at = float("-inf")
 
@@ -65,7 +63,6 @@ class StsClient:
                     deadline.reschedule(started + DEADLINE)
                     placed = True
                     self._count_waiting(-1)
-                    self.under_way += 1
                     return await self._tries(action, parameters, deadline, signed=signed)
         except TimeoutError:
             if not placed:
@@ -74,9 +71,7 @@ class StsClient:
         except Fault as fault:
             raise self._problem(fault) from fault
         finally:
-            if placed:
-                self.under_way -= 1
-            else:
+            if not placed:
                 self._count_waiting(-1)
 
     async def signs_with_long_lived_keys(self) -> bool:
