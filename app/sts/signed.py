@@ -4,10 +4,11 @@ A call costs about a third of the generated client's CPU, and no thread.
 """
 
 import functools
+import hashlib
 import ssl
 from collections.abc import Iterator, Mapping
 from typing import Any
-from urllib.parse import urlencode, urlsplit
+from urllib.parse import quote_plus, urlsplit
 from urllib.request import getproxies, proxy_bypass
 from xml.etree import ElementTree
 
@@ -22,6 +23,7 @@ API_VERSION = "2011-06-15"
 HEADERS = {"Content-Type": "application/x-www-form-urlencoded; charset=utf-8"}
 TIMEOUT = aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_TIMEOUT, sock_read=READ_TIMEOUT)
 LONGEST_ANSWER = 65_536
+_ESCAPES = {code: quote_plus(chr(code)) for code in range(128)}
 KEPT_ALIVE = 15.0
 """Seconds that an idle connection is trusted: STS closes one after some more."""
 
@@ -33,17 +35,16 @@ class SignedTransport:
         self._session: aiohttp.ClientSession | None = None
 
     async def send(self, endpoint: Endpoint, action: str, parameters: Mapping[str, Any], keys: Keys | None) -> Answer:
-        body = urlencode([("Action", action), ("Version", API_VERSION), *_fields("", parameters)])
-        request = AWSRequest("POST", endpoint.url, headers=HEADERS, data=body)
+        body = _form(action, parameters)
+        request = AWSRequest("POST", endpoint.url, headers={"Host": _host(endpoint.url), **HEADERS}, data=body)
         if keys is not None:
             credentials = ReadOnlyCredentials(keys.access_key, keys.secret_key, keys.token)
-            SigV4Auth(credentials, "sts", endpoint.region).add_auth(request)
-        headers = dict(request.headers.items())
+            _Signature(credentials, "sts", endpoint.region).add_auth(request)
         try:
             async with self._open().post(
                 endpoint.url,
-                data=body.encode(),
-                headers=headers,
+                data=body,
+                headers=dict(request.headers.items()),
                 allow_redirects=False,
                 proxy=_proxy(endpoint.url),
             ) as response:
@@ -77,11 +78,35 @@ class SignedTransport:
         return self._session
 
 
+class _Signature(SigV4Auth):  # type: ignore[misc]  # botocore has no types
+    """botocore's, which would prepare the request a second time to see its body."""
+
+    def payload(self, request: AWSRequest) -> str:
+        return hashlib.sha256(request.data).hexdigest()
+
+
+@functools.cache
+def _host(url: str) -> str:
+    """What the `Host` field says. botocore would parse the URL for it, twice a call."""
+    parts = urlsplit(url)
+    return parts.netloc.rpartition("@")[2].removesuffix(":443" if parts.scheme == "https" else ":80")
+
+
 @functools.cache
 def _proxy(url: str) -> str | None:
     """By HTTPS_PROXY and NO_PROXY. aiohttp would read the environment anew for each call: a tenth of a vend."""
     parts = urlsplit(url)
     return None if proxy_bypass(parts.netloc) else getproxies().get(parts.scheme)
+
+
+def _form(action: str, parameters: Mapping[str, Any]) -> bytes:
+    """`application/x-www-form-urlencoded`, as `urlencode` makes it of a policy in twice the time."""
+    fields = [("Action", action), ("Version", API_VERSION), *_fields("", parameters)]
+    return "&".join(f"{_quoted(name)}={_quoted(value)}" for name, value in fields).encode()
+
+
+def _quoted(text: str) -> str:
+    return text.translate(_ESCAPES) if text.isascii() else quote_plus(text)
 
 
 def _fields(prefix: str, value: Any) -> Iterator[tuple[str, str]]:
