@@ -5,7 +5,7 @@ Pure ASGI, because a `BaseHTTPMiddleware` more than halves the requests a second
 
 import json
 import re
-import uuid
+import secrets
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
 from typing import Any
@@ -54,7 +54,7 @@ class Edge:
             await self._app(scope, receive, send)
             return
         started_at = self._clock.monotonic()
-        request_id = uuid.uuid4().hex
+        request_id = secrets.token_hex(16)
         current_request_id.set(request_id)
         state = scope["state"]
         state["request_id"] = request_id
@@ -98,7 +98,7 @@ class Edge:
 
     def _answer_headers(self, request_id: str, headers: Iterable[tuple[bytes, bytes]]) -> Headers:
         answer = [*headers, *self._headers, (b"x-request-id", request_id.encode())]
-        names = {name for name, _ in answer}
+        names = [name for name, _ in answer]
         if b"content-security-policy" not in names:
             answer.append((b"content-security-policy", API_CSP))
         if b"cache-control" not in names:

@@ -31,9 +31,9 @@ _STATES = (
 _STATES_IN = _STATES.where(DeviceSession.id.in_(bindparam("session_ids", expanding=True)))
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Entry:
-    """A credential that STS issued and that nobody has seen yet."""
+    """A credential that STS issued and that nobody has seen yet. Each is equal to itself alone."""
 
     id: uuid.UUID
     origin: Origin

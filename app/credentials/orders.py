@@ -36,6 +36,10 @@ class Order:
     policy: str
     terms: Terms
 
+    def __hash__(self) -> int:
+        """Of what tells most orders apart: equality looks at the rest."""
+        return hash((self.session_id, self.access, self.prefix))
+
     @property
     def role_session_name(self) -> str:
         """What CloudTrail shows of the caller.

@@ -7,7 +7,6 @@ would let `u1` read `u10`.
 import functools
 import json
 import re
-import unicodedata
 import uuid
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -30,8 +29,10 @@ OBJECT_ACTIONS: dict[Access, tuple[str, ...]] = {
 }
 LISTS: frozenset[Access] = frozenset({"read", "read_write"})
 
-_WIDENING = frozenset('*?$\\"')
-"""Wildcards, the beginning of a policy variable, and what would need escaping in an ARN or in JSON."""
+_WIDENING = re.compile(r'[*?$\\"\x00-\x1f\x7f-\x9f\ud800-\udfff]')
+"""Wildcards, the beginning of a policy variable, what would need escaping in an ARN or in JSON, control characters and
+surrogates.
+"""
 _PREFIX = re.compile(r"users/[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}/(?:[^/]+/)*\Z")
 
 
@@ -127,4 +128,4 @@ def _statement(sid: str, effect: Literal["Allow", "Deny"], **members: Any) -> di
 
 
 def _widens(text: str) -> bool:
-    return any(c in _WIDENING or unicodedata.category(c) in ("Cc", "Cs") for c in text)
+    return _WIDENING.search(text) is not None

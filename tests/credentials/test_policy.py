@@ -2,6 +2,7 @@
 
 import itertools
 import json
+import unicodedata
 import uuid
 from pathlib import Path
 from typing import cast, get_args
@@ -285,3 +286,10 @@ class TestEvaluator:
         """`users/<id>*` without the slash reaches the twin: the properties would fail on it."""
         hole = build("read", f"users/{USER}/").replace(f"{USER}/*", f"{USER}*")
         assert allowed(hole, "s3:GetObject", object_arn(f"users/{USER}b/secret.jpg"))
+
+
+class TestCharacters:
+    def test_all_that_widen_or_control_are_refused_and_no_other(self) -> None:
+        for character in map(chr, range(0x110000)):
+            refused = character in '*?$\\"' or unicodedata.category(character) in ("Cc", "Cs")
+            assert policy._widens(character) == refused, hex(ord(character))
