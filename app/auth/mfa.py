@@ -14,6 +14,7 @@ from app.auth import sessions
 from app.auth.sessions import Grant, Method
 from app.crypto import Vault
 from app.models import Passkey, TotpFactor, User
+from app.problems import InvalidMfaToken, InvalidSingleUseToken
 
 CHALLENGE_TTL = timedelta(minutes=5)
 Factor = Literal["totp", "recovery_code", "passkey"]
@@ -54,6 +55,43 @@ def admit(
     token = single_use.issue(session, vault, now, "mfa", ttl=CHALLENGE_TTL, user_id=user.id, data=data)
     audit.record(session, origin, "mfa.challenged", now, subject_id=user.id, method=method)
     return Challenge(token, tuple(methods))
+
+
+def challenged(session: Session, vault: Vault, now: datetime, *, mfa_token: str) -> uuid.UUID:
+    """Whose sign-in waits for a second factor. Raises `InvalidMfaToken`."""
+    try:
+        claim = single_use.find(session, vault, now, "mfa", mfa_token)
+    except InvalidSingleUseToken:
+        raise InvalidMfaToken from None
+    assert claim.user_id is not None
+    return claim.user_id
+
+
+def complete(
+    session: Session, vault: Vault, origin: Origin, now: datetime, *, user_id: uuid.UUID, mfa_token: str
+) -> Grant:
+    """The session that the challenge held back, for the user whose second factor was seen in this transaction.
+
+    Of many at once one gets it. The user is locked before the challenge is: whoever withdraws it holds the user too.
+    Raises `InvalidMfaToken`, also where the challenge is another user's, and `AccountDisabled`.
+    """
+    user = session.get_one(User, user_id, with_for_update=True)
+    try:
+        claim = single_use.claim(session, vault, now, "mfa", mfa_token)
+    except InvalidSingleUseToken:
+        raise InvalidMfaToken from None
+    if claim.user_id != user_id:
+        raise InvalidMfaToken
+    return sessions.start(
+        session,
+        vault,
+        origin,
+        now,
+        user=user,
+        method=claim.data["method"],
+        mfa=True,
+        device_name=claim.data["device_name"],
+    )
 
 
 def is_enabled(session: Session, user_id: uuid.UUID) -> bool:
