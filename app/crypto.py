@@ -10,6 +10,7 @@ import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import datetime
 from secrets import token_bytes
 from typing import Any
 
@@ -21,6 +22,11 @@ from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 from jose import jwk, jws
 from jose.exceptions import JOSEError
 from passlib.context import CryptContext
+from passlib.exc import TokenError
+from passlib.totp import TOTP
+
+TOTP_PERIOD = 30
+"""Seconds. With six digits and SHA-1 it is what every authenticator app knows (RFC 6238 §4)."""
 
 ALGORITHM = "ES256"
 MAX_TOKEN_LENGTH = 4096
@@ -35,6 +41,11 @@ PASSWORD_CONTEXT = CryptContext(
     argon2__parallelism=1,
 )
 """OWASP's least costly argon2id set (ASVS 5.0 appendix C). Hashes with less are upgraded at sign-in."""
+
+
+def random_base32(size: int) -> str:
+    """As many random bytes, a multiple of 5, as base32 (RFC 4648 §6): letters and 2–7, without padding."""
+    return base64.b32encode(token_bytes(size)).decode("ascii")
 
 
 def b64url(data: bytes) -> str:
@@ -283,3 +294,21 @@ def unique_members(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 def _refuse_constant(name: str) -> Any:
     raise ValueError(f"{name} is not JSON")
+
+
+def totp_uri(secret: str, *, issuer: str, account: str) -> str:
+    """What a QR code for authenticator apps holds (Key URI Format). A colon would end the issuer, so none is kept."""
+    totp = TOTP(key=secret, format="base32", period=TOTP_PERIOD)
+    return str(totp.to_uri(label=account.replace(":", " "), issuer=issuer.replace(":", " ")))
+
+
+def match_totp(secret: str, code: str, at: datetime) -> int | None:
+    """The time step (RFC 6238 §4.2: periods since 1970) that the six digits belong to; None for all other text.
+
+    The steps before and after that of `at` are taken too, for clocks that differ and people who type.
+    """
+    try:
+        matched = TOTP(key=secret, format="base32", period=TOTP_PERIOD).match(code, at.timestamp(), window=TOTP_PERIOD)
+    except TokenError:
+        return None
+    return int(matched.counter)

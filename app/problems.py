@@ -137,6 +137,14 @@ class WrongPassword(Problem):
     keeps_writes = True
 
 
+class WrongCode(Problem):
+    """Of a signed-in caller, whom a 401 would make refresh a session that is well."""
+
+    status, code, title = 403, "wrong_code", "Wrong code"
+    default_detail = "The code is wrong, too old, or was used before. The session is well: do not refresh it."
+    keeps_writes = True
+
+
 class EmailNotVerified(Problem):
     status, code, title = 403, "email_not_verified", "The e-mail address is not verified"
     default_detail = "Open the link in the mail that was sent, or ask for another one, and sign in again."

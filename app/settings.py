@@ -429,6 +429,11 @@ class Settings(BaseSettings):
         )
 
     @property
+    def service_name(self) -> str:
+        """What people know the service by: the name that its mails come from, or else where it is."""
+        return parseaddr(self.mail_from)[0] or urlsplit(self.public_url).hostname or ""
+
+    @property
     def verifies_email(self) -> bool:
         """Whether nobody signs in, by password, before their address is verified."""
         default = "off" if self.environment == "development" else "required"

@@ -241,7 +241,11 @@ async def _with_second_factor(request: Request, actor: Actor) -> Actor:
 
 
 async def _stepped_up(request: Request) -> Actor:
-    """Who signed in, or stepped up, a moment ago. Raises `StepUpRequired`."""
+    return await _with_second_factor(request, await _stepped_up_enrolling(request))
+
+
+async def _stepped_up_enrolling(request: Request) -> Actor:
+    """Who signed in, or stepped up, a moment ago (ASVS 7.5.1). Raises `StepUpRequired`."""
     actor = await _enrolling(request)
     if not actor.is_fresh((await _runtime(request)).clock.now()):
         raise StepUpRequired
@@ -252,6 +256,8 @@ SignedIn = Annotated[Actor, Depends(_signed_in)]
 Enrolling = Annotated[Actor, Depends(_enrolling)]
 """Signed in, though an administrator may have no second factor yet: for setting one up."""
 SteppedUp = Annotated[Actor, Depends(_stepped_up)]
+SteppedUpEnrolling = Annotated[Actor, Depends(_stepped_up_enrolling)]
+"""Stepped up, and `Enrolling`."""
 SignedInBare = Annotated[Actor, Depends(_signed_in_bare)]
 
 

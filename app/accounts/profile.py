@@ -3,12 +3,13 @@
 import uuid
 from datetime import datetime
 
+from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from app import audit
 from app.actor import Actor
 from app.audit import Origin
-from app.models import User
+from app.models import TotpFactor, User
 from app.problems import AccountDisabled, InvalidToken
 
 
@@ -44,3 +45,9 @@ def rename(session: Session, origin: Origin, now: datetime, actor: Actor, *, dis
         session_id=actor.session_id,
     )
     return user
+
+
+def mfa_enabled(session: Session, user_id: uuid.UUID) -> bool:
+    """Whether the user has an authenticator app whose first code was seen."""
+    confirmed = select(TotpFactor.user_id).where(TotpFactor.user_id == user_id, TotpFactor.confirmed_at.is_not(None))
+    return session.scalar(confirmed) is not None

@@ -8,8 +8,10 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from app import audit
+from app.accounts import profile
 from app.actor import Actor
 from app.audit import Origin
+from app.crypto import Vault
 from app.limits import account_key
 from app.models import User
 from app.problems import WrongPassword
@@ -24,20 +26,26 @@ async def verify_password(runtime: "Runtime", origin: Origin, actor: Actor, pass
     Each try counts as a guess, as at sign-in. Raises `WrongPassword` (so too where there is none), `RateLimited`,
     `Overloaded`.
     """
-    email_key, password_hash = await runtime.database.read(_find, actor.user_id)
-    key = account_key(runtime.vault, email_key or str(actor.user_id))
+    key, password_hash, mfa_enabled = await runtime.database.read(_find, runtime.vault, actor.user_id)
     await runtime.limiter.hit("guess", key)
     correct, _ = await runtime.hasher.verify(password, password_hash)
     if not correct or password_hash is None:
         await runtime.database.write(_record_refusal, origin, runtime.clock.now(), actor)
         raise WrongPassword
-    await runtime.limiter.clear("guess", key)
+    if not mfa_enabled:  # else whoever has session and password would have endless codes to try
+        await runtime.limiter.clear("guess", key)
     return password_hash
 
 
-def _find(session: Session, user_id: uuid.UUID) -> tuple[str | None, str | None]:
-    row = session.execute(select(User.email_key, User.password_hash).where(User.id == user_id)).one()
-    return row.email_key, row.password_hash
+def guess_key(session: Session, vault: Vault, user_id: uuid.UUID) -> str:
+    """What guesses at the user's password and codes are counted by, wherever they are tried."""
+    email_key = session.scalar(select(User.email_key).where(User.id == user_id))
+    return account_key(vault, email_key or str(user_id))
+
+
+def _find(session: Session, vault: Vault, user_id: uuid.UUID) -> tuple[str, str | None, bool]:
+    password_hash = session.scalar(select(User.password_hash).where(User.id == user_id))
+    return guess_key(session, vault, user_id), password_hash, profile.mfa_enabled(session, user_id)
 
 
 def _record_refusal(session: Session, origin: Origin, now: datetime, actor: Actor) -> None:

@@ -48,8 +48,7 @@ async def log_in(
     if account is None or not correct:
         await runtime.database.write(_record_refusal, origin, now, account.user_id if account else None)
         raise InvalidLogin
-    await runtime.limiter.clear("guess", guessed)
-    return await runtime.database.write(
+    outcome = await runtime.database.write(
         _start,
         runtime.vault,
         origin,
@@ -59,6 +58,10 @@ async def log_in(
         verified_only=runtime.settings.verifies_email,
         device_name=device_name,
     )
+    if isinstance(outcome, Grant):
+        # Not by a password that leaves a second factor to be shown: it would give whoever has it endless codes to try.
+        await runtime.limiter.clear("guess", guessed)
+    return outcome
 
 
 def _start(

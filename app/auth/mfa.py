@@ -3,20 +3,26 @@
 import uuid
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from app import audit, single_use
+from app.accounts import profile, reauthentication
 from app.audit import Origin
-from app.auth import sessions
+from app.auth import codes, recovery_codes, sessions, totp
 from app.auth.sessions import Grant, Method
 from app.crypto import Vault
-from app.models import Passkey, TotpFactor, User
-from app.problems import InvalidMfaToken, InvalidSingleUseToken
+from app.models import Passkey, User
+from app.problems import InvalidMfaCode, InvalidMfaToken, InvalidSingleUseToken
+
+if TYPE_CHECKING:
+    from app.runtime import Runtime
 
 CHALLENGE_TTL = timedelta(minutes=5)
+MOST_TRIES = 5
+CodeMethod = Literal["totp", "recovery_code"]
 Factor = Literal["totp", "recovery_code", "passkey"]
 
 
@@ -44,7 +50,7 @@ def admit(
     `user` is locked by this transaction. `verified`: by a passkey that verified them, which is two factors in one.
     Raises `AccountDisabled`, `InvalidLogin`.
     """
-    if verified or user.status != "active" or not is_enabled(session, user.id):
+    if verified or user.status != "active" or not profile.mfa_enabled(session, user.id):
         return sessions.start(
             session, vault, origin, now, user=user, method=method, mfa=verified, device_name=device_name
         )
@@ -55,6 +61,58 @@ def admit(
     token = single_use.issue(session, vault, now, "mfa", ttl=CHALLENGE_TTL, user_id=user.id, data=data)
     audit.record(session, origin, "mfa.challenged", now, subject_id=user.id, method=method)
     return Challenge(token, tuple(methods))
+
+
+async def answer(runtime: "Runtime", origin: Origin, *, mfa_token: str, method: CodeMethod, code: str) -> Grant:
+    """The session that waited for the code.
+
+    A challenge takes five tries, and each counts as a guess at the account, which no new challenge forgets. Raises
+    `InvalidMfaToken`, `InvalidMfaCode`, `AccountDisabled`, `RateLimited`.
+    """
+    key = await runtime.database.read(_guess_key, runtime.vault, runtime.clock.now(), mfa_token)
+    await runtime.limiter.hit("guess", key)
+    grant = await runtime.database.write(
+        _answer, runtime.vault, origin, runtime.clock.now(), mfa_token=mfa_token, method=method, code=code
+    )
+    await runtime.limiter.clear("guess", key)
+    return grant
+
+
+def _guess_key(session: Session, vault: Vault, now: datetime, mfa_token: str) -> str:
+    return reauthentication.guess_key(session, vault, challenged(session, vault, now, mfa_token=mfa_token))
+
+
+def _answer(
+    session: Session, vault: Vault, origin: Origin, now: datetime, *, mfa_token: str, method: CodeMethod, code: str
+) -> Grant:
+    user_id = challenged(session, vault, now, mfa_token=mfa_token)
+    user = session.get_one(User, user_id, with_for_update=True)
+    try:
+        single_use.attempt(session, vault, now, "mfa", mfa_token, most=MOST_TRIES)
+    except InvalidSingleUseToken:
+        raise InvalidMfaToken from None
+    # Who was disabled meanwhile keeps their recovery code: `complete` refuses them.
+    if user.status == "active" and not is_right(session, vault, now, user=user, method=method, code=code):
+        audit.record(
+            session,
+            origin,
+            "session.started",
+            now,
+            outcome="refused",
+            subject_id=user_id,
+            reason="invalid_mfa_code",
+            method=method,
+        )
+        raise InvalidMfaCode
+    return complete(session, vault, origin, now, user_id=user_id, mfa_token=mfa_token)
+
+
+def is_right(session: Session, vault: Vault, now: datetime, *, user: User, method: CodeMethod, code: str) -> bool:
+    """Whether it is a code of the user's, however it was typed. It is used up."""
+    plain = codes.plain(code)
+    if method == "totp":
+        return totp.use(session, vault, now, user_id=user.id, code=plain)
+    return recovery_codes.use(session, vault, now, user=user, code=plain)
 
 
 def challenged(session: Session, vault: Vault, now: datetime, *, mfa_token: str) -> uuid.UUID:
@@ -92,9 +150,3 @@ def complete(
         mfa=True,
         device_name=claim.data["device_name"],
     )
-
-
-def is_enabled(session: Session, user_id: uuid.UUID) -> bool:
-    """Whether the user has an authenticator app whose first code was seen."""
-    confirmed = select(TotpFactor.user_id).where(TotpFactor.user_id == user_id, TotpFactor.confirmed_at.is_not(None))
-    return session.scalar(confirmed) is not None

@@ -17,6 +17,9 @@ Make = Callable[[bytes], bytes]
 ROUTES: dict[str, dict[str, Any]] = {
     "/v1/users": {"email": "body@example.org", "password": PASSWORD},
     "/v1/auth/login": {"email": "body@example.org", "password": PASSWORD},
+    "/v1/auth/mfa": {"mfa_token": "tvs_" + "A" * 43, "method": "totp", "code": "123456"},
+    "/v1/auth/step-up": {"password": PASSWORD},
+    "/v1/me/totp/confirm": {"code": "123456"},
     "/v1/auth/refresh": {"refresh_token": "tvr_" + "A" * 43},
     "/v1/auth/logout": {"refresh_token": "tvr_" + "A" * 43},
     "/v1/credentials": {"path": "album/"},
@@ -141,7 +144,13 @@ class TestStrictJson:
     def test_the_good_body_is_taken(self, device: Device, path: str) -> None:
         """HT3: the refusals above are for what was changed."""
         answer = send(device, path, json.dumps(ROUTES[path]).encode())
-        expected = {"/v1/users": 409, "/v1/auth/refresh": 401, "/v1/auth/logout": 204}
+        expected = {
+            "/v1/users": 409,
+            "/v1/auth/mfa": 401,
+            "/v1/me/totp/confirm": 404,
+            "/v1/auth/refresh": 401,
+            "/v1/auth/logout": 204,
+        }
         assert answer.status_code == expected.get(path, 200)
 
 

@@ -8,11 +8,11 @@ TESTS = Path(__file__).parents[1]
 SPAN = re.compile(r"\b([A-Z]{2})(\d+)(?:–(\d+))?\b")
 
 CLAIMED = """
-    TK1–13 TK16–18
-    AZ1–5
+    TK1–14 TK16–19
+    AZ1–5 AZ7
     VC1–10
     HT1–7 HT10–12
-    AU1–4 AU6 AU9–10 AU18
+    AU1–4 AU6 AU9–15 AU18–19
     ID1–7
     OP1
 """

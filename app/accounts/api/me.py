@@ -9,7 +9,6 @@ from sqlalchemy.orm import Session
 
 from app.accounts import erasure, profile
 from app.actor import Actor
-from app.auth import mfa
 from app.credentials import policy
 from app.passwords import MAX_LENGTH
 from app.problems import StepUpRequired
@@ -73,7 +72,7 @@ async def erase_account(
     Send the password; without one, sign in again up to five minutes before. With a second factor, step up first.
     """
     now = runtime.clock.now()
-    if not (actor.mfa and actor.is_fresh(now)) and await runtime.database.read(mfa.is_enabled, actor.user_id):
+    if not (actor.mfa and actor.is_fresh(now)) and await runtime.database.read(profile.mfa_enabled, actor.user_id):
         raise StepUpRequired
     password = body.password.get_secret_value() if body and body.password else None
     await erasure.erase(runtime, origin, actor, password=password)
@@ -90,7 +89,7 @@ async def read_profile(runtime: Runtime, actor: Actor) -> Profile:
             status=user.status,
             role=user.role,
             prefix=policy.user_prefix(user.id),
-            mfa_enabled=mfa.is_enabled(session, user.id),
+            mfa_enabled=profile.mfa_enabled(session, user.id),
             created_at=user.created_at,
         )
 

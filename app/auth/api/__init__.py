@@ -1,5 +1,14 @@
 """The routes of this feature, one file an action or noun."""
 
-from app.auth.api import devices, guests, identities, login, oidc
+from app.auth.api import devices, factors, guests, identities, login, mfa, oidc, step_up
 
-ROUTERS = (login.router, oidc.router, guests.router, devices.router, identities.router)
+ROUTERS = (
+    login.router,
+    mfa.router,
+    oidc.router,
+    guests.router,
+    step_up.router,
+    devices.router,
+    factors.router,
+    identities.router,
+)

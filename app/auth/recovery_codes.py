@@ -1,0 +1,88 @@
+"""Recovery codes: what stands in for an authenticator app that is lost, once each.
+
+A code has 120 bits, so that a keyed hash is enough to keep it by (ASVS 6.5.2).
+"""
+
+import uuid
+from collections.abc import Sequence
+from datetime import datetime
+
+from sqlalchemy import delete, insert, update
+from sqlalchemy.orm import Session
+
+from app import audit
+from app.accounts import profile
+from app.actor import Actor
+from app.audit import Origin
+from app.crypto import Vault, random_base32
+from app.mail import outbox
+from app.models import RecoveryCode, User
+from app.problems import MfaRequired, NotFound
+
+HOW_MANY = 10
+SIZE = 15
+"""Bytes: 24 characters of base32."""
+GROUP = 4
+
+
+def renew(session: Session, vault: Vault, origin: Origin, now: datetime, *, actor: Actor) -> Sequence[str]:
+    """A new set; the old one is useless.
+
+    Raises `NotFound` without an authenticator app, `MfaRequired` for a session that has not shown a second factor.
+    """
+    user = profile.lock_user(session, actor.user_id)
+    if not profile.mfa_enabled(session, user.id):
+        raise NotFound
+    if not actor.mfa:
+        raise MfaRequired
+    audit.record(
+        session,
+        origin,
+        "mfa.recovery_codes_made",
+        now,
+        actor_id=user.id,
+        subject_id=user.id,
+        session_id=actor.session_id,
+    )
+    if user.email is not None:
+        outbox.put(session, vault, now, "recovery_codes_made", recipient=user.email)
+    return replace(session, vault, now, user_id=user.id)
+
+
+def replace(session: Session, vault: Vault, now: datetime, *, user_id: uuid.UUID) -> Sequence[str]:
+    """A new set in the place of whatever there was: `ABCD-EFGH-…`, for the user to keep."""
+    remove(session, user_id=user_id)
+    plain = [random_base32(SIZE) for _ in range(HOW_MANY)]
+    session.execute(
+        insert(RecoveryCode),
+        [{"code_hash": _hash(vault, user_id, code), "user_id": user_id, "created_at": now} for code in plain],
+    )
+    return ["-".join(code[at : at + GROUP] for at in range(0, len(code), GROUP)) for code in plain]
+
+
+def remove(session: Session, *, user_id: uuid.UUID) -> None:
+    session.execute(delete(RecoveryCode).where(RecoveryCode.user_id == user_id))
+
+
+def use(session: Session, vault: Vault, now: datetime, *, user: User, code: str) -> bool:
+    """Whether the code is right. It is used up: of many at once one gets it. Its owner is told by mail."""
+    claimed = session.scalar(
+        update(RecoveryCode)
+        .where(
+            RecoveryCode.code_hash == _hash(vault, user.id, code),
+            RecoveryCode.user_id == user.id,
+            RecoveryCode.used_at.is_(None),
+        )
+        .values(used_at=now)
+        .returning(RecoveryCode.user_id)
+        .execution_options(synchronize_session=False)
+    )
+    if claimed is None:
+        return False
+    if user.email is not None:
+        outbox.put(session, vault, now, "recovery_code_used", recipient=user.email)
+    return True
+
+
+def _hash(vault: Vault, user_id: uuid.UUID, code: str) -> bytes:
+    return vault.digest("recovery code", user_id.bytes, code.encode("utf-8", "surrogatepass"))

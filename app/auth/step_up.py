@@ -1,0 +1,77 @@
+"""Step-up: a signed-in user is seen anew, by password or by a code, before something that only they may do.
+
+Wrong codes are a 403 here, as wrong passwords are: apps answer a 401 by refreshing, which would mend nothing.
+"""
+
+from datetime import datetime
+from typing import TYPE_CHECKING
+
+from sqlalchemy.orm import Session
+
+from app import audit
+from app.accounts import profile, reauthentication
+from app.actor import Actor
+from app.audit import Origin
+from app.auth import mfa, sessions
+from app.auth.mfa import CodeMethod
+from app.auth.sessions import Grant
+from app.crypto import Vault
+from app.problems import MfaRequired, WrongCode, WrongPassword
+
+if TYPE_CHECKING:
+    from app.runtime import Runtime
+
+CODE_NEEDED = "This account has a second factor: send `method` and `code`."
+
+
+async def by_password(runtime: "Runtime", origin: Origin, actor: Actor, *, password: str) -> Grant:
+    """Raises `MfaRequired` for who has a second factor, `WrongPassword`, `RateLimited`, `Overloaded`."""
+    if await runtime.database.read(profile.mfa_enabled, actor.user_id):
+        raise MfaRequired(CODE_NEEDED)
+    password_hash = await reauthentication.verify_password(runtime, origin, actor, password)
+    return await runtime.database.write(
+        _with_password, runtime.vault, origin, runtime.clock.now(), actor=actor, password_hash=password_hash
+    )
+
+
+async def by_code(runtime: "Runtime", origin: Origin, actor: Actor, *, method: CodeMethod, code: str) -> Grant:
+    """Each try counts as a guess. Raises `WrongCode`, `RateLimited`."""
+    key = await runtime.database.read(reauthentication.guess_key, runtime.vault, actor.user_id)
+    await runtime.limiter.hit("guess", key)
+    grant = await runtime.database.write(
+        _with_code, runtime.vault, origin, runtime.clock.now(), actor=actor, method=method, code=code
+    )
+    await runtime.limiter.clear("guess", key)
+    return grant
+
+
+def _with_password(
+    session: Session, vault: Vault, origin: Origin, now: datetime, *, actor: Actor, password_hash: str
+) -> Grant:
+    user = profile.lock_user(session, actor.user_id)
+    if user.password_hash != password_hash:
+        raise WrongPassword  # it was changed while this one was being verified
+    if profile.mfa_enabled(session, user.id):
+        raise MfaRequired(CODE_NEEDED)
+    return sessions.step_up(session, vault, origin, now, session_id=actor.session_id, mfa=False)
+
+
+def _with_code(
+    session: Session, vault: Vault, origin: Origin, now: datetime, *, actor: Actor, method: CodeMethod, code: str
+) -> Grant:
+    user = profile.lock_user(session, actor.user_id)
+    if not mfa.is_right(session, vault, now, user=user, method=method, code=code):
+        audit.record(
+            session,
+            origin,
+            "session.stepped_up",
+            now,
+            outcome="refused",
+            actor_id=user.id,
+            subject_id=user.id,
+            session_id=actor.session_id,
+            reason="wrong_code",
+            method=method,
+        )
+        raise WrongCode
+    return sessions.step_up(session, vault, origin, now, session_id=actor.session_id, mfa=True)
