@@ -136,6 +136,8 @@ def refresh(session: Session, vault: Vault, origin: Origin, now: datetime, *, re
         .join(DeviceSession, DeviceSession.id == RefreshToken.session_id)
         .join(User, User.id == DeviceSession.user_id)
         .where(RefreshToken.token_hash == token_hash)
+        # Two tokens that both work, as a lost step-up leaves them: the later must see what the earlier inserts.
+        .with_for_update(of=DeviceSession)
     ).one_or_none()
     if found is None:
         raise InvalidRefreshToken

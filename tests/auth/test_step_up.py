@@ -259,3 +259,18 @@ class TestRaces:
             body = {"method": "totp", "code": app.fresh_code()}
             answers = all_at_once(lambda _index, body=body: step_up(device, **body))  # type: ignore[misc]
             assert sorted(one.status_code for one in answers) == [200] + [403] * (CROWD - 1)
+
+    def test_both_tokens_at_once_leave_one_to_go_on_with(self, service: Service) -> None:
+        """TK10, TK12: the token from before the step-up, and the one from after it, each by somebody else."""
+        email = service.device().email
+        for _ in range(3 * self.ROUNDS):
+            device = service.device(email)
+            pair = (device.refresh_token, step_up(device).json()["refresh_token"])
+            answers = all_at_once(lambda index, pair=pair: service.refresh(pair[index]), crowd=2)  # type: ignore[misc]
+            assert {one.status_code for one in answers} <= {200, 401}
+            unused = service.sql(
+                "SELECT count(*) FROM refresh_tokens t JOIN sessions s ON s.id = t.session_id"
+                " WHERE t.used_at IS NULL AND s.ended_at IS NULL AND s.id = CAST(:id AS uuid)",
+                id=device.session_id,
+            )
+            assert unused in ([(0,)], [(1,)])
