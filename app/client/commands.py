@@ -14,7 +14,7 @@ from urllib.parse import urlencode
 import typer
 
 from app.client import formats
-from app.client.service import ClientError, Refused, Service
+from app.client.service import Challenge, ClientError, Refused, Service
 from app.client.session import Session, SignedOut, Store, write_private
 
 MIN_LEFT = 60.0
@@ -61,6 +61,10 @@ def login(
     url: Annotated[str, typer.Option(help="Where the service is: https://tokens.example.org, say.")],
     email: Annotated[str, typer.Option(help="The address of your account.")],
     password_stdin: Annotated[bool, typer.Option("--password-stdin", help="Read one line of standard input.")] = False,
+    mfa_code: Annotated[
+        str | None,
+        typer.Option(help="Of your authenticator app, or a recovery code; asked for if needed and left out."),
+    ] = None,
 ) -> None:
     """Signs you in, for `creds`; the password is asked for and not kept."""
     service = Service(url)
@@ -69,8 +73,17 @@ def login(
     else:
         password = typer.prompt("Password", hide_input=True, err=True)
     tokens = service.log_in(email, password, device_name=f"tokenvend on {socket.gethostname()}"[:100])
+    if isinstance(tokens, Challenge):
+        tokens = service.show_code(tokens, mfa_code or _ask_for_code())
     Store.of_user().keep(Session(service.url, email, tokens))
     typer.echo(f"Signed in to {service.url} as {email}.")
+
+
+def _ask_for_code() -> str:
+    if not sys.stdin.isatty():
+        raise ClientError("This account has a second factor: give its code, or a recovery code, by --mfa-code")
+    code: str = typer.prompt("Code of your authenticator app, or a recovery code", err=True)
+    return code
 
 
 @client.command()

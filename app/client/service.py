@@ -44,6 +44,13 @@ class Tokens:
     """Of the access token, in seconds since 1970 by this machine's clock."""
 
 
+@dataclass(frozen=True)
+class Challenge:
+    """A sign-in that waits for a second factor."""
+
+    mfa_token: str = field(repr=False)
+
+
 class Service:
     """Raises `ClientError` for a URL that would carry secrets in the clear."""
 
@@ -53,12 +60,25 @@ class Service:
         proxy = getproxies().get("https") if parsed.scheme == "https" and not proxy_bypass(parsed.host or "") else None
         self._http = urllib3.ProxyManager(proxy) if proxy else urllib3.PoolManager()
 
-    def log_in(self, email: str, password: str, *, device_name: str) -> Tokens:
-        body = {"email": email, "password": password, "device_name": device_name}
-        tokens = self._call("auth/login", body).get("tokens")
-        if tokens is None:
-            raise ClientError("This account signs in with a second factor, which `tokenvend login` cannot do.")
-        return self._tokens(tokens)
+    def log_in(self, email: str, password: str, *, device_name: str) -> Tokens | Challenge:
+        answer = self._call("auth/login", {"email": email, "password": password, "device_name": device_name})
+        if answer.get("status") != "mfa_required":
+            return self._tokens(answer.get("tokens"))
+        challenge = answer.get("mfa")
+        token = challenge.get("mfa_token") if isinstance(challenge, dict) else None
+        if not isinstance(token, str):
+            raise self._strange()
+        return Challenge(token)
+
+    def show_code(self, challenge: Challenge, code: str) -> Tokens:
+        """Completes a sign-in: six digits are the authenticator app's, all else is a recovery code.
+
+        It is sent once: a code whose answer was lost may have been used, and a wrong one counts.
+        """
+        typed = "".join(code.replace("-", "").split())
+        method = "totp" if len(typed) == 6 and typed.isdigit() else "recovery_code"
+        body = {"mfa_token": challenge.mfa_token, "method": method, "code": code}
+        return self._tokens(self._call("auth/mfa", body, once=True).get("tokens"))
 
     def refresh(self, refresh_token: str) -> Tokens:
         return self._tokens(self._call("auth/refresh", {"refresh_token": refresh_token}))
@@ -75,7 +95,9 @@ class Service:
             raise self._strange()
         return answer
 
-    def _call(self, path: str, body: Mapping[str, Any], *, authorization: str | None = None) -> dict[str, Any]:
+    def _call(
+        self, path: str, body: Mapping[str, Any], *, authorization: str | None = None, once: bool = False
+    ) -> dict[str, Any]:
         headers = {"Authorization": authorization} if authorization else {}
         deadline = time.monotonic() + PATIENCE
         for tried in itertools.count():
@@ -94,7 +116,7 @@ class Service:
                     return self._read(answer)
                 wait = max(wait, _retry_after(answer))
                 failure = Unavailable(f"{self.url} is busy (HTTP {answer.status}): try again in {wait:.0f} seconds")
-            if tried == len(PAUSES) or time.monotonic() + wait > deadline:
+            if once or tried == len(PAUSES) or time.monotonic() + wait > deadline:
                 raise failure
             time.sleep(wait)
         raise AssertionError
@@ -110,7 +132,7 @@ class Service:
             raise Refused(answer.status, _sentence(content))
         raise self._strange()
 
-    def _tokens(self, answer: Mapping[str, Any]) -> Tokens:
+    def _tokens(self, answer: Any) -> Tokens:
         try:
             access_token, refresh_token = answer["access_token"], answer["refresh_token"]
             expires_at = time.time() + float(answer["expires_in"])

@@ -35,6 +35,8 @@ class CannedService:
         self.generation = 0
         self.expires_in = 900
         self.credential = dict(CREDENTIAL)
+        self.codes: dict[str, str] = {}
+        """By method, of an account with a second factor; each works once."""
         self.before_answer: Callable[[str], None] = lambda path: None
         self._failures: defaultdict[str, deque[Answer | None]] = defaultdict(deque)
         self._lock = threading.Lock()
@@ -76,9 +78,8 @@ class CannedService:
         return None if lost else answer
 
     def _carry_out(self, path: str, body: dict[str, Any], authorization: str | None) -> Answer:
-        if path == "auth/login":
-            self.generation += 1
-            return 200, {}, {"status": "complete", "tokens": self._tokens(), "mfa": None}
+        if path in ("auth/login", "auth/mfa"):
+            return self._sign_in(path, body)
         if path == "auth/refresh":
             if body["refresh_token"] == f"refresh-{self.generation}":
                 self.generation += 1
@@ -90,6 +91,17 @@ class CannedService:
         if authorization != f"Bearer access-{self.generation}":
             return 401, {}, {"code": "invalid_token", "detail": "Expired."}
         return 200, {}, self.credential
+
+    def _sign_in(self, path: str, body: dict[str, Any]) -> Answer:
+        if path == "auth/login" and self.codes:
+            challenge = {"mfa_token": "mfa-1", "methods": list(self.codes), "expires_in": 300}
+            return 200, {}, {"status": "mfa_required", "tokens": None, "mfa": challenge}
+        if path == "auth/mfa" and (
+            body["mfa_token"] != "mfa-1" or self.codes.pop(body["method"], None) != body["code"]
+        ):
+            return 401, {}, {"code": "invalid_mfa_code", "detail": "The code is wrong."}
+        self.generation += 1
+        return 200, {}, {"status": "complete", "tokens": self._tokens(), "mfa": None}
 
     def _tokens(self) -> dict[str, Any]:
         return {

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from app.client.service import Service
+from app.client.service import Service, Tokens
 from app.client.session import Session, Store
 from tests.client.canned_service import CannedService
 
@@ -110,6 +110,7 @@ def canned() -> Iterator[CannedService]:
 def signed_in(terminal: Terminal, canned: CannedService) -> Terminal:
     """At the canned service."""
     tokens = Service(canned.url).log_in(EMAIL, PASSWORD, device_name="test")
+    assert isinstance(tokens, Tokens)
     terminal.store.keep(Session(canned.url, EMAIL, tokens))
     canned.calls.clear()
     return terminal

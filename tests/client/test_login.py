@@ -5,14 +5,19 @@ import os
 import shlex
 import stat
 import subprocess
+import uuid
 from pathlib import Path
 
 import pytest
+from httpx2 import Client
 
 from app.client.service import ClientError, Service
 from app.client.session import Store, write_private
+from app.clock import SystemClock
 from tests.client.canned_service import CannedService
 from tests.client.conftest import EMAIL, PASSWORD, Terminal, one_sentence
+from tests.conftest import DevServer
+from tests.support.authenticator import Authenticator
 
 KEPT_TOKENS = {"access_token": "a", "refresh_token": "r", "expires_at": 1.0}
 KEPT = {"url": "http://127.0.0.1", "email": EMAIL, "tokens": KEPT_TOKENS}
@@ -72,38 +77,124 @@ class TestLogin:
         login = ("login", "--url", canned.url, "--email", "ada", "--password-stdin")
         assert one_sentence(terminal.tokenvend(*login, stdin="x\n")) == "no]0; mail"
 
-    def test_a_second_factor_is_one_sentence(self, canned: CannedService) -> None:
-        canned.fail("auth/login", 200, body={"status": "mfa_required", "tokens": None, "mfa": {}})
-        with pytest.raises(ClientError, match="second factor"):
-            Service(canned.url).log_in(EMAIL, PASSWORD, device_name="x")
-
     def test_asks_for_the_password_without_showing_it(self, terminal: Terminal, canned: CannedService) -> None:
         """On a terminal: a pseudo-terminal echoes whatever is not hidden."""
-        leader, follower = os.openpty()
-        process = subprocess.Popen(
-            ["tokenvend", "login", "--url", canned.url, "--email", EMAIL],
-            env=terminal.environment,
-            stdin=follower,
-            stdout=follower,
-            stderr=follower,
-            start_new_session=True,
-        )
-        os.close(follower)
-        shown = b""
-        try:
-            while b"Password: " not in shown:
-                shown += os.read(leader, 1024)
-            os.write(leader, f"{PASSWORD}\n".encode())
-            while piece := os.read(leader, 1024):
-                shown += piece
-        except OSError:  # the other end of the terminal is closed
-            pass
-        finally:
-            os.close(leader)
-            status = process.wait(timeout=20)
+        status, shown = converse(terminal, canned, {b"Password: ": PASSWORD})
         assert status == 0, shown
         assert PASSWORD.encode() not in shown
         assert canned.calls[0][1]["password"] == PASSWORD
+
+
+class TestSecondFactor:
+    def log_in(self, terminal: Terminal, canned: CannedService, *more: str) -> "subprocess.CompletedProcess[str]":
+        login = ("login", "--url", canned.url, "--email", EMAIL, "--password-stdin")
+        return terminal.tokenvend(*login, *more, stdin=f"{PASSWORD}\n")
+
+    @pytest.mark.parametrize("code", ["123456", "123 456", "123-456"])
+    def test_is_the_code_of_an_app(self, terminal: Terminal, canned: CannedService, code: str) -> None:
+        canned.codes = {"totp": code, "recovery_code": "x"}
+        done = self.log_in(terminal, canned, "--mfa-code", code)
+        assert (done.returncode, done.stderr) == (0, "")
+        assert canned.calls[1] == ("auth/mfa", {"mfa_token": "mfa-1", "method": "totp", "code": code})
+        assert terminal.store.get().tokens.access_token == "access-1"
+        assert code not in terminal.session_file.read_text() + done.stdout
+
+    def test_is_a_recovery_code(self, terminal: Terminal, canned: CannedService) -> None:
+        code = "ABCD-EFGH-IJKL-MNOP-QRST-UVWX"
+        canned.codes = {"totp": "123456", "recovery_code": code}
+        assert self.log_in(terminal, canned, "--mfa-code", code).returncode == 0
+        assert canned.calls[1][1]["method"] == "recovery_code"
+
+    def test_is_not_sent_where_it_is_not_asked_for(self, terminal: Terminal, canned: CannedService) -> None:
+        assert self.log_in(terminal, canned, "--mfa-code", "123456").returncode == 0
+        assert [path for path, _ in canned.calls] == ["auth/login"]
+        assert "123456" not in str(canned.calls)
+
+    def test_that_is_left_out_is_one_sentence(self, terminal: Terminal, canned: CannedService) -> None:
+        """Where nobody can be asked: standard input is no terminal."""
+        canned.codes = {"totp": "123456"}
+        assert "--mfa-code" in one_sentence(self.log_in(terminal, canned))
+        assert not terminal.session_file.exists()
+        assert canned.count("auth/mfa") == 0
+
+    def test_is_asked_for_on_a_terminal(self, terminal: Terminal, canned: CannedService) -> None:
+        canned.codes = {"totp": "123456"}
+        status, shown = converse(terminal, canned, {b"Password: ": PASSWORD, b"recovery code: ": "123456"})
+        assert status == 0, shown
+        assert canned.calls[1][1]["code"] == "123456"
+
+    def test_that_is_wrong_is_one_sentence(self, terminal: Terminal, canned: CannedService) -> None:
+        canned.codes = {"totp": "123456"}
+        assert one_sentence(self.log_in(terminal, canned, "--mfa-code", "654321")) == "The code is wrong."
+        assert not terminal.session_file.exists()
+
+    @pytest.mark.parametrize("status", [429, 500, 502, 503, 504])
+    def test_is_never_sent_twice(self, terminal: Terminal, canned: CannedService, status: int) -> None:
+        """It may have been used: a second try would be a wrong code at best."""
+        canned.codes = {"totp": "123456"}
+        canned.fail("auth/mfa", status)
+        one_sentence(self.log_in(terminal, canned, "--mfa-code", "123456"))
+        assert canned.count("auth/mfa") == 1
+
+    def test_whose_answer_is_lost_is_not_sent_again(self, terminal: Terminal, canned: CannedService) -> None:
+        canned.codes = {"totp": "123456"}
+        canned.lose("auth/mfa")
+        assert "cannot be reached" in one_sentence(self.log_in(terminal, canned, "--mfa-code", "123456"))
+        assert canned.count("auth/mfa") == 1
+
+    @pytest.mark.parametrize("challenge", [None, {}, {"mfa_token": 1}, []])
+    def test_of_who_is_no_tokenvend_is_one_sentence(self, canned: CannedService, challenge: object) -> None:
+        canned.fail("auth/login", 200, body={"status": "mfa_required", "tokens": None, "mfa": challenge})
+        with pytest.raises(ClientError, match="does not answer as tokenvend does"):
+            Service(canned.url).log_in(EMAIL, PASSWORD, device_name="x")
+
+    @pytest.mark.xdist_group("client")
+    def test_works_with_the_service_itself(self, terminal: Terminal, dev_server: DevServer) -> None:
+        """By the app's code and by a recovery code; neither works twice."""
+        email, clock = f"user{uuid.uuid4()}@example.org", SystemClock()
+        with Client(base_url=f"{dev_server.url}/v1", timeout=10) as http:
+            account = {"email": email, "password": PASSWORD}
+            assert http.post("/users", json=account).status_code == 201
+            tokens = http.post("/auth/login", json=account).json()["tokens"]
+            http.headers["Authorization"] = f"Bearer {tokens['access_token']}"
+            app = Authenticator(clock, http.post("/me/totp").json()["secret"], [])
+            confirmed = http.post("/me/totp/confirm", json={"code": app.code()})
+            recovery_code = confirmed.json()["recovery_codes"][0]
+        login = ("login", "--url", dev_server.url, "--email", email, "--password-stdin", "--mfa-code")
+        for code in (app.code(steps=1), recovery_code.lower()):
+            done = terminal.tokenvend(*login, code, stdin=f"{PASSWORD}\n")
+            assert done.returncode == 0, done.stderr
+            assert terminal.tokenvend("creds", "--format", "json").returncode == 0
+            again = terminal.tokenvend(*login, code, stdin=f"{PASSWORD}\n")
+            assert one_sentence(again) == "The code is wrong, too old, or was used before."
+
+
+def converse(terminal: Terminal, canned: CannedService, answers: dict[bytes, str]) -> tuple[int, bytes]:
+    """Status, and all that was shown, of a `tokenvend login` on a pseudo-terminal that gives the answers in turn."""
+    leader, follower = os.openpty()
+    process = subprocess.Popen(
+        ["tokenvend", "login", "--url", canned.url, "--email", EMAIL],
+        env=terminal.environment,
+        stdin=follower,
+        stdout=follower,
+        stderr=follower,
+        start_new_session=True,
+    )
+    os.close(follower)
+    shown = b""
+    try:
+        for question, told in answers.items():
+            while question not in shown:
+                shown += os.read(leader, 1024)
+            os.write(leader, f"{told}\n".encode())
+        while piece := os.read(leader, 1024):
+            shown += piece
+    except OSError:  # the other end of the terminal is closed
+        pass
+    finally:
+        os.close(leader)
+        status = process.wait(timeout=20)
+    return status, shown
 
 
 class TestUrls:
