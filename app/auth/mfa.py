@@ -57,7 +57,7 @@ def admit(
     methods: list[Factor] = ["totp", "recovery_code"]
     if session.scalar(select(Passkey.id).where(Passkey.user_id == user.id).limit(1)) is not None:
         methods.append("passkey")
-    data = {"method": method, "device_name": device_name}
+    data = {"method": method, "device_name": device_name, "password_mark": _password_mark(vault, user)}
     token = single_use.issue(session, vault, now, "mfa", ttl=CHALLENGE_TTL, user_id=user.id, data=data)
     audit.record(session, origin, "mfa.challenged", now, subject_id=user.id, method=method)
     return Challenge(token, tuple(methods))
@@ -131,14 +131,15 @@ def complete(
     """The session that the challenge held back, for the user whose second factor was seen in this transaction.
 
     Of many at once one gets it. The user is locked before the challenge is: whoever withdraws it holds the user too.
-    Raises `InvalidMfaToken`, also where the challenge is another user's, and `AccountDisabled`.
+    Raises `InvalidMfaToken`, also where the challenge is another user's or from before a change of password, and
+    `AccountDisabled`.
     """
     user = session.get_one(User, user_id, with_for_update=True)
     try:
         claim = single_use.claim(session, vault, now, "mfa", mfa_token)
     except InvalidSingleUseToken:
         raise InvalidMfaToken from None
-    if claim.user_id != user_id:
+    if claim.user_id != user_id or claim.data["password_mark"] != _password_mark(vault, user):
         raise InvalidMfaToken
     return sessions.start(
         session,
@@ -150,3 +151,8 @@ def complete(
         mfa=True,
         device_name=claim.data["device_name"],
     )
+
+
+def _password_mark(vault: Vault, user: User) -> str:
+    """Tells whether the password is still the one of the first factor's time: a change ends what waits, too."""
+    return vault.digest("password of a challenge", (user.password_hash or "").encode()).hex()

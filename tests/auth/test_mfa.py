@@ -10,9 +10,14 @@ from uuid import UUID
 
 import pytest
 from httpx2 import Response
+from sqlalchemy.orm import Session
 
 from app import single_use
+from app.audit import Origin
+from app.auth import mfa
+from app.auth.mfa import Challenge
 from app.main import create_api
+from app.models import User
 from tests.security.observed import assert_problem, without_request_id
 from tests.security.races import CROWD, all_at_once
 from tests.support.authenticator import Authenticator, answer, challenge, enable, enrol
@@ -168,6 +173,14 @@ class TestChallenge:
         for token in (device.access_token, device.refresh_token, "", "\0", "é" * 100, "\udc80"[:0]):
             assert_problem(answer(service, token, app.fresh_code()), 401, "invalid_mfa_token")
 
+    def test_does_not_outlive_the_password(self, service: Service) -> None:
+        """TK14: what was begun with the old one ends with it, as sessions do."""
+        device = service.device()
+        app = enable(device)
+        token = challenge(device)
+        service.sql("UPDATE users SET password_hash = 'that of another password'")
+        assert_problem(answer(service, token, app.fresh_code()), 401, "invalid_mfa_token")
+
     def test_of_another_purpose_is_unknown(self, service: Service) -> None:
         """TK4: the hash of a token is that of its purpose."""
         device = service.device()
@@ -197,19 +210,23 @@ class TestRaces:
 
     def challenges(self, device: Device) -> list[str]:
         """As a sign-in leaves them, without the work of a password hash each."""
-        return [
-            device.service.runtime.database.run(
-                "write",
-                single_use.issue,
-                device.service.runtime.vault,
-                device.service.clock.now(),
-                "mfa",
-                ttl=timedelta(minutes=5),
-                user_id=UUID(device.user_id),
-                data={"method": "password", "device_name": None},
+        service = device.service
+
+        def admit(session: Session) -> str:
+            admitted = mfa.admit(
+                session,
+                service.runtime.vault,
+                Origin("", "127.0.0.1"),
+                service.clock.now(),
+                user=session.get_one(User, UUID(device.user_id)),
+                method="password",
+                verified=False,
+                device_name=None,
             )
-            for _ in range(CROWD)
-        ]
+            assert isinstance(admitted, Challenge)
+            return admitted.mfa_token
+
+        return [service.runtime.database.run("write", admit) for _ in range(CROWD)]
 
     def test_one_code_of_the_app_signs_in_once(self, service: Service) -> None:
         """AU11: with a challenge each."""
