@@ -1,16 +1,31 @@
-"""How often each thing may be done: by client address (IPv6 by its /64) and by user. One table, one check."""
+"""How often each thing may be done: by client address (IPv6 by its /64), account and user. One table, one check.
 
+Windows are fixed: each begins with a key's first hit. They are counted in this process's memory, or in a Redis that
+all replicas share. While Redis does not answer, each replica counts by itself: nothing is ever unlimited.
+"""
+
+import asyncio
+import contextlib
 import math
 from collections import OrderedDict
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from ipaddress import IPv6Address, ip_address
-from typing import Literal
+from itertools import islice
+from typing import Literal, TypeVar
 
+import structlog
 from limits import RateLimitItem, parse
 
-from app.clock import Clock
+from app.clock import Clock, SystemClock
 from app.crypto import Vault
+from app.metrics import Metrics
 from app.problems import RateLimited
+from app.settings import SettingsError
+
+log = structlog.get_logger("tokenvend.limits")
+
+T = TypeVar("T")
 
 LimitName = Literal[
     "register",
@@ -44,6 +59,23 @@ LIMITS: dict[LimitName, str] = {
 """By client address, where a mobile carrier puts thousands of phones behind one, up to `confirm`. `letter` counts mails
 to one address; `guess` wrong passwords and codes for one account, wherever they are tried, until one was right
 (NIST SP 800-63B-4 §3.2.2); the last credentials of one user."""
+RENEWED: frozenset[LimitName] = frozenset({"guess"})
+"""Their window ends a day after the last hit that counted, so that no more than 100 guesses in a row go through, a few
+each day neither. A refused one does not renew it: that would be for a stranger to lock an account for ever."""
+
+MOST_KEYS = 100_000
+"""Of each limit, in memory: 30 MB for who sends each request from a network of its own."""
+LOOKED_AT = 16
+"""Windows that a new one may cost a look, so that no request pays for a crowd that came before it."""
+TIMEOUT = 0.2
+"""Seconds for Redis to answer."""
+AVOIDED_FOR = 5.0
+"""Seconds for which Redis is left alone after a fault; then one request tries it again."""
+KEY_PREFIX = "tokenvend:limit"
+CONCURRENT_COMMANDS = 50
+"""Each has a connection of its own, and the redis package fails for want of one at 100."""
+REDIS_CLOCK = SystemClock()
+"""Its windows end in real time, whatever the clock of the service says."""
 
 
 @dataclass(slots=True)
@@ -52,43 +84,178 @@ class _Window:
     hits: int = 0
 
 
-class Limiter:
-    """Counts in this process's memory, in fixed windows that begin with a key's first hit.
+class LocalWindows:
+    """Windows in memory, at most `most` of each limit.
 
-    `limits` has such a storage, but it walks all keys in a new thread a hundred times a second. Here the windows of one
-    limit are as long as each other, so they end in the order in which they are kept, and only the ended ones are seen.
+    `limits` has such a storage, but it walks all keys in a new thread a hundred times a second, and it keeps as many as
+    there are. Here the windows of one limit are as long as each other, so they end in the order in which they are kept.
     """
 
-    def __init__(self, clock: Clock, *, enabled: bool) -> None:
+    def __init__(self, clock: Clock, metrics: Metrics, *, most: int = MOST_KEYS) -> None:
         self._clock = clock
-        self._enabled = enabled
-        self._items: dict[LimitName, RateLimitItem] = {name: parse(limit) for name, limit in LIMITS.items()}
+        self._metrics = metrics
+        self._most = most
         self._windows: dict[LimitName, OrderedDict[str, _Window]] = {name: OrderedDict() for name in LIMITS}
 
-    async def hit(self, name: LimitName, key: str) -> None:
-        """Raises `RateLimited` with the seconds until the window ends."""
-        if not self._enabled:
-            return
-        item, windows, now = self._items[name], self._windows[name], self._clock.monotonic()
+    def hit(self, name: LimitName, key: str, item: RateLimitItem) -> float | None:
+        """None, or for how many seconds the key is refused."""
+        windows, now = self._windows[name], self._clock.monotonic()
         window = windows.get(key)
         if window is None or window.ends_at <= now:
-            _forget_ended(windows, now)
+            windows.pop(key, None)
+            self._make_room(name, windows, now)
             window = windows[key] = _Window(now + item.get_expiry())
+        elif window.hits >= item.amount:
+            return window.ends_at - now
+        elif name in RENEWED:
+            window.ends_at = now + item.get_expiry()
+            windows.move_to_end(key)
         window.hits += 1
-        if window.hits > item.amount:
-            raise RateLimited(retry_after=max(1, math.ceil(window.ends_at - now)))
+        return None
+
+    def clear(self, name: LimitName, key: str) -> None:
+        self._windows[name].pop(key, None)
+
+    def __len__(self) -> int:
+        return sum(len(windows) for windows in self._windows.values())
+
+    def _make_room(self, name: LimitName, windows: OrderedDict[str, _Window], now: float) -> None:
+        """Forgets windows that have ended. Without such a one, of the oldest few the one with the fewest hits.
+
+        So who floods this with keys makes it forget their own, and not the account that somebody is guessing at.
+        """
+        oldest = list(islice(windows.items(), LOOKED_AT))
+        for key, window in oldest:
+            if window.ends_at <= now:
+                del windows[key]
+        if len(windows) >= self._most:
+            del windows[min(oldest, key=lambda kept: kept[1].hits)[0]]
+            self._metrics.limits_forgotten.labels(name).inc()
+
+
+class _Avoided(Exception):
+    """Redis is left alone, for a fault now or a moment ago."""
+
+
+class SharedWindows:
+    """The same windows in Redis, by `limits`: one round trip for a hit that passes.
+
+    Accounts are in it by a keyed digest, client addresses and user ids as they are: for a minute, and audit rows have
+    them anyway.
+    """
+
+    def __init__(self, url: str, clock: Clock, metrics: Metrics) -> None:
+        """Connects to nothing yet. Raises `SettingsError` where the redis package is not installed."""
+        try:  # an extra, and 20 MB
+            from limits.aio.storage import RedisStorage  # noqa: PLC0415
+            from redis.asyncio import ConnectionPool, Redis  # noqa: PLC0415
+            from redis.asyncio.retry import Retry  # noqa: PLC0415
+            from redis.backoff import NoBackoff  # noqa: PLC0415
+            from redis.exceptions import RedisError  # noqa: PLC0415
+        except ModuleNotFoundError as error:
+            message = "TOKENVEND_RATE_LIMIT_URL: Redis needs the extra: pip install 'tokenvend[redis]'"
+            raise SettingsError(message) from error
+        self._pool = ConnectionPool.from_url(
+            url, socket_timeout=TIMEOUT, socket_connect_timeout=TIMEOUT, retry=Retry(NoBackoff(), 0)
+        )
+        self._redis = Redis(connection_pool=self._pool)
+        self._storage = RedisStorage(
+            "async+redis://",
+            implementation="redispy",
+            key_prefix=KEY_PREFIX,
+            connection_pool=self._pool,  # type: ignore[arg-type]  # documented, and passed on as it is
+        )
+        self._faults: tuple[type[Exception], ...] = (RedisError, OSError)
+        self._clock = clock
+        self._metrics = metrics
+        self._away = False
+        self._avoided_until = float("-inf")
+        self._places = asyncio.Semaphore(CONCURRENT_COMMANDS)
+
+    async def hit(self, name: LimitName, key: str, item: RateLimitItem) -> float | None:
+        """None, or for how many seconds the key is refused. Raises `_Avoided`."""
+        stored, expiry = item.key_for(name, key), item.get_expiry()
+        hits = await self._ask(lambda: self._storage.incr(stored, expiry))
+        if hits > item.amount:
+            ends_at = await self._ask(lambda: self._storage.get_expiry(stored))
+            return ends_at - REDIS_CLOCK.now().timestamp()
+        if name in RENEWED and hits > 1:
+            await self._ask(lambda: self._redis.expire(f"{KEY_PREFIX}:{stored}", expiry))
+        return None
+
+    async def clear(self, name: LimitName, key: str, item: RateLimitItem) -> None:
+        """Raises `_Avoided`."""
+        await self._ask(lambda: self._storage.clear(item.key_for(name, key)))
+
+    async def close(self) -> None:
+        await self._pool.aclose()
+
+    async def _ask(self, command: Callable[[], Awaitable[T]]) -> T:
+        """Redis' answer. Raises `_Avoided`, at once for all who wait for a place behind a fault."""
+        async with self._places:
+            now = self._clock.monotonic()
+            if now < self._avoided_until:
+                raise _Avoided
+            if self._away:  # one tries whether it is back; the others do not wait for that
+                self._avoided_until = now + AVOIDED_FOR
+            try:
+                answer = await command()
+            except self._faults as fault:
+                self._go_alone(fault)
+                raise _Avoided from fault
+        if self._away:
+            self._away, self._avoided_until = False, float("-inf")
+            self._metrics.limits_local.set(0)
+            log.info("shared_limits_back")
+        return answer
+
+    def _go_alone(self, fault: Exception) -> None:
+        self._avoided_until = self._clock.monotonic() + AVOIDED_FOR
+        if not self._away:
+            self._away = True
+            self._metrics.limits_local.set(1)
+            log.error("shared_limits_away", cause=type(fault).__name__)
+
+
+class Limiter:
+    """Raises `RateLimited` with the seconds until the window ends."""
+
+    def __init__(self, local: LocalWindows, shared: SharedWindows | None, *, enabled: bool) -> None:
+        self._local = local
+        self._shared = shared
+        self._enabled = enabled
+        self._items: dict[LimitName, RateLimitItem] = {name: parse(limit) for name, limit in LIMITS.items()}
+
+    async def hit(self, name: LimitName, key: str) -> None:
+        if not self._enabled:
+            return
+        item = self._items[name]
+        if self._shared is None:
+            wait = self._local.hit(name, key, item)
+        else:
+            try:
+                wait = await self._shared.hit(name, key, item)
+            except _Avoided:
+                wait = self._local.hit(name, key, item)
+        if wait is not None:
+            raise RateLimited(retry_after=max(1, math.ceil(wait)))
 
     async def clear(self, name: LimitName, key: str) -> None:
         """Forgets what was counted."""
-        self._windows[name].pop(key, None)
+        self._local.clear(name, key)
+        if self._shared is not None and self._enabled:
+            with contextlib.suppress(_Avoided):
+                await self._shared.clear(name, key, self._items[name])
+
+    async def close(self) -> None:
+        if self._shared is not None:
+            await self._shared.close()
 
 
-def _forget_ended(windows: OrderedDict[str, _Window], now: float) -> None:
-    while windows:
-        oldest = next(iter(windows))
-        if windows[oldest].ends_at > now:
-            return
-        del windows[oldest]
+def make_limiter(url: str, clock: Clock, metrics: Metrics, *, enabled: bool) -> Limiter:
+    """By `RATE_LIMIT_URL`. Connects to nothing yet. Raises `SettingsError` where the redis package is not installed."""
+    shared = None if url == "memory://" else SharedWindows(url, clock, metrics)
+    return Limiter(LocalWindows(clock, metrics), shared, enabled=enabled)
 
 
 def account_key(vault: Vault, account: str) -> str:

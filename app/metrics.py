@@ -53,6 +53,17 @@ class Metrics:
             "Times that the shared cache did not answer and a replica went on without it.",
             registry=self.registry,
         )
+        self.limits_local = Gauge(
+            "tokenvend_limits_local",
+            "1 while Redis does not answer and a replica counts rate limits and guesses by itself.",
+            registry=self.registry,
+        )
+        self.limits_forgotten = Counter(
+            "tokenvend_limits_forgotten",
+            "Windows of a rate limit that were dropped for want of room: more keys than a crowd of users has.",
+            ["limit"],
+            registry=self.registry,
+        )
 
     def count_call(self, action: str, region: str, outcome: str, seconds: float) -> None:
         self.sts_calls.labels(action, region, outcome).inc()

@@ -22,7 +22,7 @@ from app.credentials.shared import SharedCache
 from app.crypto import Vault
 from app.db import Batch, Database
 from app.health import Health
-from app.limits import Limiter
+from app.limits import Limiter, make_limiter
 from app.metrics import Metrics
 from app.passwords import Hasher
 from app.problems import Problem
@@ -69,6 +69,7 @@ class Runtime:
     async def close(self) -> None:
         self.hasher.close()
         await self.providers.close()
+        await self.limiter.close()
         await self.broker.close()
         if self.shared_cache is not None:
             await self.shared_cache.close()
@@ -93,7 +94,7 @@ def build_runtime(settings: Settings, *, clock: Clock | None = None, aws: boto3.
         vault=vault,
         database=database,
         hasher=Hasher(),
-        limiter=Limiter(clock, enabled=settings.rate_limits == "on"),
+        limiter=make_limiter(settings.rate_limit_url, clock, metrics, enabled=settings.rate_limits == "on"),
         metrics=metrics,
         keyring=keyring,
         tokens=AccessTokens(keyring, clock, issuer=settings.public_url),

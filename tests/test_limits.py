@@ -1,72 +1,361 @@
-"""The limiter: exact counts in windows that begin with the first hit, and no memory of what has ended."""
+"""How often each thing may be done: windows in memory, in a real Redis, and what is counted as one client."""
 
 import asyncio
+import threading
+import tracemalloc
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager
 
 import pytest
+import structlog
+from limits import parse
 
-from app.limits import Limiter
+from app.clock import Clock
+from app.crypto import Vault
+from app.limits import AVOIDED_FOR, LIMITS, Limiter, LimitName, LocalWindows, account_key, address_key, make_limiter
+from app.metrics import Metrics
 from app.problems import RateLimited
+from tests.security.observed import assert_problem
 from tests.support.clock import ManualClock
+from tests.support.redis import RedisServer, redis_server
+from tests.support.service import Service
+
+DAY = 86_400
+KEY = "somebody"
 
 
 @pytest.fixture
-def clock() -> ManualClock:
-    return ManualClock()
+def redis() -> Iterator[RedisServer]:
+    with redis_server() as server:
+        yield server
 
 
 @pytest.fixture
-def limiter(clock: ManualClock) -> Limiter:
-    return Limiter(clock, enabled=True)
+def make_on_redis(redis: RedisServer, make_service: Callable[..., Service]) -> Callable[[], Service]:
+    return lambda: make_service(rate_limits="on", rate_limit_url=redis.url)
 
 
-def hits_until_refused(limiter: Limiter, key: str) -> tuple[int, int | None]:
-    """How many hits pass, and what the first refused one is told."""
-    for number in range(1_000):
+@asynccontextmanager
+async def limiter(url: str, clock: Clock, metrics: Metrics | None = None) -> AsyncIterator[Limiter]:
+    made = make_limiter(url, clock, metrics or Metrics(), enabled=True)
+    try:
+        yield made
+    finally:
+        await made.close()
+
+
+async def passed(counting: Limiter, name: LimitName, tries: int, key: str = KEY) -> int:
+    """How many of so many hits in a row were not refused."""
+    return sum([await refusal(counting, name, key) is None for _ in range(tries)])
+
+
+async def refusal(counting: Limiter, name: LimitName, key: str = KEY) -> int | None:
+    """None, or what a refused caller is told to wait."""
+    try:
+        await counting.hit(name, key)
+    except RateLimited as problem:
+        return problem.retry_after or 0
+    return None
+
+
+class TestWindowsInMemory:
+    @pytest.mark.parametrize("name", LIMITS)
+    def test_as_many_pass_as_the_table_says(self, name: LimitName) -> None:
+        item = parse(LIMITS[name])
+
+        async def count() -> None:
+            async with limiter("memory://", ManualClock()) as counting:
+                assert await passed(counting, name, item.amount + 20) == item.amount
+                assert await passed(counting, name, 1, "somebody else") == 1
+                assert await refusal(counting, name) == item.get_expiry()
+
+        asyncio.run(count())
+
+    def test_a_window_ends_as_long_after_its_first_hit(self) -> None:
+        clock = ManualClock()
+
+        async def count() -> None:
+            async with limiter("memory://", clock) as counting:
+                assert await passed(counting, "log_in", 30) == 30
+                clock.advance(seconds=40)
+                assert await passed(counting, "log_in", 31) == 30
+                assert await refusal(counting, "log_in") == 20
+                clock.advance(seconds=19.5)
+                assert await refusal(counting, "log_in") == 1
+                clock.advance(seconds=0.5)
+                assert await passed(counting, "log_in", 61) == 60
+
+        asyncio.run(count())
+
+    def test_the_injected_clock_is_the_one_they_count_by(self) -> None:
+        """And its monotonic one: a wall clock that is set neither opens nor closes a window."""
+        clock = ManualClock()
+
+        async def count() -> None:
+            async with limiter("memory://", clock) as counting:
+                assert await passed(counting, "log_in", 61) == 60
+                clock._now = clock._now.replace(year=2036)
+                assert await refusal(counting, "log_in") == 60
+                clock.advance(seconds=60)
+                assert await refusal(counting, "log_in") is None
+
+        asyncio.run(count())
+
+    def test_guesses_a_few_each_day_are_in_a_row_too(self) -> None:
+        """The window is renewed by each guess that counts, and by no refused one."""
+        clock = ManualClock()
+
+        async def count() -> None:
+            async with limiter("memory://", clock) as counting:
+                for _ in range(10):
+                    assert await passed(counting, "guess", 10) == 10
+                    clock.advance(hours=23)
+                assert await refusal(counting, "guess") == 3600
+                clock.advance(minutes=30)
+                assert await refusal(counting, "guess") == 1800
+                clock.advance(minutes=30)
+                assert await refusal(counting, "guess") is None
+
+        asyncio.run(count())
+
+    def test_clearing_forgets_what_was_counted(self) -> None:
+        async def count() -> None:
+            async with limiter("memory://", ManualClock()) as counting:
+                assert await passed(counting, "guess", 101) == 100
+                assert await passed(counting, "guess", 1, "somebody else") == 1
+                await counting.clear("guess", KEY)
+                await counting.clear("guess", "nobody")
+                assert await passed(counting, "guess", 101) == 100
+
+        asyncio.run(count())
+
+    def test_off_means_off(self) -> None:
+        async def count() -> None:
+            counting = make_limiter("memory://", ManualClock(), Metrics(), enabled=False)
+            assert await passed(counting, "guess", 1000) == 1000
+
+        asyncio.run(count())
+
+
+class TestMemory:
+    def test_what_has_ended_is_forgotten(self) -> None:
+        clock = ManualClock()
+        windows, item = LocalWindows(clock, Metrics()), parse("60/minute")
+        for number in range(1000):
+            windows.hit("log_in", str(number), item)
+        clock.advance(seconds=61)
+        for number in range(1000, 1100):  # each forgets a few: no request pays for the whole crowd
+            windows.hit("log_in", str(number), item)
+        assert len(windows) == 100
+
+    def test_a_flood_of_addresses_has_a_bound(self) -> None:
+        metrics = Metrics()
+        windows, item = LocalWindows(ManualClock(), metrics, most=500), parse("60/minute")
+        for number in range(5000):
+            windows.hit("log_in", str(number), item)
+        assert len(windows) == 500
+        assert metrics.limits_forgotten.labels("log_in")._value.get() == 4500
+
+    def test_it_does_not_make_an_account_forgotten_that_is_guessed_at(self) -> None:
+        """What is dropped for want of room is what was hit least: the flood's own keys."""
+        windows, item = LocalWindows(ManualClock(), Metrics(), most=100), parse("100/day")
+        for _ in range(99):
+            assert windows.hit("guess", "victim", item) is None
+        for number in range(10_000):
+            windows.hit("guess", str(number), item)
+        assert windows.hit("guess", "victim", item) is None
+        assert windows.hit("guess", "victim", item) == DAY
+
+    def test_a_full_table_costs_what_is_documented(self) -> None:
+        windows, item = LocalWindows(ManualClock(), Metrics()), parse("100/day")
+        tracemalloc.start()
         try:
-            asyncio.run(limiter.hit("register", key))
-        except RateLimited as problem:
-            return number, problem.retry_after
-    return 1_000, None
+            for number in range(10_000):
+                windows.hit("guess", f"{number:064x}", item)
+            bytes_each = tracemalloc.get_traced_memory()[0] / 10_000
+        finally:
+            tracemalloc.stop()
+        assert bytes_each < 450
+
+    def test_it_starts_no_thread(self) -> None:
+        threads = threading.active_count()
+        windows, item = LocalWindows(ManualClock(), Metrics()), parse("60/minute")
+        for number in range(1000):
+            windows.hit("log_in", str(number), item)
+        assert threading.active_count() == threads
 
 
-class TestLimiter:
-    def test_lets_exactly_as_many_pass(self, limiter: Limiter) -> None:
-        assert hits_until_refused(limiter, "a") == (30, 60)
-        assert hits_until_refused(limiter, "a") == (0, 60)
+class TestRedis:
+    def test_replicas_count_together(self, redis: RedisServer) -> None:
+        async def count() -> None:
+            clock = ManualClock()
+            async with limiter(redis.url, clock) as one, limiter(redis.url, clock) as other:
+                assert await passed(one, "log_in", 40) == 40
+                assert await passed(other, "log_in", 40) == 20
+                assert 58 <= (await refusal(one, "log_in") or 0) <= 60
+                assert await passed(other, "log_in", 1, "somebody else") == 1
+                assert await passed(other, "guess", 101) == 100
+                await one.clear("guess", KEY)
+                assert await passed(other, "guess", 101) == 100
 
-    def test_counts_each_key_and_each_limit_alone(self, limiter: Limiter) -> None:
-        assert hits_until_refused(limiter, "a") == (30, 60)
-        assert hits_until_refused(limiter, "b") == (30, 60)
-        asyncio.run(limiter.hit("log_in", "a"))
+        asyncio.run(count())
 
-    def test_a_window_begins_with_its_first_hit(self, limiter: Limiter, clock: ManualClock) -> None:
-        asyncio.run(limiter.hit("register", "a"))
-        clock.advance(seconds=59.5)
-        assert hits_until_refused(limiter, "a") == (29, 1)
-        clock.advance(seconds=0.5)
-        assert hits_until_refused(limiter, "a") == (30, 60)
+    def test_parallel_hits_are_each_counted(self, redis: RedisServer) -> None:
+        """More at once than Redis gets connections, over two replicas."""
 
-    def test_refused_hits_do_not_prolong_it(self, limiter: Limiter, clock: ManualClock) -> None:
-        hits_until_refused(limiter, "a")
-        clock.advance(seconds=30)
-        assert hits_until_refused(limiter, "a") == (0, 30)
-        clock.advance(seconds=30)
-        asyncio.run(limiter.hit("register", "a"))
+        async def count() -> None:
+            clock = ManualClock()
+            async with limiter(redis.url, clock) as one, limiter(redis.url, clock) as other:
+                tries = [refusal(one, "guess") for _ in range(200)] + [refusal(other, "guess") for _ in range(200)]
+                assert sum([answer is None for answer in await asyncio.gather(*tries)]) == 100
 
-    def test_forgets_ended_windows(self, limiter: Limiter, clock: ManualClock) -> None:
-        for number in range(100):
-            asyncio.run(limiter.hit("register", f"early {number}"))
-        clock.advance(seconds=30)
-        asyncio.run(limiter.hit("register", "late"))
-        clock.advance(seconds=30)
-        asyncio.run(limiter.hit("register", "early 50"))
-        assert list(limiter._windows["register"]) == ["late", "early 50"]
+        asyncio.run(count())
 
-    def test_forgets_what_was_cleared(self, limiter: Limiter) -> None:
-        assert hits_until_refused(limiter, "a") == (30, 60)
-        asyncio.run(limiter.clear("register", "a"))
-        asyncio.run(limiter.clear("register", "never seen"))
-        assert hits_until_refused(limiter, "a") == (30, 60)
+    def test_each_key_expires_by_itself(self, redis: RedisServer) -> None:
+        """A guess renews its window; what is stored ends with it."""
 
-    def test_does_nothing_when_switched_off(self, clock: ManualClock) -> None:
-        assert hits_until_refused(Limiter(clock, enabled=False), "a") == (1_000, None)
+        async def count() -> None:
+            async with limiter(redis.url, ManualClock()) as counting:
+                for name in LIMITS:
+                    await counting.hit(name, KEY)
+                assert len(redis.stored()) == len(LIMITS)
+                for key in redis.stored():
+                    assert 0 < redis.client.ttl(key) <= DAY
+                (guesses,) = (key for key in redis.stored() if "/guess/" in key)
+                redis.client.expire(guesses, 100)
+                await counting.hit("guess", KEY)
+                assert redis.client.ttl(guesses) > DAY - 10
+                redis.client.set(guesses, 100, keepttl=True)
+                redis.client.expire(guesses, 100)
+                assert 95 <= (await refusal(counting, "guess") or 0) <= 100
+                assert redis.client.ttl(guesses) <= 100
+
+        asyncio.run(count())
+
+    def test_a_hit_that_passes_is_one_round_trip(self, redis: RedisServer) -> None:
+        async def count() -> None:
+            async with limiter(redis.url, ManualClock()) as counting:
+                await counting.hit("issue_credentials", "the first loads the script")
+                before = redis.client.info("stats")["total_commands_processed"]
+                for _ in range(50):
+                    await counting.hit("issue_credentials", KEY)
+                calls = redis.client.info("commandstats")["cmdstat_evalsha"]["calls"]
+                assert calls >= 50
+                # INCRBY and EXPIRE within a script count as well: one script, one increment, one expiry at first.
+                assert redis.client.info("stats")["total_commands_processed"] - before <= 50 * 2 + 1 + 3
+
+        asyncio.run(count())
+
+    def test_no_account_is_in_it_by_name(self, redis: RedisServer, make_on_redis: Callable[[], Service]) -> None:
+        make_on_redis().log_in("ada@example.org", "some other password")
+        assert len(redis.stored()) == 2
+        assert "ada" not in "".join(redis.stored())
+
+
+class TestRedisAway:
+    """Section 5 of the security checklist: a local limiter, bounded, never silently unlimited."""
+
+    def test_a_replica_counts_by_itself(self, redis: RedisServer) -> None:
+        metrics, clock = Metrics(), ManualClock()
+
+        async def count() -> None:
+            async with limiter(redis.url, clock, metrics) as counting:
+                assert await passed(counting, "log_in", 60) == 60
+                redis.kill()
+                with structlog.testing.capture_logs() as logs:
+                    assert await passed(counting, "log_in", 100) == 60
+                    assert await passed(counting, "guess", 200) == 100
+                    await counting.clear("guess", KEY)
+                    assert await passed(counting, "guess", 1) == 1
+                    clock.advance(seconds=AVOIDED_FOR)
+                    assert await passed(counting, "guess", 200) == 99
+                assert [entry["event"] for entry in logs] == ["shared_limits_away"]
+                assert logs[0]["log_level"] == "error"
+                assert metrics.limits_local._value.get() == 1
+
+        asyncio.run(count())
+
+    def test_it_goes_back_when_redis_does(self, redis: RedisServer) -> None:
+        metrics, clock = Metrics(), ManualClock()
+
+        async def count() -> None:
+            async with limiter(redis.url, clock, metrics) as counting:
+                redis.kill()
+                await counting.hit("log_in", KEY)
+                redis.start()
+                await counting.hit("log_in", KEY)
+                assert redis.stored() == set()
+                clock.advance(seconds=AVOIDED_FOR)
+                with structlog.testing.capture_logs() as logs:
+                    await asyncio.gather(*(counting.hit("log_in", KEY) for _ in range(20)))
+                    await counting.hit("log_in", KEY)
+                assert [entry["event"] for entry in logs] == ["shared_limits_back"]
+                assert len(redis.stored()) == 1
+                assert metrics.limits_local._value.get() == 0
+
+        asyncio.run(count())
+
+    def test_a_frozen_one_costs_one_time_out_each_few_seconds(self, redis: RedisServer) -> None:
+        clock = ManualClock()
+
+        async def count() -> None:
+            loop = asyncio.get_running_loop()
+            async with limiter(redis.url, clock) as counting:
+                await counting.hit("log_in", KEY)
+                redis.freeze()
+                for _ in range(2):
+                    started_at = loop.time()
+                    assert await asyncio.gather(*(refusal(counting, "log_in", str(n)) for n in range(500)))
+                    assert loop.time() - started_at < 1.5  # of 200 ms each, one after the other, it would be 100 s
+                    clock.advance(seconds=AVOIDED_FOR)
+                redis.thaw()
+
+        asyncio.run(count())
+
+    def test_one_that_refuses_is_as_good_as_gone(self, redis: RedisServer) -> None:
+        """Out of memory, or a read-only replica: it answers, and counts nothing."""
+
+        async def count() -> None:
+            async with limiter(redis.url, ManualClock()) as counting:
+                redis.client.config_set("maxmemory", 1)
+                assert await passed(counting, "log_in", 100) == 60
+
+        asyncio.run(count())
+
+    def test_sign_in_and_vend_go_on(self, redis: RedisServer, make_on_redis: Callable[[], Service]) -> None:
+        service = make_on_redis()
+        device = service.device()
+        redis.kill()
+        assert device.vend().status_code == 200
+        assert service.log_in(device.email).status_code == 200
+        answers = [service.log_in(device.email, "some other password") for _ in range(60)]
+        assert {answer.status_code for answer in answers[:-1]} == {401}
+        assert_problem(answers[-1], 429, "rate_limited")
+        assert "tokenvend_limits_local 1.0" in service.client.get("/metrics").text
+
+
+ADDRESSES = {
+    "203.0.113.7": "203.0.113.7",
+    "::ffff:203.0.113.7": "203.0.113.7",
+    "2001:db8:1:2:3:4:5:6": "2001:db8:1:2::",
+    "2001:DB8:1:2::1": "2001:db8:1:2::",
+    "2001:db8:1:3::1": "2001:db8:1:3::",
+    "::1": "::",
+    "fe80::1%eth0": "fe80::",
+    "": "",
+    "testclient": "testclient",
+}
+
+
+class TestKeys:
+    @pytest.mark.parametrize("address", ADDRESSES)
+    def test_an_ipv6_network_of_64_bits_is_one_client(self, address: str) -> None:
+        """HT8: as many addresses as a household has are still one."""
+        assert address_key(address) == ADDRESSES[address]
+
+    def test_accounts_are_digests(self) -> None:
+        vault = Vault("k9f3-Zq8w-1mLp-77xT-bVn2-Rh5c-Yd4s")
+        one, other = account_key(vault, "ada@example.org"), account_key(vault, "bob@example.org")
+        assert one != other
+        assert len(one) == 64
+        assert account_key(vault, "\ud800").isalnum()
