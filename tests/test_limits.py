@@ -12,7 +12,18 @@ from limits import parse
 
 from app.clock import Clock
 from app.crypto import Vault
-from app.limits import AVOIDED_FOR, LIMITS, Limiter, LimitName, LocalWindows, account_key, address_key, make_limiter
+from app.limits import (
+    AVOIDED_FOR,
+    CONCURRENT_COMMANDS,
+    LIMITS,
+    Limiter,
+    LimitName,
+    LocalWindows,
+    SharedWindows,
+    account_key,
+    address_key,
+    make_limiter,
+)
 from app.metrics import Metrics
 from app.problems import RateLimited
 from tests.security.observed import assert_problem
@@ -295,19 +306,34 @@ class TestRedisAway:
 
         asyncio.run(count())
 
-    def test_a_frozen_one_costs_one_time_out_each_few_seconds(self, redis: RedisServer) -> None:
-        clock = ManualClock()
+    def test_a_frozen_one_costs_one_time_out_each_few_seconds(
+        self, redis: RedisServer, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Those who ask at that moment wait for it together; later one tries, and the others do not wait."""
+        clock, faults, go_alone = ManualClock(), [], SharedWindows._go_alone
+
+        def note(windows: SharedWindows, fault: Exception) -> None:
+            faults.append(fault)
+            go_alone(windows, fault)
+
+        monkeypatch.setattr(SharedWindows, "_go_alone", note)
+
+        async def crowd(counting: Limiter) -> float:
+            loop = asyncio.get_running_loop()
+            started_at = loop.time()
+            await asyncio.gather(*(refusal(counting, "log_in", str(number)) for number in range(500)))
+            return loop.time() - started_at
 
         async def count() -> None:
-            loop = asyncio.get_running_loop()
             async with limiter(redis.url, clock) as counting:
                 await counting.hit("log_in", KEY)
                 redis.freeze()
-                for _ in range(2):
-                    started_at = loop.time()
-                    assert await asyncio.gather(*(refusal(counting, "log_in", str(n)) for n in range(500)))
-                    assert loop.time() - started_at < 1.5  # of 200 ms each, one after the other, it would be 100 s
+                assert await crowd(counting) < 2  # of 200 ms each, one after the other, it would be 100 s
+                assert len(faults) == CONCURRENT_COMMANDS
+                for tries in (1, 2, 3):
                     clock.advance(seconds=AVOIDED_FOR)
+                    assert await crowd(counting) < 2
+                    assert len(faults) == CONCURRENT_COMMANDS + tries
                 redis.thaw()
 
         asyncio.run(count())
