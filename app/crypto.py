@@ -33,8 +33,22 @@ MAX_TOKEN_LENGTH = 4096
 MAX_ID_TOKEN_LENGTH = 8192
 RSA_BITS = range(2048, 8193)
 
-PASSWORD_CONTEXT = CryptContext(
-    schemes=["argon2"],
+BCRYPT_SEES = 72
+"""Bytes of a password; what is longer was cut there by the systems that such hashes come from."""
+MOST_MEMORY = 256 * 1024
+"""KiB that one verification may take, of as many at once as there are cores."""
+MOST_ARGON2_WORK = 4 * MOST_MEMORY
+"""KiB times rounds: what takes about a second of a core, as do bcrypt's cost, scrypt's work and PBKDF2's rounds."""
+MOST_LANES = 16
+MOST_BCRYPT_COST = 14
+MOST_SCRYPT_WORK = 2**22
+"""N times r times p."""
+MOST_PBKDF2_ROUNDS = 3_000_000
+
+
+_SCHEMES = CryptContext(
+    schemes=["argon2", "bcrypt", "scrypt", "pbkdf2_sha256", "pbkdf2_sha512", "pbkdf2_sha1"],
+    deprecated="auto",  # all but the first
     argon2__type="ID",
     argon2__memory_cost=19456,  # KiB
     argon2__time_cost=2,
@@ -46,6 +60,62 @@ PASSWORD_CONTEXT = CryptContext(
 def random_base32(size: int) -> str:
     """As many random bytes, a multiple of 5, as base32 (RFC 4648 §6): letters and 2–7, without padding."""
     return base64.b32encode(token_bytes(size)).decode("ascii")
+
+
+class PasswordContext:
+    """Hashes with argon2id. Verifies what other systems made too, once: such a hash is to be replaced by ours.
+
+    `verify` and `verify_and_update` raise ValueError for a hash that is not of these schemes: see `is_supported_hash`.
+    """
+
+    def hash(self, password: str) -> str:
+        return str(_SCHEMES.hash(password))
+
+    def verify(self, password: str, password_hash: str) -> bool:
+        if not password_hash.startswith("$2"):
+            return bool(_SCHEMES.verify(password, password_hash))
+        if "\0" in password:  # where bcrypt would stop reading
+            return False
+        return bool(_SCHEMES.verify(password.encode("utf-8", "surrogatepass")[:BCRYPT_SEES], password_hash))
+
+    def verify_and_update(self, password: str, password_hash: str) -> tuple[bool, str | None]:
+        """Whether it is right, and then a new hash, of the whole password, where the stored one is not of today's."""
+        if not self.verify(password, password_hash):
+            return False, None
+        return True, self.hash(password) if _SCHEMES.needs_update(password_hash) else None
+
+
+PASSWORD_CONTEXT = PasswordContext()
+
+
+def is_supported_hash(text: str) -> bool:
+    """Whether passwords can be verified against this hash, in passlib's spelling, in about a second and 256 MiB.
+
+    That is argon2, bcrypt (2a, 2b, 2y), scrypt (`$scrypt$`) and PBKDF2 with SHA-1, SHA-256 or SHA-512.
+    """
+    scheme = _SCHEMES.identify(text)
+    if scheme is None or len(text) > 255:  # its column
+        return False
+    try:
+        parsed: Any = _SCHEMES.handler(scheme).from_string(text)
+    except (ValueError, TypeError, AssertionError, NotImplementedError):  # all of these are passlib's
+        return False
+    return parsed.checksum is not None and _is_affordable(scheme, parsed)
+
+
+def _is_affordable(scheme: str, parsed: Any) -> bool:
+    rounds = int(parsed.rounds)
+    if scheme == "argon2":
+        memory = int(parsed.memory_cost)
+        lanes = int(parsed.parallelism)  # each is a thread
+        return lanes <= MOST_LANES and 8 * lanes <= memory <= MOST_MEMORY and memory * rounds <= MOST_ARGON2_WORK
+    if scheme == "bcrypt":
+        return str(parsed.ident) in ("$2a$", "$2b$", "$2y$") and rounds <= MOST_BCRYPT_COST
+    if scheme == "scrypt":
+        blocks = 2**rounds * int(parsed.block_size)
+        memory, work = blocks // 8, blocks * int(parsed.parallelism)
+        return str(parsed.ident) == "$scrypt$" and memory <= MOST_MEMORY and work <= MOST_SCRYPT_WORK
+    return rounds <= MOST_PBKDF2_ROUNDS
 
 
 def b64url(data: bytes) -> str:

@@ -23,8 +23,8 @@ if TYPE_CHECKING:
 async def verify_password(runtime: "Runtime", origin: Origin, actor: Actor, password: str) -> str:
     """The stored hash that the password was right for: who writes then sees that it is still the one.
 
-    Each try counts as a guess, as at sign-in. Raises `WrongPassword` (so too where there is none), `RateLimited`,
-    `Overloaded`.
+    Each try counts as a guess, as at sign-in, and as there a right one makes the others forgotten only where no second
+    factor is left to guess. Raises `WrongPassword` (so too where there is none), `RateLimited`, `Overloaded`.
     """
     key, password_hash, mfa_enabled = await runtime.database.read(_find, runtime.vault, actor.user_id)
     await runtime.limiter.hit("guess", key)

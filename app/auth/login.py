@@ -1,5 +1,6 @@
 """Signing in with e-mail address and password."""
 
+import contextlib
 import uuid
 from dataclasses import dataclass
 from datetime import datetime
@@ -17,16 +18,24 @@ from app.auth.sessions import Grant
 from app.crypto import Vault
 from app.limits import account_key
 from app.models import User
-from app.problems import EmailNotVerified, InvalidLogin
+from app.problems import AccountDisabled, EmailNotVerified, InvalidLogin
 
 if TYPE_CHECKING:
     from app.runtime import Runtime
+
+
+TRIES = 2
+"""A device whose hash was upgraded meanwhile by another one's sign-in verifies the new one."""
 
 
 @dataclass(frozen=True)
 class Account:
     user_id: uuid.UUID
     password_hash: str | None
+
+
+class _HashChanged(Exception):
+    """The stored hash is another one by now than the password was verified against."""
 
 
 async def log_in(
@@ -36,32 +45,47 @@ async def log_in(
 
     Raises `InvalidLogin`, `AccountDisabled`, `EmailNotVerified`, `RateLimited`, `Overloaded`.
 
-    An unknown address takes the same steps as a known one: a look-up, a hash, an audit row. No database connection is
-    held while the hash is computed.
+    An unknown address takes the same steps as a known one: a count, a look-up, a hash, an audit row. Each try counts as
+    a guess before it is verified, so that those at the same time count too. A session makes the others forgotten; a
+    right password that a second factor is still asked for does not, for it would buy guesses at that factor.
     """
     address = addresses.find(email)
-    account = await runtime.database.read(find_account, address.key if address else "")
-    guessed = account_key(runtime.vault, address.key if address else email)
-    await runtime.limiter.hit("guess", guessed)
-    correct, new_hash = await runtime.hasher.verify(password, account.password_hash if account else None)
-    now = runtime.clock.now()
-    if account is None or not correct:
-        await runtime.database.write(_record_refusal, origin, now, account.user_id if account else None)
-        raise InvalidLogin
-    outcome = await runtime.database.write(
-        _start,
-        runtime.vault,
-        origin,
-        now,
-        account=account,
-        new_hash=new_hash,
-        verified_only=runtime.settings.verifies_email,
-        device_name=device_name,
-    )
+    email_key = address.key if address else ""
+    guessed = account_key(runtime.vault, email_key or email)
+    try:
+        await runtime.limiter.hit("guess", guessed)
+        outcome = await _verify(runtime, origin, email_key, password=password, device_name=device_name)
+    except (EmailNotVerified, AccountDisabled):  # the password was right, and there is no more to guess
+        await runtime.limiter.clear("guess", guessed)
+        raise
     if isinstance(outcome, Grant):
-        # Not by a password that leaves a second factor to be shown: it would give whoever has it endless codes to try.
         await runtime.limiter.clear("guess", guessed)
     return outcome
+
+
+async def _verify(
+    runtime: "Runtime", origin: Origin, email_key: str, *, password: str, device_name: str | None
+) -> Grant | Challenge:
+    """No database connection is held while the hash is computed."""
+    for _ in range(TRIES):
+        account = await runtime.database.read(find_account, email_key)
+        correct, new_hash = await runtime.hasher.verify(password, account.password_hash if account else None)
+        now = runtime.clock.now()
+        if account is None or not correct:
+            await runtime.database.write(_record_refusal, origin, now, account.user_id if account else None)
+            raise InvalidLogin
+        with contextlib.suppress(_HashChanged):
+            return await runtime.database.write(
+                _start,
+                runtime.vault,
+                origin,
+                now,
+                account=account,
+                new_hash=new_hash,
+                verified_only=runtime.settings.verifies_email,
+                device_name=device_name,
+            )
+    raise InvalidLogin
 
 
 def _start(
@@ -77,7 +101,7 @@ def _start(
 ) -> Grant | Challenge:
     user = session.get_one(User, account.user_id, with_for_update=True)
     if user.password_hash != account.password_hash:
-        raise InvalidLogin  # it was changed while this one was being verified
+        raise _HashChanged
     if verified_only and user.email_verified_at is None:
         audit.record(
             session, origin, "session.started", now, outcome="refused", subject_id=user.id, reason="email_not_verified"

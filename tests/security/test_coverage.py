@@ -11,8 +11,8 @@ CLAIMED = """
     TK1–14 TK16–19
     AZ1–5 AZ7
     VC1–10
-    HT1–7 HT10–12
-    AU1–4 AU6 AU9–15 AU18–19
+    HT1–8 HT10–12
+    AU1–4 AU6–15 AU18–19
     ID1–7
     OP1
 """

@@ -84,15 +84,39 @@ class TestSignIn:
         assert_problem(service.log_in("nobody@example.org"), 401, "invalid_login")
 
     def test_both_are_limited_alike(self, hashing: CountingContext, make_on_sqlite: Callable[..., Service]) -> None:
-        """AU9: the 429 comes after as many tries, with the same answer."""
-        refused = []
-        for email in ("known@example.org", "never@example.org"):
-            service = make_on_sqlite(rate_limits="on")
-            if email.startswith("known"):
-                service.register(email)
-            answers = [service.log_in(email, "some other password") for _ in range(61)]
-            assert [answer.status_code for answer in answers] == [401] * 60 + [429]
-            refused.append(answers[-1])
-        assert_problem(refused[0], 429, "rate_limited")
-        assert refused[0].json().keys() == refused[1].json().keys()
-        assert {answer.json()["detail"] for answer in refused} == {refused[0].json()["detail"]}
+        """AU9: by address and by account, the 429 comes after as many tries, with the same answer to the byte."""
+        for address, most in (("198.51.100.1", 60), ("198.51.%d.%d", 100)):
+            observed = []
+            for email in ("known@example.org", "never@example.org"):
+                service = make_on_sqlite(rate_limits="on", trusted_proxies=("127.0.0.1",))
+                service.register("known@example.org")
+                answers = [
+                    service.client.post(
+                        "/v1/auth/login",
+                        json={"email": email, "password": "some other password"},
+                        headers={"X-Forwarded-For": address % divmod(number, 256) if "%" in address else address},
+                    )
+                    for number in range(most + 2)
+                ]
+                assert [answer.status_code for answer in answers] == [401] * most + [429] * 2
+                assert_problem(answers[-1], 429, "rate_limited")
+                observed.append([without_request_id(answer) for answer in answers])
+            assert observed[0] == observed[1]
+        assert len(hashing.verified) == 2 * (60 + 100)
+
+    def test_a_hash_that_cannot_be_verified_looks_like_any_other(
+        self, hashing: CountingContext, make_on_sqlite: Callable[..., Service]
+    ) -> None:
+        """AU9: one that an import left broken, or none at all: one verification, the same answer."""
+        service = make_on_sqlite()
+        service.register("broken@example.org")
+        service.register("nothing@example.org")
+        service.sql("UPDATE users SET password_hash = '$2b$31$broken' WHERE email LIKE 'broken%'")
+        service.sql("UPDATE users SET password_hash = NULL WHERE email LIKE 'nothing%'")
+        observed = []
+        for email in ("broken@example.org", "nothing@example.org", "never@example.org"):
+            verified = len(hashing.verified)
+            answer = service.log_in(email, "some other password")
+            observed.append((without_request_id(answer), len(hashing.verified) - verified))
+        assert observed[0] == observed[1] == observed[2]
+        assert observed[0][1] == 1

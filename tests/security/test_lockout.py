@@ -1,0 +1,278 @@
+"""Guessing at an account: a hundred in a row, wherever and however many at once, and nobody is signed out by it."""
+
+import functools
+import json
+from collections.abc import Callable, Iterator
+from typing import Any
+from uuid import UUID
+
+import pytest
+from httpx2 import Response
+
+from app.accounts import reauthentication
+from app.actor import Actor
+from app.audit import COMMAND_LINE
+from app.limits import account_key
+from app.main import create_api
+from app.models import TotpFactor
+from tests.security.cheap_hashing import CountingContext
+from tests.security.observed import assert_problem, without_request_id
+from tests.security.races import all_at_once
+from tests.support.service import PASSWORD, Device, Service
+
+PROXY = "127.0.0.1"
+WRONG = "not the password"
+MOST = 100
+ROUNDS = 20
+
+
+@pytest.fixture
+def make_limited(make_service: Callable[..., Service], hashing: CountingContext) -> Callable[..., Service]:
+    """With limits on, behind a proxy, so that a test can come from as many addresses as it likes."""
+    return lambda **changes: make_service(rate_limits="on", trusted_proxies=(PROXY,), **changes)
+
+
+@pytest.fixture
+def limited(make_limited: Callable[..., Service]) -> Service:
+    return make_limited()
+
+
+def guess(service: Service, email: str, number: int, password: str = WRONG) -> Response:
+    """A sign-in from an address of its own."""
+    body = {"email": email, "password": password}
+    address = f"198.51.{number // 256}.{number % 256}"
+    return service.client.post("/v1/auth/login", json=body, headers={"X-Forwarded-For": address})
+
+
+def lock(service: Service, email: str) -> None:
+    for number in range(MOST):
+        assert guess(service, email, number).status_code == 401
+
+
+def add_factor(service: Service, device: Device) -> None:
+    """As if an authenticator app had been set up."""
+    user_id, now = UUID(device.user_id), service.clock.now()
+    factor = TotpFactor(user_id=user_id, secret_encrypted=b"", created_at=now, confirmed_at=now)
+    service.runtime.database.run("write", lambda session: session.add(factor))
+
+
+class TestLockOut:
+    def test_the_101st_is_not_even_verified(self, limited: Service, hashing: CountingContext) -> None:
+        """AU7: by as many addresses; nor is the right password, and the answer is the same."""
+        email = limited.device().email
+        lock(limited, email)
+        verified = len(hashing.verified)
+        wrong, right = guess(limited, email, 200), guess(limited, email, 201, PASSWORD)
+        assert_problem(wrong, 429, "rate_limited")
+        assert wrong.headers["retry-after"] == "86400"
+        assert without_request_id(wrong) == without_request_id(right)
+        assert len(hashing.verified) == verified
+
+    def test_it_ends_after_a_day_and_not_by_asking(self, limited: Service) -> None:
+        """AU7: a stranger who goes on does not make it longer."""
+        email = limited.device().email
+        lock(limited, email)
+        for hour in range(23):
+            limited.clock.advance(hours=1)
+            assert guess(limited, email, 200 + hour, PASSWORD).status_code == 429
+        limited.clock.advance(hours=1)
+        assert guess(limited, email, 300, PASSWORD).status_code == 200
+
+    def test_a_right_password_ends_the_row(self, limited: Service) -> None:
+        """AU7: a hundred consecutive ones: 99 before it and 100 after it are allowed."""
+        email = limited.device().email
+        for number in range(MOST - 1):
+            assert guess(limited, email, number).status_code == 401
+        assert guess(limited, email, 200, PASSWORD).status_code == 200
+        lock(limited, email)
+        assert guess(limited, email, 300, PASSWORD).status_code == 429
+
+    def test_a_right_password_before_a_second_factor_does_not(self, limited: Service) -> None:
+        """AU19: else who knows the password would buy a hundred guesses at the factor with each sign-in."""
+        device = limited.device()
+        add_factor(limited, device)
+        for number in range(MOST):
+            answer = guess(limited, device.email, number, PASSWORD)
+            assert (answer.status_code, answer.json()["status"]) == (200, "mfa_required")
+        assert guess(limited, device.email, 200, PASSWORD).status_code == 429
+
+    @pytest.mark.parametrize("factor", [False, True])
+    def test_nor_one_that_is_asked_for_again(self, limited: Service, factor: bool) -> None:
+        """AU19: by a thief of the session who knows the password too; without a factor it ends the row."""
+        device = limited.device()
+        if factor:
+            add_factor(limited, device)
+        actor = Actor(
+            UUID(device.user_id), UUID(device.session_id), "user", limited.clock.now(), mfa=False, guest=False
+        )
+        ask = functools.partial(reauthentication.verify_password, limited.runtime, COMMAND_LINE, actor, PASSWORD)
+        assert limited.client.portal is not None
+        _count(limited, device.email, MOST - 2)
+        assert limited.client.portal.call(ask).startswith("$argon2id$")
+        assert limited.client.portal.call(ask).startswith("$argon2id$")
+        assert guess(limited, device.email, 200).status_code == (429 if factor else 401)
+
+    def test_all_spellings_of_an_address_are_one_account(self, limited: Service) -> None:
+        """AU7, HT8: case, full-width letters and the domain's other form count together, known or not."""
+        for email in ("ada@bücher.example", "nobody@bücher.example"):
+            if email.startswith("ada"):
+                assert limited.register(email).status_code == 201
+            local = email.partition("@")[0]
+            spellings = [email, email.upper(), f"{local}@xn--bcher-kva.example", f"{local.title()}@BÜCHER.example"]
+            spellings.append("".join(chr(ord(letter) + 0xFEE0) for letter in local) + "@bücher.example")
+            for number in range(MOST):
+                assert guess(limited, spellings[number % len(spellings)], number).status_code == 401
+            for number, spelling in enumerate(spellings):
+                assert guess(limited, spelling, 200 + number).status_code == 429
+
+    def test_one_locked_account_locks_no_other(self, limited: Service) -> None:
+        """AU7: neighbours of its address too."""
+        lock(limited, "ada@example.org")
+        for email in ("ada@example.com", "ada+x@example.org", "a.da@example.org", "bob@example.org"):
+            assert guess(limited, email, 200).status_code == 401
+
+    @pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
+    def test_in_parallel_no_more_get_through(self, limited: Service, hashing: CountingContext) -> None:
+        """AU7: 20 rounds of 20 at once where one is left: exactly one is verified."""
+        for number in range(ROUNDS):
+            email = f"row{number}@example.org"
+            if number % 2:
+                assert limited.client.post(
+                    "/v1/users",
+                    json={"email": email, "password": PASSWORD},
+                    headers={"X-Forwarded-For": f"192.0.2.{number}"},
+                ).is_success
+            _count(limited, email, MOST - 1)
+            verified = len(hashing.verified)
+            statuses = all_at_once(lambda index, email=email: guess(limited, email, index).status_code)
+            assert sorted(statuses) == [401] + [429] * 19
+            assert len(hashing.verified) == verified + 1
+
+    def test_a_right_one_amid_wrong_ones_frees_no_more_than_a_row(self, limited: Service) -> None:
+        """AU7: the owner signs in while 20 guess at once: after it a hundred are left at most."""
+        email = limited.device().email
+        _count(limited, email, 50)
+        passwords = [PASSWORD if index == 10 else WRONG for index in range(20)]
+        statuses = all_at_once(lambda index: guess(limited, email, index, passwords[index]).status_code)
+        assert sorted(statuses) == [200] + [401] * 19
+        left = [guess(limited, email, 100 + number).status_code for number in range(MOST + 1)]
+        assert left.count(401) <= MOST
+        assert left[-1] == 429
+
+
+def _count(service: Service, email: str, guesses: int) -> None:
+    """As if so many guesses had been made: by the limiter itself."""
+    key = account_key(service.runtime.vault, email)
+    assert service.client.portal is not None
+    for _ in range(guesses):
+        service.client.portal.call(service.runtime.limiter.hit, "guess", key)
+
+
+class TestOwner:
+    def test_whoever_is_signed_in_stays_so(self, limited: Service) -> None:
+        """AU7: while a stranger locks the account: profile, vend, refresh, the refreshed session, sign-out."""
+        device = limited.device()
+        lock(limited, device.email)
+        assert guess(limited, device.email, 200, PASSWORD).status_code == 429
+        assert device.get("/v1/me").status_code == 200
+        assert device.vend().status_code == 200
+        for _ in range(3):
+            refreshed = limited.refresh(device.refresh_token)
+            assert refreshed.status_code == 200
+            device.access_token = refreshed.json()["access_token"]
+            device.refresh_token = refreshed.json()["refresh_token"]
+            assert device.vend().status_code == 200
+        assert device.delete(f"/v1/me/sessions/{device.session_id}").status_code == 204
+
+    def test_an_unverified_one_who_tries_again_is_not_guessing(self, make_limited: Callable[..., Service]) -> None:
+        """AU7: the right password, sent again and again until the mail's link was opened, locks nobody out."""
+        service = make_limited()
+        email = service.device().email
+        object.__setattr__(service.runtime.settings, "email_verification", "required")
+        for number in range(MOST + 20):
+            assert guess(service, email, number, PASSWORD).status_code == 403
+        service.sql("UPDATE users SET email_verified_at = created_at WHERE email = :email", email=email)
+        assert guess(service, email, 200, PASSWORD).status_code == 200
+
+
+GUESSES: dict[tuple[str, str], Callable[[Device], dict[str, Any]]] = {
+    ("POST", "/v1/auth/login"): lambda device: {"email": device.email, "password": PASSWORD},
+    ("DELETE", "/v1/me"): lambda _: {"password": PASSWORD},
+}
+"""Each route that says whether a password or a code is right, with a body that is right or would be looked at."""
+NEW_ALONE = {("POST", "/v1/users"), ("POST", "/v1/me/upgrade")}
+"""They take a password that is set, and tell nothing about one that is."""
+GUESSED = {"password", "current_password", "code"}
+
+
+def takers() -> Iterator[tuple[str, str]]:
+    """Routes of the OpenAPI document whose body has a member that somebody could guess."""
+    document = create_api().openapi()
+    models = document["components"]["schemas"]
+    for path, methods in document["paths"].items():
+        for method, operation in methods.items():
+            content = operation.get("requestBody", {}).get("content", {})
+            text = json.dumps(content.get("application/json", {}))
+            if any(
+                f'schemas/{name}"' in text and GUESSED & model.get("properties", {}).keys()
+                for name, model in models.items()
+            ):
+                yield method.upper(), path
+
+
+class TestEveryWay:
+    def test_each_route_that_takes_a_password_or_code_is_tried(self) -> None:
+        """AU8: a new one without a row here, so perhaps without the limit, fails this."""
+        assert set(takers()) == GUESSES.keys() | NEW_ALONE
+
+    @pytest.mark.parametrize("route", GUESSES, ids=" ".join)
+    def test_a_lock_by_sign_in_holds_there_too(
+        self, limited: Service, hashing: CountingContext, route: tuple[str, str]
+    ) -> None:
+        """AU8: the right answer is refused as a wrong one is, and nothing is verified."""
+        device = limited.device()
+        body = GUESSES[route](device)
+        lock(limited, device.email)
+        verified = len(hashing.verified)
+        answer = limited.client.request(route[0], route[1], json=body, headers=device.headers)
+        assert_problem(answer, 429, "rate_limited")
+        assert len(hashing.verified) == verified
+
+
+SPOOFED = ["X-Forwarded-For", "x-forwarded-for", "X-Real-IP", "Forwarded", "CF-Connecting-IP", "True-Client-IP"]
+
+
+class TestAddresses:
+    @pytest.mark.parametrize("name", SPOOFED)
+    def test_no_header_makes_another_client(self, make_service: Callable[..., Service], name: str) -> None:
+        """HT8: without a trusted proxy, whatever a client says of itself, its requests are of one bucket."""
+        service = make_service(rate_limits="on")
+        statuses = [_refresh_from(service, name, f"198.51.100.{number}") for number in range(601)]
+        assert statuses == [401] * 600 + [429]
+
+    @pytest.mark.parametrize("name", ["X-Real-IP", "Forwarded"])
+    def test_a_trusted_proxy_speaks_by_one_header_alone(self, make_service: Callable[..., Service], name: str) -> None:
+        """HT8: others, which it may pass on from a client, are not read."""
+        service = make_service(rate_limits="on", trusted_proxies=(PROXY,))
+        statuses = [_refresh_from(service, name, f"for=198.51.100.{number}") for number in range(601)]
+        assert statuses[-1] == 429
+
+    def test_a_trusted_proxys_last_hop_is_the_client(self, make_service: Callable[..., Service]) -> None:
+        """HT8: what the client itself put before it is not believed."""
+        service = make_service(rate_limits="on", trusted_proxies=(PROXY,))
+        header = "X-Forwarded-For"
+        statuses = [_refresh_from(service, header, f"203.0.113.{n % 250}, 198.51.100.9") for n in range(601)]
+        assert statuses == [401] * 600 + [429]
+        assert _refresh_from(service, header, "198.51.100.10") == 401
+
+    def test_an_ipv6_network_is_one_client(self, make_service: Callable[..., Service]) -> None:
+        """HT8: of 64 bits, as one household has; the next one is another."""
+        service = make_service(rate_limits="on", trusted_proxies=(PROXY,))
+        statuses = [_refresh_from(service, "X-Forwarded-For", f"2001:db8:0:1:{n:x}::{n:x}") for n in range(601)]
+        assert statuses == [401] * 600 + [429]
+        assert _refresh_from(service, "X-Forwarded-For", "2001:db8:0:2::1") == 401
+
+
+def _refresh_from(service: Service, name: str, value: str) -> int:
+    body = {"refresh_token": "tvr_unknown"}
+    return service.client.post("/v1/auth/refresh", json=body, headers={name: value}).status_code
