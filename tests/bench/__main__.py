@@ -18,8 +18,9 @@ from rich.console import Console
 from rich.table import Table
 from sqlalchemy import create_engine, text
 
-from tests.bench import cores, crowd, deployment, node, rates, startup
+from tests.bench import cores, crowd, deployment, million, node, rates, startup
 from tests.bench.crowd import FirstVends, SignIns
+from tests.bench.million import Comparison
 from tests.bench.rates import Alone, Hits, Misses, Rates, middle
 from tests.support.databases import PostgresDatabases, SqliteDatabases
 
@@ -38,10 +39,33 @@ class Scale:
     first_vends: int
     arrive_within: float
     starts: int
+    many: int
+    """Users in the database that is compared with one of `million.FEW`."""
+    samples: int
 
 
-FULL = Scale(7, 3, 2.0, users=5_000, users_on_sqlite=2_048, sign_ins=200, first_vends=5_000, arrive_within=10, starts=3)
-QUICK = Scale(1, 1, 0.4, users=400, users_on_sqlite=200, sign_ins=20, first_vends=400, arrive_within=1, starts=1)
+FULL = Scale(
+    *(7, 3, 2.0),
+    users=5_000,
+    users_on_sqlite=2_048,
+    sign_ins=200,
+    first_vends=5_000,
+    arrive_within=10,
+    starts=3,
+    many=1_000_000,
+    samples=3_000,
+)
+QUICK = Scale(
+    *(1, 1, 0.4),
+    users=400,
+    users_on_sqlite=200,
+    sign_ins=20,
+    first_vends=400,
+    arrive_within=1,
+    starts=1,
+    many=20_000,
+    samples=300,
+)
 
 
 @dataclass(frozen=True)
@@ -68,6 +92,7 @@ def main() -> None:
         with _postgresql(directory) as url:
             on_postgresql, client = _take_on_postgresql(directory, url, scale, core, compared=missing is None)
         on_sqlite = _take_on_sqlite(directory, SqliteDatabases(directory).create(directory), scale, core)
+        compared = million.compare(scale.many, scale.samples, _say)
         _say("tokenvend dev")
         dev = startup.measure(directory, times=scale.starts)
     finally:
@@ -79,6 +104,7 @@ def main() -> None:
         f"alone reaches {client:,.0f} requests/s. Taken in {time.monotonic() - started_at:.0f} s."
     )
     table = _table({"PostgreSQL": on_postgresql, "SQLite": on_sqlite}, dev, scale, caption, missing)
+    _tell_of_many(table, compared, scale)
     Console(width=120).print(table)
 
 
@@ -228,6 +254,14 @@ def _tell_of_crowd(table: Table, seen: FirstVends, scale: Scale) -> None:
     row("  p50 / p99 with all retries, ms", f"{answers.p50:,.0f} / {answers.p99:,.0f}")
     row("  peak memory, MB", f"{seen.watched.peak_memory:.0f}")
     row("  /healthz meanwhile, p50 / p95 / max ms", _healthz(seen.watched))
+
+
+def _tell_of_many(table: Table, compared: list[Comparison], scale: Scale) -> None:
+    table.add_row(f"with {scale.many:,} users, p50 / p99 ms (÷ with {million.FEW:,})", "", "", "")
+    for one in compared:
+        times, ratios = ([value(percent) for percent in (50, 99)] for value in (one.many.within, one.ratio))
+        shown = f"{times[0]:.2f} / {times[1]:.2f} ({ratios[0]:.2f} / {ratios[1]:.2f})"
+        table.add_row(f"  {one.story}", shown, "", "≤ 1.2")
 
 
 def _answers(statuses: dict[str, int]) -> str:
