@@ -39,7 +39,8 @@ _LEDGER: Table = IssuedCredential.__table__  # type: ignore[assignment]
 # Core, and built once: this is the hot path, where the ORM would take most of the time.
 _STATES = (
     select(DeviceSession.id, User.status, DeviceSession.ended_at)
-    .join(User, User.id == DeviceSession.user_id)
+    .select_from(User)  # first, as everybody locks users before sessions
+    .join(DeviceSession, DeviceSession.user_id == User.id)
     .order_by(DeviceSession.id)
     .with_for_update(read=True)  # whoever ends or disables waits for our commit, or is seen by us
 )
@@ -48,6 +49,10 @@ _STATES_IN = _STATES.where(DeviceSession.id.in_(bindparam("session_ids", expandi
 _STATES_ANY = _STATES.where(
     DeviceSession.id == any_(cast(func.string_to_array(bindparam("session_ids", type_=Text), ","), ARRAY(Uuid)))
 )
+
+
+GONE = ("active", datetime.min)
+"""Of a session whose row was deleted while STS was working, with its user's account: it has ended."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -98,7 +103,7 @@ def _record(session: Session, entries: Sequence[Entry]) -> Outcome:
 
 def _outcome(entries: Sequence[Entry], found: Iterable[Sequence[Any]]) -> Outcome:
     states = {session_id: (status, ended_at) for session_id, status, ended_at in found}
-    return {entry: _refusal(*states[entry.order.session_id]) for entry in entries}
+    return {entry: _refusal(*states.get(entry.order.session_id, GONE)) for entry in entries}
 
 
 def _record_refusals(session: Session, outcome: Outcome) -> None:
@@ -140,9 +145,9 @@ def _statement(names: tuple[str, ...]) -> Select[Any]:
 
 
 def _refusal(status: str, ended_at: datetime | None) -> Problem | None:
-    if status != "active":
+    if status == "disabled":
         return AccountDisabled()
-    return InvalidToken() if ended_at is not None else None
+    return InvalidToken() if status != "active" or ended_at is not None else None
 
 
 def _row(entry: Entry) -> dict[str, Any]:

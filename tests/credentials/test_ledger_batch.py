@@ -44,6 +44,16 @@ class TestRecord:
         )
         assert refused == [(2,)]
 
+    def test_one_whose_account_was_erased_meanwhile_is_refused_alone(self, service: Service) -> None:
+        """Its session's row may be gone by then."""
+        alive, erased, gone = service.device(), service.device(), service.device()
+        entries = [entry_for(device) for device in (alive, erased, gone)]
+        erased.erase()
+        service.sql("DELETE FROM refresh_tokens")
+        service.sql("DELETE FROM sessions WHERE user_id IN (SELECT id FROM users WHERE email = :e)", e=gone.email)
+        outcome = asyncio.run(ledger.record(service.runtime.database, entries))
+        assert [type(outcome[entry]) for entry in entries] == [type(None), InvalidToken, InvalidToken]
+
     def test_one_that_cannot_be_written_fails_alone(self, service: Service) -> None:
         good, bad = entry_for(service.device()), entry_for(service.device())
         bad = replace(bad, id=good.id)
