@@ -6,7 +6,7 @@ import json
 import uuid
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from sqlalchemy import (
@@ -51,7 +51,7 @@ _STATES_ANY = _STATES.where(
 )
 
 
-GONE = ("active", datetime.min)
+GONE = ("active", datetime.min.replace(tzinfo=UTC))
 """Of a session whose row was deleted while STS was working, with its user's account: it has ended."""
 
 
