@@ -212,6 +212,7 @@ class AlreadyRegistered(Problem):
 class LastAdmin(Problem):
     status, code, title = 409, "last_admin", "This is the last administrator"
     default_detail = "Make another administrator first."
+    keeps_writes = True
 
 
 class LastSignIn(Problem):

@@ -1,18 +1,29 @@
 """Erasing an account from inside the app: at once it is nobody's, and a job empties its prefix."""
 
+import uuid
 from datetime import datetime
 from typing import TYPE_CHECKING
 
-from sqlalchemy import delete, insert, select, update
+from sqlalchemy import and_, delete, insert, or_, select, update
 from sqlalchemy.orm import Session
 
 from app import audit
 from app.accounts import profile, reauthentication
-from app.actor import Actor
+from app.actor import FRESH, Actor
 from app.audit import Origin
 from app.crypto import Vault
 from app.mail import outbox
-from app.models import DeviceSession, Erasure, Identity, Passkey, RecoveryCode, SingleUseToken, TotpFactor, User
+from app.models import (
+    DeviceSession,
+    Erasure,
+    Identity,
+    OutboxMail,
+    Passkey,
+    RecoveryCode,
+    SingleUseToken,
+    TotpFactor,
+    User,
+)
 from app.problems import FieldError, InvalidRequest, LastAdmin, StepUpRequired, WrongPassword
 
 if TYPE_CHECKING:
@@ -25,6 +36,7 @@ SIGN_INS = (SingleUseToken, TotpFactor, RecoveryCode, Passkey, Identity)
 async def erase(runtime: "Runtime", origin: Origin, actor: Actor, *, password: str | None) -> None:
     """Ends the account: who has a password gives it, who has none signed in a moment ago.
 
+    Who has a second factor showed it in this session a moment ago too: a password of now does not renew an old one.
     Raises `WrongPassword`, `RateLimited`, `Overloaded`, `InvalidRequest` without a password that is needed,
     `StepUpRequired`, `LastAdmin`.
     """
@@ -45,39 +57,93 @@ def _has_password(session: Session, actor: Actor) -> bool:
 def _erase(
     session: Session, vault: Vault, origin: Origin, now: datetime, actor: Actor, *, verified_hash: str | None
 ) -> None:
-    if actor.role == "admin":
-        keep_an_admin(session, actor)
+    # Devices before the user, and in order, as the ledger locks them: else this and a vend under way would each wait
+    # for the other.
+    alive = (DeviceSession.user_id == actor.user_id, DeviceSession.ended_at.is_(None))
+    session.execute(select(DeviceSession.id).where(*alive).order_by(DeviceSession.id).with_for_update())
+    if actor.role == "admin" and is_last_admin(session, actor.user_id):
+        _record(session, origin, now, actor, outcome="refused", reason="last_admin")
+        raise LastAdmin
     user = profile.lock_user(session, actor.user_id)
     if user.password_hash != verified_hash:
         raise WrongPassword
+    if not _second_factor_is_fresh(session, now, actor):
+        raise StepUpRequired
     if user.email is not None:
+        _forget_mails(session, user.email)
         outbox.put(session, vault, now, "account_erased", recipient=user.email)
     user.email = user.email_key = user.email_verified_at = user.display_name = user.password_hash = None
     user.status, user.role, user.guest = "erased", "user", False
-    session.execute(
-        update(DeviceSession)
-        .where(DeviceSession.user_id == user.id, DeviceSession.ended_at.is_(None))
-        .values(ended_at=now, end_reason="erased")
-        .execution_options(synchronize_session=False)
-    )
+    _end_sessions(session, origin, now, actor)
     for model in SIGN_INS:
         session.execute(delete(model).where(model.user_id == user.id))
     session.execute(
         insert(Erasure).values(user_id=user.id, requested_at=now, next_try_at=now, attempts=0, deleted_objects=0)
     )
+    _record(session, origin, now, actor, outcome="done", reason=None)
+
+
+def is_last_admin(session: Session, user_id: uuid.UUID) -> bool:
+    """Whether nobody else administers. It locks all who do, and the user, so of two who leave at once one stays.
+
+    By one statement and in one order: who was erased a moment ago is no administrator any more, and would otherwise
+    lock the others before themself.
+    """
+    administers = and_(User.role == "admin", User.status == "active")
+    rows = select(User.id, User.role, User.status).where(or_(administers, User.id == user_id))
+    locked = session.execute(rows.order_by(User.id).with_for_update()).all()
+    return [row.id for row in locked if (row.role, row.status) == ("admin", "active")] == [user_id]
+
+
+def _second_factor_is_fresh(session: Session, now: datetime, actor: Actor) -> bool:
+    """Whether none is set up, or this session showed it a moment ago."""
+    if not profile.mfa_enabled(session, actor.user_id):
+        return True
+    shown_at = session.scalar(select(DeviceSession.mfa_at).where(DeviceSession.id == actor.session_id))
+    return shown_at is not None and now - shown_at <= FRESH
+
+
+def _forget_mails(session: Session, address: str) -> None:
+    """What was sent, and links that lead nowhere now; a notice that still waits tells its reader what happened."""
+    settled = or_(OutboxMail.sent_at.is_not(None), OutboxMail.failed_at.is_not(None))
+    linked = OutboxMail.token_encrypted.is_not(None)
+    session.execute(delete(OutboxMail).where(OutboxMail.recipient == address, or_(settled, linked)))
+
+
+def _end_sessions(session: Session, origin: Origin, now: datetime, actor: Actor) -> None:
+    ended = session.scalars(
+        update(DeviceSession)
+        .where(DeviceSession.user_id == actor.user_id, DeviceSession.ended_at.is_(None))
+        .values(ended_at=now, end_reason="erased")
+        .returning(DeviceSession.id)
+        .execution_options(synchronize_session=False)
+    ).all()
+    rows = [
+        audit.row(
+            origin,
+            "session.ended",
+            now,
+            actor_id=actor.user_id,
+            subject_id=actor.user_id,
+            session_id=family_id,
+            reason="erased",
+        )
+        for family_id in ended
+    ]
+    audit.record_all(session, rows)
+
+
+def _record(
+    session: Session, origin: Origin, now: datetime, actor: Actor, *, outcome: audit.Outcome, reason: str | None
+) -> None:
     audit.record(
         session,
         origin,
         "user.erasure_requested",
         now,
+        outcome=outcome,
         actor_id=actor.user_id,
-        subject_id=user.id,
+        subject_id=actor.user_id,
         session_id=actor.session_id,
+        **({"reason": reason} if reason else {}),
     )
-
-
-def keep_an_admin(session: Session, actor: Actor) -> None:
-    """Raises `LastAdmin`. It locks all administrators, in one order, so of two who leave at once one stays."""
-    admins = select(User.id).where(User.role == "admin", User.status == "active").order_by(User.id).with_for_update()
-    if session.scalars(admins).all() == [actor.user_id]:
-        raise LastAdmin
