@@ -36,3 +36,15 @@ class TestVendingRole:
         assert trust["Condition"] == {
             "StringEquals": {f"HOST{ISSUER_PATH}:aud": AUDIENCE, f"HOST{ISSUER_PATH}:sub": SUBJECT}
         }
+
+
+class TestLifecycle:
+    def test_ends_what_an_erasure_cannot_reach(self) -> None:
+        """A vended credential neither lists multipart uploads nor deletes versions: the bucket has to."""
+        rules = {rule["ID"]: rule for rule in json.loads((AWS / "bucket-lifecycle.json").read_text())["Rules"]}
+        for rule in rules.values():
+            assert (rule["Status"], rule["Filter"]) == ("Enabled", {"Prefix": "users/"})
+        assert rules["EndIncompleteUploads"]["AbortIncompleteMultipartUpload"] == {"DaysAfterInitiation": 2}
+        assert rules["DeleteOldVersions"]["NoncurrentVersionExpiration"] == {"NoncurrentDays": 30}
+        reachable = {action for actions in OBJECT_ACTIONS.values() for action in actions}
+        assert not {"s3:ListBucketMultipartUploads", "s3:DeleteObjectVersion"} & reachable

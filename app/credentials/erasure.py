@@ -7,6 +7,7 @@ permission of its own on the bucket. The database says what is left, so whatever
 
 import asyncio
 import uuid
+from contextlib import closing
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
@@ -31,8 +32,8 @@ log = structlog.get_logger("tokenvend.erasure")
 ORIGIN = Origin(request_id="", address="erasure")
 LEASE = timedelta(minutes=5)
 """For how long a replica has an erasure to itself; it renews it with every thousand objects."""
-TOLERANCE = timedelta(minutes=5)
-"""By which the engine's clock may be behind ours when it tells whether a credential has expired."""
+TOLERANCE = timedelta(minutes=15)
+"""By which the engine's clock may be behind ours, and for which an upload that began in time may still be arriving."""
 LONGEST_WAIT = timedelta(hours=6)
 LIFETIME = 3600
 """Seconds that the job's own credential lives, at most."""
@@ -71,12 +72,22 @@ async def erase_next(runtime: "Runtime") -> bool:
 
 
 async def _empty(runtime: "Runtime", claim: Claim) -> None:
-    client, expires_at = await _client(runtime, claim)
-    while deleted := await asyncio.to_thread(s3.delete_some, client, runtime.settings.bucket, _prefix(claim)):
-        now = runtime.clock.now()
-        await runtime.database.write(_note_progress, now, claim, deleted)
-        if expires_at - now < RENEWED_WITH_LEFT:
-            client, expires_at = await _client(runtime, claim)
+    """Page after page, each the first of what is left. Raises `ClaimLost`, `S3Failed`, what `Broker.obtain` raises."""
+    bucket, prefix = runtime.settings.bucket, policy.user_prefix(claim.user_id)
+    last: list[str] = []
+    while True:
+        client, expires_at = await _client(runtime, claim)
+        with closing(client):
+            while True:
+                keys = await asyncio.to_thread(s3.delete_some, client, bucket, prefix)
+                if not keys:
+                    return
+                if keys == last:
+                    raise S3Failed("it still lists what it said it had deleted")
+                last, now = keys, runtime.clock.now()
+                await runtime.database.write(_note_progress, now, claim, len(keys))
+                if expires_at - now < RENEWED_WITH_LEFT:
+                    break
 
 
 async def _client(runtime: "Runtime", claim: Claim) -> tuple[Any, datetime]:
@@ -93,10 +104,6 @@ async def _client(runtime: "Runtime", claim: Claim) -> tuple[Any, datetime]:
     entry = Entry(uuid.uuid4(), ORIGIN, order, credential, runtime.clock.now())
     await runtime.database.write(ledger.record_own, entry)
     return await asyncio.to_thread(s3.make_client, runtime.settings, credential), credential.expires_at
-
-
-def _prefix(claim: Claim) -> str:
-    return policy.user_prefix(claim.user_id)
 
 
 def _session_id(user_id: uuid.UUID) -> uuid.UUID:

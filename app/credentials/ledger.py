@@ -182,9 +182,9 @@ def _event(entry: Entry, problem: Problem | None) -> dict[str, Any]:
 
 
 def record_own(session: Session, entry: Entry) -> None:
-    """Writes a credential that this service issued to itself: no device's session decides about it."""
+    """Writes a credential that this service issued to itself: no session decides about it, and no user asked for it."""
     session.execute(insert(_LEDGER), [_row(entry)])
-    audit.record_all(session, [_event(entry, None)])
+    audit.record_all(session, [_event(entry, None) | {"actor_id": None}])
 
 
 def find_issued(session: Session, access_key_id: str) -> IssuedCredential | None:

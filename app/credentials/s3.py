@@ -5,6 +5,7 @@ from typing import Any
 import boto3
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
+from botocore.parsers import ResponseParserError
 
 from app.credentials.broker import StsCredential
 from app.settings import Settings
@@ -34,8 +35,8 @@ def make_client(settings: Settings, credential: StsCredential) -> Any:
     )
 
 
-def delete_some(client: Any, bucket: str, prefix: str) -> int:
-    """Deletes up to `PAGE` objects under the prefix and says how many: 0 when it is empty. Raises `S3Failed`."""
+def delete_some(client: Any, bucket: str, prefix: str) -> list[str]:
+    """Deletes up to `PAGE` objects under the prefix and tells their keys: none when it is empty. Raises `S3Failed`."""
     try:
         found = client.list_objects_v2(Bucket=bucket, Prefix=prefix, MaxKeys=PAGE).get("Contents", [])
         keys = [entry["Key"] for entry in found]
@@ -43,9 +44,9 @@ def delete_some(client: Any, bucket: str, prefix: str) -> int:
             client.delete_object(Bucket=bucket, Key=key)
     except ClientError as error:
         raise S3Failed(str(error.response.get("Error", {}).get("Code", "Unknown"))) from error
-    except BotoCoreError as error:
+    except (BotoCoreError, ResponseParserError) as error:  # the latter: something answers that is no S3
         raise S3Failed(type(error).__name__) from error
-    return len(keys)
+    return keys
 
 
 def _not_deleted_together(client: Any, bucket: str, keys: list[str]) -> list[str]:

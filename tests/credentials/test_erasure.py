@@ -5,11 +5,12 @@ import uuid
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, closing
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import boto3
 import pytest
+from botocore.exceptions import ClientError
 
 from app import engine
 from app.credentials import erasure, s3
@@ -31,6 +32,9 @@ ODD = (
     "#?&=;@.jpg",
     "plus+ space .jpg",
     "$(x)*~|.jpg",
+    "control\x01.jpg",
+    "new\nline.jpg",
+    "folder/",
 )
 TTL = 3600
 
@@ -112,7 +116,8 @@ class TestErasure:
         device = world.service.device()
         with closing(as_holder(device.vend().json())) as s3_of_user:
             for name in ODD:
-                s3_of_user.put_object(Bucket=world.bucket, Key=f"users/{device.user_id}/{name}", Body=b"x")
+                body = b"" if name.endswith("/") else b"x"
+                s3_of_user.put_object(Bucket=world.bucket, Key=f"users/{device.user_id}/{name}", Body=body)
         assert len(world.keys(device)) == len(ODD)
         device.erase()
         assert world.work()
@@ -158,6 +163,19 @@ class TestErasure:
                 duration=TTL,
             ).role_session_name
         )
+
+        assert world.service.sql("SELECT actor_id FROM audit_events WHERE event = 'credential.issued'") == [(None,)]
+
+    def test_vends_anew_before_its_credential_ends(self, world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(s3, "PAGE", 3)
+        monkeypatch.setattr(erasure, "RENEWED_WITH_LEFT", timedelta(seconds=TTL + 60))  # after each page, then
+        device = world.service.device()
+        world.put(device, *(f"{number}.jpg" for number in range(7)))
+        device.erase()
+        world.work()
+        assert world.keys(device) == []
+        assert world.service.sql("SELECT count(*) FROM issued_credentials") == [(4,)]
+        assert world.erasure(device).completed_at is not None
 
     def test_nothing_to_erase_is_nothing_to_do(self, world: World) -> None:
         world.service.device()
@@ -214,6 +232,41 @@ class TestTrouble:
         assert not world.work(), "not at once"
         world.service.clock.advance(minutes=1)
         assert world.work()
+        assert world.keys(device) == []
+
+    def test_an_engine_that_lists_what_it_deleted_is_not_asked_for_ever(
+        self, world: World, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        device = world.service.device()
+        device.erase()
+        with monkeypatch.context() as patch:
+            patch.setattr(s3, "delete_some", lambda *_arguments: ["users/still there.jpg"])
+            assert world.work()
+        assert world.erasure(device).completed_at is None
+        assert not world.work(), "not at once"
+
+    def test_where_deleting_many_is_refused_each_is_deleted_by_itself(
+        self, world: World, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """As on Ceph RGW, which allows DeleteObjects to no session policy."""
+        device = world.service.device()
+        world.put(device, "a.jpg", "b.jpg")
+        device.erase()
+        make_client, refused = s3.make_client, []
+
+        def without_batches(*arguments: Any) -> Any:
+            client = make_client(*arguments)
+
+            def refuse(**_call: Any) -> None:
+                refused.append(1)
+                raise ClientError({"Error": {"Code": "AccessDenied"}}, "DeleteObjects")
+
+            client.delete_objects = refuse
+            return client
+
+        monkeypatch.setattr(s3, "make_client", without_batches)
+        world.work()
+        assert refused == [1]
         assert world.keys(device) == []
 
     def test_one_that_died_is_taken_over_from_after_its_lease(
