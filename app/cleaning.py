@@ -30,21 +30,20 @@ def delete_stale(session: Session, now: datetime) -> bool:
     over = DeviceSession.expires_at < now - SESSIONS_KEPT
     without_tokens = ~exists().where(RefreshToken.session_id == DeviceSession.id)
     forgotten = RefreshToken.session_id.in_(select(DeviceSession.id).where(ended | over))
-    settled = (OutboxMail.sent_at < now - MAILS_KEPT) | (OutboxMail.failed_at < now - MAILS_KEPT)
+    settled = OutboxMail.sent_at.is_not(None) | OutboxMail.failed_at.is_not(None)
     kinds: tuple[tuple[type[Model], Any, ColumnElement[bool]], ...] = (
         (SingleUseToken, SingleUseToken.token_hash, SingleUseToken.expires_at < now - KEPT),
-        (OutboxMail, OutboxMail.id, settled),
+        (OutboxMail, OutboxMail.id, (OutboxMail.created_at < now - MAILS_KEPT) & settled),
         (RefreshToken, RefreshToken.token_hash, RefreshToken.expires_at < now - KEPT),
         (RefreshToken, RefreshToken.token_hash, forgotten),
         (DeviceSession, DeviceSession.id, (ended | over) & without_tokens),
     )
-    return any(_delete(session, model, key, stale) == BATCH for model, key, stale in kinds)
+    return any(_delete(session, model, key, stale) >= BATCH for model, key, stale in kinds)
 
 
 def _delete(session: Session, model: type[Model], key: Any, stale: ColumnElement[bool]) -> int:
-    # What another replica is deleting is left to it.
-    some = select(key).where(stale).limit(BATCH).with_for_update(skip_locked=True, of=model)
-    deleted = session.execute(
-        delete(model).where(key.in_(some)).returning(key).execution_options(synchronize_session=False)
-    )
+    # What another replica is deleting is left to it. PostgreSQL may run a plain subquery once a row, and lock more.
+    some = select(key).where(stale).limit(BATCH).with_for_update(skip_locked=True, of=model).cte("some_of_them")
+    statement = delete(model).where(key.in_(select(some.c[key.key]))).returning(key)
+    deleted = session.execute(statement.execution_options(synchronize_session=False))
     return len(deleted.all())

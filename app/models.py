@@ -86,7 +86,15 @@ class DeviceSession(Model):
     """A signed-in device: the family that its refresh tokens belong to."""
 
     __tablename__ = "sessions"
-    __table_args__ = (Index(None, "user_id", "created_at"),)
+    __table_args__ = (
+        Index(None, "user_id", "created_at"),
+        Index(
+            "ix_sessions_ended",
+            "ended_at",
+            postgresql_where=text("ended_at IS NOT NULL"),
+            sqlite_where=text("ended_at IS NOT NULL"),
+        ),
+    )
 
     id: Mapped[uuid.UUID] = mapped_column(primary_key=True)
     user_id: Mapped[uuid.UUID] = mapped_column(ForeignKey("users.id"))
@@ -99,7 +107,7 @@ class DeviceSession(Model):
     mfa_at: Mapped[datetime | None]
     """When a second factor was last shown, or a passkey that verified its user."""
     last_used_at: Mapped[datetime]
-    expires_at: Mapped[datetime]
+    expires_at: Mapped[datetime] = mapped_column(index=True)
     ended_at: Mapped[datetime | None]
     end_reason: Mapped[str | None] = mapped_column(String(32))
 
@@ -121,7 +129,7 @@ class RefreshToken(Model):
     session_id: Mapped[uuid.UUID] = mapped_column(ForeignKey("sessions.id"), index=True)
     generation: Mapped[int] = mapped_column(Integer)
     issued_at: Mapped[datetime]
-    expires_at: Mapped[datetime]
+    expires_at: Mapped[datetime] = mapped_column(index=True)
     used_at: Mapped[datetime | None]
 
 
@@ -158,7 +166,7 @@ class OutboxMail(Model):
     kind: Mapped[str] = mapped_column(String(32))
     recipient: Mapped[str] = mapped_column(String(254), index=True)
     token_encrypted: Mapped[bytes | None] = mapped_column(LargeBinary)
-    created_at: Mapped[datetime]
+    created_at: Mapped[datetime] = mapped_column(index=True)
     next_try_at: Mapped[datetime]
     """For one that a worker has taken, when the others may: a worker that died loses nothing."""
     attempts: Mapped[int] = mapped_column(Integer)
@@ -171,10 +179,18 @@ class Erasure(Model):
     """An account that is being erased: a job empties its prefix, and again once no credential for it can be alive."""
 
     __tablename__ = "erasures"
+    __table_args__ = (
+        Index(
+            "ix_erasures_waiting",
+            "next_try_at",
+            postgresql_where=text("completed_at IS NULL"),
+            sqlite_where=text("completed_at IS NULL"),
+        ),
+    )
 
     user_id: Mapped[uuid.UUID] = mapped_column(ForeignKey("users.id"), primary_key=True)
     requested_at: Mapped[datetime]
-    next_try_at: Mapped[datetime] = mapped_column(index=True)
+    next_try_at: Mapped[datetime]
     """For one that a worker has taken, when the others may."""
     attempts: Mapped[int] = mapped_column(Integer)
     deleted_objects: Mapped[int] = mapped_column(BigInteger)

@@ -10,6 +10,7 @@ depends_on = None
 
 MOMENT = sa.DateTime(timezone=True)
 UNUSED, WAITING = sa.text("used_at IS NULL"), sa.text("sent_at IS NULL AND failed_at IS NULL")
+ENDED, ERASING = sa.text("ended_at IS NOT NULL"), sa.text("completed_at IS NULL")
 TABLES = (
     "identities",
     "passkeys",
@@ -34,6 +35,9 @@ def upgrade() -> None:
         table.create_check_constraint(op.f("ck_users_status"), "status IN ('active', 'disabled', 'erased')")
     op.add_column("sessions", sa.Column("method", sa.String(16), nullable=False, server_default="password"))
     op.add_column("sessions", sa.Column("mfa_at", MOMENT, nullable=True))
+    op.create_index("ix_sessions_ended", "sessions", ["ended_at"], postgresql_where=ENDED, sqlite_where=ENDED)
+    op.create_index(op.f("ix_sessions_expires_at"), "sessions", ["expires_at"])
+    op.create_index(op.f("ix_refresh_tokens_expires_at"), "refresh_tokens", ["expires_at"])
     op.create_index(
         "ix_refresh_tokens_unused",
         "refresh_tokens",
@@ -71,6 +75,7 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("id", name=op.f("pk_outbox")),
     )
     op.create_index(op.f("ix_outbox_recipient"), "outbox", ["recipient"])
+    op.create_index(op.f("ix_outbox_created_at"), "outbox", ["created_at"])
     op.create_index("ix_outbox_waiting", "outbox", ["next_try_at"], postgresql_where=WAITING, sqlite_where=WAITING)
     op.create_table(
         "erasures",
@@ -83,7 +88,7 @@ def upgrade() -> None:
         sa.ForeignKeyConstraint(["user_id"], ["users.id"], name=op.f("fk_erasures_user_id")),
         sa.PrimaryKeyConstraint("user_id", name=op.f("pk_erasures")),
     )
-    op.create_index(op.f("ix_erasures_next_try_at"), "erasures", ["next_try_at"])
+    op.create_index("ix_erasures_waiting", "erasures", ["next_try_at"], postgresql_where=ERASING, sqlite_where=ERASING)
 
     op.create_table(
         "totp_factors",
@@ -143,6 +148,9 @@ def downgrade() -> None:
     for name in TABLES:
         op.drop_table(name)
     op.drop_index("ix_refresh_tokens_unused", "refresh_tokens")
+    op.drop_index(op.f("ix_refresh_tokens_expires_at"), "refresh_tokens")
+    op.drop_index(op.f("ix_sessions_expires_at"), "sessions")
+    op.drop_index("ix_sessions_ended", "sessions")
     op.drop_column("sessions", "mfa_at")
     op.drop_column("sessions", "method")
     # The version before knows no account without address and password.
