@@ -1,10 +1,17 @@
 """What is stored about a user, in their own hands: all of it, no secret, and nothing of anybody else's."""
 
 import json
+from typing import Any
+from uuid import UUID, uuid4
 
 import pytest
+from sqlalchemy.orm import Session
 
+from app import audit
 from app.accounts import export
+from app.audit import Origin
+from app.mail import outbox
+from app.models import Identity, Passkey, RecoveryCode, TotpFactor
 from tests.support.service import Service
 
 EMAIL = "ada@example.org"
@@ -23,6 +30,56 @@ class TestExport:
         assert events == ["user.registered", "session.started", "credential.issued", "user.exported"]
         assert exported["recovery_codes_left"] == 0
         assert exported["passkeys"] == exported["identities"] == exported["mails"] == []
+
+    def test_has_factors_identities_and_mails(self, service: Service) -> None:
+        """AZ4: by their named members alone; no key, no hash, no token."""
+        device, now = service.device(EMAIL), service.clock.now()
+        owned: dict[str, Any] = {"user_id": UUID(device.user_id), "created_at": now}
+
+        def add(session: Session) -> None:
+            passkey = {"credential_id": b"id", "public_key": b"k", "sign_count": 0, "transports": [], "backed_up": True}
+            outside = {"provider": "google", "issuer": "https://accounts.google.com", "subject": "1", "email": EMAIL}
+            session.add(TotpFactor(**owned, secret_encrypted=b"sealed", confirmed_at=now))
+            session.add_all(RecoveryCode(**owned, code_hash=bytes([i]), used_at=now if i else None) for i in range(3))
+            session.add(Passkey(**owned, **passkey, id=uuid4(), name="Ada's phone"))
+            session.add(Identity(**owned, **outside, id=uuid4(), last_used_at=now))
+            outbox.put(session, service.runtime.vault, now, "mfa_enabled", recipient=EMAIL, token="a link's")
+
+        service.runtime.database.run("write", add)
+        exported = device.get("/v1/me/export").json()
+        at = now.strftime("%Y-%m-%dT%H:%M:%SZ")
+        assert exported["profile"]["mfa_enabled"] is True
+        assert (exported["guest"], exported["has_password"], exported["recovery_codes_left"]) == (False, True, 1)
+        assert exported["passkeys"] == [{"name": "Ada's phone", "created_at": at, "last_used_at": None}]
+        assert exported["identities"] == [
+            {
+                "provider": "google",
+                "issuer": "https://accounts.google.com",
+                "subject": "1",
+                "email": EMAIL,
+                "created_at": at,
+                "last_used_at": at,
+            }
+        ]
+        assert exported["mails"] == [{"kind": "mfa_enabled", "recipient": EMAIL, "created_at": at, "sent_at": None}]
+
+    def test_tells_what_others_did_to_it_but_not_from_where(self, service: Service) -> None:
+        """An administrator's address is theirs; one that nobody is known to have is shown."""
+        device, admin = service.device(EMAIL), uuid4()
+        for actor, address in ((admin, "198.51.100.7"), (None, "203.0.113.9")):
+            service.runtime.database.run(
+                "write",
+                audit.record,
+                Origin("", address),
+                "session.ended",
+                service.clock.now(),
+                actor_id=actor,
+                subject_id=UUID(device.user_id),
+            )
+        answer = device.get("/v1/me/export")
+        told = [(e["address"], e["by_the_user"]) for e in answer.json()["events"] if e["event"] == "session.ended"]
+        assert told == [(None, False), ("203.0.113.9", False)]
+        assert str(admin) not in answer.text
 
     def test_holds_no_secret(self, service: Service) -> None:
         """AZ4: neither keys nor hashes."""

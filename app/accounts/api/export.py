@@ -65,6 +65,7 @@ class ExportedCredential(ResponseModel):
     prefix: str
     issued_at: Timestamp
     expiration: Timestamp
+    revoked_at: Timestamp | None
 
 
 class ExportedEvent(ResponseModel):
@@ -72,7 +73,8 @@ class ExportedEvent(ResponseModel):
     event: str
     outcome: str
     session_id: UUID | None
-    address: str
+    address: str | None
+    """Null where somebody else did it: an administrator's address is not the user's to know."""
     by_the_user: bool
 
 
@@ -81,6 +83,8 @@ class AccountExport(ResponseModel):
 
     exported_at: Timestamp
     profile: Profile
+    guest: bool
+    has_password: bool
     recovery_codes_left: int
     sessions: list[ExportedSession]
     passkeys: list[ExportedPasskey]
@@ -100,6 +104,8 @@ async def export_account(runtime: RuntimeDep, origin: OriginDep, actor: SteppedU
     whole = AccountExport(
         exported_at=now,
         profile=await read_profile(runtime, actor),
+        guest=user.guest,
+        has_password=user.password_hash is not None,
         recovery_codes_left=recovery_codes_left,
         **empty,
     )
@@ -158,6 +164,7 @@ def _credential(row: IssuedCredential) -> ExportedCredential:
         prefix=row.prefix,
         issued_at=row.issued_at,
         expiration=row.expires_at,
+        revoked_at=row.revoked_at,
     )
 
 
@@ -167,7 +174,7 @@ def _event(row: AuditEvent) -> ExportedEvent:
         event=row.event,
         outcome=row.outcome,
         session_id=row.session_id,
-        address=row.address,
+        address=row.address if row.actor_id in (None, row.subject_id) else None,
         by_the_user=row.actor_id == row.subject_id,
     )
 
