@@ -8,7 +8,7 @@ TESTS = Path(__file__).parents[1]
 SPAN = re.compile(r"\b([A-Z]{2})(\d+)(?:–(\d+))?\b")
 
 CLAIMED = """
-    TK1–14 TK16–19
+    TK1–19
     AZ1–5 AZ7
     VC1–10
     HT1–8 HT10–12
