@@ -57,10 +57,6 @@ def _has_password(session: Session, actor: Actor) -> bool:
 def _erase(
     session: Session, vault: Vault, origin: Origin, now: datetime, actor: Actor, *, verified_hash: str | None
 ) -> None:
-    # Devices before the user, and in order, as the ledger locks them: else this and a vend under way would each wait
-    # for the other.
-    alive = (DeviceSession.user_id == actor.user_id, DeviceSession.ended_at.is_(None))
-    session.execute(select(DeviceSession.id).where(*alive).order_by(DeviceSession.id).with_for_update())
     if actor.role == "admin" and is_last_admin(session, actor.user_id):
         _record(session, origin, now, actor, outcome="refused", reason="last_admin")
         raise LastAdmin

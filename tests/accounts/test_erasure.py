@@ -124,16 +124,16 @@ class TestErasure:
         assert count(on_postgresql, "erasures") == ROUNDS
 
     def test_waits_for_a_vend_that_is_being_written_down(self, on_postgresql: Service) -> None:
-        """The ledger locks session, then user: who began with the user would wait for it, and it for them."""
+        """The ledger locks user, then session, as everybody does: the other way round each would wait for the other."""
         device = on_postgresql.device(EMAIL)
         waiting = (
             "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = current_database()"
         )
         with on_postgresql.runtime.database.engine.connect() as vend, ThreadPoolExecutor(1) as pool:
-            vend.execute(text("SELECT id FROM sessions FOR SHARE"))
+            vend.execute(text("SELECT id FROM users FOR SHARE"))
             erasing = pool.submit(device.erase)
             assert eventually(lambda: on_postgresql.sql(waiting) == [(1,)], within=1.5)
-            vend.execute(text("SELECT id FROM users FOR SHARE NOWAIT"))
+            vend.execute(text("SELECT id FROM sessions FOR SHARE NOWAIT"))
             vend.commit()
             assert erasing.result().status_code == 202
 
