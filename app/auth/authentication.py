@@ -2,6 +2,7 @@
 
 from datetime import datetime
 from typing import TYPE_CHECKING
+from uuid import UUID
 
 from sqlalchemy.orm import Session
 
@@ -17,11 +18,16 @@ if TYPE_CHECKING:
 async def authenticate(runtime: "Runtime", origin: Origin, token: str) -> Actor:
     """Who calls. Raises `InvalidToken`, `AccountDisabled`."""
     claims = runtime.tokens.verify(token)
-    state = await runtime.session_states.get(claims.session_id)
+    return await look_up(runtime, origin, user_id=claims.user_id, session_id=claims.session_id)
+
+
+async def look_up(runtime: "Runtime", origin: Origin, *, user_id: UUID, session_id: UUID) -> Actor:
+    """The actor of a session that is alive now. Raises `InvalidToken`, `AccountDisabled`."""
+    state = await runtime.session_states.get(session_id)
     now = runtime.clock.now()
-    if state is None or not state.is_alive(now) or state.user_id != claims.user_id or state.status == "erased":
+    if state is None or not state.is_alive(now) or state.user_id != user_id or state.status == "erased":
         raise InvalidToken
-    actor = Actor(claims.user_id, claims.session_id, state.role, state.authenticated_at, state.mfa, state.guest)
+    actor = Actor(user_id, session_id, state.role, state.authenticated_at, state.mfa, state.guest)
     if state.status != "active":
         await runtime.database.write(_record_refusal, origin, now, actor)
         raise AccountDisabled

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 
 from app.actor import Actor
 from app.audit import Origin
+from app.auth import authentication
 from app.credentials import policy
 from app.credentials.broker import LONGEST_CHAINED
 from app.credentials.cache import Issued
@@ -42,7 +43,11 @@ async def issue(
             raise problem
         return Issued(entry.id, order, credential, now)
 
-    return await runtime.credential_cache.obtain(order, issue_new)
+    issued = await runtime.credential_cache.obtain(order, issue_new)
+    if not issued.fresh(runtime.clock.now()):
+        # STS took its time to fail, and the session may have ended meanwhile: for a new one the ledger would tell.
+        await authentication.look_up(runtime, origin, user_id=actor.user_id, session_id=actor.session_id)
+    return issued
 
 
 def make_order(

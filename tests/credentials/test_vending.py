@@ -254,3 +254,26 @@ class TestContainer:
         (device,) = sign_in(service, 1)
         answer = service.client.post("/v1/credentials", headers={"Authorization": device.access_token})
         assert answer.status_code == 401
+
+
+class TestWhileStsIsDown:
+    @pytest.mark.parametrize("end", ["DELETE FROM sessions", "UPDATE users SET status = 'disabled'"])
+    def test_a_session_that_ended_meanwhile_gets_not_even_its_old_one(
+        self, service: Service, monkeypatch: pytest.MonkeyPatch, end: str
+    ) -> None:
+        """AZ5: an old credential goes out because STS fails, and that takes up to four seconds."""
+        device = service.device()
+        old = device.vend().json()
+        service.clock.advance(minutes=40)
+        device.access_token = service.refresh(device.refresh_token).json()["access_token"]
+        service.sts.fail("ServiceUnavailable", 503, times=20)
+        assert device.vend().json()["credential_id"] == old["credential_id"], "stale, but alive"
+        obtain = service.runtime.broker.obtain
+
+        async def slowly(order: Any) -> Any:
+            service.sql("DELETE FROM refresh_tokens")
+            service.sql(end)
+            return await obtain(order)
+
+        monkeypatch.setattr(service.runtime.broker, "obtain", slowly)
+        assert device.vend().status_code in (401, 403)
