@@ -28,6 +28,7 @@ from sqlalchemy.pool import ConnectionPoolEntry
 
 from app.line import ANSWER_WITHIN, CLOCK, PING_AFTER, Line, Row
 from app.problems import DatabaseUnavailable, Problem
+from app.signals import Signals
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -41,6 +42,7 @@ POSTGRESQL_ARGS = {
     "options": "-c statement_timeout=2500 -c lock_timeout=2000 -c idle_in_transaction_session_timeout=10000",
     "application_name": "tokenvend",
 }
+_SIGNALS = "signals"
 SQLITE_BUSY_TIMEOUT = 2.5
 """Seconds to wait for another writer."""
 
@@ -48,6 +50,7 @@ SQLITE_BUSY_TIMEOUT = 2.5
 class Database:
     def __init__(self, url: str, *, pool_size: int) -> None:
         self.engine = make_engine(url, pool_size=pool_size)
+        self.signals = Signals()
         self._threads = ThreadPoolExecutor(pool_size, thread_name_prefix="database")
         self._lines: list[Line] = []
         self._idle_lines: list[Line] = []
@@ -104,9 +107,14 @@ class Database:
                 yield session
             except Problem as problem:
                 if problem.keeps_writes:
-                    session.commit()
+                    self._commit(session)
                 raise
-            session.commit()
+            self._commit(session)
+
+    def _commit(self, session: Session) -> None:
+        session.commit()
+        for name in session.info.pop(_SIGNALS, ()):
+            self.signals.tell(name)
 
     def _connect(self, mode: Literal["read", "write"]) -> Connection:
         connection = self.engine.connect()
@@ -135,6 +143,11 @@ def _compiled(statement: ClauseElement) -> tuple[str, Mapping[str, Any]]:
     """The statement's text for PostgreSQL's driver, and the parameters that it brings along."""
     compiled = statement.compile(dialect=psycopg_dialect.dialect())  # type: ignore[no-untyped-call]
     return str(compiled), compiled.params
+
+
+def signal_after_commit(session: Session, name: str) -> None:
+    """Tells `Database.signals` once, and only if, the transaction is committed."""
+    session.info.setdefault(_SIGNALS, set()).add(name)
 
 
 def make_engine(url: str, *, pool_size: int, busy_timeout: float = SQLITE_BUSY_TIMEOUT) -> Engine:

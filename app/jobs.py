@@ -13,6 +13,7 @@ import structlog
 
 from app import cleaning
 from app.credentials import erasure
+from app.mail import outbox
 from app.problems import Problem
 
 if TYPE_CHECKING:
@@ -27,9 +28,19 @@ class Job:
     work: Callable[["Runtime"], Awaitable[bool]]
     every: float
     """Seconds to wait after a pass that found nothing more."""
+    woken_by: str | None = None
+    """A signal of the database's that ends the wait."""
 
 
-JOBS = (Job("erasure", erasure.erase_next, every=30), Job("cleaning", cleaning.clean, every=3600))
+async def _send_mail(runtime: "Runtime") -> bool:
+    return await runtime.postman.send_waiting()
+
+
+JOBS: tuple[Job, ...] = (
+    Job("outbox", _send_mail, every=5, woken_by=outbox.SIGNAL),
+    Job("erasure", erasure.erase_next, every=30),
+    Job("cleaning", cleaning.clean, every=3600),
+)
 
 
 async def keep_working(runtime: "Runtime") -> None:
@@ -40,6 +51,9 @@ async def keep_working(runtime: "Runtime") -> None:
 
 
 async def _repeat(runtime: "Runtime", job: Job) -> None:
+    signals = runtime.database.signals
+    if job.woken_by:
+        signals.listen(job.woken_by)
     while True:
         try:
             more = await job.work(runtime)
@@ -49,5 +63,9 @@ async def _repeat(runtime: "Runtime", job: Job) -> None:
         except Exception as error:
             log.error("job_failed", job=job.name, exc_info=error)
             more = False
-        if not more:
+        if more:
+            continue
+        if job.woken_by:
+            await signals.wait(job.woken_by, seconds=job.every)
+        else:
             await asyncio.sleep(job.every)

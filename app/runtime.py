@@ -23,6 +23,8 @@ from app.crypto import Vault
 from app.db import Batch, Database
 from app.health import Health
 from app.limits import Limiter, make_limiter
+from app.mail.postman import Postman
+from app.mail.transport import transport
 from app.metrics import Metrics
 from app.passwords import Hasher
 from app.problems import Problem
@@ -43,6 +45,7 @@ class Runtime:
     database: Database
     hasher: Hasher
     limiter: Limiter
+    postman: Postman
     metrics: Metrics
     keyring: Keyring
     tokens: AccessTokens
@@ -70,6 +73,7 @@ class Runtime:
         self.hasher.close()
         await self.providers.close()
         await self.limiter.close()
+        self.postman.close()
         await self.broker.close()
         if self.shared_cache is not None:
             await self.shared_cache.close()
@@ -95,6 +99,7 @@ def build_runtime(settings: Settings, *, clock: Clock | None = None, aws: boto3.
         database=database,
         hasher=Hasher(),
         limiter=make_limiter(settings.rate_limit_url, clock, metrics, enabled=settings.rate_limits == "on"),
+        postman=Postman(settings, clock, vault, database, transport(settings)),
         metrics=metrics,
         keyring=keyring,
         tokens=AccessTokens(keyring, clock, issuer=settings.public_url),

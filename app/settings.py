@@ -440,6 +440,11 @@ class Settings(BaseSettings):
         return (self.email_verification or default) == "required"
 
     @property
+    def link_base(self) -> str:
+        """What links in mails begin with: the app's own, or this service's pages."""
+        return self.app_link_base or f"{self.public_url}/account"
+
+    @property
     def relying_party(self) -> str:
         """The domain that passkeys belong to (WebAuthn's RP ID). An address is none, so there it is localhost."""
         host = urlsplit(self.public_url).hostname or ""

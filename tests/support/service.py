@@ -1,9 +1,11 @@
 """The service in this process, over the real web stack, with a canned STS and a clock that a test moves."""
 
 import itertools
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from email.message import EmailMessage
 from typing import Any
 
 import boto3
@@ -12,6 +14,7 @@ from httpx2 import Response
 from sqlalchemy import text
 from starlette.testclient import TestClient
 
+from app.mail.transport import ConsoleTransport
 from app.main import create_app
 from app.runtime import Runtime, build_runtime
 from app.settings import Settings
@@ -65,7 +68,7 @@ class Device:
     def patch(self, path: str, json: Any, **kwargs: Any) -> Response:
         return self.service.client.patch(path, json=json, headers=self.headers, **kwargs)
 
-    def put(self, path: str, json: Any, **kwargs: Any) -> Response:
+    def put(self, path: str, json: Any = None, **kwargs: Any) -> Response:
         return self.service.client.put(path, json=json, headers=self.headers, **kwargs)
 
     def delete(self, path: str, **kwargs: Any) -> Response:
@@ -77,6 +80,42 @@ class Device:
 
     def vend(self, **wish: Any) -> Response:
         return self.post("/v1/credentials", json=wish)
+
+
+@dataclass(frozen=True)
+class Mail:
+    """A mail as its reader gets it."""
+
+    message: EmailMessage
+
+    @property
+    def recipient(self) -> str:
+        """The address, its domain as it is sent: by IDNA."""
+        address: str = self.message["To"].addresses[0].addr_spec
+        return address
+
+    @property
+    def subject(self) -> str:
+        return str(self.message["Subject"])
+
+    @property
+    def text(self) -> str:
+        return self._part("plain")
+
+    @property
+    def html(self) -> str:
+        return self._part("html")
+
+    @property
+    def token(self) -> str:
+        """Of the one link in it."""
+        (link,) = re.findall(r"\S+#token=\S+", self.text)
+        return str(link).partition("#token=")[2]
+
+    def _part(self, kind: str) -> str:
+        part = self.message.get_body((kind,))
+        assert part is not None
+        return str(part.get_content())
 
 
 @dataclass
@@ -119,6 +158,15 @@ class Service:
             rows = list(result) if result.returns_rows else []
             connection.commit()
         return rows
+
+    def mails(self, recipient: str) -> list[Mail]:
+        """What was sent to the address, oldest first, once all that waits has left."""
+        assert self.client.portal is not None
+        while self.client.portal.call(self.runtime.postman.send_waiting):
+            pass
+        transport = self.runtime.postman.transport
+        assert isinstance(transport, ConsoleTransport)
+        return [Mail(message) for message in transport.kept if Mail(message).recipient == recipient]
 
     def disable(self, email: str) -> None:
         self.sql("UPDATE users SET status = 'disabled' WHERE email = :email", email=email)

@@ -1,0 +1,63 @@
+"""Takes what waits in the outbox to the transport, one pass at a time in a process."""
+
+import asyncio
+
+import structlog
+
+from app.clock import Clock
+from app.crypto import Vault
+from app.db import Database
+from app.mail import letters, outbox
+from app.mail.outbox import Mail
+from app.mail.transport import Transport, Undelivered
+from app.settings import Settings
+
+log = structlog.get_logger("tokenvend.mail")
+
+
+class Postman:
+    def __init__(
+        self, settings: Settings, clock: Clock, vault: Vault, database: Database, transport: Transport
+    ) -> None:
+        self.transport = transport
+        self._clock = clock
+        self._vault = vault
+        self._database = database
+        self._sender = settings.mail_from
+        self._link_base = settings.link_base
+        self._pass = asyncio.Lock()
+
+    async def send_waiting(self) -> bool:
+        """Sends as many at once as the transport can, and says whether there may be more."""
+        async with self._pass:
+            most = self.transport.most_at_once
+            mails = await self._database.write(outbox.take, self._vault, self._clock.now(), most=most)
+            await asyncio.gather(*map(self._send, mails))
+        return len(mails) == most
+
+    async def _send(self, mail: Mail) -> None:
+        try:
+            await self._deliver(mail)
+        except Undelivered as error:
+            given_up = await self._database.write(outbox.note_failed, self._clock.now(), mail, for_good=error.for_good)
+            event = "mail_given_up" if given_up else "mail_waits"
+            log.error(event, mail=str(mail.id), kind=mail.kind, attempts=mail.attempts, reason=error.reason)
+        else:
+            await self._database.write(outbox.note_sent, self._clock.now(), mail)
+
+    async def _deliver(self, mail: Mail) -> None:
+        if not mail.readable:
+            raise Undelivered("secret_key_changed", for_good=True)
+        message = letters.compose(
+            mail.kind,
+            mail_id=mail.id,
+            sender=self._sender,
+            recipient=mail.recipient,
+            token=mail.token,
+            link_base=self._link_base,
+            at=mail.created_at,
+        )
+        await self.transport.send(message)
+
+    def close(self) -> None:
+        self.transport.close()

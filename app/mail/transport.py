@@ -1,0 +1,183 @@
+"""How a mail leaves: by SMTP (RFC 5321), or printed in development."""
+
+import asyncio
+import contextlib
+import smtplib
+import socket
+import ssl
+import sys
+from collections import deque
+from concurrent.futures import ThreadPoolExecutor
+from email.message import EmailMessage
+from typing import Protocol
+from urllib.parse import unquote, urlsplit
+
+from app.settings import LOOPBACK, Settings
+
+CONNECTIONS = 8
+TIMEOUT = 10.0
+"""Seconds for the connection, and for each answer of the server."""
+SEND_WITHIN = 60.0
+"""Seconds for all of a mail; a server that answers byte by byte would take for ever."""
+PORTS = {"smtp": 587, "smtps": 465}
+"""Submission (RFC 6409), and with TLS from the start (RFC 8314)."""
+KEPT = 50
+
+
+class Undelivered(Exception):
+    """A mail that did not leave. `reason` is for the log: a word and an SMTP code, without address or text."""
+
+    def __init__(self, reason: str, *, for_good: bool = False) -> None:
+        super().__init__(reason)
+        self.reason = reason
+        self.for_good = for_good
+        """Another try would get the same answer."""
+
+
+class Transport(Protocol):
+    most_at_once: int
+
+    async def send(self, message: EmailMessage) -> None:
+        """Returns once the mail is the next server's. Raises `Undelivered`."""
+
+    def close(self) -> None: ...
+
+
+class ConsoleTransport:
+    """For development: prints each mail, links and all, and keeps the last ones for the sample page."""
+
+    most_at_once = 1
+
+    def __init__(self) -> None:
+        self.kept: deque[EmailMessage] = deque(maxlen=KEPT)
+
+    async def send(self, message: EmailMessage) -> None:
+        self.kept.append(message)
+        text = message.get_body(("plain",))
+        content = text.get_content() if text else ""
+        sys.stdout.write(f"\nmail to {message['To']}: {message['Subject']}\n\n{content}\n")
+        sys.stdout.flush()
+
+    def close(self) -> None:
+        """There is nothing to close."""
+
+
+class SmtpTransport:
+    """A connection for each mail, in worker threads."""
+
+    most_at_once = CONNECTIONS
+
+    def __init__(self, url: str, *, host_name: str, plaintext_allowed: bool) -> None:
+        """`host_name` is what EHLO says. `plaintext_allowed`: also to other machines than this one."""
+        parts = urlsplit(url)
+        self._implicit_tls = parts.scheme == "smtps"
+        self._host = parts.hostname or ""
+        self._port = parts.port or PORTS[parts.scheme]
+        self._user = unquote(parts.username or "")
+        self._password = unquote(parts.password or "")
+        self._host_name = host_name
+        self._local = self._host in LOOPBACK
+        self._plaintext_allowed = plaintext_allowed or self._local
+        self._tls = ssl.create_default_context()
+        if self._local and not self._implicit_tls:
+            # Nobody is between, and a relay on this machine has a certificate that nobody signed.
+            self._tls.check_hostname = False
+            self._tls.verify_mode = ssl.CERT_NONE
+        self._threads = ThreadPoolExecutor(CONNECTIONS, thread_name_prefix="mail")
+
+    async def send(self, message: EmailMessage) -> None:
+        client = self._client()
+        work = asyncio.get_running_loop().run_in_executor(self._threads, self._deliver, client, message)
+        try:
+            await asyncio.wait_for(asyncio.shield(work), SEND_WITHIN)
+        except TimeoutError:
+            raise Undelivered("timeout") from None
+        finally:
+            if not work.done():  # too slow, or the service ends: the thread must not outlive its caller
+                work.add_done_callback(_forget)
+                _abort(client)
+
+    def close(self) -> None:
+        self._threads.shutdown(wait=False, cancel_futures=True)
+
+    def _client(self) -> smtplib.SMTP:
+        """Not connected yet, so that it can be aborted from its first byte on."""
+        client = (
+            smtplib.SMTP_SSL(local_hostname=self._host_name, timeout=TIMEOUT, context=self._tls)
+            if self._implicit_tls
+            else smtplib.SMTP(local_hostname=self._host_name, timeout=TIMEOUT)
+        )
+        client.__dict__["_host"] = self._host  # whom TLS checks: only a constructor that connects sets it
+        return client
+
+    def _deliver(self, client: smtplib.SMTP, message: EmailMessage) -> None:
+        try:
+            self._prepare(client)
+            client.send_message(message, _address(message, "From"), [_address(message, "To")])
+        except smtplib.SMTPRecipientsRefused as error:
+            code = next((code for code, _text in error.recipients.values()), 0)
+            raise Undelivered(f"recipient_refused_{code}", for_good=_is_final(code)) from None
+        except smtplib.SMTPDataError as error:
+            raise Undelivered(f"message_refused_{error.smtp_code}", for_good=_is_final(error.smtp_code)) from None
+        except smtplib.SMTPAuthenticationError as error:
+            raise Undelivered(f"login_refused_{error.smtp_code}") from None
+        except smtplib.SMTPResponseException as error:
+            raise Undelivered(f"refused_{error.smtp_code}") from None
+        except smtplib.SMTPNotSupportedError:
+            raise Undelivered("not_supported") from None
+        except ssl.SSLCertVerificationError:
+            raise Undelivered("certificate_not_trusted") from None
+        except TimeoutError:
+            raise Undelivered("timeout") from None
+        except (smtplib.SMTPException, OSError) as error:
+            raise Undelivered(f"unreachable_{type(error).__name__}") from None
+        finally:
+            with contextlib.suppress(smtplib.SMTPException, OSError):  # whatever it says now, the mail has left or not
+                client.quit()
+            client.close()
+
+    def _prepare(self, client: smtplib.SMTP) -> None:
+        """Connects, and adds TLS and a login where they are to be had. Raises `Undelivered` without the TLS needed."""
+        code, text = client.connect(self._host, self._port)
+        if code != 220:
+            raise smtplib.SMTPConnectError(code, text)
+        client.ehlo_or_helo_if_needed()
+        if not self._implicit_tls:
+            if client.has_extn("starttls"):
+                client.starttls(context=self._tls)
+                client.ehlo_or_helo_if_needed()
+            elif not self._plaintext_allowed:
+                raise Undelivered("no_starttls")
+        if self._user:
+            client.login(self._user, self._password)
+
+
+def transport(settings: Settings) -> Transport:
+    """The one that the settings ask for. It connects to nothing yet."""
+    if url := settings.smtp_url.get_secret_value():
+        host_name = urlsplit(settings.public_url).hostname or "localhost"
+        return SmtpTransport(url, host_name=host_name, plaintext_allowed=settings.environment == "development")
+    return ConsoleTransport()
+
+
+def _address(message: EmailMessage, header: str) -> str:
+    address: str = message[header].addresses[0].addr_spec
+    return address
+
+
+def _is_final(code: int) -> bool:
+    """RFC 5321 §4.2.1: the same mail would be refused again. 530 asks for a login, which is the operator's to mend."""
+    return code >= 500 and code != 530
+
+
+def _abort(client: smtplib.SMTP) -> None:
+    """Ends what a thread waits for."""
+    if client.sock is not None:
+        with contextlib.suppress(OSError):
+            client.sock.shutdown(socket.SHUT_RDWR)
+
+
+def _forget(work: "asyncio.Future[None]") -> None:
+    """Nobody waits for it any more: its failure was told."""
+    if not work.cancelled():
+        work.exception()
