@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Literal
 
-from sqlalchemy import insert, select, update
+from sqlalchemy import func, insert, select, update
 from sqlalchemy.orm import Session
 
 from app.crypto import Vault, b64url
@@ -100,12 +100,12 @@ def find(session: Session, vault: Vault, now: datetime, purpose: Purpose, token:
     return _claim(session.execute(columns.where(*_usable(vault, purpose, token, now))).one_or_none())
 
 
-def withdraw(session: Session, now: datetime, purpose: Purpose, *, user_id: uuid.UUID) -> None:
-    """Makes every token of the purpose that the user was given useless."""
+def withdraw(session: Session, now: datetime, *purposes: Purpose, user_id: uuid.UUID | None) -> None:
+    """Makes every token of the purposes that the user was given useless, and forgets what was kept with them."""
     session.execute(
         update(SingleUseToken)
-        .where(SingleUseToken.user_id == user_id, SingleUseToken.purpose == purpose, SingleUseToken.used_at.is_(None))
-        .values(used_at=now)
+        .where(SingleUseToken.user_id == user_id, SingleUseToken.purpose.in_(purposes))
+        .values(used_at=func.coalesce(SingleUseToken.used_at, now), data={})
         .execution_options(synchronize_session=False)
     )
 

@@ -11,6 +11,8 @@ from typing import Any
 
 import pytest
 
+from app import passwords
+from tests.security.cheap_hashing import CountingContext
 from tests.support.databases import PostgresDatabases, SqliteDatabases
 from tests.support.service import Service, running_service
 
@@ -66,6 +68,14 @@ def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str
     url = databases.create()
     yield url
     databases.drop(url)
+
+
+@pytest.fixture
+def hashing(monkeypatch: pytest.MonkeyPatch) -> CountingContext:
+    """Password hashes of a thousandth of the cost, counted: for tests with many accounts."""
+    context = CountingContext()
+    monkeypatch.setattr(passwords, "PASSWORD_CONTEXT", context)
+    return context
 
 
 @pytest.fixture

@@ -14,7 +14,7 @@ from app.audit import Origin
 from app.crypto import Vault
 from app.limits import account_key
 from app.models import User
-from app.problems import WrongPassword
+from app.problems import StepUpRequired, WrongPassword
 
 if TYPE_CHECKING:
     from app.runtime import Runtime
@@ -35,6 +35,22 @@ async def verify_password(runtime: "Runtime", origin: Origin, actor: Actor, pass
     if not mfa_enabled:  # else whoever has session and password would have endless codes to try
         await runtime.limiter.clear("guess", key)
     return password_hash
+
+
+async def verify_owner(runtime: "Runtime", origin: Origin, actor: Actor, password: str | None) -> str | None:
+    """By the password, or where the account has none by a fresh sign-in. The stored hash, as `verify_password`.
+
+    Raises `WrongPassword`, `StepUpRequired`, `RateLimited`, `Overloaded`.
+    """
+    if password is not None:
+        return await verify_password(runtime, origin, actor, password)
+    _, password_hash, _ = await runtime.database.read(_find, runtime.vault, actor.user_id)
+    if password_hash is not None:
+        await runtime.database.write(_record_refusal, origin, runtime.clock.now(), actor)
+        raise WrongPassword
+    if not actor.is_fresh(runtime.clock.now()):
+        raise StepUpRequired
+    return None
 
 
 def guess_key(session: Session, vault: Vault, user_id: uuid.UUID) -> str:

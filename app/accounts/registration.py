@@ -2,34 +2,60 @@
 
 import uuid
 from datetime import datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
+from sqlalchemy import select
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
 from app import audit
-from app.accounts import addresses
+from app.accounts import addresses, verification
 from app.accounts.addresses import Address
 from app.audit import Origin
+from app.crypto import Vault
 from app.db import insert_if_absent
+from app.limits import account_key
+from app.mail import outbox
 from app.models import User
 from app.problems import EmailTaken
 
 if TYPE_CHECKING:
     from app.runtime import Runtime
 
+Status = Literal["active", "verification_required"]
+
 
 async def register(
     runtime: "Runtime", origin: Origin, *, email: str, password: str, display_name: str | None
-) -> uuid.UUID:
-    """The id of the new account. Raises `InvalidRequest`, `WeakPassword`, `EmailTaken`, `Overloaded`."""
+) -> Status:
+    """Whether the account can be signed in to, or its address has to be verified first.
+
+    Where addresses are verified a taken one gets the same answer after the same work, and its owner a mail. Where they
+    are not it is `EmailTaken`. Raises `InvalidRequest`, `WeakPassword`, `RateLimited`, `Overloaded` too.
+    """
     address = addresses.parse(email)
+    verifies = runtime.settings.verifies_email
+    if verifies:
+        await runtime.limiter.hit("letter", account_key(runtime.vault, address.key))
     password_hash = await runtime.hasher.hash(
         password, min_length=runtime.settings.password_min_length, context=(address.text, display_name or "")
     )
-    return await runtime.database.write(
-        add_user, origin, runtime.clock.now(), address=address, password_hash=password_hash, display_name=display_name
+    now = runtime.clock.now()
+    if verifies:
+        await runtime.database.write(
+            _register_to_verify,
+            runtime.vault,
+            origin,
+            now,
+            address=address,
+            password_hash=password_hash,
+            display_name=display_name,
+        )
+        return "verification_required"
+    await runtime.database.write(
+        add_user, origin, now, address=address, password_hash=password_hash, display_name=display_name
     )
+    return "active"
 
 
 def add_user(
@@ -44,6 +70,75 @@ def add_user(
     verified: bool = False,
 ) -> uuid.UUID:
     """Adds the account and its audit row. Raises `EmailTaken`."""
+    user_id = _insert(
+        session,
+        now,
+        address=address,
+        password_hash=password_hash,
+        display_name=display_name,
+        role=role,
+        verified=verified,
+    )
+    if user_id is None:
+        audit.record(session, origin, "user.registered", now, outcome="refused", reason="email_taken")
+        raise EmailTaken
+    event: audit.Event = "user.created" if origin is audit.COMMAND_LINE else "user.registered"
+    audit.record(session, origin, event, now, actor_id=user_id, subject_id=user_id, role=role)
+    return user_id
+
+
+def _register_to_verify(
+    session: Session,
+    vault: Vault,
+    origin: Origin,
+    now: datetime,
+    *,
+    address: Address,
+    password_hash: str,
+    display_name: str | None,
+) -> None:
+    """A new account; another try at one that nobody has verified; or a word to the owner of a taken address.
+
+    Mail goes to the address as it is stored, never as it was just typed: another spelling may be another mailbox.
+    """
+    _insert(session, now, address=address, password_hash=password_hash, display_name=display_name)
+    user = session.scalars(select(User).where(User.email_key == address.key).with_for_update()).one_or_none()
+    if user is not None and verification.is_open(session, user):
+        user.password_hash, user.display_name = password_hash, display_name
+        registered = {"password_hash": password_hash, "display_name": display_name}
+        verification.send_link(session, vault, now, user, registered)
+        audit.record(session, origin, "user.registered", now, actor_id=user.id, subject_id=user.id, role=user.role)
+        return
+    notify_owner(session, vault, now, user)
+    audit.record(
+        session,
+        origin,
+        "user.registered",
+        now,
+        outcome="refused",
+        subject_id=user.id if user else None,
+        reason="email_taken",
+    )
+
+
+def notify_owner(session: Session, vault: Vault, now: datetime, owner: User | None) -> None:
+    """Tells the owner of an address that somebody wanted it, with as much work as sending a link to it would be."""
+    verification.spend_a_link(session, vault, now)
+    reachable = owner is not None and owner.status == "active"
+    outbox.put(session, vault, now, "address_taken", recipient=owner.email if owner and reachable else None)
+
+
+def _insert(
+    session: Session,
+    now: datetime,
+    *,
+    address: Address,
+    password_hash: str,
+    display_name: str | None,
+    role: str = "user",
+    verified: bool = False,
+) -> uuid.UUID | None:
+    """The id of the account that was added; None where the address has one."""
     user_id = uuid.uuid4()
     added = insert_if_absent(
         session,
@@ -60,12 +155,7 @@ def add_user(
             "created_at": now,
         },
     )
-    if not added:
-        audit.record(session, origin, "user.registered", now, outcome="refused", reason="email_taken")
-        raise EmailTaken
-    event: audit.Event = "user.created" if origin is audit.COMMAND_LINE else "user.registered"
-    audit.record(session, origin, event, now, actor_id=user_id, subject_id=user_id, role=role)
-    return user_id
+    return user_id if added else None
 
 
 def add_without_password(

@@ -59,22 +59,29 @@ class Mail:
     """False where the token was sealed with another SECRET_KEY."""
 
 
-def put(session: Session, vault: Vault, now: datetime, kind: Kind, *, recipient: str, token: str | None = None) -> None:
-    """Adds a mail to be sent as soon as the transaction is committed. `token` is what its link carries."""
+def put(
+    session: Session, vault: Vault, now: datetime, kind: Kind, *, recipient: str | None, token: str | None = None
+) -> None:
+    """Adds a mail to be sent as soon as the transaction is committed. `token` is what its link carries.
+
+    One to nobody is settled at once: a request about an unknown address then takes as long as any other.
+    """
     mail_id = uuid.uuid4()
     sealed = None if token is None else vault.encrypt(SEALED_AS, token.encode(), bound_to=str(mail_id))
     session.execute(
         insert(OutboxMail).values(
             id=mail_id,
             kind=kind,
-            recipient=recipient,
-            token_encrypted=sealed,
+            recipient=recipient or "",
+            token_encrypted=None if recipient is None else sealed,
             created_at=now,
             next_try_at=now,
             attempts=0,
+            failed_at=now if recipient is None else None,
         )
     )
-    signal_after_commit(session, SIGNAL)
+    if recipient is not None:
+        signal_after_commit(session, SIGNAL)
 
 
 def take(session: Session, vault: Vault, now: datetime, *, most: int) -> Sequence[Mail]:

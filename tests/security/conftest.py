@@ -12,8 +12,6 @@ from urllib.request import urlopen
 import pytest
 import structlog
 
-from app import passwords
-from tests.security.cheap_hashing import CountingContext
 from tests.security.observed import LiveServer
 from tests.support.canned_sts import CannedSts
 from tests.support.databases import SqliteDatabases
@@ -30,14 +28,6 @@ def plain_log() -> None:
 
 def _as_line(_logger: Any, _method: str, event: MutableMapping[str, Any]) -> str:
     return str(dict(event))
-
-
-@pytest.fixture
-def hashing(monkeypatch: pytest.MonkeyPatch) -> CountingContext:
-    """Password hashes of a thousandth of the cost, counted: for tests with many accounts."""
-    context = CountingContext()
-    monkeypatch.setattr(passwords, "PASSWORD_CONTEXT", context)
-    return context
 
 
 @pytest.fixture(scope="module")

@@ -23,6 +23,11 @@ PUBLIC = {
     ("GET", "/sts/jwks.json"),
     ("GET", "/sts/.well-known/openid-configuration"),
     ("POST", "/v1/users"),
+    ("POST", "/v1/email-verifications"),
+    ("POST", "/v1/email-verifications/confirm"),
+    ("POST", "/v1/password-resets"),
+    ("POST", "/v1/password-resets/confirm"),
+    ("POST", "/v1/me/email/confirm"),
     ("POST", "/v1/auth/login"),
     ("POST", "/v1/auth/mfa"),  # behind an mfa_token
     ("POST", "/v1/auth/refresh"),

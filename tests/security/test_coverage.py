@@ -12,7 +12,7 @@ CLAIMED = """
     AZ1–5 AZ7
     VC1–10
     HT1–8 HT10–12
-    AU1–4 AU6–15 AU18–19
+    AU1–16 AU18–20
     ID1–7
     OP1
 """

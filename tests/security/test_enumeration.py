@@ -10,7 +10,7 @@ from sqlalchemy import event
 from app import passwords
 from tests.security.cheap_hashing import CountingContext
 from tests.security.observed import assert_problem, without_request_id
-from tests.support.service import Service
+from tests.support.service import PASSWORD, Service
 
 PAIRS = 200
 
@@ -120,3 +120,48 @@ class TestSignIn:
             observed.append((without_request_id(answer), len(hashing.verified) - verified))
         assert observed[0] == observed[1] == observed[2]
         assert observed[0][1] == 1
+
+
+class TestMail:
+    """What is sent by mail is not told by the answer that asks for it."""
+
+    @pytest.mark.parametrize("path", ["/v1/password-resets", "/v1/email-verifications", "/v1/users"])
+    def test_known_and_unknown_addresses_cannot_be_told_apart(
+        self, hashing: CountingContext, make_on_sqlite: Callable[..., Service], path: str
+    ) -> None:
+        """AU9, AU20: 200 pairs: status, headers, bytes and hashes are the same; strangers get no mail."""
+        service = make_on_sqlite(email_verification="required")
+        for number in range(PAIRS):
+            service.register(f"known{number:03}@example.org")
+        if path == "/v1/users":
+            service.sql("UPDATE users SET email_verified_at = created_at")
+        sent = service.sql("SELECT count(*) FROM outbox WHERE failed_at IS NULL")[0][0]
+        secret = {"password": PASSWORD} if path == "/v1/users" else {}
+        for pair in known_and_unknown(service):
+            observed = []
+            for email in pair:
+                work = hashing.hashed, len(hashing.verified)
+                with statements(service) as executed:
+                    answer = service.client.post(path, json={"email": email, **secret})
+                hashed = (hashing.hashed - work[0], len(hashing.verified) - work[1])
+                observed.append((without_request_id(answer), hashed, [verbs(executed)] if not secret else []))
+            assert observed[0] == observed[1]
+            assert observed[0][0][0] == (201 if secret else 202)
+            assert observed[0][1] == (1 if secret else 0, 0)
+        if path != "/v1/users":
+            assert service.sql("SELECT count(*) FROM outbox WHERE failed_at IS NULL") == [(sent + PAIRS,)]
+            assert service.sql("SELECT count(*) FROM outbox WHERE recipient LIKE 'never%'") == [(0,)]
+
+    def test_both_are_limited_alike(self, make_on_sqlite: Callable[..., Service]) -> None:
+        """AU9: by address, and by what was asked for."""
+        for path in ("/v1/password-resets", "/v1/email-verifications"):
+            service = make_on_sqlite(rate_limits="on")
+            service.register("known@example.org")
+            for email in ("known@example.org", "never@example.org"):
+                answers = [service.client.post(path, json={"email": email}) for _ in range(11)]
+                assert [answer.status_code for answer in answers] == [202] * 10 + [429]
+
+
+def verbs(executed: list[str]) -> list[tuple[str, ...]]:
+    """Each statement's first words: a look-up that a verification alone needs aside, which writes nothing."""
+    return [tuple(statement.split()[:3]) for statement in executed if not statement.startswith(("SELECT", "BEGIN"))]

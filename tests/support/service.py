@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from email.message import EmailMessage
 from typing import Any
+from unittest.mock import patch
 
 import boto3
 from fastapi import FastAPI
@@ -14,6 +15,7 @@ from httpx2 import Response
 from sqlalchemy import text
 from starlette.testclient import TestClient
 
+from app import jobs
 from app.mail.transport import ConsoleTransport
 from app.main import create_app
 from app.runtime import Runtime, build_runtime
@@ -174,9 +176,17 @@ class Service:
 
 @contextmanager
 def running_service(
-    database_url: str, *, clock: ManualClock | None = None, aws: boto3.Session | None = None, **changes: Any
+    database_url: str,
+    *,
+    clock: ManualClock | None = None,
+    aws: boto3.Session | None = None,
+    background: bool = False,
+    **changes: Any,
 ) -> Iterator[Service]:
-    """`aws` and the endpoints among `changes` are for an engine in the place of the canned STS."""
+    """`aws` and the endpoints among `changes` are for an engine in the place of the canned STS.
+
+    Jobs run when a test says so, unless it wants them in the `background`: there they mix with what it observes.
+    """
     clock = clock or ManualClock()
     sts = CannedSts(clock)
     try:
@@ -184,7 +194,10 @@ def running_service(
         aws = aws or boto3.Session("AKIATESTTESTTEST", "test", region_name="us-east-1")
         runtime = build_runtime(settings, clock=clock, aws=aws)
         app = create_app(settings, runtime)
-        with TestClient(app, raise_server_exceptions=False, client=("127.0.0.1", 50000)) as client:
+        with (
+            patch.object(jobs, "JOBS", jobs.JOBS if background else ()),
+            TestClient(app, raise_server_exceptions=False, client=("127.0.0.1", 50000)) as client,
+        ):
             yield Service(app, runtime, client, clock, sts)
     finally:
         sts.close()

@@ -20,14 +20,19 @@ class RegisterRequest(RequestModel):
 
 
 class RegisterResult(ResponseModel):
-    status: Literal["active"]
+    """`verification_required`: a mail was sent; once its link is opened, the account can be signed in to."""
+
+    status: Literal["active", "verification_required"]
 
 
 @router.post("/users", status_code=201)
 async def register_user(body: RegisterRequest, runtime: RuntimeDep, origin: OriginDep) -> RegisterResult:
-    """Makes an account. Sign in next."""
+    """Makes an account. Sign in next, or where addresses are verified, open the link in the mail first.
+
+    Where they are, a taken address gets the same answer, and its owner a mail.
+    """
     await runtime.limiter.hit("register", address_key(origin.address))
-    await registration.register(
+    status = await registration.register(
         runtime, origin, email=body.email, password=body.password.get_secret_value(), display_name=body.display_name
     )
-    return RegisterResult(status="active")
+    return RegisterResult(status=status)

@@ -1,6 +1,6 @@
 """The routes of this feature, one file an action or noun."""
 
-from app.auth.api import devices, factors, guests, identities, login, mfa, oidc, step_up
+from app.auth.api import devices, factors, guests, identities, login, mfa, oidc, passwords, step_up
 
 ROUTERS = (
     login.router,
@@ -8,6 +8,7 @@ ROUTERS = (
     oidc.router,
     guests.router,
     step_up.router,
+    passwords.router,
     devices.router,
     factors.router,
     identities.router,

@@ -1,0 +1,46 @@
+"""`/v1/me/email`: another e-mail address for an account."""
+
+from typing import Annotated
+
+from fastapi import APIRouter, Response
+from pydantic import Field
+
+from app.accounts import email_change
+from app.limits import address_key
+from app.passwords import MAX_LENGTH
+from app.web import JsonRoute, OriginDep, PasswordText, RequestModel, RuntimeDep, SignedIn
+
+router = APIRouter(prefix="/v1/me/email", tags=["accounts"], route_class=JsonRoute)
+
+
+class EmailChangeRequest(RequestModel):
+    """`password` is null for an account without one, which needs a fresh sign-in instead."""
+
+    new_email: Annotated[str, Field(max_length=320, examples=["ada@example.com"])]
+    password: Annotated[PasswordText, Field(max_length=MAX_LENGTH)] | None
+
+
+class EmailChangeConfirmation(RequestModel):
+    token: Annotated[str, Field(max_length=256)]
+
+
+@router.post("", status_code=202, response_class=Response)
+async def request_email_change(
+    body: EmailChangeRequest, runtime: RuntimeDep, origin: OriginDep, actor: SignedIn
+) -> None:
+    """Sends a link to the new address; the account keeps its old one until it is opened, and that one is told."""
+    await runtime.limiter.hit("mail", address_key(origin.address))
+    await email_change.request(
+        runtime,
+        origin,
+        actor,
+        new_email=body.new_email,
+        password=body.password.get_secret_value() if body.password else None,
+    )
+
+
+@router.post("/confirm", status_code=204, response_class=Response)
+async def confirm_email_change(body: EmailChangeConfirmation, runtime: RuntimeDep, origin: OriginDep) -> None:
+    """Makes the address that the token was sent to the account's. No sign-in is needed: mail opens anywhere."""
+    await runtime.limiter.hit("confirm", address_key(origin.address))
+    await email_change.confirm(runtime, origin, token=body.token)

@@ -1,0 +1,85 @@
+"""Changing an account's e-mail address: verified at the new one, told to the old one."""
+
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING
+
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from app import audit, single_use
+from app.accounts import addresses, links, profile, registration
+from app.accounts.addresses import Address
+from app.accounts.reauthentication import verify_owner
+from app.actor import Actor
+from app.audit import Origin
+from app.crypto import Vault
+from app.limits import account_key
+from app.mail import outbox
+from app.models import User
+from app.problems import EmailTaken, FieldError, InvalidRequest
+
+if TYPE_CHECKING:
+    from app.runtime import Runtime
+
+TTL = timedelta(hours=24)
+
+
+async def request(runtime: "Runtime", origin: Origin, actor: Actor, *, new_email: str, password: str | None) -> None:
+    """Sends a link to the new address, and word to the old one. A taken address differs only in what its owner gets.
+
+    Raises `InvalidRequest`, `WrongPassword`, `StepUpRequired`, `RateLimited`, `Overloaded`.
+    """
+    address = addresses.find(new_email)
+    if address is None:
+        raise InvalidRequest(errors=[FieldError("body.new_email", "invalid_email", "This is not an e-mail address.")])
+    if actor.guest:
+        raise InvalidRequest(errors=[FieldError("body.new_email", "guest", "A guest's account is upgraded instead.")])
+    await verify_owner(runtime, origin, actor, password)
+    user = await runtime.database.read(profile.get_user, actor.user_id)
+    for account in (user.email_key or str(user.id), address.key):
+        await runtime.limiter.hit("letter", account_key(runtime.vault, account))
+    await runtime.database.write(_request, runtime.vault, origin, runtime.clock.now(), actor=actor, address=address)
+
+
+async def confirm(runtime: "Runtime", origin: Origin, *, token: str) -> None:
+    """Makes the address that the token was sent to the account's. Raises `InvalidSingleUseToken`, `EmailTaken`."""
+    await runtime.database.write(_confirm, runtime.vault, origin, runtime.clock.now(), token=token)
+
+
+def _request(session: Session, vault: Vault, origin: Origin, now: datetime, *, actor: Actor, address: Address) -> None:
+    user = profile.lock_user(session, actor.user_id)
+    single_use.withdraw(session, now, "email_change", user_id=user.id)
+    owner = session.scalars(select(User).where(User.email_key == address.key, User.id != user.id)).one_or_none()
+    if owner is None:
+        data = {"email": address.text, "email_key": address.key}
+        token = single_use.issue(session, vault, now, "email_change", ttl=TTL, user_id=user.id, data=data)
+        outbox.put(session, vault, now, "change_email", recipient=address.text, token=token)
+    else:
+        registration.notify_owner(session, vault, now, owner)
+    if user.email is not None:
+        outbox.put(session, vault, now, "email_change_requested", recipient=user.email)
+    audit.record(
+        session,
+        origin,
+        "email.change_requested",
+        now,
+        outcome="done" if owner is None else "refused",
+        actor_id=user.id,
+        subject_id=user.id,
+        session_id=actor.session_id,
+        reason=None if owner is None else "email_taken",
+    )
+
+
+def _confirm(session: Session, vault: Vault, origin: Origin, now: datetime, *, token: str) -> None:
+    user, claimed = links.claim(session, vault, origin, now, purpose="email_change", token=token, event="email.changed")
+    old_email = user.email
+    address = Address(claimed.data["email"], claimed.data["email_key"])
+    if not registration.give_address(session, user, address, verified_at=now):  # it was registered meanwhile
+        audit.record(session, origin, "email.changed", now, outcome="refused", subject_id=user.id, reason="email_taken")
+        raise EmailTaken
+    # What was sent to the old address must open nothing any more.
+    single_use.withdraw(session, now, "email_change", "password_reset", "email_verification", user_id=user.id)
+    if old_email is not None:
+        outbox.put(session, vault, now, "email_changed", recipient=old_email)
+    audit.record(session, origin, "email.changed", now, actor_id=user.id, subject_id=user.id)

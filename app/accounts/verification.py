@@ -1,0 +1,111 @@
+"""Verifying an e-mail address: a link that was sent there is opened.
+
+Before that an account may be registered again, by somebody else too. So each link carries the registration that it was
+sent for, and makes that one the account's: nobody finds a stranger's password on what they verified (pre-hijacking).
+"""
+
+import uuid
+from collections.abc import Mapping
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, Any
+
+from sqlalchemy import func, select
+from sqlalchemy.orm import Session
+
+from app import audit, single_use
+from app.accounts import addresses, links
+from app.audit import Origin
+from app.crypto import Vault
+from app.limits import account_key
+from app.mail import outbox
+from app.models import AuditEvent, DeviceSession, User
+
+if TYPE_CHECKING:
+    from app.runtime import Runtime
+
+TTL = timedelta(hours=24)
+
+
+async def request(runtime: "Runtime", origin: Origin, *, email: str) -> None:
+    """Sends a link to an address that waits to be verified; for any other the same, less the mail.
+
+    Raises `InvalidRequest`, `RateLimited`.
+    """
+    address = addresses.parse(email)
+    await runtime.limiter.hit("letter", account_key(runtime.vault, address.key))
+    await runtime.database.write(_request, runtime.vault, origin, runtime.clock.now(), email_key=address.key)
+
+
+async def confirm(runtime: "Runtime", origin: Origin, *, token: str) -> None:
+    """Verifies the address that the token was sent to. Raises `InvalidSingleUseToken`."""
+    await runtime.database.write(_confirm, runtime.vault, origin, runtime.clock.now(), token=token)
+
+
+def send_link(session: Session, vault: Vault, now: datetime, user: User, registration: Mapping[str, Any]) -> None:
+    """A link to the user's address. `registration` is `{password_hash, display_name}`, or empty to leave them alone."""
+    token = single_use.issue(session, vault, now, "email_verification", ttl=TTL, user_id=user.id, data=registration)
+    outbox.put(session, vault, now, "verify_email", recipient=user.email, token=token)
+
+
+def spend_a_link(session: Session, vault: Vault, now: datetime) -> str:
+    """The work of making a link, for an address that gets none: nobody is told this token, and it opens nothing."""
+    return single_use.issue(session, vault, now, "email_verification", ttl=TTL)
+
+
+def is_open(session: Session, user: User) -> bool:
+    """Whether the account is still anybody's who can read its mail: unverified, and never signed in to."""
+    return (
+        user.status == "active"
+        and user.role == "user"
+        and user.email_verified_at is None
+        and session.scalar(select(DeviceSession.id).where(DeviceSession.user_id == user.id).limit(1)) is None
+    )
+
+
+def _request(session: Session, vault: Vault, origin: Origin, now: datetime, *, email_key: str) -> None:
+    user = session.scalars(select(User).where(User.email_key == email_key).with_for_update()).one_or_none()
+    if user is None or user.status != "active" or user.email_verified_at is not None:
+        token = spend_a_link(session, vault, now)
+        outbox.put(session, vault, now, "verify_email", recipient=None, token=token)
+        audit.record(
+            session,
+            origin,
+            "email.verification_requested",
+            now,
+            outcome="refused",
+            subject_id=user.id if user else None,
+            reason="nothing_to_verify",
+        )
+        return
+    send_link(session, vault, now, user, _registration(session, user))
+    audit.record(session, origin, "email.verification_requested", now, subject_id=user.id)
+
+
+def _registration(session: Session, user: User) -> dict[str, Any]:
+    """What a link that was asked for again stands for: the registration, if there was only one.
+
+    Of several nobody knows whose the asker's is. The address is verified without a password then, which a reset gives.
+    """
+    if not is_open(session, user):
+        return {}
+    registrations = session.scalar(
+        select(func.count())
+        .select_from(AuditEvent)
+        .where(AuditEvent.subject_id == user.id, AuditEvent.event == "user.registered", AuditEvent.outcome == "done")
+    )
+    if registrations and registrations > 1:
+        return {"password_hash": None, "display_name": None}
+    return {"password_hash": user.password_hash, "display_name": user.display_name}
+
+
+def _confirm(session: Session, vault: Vault, origin: Origin, now: datetime, *, token: str) -> uuid.UUID:
+    user, claimed = links.claim(
+        session, vault, origin, now, purpose="email_verification", token=token, event="email.verified"
+    )
+    if claimed.data and is_open(session, user):
+        user.password_hash = claimed.data["password_hash"]
+        user.display_name = claimed.data["display_name"]
+    user.email_verified_at = user.email_verified_at or now
+    single_use.withdraw(session, now, "email_verification", user_id=user.id)
+    audit.record(session, origin, "email.verified", now, actor_id=user.id, subject_id=user.id)
+    return user.id

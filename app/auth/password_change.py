@@ -1,0 +1,101 @@
+"""Changing the password, by who knows it, or who has none and signed in just now."""
+
+import dataclasses
+from datetime import datetime
+from typing import TYPE_CHECKING
+
+from sqlalchemy.orm import Session
+
+from app import audit, single_use
+from app.accounts import profile
+from app.accounts.reauthentication import verify_owner
+from app.actor import Actor
+from app.audit import Origin
+from app.auth import sessions
+from app.crypto import Vault
+from app.mail import outbox
+from app.models import User
+from app.problems import FieldError, InvalidRequest, WeakPassword, WrongPassword
+
+if TYPE_CHECKING:
+    from app.runtime import Runtime
+
+
+async def change(
+    runtime: "Runtime",
+    origin: Origin,
+    actor: Actor,
+    *,
+    current_password: str | None,
+    new_password: str,
+) -> None:
+    """A new password. The user's other sessions end, and a mail says so.
+
+    Raises `WrongPassword`, `StepUpRequired`, `WeakPassword`, `RateLimited`, `Overloaded`; `InvalidRequest` for a guest,
+    who has no address to sign in with.
+    """
+    if actor.guest:
+        raise InvalidRequest(
+            errors=[FieldError("body.new_password", "guest", "A guest's account is upgraded instead.")]
+        )
+    current_hash = await verify_owner(runtime, origin, actor, current_password)
+    user = await runtime.database.read(profile.get_user, actor.user_id)
+    new_hash = await hash_new(runtime, user, new_password)
+    await runtime.database.write(
+        _change, runtime.vault, origin, runtime.clock.now(), actor=actor, current_hash=current_hash, new_hash=new_hash
+    )
+
+
+async def hash_new(runtime: "Runtime", user: User, new_password: str) -> str:
+    """The hash of what a body calls `new_password`. Raises `WeakPassword`, `Overloaded`."""
+    context = (user.email or "", user.display_name or "")
+    try:
+        return await runtime.hasher.hash(new_password, min_length=runtime.settings.password_min_length, context=context)
+    except WeakPassword as problem:
+        errors = [dataclasses.replace(error, location="body.new_password") for error in problem.errors]
+        raise WeakPassword(errors=errors) from None
+
+
+def replace_hash(session: Session, vault: Vault, now: datetime, user: User, new_hash: str) -> None:
+    """Sets the password of a locked user, and tells them. Whatever the old one had opened half is closed again.
+
+    That is: resets and changes of address under way, and sign-ins that wait for a second factor.
+    """
+    user.password_hash = new_hash
+    single_use.withdraw(session, now, "password_reset", "email_change", "email_verification", "mfa", user_id=user.id)
+    if user.email is not None:
+        outbox.put(session, vault, now, "password_changed", recipient=user.email)
+
+
+def _change(
+    session: Session,
+    vault: Vault,
+    origin: Origin,
+    now: datetime,
+    *,
+    actor: Actor,
+    current_hash: str | None,
+    new_hash: str,
+) -> None:
+    user = profile.lock_user(session, actor.user_id)
+    if user.password_hash != current_hash:
+        raise WrongPassword  # it was changed while this one was being verified
+    replace_hash(session, vault, now, user, new_hash)
+    sessions.sign_out(
+        session,
+        origin,
+        now,
+        user_id=user.id,
+        actor_id=user.id,
+        keeping=actor.session_id,
+        reason="password_changed",
+    )
+    audit.record(
+        session,
+        origin,
+        "password.changed",
+        now,
+        actor_id=user.id,
+        subject_id=user.id,
+        session_id=actor.session_id,
+    )

@@ -1,0 +1,91 @@
+"""A new password for who can read the account's mail (ASVS 6.4.3): ten minutes, once, and no sign-in by itself."""
+
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING
+
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from app import audit, single_use
+from app.accounts import addresses, links, profile
+from app.accounts.reauthentication import guess_key
+from app.audit import Origin
+from app.auth import sessions
+from app.auth.password_change import hash_new, replace_hash
+from app.crypto import Vault
+from app.limits import account_key
+from app.mail import outbox
+from app.models import User
+from app.problems import InvalidSingleUseToken
+
+if TYPE_CHECKING:
+    from app.runtime import Runtime
+
+TTL = timedelta(minutes=10)
+
+
+async def request(runtime: "Runtime", origin: Origin, *, email: str) -> None:
+    """Sends a link to the account's own address; where there is none, or it is disabled, the same less the mail.
+
+    Raises `InvalidRequest`, `RateLimited`.
+    """
+    address = addresses.parse(email)
+    await runtime.limiter.hit("letter", account_key(runtime.vault, address.key))
+    await runtime.database.write(_request, runtime.vault, origin, runtime.clock.now(), email_key=address.key)
+
+
+async def confirm(runtime: "Runtime", origin: Origin, *, token: str, new_password: str) -> None:
+    """Sets the password; all sessions end. A second factor stays, and is asked for at the next sign-in.
+
+    A password that is too weak does not use the token up. Raises `InvalidSingleUseToken`, `WeakPassword`, `Overloaded`.
+    """
+    user = await runtime.database.write(_find, runtime.vault, origin, runtime.clock.now(), token=token)
+    new_hash = await hash_new(runtime, user, new_password)
+    key, mfa_enabled = await runtime.database.write(
+        _confirm, runtime.vault, origin, runtime.clock.now(), token=token, new_hash=new_hash
+    )
+    if not mfa_enabled:  # else whoever reads the mail would have endless codes to try
+        await runtime.limiter.clear("guess", key)
+
+
+def _request(session: Session, vault: Vault, origin: Origin, now: datetime, *, email_key: str) -> None:
+    user = session.scalars(select(User).where(User.email_key == email_key).with_for_update()).one_or_none()
+    able = user if user is not None and user.status == "active" else None
+    user_id = able.id if able else None
+    # The same statements for everybody: what no user is given opens nothing.
+    single_use.withdraw(session, now, "password_reset", user_id=user_id)
+    token = single_use.issue(session, vault, now, "password_reset", ttl=TTL, user_id=user_id)
+    outbox.put(session, vault, now, "reset_password", recipient=able.email if able else None, token=token)
+    audit.record(
+        session,
+        origin,
+        "password.reset_requested",
+        now,
+        outcome="done" if able else "refused",
+        subject_id=user.id if user else None,
+        reason=None if able else "no_active_account",
+    )
+
+
+def _find(session: Session, vault: Vault, origin: Origin, now: datetime, *, token: str) -> User:
+    try:
+        user_id = single_use.find(session, vault, now, "password_reset", token).user_id
+    except InvalidSingleUseToken:
+        user_id = None
+    user = session.get(User, user_id) if user_id else None
+    if user is None:
+        audit.record(session, origin, "password.reset", now, outcome="refused", reason="invalid_token")
+        raise InvalidSingleUseToken(keeps_writes=True)
+    return user
+
+
+def _confirm(
+    session: Session, vault: Vault, origin: Origin, now: datetime, *, token: str, new_hash: str
+) -> tuple[str, bool]:
+    """What guesses at the account are counted by, and whether it has a second factor."""
+    user, _ = links.claim(session, vault, origin, now, purpose="password_reset", token=token, event="password.reset")
+    user.email_verified_at = user.email_verified_at or now
+    replace_hash(session, vault, now, user, new_hash)
+    sessions.sign_out(session, origin, now, user_id=user.id, actor_id=user.id, reason="password_reset")
+    audit.record(session, origin, "password.reset", now, actor_id=user.id, subject_id=user.id)
+    return guess_key(session, vault, user.id), profile.mfa_enabled(session, user.id)

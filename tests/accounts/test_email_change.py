@@ -1,0 +1,108 @@
+"""Another address: verified there, told to the old one."""
+
+from collections.abc import Callable
+
+from httpx2 import Response
+
+from tests.security.observed import assert_problem
+from tests.support.service import PASSWORD, Device, Service
+
+ADA = "ada@example.org"
+NEW = "ada@example.com"
+
+
+def ask(device: Device, new_email: str = NEW, password: str | None = PASSWORD) -> Response:
+    return device.post("/v1/me/email", json={"new_email": new_email, "password": password})
+
+
+def confirm(service: Service, token: str) -> Response:
+    return service.client.post("/v1/me/email/confirm", json={"token": token})
+
+
+class TestChange:
+    def test_holds_once_the_link_at_the_new_address_is_opened(self, service: Service) -> None:
+        """AU14: the old address is told when it is asked for, and when it is done."""
+        device = service.device(ADA)
+        answer = ask(device)
+        assert (answer.status_code, answer.content) == (202, b"")
+        assert [mail.subject for mail in service.mails(ADA)] == ["A new e-mail address was asked for"]
+        assert device.get("/v1/me").json()["email"] == ADA
+        assert confirm(service, service.mails(NEW)[0].token).status_code == 204
+        profile = device.get("/v1/me").json()
+        assert (profile["email"], profile["email_verified"]) == (NEW, True)
+        assert service.mails(ADA)[-1].subject == "Your e-mail address was changed"
+        assert service.log_in(NEW).status_code == 200
+        assert service.log_in(ADA).status_code == 401
+        assert_problem(confirm(service, service.mails(NEW)[0].token), 400, "invalid_single_use_token")
+
+    def test_needs_the_password(self, service: Service) -> None:
+        """AU14"""
+        device = service.device(ADA)
+        assert_problem(ask(device, password="not the password"), 403, "wrong_password")
+        assert_problem(ask(device, password=None), 403, "wrong_password")
+        assert service.mails(NEW) == service.mails(ADA) == []
+
+    def test_without_a_password_needs_a_fresh_sign_in(self, service: Service) -> None:
+        """AU14: a stale session is told to step up."""
+        device = service.device(ADA)
+        service.sql("UPDATE users SET password_hash = NULL")
+        service.clock.advance(minutes=5, seconds=1)
+        assert_problem(ask(device, password=None), 403, "step_up_required")
+        service.clock.advance(minutes=-5)
+        assert ask(device, password=None).status_code == 202
+
+    def test_to_a_taken_address_tells_its_owner_and_nobody_else(self, service: Service) -> None:
+        """AU9: the same answer and the same word to the old address."""
+        device = service.device(ADA)
+        service.register("Bob@example.org")
+        free, taken = ask(device), ask(device, "bob@EXAMPLE.org")
+        assert (taken.status_code, taken.content) == (free.status_code, free.content)
+        assert len(service.mails(ADA)) == 2
+        assert [mail.subject for mail in service.mails("Bob@example.org")] == ["You have an account already"]
+
+    def test_fails_where_somebody_took_the_address_meanwhile(self, service: Service) -> None:
+        device = service.device(ADA)
+        ask(device)
+        service.register(NEW)
+        assert_problem(confirm(service, service.mails(NEW)[0].token), 409, "email_taken")
+        assert device.get("/v1/me").json()["email"] == ADA
+
+    def test_may_be_one_of_spelling(self, service: Service) -> None:
+        device = service.device(ADA)
+        assert ask(device, "Ada@example.org").status_code == 202
+        assert confirm(service, service.mails("Ada@example.org")[0].token).status_code == 204
+        assert device.get("/v1/me").json()["email"] == "Ada@example.org"
+
+    def test_withdraws_what_was_sent_before(self, service: Service) -> None:
+        """Older changes and resets, which the old address could still open."""
+        device = service.device(ADA)
+        ask(device, "first@example.com")
+        ask(device)
+        service.client.post("/v1/password-resets", json={"email": ADA})
+        first, link = service.mails("first@example.com")[0].token, service.mails(NEW)[0].token
+        assert_problem(confirm(service, first), 400, "invalid_single_use_token")
+        assert confirm(service, link).status_code == 204
+        reset = {"token": service.mails(ADA)[-2].token, "new_password": "copper walnut lighthouse"}
+        assert_problem(service.client.post("/v1/password-resets/confirm", json=reset), 400, "invalid_single_use_token")
+
+    def test_is_called_off_by_a_new_password(self, service: Service) -> None:
+        device = service.device(ADA)
+        ask(device)
+        device.put("/v1/me/password", json={"current_password": PASSWORD, "new_password": "copper walnut lighthouse"})
+        assert_problem(confirm(service, service.mails(NEW)[0].token), 400, "invalid_single_use_token")
+
+    def test_expires_after_a_day(self, service: Service) -> None:
+        ask(service.device(ADA))
+        token = service.mails(NEW)[0].token
+        service.clock.advance(hours=24)
+        assert_problem(confirm(service, token), 400, "invalid_single_use_token")
+
+    def test_of_a_guest_is_an_upgrade_instead(self, service: Service) -> None:
+        device = service.device(ADA)
+        service.sql("UPDATE users SET guest = :yes", yes=True)
+        assert_problem(ask(device), 422, "invalid_request")
+
+    def test_writes_no_more_than_ten_letters_an_hour(self, make_service: Callable[..., Service]) -> None:
+        device = make_service(rate_limits="on").device(ADA)
+        answers = [ask(device, f"new{number}@example.com").status_code for number in range(11)]
+        assert answers == [202] * 10 + [429]

@@ -1,0 +1,200 @@
+"""New passwords: by mail, or by who knows the old one."""
+
+from collections.abc import Callable
+
+import pytest
+from httpx2 import Response
+
+from tests.security.observed import assert_problem, without_request_id
+from tests.security.races import all_at_once
+from tests.support.service import PASSWORD, Device, Service
+
+ADA = "ada@example.org"
+NEW = "copper walnut lighthouse"
+
+
+def ask(service: Service, email: str = ADA) -> Response:
+    return service.client.post("/v1/password-resets", json={"email": email})
+
+
+def reset(service: Service, token: str, password: str = NEW) -> Response:
+    return service.client.post("/v1/password-resets/confirm", json={"token": token, "new_password": password})
+
+
+def change(device: Device, current: str | None, new: str = NEW) -> Response:
+    return device.put("/v1/me/password", json={"current_password": current, "new_password": new})
+
+
+class TestReset:
+    def test_sets_the_password_and_ends_every_session(self, service: Service) -> None:
+        """AU16, TK14: and does not sign in; the address is verified by it, and a mail tells."""
+        devices = service.device(ADA), service.device(ADA)
+        answer = ask(service)
+        assert (answer.status_code, answer.content) == (202, b"")
+        token = service.mails(ADA)[0].token
+        answer = reset(service, token)
+        assert (answer.status_code, answer.content) == (204, b"")
+        for device in devices:
+            assert_problem(device.get("/v1/me"), 401, "invalid_token")
+            assert_problem(service.refresh(device.refresh_token), 401, "invalid_refresh_token")
+        assert service.log_in(ADA).status_code == 401
+        assert service.device(ADA, NEW).get("/v1/me").json()["email_verified"] is True
+        assert service.mails(ADA)[-1].subject == "Your password was changed"
+
+    def test_keeps_the_second_factor(self, service: Service) -> None:
+        """AU16: the next sign-in asks for it."""
+        device = service.device(ADA)
+        service.sql(
+            "INSERT INTO totp_factors (user_id, secret_encrypted, created_at, confirmed_at)"
+            " SELECT id, password_hash, created_at, created_at FROM users"
+            if service.runtime.database.engine.dialect.name == "sqlite"
+            else "INSERT INTO totp_factors (user_id, secret_encrypted, created_at, confirmed_at)"
+            " SELECT id, ''::bytea, created_at, created_at FROM users"
+        )
+        ask(service)
+        assert reset(service, service.mails(ADA)[0].token).status_code == 204
+        assert service.log_in(ADA, NEW).json()["status"] == "mfa_required"
+        assert_problem(device.get("/v1/me"), 401, "invalid_token")
+
+    def test_works_once_and_for_ten_minutes(self, service: Service) -> None:
+        """AU16: a used, an older and an expired link are refused alike."""
+        service.register(ADA)
+        ask(service)
+        ask(service)
+        older, newer = (mail.token for mail in service.mails(ADA))
+        assert_problem(reset(service, older), 400, "invalid_single_use_token")
+        assert reset(service, newer).status_code == 204
+        assert_problem(reset(service, newer), 400, "invalid_single_use_token")
+        ask(service)
+        expired = service.mails(ADA)[-1].token
+        service.clock.advance(minutes=10)
+        assert_problem(reset(service, expired), 400, "invalid_single_use_token")
+        assert service.log_in(ADA, NEW).status_code == 200
+
+    def test_tokens_are_of_256_bits_and_stored_hashed(self, service: Service) -> None:
+        """AU16: neither token table nor outbox holds one that opens anything."""
+        service.register(ADA)
+        ask(service)
+        token = service.mails(ADA)[0].token
+        assert len(token.removeprefix("tvs_")) == 43
+        ((hashed,),) = service.sql("SELECT token_hash FROM single_use_tokens")
+        assert token.encode() not in bytes(hashed)
+        assert service.sql("SELECT token_encrypted FROM outbox") == [(None,)]
+
+    def test_a_weak_password_does_not_use_the_token_up(self, service: Service) -> None:
+        """AU16, AU4"""
+        service.register(ADA, display_name="Grace")
+        ask(service)
+        token = service.mails(ADA)[0].token
+        for weak in ("short", "password1234", "ada@example.org"):
+            answer = reset(service, token, weak)
+            assert_problem(answer, 422, "weak_password")
+            assert {error["location"] for error in answer.json()["errors"]} == {"body.new_password"}
+        assert reset(service, token).status_code == 204
+
+    def test_goes_to_the_stored_spelling_only(self, service: Service) -> None:
+        """AU20: whoever owns a mailbox that folds to the same key gets nothing."""
+        service.register("Ada@example.org")
+        for variant in ("ada@example.org", "ADA@EXAMPLE.ORG", "\uff21da@example.org"):
+            assert ask(service, variant).status_code == 202
+            assert service.mails(variant) == []
+        assert len(service.mails("Ada@example.org")) == 3
+
+    def test_is_answered_alike_for_who_cannot_have_one(self, service: Service) -> None:
+        """AU9: unknown, disabled: the same bytes, no mail, and a link of before is dead."""
+        service.register(ADA)
+        known = ask(service)
+        token = service.mails(ADA)[0].token
+        service.disable(ADA)
+        for email in (ADA, "nobody@example.org"):
+            assert without_request_id(ask(service, email)) == without_request_id(known)
+        assert len(service.mails(ADA)) == 1
+        assert service.mails("nobody@example.org") == []
+        assert_problem(reset(service, token), 400, "invalid_single_use_token")
+
+    def test_gives_a_password_to_who_has_none(self, service: Service) -> None:
+        service.register(ADA)
+        service.sql("UPDATE users SET password_hash = NULL")
+        ask(service)
+        assert reset(service, service.mails(ADA)[0].token).status_code == 204
+        assert service.log_in(ADA, NEW).status_code == 200
+
+    def test_clears_the_count_of_guesses(self, make_service: Callable[..., Service]) -> None:
+        """AU7: whoever reads the account's mail is no guesser."""
+        service = make_service(rate_limits="on")
+        device = service.device(ADA)
+        for _ in range(100):
+            assert change(device, "not the password").status_code == 403
+        assert_problem(service.log_in(ADA), 429, "rate_limited")
+        ask(service)
+        assert reset(service, service.mails(ADA)[0].token).status_code == 204
+        assert service.log_in(ADA, NEW).status_code == 200
+
+
+class TestChange:
+    def test_keeps_this_session_and_ends_the_others(self, service: Service) -> None:
+        """TK14: with a mail that says so."""
+        here, there = service.device(ADA), service.device(ADA)
+        assert change(here, PASSWORD).status_code == 204
+        assert here.get("/v1/me").status_code == 200
+        assert service.refresh(here.refresh_token).status_code == 200
+        assert_problem(there.get("/v1/me"), 401, "invalid_token")
+        assert_problem(service.refresh(there.refresh_token), 401, "invalid_refresh_token")
+        assert service.log_in(ADA).status_code == 401
+        assert service.log_in(ADA, NEW).status_code == 200
+        assert [mail.subject for mail in service.mails(ADA)] == ["Your password was changed"]
+
+    def test_needs_the_current_password(self, service: Service) -> None:
+        """AU5: a wrong one, or none where there is one, changes nothing and is audited."""
+        device = service.device(ADA)
+        assert_problem(change(device, "not the password"), 403, "wrong_password")
+        assert_problem(change(device, None), 403, "wrong_password")
+        assert_problem(device.put("/v1/me/password", json={"new_password": NEW}), 422, "invalid_request")
+        assert service.log_in(ADA).status_code == 200
+        refused = service.sql("SELECT outcome FROM audit_events WHERE event = 'password.asked'")
+        assert refused == [("refused",)] * 2
+
+    def test_a_wrong_current_password_counts_as_a_guess(self, make_service: Callable[..., Service]) -> None:
+        """AU5: of the same hundred as at sign-in; a right one clears them."""
+        service = make_service(rate_limits="on")
+        device = service.device(ADA)
+        for _ in range(100):
+            assert change(device, "not the password").status_code == 403
+        assert_problem(change(device, PASSWORD), 429, "rate_limited")
+        assert_problem(service.log_in(ADA), 429, "rate_limited")
+        assert device.get("/v1/me").status_code == 200
+
+    def test_a_weak_new_one_is_refused(self, service: Service) -> None:
+        device = service.device(ADA)
+        answer = change(device, PASSWORD, "password1234")
+        assert_problem(answer, 422, "weak_password")
+        assert answer.json()["errors"][0]["location"] == "body.new_password"
+
+    def test_without_a_password_needs_a_fresh_sign_in(self, service: Service) -> None:
+        device = service.device(ADA)
+        service.sql("UPDATE users SET password_hash = NULL")
+        assert_problem(change(device, PASSWORD), 403, "wrong_password")
+        service.clock.advance(minutes=5, seconds=1)
+        assert_problem(change(device, None), 403, "step_up_required")
+        service.clock.advance(minutes=-5)
+        assert change(device, None).status_code == 204
+        assert service.log_in(ADA, NEW).status_code == 200
+
+    def test_of_a_guest_is_an_upgrade_instead(self, service: Service) -> None:
+        device = service.device(ADA)
+        service.sql("UPDATE users SET guest = :yes", yes=True)
+        assert_problem(change(device, None), 422, "invalid_request")
+
+
+@pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
+class TestRaces:
+    def test_one_of_twenty_resets_with_one_token_wins(self, service: Service, hashing: object) -> None:
+        """AU16: twenty rounds of twenty at once."""
+        service.register(ADA)
+        for number in range(20):
+            ask(service)
+            token = [mail for mail in service.mails(ADA) if "Reset" in mail.subject][-1].token
+            passwords = [f"{NEW} {number} {index}" for index in range(20)]
+            statuses = all_at_once(lambda index, p=passwords, t=token: reset(service, t, p[index]).status_code)
+            assert sorted(statuses) == [204] + [400] * 19
+            assert service.log_in(ADA, passwords[statuses.index(204)]).status_code == 200
