@@ -1,28 +1,37 @@
-"""The pages this service serves: the sample app `/demo` (development only) and `/docs`. Static files, no build step.
+"""The pages this service serves: where links in mails lead, the sample app `/demo` (development only) and `/docs`.
+
+Static files, no build step.
 
 Each page's Content-Security-Policy names what it may load and reach; nothing comes from another host but S3 itself.
 """
 
+from collections.abc import Awaitable, Callable
+from email.message import EmailMessage
 from pathlib import Path
 from urllib.parse import urlsplit
 
 from fastapi import FastAPI
 from starlette.requests import Request
-from starlette.responses import FileResponse, Response
+from starlette.responses import FileResponse, JSONResponse, Response
 from starlette.staticfiles import StaticFiles
 from starlette.types import Scope
 
+from app.mail.transport import ConsoleTransport
+from app.runtime import Runtime
 from app.settings import Settings
 
 HERE = Path(__file__).parent
+ACCOUNT_PAGES = ("verify-email", "reset-password", "change-email")
 STRICT = "default-src 'none'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'; script-src 'self'"
 
 
 def install(app: FastAPI, settings: Settings) -> None:
     """Adds the pages that the settings allow."""
+    _serve_account(app)
     if settings.environment == "development":
         reach = f"img-src 'self' blob: data:; connect-src 'self' {_bucket_origin(settings)}"
         csp = f"{STRICT}; style-src 'self'; {reach}"
+        app.add_route("/demo/mailbox", _mailbox, include_in_schema=False)
         _serve(app, "demo", csp)
     if settings.docs_on:
         # Swagger UI writes style attributes.
@@ -30,11 +39,48 @@ def install(app: FastAPI, settings: Settings) -> None:
         _serve(app, "docs", csp)
 
 
-def _serve(app: FastAPI, name: str, csp: str) -> None:
-    async def index(_request: Request) -> Response:
-        return FileResponse(HERE / name / "index.html", headers={"Content-Security-Policy": csp})
+def _serve_account(app: FastAPI) -> None:
+    """Links in mails lead to these, unless the app has its own."""
+    csp = f"{STRICT}; style-src 'self'; img-src 'self'; connect-src 'self'"
+    for page in ACCOUNT_PAGES:
+        app.add_route(f"/account/{page}", _page("account", page, csp), include_in_schema=False)
+    app.mount("/account", PageFiles(HERE / "account", csp))
 
-    app.add_route(f"/{name}", index, include_in_schema=False)
+
+async def _mailbox(request: Request) -> Response:
+    """The mails that were printed instead of sent, newest first: for the sample page."""
+    runtime: Runtime = request.app.state.runtime
+    transport = runtime.postman.transport
+    kept = reversed(transport.kept) if isinstance(transport, ConsoleTransport) else ()
+    mails = [
+        {
+            "to": message["To"].addresses[0].addr_spec,
+            "subject": str(message["Subject"]),
+            "sent_at": message["Date"].datetime.strftime("%Y-%m-%dT%H:%M:%SZ"),
+            "text": _content(message, "plain"),
+            "html": _content(message, "html"),
+        }
+        for message in kept
+    ]
+    return JSONResponse(mails)
+
+
+def _content(message: EmailMessage, kind: str) -> str:
+    part = message.get_body((kind,))
+    return str(part.get_content()) if part else ""
+
+
+def _page(name: str, page: str, csp: str) -> Callable[[Request], Awaitable[Response]]:
+    headers = {"Content-Security-Policy": csp, "Cache-Control": "no-cache"}
+
+    async def send(_request: Request) -> Response:
+        return FileResponse(HERE / name / f"{page}.html", headers=headers)
+
+    return send
+
+
+def _serve(app: FastAPI, name: str, csp: str) -> None:
+    app.add_route(f"/{name}", _page(name, "index", csp), include_in_schema=False)
     app.mount(f"/{name}/vendor", PageFiles(HERE / "vendor", csp))
     app.mount(f"/{name}", PageFiles(HERE / name, csp, html=True))
 

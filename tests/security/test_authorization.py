@@ -38,8 +38,11 @@ PUBLIC = {
 }
 """Routes that answer without a token. A route is added here on purpose, or it is guarded."""
 
-UNLISTED = {"/openapi.json", "/demo", "/demo/vendor", "/docs", "/docs/vendor"}
-"""What is served beside the OpenAPI document: static pages, in development."""
+UNLISTED = {
+    *("/account", "/account/verify-email", "/account/reset-password", "/account/change-email"),
+    *("/openapi.json", "/demo", "/demo/vendor", "/demo/mailbox", "/docs", "/docs/vendor"),
+}
+"""What is served beside the OpenAPI document: the pages of links in mails; the rest in development alone."""
 
 ROUTES = sorted(
     (method.upper(), path) for path, operations in create_api().openapi()["paths"].items() for method in operations

@@ -1,0 +1,77 @@
+// A link of a mail, opened. Its token leaves the address bar at once, and is sent when the person says so: programs that
+// open links in mails to look for viruses press no buttons.
+
+const byId = (id) => document.getElementById(id);
+const form = byId("form");
+const password = byId("password");
+const token = new URLSearchParams(location.hash.slice(1)).get("token");
+history.replaceState(null, "", location.pathname);
+
+const SPENT = "The link has expired or was used before. Ask for a new one in the app.";
+const OFFLINE = "The service cannot be reached. Are you online?";
+
+function show(name) {
+  for (const section of document.querySelectorAll("[data-state]")) section.hidden = section.dataset.state !== name;
+  const heading = document.querySelector(`[data-state="${name}"] h1`);
+  document.title = heading.textContent;
+  if (name !== "ready") heading.focus();
+}
+
+function fail(reason) {
+  byId("failed-reason").textContent = reason;
+  show("failed");
+}
+
+function complain(general, aboutPassword = "") {
+  byId("form-error").textContent = general;
+  if (!password) return;
+  byId("password-error").textContent = aboutPassword;
+  if (aboutPassword) password.setAttribute("aria-invalid", "true");
+  else password.removeAttribute("aria-invalid");
+  if (aboutPassword) password.focus();
+}
+
+async function confirm() {
+  const body = password ? { token, new_password: password.value } : { token };
+  const response = await fetch(form.dataset.confirm, {
+    method: "POST",
+    headers: { "Content-Type": "application/json" },
+    body: JSON.stringify(body),
+    credentials: "omit",
+    cache: "no-store",
+    redirect: "error",
+  }).catch(() => null);
+  if (!response) return complain(OFFLINE);
+  if (response.ok) return show("done");
+  const problem = await response.json().catch(() => ({}));
+  if (response.status === 400 || (response.status === 422 && !password)) return fail(SPENT);
+  if (response.status === 409) return fail("Another account has this address by now.");
+  if (response.status === 422) return complain("", problem.errors?.map(({ message }) => message).join(" ") || problem.detail);
+  const wait = response.headers.get("Retry-After");
+  return complain(`That did not work. Try again ${wait ? `in ${wait} seconds` : "later"}.`);
+}
+
+form.addEventListener("submit", async (event) => {
+  event.preventDefault();
+  if (password && !password.value) return complain("", "Choose a password.");
+  complain("");
+  byId("submit").disabled = true;
+  try {
+    await confirm();
+  } finally {
+    byId("submit").disabled = false;
+  }
+});
+
+byId("reveal")?.addEventListener("click", ({ currentTarget }) => {
+  const hidden = password.type === "password";
+  password.type = hidden ? "text" : "password";
+  currentTarget.setAttribute("aria-pressed", String(hidden));
+  currentTarget.textContent = hidden ? "Hide" : "Show";
+});
+
+// The same tab may be given another link: only the fragment differs, so nothing is loaded anew by itself.
+addEventListener("hashchange", () => location.reload());
+
+if (token) show("ready");
+else fail("The link is not complete. Open it from the mail again, or copy all of it.");

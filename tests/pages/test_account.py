@@ -1,0 +1,185 @@
+"""The pages that links in mails lead to, in a real browser, with the mails that `tokenvend dev` printed.
+
+The pages keep these handles for tests. Ids: `form`, `submit`, `password`, `reveal`, `password-error`, `form-error`,
+`failed-reason`. States: `data-state` ready, done or failed, one of them shown.
+"""
+
+import json
+import re
+import uuid
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+from urllib.request import Request, urlopen
+
+import pytest
+from playwright.sync_api import expect
+
+from tests.pages.visit import PASSWORD, PHONE, SCREENSHOTS, Visit
+from tests.support.service import Service
+
+OpenVisit = Callable[..., Visit]
+NEW_PASSWORD = "copper walnut lighthouse"
+PAGES = ("verify-email", "reset-password", "change-email")
+
+
+def call(person: Visit, path: str, body: Any = None, token: str = "", method: str | None = None) -> Any:
+    headers = {"Content-Type": "application/json", **({"Authorization": f"Bearer {token}"} if token else {})}
+    data = None if body is None else json.dumps(body).encode()
+    with urlopen(Request(person.url + path, data, headers, method=method), timeout=10) as answer:
+        text = answer.read()
+    return json.loads(text) if text else None
+
+
+def register(person: Visit) -> None:
+    person.email = f"{uuid.uuid4()}@example.com"
+    call(person, "/v1/users", {"email": person.email, "password": PASSWORD})
+
+
+def sign_in(person: Visit, password: str = PASSWORD) -> str:
+    tokens = call(person, "/v1/auth/login", {"email": person.email, "password": password})["tokens"]
+    return str(tokens["access_token"])
+
+
+def link(person: Visit, page: str, recipient: str = "") -> str:
+    """The link of the newest mail to the person: the mail is sent by the service's own job, which a commit wakes."""
+    recipient = recipient or person.email
+    person.page.goto(f"{person.url}/account/verify-email")
+    found = person.page.evaluate(
+        """async ([recipient, page]) => {
+          for (let tries = 0; tries < 200; tries++) {
+            const mails = await (await fetch("/demo/mailbox")).json();
+            const mail = mails.find(({ to, text }) => to === recipient && text.includes(page + "#token="));
+            if (mail) return mail.text;
+            await new Promise((resolve) => setTimeout(resolve, 25));
+          }
+        }""",
+        [recipient, page],
+    )
+    (address,) = re.findall(rf"http://\S+/account/{page}#token=\S+", found or "")
+    return str(address)
+
+
+def asked_for(person: Visit, page: str) -> str:
+    """A fresh link to the page."""
+    register(person)
+    if page == "verify-email":
+        call(person, "/v1/email-verifications", {"email": person.email})
+        return link(person, page)
+    if page == "reset-password":
+        call(person, "/v1/password-resets", {"email": person.email})
+        return link(person, page)
+    new = f"new-{person.email}"
+    call(person, "/v1/me/email", {"new_email": new, "password": PASSWORD}, sign_in(person))
+    person.email, old = new, person.email
+    assert old != new
+    return link(person, page)
+
+
+def take_pictures(person: Visit, name: str, size: str) -> None:
+    SCREENSHOTS.mkdir(parents=True, exist_ok=True)
+    for scheme in ("light", "dark"):
+        person.page.emulate_media(color_scheme="light" if scheme == "light" else "dark", reduced_motion="reduce")
+        person.page.screenshot(path=SCREENSHOTS / f"account-{name}-{size}-{scheme}.png", animations="disabled")
+
+
+class TestLinks:
+    @pytest.mark.parametrize("page", PAGES)
+    def test_are_confirmed_by_a_press_and_not_by_opening(self, visit: OpenVisit, page: str) -> None:
+        """The token leaves the address bar at once, and goes to this service alone, in a body."""
+        person = visit(viewport=PHONE)
+        address = asked_for(person, page)
+        token = address.partition("#token=")[2]
+        person.requests.clear()
+        person.page.goto(address)
+        expect(person.page.locator("#submit")).to_be_visible()
+        assert person.page.url == f"{person.url}/account/{page}"
+        assert person.calls("POST", "/v1/") == []
+        take_pictures(person, f"{page}-ready", "phone")
+        if page == "reset-password":
+            person.page.locator("#password").fill(NEW_PASSWORD)
+        person.page.locator("#submit").click()
+        expect(person.page.locator("[data-state=done]")).to_be_visible()
+        take_pictures(person, f"{page}-done", "phone")
+        (posted,) = person.calls("POST", "/v1/")
+        assert json.loads(posted.post_data or "")["token"] == token
+        assert token not in person.exposed()
+        assert token not in json.dumps(person.kept())
+        profile = call(person, "/v1/me", token=sign_in(person, NEW_PASSWORD if page == "reset-password" else PASSWORD))
+        assert (profile["email"], profile["email_verified"]) == (person.email, True)
+
+    @pytest.mark.parametrize("page", PAGES)
+    def test_that_were_used_say_so(self, visit: OpenVisit, page: str) -> None:
+        person = visit()
+        person.excused.add("/confirm")
+        person.page.goto(f"{person.url}/account/{page}#token=tvs_used")
+        take_pictures(person, f"{page}-ready", "desktop")
+        if page == "reset-password":
+            person.page.locator("#password").fill(NEW_PASSWORD)
+        person.page.locator("#submit").click()
+        expect(person.page.locator("#failed-reason")).to_contain_text("expired or was used")
+        take_pictures(person, f"{page}-failed", "desktop")
+
+    @pytest.mark.parametrize("fragment", ["", "#", "#token=", "#other=1"])
+    def test_that_are_not_whole_say_so(self, visit: OpenVisit, fragment: str) -> None:
+        person = visit()
+        person.page.goto(f"{person.url}/account/verify-email{fragment}")
+        expect(person.page.locator("#failed-reason")).to_contain_text("not complete")
+
+    def test_another_one_in_the_same_tab_is_opened(self, visit: OpenVisit) -> None:
+        person = visit()
+        person.page.goto(f"{person.url}/account/verify-email")
+        expect(person.page.locator("#failed-reason")).to_be_visible()
+        person.page.evaluate("() => { location.hash = '#token=tvs_other'; }")
+        expect(person.page.locator("#submit")).to_be_visible()
+
+
+class TestNewPassword:
+    def test_that_is_weak_is_explained_and_may_be_chosen_again(self, visit: OpenVisit) -> None:
+        person = visit(viewport=PHONE)
+        person.excused.add("/confirm")
+        person.page.goto(asked_for(person, "reset-password"))
+        person.page.locator("#submit").click()
+        expect(person.page.locator("#password-error")).to_have_text("Choose a password.")
+        person.page.locator("#password").fill("password1234")
+        person.page.locator("#submit").click()
+        expect(person.page.locator("#password-error")).to_contain_text("attackers try first")
+        expect(person.page.locator("#password")).to_be_focused()
+        take_pictures(person, "reset-password-weak", "phone")
+        person.page.locator("#reveal").click()
+        expect(person.page.locator("#password")).to_have_attribute("type", "text")
+        person.page.locator("#password").fill(NEW_PASSWORD)
+        person.page.keyboard.press("Enter")
+        expect(person.page.locator("[data-state=done] h1")).to_be_focused()
+
+    def test_fits_a_narrow_screen(self, visit: OpenVisit) -> None:
+        person = visit(viewport={"width": 320, "height": 640})
+        person.page.goto(f"{person.url}/account/reset-password#token=tvs_any")
+        expect(person.page.locator("#submit")).to_be_visible()
+        assert person.page.evaluate("() => document.documentElement.scrollWidth") == 320
+
+
+class TestServing:
+    @pytest.mark.parametrize("environment", ["development", "production"])
+    def test_pages_are_there_in_production_too_and_the_mailbox_is_not(
+        self, make_service: Callable[..., Service], environment: str
+    ) -> None:
+        """HT7: with a policy that lets in nothing from elsewhere."""
+        settings: dict[str, Any] = {"environment": environment}
+        if environment == "production":
+            settings |= {"smtp_url": "smtp://localhost:1", "mail_from": "photos@example.org", "rate_limits": "on"}
+            settings |= {"public_url": "https://testserver", "AWS_REGION": "eu-central-1"}
+        client = make_service(**settings).client
+        for path in (*PAGES, "account.css", "account.js", "icon.svg"):
+            answer = client.get(f"/account/{path}")
+            assert answer.status_code == 200
+            policy = answer.headers["content-security-policy"]
+            assert "default-src 'none'" in policy
+            assert "unsafe" not in policy
+            assert answer.headers["referrer-policy"] == "no-referrer"
+        assert client.get("/demo/mailbox").status_code == (200 if environment == "development" else 404)
+
+    def test_nothing_is_inlined(self) -> None:
+        for page in PAGES:
+            text = (Path(__file__).parents[2] / "app" / "pages" / "account" / f"{page}.html").read_text()
+            assert not re.search(r"<style|style=|<script(?! type=\"module\" src=)|\son\w+=", text)
