@@ -127,8 +127,10 @@ class SmtpTransport:
             raise Undelivered("not_supported") from None
         except ssl.SSLCertVerificationError:
             raise Undelivered("certificate_not_trusted") from None
-        except TimeoutError:
-            raise Undelivered("timeout") from None
+        except (smtplib.SMTPServerDisconnected, TimeoutError):  # smtplib calls an answer that does not come the former
+            raise Undelivered("no_answer") from None
+        except UnicodeEncodeError:  # smtplib's own limit
+            raise Undelivered("login_not_ascii") from None
         except (smtplib.SMTPException, OSError) as error:
             raise Undelivered(f"unreachable_{type(error).__name__}") from None
         finally:
