@@ -99,6 +99,21 @@ class TestRegistration:
         assert verifying.log_in(ADA).status_code == 200
 
 
+class TestGuests:
+    def test_are_upgraded_by_the_same_confirmation(self, verifying: Service) -> None:
+        """The same page and call, whatever the mail was for."""
+        tokens = verifying.client.post("/v1/auth/guest", json={}).json()["tokens"]
+        headers = {"Authorization": f"Bearer {tokens['access_token']}"}
+        guest = verifying.client.get("/v1/me", headers=headers).json()
+        wish = {"email": ADA, "password": PASSWORD}
+        assert verifying.client.post("/v1/me/upgrade", json=wish, headers=headers).status_code in (200, 202)
+        (mail,) = verifying.mails(ADA)
+        assert confirm(verifying, mail.token) == 204
+        profile = verifying.device(ADA).get("/v1/me").json()
+        assert (profile["id"], profile["email_verified"]) == (guest["id"], True)
+        assert confirm(verifying, mail.token) == 400
+
+
 class TestLinks:
     def test_live_for_a_day(self, verifying: Service) -> None:
         verifying.register(ADA)

@@ -25,6 +25,15 @@ def change(device: Device, current: str | None, new: str = NEW) -> Response:
     return device.put("/v1/me/password", json={"current_password": current, "new_password": new})
 
 
+def set_up_mfa(service: Service) -> None:
+    """An authenticator app for every user, whose codes no test asks for."""
+    seal = "password_hash" if service.runtime.database.engine.dialect.name == "sqlite" else "''::bytea"
+    service.sql(
+        "INSERT INTO totp_factors (user_id, secret_encrypted, created_at, confirmed_at)"
+        f" SELECT id, {seal}, created_at, created_at FROM users"
+    )
+
+
 class TestReset:
     def test_sets_the_password_and_ends_every_session(self, service: Service) -> None:
         """AU16, TK14: and does not sign in; the address is verified by it, and a mail tells."""
@@ -44,13 +53,7 @@ class TestReset:
     def test_keeps_the_second_factor(self, service: Service) -> None:
         """AU16: the next sign-in asks for it."""
         device = service.device(ADA)
-        service.sql(
-            "INSERT INTO totp_factors (user_id, secret_encrypted, created_at, confirmed_at)"
-            " SELECT id, password_hash, created_at, created_at FROM users"
-            if service.runtime.database.engine.dialect.name == "sqlite"
-            else "INSERT INTO totp_factors (user_id, secret_encrypted, created_at, confirmed_at)"
-            " SELECT id, ''::bytea, created_at, created_at FROM users"
-        )
+        set_up_mfa(service)
         ask(service)
         assert reset(service, service.mails(ADA)[0].token).status_code == 204
         assert service.log_in(ADA, NEW).json()["status"] == "mfa_required"
@@ -129,6 +132,27 @@ class TestReset:
         ask(service)
         assert reset(service, service.mails(ADA)[0].token).status_code == 204
         assert service.log_in(ADA, NEW).status_code == 200
+
+    def test_keeps_the_count_of_guesses_at_a_second_factor(self, make_service: Callable[..., Service]) -> None:
+        """AU16: or whoever reads the mail would have endless codes to try."""
+        service = make_service(rate_limits="on")
+        device = service.device(ADA)
+        set_up_mfa(service)
+        for _ in range(100):
+            assert change(device, "not the password").status_code == 403
+        ask(service)
+        assert reset(service, service.mails(ADA)[0].token).status_code == 204
+        assert_problem(service.log_in(ADA, NEW), 429, "rate_limited")
+
+    def test_ends_a_sign_in_that_waits_for_its_second_factor(self, service: Service) -> None:
+        """AU16: one that began with the old password."""
+        service.register(ADA)
+        set_up_mfa(service)
+        waiting = service.log_in(ADA).json()["mfa"]["mfa_token"]
+        ask(service)
+        assert reset(service, service.mails(ADA)[0].token).status_code == 204
+        answer = service.client.post("/v1/auth/mfa", json={"mfa_token": waiting, "method": "totp", "code": "000000"})
+        assert_problem(answer, 401, "invalid_mfa_token")
 
 
 class TestChange:
