@@ -3,7 +3,7 @@
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
-from sqlalchemy import select
+from sqlalchemy import delete, select
 from sqlalchemy.orm import Session
 
 from app import audit, single_use
@@ -15,7 +15,7 @@ from app.auth.password_change import hash_new, replace_hash
 from app.crypto import Vault
 from app.limits import account_key
 from app.mail import outbox
-from app.models import User
+from app.models import Identity, Passkey, User
 from app.problems import InvalidSingleUseToken
 
 if TYPE_CHECKING:
@@ -84,7 +84,11 @@ def _confirm(
 ) -> tuple[str, bool]:
     """What guesses at the account are counted by, and whether it has a second factor."""
     user, _ = links.claim(session, vault, origin, now, purpose="password_reset", token=token, event="password.reset")
-    user.email_verified_at = user.email_verified_at or now
+    if user.email_verified_at is None:
+        # Nobody had shown before whose address it is, so other ways in may be those of a stranger who took it first.
+        for way_in in (Passkey, Identity):
+            session.execute(delete(way_in).where(way_in.user_id == user.id))
+        user.email_verified_at = now
     replace_hash(session, vault, now, user, new_hash)
     sessions.sign_out(session, origin, now, user_id=user.id, actor_id=user.id, reason="password_reset")
     audit.record(session, origin, "password.reset", now, actor_id=user.id, subject_id=user.id)

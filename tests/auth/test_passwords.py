@@ -7,6 +7,7 @@ from httpx2 import Response
 
 from tests.security.observed import assert_problem, without_request_id
 from tests.security.races import all_at_once
+from tests.support.outside import add_passkey
 from tests.support.service import PASSWORD, Device, Service
 
 ADA = "ada@example.org"
@@ -58,6 +59,18 @@ class TestReset:
         assert reset(service, service.mails(ADA)[0].token).status_code == 204
         assert service.log_in(ADA, NEW).json()["status"] == "mfa_required"
         assert_problem(device.get("/v1/me"), 401, "invalid_token")
+
+    def test_leaves_no_way_in_to_who_took_the_address_first(self, service: Service) -> None:
+        """Whoever registered a stranger's address, unverified, may have added a passkey or identity of their own."""
+        device = service.device(ADA)
+        add_passkey(service, device.user_id)
+        ask(service)
+        assert reset(service, service.mails(ADA)[-1].token).status_code == 204
+        assert service.sql("SELECT count(*) FROM passkeys") == [(0,)]
+        add_passkey(service, device.user_id)
+        ask(service)
+        assert reset(service, service.mails(ADA)[-1].token).status_code == 204
+        assert service.sql("SELECT count(*) FROM passkeys") == [(1,)], "the owner's own, by now"
 
     def test_works_once_and_for_ten_minutes(self, service: Service) -> None:
         """AU16: a used, an older and an expired link are refused alike."""

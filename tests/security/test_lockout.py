@@ -208,6 +208,8 @@ GUESSES: dict[tuple[str, str], Callable[[Device], dict[str, Any]]] = {
     ("POST", "/v1/auth/mfa"): _challenge,
     ("POST", "/v1/auth/step-up"): lambda _: {"password": PASSWORD},
     ("POST", "/v1/me/totp/confirm"): lambda _: {"code": "123456"},
+    ("PUT", "/v1/me/password"): lambda _: {"current_password": PASSWORD, "new_password": f"{PASSWORD} anew"},
+    ("POST", "/v1/me/email"): lambda _: {"new_email": "new@example.org", "password": PASSWORD},
     ("DELETE", "/v1/me"): lambda _: {"password": PASSWORD},
 }
 """Each route that says whether a password or a code is right, with a body that is right or would be looked at."""
