@@ -9,8 +9,8 @@ from sqlalchemy.orm import Session
 from app import audit
 from app.actor import Actor
 from app.audit import Origin
-from app.models import TotpFactor, User
-from app.problems import AccountDisabled, InvalidToken
+from app.models import Identity, Passkey, TotpFactor, User
+from app.problems import AccountDisabled, InvalidToken, MfaRequired
 
 
 def get_user(session: Session, user_id: uuid.UUID) -> User:
@@ -51,3 +51,23 @@ def mfa_enabled(session: Session, user_id: uuid.UUID) -> bool:
     """Whether the user has an authenticator app whose first code was seen."""
     confirmed = select(TotpFactor.user_id).where(TotpFactor.user_id == user_id, TotpFactor.confirmed_at.is_not(None))
     return session.scalar(confirmed) is not None
+
+
+def can_sign_in_without(session: Session, user: User, way: Passkey | Identity) -> bool:
+    """Whether the user, whose row this transaction has locked, has another way to sign in."""
+    if user.password_hash is not None:
+        return True
+    others = (select(model.id).where(model.user_id == user.id, model.id != way.id) for model in (Passkey, Identity))
+    return any(session.scalar(other.limit(1)) is not None for other in others)
+
+
+def refuse_enrolment_past_a_factor(session: Session, actor: Actor) -> None:
+    """Raises `MfaRequired` where an administrator has a second factor, and the session has not seen it.
+
+    Setting up the first one takes a password alone; if the next one did too, a password would be enough for all.
+    """
+    if actor.role == "user" or actor.mfa:
+        return
+    passkey = session.scalar(select(Passkey.id).where(Passkey.user_id == actor.user_id).limit(1))
+    if passkey is not None or mfa_enabled(session, actor.user_id):
+        raise MfaRequired

@@ -23,7 +23,7 @@ from app.auth.sessions import Grant
 from app.crypto import Vault
 from app.db import insert_if_absent
 from app.mail import outbox
-from app.models import Identity, Passkey, User
+from app.models import Identity, User
 from app.problems import (
     DatabaseUnavailable,
     IdentityNotLinked,
@@ -87,23 +87,13 @@ def unlink(
     row = session.scalar(select(Identity).where(Identity.id == identity_id, Identity.user_id == user.id))
     if row is None:
         raise NotFound
-    if not _has_another_way(session, user, row):
+    if not profile.can_sign_in_without(session, user, row):
         _record(session, origin, "identity.unlinked", now, actor=actor, provider=row.provider, reason="last_sign_in")
         raise LastSignIn(keeps_writes=True)
     session.delete(row)
     _record(session, origin, "identity.unlinked", now, actor=actor, provider=row.provider)
     if user.email is not None:
         outbox.put(session, vault, now, "identity_unlinked", recipient=user.email)
-
-
-def _has_another_way(session: Session, user: User, row: Identity) -> bool:
-    if user.password_hash is not None:
-        return True
-    others = (
-        select(Identity.id).where(Identity.user_id == user.id, Identity.id != row.id),
-        select(Passkey.id).where(Passkey.user_id == user.id),
-    )
-    return any(session.scalar(other.limit(1)) is not None for other in others)
 
 
 def _sign_in(

@@ -62,7 +62,8 @@ def enrol(session: Session, vault: Vault, now: datetime, *, user_id: uuid.UUID, 
 async def confirm(runtime: "Runtime", origin: Origin, actor: Actor, *, code: str) -> Sequence[str]:
     """Makes the enrolled app count, by its first code; the recovery codes. Other devices are signed out.
 
-    Each try counts as a guess. Raises `NotFound` without an enrolment, `AlreadyEnabled`, `WrongCode`, `RateLimited`.
+    Each try counts as a guess. Raises `NotFound` without an enrolment, `AlreadyEnabled`, `MfaRequired`, `WrongCode`,
+    `RateLimited`.
     """
     key = await runtime.database.read(reauthentication.guess_key, runtime.vault, actor.user_id)
     await runtime.limiter.hit("guess", key)
@@ -78,6 +79,7 @@ def _confirm(
 ) -> Sequence[str]:
     # Who signs in at this moment holds this lock too: such a session is either asked for the code or ended below.
     user = profile.lock_user(session, actor.user_id)
+    profile.refuse_enrolment_past_a_factor(session, actor)
     factor = session.get(TotpFactor, user.id)
     if factor is None or (factor.confirmed_at is None and now >= factor.created_at + ENROLMENT_TTL):
         raise NotFound

@@ -28,6 +28,9 @@ FOR_ENROLLING = {
     ("GET", "/v1/me"),
     ("POST", "/v1/me/totp"),
     ("POST", "/v1/me/totp/confirm"),
+    ("GET", "/v1/me/passkeys"),
+    ("POST", "/v1/me/passkeys"),
+    ("POST", "/v1/me/passkeys/options"),
     ("POST", "/v1/auth/step-up"),
 }
 """What an administrator without a second factor may call, to set one up."""

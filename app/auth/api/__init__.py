@@ -1,10 +1,11 @@
 """The routes of this feature, one file an action or noun."""
 
-from app.auth.api import devices, factors, guests, identities, login, mfa, oidc, passwords, step_up
+from app.auth.api import devices, factors, guests, identities, login, mfa, oidc, passkeys, passwords, step_up
 
 ROUTERS = (
     login.router,
     mfa.router,
+    passkeys.router,
     oidc.router,
     guests.router,
     step_up.router,

@@ -1,0 +1,223 @@
+"""What a client answered in a WebAuthn ceremony (level 3), checked. The only module that knows the library `webauthn`.
+
+Stricter than the library: base64url has one spelling, an answer from within somebody else's page is refused, the id is
+the one that the authenticator attests, and a counter is looked at only once the signature was right. No attestation is
+asked for, so none is believed or even parsed.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import TypeVar
+from urllib.parse import urlsplit
+
+from webauthn import verify_authentication_response, verify_registration_response
+from webauthn.helpers import encode_cbor, parse_cbor, parse_client_data_json
+from webauthn.helpers.cose import COSEAlgorithmIdentifier
+from webauthn.helpers.exceptions import WebAuthnException
+from webauthn.helpers.structs import (
+    AuthenticationCredential,
+    AuthenticatorAssertionResponse,
+    AuthenticatorAttestationResponse,
+    RegistrationCredential,
+)
+
+from app.crypto import b64url, unb64url
+from app.settings import LOOPBACK, Settings
+
+ALGORITHMS = (
+    COSEAlgorithmIdentifier.EDDSA,
+    COSEAlgorithmIdentifier.ECDSA_SHA_256,
+    COSEAlgorithmIdentifier.RSASSA_PKCS1_v1_5_SHA_256,
+)
+"""What every authenticator has one of, the best first (RFC 9053, RFC 8812)."""
+MAX_CREDENTIAL_ID = 1023
+"""Bytes (WebAuthn §4)."""
+MAX_PUBLIC_KEY = 1024
+"""Bytes: room for RSA of 4,096 bits, and for nothing that would take long to verify with."""
+DEFAULT_PORTS = {"http": 80, "https": 443}
+T = TypeVar("T")
+
+
+class CeremonyFailed(Exception):
+    """The answer is not one to the options, or of no authenticator that was asked. `reason` is for log and audit."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(reason)
+        self.reason = reason
+
+
+@dataclass(frozen=True)
+class RelyingParty:
+    """For whom passkeys are made: a domain, and the places from which its users may show them."""
+
+    id: str
+    origins: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Attestation:
+    """What `navigator.credentials.create` gave, in base64url."""
+
+    credential_id: str
+    client_data: str
+    attestation_object: str
+
+
+@dataclass(frozen=True)
+class Assertion:
+    """What `navigator.credentials.get` gave, in base64url."""
+
+    credential_id: str
+    client_data: str
+    authenticator_data: str
+    signature: str = field(repr=False)
+    user_handle: str | None
+
+
+@dataclass(frozen=True)
+class NewPasskey:
+    """`public_key`: COSE (RFC 9052)."""
+
+    credential_id: bytes
+    public_key: bytes
+    sign_count: int
+    backed_up: bool
+
+
+@dataclass(frozen=True)
+class Seen:
+    """What the authenticator says of itself in an assertion whose signature was right."""
+
+    sign_count: int
+    backed_up: bool
+
+
+def relying_party(settings: Settings) -> RelyingParty:
+    """Of this service: the origins named for passkeys, or else its own, and those of the web apps that may call it."""
+    own = settings.passkey_origins or _own_origins(settings)
+    return RelyingParty(settings.relying_party, tuple(dict.fromkeys((*own, *settings.cors_origins))))
+
+
+def _own_origins(settings: Settings) -> tuple[str, ...]:
+    """An address is no RP ID, so in development `localhost` stands for it."""
+    parts = urlsplit(settings.public_url)
+    port = "" if parts.port in (None, DEFAULT_PORTS[parts.scheme]) else f":{parts.port}"
+    host = f"[{parts.hostname}]" if ":" in (parts.hostname or "") else parts.hostname
+    own = f"{parts.scheme}://{host}{port}"
+    if settings.environment == "development" and parts.hostname in LOOPBACK:
+        return own, f"{parts.scheme}://localhost{port}"
+    return (own,)
+
+
+def challenge_of(client_data: str) -> str:
+    """The challenge that was answered, which is a single-use token. Raises `CeremonyFailed`."""
+    return _checked(lambda: parse_client_data_json(unb64url(client_data)).challenge.decode("ascii"))
+
+
+def credential_id_of(assertion: Assertion) -> bytes:
+    """Raises `CeremonyFailed`."""
+    return _checked(lambda: unb64url(assertion.credential_id))
+
+
+def verify_attestation(attestation: Attestation, *, challenge: str, party: RelyingParty) -> NewPasskey:
+    """A passkey that was made for us, with its user verified, as an answer to `challenge` (§7.1).
+
+    Raises `CeremonyFailed`.
+    """
+    return _checked(lambda: _verify_attestation(attestation, challenge, party))
+
+
+def _verify_attestation(attestation: Attestation, challenge: str, party: RelyingParty) -> NewPasskey:
+    client_data = unb64url(attestation.client_data)
+    _refuse_framed(client_data)
+    raw_id = unb64url(attestation.credential_id)
+    verified = verify_registration_response(
+        credential=RegistrationCredential(
+            id=attestation.credential_id,
+            raw_id=raw_id,
+            response=AuthenticatorAttestationResponse(
+                client_data_json=client_data,
+                attestation_object=_without_statement(unb64url(attestation.attestation_object)),
+            ),
+        ),
+        expected_challenge=challenge.encode(),
+        expected_rp_id=party.id,
+        expected_origin=list(party.origins),
+        require_user_verification=True,
+        supported_pub_key_algs=list(ALGORITHMS),
+    )
+    if verified.credential_id != raw_id or len(raw_id) > MAX_CREDENTIAL_ID:
+        raise CeremonyFailed("credential_id")
+    if len(verified.credential_public_key) > MAX_PUBLIC_KEY:
+        raise CeremonyFailed("public_key")
+    return NewPasskey(raw_id, verified.credential_public_key, verified.sign_count, verified.credential_backed_up)
+
+
+def verify_assertion(
+    assertion: Assertion,
+    *,
+    challenge: str,
+    party: RelyingParty,
+    public_key: bytes,
+    sign_count: int,
+    user_handle: bytes,
+    named: bool,
+) -> Seen:
+    """The passkey of `public_key` was shown to us by its user, verified, as an answer to `challenge` (§7.2).
+
+    `named`: the options named the passkeys asked for; otherwise the authenticator has to say whose this one is. Raises
+    `CeremonyFailed`: with the reason `cloned` where a counter that counts did not grow, which a copy's would not.
+    """
+    seen = _checked(lambda: _verify_assertion(assertion, challenge, party, public_key))
+    may_be_silent = named and assertion.user_handle is None
+    if assertion.user_handle != b64url(user_handle) and not may_be_silent:
+        raise CeremonyFailed("user_handle")
+    if sign_count > 0 and seen.sign_count <= sign_count:
+        raise CeremonyFailed("cloned")
+    return seen
+
+
+def _verify_assertion(assertion: Assertion, challenge: str, party: RelyingParty, public_key: bytes) -> Seen:
+    client_data = unb64url(assertion.client_data)
+    _refuse_framed(client_data)
+    verified = verify_authentication_response(
+        credential=AuthenticationCredential(
+            id=assertion.credential_id,
+            raw_id=unb64url(assertion.credential_id),
+            response=AuthenticatorAssertionResponse(
+                client_data_json=client_data,
+                authenticator_data=unb64url(assertion.authenticator_data),
+                signature=unb64url(assertion.signature),
+            ),
+        ),
+        expected_challenge=challenge.encode(),
+        expected_rp_id=party.id,
+        expected_origin=list(party.origins),
+        credential_public_key=public_key,
+        credential_current_sign_count=0,  # it would look before the signature: anybody could cry "clone"
+        require_user_verification=True,
+    )
+    return Seen(verified.new_sign_count, verified.credential_backed_up)
+
+
+def _refuse_framed(client_data: bytes) -> None:
+    if parse_client_data_json(client_data).cross_origin:
+        raise CeremonyFailed("cross_origin")
+
+
+def _without_statement(attestation_object: bytes) -> bytes:
+    """As if the authenticator had attested nothing, so that no certificate of a stranger is ever parsed."""
+    parsed = parse_cbor(attestation_object)
+    return encode_cbor({"fmt": "none", "attStmt": {}, "authData": parsed["authData"]})
+
+
+def _checked(check: Callable[[], T]) -> T:
+    """What `check` returns. Hostile bytes make the library raise nearly anything; all of it is a refusal."""
+    try:
+        return check()
+    except CeremonyFailed:
+        raise
+    except WebAuthnException as error:
+        raise CeremonyFailed("invalid_answer") from error
+    except (ArithmeticError, AttributeError, LookupError, RecursionError, TypeError, ValueError) as error:
+        raise CeremonyFailed("malformed_answer") from error
