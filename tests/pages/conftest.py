@@ -43,8 +43,9 @@ def visit(browser: Browser, dev_server: Served) -> Iterator[Callable[..., Visit]
     """Opens a browser of its own for each person. At the end none of them may have complained or called elsewhere."""
     visits: list[Visit] = []
 
-    def begin(**options: Any) -> Visit:
-        visits.append(Visit(browser, dev_server.url, **{"viewport": DESKTOP, **options}))
+    def begin(*, host: str = "127.0.0.1", **options: Any) -> Visit:
+        url = dev_server.url.replace("127.0.0.1", host)
+        visits.append(Visit(browser, url, **{"viewport": DESKTOP, **options}))
         return visits[-1]
 
     yield begin

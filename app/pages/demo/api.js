@@ -66,7 +66,8 @@ async function authorized(method, path, options = {}) {
   try {
     return await send(method, path, { ...options, bearer });
   } catch (problem) {
-    if (problem.status !== 401) throw problem;
+    // Of other 401s, such as that of a wrong passkey, a new access token would change nothing.
+    if (problem.code !== "invalid_token") throw problem;
     if (tokens?.access_token === bearer) await refresh();
     return send(method, path, { ...options, bearer: accessToken() });
   }
@@ -103,6 +104,24 @@ export async function listSessions() {
 }
 
 export const endSession = (id) => authorized("DELETE", `/v1/me/sessions/${encodeURIComponent(id)}`);
+
+export const passkeySignInOptions = () => send("POST", "/v1/auth/passkey/options");
+
+// A passkey is two factors in one: no second one is asked for.
+export async function logInWithPasskey(form) {
+  keep((await send("POST", "/v1/auth/passkey", { body: form })).tokens);
+}
+
+export const passkeyOptions = () => authorized("POST", "/v1/me/passkeys/options");
+
+export const addPasskey = (credential) => authorized("POST", "/v1/me/passkeys", { body: { credential } });
+
+export const listPasskeys = async () => (await authorized("GET", "/v1/me/passkeys")).items;
+
+export const renamePasskey = (id, name) =>
+  authorized("PATCH", `/v1/me/passkeys/${encodeURIComponent(id)}`, { body: { name } });
+
+export const removePasskey = (id) => authorized("DELETE", `/v1/me/passkeys/${encodeURIComponent(id)}`);
 
 // Forgets first and tells the service after: whatever becomes of the request, this page holds nothing more.
 export async function logOut({ leaving = false } = {}) {

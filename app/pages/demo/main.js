@@ -5,6 +5,7 @@ import * as credential from "./credential.js";
 import { clearDevices, loadDevices } from "./devices.js";
 import { announce, byId } from "./dom.js";
 import * as gallery from "./gallery.js";
+import { clearPasskeys, loadPasskeys, wirePasskeys } from "./passkeys.js";
 import { startPanel, stopPanel, wirePanel } from "./panel.js";
 import { clearRefusals, wireRefusals } from "./refusal.js";
 import { setNotice, wireSignIn } from "./sign-in.js";
@@ -33,6 +34,7 @@ async function enter() {
   startPanel();
   gallery.load();
   loadDevices(signOut);
+  loadPasskeys();
 }
 
 function leave(notice = "") {
@@ -42,6 +44,7 @@ function leave(notice = "") {
   stopPanel();
   clearRefusals();
   clearDevices();
+  clearPasskeys();
   credential.drop();
   byId("who").textContent = "";
   setNotice(notice);
@@ -68,6 +71,7 @@ function start() {
   onUploaded(gallery.add);
   gallery.onOpen(openViewer);
   wireSignIn(enter);
+  wirePasskeys(enter);
   wireUploads();
   wireViewer();
   wirePanel();

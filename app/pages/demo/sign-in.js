@@ -52,6 +52,8 @@ function show(problem) {
 
 const platform = () => navigator.userAgentData?.platform || navigator.platform || "a browser";
 
+export const deviceName = () => `Sample page on ${platform()}`.slice(0, 100);
+
 async function registerAndLogIn() {
   const [email, password, name] = FIELDS.map((field) => byId(field).value);
   if (mood() === "register") {
@@ -62,7 +64,7 @@ async function registerAndLogIn() {
     switchTo("login");
     if (status === "verification_required") return false;
   }
-  await api.logIn({ email, password, device_name: `Sample page on ${platform()}`.slice(0, 100) });
+  await api.logIn({ email, password, device_name: deviceName() });
   return true;
 }
 
