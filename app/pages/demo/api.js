@@ -27,7 +27,7 @@ async function send(method, path, { body, bearer, keepalive = false } = {}) {
     throw new Problem({ code: "unreachable", detail: "The service cannot be reached. Are you online?" });
   });
   if (!response.ok) throw await Problem.from(response);
-  return response.status === 204 ? null : response.json();
+  return response.headers.get("Content-Type") ? response.json() : null;
 }
 
 function keep(issued) {
@@ -81,11 +81,43 @@ export const register = (form) => send("POST", "/v1/users", { body: form });
 
 export async function logIn(form) {
   const result = await send("POST", "/v1/auth/login", { body: form });
-  if (result.status !== "complete") {
-    const detail = "This account asks for a second factor, which this page does not offer.";
-    throw new Problem({ code: result.status, detail });
-  }
-  keep(result.tokens);
+  if (result.tokens) keep(result.tokens);
+  return result;
+}
+
+export async function answerChallenge(answer) {
+  keep((await send("POST", "/v1/auth/mfa", { body: answer })).tokens);
+}
+
+export async function beGuest(form) {
+  keep((await send("POST", "/v1/auth/guest", { body: form })).tokens);
+}
+
+export async function stepUp(proof) {
+  keep(await authorized("POST", "/v1/auth/step-up", { body: proof }));
+}
+
+export const requestReset = (email) => send("POST", "/v1/password-resets", { body: { email } });
+
+export const requestVerification = (email) => send("POST", "/v1/email-verifications", { body: { email } });
+
+export const changePassword = (form) => authorized("PUT", "/v1/me/password", { body: form });
+
+export const changeAddress = (form) => authorized("POST", "/v1/me/email", { body: form });
+
+export const upgrade = (form) => authorized("POST", "/v1/me/upgrade", { body: form });
+
+export const enrolTotp = () => authorized("POST", "/v1/me/totp");
+
+export const confirmTotp = (form) => authorized("POST", "/v1/me/totp/confirm", { body: form });
+
+export const removeTotp = () => authorized("DELETE", "/v1/me/totp");
+
+export const renewRecoveryCodes = () => authorized("POST", "/v1/me/recovery-codes");
+
+export async function erase(form) {
+  await authorized("DELETE", "/v1/me", { body: form });
+  tokens = null;
 }
 
 export const me = () => authorized("GET", "/v1/me");

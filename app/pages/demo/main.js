@@ -1,5 +1,6 @@
 // Wiring: who is signed in decides which of the two screens is shown, and leaving one leaves nothing behind.
 
+import { clearAccount, loadAccount, wireAccount } from "./account.js";
 import * as api from "./api.js";
 import * as credential from "./credential.js";
 import { clearDevices, loadDevices } from "./devices.js";
@@ -9,6 +10,7 @@ import { clearPasskeys, loadPasskeys, wirePasskeys } from "./passkeys.js";
 import { startPanel, stopPanel, wirePanel } from "./panel.js";
 import { clearRefusals, wireRefusals } from "./refusal.js";
 import { setNotice, wireSignIn } from "./sign-in.js";
+import { watchMailbox } from "./mailbox.js";
 import { onUploaded, stopAll, wireUploads } from "./uploads.js";
 import { closeViewer, openViewer, wireViewer } from "./viewer.js";
 
@@ -22,8 +24,7 @@ function showScreen(name) {
 
 async function enter() {
   try {
-    const [me] = await Promise.all([api.me(), credential.fresh()]);
-    byId("who").textContent = me.display_name || me.email;
+    await Promise.all([loadAccount(), credential.fresh()]);
   } catch (problem) {
     // Signed in, but of no use without a credential: back to where the problem can be read and tried again.
     leave();
@@ -45,6 +46,7 @@ function leave(notice = "") {
   clearRefusals();
   clearDevices();
   clearPasskeys();
+  clearAccount();
   credential.drop();
   byId("who").textContent = "";
   setNotice(notice);
@@ -72,10 +74,12 @@ function start() {
   gallery.onOpen(openViewer);
   wireSignIn(enter);
   wirePasskeys(enter);
+  wireAccount(() => leave("Your account is deleted."));
   wireUploads();
   wireViewer();
   wirePanel();
   wireRefusals();
+  watchMailbox();
   byId("sign-out").addEventListener("click", signOut);
   byId("retry-list").addEventListener("click", gallery.load);
   byId("refresh").addEventListener("click", gallery.load);

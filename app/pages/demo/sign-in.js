@@ -2,6 +2,7 @@
 
 import * as api from "./api.js";
 import { byId } from "./dom.js";
+import { answerChallenge } from "./second-factor.js";
 
 const FIELDS = ["email", "password", "display_name"];
 const form = byId("sign-in-form");
@@ -31,6 +32,7 @@ function change() {
   byId("password").autocomplete = password;
   byId("display-name-field").hidden = mood() === "login";
   byId("password-hint").hidden = mood() === "login";
+  byId("forgot").hidden = mood() === "register";
   forgive();
 }
 
@@ -64,8 +66,17 @@ async function registerAndLogIn() {
     switchTo("login");
     if (status === "verification_required") return false;
   }
-  await api.logIn({ email, password, device_name: deviceName() });
+  const result = await api.logIn({ email, password, device_name: deviceName() });
+  if (result.mfa && !(await answerChallenge(result.mfa))) throw new api.Problem({ detail: "Without the code nobody gets in." });
   return true;
+}
+
+async function forgot() {
+  forgive();
+  const email = byId("email").value;
+  if (!email) return complain("email", "Type your address first.");
+  await api.requestReset(email);
+  setNotice("If this address has an account, a mail with a link is on its way. The link is good for ten minutes.");
 }
 
 export function setNotice(text) {
@@ -98,6 +109,12 @@ export function wireSignIn(onSignedIn) {
       byId("submit").disabled = false;
     }
   });
+  const complaining = (act) => () => act().catch(show);
+  byId("forgot").addEventListener("click", complaining(forgot));
+  byId("guest").addEventListener("click", complaining(async () => {
+    await api.beGuest({ device_name: deviceName() });
+    await onSignedIn();
+  }));
   form.querySelectorAll("[name=mode]").forEach((radio) => radio.addEventListener("change", change));
   byId("reveal").addEventListener("click", ({ currentTarget }) => {
     const hidden = byId("password").type === "password";

@@ -1,0 +1,35 @@
+// In development no mail leaves the machine: what was sent is shown here, and its links can be followed.
+
+import { byId, part, sayTime, stamp } from "./dom.js";
+
+const EVERY = 2000;
+const LINK = /https?:\/\/\S+#token=\S+/;
+let shown = "";
+
+function makeRow({ to, subject, sent_at: sentAt, text }) {
+  const row = stamp("mail-row");
+  part(row, "subject").textContent = subject;
+  part(row, "facts").textContent = `to ${to}, ${sayTime(new Date(sentAt))}`;
+  const link = text.match(LINK)?.[0];
+  part(row, "link").hidden = !link;
+  if (link) part(row, "link").href = link;
+  return row;
+}
+
+async function look() {
+  if (document.hidden) return;
+  const response = await fetch("/demo/mailbox", { cache: "no-store" }).catch(() => null);
+  if (!response?.ok) return;
+  const mails = await response.json();
+  const seen = JSON.stringify(mails);
+  if (seen === shown) return;
+  shown = seen;
+  byId("mailbox").hidden = mails.length === 0;
+  byId("mail-count").textContent = mails.length;
+  byId("mails").replaceChildren(...mails.map(makeRow));
+}
+
+export function watchMailbox() {
+  look();
+  setInterval(look, EVERY);
+}

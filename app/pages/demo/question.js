@@ -1,0 +1,58 @@
+// One question in a dialog, asked again until the service takes the answer or the person gives up.
+
+import { byId, part } from "./dom.js";
+
+const dialog = byId("question");
+const form = part(dialog, "form");
+
+function makeField({ name, label, type = "text", autocomplete = "off", inputmode = "" }) {
+  const field = document.createElement("div");
+  field.className = "field";
+  const caption = document.createElement("label");
+  caption.htmlFor = `question-${name}`;
+  caption.textContent = label;
+  const input = document.createElement("input");
+  Object.assign(input, { id: caption.htmlFor, name, type, autocomplete, required: true });
+  if (inputmode) input.inputMode = inputmode;
+  field.append(caption, input);
+  return field;
+}
+
+function complain(problem) {
+  const reasons = problem.errors?.map(({ message }) => message) ?? [];
+  part(dialog, "error").textContent = reasons.length ? reasons.join(" ") : problem.message;
+  form.querySelector("input")?.select();
+}
+
+// Resolves to what `act` gives for the answers, or to null where nobody answered.
+export function ask({ title, text = "", fields = [], submit, danger = false, alternative = "" }, act) {
+  part(dialog, "title").textContent = title;
+  part(dialog, "text").textContent = text;
+  part(dialog, "fields").replaceChildren(...fields.map(makeField));
+  part(dialog, "error").textContent = "";
+  part(dialog, "submit").textContent = submit;
+  part(dialog, "submit").className = danger ? "danger solid" : "primary";
+  part(dialog, "alternative").textContent = alternative;
+  part(dialog, "alternative").hidden = !alternative;
+  return new Promise((resolve) => {
+    let outcome = null;
+    const listening = new AbortController();
+    const listen = (target, event, handler) => target.addEventListener(event, handler, { signal: listening.signal });
+    listen(form, "submit", async (event) => {
+      event.preventDefault();
+      part(dialog, "submit").disabled = true;
+      try {
+        outcome = (await act(Object.fromEntries(new FormData(form)))) ?? true;
+        dialog.close();
+      } catch (problem) {
+        complain(problem);
+      } finally {
+        part(dialog, "submit").disabled = false;
+      }
+    });
+    listen(part(dialog, "alternative"), "click", () => { outcome = "alternative"; dialog.close(); });
+    listen(part(dialog, "cancel"), "click", () => dialog.close());
+    listen(dialog, "close", () => { listening.abort(); form.reset(); resolve(outcome); });
+    dialog.showModal();
+  });
+}
