@@ -1,0 +1,170 @@
+"""What a person may do about their own account on the sample page, with the mails that it shows in development."""
+
+import base64
+import re
+from collections.abc import Callable
+from datetime import UTC, datetime
+
+import pytest
+from playwright.sync_api import Page, expect
+
+from tests.pages.visit import DESKTOP, PASSWORD, PHONE, Visit
+from tests.support.authenticator import totp
+
+OpenVisit = Callable[..., Visit]
+NEW_PASSWORD = "copper walnut lighthouse"
+
+
+def account(person: Visit, name: str) -> None:
+    """Presses a button of the account's card."""
+    person.page.locator("#own-account").get_by_role("button", name=name, exact=True).click()
+
+
+def answer(page: Page, submit: str, **fields: str) -> None:
+    """Fills the dialog in and sends it."""
+    dialog = page.locator("#question")
+    expect(dialog).to_be_visible()
+    for name, value in fields.items():
+        dialog.locator(f"[name={name}]").fill(value)
+    dialog.get_by_role("button", name=submit, exact=True).click()
+
+
+def follow_mail(person: Visit, subject: str) -> Page:
+    """Opens the link of the newest mail of that subject, beside this page."""
+    page = person.page
+    mail = page.get_by_test_id("mail").filter(has_text=person.email).filter(has_text=subject).first
+    expect(page.locator("#mailbox")).to_be_visible()
+    if not mail.is_visible():
+        page.locator("#mailbox summary").click()
+    with person.context.expect_page() as opened:
+        mail.get_by_role("link").click()
+    page.locator("#mailbox summary").click()
+    return opened.value
+
+
+def code_of(secret: str) -> str:
+    return totp(base64.b32decode(secret), datetime.now(UTC))
+
+
+def add_authenticator(person: Visit) -> tuple[str, list[str]]:
+    """The secret and the recovery codes."""
+    account(person, "Add an authenticator app")
+    expect(person.page.locator("#question [data-part=text]")).to_contain_text("Give your app this secret")
+    words = person.page.locator("#question [data-part=text]").inner_text()
+    secret = re.search(r"secret: ([A-Z2-7 ]+) –", words)
+    assert secret is not None
+    plain = secret[1].replace(" ", "")
+    answer(person.page, "Turn it on", code=code_of(plain))
+    expect(person.page.get_by_test_id("recovery-codes")).to_be_visible()
+    return plain, person.page.get_by_test_id("recovery-codes").locator("code").all_inner_texts()
+
+
+def sign_out(person: Visit) -> None:
+    person.page.locator("#sign-out").click()
+    expect(person.page.locator("#welcome")).to_be_visible()
+
+
+def begin_sign_in(person: Visit, password: str = PASSWORD) -> None:
+    person.page.get_by_label("I have an account").check()
+    person.page.locator("#email").fill(person.email)
+    person.page.locator("#password").fill(password)
+    person.page.locator("#submit").click()
+
+
+class TestSecondFactor:
+    def test_is_set_up_and_asked_for(self, visit: OpenVisit) -> None:
+        """AU13: with a recovery code in the place of the app, which works once."""
+        person = visit().register()
+        _secret, codes = add_authenticator(person)
+        person.screenshot("recovery-codes")
+        assert len(codes) == 10
+        answer(person.page, "I have kept them")
+        expect(person.page.locator("#own-account [data-part=mfa]")).to_have_text("Authenticator app")
+        person.screenshot("account-card")
+        sign_out(person)
+        person.excused.add("/v1/auth/mfa")
+        begin_sign_in(person)
+        person.screenshot("second-factor")
+        answer(person.page, "Sign in", code="000000")
+        expect(person.page.locator("#question [data-part=error]")).to_contain_text("The code is wrong")
+        person.page.locator("#question").get_by_role("button", name="Use a recovery code").click()
+        answer(person.page, "Sign in", code=codes[0])
+        expect(person.page.locator("#album")).to_be_visible()
+
+    def test_who_gives_up_is_not_signed_in(self, visit: OpenVisit) -> None:
+        person = visit().register()
+        add_authenticator(person)
+        answer(person.page, "I have kept them")
+        sign_out(person)
+        begin_sign_in(person)
+        person.page.locator("#question").get_by_role("button", name="Cancel").click()
+        expect(person.page.locator("#form-error")).to_contain_text("Without the code")
+        expect(person.page.locator("#album")).to_be_hidden()
+
+
+class TestMails:
+    def test_an_address_is_verified_by_its_mail(self, visit: OpenVisit) -> None:
+        person = visit().register()
+        expect(person.page.locator("#own-account [data-part=verified]")).to_have_text("Not yet")
+        account(person, "Verify the address")
+        opened = follow_mail(person, "Verify")
+        opened.locator("#submit").click()
+        expect(opened.locator("[data-state=done]")).to_be_visible()
+        opened.close()
+        person.page.evaluate("dispatchEvent(new Event('focus'))")
+        expect(person.page.locator("#own-account [data-part=verified]")).to_have_text("Yes")
+
+    def test_a_forgotten_password_is_set_anew(self, visit: OpenVisit) -> None:
+        person = visit().register()
+        sign_out(person)
+        person.page.get_by_label("I have an account").check()
+        person.page.locator("#email").fill(person.email)
+        person.page.locator("#forgot").click()
+        expect(person.page.locator("#notice")).to_contain_text("a mail with a link is on its way")
+        opened = follow_mail(person, "password")
+        person.screenshot("mailbox")
+        opened.locator("#password").fill(NEW_PASSWORD)
+        opened.locator("#submit").click()
+        expect(opened.locator("[data-state=done]")).to_be_visible()
+        opened.close()
+        begin_sign_in(person, NEW_PASSWORD)
+        expect(person.page.locator("#album")).to_be_visible()
+
+
+class TestAccount:
+    def test_a_guest_keeps_the_album(self, visit: OpenVisit) -> None:
+        person = visit().open()
+        person.page.locator("#guest").click()
+        expect(person.page.locator("#album")).to_be_visible()
+        folder = person.page.locator("#panel [data-part=prefix]").inner_text()
+        person.screenshot("guest")
+        account(person, "Keep this album")
+        answer(person.page, "Keep it", email=person.email, password=PASSWORD)
+        expect(person.page.locator("#own-account [data-part=address]")).to_have_text(person.email)
+        sign_out(person)
+        begin_sign_in(person)
+        expect(person.page.locator("#panel [data-part=prefix]")).to_have_text(folder)
+
+    def test_the_password_is_changed(self, visit: OpenVisit) -> None:
+        """AU5: a wrong one is told beside the question, which stays."""
+        person = visit().register()
+        person.excused.add("/v1/me/password")
+        account(person, "Change the password")
+        answer(person.page, "Change it", current_password="not the password", new_password=NEW_PASSWORD)
+        expect(person.page.locator("#question [data-part=error]")).to_contain_text("not the account's password")
+        answer(person.page, "Change it", current_password=PASSWORD, new_password=NEW_PASSWORD)
+        expect(person.page.locator("#question")).to_be_hidden()
+        sign_out(person)
+        begin_sign_in(person, NEW_PASSWORD)
+        expect(person.page.locator("#album")).to_be_visible()
+
+    @pytest.mark.parametrize("viewport", [PHONE, DESKTOP], ids=["phone", "desktop"])
+    def test_is_deleted(self, visit: OpenVisit, viewport: dict[str, int]) -> None:
+        person = visit(viewport=viewport).register()
+        account(person, "Delete the account")
+        person.screenshot(f"delete-{viewport['width']}")
+        answer(person.page, "Delete for good", password=PASSWORD)
+        expect(person.page.locator("#notice")).to_have_text("Your account is deleted.")
+        person.excused.add("/v1/auth/login")
+        begin_sign_in(person)
+        expect(person.page.locator("#form-error")).to_contain_text("No account has this e-mail address")
