@@ -25,6 +25,12 @@ def count(service: Service, table: str, where: str = "1 = 1", **parameters: Any)
     return int(service.sql(f"SELECT count(*) FROM {table} WHERE {where}", **parameters)[0][0])
 
 
+@pytest.fixture(autouse=True)
+def by_hand(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No job runs by itself: what waits to be sent still waits when a test looks."""
+    monkeypatch.setattr("app.jobs.JOBS", ())
+
+
 @pytest.fixture
 def on_postgresql(postgres_databases: PostgresDatabases, monkeypatch: pytest.MonkeyPatch) -> Iterator[Service]:
     """Where transactions really run beside each other, with hashes that cost little: for races."""
@@ -90,8 +96,11 @@ class TestErasure:
         )
 
     def test_tells_the_owner_by_mail(self, service: Service) -> None:
+        """At the address that the account no longer has."""
         service.device(EMAIL).erase()
         assert service.sql("SELECT kind, recipient FROM outbox") == [("account_erased", EMAIL)]
+        [mail] = service.mails(EMAIL)
+        assert mail.recipient == EMAIL
 
     def test_leaves_of_the_mails_only_notices_that_wait(self, service: Service) -> None:
         """Links lead nowhere now, and what was sent names the person; others' mails are theirs."""
