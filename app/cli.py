@@ -21,10 +21,11 @@ from app.credentials import ledger
 from app.credentials.broker import Broker
 from app.credentials.identity_token import TTL as IDENTITY_TOKEN_TTL
 from app.crypto import DecryptionFailed
+from app.environment import load_settings
 from app.migrate import is_migrated, upgrade
 from app.problems import Problem
 from app.runtime import Runtime, build_runtime
-from app.settings import SettingsError, load_settings
+from app.settings import SettingsError
 from app.telemetry import configure_logging
 
 cli = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False, add_completion=False, help=__doc__)

@@ -5,10 +5,11 @@ from pathlib import Path
 from app import engine, server
 from app.credentials import identity_token
 from app.engine import EngineError
+from app.environment import kept_secret, load_settings
 from app.main import create_app
 from app.migrate import upgrade
 from app.runtime import build_runtime
-from app.settings import Settings, SettingsError, kept_secret, load_settings
+from app.settings import Settings, SettingsError
 from app.telemetry import configure_logging
 
 __all__ = ["EngineError", "run"]

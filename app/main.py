@@ -14,9 +14,10 @@ from app.accounts import api as accounts_api
 from app.auth import api as auth_api
 from app.credentials import api as credentials_api
 from app.edge import Edge
+from app.environment import load_settings
 from app.problems import Problem
 from app.runtime import Runtime, build_runtime
-from app.settings import Settings, load_settings
+from app.settings import Settings
 from app.telemetry import configure_logging
 from app.web import Cors, Direct, install_problem_handlers
 

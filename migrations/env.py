@@ -8,8 +8,8 @@ from alembic import context
 from sqlalchemy import Connection, text
 
 from app.db import make_engine
+from app.environment import load_settings
 from app.models import Model
-from app.settings import load_settings
 
 LOCK = 0x746F6B656E766E64
 """`tokenvnd`: a number that no other user of the database would choose."""

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from app.settings import Settings, SettingsError, kept_secret, load_settings
+from app.environment import kept_secret, load_settings
+from app.settings import Settings, SettingsError
 
 README = Path(__file__).parent.parent / "README.md"
 PRODUCTION = {

@@ -17,9 +17,9 @@ from app.auth import sessions
 from app.auth.sessions import SessionState
 from app.credentials import api
 from app.db import Database
+from app.environment import load_settings
 from app.main import create_app
 from app.runtime import Runtime, build_runtime
-from app.settings import load_settings
 from app.telemetry import configure_logging
 from app.web import ResponseModel
 

@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 from structlog.testing import capture_logs
 
+from app.environment import load_settings
 from app.problems import Overloaded, PolicyTooLarge, Problem, StsRefused, StsThrottled, StsUnavailable
-from app.settings import load_settings
 from app.sts import client as sts_client
 from app.sts.transport import Answer, Endpoint, Fault, FaultKind, Keys
 from tests.sts.calling import Calling, signers, static_session, until
