@@ -87,7 +87,7 @@ class BaseCredentials:
         return keys
 
     async def renew(self, refused: Keys) -> bool:
-        """Asks the chain anew, since STS calls `refused` expired; False if it has nothing else. Raises `Fault`."""
+        """Asks the chain anew, since STS believes `refused` no more; False if it has nothing else. Raises `Fault`."""
         if self._keys == refused:
             await asyncio.shield(self._once(self._load))
         return self._keys != refused

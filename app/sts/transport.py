@@ -17,6 +17,8 @@ _KINDS: dict[str, FaultKind] = {
     "TooManyRequestsException": "throttled",
     "ExpiredToken": "expired",
     "ExpiredTokenException": "expired",
+    "InvalidClientTokenId": "expired",  # the keys were replaced: the chain may have the new ones
+    "SignatureDoesNotMatch": "expired",
     "PackedPolicyTooLarge": "too_large",
     "IDPCommunicationError": "unavailable",  # STS could not fetch our keys in time; AWS says to try again
 }

@@ -215,7 +215,7 @@ class TestExpiredToken:
         with_client(sts.url, story)
         assert len(sts.forms) == 1
 
-    @pytest.mark.parametrize("code", ["InvalidClientTokenId", "SignatureDoesNotMatch"])
+    @pytest.mark.parametrize("code", ["AccessDenied", "RegionDisabledException"])
     def test_is_not_what_other_refusals_are(self, sts: CannedSts, metadata: InstanceMetadata, code: str) -> None:
         sts.fail(code, 403, times=10)
 
@@ -225,6 +225,19 @@ class TestExpiredToken:
 
         with_client(sts.url, story)
         assert (len(sts.forms), len(metadata.issued)) == (1, 1)
+
+    @pytest.mark.parametrize("code", ["InvalidClientTokenId", "SignatureDoesNotMatch"])
+    def test_is_also_what_keys_need_that_were_replaced(
+        self, sts: CannedSts, metadata: InstanceMetadata, code: str
+    ) -> None:
+        """SECURITY.md, faults: base credentials are refreshed once, and the call tried again with the new ones."""
+        sts.fail(code, 403)
+
+        async def story(call: Calling) -> None:
+            await call.ask()
+
+        with_client(sts.url, story)
+        assert signers(sts) == ["ASIAMETADATA0001", "ASIAMETADATA0002"]
 
     def test_where_the_chain_fails_is_a_problem(self, sts: CannedSts, metadata: InstanceMetadata) -> None:
         sts.fail("ExpiredToken", 403)
