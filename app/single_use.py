@@ -29,6 +29,7 @@ Purpose = Literal[
 ]
 PREFIX = "tvs_"
 """Makes a leaked token recognizable to secret scanners, and to our own log redaction."""
+NOBODY = uuid.UUID(int=0)
 
 
 @dataclass(frozen=True)
@@ -101,10 +102,14 @@ def find(session: Session, vault: Vault, now: datetime, purpose: Purpose, token:
 
 
 def withdraw(session: Session, now: datetime, *purposes: Purpose, user_id: uuid.UUID | None) -> None:
-    """Makes every token of the purposes that the user was given useless, and forgets what was kept with them."""
+    """Makes every token of the purposes that the user was given useless, and forgets what was kept with them.
+
+    For None, an account that does not exist, it looks for nobody's: those without a user are of everybody who asked
+    for a stranger, and whoever writes them waits for all others who do.
+    """
     session.execute(
         update(SingleUseToken)
-        .where(SingleUseToken.user_id == user_id, SingleUseToken.purpose.in_(purposes))
+        .where(SingleUseToken.user_id == (user_id or NOBODY), SingleUseToken.purpose.in_(purposes))
         .values(used_at=func.coalesce(SingleUseToken.used_at, now), data={})
         .execution_options(synchronize_session=False)
     )

@@ -1,9 +1,12 @@
 """New passwords: by mail, or by who knows the old one."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
 
 import pytest
 from httpx2 import Response
+from sqlalchemy import event
 
 from tests.security.observed import assert_problem, without_request_id
 from tests.security.races import all_at_once
@@ -128,6 +131,16 @@ class TestReset:
         assert service.mails("nobody@example.org") == []
         assert_problem(reset(service, token), 400, "invalid_single_use_token")
 
+    def test_looks_at_no_more_rows_for_a_stranger_than_for_an_owner(self, service: Service) -> None:
+        """AU9: or each request for an unknown address would write what all the others left, and wait for them."""
+        service.register(ADA)
+        written = []
+        for email in (ADA, "nobody@example.org", "nobody.else@example.org"):
+            with counted_rows(service) as rows:
+                assert ask(service, email).status_code == 202
+            written.append(list(rows))
+        assert written == [[0], [0], [0]]
+
     def test_gives_a_password_to_who_has_none(self, service: Service) -> None:
         service.register(ADA)
         service.sql("UPDATE users SET password_hash = NULL")
@@ -223,8 +236,29 @@ class TestChange:
         assert_problem(change(device, None), 422, "invalid_request")
 
 
+@contextmanager
+def counted_rows(service: Service) -> Iterator[list[int]]:
+    """How many single-use tokens each statement has withdrawn."""
+    rows: list[int] = []
+
+    def note(_connection: object, cursor: Any, statement: str, *_rest: object) -> None:
+        if statement.startswith("UPDATE single_use_tokens"):
+            rows.append(cursor.rowcount)
+
+    engine = service.runtime.database.engine
+    event.listen(engine, "after_cursor_execute", note)
+    yield rows
+    event.remove(engine, "after_cursor_execute", note)
+
+
 @pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
 class TestRaces:
+    def test_strangers_do_not_wait_for_each_other(self, service: Service) -> None:
+        """AU9: ten rounds of twenty at once; deadlocks would be a 503."""
+        for number in range(10):
+            statuses = all_at_once(lambda index, n=number: ask(service, f"x{n}.{index}@example.org").status_code)
+            assert statuses == [202] * 20
+
     def test_one_of_twenty_resets_with_one_token_wins(self, service: Service, hashing: object) -> None:
         """AU16: twenty rounds of twenty at once."""
         service.register(ADA)
