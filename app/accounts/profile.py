@@ -55,7 +55,7 @@ def mfa_enabled(session: Session, user_id: uuid.UUID) -> bool:
 
 def can_sign_in_without(session: Session, user: User, way: Passkey | Identity) -> bool:
     """Whether the user, whose row this transaction has locked, has another way to sign in."""
-    if user.password_hash is not None:
+    if user.password_hash is not None and user.email_key is not None:
         return True
     others = (select(model.id).where(model.user_id == user.id, model.id != way.id) for model in (Passkey, Identity))
     return any(session.scalar(other.limit(1)) is not None for other in others)

@@ -21,7 +21,7 @@ from tests.security.races import all_at_once
 from tests.support.authenticator import enrol
 from tests.support.databases import PostgresDatabases
 from tests.support.passkey_keeper import BACKED_UP, MAY_BE_BACKED_UP, PRESENT, VERIFIED, Authenticator
-from tests.support.service import Device, Service, running_service, test_settings
+from tests.support.service import PASSWORD, Device, Service, running_service, test_settings
 
 ROUNDS = 20
 OWNED = {"passkey_id", "name", "transports", "backed_up", "created_at", "last_used_at"}
@@ -366,6 +366,15 @@ class TestRemoving:
             " SELECT id, id, 'google', 'https://accounts.google.com', '1', created_at, created_at FROM users"
         )
         assert self.remove(device).status_code == 204
+
+    def test_leaves_it_to_who_has_a_password_and_no_address(self, service: Service) -> None:
+        """A guest who added a passkey may set one, for step-ups: nobody signs in with it."""
+        device = guest(service)
+        add(device)
+        service.clock.advance(seconds=1)
+        answer = device.put("/v1/me/password", {"current_password": None, "new_password": PASSWORD})
+        assert answer.status_code == 204
+        assert_problem(self.remove(device), 409, "last_sign_in")
 
     def test_of_the_last_two_at_once_leaves_one(self, service: Service) -> None:
         device = service.device()
