@@ -4,6 +4,7 @@ from collections.abc import Callable
 
 import pytest
 
+from app import cleaning
 from app.accounts import addresses
 from tests.security.observed import assert_problem, without_request_id
 from tests.security.races import all_at_once
@@ -97,6 +98,21 @@ class TestRegistration:
         assert taken.subject == "You have an account already"
         assert confirm(verifying, link.token) == 204
         assert verifying.log_in(ADA).status_code == 200
+
+    def test_nor_is_one_whose_devices_are_forgotten(self, make_service: Callable[..., Service]) -> None:
+        """Its sessions are deleted in time; its pictures are not, and would be the next registrant's."""
+        before = make_service()
+        before.device(ADA).delete("/v1/me/sessions")
+        before.clock.advance(days=91)
+        for _ in range(2):
+            before.runtime.database.run("write", cleaning.delete_stale, before.clock.now())
+        assert before.sql("SELECT count(*) FROM sessions") == [(0,)]
+        verifying = make_service(email_verification="required")
+        verifying.register(ADA, OTHER_PASSWORD)
+        assert [mail.subject for mail in verifying.mails(ADA)] == ["You have an account already"]
+        ask_again(verifying)
+        assert confirm(verifying, verifying.mails(ADA)[-1].token) == 204
+        assert [verifying.log_in(ADA, password).status_code for password in (PASSWORD, OTHER_PASSWORD)] == [200, 401]
 
 
 class TestGuests:
