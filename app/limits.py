@@ -38,6 +38,7 @@ LimitName = Literal[
     "mail",
     "confirm",
     "letter",
+    "reset",
     "guess",
     "issue_credentials",
 ]
@@ -53,11 +54,13 @@ LIMITS: dict[LimitName, str] = {
     "mail": "30/minute",
     "confirm": "60/minute",
     "letter": "10/hour",
+    "reset": "10/hour",
     "guess": "100/day",
     "issue_credentials": "60/minute",
 }
 """By client address, where a mobile carrier puts thousands of phones behind one, up to `confirm`. `letter` counts mails
-to one address; `guess` wrong passwords and codes for one account, wherever they are tried, until one was right
+to one address, and `reset` those by which an owner whom strangers have locked out gets in again: other letters must not
+use them up. `guess` counts wrong passwords and codes for one account, wherever they are tried, until one was right
 (NIST SP 800-63B-4 §3.2.2); the last credentials of one user."""
 RENEWED: frozenset[LimitName] = frozenset({"guess"})
 """Their window ends a day after the last hit that counted, so that no more than 100 guesses in a row go through, a few

@@ -30,7 +30,7 @@ async def request(runtime: "Runtime", origin: Origin, *, email: str) -> None:
     Raises `InvalidRequest`, `RateLimited`.
     """
     address = addresses.parse(email)
-    await runtime.limiter.hit("letter", account_key(runtime.vault, address.key))
+    await runtime.limiter.hit("reset", account_key(runtime.vault, address.key))
     await runtime.database.write(_request, runtime.vault, origin, runtime.clock.now(), email_key=address.key)
 
 

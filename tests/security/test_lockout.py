@@ -185,6 +185,21 @@ class TestOwner:
             assert device.vend().status_code == 200
         assert device.delete(f"/v1/me/sessions/{device.session_id}").status_code == 204
 
+    def test_letters_that_a_stranger_has_sent_leave_a_new_password_to_be_had(
+        self, make_limited: Callable[..., Service]
+    ) -> None:
+        """AU7: a hundred guesses and ten letters without a way in would keep an owner out of everything."""
+        service = make_limited(email_verification="required")
+        email = "ada@example.org"
+        service.register(email)
+        while service.register(email).status_code == 201:
+            pass
+        answers = [service.client.post("/v1/password-resets", json={"email": email}) for _ in range(11)]
+        assert [answer.status_code for answer in answers] == [202] * 10 + [429]
+        mails = [mail for mail in service.mails(email) if mail.subject == "Reset your password"]
+        body = {"token": mails[-1].token, "new_password": "copper walnut lighthouse"}
+        assert service.client.post("/v1/password-resets/confirm", json=body).status_code == 204
+
     def test_an_unverified_one_who_tries_again_is_not_guessing(self, make_limited: Callable[..., Service]) -> None:
         """AU7: the right password, sent again and again until the mail's link was opened, locks nobody out."""
         service = make_limited()
