@@ -75,8 +75,10 @@ async def upgrade(runtime: "Runtime", origin: Origin, actor: Actor, *, email: st
 
 def confirm(session: Session, vault: Vault, origin: Origin, now: datetime, *, token: str) -> None:
     """Upgrades the guest whose mail the token came in. Raises `InvalidSingleUseToken`, `EmailTaken`."""
+    found = single_use.find(session, vault, now, "guest_upgrade", token)
+    # Before the token, as everywhere: who changes an account holds it, and withdraws its tokens.
+    user = session.get_one(User, found.user_id, with_for_update=True)
     claim = single_use.claim(session, vault, now, "guest_upgrade", token)
-    user = session.get_one(User, claim.user_id, with_for_update=True)
     if not user.guest or user.status != "active":
         raise InvalidSingleUseToken
     _give(

@@ -2,10 +2,12 @@
 
 import uuid
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
 from httpx2 import Response
+from sqlalchemy import text
 
 from app import passwords
 from app.audit import Origin
@@ -132,11 +134,13 @@ class TestUpgrading:
             ("ada@example.org", "password", "weak_password"),
             ("violet.tractor@example.org", "violet.tractor", "weak_password"),
             ("ada@example.org", "short", "weak_password"),
+            ("ada@example.org", "quentin-oxbridge7", "weak_password"),
         ],
     )
     def test_wants_what_registration_wants(self, service: Service, email: str, password: str, code: str) -> None:
         """AU1, AU4."""
         device = guest(service)
+        device.patch("/v1/me", {"display_name": "Quentin Oxbridge"})
         assert_problem(upgrade(device, email, password), 422, code)
         assert service.sql("SELECT count(*) FROM users WHERE guest") == [(1,)]
 
@@ -269,6 +273,22 @@ class TestRaces:
             assert sorted(answers) == [200] + [409] * 19
         assert hashing.hashed == 20 * ROUNDS
         assert service.sql("SELECT count(*) FROM users WHERE NOT guest") == [(ROUNDS,)]
+
+    def test_a_link_waits_for_its_guest_before_it_is_used_up(self, make_service: Callable[..., Service]) -> None:
+        """Whoever changes an account locks it, then its tokens: in another order the two would wait for each other."""
+        service = make_service(email_verification="required")
+        device = guest(service)
+        upgrade(device)
+        ((mail_id, sealed),) = service.sql("SELECT id, token_encrypted FROM outbox")
+        token = token_of(service.runtime.vault, str(mail_id), bytes(sealed))
+        with ThreadPoolExecutor(1) as pool, service.runtime.database.engine.connect() as other:
+            other.execute(text("SELECT 1 FROM users FOR UPDATE"))
+            opened = pool.submit(service.client.post, "/v1/email-verifications/confirm", json={"token": token})
+            while not service.sql("SELECT 1 FROM pg_locks WHERE NOT granted"):
+                assert not opened.done()
+            other.execute(text("UPDATE single_use_tokens SET data = data"))
+            other.rollback()
+            assert opened.result().status_code == 204
 
     def test_one_guest_gets_one_of_twenty_addresses(self, service: Service, hashing: CountingContext) -> None:
         for number in range(ROUNDS):
