@@ -58,8 +58,11 @@ async def upgrade(runtime: "Runtime", origin: Origin, actor: Actor, *, email: st
     address = addresses.parse(email)
     if runtime.settings.verifies_email:
         await runtime.limiter.hit("letter", account_key(runtime.vault, address.key))
+    user = await runtime.database.read(profile.get_user, actor.user_id)
     password_hash = await runtime.hasher.hash(
-        password, min_length=runtime.settings.password_min_length, context=(address.text,)
+        password,
+        min_length=runtime.settings.password_min_length,
+        context=(address.text, user.display_name or ""),
     )
     now = runtime.clock.now()
     if runtime.settings.verifies_email:
