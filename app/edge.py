@@ -148,7 +148,7 @@ def client_address(scope: Scope, trusted: Sequence[IPv4Network | IPv6Network]) -
         return peer
     hops = b",".join(value for name, value in scope["headers"] if name == b"x-forwarded-for").decode("latin-1")
     for hop in reversed([hop.strip() for hop in hops.split(",") if hop.strip()]):
-        if not _is_address(hop):
+        if not _is_address(hop) or "%" in hop:  # a zone (RFC 4007) may be any text, as long as one likes
             return peer
         if not _is_trusted(hop, trusted):
             return hop
