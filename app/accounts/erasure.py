@@ -24,7 +24,7 @@ from app.models import (
     TotpFactor,
     User,
 )
-from app.problems import FieldError, InvalidRequest, LastAdmin, StepUpRequired, WrongPassword
+from app.problems import FieldError, InvalidRequest, InvalidToken, LastAdmin, StepUpRequired, WrongPassword
 
 if TYPE_CHECKING:
     from app.runtime import Runtime
@@ -38,7 +38,7 @@ async def erase(runtime: "Runtime", origin: Origin, actor: Actor, *, password: s
 
     Who has a second factor showed it in this session a moment ago too: a password of now does not renew an old one.
     Raises `WrongPassword`, `RateLimited`, `Overloaded`, `InvalidRequest` without a password that is needed,
-    `StepUpRequired`, `LastAdmin`.
+    `StepUpRequired`, `LastAdmin`, `InvalidToken` where the session was ended meanwhile.
     """
     verified_hash = None
     if await runtime.database.read(_has_password, actor):
@@ -107,6 +107,7 @@ def _forget_mails(session: Session, address: str) -> None:
 
 
 def _end_sessions(session: Session, origin: Origin, now: datetime, actor: Actor) -> None:
+    """Raises `InvalidToken` where the caller's own was ended meanwhile: who is signed out erases nothing."""
     ended = session.scalars(
         update(DeviceSession)
         .where(DeviceSession.user_id == actor.user_id, DeviceSession.ended_at.is_(None))
@@ -114,6 +115,8 @@ def _end_sessions(session: Session, origin: Origin, now: datetime, actor: Actor)
         .returning(DeviceSession.id)
         .execution_options(synchronize_session=False)
     ).all()
+    if actor.session_id not in ended:
+        raise InvalidToken
     rows = [
         audit.row(
             origin,

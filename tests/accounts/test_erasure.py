@@ -195,6 +195,24 @@ class TestProof:
         assert device.erase(PASSWORD).json()["code"] == "wrong_password"
         assert count(service, "erasures") == 0
 
+    def test_a_session_signed_out_meanwhile_erases_nothing(
+        self, service: Service, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """TK15: while its password is being verified; the last one of the account, too."""
+
+        class SigningOut(CountingContext):
+            def verify_and_update(self, *args: Any, **kwargs: Any) -> tuple[bool, str | None]:
+                assert device.delete("/v1/me/sessions").status_code == 204
+                return super().verify_and_update(*args, **kwargs)
+
+        monkeypatch.setattr(passwords, "PASSWORD_CONTEXT", CountingContext())
+        device = service.device(EMAIL)
+        monkeypatch.setattr(passwords, "PASSWORD_CONTEXT", SigningOut())
+        answer = device.erase()
+        assert (answer.status_code, answer.json()["code"]) == (401, "invalid_token")
+        assert count(service, "erasures") == 0
+        assert count(service, "users", "status = 'active' AND email = :email", email=EMAIL) == 1
+
 
 class TestLastAdmin:
     def test_stays(self, service: Service) -> None:
