@@ -4,7 +4,7 @@ import uuid
 from datetime import datetime
 from typing import TYPE_CHECKING, Literal
 
-from sqlalchemy import select
+from sqlalchemy import insert, select
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
@@ -163,26 +163,14 @@ def add_without_password(
     now: datetime,
     *,
     user_id: uuid.UUID,
-    verified: Address | None = None,
     display_name: str | None = None,
     guest: bool = False,
-) -> bool:
-    """Adds the account of a guest, or of who signs in elsewhere. False where the address is another account's."""
-    return insert_if_absent(
-        session,
-        User,
-        {
-            "id": user_id,
-            "email": verified.text if verified else None,
-            "email_key": verified.key if verified else None,
-            "email_verified_at": now if verified else None,
-            "display_name": display_name,
-            "password_hash": None,
-            "guest": guest,
-            "status": "active",
-            "role": "user",
-            "created_at": now,
-        },
+) -> None:
+    """Adds the account of a guest, or of who signs in elsewhere: without an address, which `give_address` gives."""
+    session.execute(
+        insert(User).values(
+            id=user_id, display_name=display_name, guest=guest, status="active", role="user", created_at=now
+        )
     )
 
 

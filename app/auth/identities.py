@@ -171,13 +171,15 @@ def _link_by_address(
 
 
 def _register(session: Session, origin: Origin, now: datetime, identity: OutsideIdentity) -> User | None:
-    """A new user; None where somebody else was faster, with the identity or with the address."""
+    """A new user; None where somebody else was faster, with the identity or with the address.
+
+    The identity comes first, then its address, as where a guest links it: in another order the two could deadlock.
+    """
     user_id = uuid.uuid4()
     with session.begin_nested() as attempt:
-        made = registration.add_without_password(
-            session, now, user_id=user_id, verified=identity.address, display_name=identity.name
-        )
-        if not made or not _add(session, now, user_id, identity):
+        registration.add_without_password(session, now, user_id=user_id, display_name=identity.name)
+        user = session.get_one(User, user_id)
+        if not _add(session, now, user_id, identity) or not _addressed(session, now, user, identity):
             attempt.rollback()
             return None
     audit.record(
@@ -190,7 +192,12 @@ def _register(session: Session, origin: Origin, now: datetime, identity: Outside
         role="user",
         provider=identity.provider,
     )
-    return session.get_one(User, user_id)
+    return user
+
+
+def _addressed(session: Session, now: datetime, user: User, identity: OutsideIdentity) -> bool:
+    """Whether a new user has the address of their identity, if it has one; not where it is another account's."""
+    return identity.address is None or registration.give_address(session, user, identity.address, verified_at=now)
 
 
 def _link(

@@ -2,15 +2,18 @@
 
 import uuid
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
+from sqlalchemy import insert, text
 
+from app.models import Identity
 from tests.security.cheap_hashing import CountingContext
 from tests.security.observed import assert_problem, without_request_id
 from tests.security.races import all_at_once
 from tests.support.clock import ManualClock
 from tests.support.issuer import Issuer, running_issuer
-from tests.support.outside import Outside, add_passkey, events, guest, mails, trusting
+from tests.support.outside import Outside, add_passkey, device_of, events, guest, mails, trusting
 from tests.support.service import Device, Service
 
 ROUNDS = 20
@@ -181,6 +184,29 @@ class TestRaces:
             answers = all_at_once(lambda index, tokens=tokens: outside.link(devices[index], tokens[index]).status_code)
             assert sorted(answers) == [201] + [409] * 19
         assert outside.service.sql("SELECT count(*) FROM identities") == [(ROUNDS,)]
+
+    def test_who_links_one_and_who_signs_in_with_it_do_not_wait_for_each_other(self, outside: Outside) -> None:
+        """ID6: both take the identity first, then its address; in another order a deadlock would be a 503."""
+        service, device = outside.service, guest(outside.service)
+        id_token = outside.token(sub="248289761001", email="ada@example.org")
+        now = service.clock.now()
+        linking = insert(Identity).values(
+            id=uuid.uuid4(),
+            user_id=uuid.UUID(device.user_id),
+            provider="local",
+            issuer=outside.issuer.url,
+            subject="248289761001",
+            created_at=now,
+            last_used_at=now,
+        )
+        with ThreadPoolExecutor(1) as pool, service.runtime.database.engine.connect() as other:
+            other.execute(linking)
+            signing_in = pool.submit(outside.present, id_token)
+            while not service.sql("SELECT 1 FROM pg_locks WHERE NOT granted"):
+                assert not signing_in.done()
+            other.execute(text("UPDATE users SET email = 'ada@example.org', email_key = 'ada@example.org'"))
+            other.commit()
+            assert device_of(service, signing_in.result()).user_id == device.user_id
 
     def test_one_way_to_sign_in_is_left(self, outside: Outside) -> None:
         """AU14: two identities removed at once by 20 requests: one goes; twenty rounds."""
