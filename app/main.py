@@ -13,6 +13,7 @@ from app import jobs, ops_api, pages
 from app.accounts import api as accounts_api
 from app.auth import api as auth_api
 from app.credentials import api as credentials_api
+from app.description import DescribedApi
 from app.edge import Edge
 from app.environment import load_settings
 from app.problems import Problem
@@ -35,7 +36,8 @@ ROUTERS = (*accounts_api.ROUTERS, *auth_api.ROUTERS, credentials_api.router, ops
 
 def create_api(*, docs: bool = True) -> FastAPI:
     """The routes alone, which is all that the OpenAPI document needs."""
-    api = FastAPI(
+    api = DescribedApi(
+        routers=ROUTERS,
         title="tokenvend",
         version=version("tokenvend"),
         summary="Short-lived S3 credentials for each user's own prefix",
@@ -48,8 +50,6 @@ def create_api(*, docs: bool = True) -> FastAPI:
         # It would keep bodies and raw validation input in its context, and log exceptions with their messages.
         telemetry={"tracing": False, "metrics": False, "logs": False, "operation_spans": False},
     )
-    for router in ROUTERS:
-        api.include_router(router)
     install_problem_handlers(api)
     return api
 

@@ -259,6 +259,8 @@ SteppedUp = Annotated[Actor, Depends(_stepped_up)]
 SteppedUpEnrolling = Annotated[Actor, Depends(_stepped_up_enrolling)]
 """Stepped up, and `Enrolling`."""
 SignedInBare = Annotated[Actor, Depends(_signed_in_bare)]
+GUARDS = frozenset({_signed_in, _enrolling, _stepped_up, _stepped_up_enrolling, _signed_in_bare})
+"""What a route that is not public depends on."""
 
 
 class ProblemResponse(Response):
