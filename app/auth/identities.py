@@ -45,12 +45,19 @@ async def sign_in(
 ) -> Grant | Challenge:
     """A new session of the identity's user, who is made where there is none, or the question for a second factor.
 
-    Raises `NotFound`, `InvalidIdentityToken`, `IdentityProviderUnavailable`, `IdentityNotLinked`, `AccountDisabled`.
+    Raises `NotFound`, `InvalidIdentityToken`, `IdentityProviderUnavailable`, `IdentityNotLinked`, `EmailNotVerified`,
+    `AccountDisabled`.
     """
     try:
         identity = await oidc.verify(runtime, provider=provider, id_token=id_token)
         return await runtime.database.write(
-            _sign_in, runtime.vault, origin, runtime.clock.now(), identity=identity, device_name=device_name
+            _sign_in,
+            runtime.vault,
+            origin,
+            runtime.clock.now(),
+            identity=identity,
+            verified_only=runtime.settings.verifies_email,
+            device_name=device_name,
         )
     except InvalidIdentityToken:
         await runtime.database.write(_record_refusal, origin, "session.started", runtime.clock.now(), None)
@@ -103,6 +110,7 @@ def _sign_in(
     now: datetime,
     *,
     identity: OutsideIdentity,
+    verified_only: bool,
     device_name: str | None,
 ) -> Grant | Challenge:
     oidc.use_nonce(session, vault, now, identity)
@@ -114,7 +122,15 @@ def _sign_in(
         )
         if user is not None:
             return mfa.admit(
-                session, vault, origin, now, user=user, method="oidc", verified=False, device_name=device_name
+                session,
+                vault,
+                origin,
+                now,
+                user=user,
+                method="oidc",
+                verified=False,
+                verified_only=verified_only,
+                device_name=device_name,
             )
     raise DatabaseUnavailable(cause="an identity changes hands all the time")
 

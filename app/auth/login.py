@@ -102,14 +102,19 @@ def _start(
     user = session.get_one(User, account.user_id, with_for_update=True)
     if user.password_hash != account.password_hash:
         raise _HashChanged
-    if verified_only and user.email_verified_at is None:
-        audit.record(
-            session, origin, "session.started", now, outcome="refused", subject_id=user.id, reason="email_not_verified"
-        )
-        raise EmailNotVerified
     if new_hash is not None:
         user.password_hash = new_hash
-    return mfa.admit(session, vault, origin, now, user=user, method="password", verified=False, device_name=device_name)
+    return mfa.admit(
+        session,
+        vault,
+        origin,
+        now,
+        user=user,
+        method="password",
+        verified=False,
+        verified_only=verified_only,
+        device_name=device_name,
+    )
 
 
 def find_account(session: Session, email_key: str) -> Account | None:

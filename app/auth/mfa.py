@@ -15,7 +15,7 @@ from app.auth import codes, recovery_codes, sessions, totp
 from app.auth.sessions import Grant, Method
 from app.crypto import Vault
 from app.models import Passkey, User
-from app.problems import InvalidMfaCode, InvalidMfaToken, InvalidSingleUseToken
+from app.problems import EmailNotVerified, InvalidMfaCode, InvalidMfaToken, InvalidSingleUseToken
 
 if TYPE_CHECKING:
     from app.runtime import Runtime
@@ -43,13 +43,20 @@ def admit(
     user: User,
     method: Method,
     verified: bool,
+    verified_only: bool,
     device_name: str | None,
 ) -> Grant | Challenge:
     """What follows a first factor: a session, or the question for a second one where the user has set one up.
 
     `user` is locked by this transaction. `verified`: by a passkey that verified them, which is two factors in one.
-    Raises `AccountDisabled`, `InvalidLogin`.
+    `verified_only`: not while the user has an address that nobody verified. Raises `EmailNotVerified`,
+    `AccountDisabled`, `InvalidLogin`.
     """
+    if verified_only and user.email is not None and user.email_verified_at is None:
+        audit.record(
+            session, origin, "session.started", now, outcome="refused", subject_id=user.id, reason="email_not_verified"
+        )
+        raise EmailNotVerified
     if verified or user.status != "active" or not profile.mfa_enabled(session, user.id):
         return sessions.start(
             session, vault, origin, now, user=user, method=method, mfa=verified, device_name=device_name

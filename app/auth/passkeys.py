@@ -174,12 +174,13 @@ def sign_in(
     party: RelyingParty,
     assertion: Assertion,
     mfa_token: str | None,
+    verified_only: bool,
     device_name: str | None,
 ) -> Grant | Challenge:
     """A new session; with `mfa_token`, the one that waited for a second factor.
 
     One refusal for all that may be wrong, so that it tells nothing of who has which passkey. Raises `InvalidPasskey`,
-    `InvalidMfaToken`, `AccountDisabled`.
+    `InvalidMfaToken`, `EmailNotVerified`, `AccountDisabled`.
     """
     waiting = mfa.challenged(session, vault, now, mfa_token=mfa_token) if mfa_token is not None else None
     user, passkey = _find(session, assertion)
@@ -202,7 +203,17 @@ def sign_in(
     passkey.sign_count, passkey.backed_up, passkey.last_used_at = seen.sign_count, seen.backed_up, now
     if mfa_token is not None:
         return mfa.complete(session, vault, origin, now, user_id=user.id, mfa_token=mfa_token)
-    return mfa.admit(session, vault, origin, now, user=user, method="passkey", verified=True, device_name=device_name)
+    return mfa.admit(
+        session,
+        vault,
+        origin,
+        now,
+        user=user,
+        method="passkey",
+        verified=True,
+        verified_only=verified_only,
+        device_name=device_name,
+    )
 
 
 def _shown(

@@ -224,6 +224,7 @@ class TestRaces:
                 user=session.get_one(User, UUID(device.user_id)),
                 method="password",
                 verified=False,
+                verified_only=False,
                 device_name=None,
             )
             assert isinstance(admitted, Challenge)

@@ -761,6 +761,18 @@ def _trusting_anew(target: Outside, issuer: Issuer) -> Outside:
 
 
 @pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
+class TestUnverified:
+    def test_signs_in_once_the_address_is_verified(self, make_service: Callable[..., Service], issuer: Issuer) -> None:
+        """VC6: as with a password, where an account from before addresses were verified has linked the identity."""
+        before = Outside(make_service(oidc_providers=trusting(issuer)), issuer)
+        issuer.clock = before.service.clock
+        assert before.link(before.service.device("ada@example.org")).status_code == 201
+        after = Outside(make_service(oidc_providers=trusting(issuer), email_verification="required"), issuer)
+        assert_problem(after.sign_in(), 403, "email_not_verified")
+        after.service.sql("UPDATE users SET email_verified_at = created_at")
+        assert after.sign_in().status_code == 200
+
+
 class TestRaces:
     def test_one_token_wins_once(self, outside: Outside) -> None:
         """ID5: of 20 at once, one; twenty rounds."""

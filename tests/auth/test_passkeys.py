@@ -324,6 +324,22 @@ class TestRenaming:
         assert device.get("/v1/me/passkeys").json()["items"] == [passkey]
 
 
+class TestUnverified:
+    def test_signs_in_once_the_address_is_verified(self, make_service: Callable[..., Service]) -> None:
+        """VC6: as with a password, on an account from before addresses were verified; a guest's has none to verify."""
+        before = make_service()
+        device, upgraded = before.device("ada@example.org"), guest(before)
+        authenticator, others = add(device), add(upgraded)
+        service = make_service(email_verification="required")
+        assert_problem(service.log_in(device.email), 403, "email_not_verified")
+        assert_problem(sign_in(service, authenticator), 403, "email_not_verified")
+        assert sign_in(service, others).status_code == 200
+        service.client.post("/v1/email-verifications", json={"email": device.email})
+        token = service.mails(device.email)[-1].token
+        assert service.client.post("/v1/email-verifications/confirm", json={"token": token}).status_code == 204
+        assert sign_in(service, authenticator).status_code == 200
+
+
 class TestRemoving:
     def remove(self, device: Device, index: int = 0) -> Response:
         passkeys = device.get("/v1/me/passkeys").json()["items"]

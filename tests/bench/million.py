@@ -237,7 +237,15 @@ def _start(session: Session, vault: Vault, now: datetime, user_id: uuid.UUID) ->
     """What follows a right password."""
     user = session.get_one(User, user_id, with_for_update=True)
     return mfa.admit(
-        session, vault, COMMAND_LINE, now, user=user, method="password", verified=False, device_name="phone"
+        session,
+        vault,
+        COMMAND_LINE,
+        now,
+        user=user,
+        method="password",
+        verified=False,
+        verified_only=False,
+        device_name="phone",
     )
 
 

@@ -176,6 +176,7 @@ async def complete_passkey_sign_in(body: PasskeySignInRequest, runtime: RuntimeD
         party=relying_party(runtime.settings),
         assertion=assertion_of(body.credential),
         mfa_token=body.mfa_token,
+        verified_only=runtime.settings.verifies_email,
         device_name=body.device_name,
     )
     return login_result(runtime, outcome)
