@@ -11,6 +11,7 @@ from fastapi.routing import APIRoute
 
 from app import jobs, ops_api, pages
 from app.accounts import api as accounts_api
+from app.admin import api as admin_api
 from app.auth import api as auth_api
 from app.credentials import api as credentials_api
 from app.description import DescribedApi
@@ -28,10 +29,17 @@ TAGS = [
     {"name": "accounts", "description": "Registration, profile and devices."},
     {"name": "auth", "description": "Sign-in, refresh and sign-out."},
     {"name": "credentials", "description": "Temporary AWS keys for the caller's own prefix."},
+    {"name": "admin", "description": "Users, audit and access keys, for the people who run the app."},
     {"name": "ops", "description": "Health, and the keys that verify access tokens."},
 ]
 
-ROUTERS = (*accounts_api.ROUTERS, *auth_api.ROUTERS, credentials_api.router, ops_api.router)
+ROUTERS = (
+    *accounts_api.ROUTERS,
+    *auth_api.ROUTERS,
+    credentials_api.router,
+    *admin_api.ROUTERS,
+    ops_api.router,
+)
 
 
 def create_api(*, docs: bool = True) -> FastAPI:

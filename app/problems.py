@@ -151,6 +151,12 @@ class EmailNotVerified(Problem):
     keeps_writes = True
 
 
+class Forbidden(Problem):
+    status, code, title = 403, "forbidden", "Not for this role"
+    default_detail = "This is for administrators; some of it for support too."
+    challenge = "insufficient_scope"
+
+
 class StepUpRequired(Problem):
     status, code, title = 403, "step_up_required", "A fresh sign-in is needed"
     default_detail = "Ask for the password or a code, send it to `/v1/auth/step-up`, and try again within five minutes."

@@ -24,6 +24,7 @@ from app.edge import send_problem
 from app.problems import (
     ContentTooLarge,
     FieldError,
+    Forbidden,
     InternalError,
     InvalidRequest,
     MalformedRequest,
@@ -240,6 +241,22 @@ async def _with_second_factor(request: Request, actor: Actor) -> Actor:
     return actor
 
 
+async def _support(request: Request) -> Actor:
+    """Raises `Forbidden`."""
+    actor = await _signed_in(request)
+    if actor.role not in ("support", "admin"):
+        raise Forbidden
+    return actor
+
+
+async def _admin(request: Request) -> Actor:
+    """Raises `Forbidden`."""
+    actor = await _signed_in(request)
+    if actor.role != "admin":
+        raise Forbidden
+    return actor
+
+
 async def _stepped_up(request: Request) -> Actor:
     return await _with_second_factor(request, await _stepped_up_enrolling(request))
 
@@ -258,6 +275,9 @@ Enrolling = Annotated[Actor, Depends(_enrolling)]
 SteppedUp = Annotated[Actor, Depends(_stepped_up)]
 SteppedUpEnrolling = Annotated[Actor, Depends(_stepped_up_enrolling)]
 """Stepped up, and `Enrolling`."""
+Support = Annotated[Actor, Depends(_support)]
+"""Who reads as an administrator does, signs out and sends resets."""
+Admin = Annotated[Actor, Depends(_admin)]
 SignedInBare = Annotated[Actor, Depends(_signed_in_bare)]
 GUARDS = frozenset({_signed_in, _enrolling, _stepped_up, _stepped_up_enrolling, _signed_in_bare})
 """What a route that is not public depends on."""
