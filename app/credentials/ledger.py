@@ -1,12 +1,11 @@
 """The ledger: every credential that leaves STS has its row, committed before anybody gets to see the credential."""
 
-import base64
 import functools
 import json
 import uuid
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from typing import Any
 
 from sqlalchemy import (
@@ -27,13 +26,13 @@ from sqlalchemy import (
 )
 from sqlalchemy.orm import Session
 
-from app import audit
+from app import audit, cursors
 from app.audit import Origin
 from app.credentials.broker import StsCredential
 from app.credentials.orders import Order
 from app.db import ROWS_REFUSED, Database
 from app.models import DeviceSession, IssuedCredential, User
-from app.problems import AccountDisabled, FieldError, InternalError, InvalidRequest, InvalidToken, Problem
+from app.problems import AccountDisabled, InternalError, InvalidToken, Problem
 
 _LEDGER: Table = IssuedCredential.__table__  # type: ignore[assignment]
 # Core, and built once: this is the hot path, where the ORM would take most of the time.
@@ -198,26 +197,9 @@ def list_issued(
     """One page of the user's credentials, newest first, and the cursor of the next. Raises `InvalidRequest`."""
     rows = select(IssuedCredential).where(IssuedCredential.user_id == user_id)
     if cursor is not None:
-        rows = rows.where(tuple_(IssuedCredential.issued_at, IssuedCredential.id) < _position(cursor))
+        rows = rows.where(tuple_(IssuedCredential.issued_at, IssuedCredential.id) < cursors.decode(cursor))
     page = session.scalars(
         rows.order_by(IssuedCredential.issued_at.desc(), IssuedCredential.id.desc()).limit(limit + 1)
     ).all()
     more = len(page) > limit
-    return page[:limit], _cursor(page[limit - 1]) if more else None
-
-
-def _cursor(row: IssuedCredential) -> str:
-    return base64.urlsafe_b64encode(f"{row.issued_at.isoformat()} {row.id}".encode()).decode()
-
-
-def _position(cursor: str) -> tuple[datetime, uuid.UUID]:
-    try:
-        issued_at, row_id = base64.urlsafe_b64decode(cursor.encode()).decode().split(" ")
-        position = datetime.fromisoformat(issued_at), uuid.UUID(row_id)
-    except ValueError:
-        position = None
-    if position is None or position[0].utcoffset() != timedelta(0):
-        raise InvalidRequest(
-            errors=[FieldError("query.cursor", "invalid_cursor", "Send the `next_cursor` of an earlier page.")]
-        )
-    return position
+    return page[:limit], cursors.encode(page[limit - 1].issued_at, page[limit - 1].id) if more else None
