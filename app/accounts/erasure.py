@@ -1,8 +1,8 @@
-"""Erasing an account from inside the app: at once it is nobody's, and a job empties its prefix."""
+"""Erasing an account, by its owner or an administrator: at once it is nobody's, and a job empties its prefix."""
 
 import uuid
 from datetime import datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import and_, delete, insert, or_, select, update
 from sqlalchemy.orm import Session
@@ -58,25 +58,59 @@ def _erase(
     session: Session, vault: Vault, origin: Origin, now: datetime, actor: Actor, *, verified_hash: str | None
 ) -> None:
     if actor.role == "admin" and is_last_admin(session, actor.user_id):
-        _record(session, origin, now, actor, outcome="refused", reason="last_admin")
+        audit.record(
+            session,
+            origin,
+            "user.erasure_requested",
+            now,
+            outcome="refused",
+            actor_id=actor.user_id,
+            subject_id=actor.user_id,
+            session_id=actor.session_id,
+            reason="last_admin",
+        )
         raise LastAdmin
     user = profile.lock_user(session, actor.user_id)
     if user.password_hash != verified_hash:
         raise WrongPassword
     if not _second_factor_is_fresh(session, now, actor):
         raise StepUpRequired
+    carry_out(session, vault, origin, now, user, actor=actor)
+
+
+def carry_out(
+    session: Session,
+    vault: Vault,
+    origin: Origin,
+    now: datetime,
+    user: User,
+    *,
+    actor: Actor,
+    reason: str | None = None,
+) -> None:
+    """Makes the account of a locked user nobody's, and leaves its prefix to the job. `actor`: its owner or another."""
     if user.email is not None:
         _forget_mails(session, user.email)
         outbox.put(session, vault, now, "account_erased", recipient=user.email)
     user.email = user.email_key = user.email_verified_at = user.display_name = user.password_hash = None
     user.status, user.role, user.guest = "erased", "user", False
-    _end_sessions(session, origin, now, actor)
+    _end_sessions(session, origin, now, user.id, actor)
     for model in SIGN_INS:
         session.execute(delete(model).where(model.user_id == user.id))
     session.execute(
         insert(Erasure).values(user_id=user.id, requested_at=now, next_try_at=now, attempts=0, deleted_objects=0)
     )
-    _record(session, origin, now, actor, outcome="done", reason=None)
+    detail: dict[str, Any] = {"reason": reason} if reason else {}
+    audit.record(
+        session,
+        origin,
+        "user.erasure_requested",
+        now,
+        actor_id=actor.user_id,
+        subject_id=user.id,
+        session_id=actor.session_id,
+        **detail,
+    )
 
 
 def is_last_admin(session: Session, user_id: uuid.UUID) -> bool:
@@ -106,16 +140,16 @@ def _forget_mails(session: Session, address: str) -> None:
     session.execute(delete(OutboxMail).where(OutboxMail.recipient == address, or_(settled, linked)))
 
 
-def _end_sessions(session: Session, origin: Origin, now: datetime, actor: Actor) -> None:
-    """Raises `InvalidToken` where the caller's own was ended meanwhile: who is signed out erases nothing."""
+def _end_sessions(session: Session, origin: Origin, now: datetime, user_id: uuid.UUID, actor: Actor) -> None:
+    """Raises `InvalidToken` where its owner's own was ended meanwhile: who is signed out erases nothing."""
     ended = session.scalars(
         update(DeviceSession)
-        .where(DeviceSession.user_id == actor.user_id, DeviceSession.ended_at.is_(None))
+        .where(DeviceSession.user_id == user_id, DeviceSession.ended_at.is_(None))
         .values(ended_at=now, end_reason="erased")
         .returning(DeviceSession.id)
         .execution_options(synchronize_session=False)
     ).all()
-    if actor.session_id not in ended:
+    if actor.user_id == user_id and actor.session_id not in ended:
         raise InvalidToken
     rows = [
         audit.row(
@@ -123,26 +157,11 @@ def _end_sessions(session: Session, origin: Origin, now: datetime, actor: Actor)
             "session.ended",
             now,
             actor_id=actor.user_id,
-            subject_id=actor.user_id,
+            subject_id=user_id,
             session_id=family_id,
             reason="erased",
         )
         for family_id in ended
     ]
-    audit.record_all(session, rows)
-
-
-def _record(
-    session: Session, origin: Origin, now: datetime, actor: Actor, *, outcome: audit.Outcome, reason: str | None
-) -> None:
-    audit.record(
-        session,
-        origin,
-        "user.erasure_requested",
-        now,
-        outcome=outcome,
-        actor_id=actor.user_id,
-        subject_id=actor.user_id,
-        session_id=actor.session_id,
-        **({"reason": reason} if reason else {}),
-    )
+    if rows:
+        audit.record_all(session, rows)

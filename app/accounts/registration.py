@@ -70,7 +70,7 @@ def add_user(
     verified: bool = False,
 ) -> uuid.UUID:
     """Adds the account and its audit row. Raises `EmailTaken`."""
-    user_id = _insert(
+    user_id = add_account(
         session,
         now,
         address=address,
@@ -101,7 +101,7 @@ def _register_to_verify(
 
     Mail goes to the address as it is stored, never as it was just typed: another spelling may be another mailbox.
     """
-    _insert(session, now, address=address, password_hash=password_hash, display_name=display_name)
+    add_account(session, now, address=address, password_hash=password_hash, display_name=display_name)
     user = session.scalars(select(User).where(User.email_key == address.key).with_for_update()).one_or_none()
     if user is not None and verification.is_open(session, user):
         user.password_hash, user.display_name = password_hash, display_name
@@ -128,12 +128,12 @@ def notify_owner(session: Session, vault: Vault, now: datetime, owner: User | No
     outbox.put(session, vault, now, "address_taken", recipient=owner.email if owner and reachable else None)
 
 
-def _insert(
+def add_account(
     session: Session,
     now: datetime,
     *,
     address: Address,
-    password_hash: str,
+    password_hash: str | None,
     display_name: str | None,
     role: str = "user",
     verified: bool = False,

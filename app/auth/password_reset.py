@@ -51,11 +51,7 @@ async def confirm(runtime: "Runtime", origin: Origin, *, token: str, new_passwor
 def _request(session: Session, vault: Vault, origin: Origin, now: datetime, *, email_key: str) -> None:
     user = session.scalars(select(User).where(User.email_key == email_key).with_for_update()).one_or_none()
     able = user if user is not None and user.status == "active" else None
-    user_id = able.id if able else None
-    # The same statements for everybody: what no user is given opens nothing.
-    single_use.withdraw(session, now, "password_reset", user_id=user_id)
-    token = single_use.issue(session, vault, now, "password_reset", ttl=TTL, user_id=user_id)
-    outbox.put(session, vault, now, "reset_password", recipient=able.email if able else None, token=token)
+    send_link(session, vault, now, able)
     audit.record(
         session,
         origin,
@@ -65,6 +61,25 @@ def _request(session: Session, vault: Vault, origin: Origin, now: datetime, *, e
         subject_id=user.id if user else None,
         reason=None if able else "no_active_account",
     )
+
+
+def send_link(
+    session: Session,
+    vault: Vault,
+    now: datetime,
+    user: User | None,
+    *,
+    kind: outbox.Kind = "reset_password",
+    ttl: timedelta = TTL,
+) -> None:
+    """A link to the address of a locked user; those before it open nothing any more.
+
+    The same statements for everybody: what no user is given opens nothing.
+    """
+    user_id = user.id if user else None
+    single_use.withdraw(session, now, "password_reset", user_id=user_id)
+    token = single_use.issue(session, vault, now, "password_reset", ttl=ttl, user_id=user_id)
+    outbox.put(session, vault, now, kind, recipient=user.email if user else None, token=token)
 
 
 def _find(session: Session, vault: Vault, origin: Origin, now: datetime, *, token: str) -> User:
