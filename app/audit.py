@@ -14,7 +14,12 @@ from app.models import AuditEvent
 Event = Literal[
     "user.registered",
     "user.created",
+    "user.invited",
     "user.profile_changed",
+    "user.role_changed",
+    "user.disabled",
+    "user.enabled",
+    "user.signed_out",
     "user.exported",
     "user.erasure_requested",
     "user.erased",
@@ -31,6 +36,7 @@ Event = Literal[
     "mfa.challenged",
     "mfa.enabled",
     "mfa.disabled",
+    "mfa.reset",
     "mfa.recovery_codes_made",
     "passkey.added",
     "passkey.renamed",
@@ -76,7 +82,8 @@ def record(
     session_id: uuid.UUID | None = None,
     **detail: str | int | None,
 ) -> None:
-    """Adds one row to `session`'s transaction. `detail` holds no secret and nothing that a caller typed."""
+    """Adds one row to `session`'s transaction. `detail` holds no secret and nothing that a caller typed,
+    but for the reason that an administrator gives for an act."""
     event_row = row(
         origin,
         event,

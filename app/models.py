@@ -64,6 +64,23 @@ class User(Model):
     __table_args__ = (
         CheckConstraint("status IN ('active', 'disabled', 'erased')", name="status"),
         CheckConstraint("role IN ('user', 'support', 'admin')", name="role"),
+        # What administrators list, newest first. Of a million rows few are staff, or anything but active. What finds
+        # text in address and name stands in the migration alone: it is another thing on each engine.
+        Index(None, "created_at", "id"),
+        Index(
+            "ix_users_staff",
+            "created_at",
+            "id",
+            postgresql_where=text("role <> 'user'"),
+            sqlite_where=text("role <> 'user'"),
+        ),
+        Index(
+            "ix_users_inactive",
+            "created_at",
+            "id",
+            postgresql_where=text("status <> 'active'"),
+            sqlite_where=text("status <> 'active'"),
+        ),
     )
 
     id: Mapped[uuid.UUID] = mapped_column(primary_key=True)

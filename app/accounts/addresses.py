@@ -40,11 +40,11 @@ def find(text: str) -> Address | None:
         valid = validate_email(text, check_deliverability=False)
     except EmailNotValidError:
         return None
-    key = f"{_fold(valid.local_part)}@{_fold(valid.ascii_domain or valid.domain)}"
+    key = f"{fold(valid.local_part)}@{fold(valid.ascii_domain or valid.domain)}"
     return Address(valid.normalized, key) if len(key) <= MAX_KEY_LENGTH else None
 
 
-def _fold(text: str) -> str:
+def fold(text: str) -> str:
     """NFKC case folding; a second round settles what the first one made composable."""
     for _ in range(2):
         text = unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", text).casefold())

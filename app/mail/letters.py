@@ -64,6 +64,16 @@ LETTERS: dict[Kind, Letter] = {
         page="reset-password",
         button="Choose a new password",
     ),
+    "invitation": Letter(
+        "You have an account",
+        (
+            "An account was made for this e-mail address. Choose a password, and sign in with it.",
+            "The link works once, for 24 hours. After that, ask for a new password in the app.",
+        ),
+        "If you did not expect it, do nothing: without a password nobody can sign in with your address.",
+        page="reset-password",
+        button="Choose a password",
+    ),
     "password_changed": Letter(
         "Your password was changed",
         ("The password of your account was changed, and your other devices were signed out.",),

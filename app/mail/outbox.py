@@ -29,6 +29,7 @@ Kind = Literal[
     "verify_email",
     "address_taken",
     "reset_password",
+    "invitation",
     "password_changed",
     "change_email",
     "email_change_requested",

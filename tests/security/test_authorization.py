@@ -51,6 +51,7 @@ ROUTES = sorted(
     (method.upper(), path) for path, operations in create_api().openapi()["paths"].items() for method in operations
 )
 GUARDED = [route for route in ROUTES if route not in PUBLIC]
+ADMINISTRATION = [route for route in GUARDED if route[1].startswith("/v1/admin")]
 CHALLENGE = re.compile(r'"challenge":"[\w-]{40,}"')
 """Of WebAuthn options: another one each time."""
 
@@ -92,6 +93,25 @@ def device(shared: Service) -> Device:
     return shared.device()
 
 
+WHY = {"reason": "a test"}
+NOBODY = "/v1/admin/users/{user_id}"
+STAFF_ROUTES: dict[tuple[str, str], tuple[dict[str, Any] | None, int, int]] = {
+    ("GET", "/v1/admin/users"): (None, 200, 200),
+    ("POST", "/v1/admin/users"): ({"email": "invited@example.org"}, 403, 201),
+    ("GET", NOBODY): (None, 404, 404),
+    ("PATCH", NOBODY): ({"role": "admin", **WHY}, 403, 404),
+    ("DELETE", NOBODY): (WHY, 403, 404),
+    ("POST", f"{NOBODY}/disable"): (WHY, 403, 404),
+    ("POST", f"{NOBODY}/enable"): (WHY, 403, 404),
+    ("POST", f"{NOBODY}/sign-out"): (WHY, 404, 404),
+    ("POST", f"{NOBODY}/reset-mfa"): (WHY, 403, 404),
+    ("POST", f"{NOBODY}/send-password-reset"): (WHY, 404, 404),
+    ("GET", f"{NOBODY}/sessions"): (None, 404, 404),
+    ("GET", f"{NOBODY}/credentials"): (None, 404, 404),
+}
+"""What is sent, about a made-up user, and what support and admin are answered. A route is added here on purpose."""
+
+
 @pytest.mark.parametrize("route", GUARDED, ids=" ".join)
 class TestGuardedRoutes:
     def test_nobody_is_asked_to_sign_in(self, callers: Callers, route: tuple[str, str]) -> None:
@@ -113,7 +133,32 @@ class TestGuardedRoutes:
     def test_a_user_gets_in(self, callers: Callers, route: tuple[str, str]) -> None:
         """AZ1: the refusals above are for the caller's sake, and not because the route refuses everybody."""
         answer = call(callers.service, route, callers.service.device().access_token)
-        assert answer.status_code in (200, 204, 404, 422), answer.text  # 422: no body was sent
+        welcome = (200, 204, 404, 422)  # 422: no body was sent
+        assert answer.status_code in ((403,) if route in ADMINISTRATION else welcome), answer.text
+
+
+class TestAdministration:
+    def test_the_table_has_every_route(self) -> None:
+        """AZ1: from the OpenAPI document."""
+        assert set(STAFF_ROUTES) == set(ADMINISTRATION)
+
+    @pytest.mark.parametrize("route", ADMINISTRATION, ids=" ".join)
+    def test_each_role_gets_what_is_its_own(self, service: Service, route: tuple[str, str]) -> None:
+        """AZ1: user, support, admin, and a disabled administrator; who is refused changed nothing."""
+        body, by_support, by_admin = STAFF_ROUTES[route]
+        (method, path), disabled = route, service.staff("admin")
+        service.disable(disabled.email)
+        callers = [(service.device(), 403, "forbidden"), (disabled, 403, "account_disabled")]
+        callers += [(service.staff("support"), by_support, "forbidden"), (service.staff("admin"), by_admin, "")]
+        before = service.sql("SELECT count(*) FROM users")
+        for device, status, code in callers:
+            target = path.format_map(MadeUpIds())
+            answer = service.client.request(method, target, json=body, headers=device.headers)
+            assert answer.status_code == status, (device.email, answer.text)
+            if status == 403:
+                assert_problem(answer, 403, code)
+                assert ("insufficient_scope" in answer.headers.get("www-authenticate", "")) == (code == "forbidden")
+                assert service.sql("SELECT count(*) FROM users") == before
 
 
 class TestPublicRoutes:
@@ -207,6 +252,9 @@ ASSERTED = {
 }
 
 
+ACTS = [path for method, path in ADMINISTRATION if method == "POST" and path != "/v1/admin/users"]
+
+
 class TestMassAssignment:
     @pytest.mark.parametrize("member", MASS)
     def test_a_member_nobody_asked_for_is_refused(self, shared: Service, device: Device, member: str) -> None:
@@ -228,9 +276,11 @@ class TestMassAssignment:
             "/v1/auth/passkey/options": {},
             "/v1/auth/passkey": {"credential": ASSERTED},
         }
+        staff = shared.staff()
+        bodies |= {path.format(user_id=device.user_id): WHY for path in ACTS}
         before = row_counts(shared)
         for path, body in bodies.items():
-            answer = device.post(path, json={**body, member: MASS[member]})
+            answer = staff.post(path, json={**body, member: MASS[member]})
             assert_problem(answer, 422, "invalid_request")
             assert [error["location"] for error in answer.json()["errors"]] == ["body"]
         assert row_counts(shared) == before
@@ -279,7 +329,10 @@ class TestAnswers:
         """AZ4: password hash, token hash, private key: in no encoding."""
         device = service.device()
         device.vend()
-        answers = [device.get(path) for method, path in ROUTES if method == "GET" and not path.startswith("/sts/")]
+        service.sql("UPDATE users SET role = 'admin'")
+        own = {"user_id": device.user_id}
+        paths = [path for method, path in ROUTES if method == "GET" and not path.startswith("/sts/")]
+        answers = [device.get(path.format_map(own)) for path in paths]
         answers += [service.log_in(device.email), service.refresh(device.refresh_token), device.vend()]
         assert {answer.status_code for answer in answers} == {200}
         everything = "".join(answer.text for answer in answers)

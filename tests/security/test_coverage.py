@@ -9,10 +9,10 @@ SPAN = re.compile(r"\b([A-Z]{2})(\d+)(?:–(\d+))?\b")
 
 CLAIMED = """
     TK1–19
-    AZ1–5 AZ7
+    AZ1–7
     VC1–10
     HT1–8 HT10–12
-    AU1–16 AU18–20
+    AU1–20
     ID1–7
     OP1
 """

@@ -1,5 +1,5 @@
 """The routes of this feature, one file an action or noun."""
 
-from fastapi import APIRouter
+from app.admin.api import users
 
-ROUTERS: tuple[APIRouter, ...] = ()
+ROUTERS = (users.router,)

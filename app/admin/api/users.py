@@ -1,0 +1,265 @@
+"""`/v1/admin/users`: every user, for the people who run the app."""
+
+from typing import Annotated
+from uuid import UUID
+
+from fastapi import APIRouter, Query, Response
+from pydantic import AwareDatetime, Field
+
+from app.actor import Actor
+from app.admin import lifecycle, users
+from app.admin.lifecycle import Act
+from app.admin.users import Account, Role, Status
+from app.audit import Origin
+from app.credentials import policy
+from app.runtime import Runtime
+from app.web import (
+    Admin,
+    JsonRoute,
+    OriginDep,
+    PrintableText,
+    RequestModel,
+    ResponseModel,
+    RuntimeDep,
+    Support,
+    Timestamp,
+)
+
+router = APIRouter(prefix="/v1/admin/users", tags=["admin"], route_class=JsonRoute)
+
+DisplayName = Annotated[PrintableText, Field(min_length=1, max_length=100)]
+Reason = Annotated[PrintableText, Field(min_length=1, max_length=500, pattern=r"\S")]
+Limit = Annotated[int, Query(ge=1, le=200)]
+Cursor = Annotated[str | None, Query(max_length=200)]
+
+
+class AdminUser(ResponseModel):
+    id: UUID
+    email: str | None
+    email_verified: bool
+    display_name: str | None
+    status: Status
+    role: Role
+    guest: bool
+    prefix: str
+    mfa_enabled: bool
+    created_at: Timestamp
+    last_seen_at: Timestamp | None
+
+
+class UserPage(ResponseModel):
+    items: list[AdminUser]
+    next_cursor: str | None
+
+
+class Invitation(RequestModel):
+    email: str
+    display_name: DisplayName | None = None
+    role: Role = "user"
+
+
+class UserChange(RequestModel):
+    display_name: DisplayName | None = None
+    role: Role | None = None
+    reason: Reason | None = None
+    """Needed where `role` is sent."""
+
+
+class Why(RequestModel):
+    reason: Reason
+
+
+class UserDevice(ResponseModel):
+    session_id: UUID
+    device_name: str | None
+    method: str
+    created_at: Timestamp
+    last_used_at: Timestamp
+
+
+class UserDevicePage(ResponseModel):
+    items: list[UserDevice]
+    next_cursor: str | None
+
+
+class UserCredential(ResponseModel):
+    credential_id: UUID
+    access_key_id: str
+    access: str
+    prefix: str
+    session_id: UUID
+    issued_at: Timestamp
+    expiration: Timestamp
+    revoked_at: Timestamp | None
+
+
+class UserCredentialPage(ResponseModel):
+    items: list[UserCredential]
+    next_cursor: str | None
+
+
+@router.get("")
+async def list_users(
+    runtime: RuntimeDep,
+    _actor: Support,
+    *,
+    query: Annotated[PrintableText | None, Query(max_length=254)] = None,
+    status: Status | None = None,
+    role: Role | None = None,
+    created_after: Annotated[AwareDatetime | None, Query()] = None,
+    limit: Limit = 50,
+    cursor: Cursor = None,
+) -> UserPage:
+    """The users that fit, newest first. `query` is a piece of address or name; under three characters, the beginning
+    of an address.
+    """
+    found, next_cursor = await runtime.database.read(
+        users.search,
+        query=query,
+        status=status,
+        role=role,
+        created_after=created_after,
+        limit=limit,
+        cursor=cursor,
+    )
+    return UserPage(items=[_shown(account) for account in found], next_cursor=next_cursor)
+
+
+@router.post("", status_code=201)
+async def create_user(runtime: RuntimeDep, origin: OriginDep, actor: Admin, body: Invitation) -> AdminUser:
+    """Makes an account without a password; a mail invites its owner to choose one, within 24 hours."""
+    account = await runtime.database.write(
+        lifecycle.invite,
+        runtime.vault,
+        _act(runtime, origin, actor, None),
+        email=body.email,
+        display_name=body.display_name,
+        role=body.role,
+    )
+    return _shown(account)
+
+
+@router.get("/{user_id}")
+async def get_user(user_id: UUID, runtime: RuntimeDep, _actor: Support) -> AdminUser:
+    """One user."""
+    return _shown(await runtime.database.read(users.get, user_id))
+
+
+@router.patch("/{user_id}")
+async def update_user(
+    user_id: UUID, runtime: RuntimeDep, origin: OriginDep, actor: Admin, body: UserChange
+) -> AdminUser:
+    """Changes what is sent; a name that is null is taken away. The last administrator stays one."""
+    account = await runtime.database.write(
+        lifecycle.change,
+        _act(runtime, origin, actor, body.reason),
+        user_id,
+        renames="display_name" in body.model_fields_set,
+        display_name=body.display_name,
+        role=body.role,
+    )
+    return _shown(account)
+
+
+@router.delete("/{user_id}", status_code=202, response_class=Response)
+async def erase_user(user_id: UUID, runtime: RuntimeDep, origin: OriginDep, actor: Admin, body: Why) -> None:
+    """Erases the account for good: it is gone at once, and its pictures shortly after. The last administrator stays."""
+    act = _act(runtime, origin, actor, body.reason)
+    await runtime.database.write(lifecycle.erase, runtime.vault, act, user_id)
+
+
+@router.post("/{user_id}/disable")
+async def disable_user(user_id: UUID, runtime: RuntimeDep, origin: OriginDep, actor: Admin, body: Why) -> AdminUser:
+    """Signs the user out and keeps them out, from their next request on. The last administrator stays."""
+    act = _act(runtime, origin, actor, body.reason)
+    return _shown(await runtime.database.write(lifecycle.disable, act, user_id))
+
+
+@router.post("/{user_id}/enable")
+async def enable_user(user_id: UUID, runtime: RuntimeDep, origin: OriginDep, actor: Admin, body: Why) -> AdminUser:
+    """Lets a disabled user sign in again."""
+    act = _act(runtime, origin, actor, body.reason)
+    return _shown(await runtime.database.write(lifecycle.enable, act, user_id))
+
+
+@router.post("/{user_id}/sign-out")
+async def sign_out_user(user_id: UUID, runtime: RuntimeDep, origin: OriginDep, actor: Support, body: Why) -> AdminUser:
+    """Signs all of the user's devices out. A guest, who has no other way in, loses the account."""
+    act = _act(runtime, origin, actor, body.reason)
+    return _shown(await runtime.database.write(lifecycle.sign_out, act, user_id))
+
+
+@router.post("/{user_id}/reset-mfa")
+async def reset_user_mfa(user_id: UUID, runtime: RuntimeDep, origin: OriginDep, actor: Admin, body: Why) -> AdminUser:
+    """Takes authenticator app and recovery codes away, signs all devices out, and tells the user by mail."""
+    act = _act(runtime, origin, actor, body.reason)
+    return _shown(await runtime.database.write(lifecycle.reset_mfa, runtime.vault, act, user_id))
+
+
+@router.post("/{user_id}/send-password-reset")
+async def send_password_reset(
+    user_id: UUID, runtime: RuntimeDep, origin: OriginDep, actor: Support, body: Why
+) -> AdminUser:
+    """Sends the user the mail of `POST /v1/password-resets`."""
+    act = _act(runtime, origin, actor, body.reason)
+    return _shown(await lifecycle.send_password_reset(runtime, act, user_id))
+
+
+@router.get("/{user_id}/sessions")
+async def list_user_sessions(user_id: UUID, runtime: RuntimeDep, _actor: Support) -> UserDevicePage:
+    """The devices that the user is signed in on."""
+    alive = await runtime.database.read(users.list_sessions, runtime.clock.now(), user_id)
+    devices = [
+        UserDevice(
+            session_id=family.id,
+            device_name=family.device_name,
+            method=family.method,
+            created_at=family.created_at,
+            last_used_at=family.last_used_at,
+        )
+        for family in alive
+    ]
+    return UserDevicePage(items=devices, next_cursor=None)
+
+
+@router.get("/{user_id}/credentials")
+async def list_user_credentials(
+    user_id: UUID, runtime: RuntimeDep, _actor: Support, limit: Limit = 50, cursor: Cursor = None
+) -> UserCredentialPage:
+    """Every credential that was issued to the user, newest first, without secrets."""
+    rows, next_cursor = await runtime.database.read(users.list_credentials, user_id, limit=limit, cursor=cursor)
+    items = [
+        UserCredential(
+            credential_id=row.id,
+            access_key_id=row.access_key_id,
+            access=row.access,
+            prefix=row.prefix,
+            session_id=row.session_id,
+            issued_at=row.issued_at,
+            expiration=row.expires_at,
+            revoked_at=row.revoked_at,
+        )
+        for row in rows
+    ]
+    return UserCredentialPage(items=items, next_cursor=next_cursor)
+
+
+def _act(runtime: Runtime, origin: Origin, actor: Actor, reason: str | None) -> Act:
+    return Act(origin, runtime.clock.now(), actor, reason)
+
+
+def _shown(account: Account) -> AdminUser:
+    user = account.user
+    return AdminUser(
+        id=user.id,
+        email=user.email,
+        email_verified=user.email_verified_at is not None,
+        display_name=user.display_name,
+        status=user.status,
+        role=user.role,
+        guest=user.guest,
+        prefix=policy.user_prefix(user.id),
+        mfa_enabled=account.mfa_enabled,
+        created_at=user.created_at,
+        last_seen_at=account.last_seen_at,
+    )

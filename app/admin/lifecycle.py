@@ -1,0 +1,217 @@
+"""What administrators do to accounts. Each act, or refusal, is on record with who did it to whom, and an act with why.
+
+An act counts by what its actor may do once its user is locked, not by what they might when the request came in. Nobody,
+themself neither, takes the last administrator away. No password and no token passes through an administrator's hands.
+"""
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, Any, NoReturn
+from uuid import UUID
+
+from sqlalchemy import delete, select
+from sqlalchemy.orm import Session
+
+from app import audit, single_use
+from app.accounts import addresses, erasure, registration
+from app.actor import Actor
+from app.admin import users
+from app.admin.users import Account, Role
+from app.audit import Event, Origin, Outcome
+from app.auth import password_reset, recovery_codes, sessions
+from app.crypto import Vault
+from app.limits import account_key
+from app.mail import outbox
+from app.models import TotpFactor, User
+from app.problems import EmailTaken, FieldError, Forbidden, InvalidRequest, LastAdmin, NotFound, Problem
+
+if TYPE_CHECKING:
+    from app.runtime import Runtime
+
+INVITATION_TTL = timedelta(hours=24)
+"""Longer than a reset's: nobody waits for it with the app in their hand, and it opens an account that holds nothing."""
+ADMINS = frozenset({"admin"})
+STAFF = frozenset({"admin", "support"})
+
+
+@dataclass(frozen=True)
+class Act:
+    """Who does it, when, from where, and why in their own words: printable, up to 500 characters."""
+
+    origin: Origin
+    now: datetime
+    actor: Actor
+    reason: str | None
+
+
+def invite(session: Session, vault: Vault, act: Act, *, email: str, display_name: str | None, role: Role) -> Account:
+    """An account without a password, and a mail to its address with a link to choose one.
+
+    Raises `InvalidRequest`, `EmailTaken`, `Forbidden`.
+    """
+    address = addresses.parse(email)
+    _require_role(session, act, "user.invited", None, among=ADMINS)
+    user_id = registration.add_account(
+        session, act.now, address=address, password_hash=None, display_name=display_name, role=role
+    )
+    if user_id is None:
+        _refuse(session, act, "user.invited", None, EmailTaken("An account with this e-mail address exists."))
+    user = session.get_one(User, user_id)
+    password_reset.send_link(session, vault, act.now, user, kind="invitation", ttl=INVITATION_TTL)
+    _record(session, act, "user.invited", user_id, role=role)
+    return users.get(session, user_id)
+
+
+def change(
+    session: Session, act: Act, user_id: UUID, *, renames: bool, display_name: str | None, role: Role | None
+) -> Account:
+    """The user with another name (none, where `renames` to None) or role; a change of role takes a reason.
+
+    Raises `InvalidRequest`, `NotFound`, `LastAdmin`, `Forbidden`.
+    """
+    if role is not None and act.reason is None:
+        raise InvalidRequest(errors=[FieldError("body.reason", "missing", "Say why the role changes.")])
+    event: Event = "user.profile_changed" if role is None else "user.role_changed"
+    user = _lock(session, act, event, user_id, leaves=role not in (None, "admin"))
+    if renames:
+        user.display_name = display_name
+        _record(session, act, "user.profile_changed", user_id)
+    if role is not None and role != user.role:
+        _record(session, act, "user.role_changed", user_id, former_role=user.role, role=role)
+        user.role = role
+    return users.get(session, user_id)
+
+
+def disable(session: Session, act: Act, user_id: UUID) -> Account:
+    """Ends all sessions too (ASVS 7.4.2), but for a guest's: it is all that could ever open the account again.
+
+    Raises `NotFound`, `LastAdmin`, `Forbidden`.
+    """
+    user = _lock(session, act, "user.disabled", user_id, leaves=True)
+    user.status = "disabled"
+    single_use.withdraw(session, act.now, "mfa", "password_reset", "email_change", user_id=user_id)
+    if not user.guest:
+        _end_sessions(session, act, user_id, "disabled")
+    _record(session, act, "user.disabled", user_id)
+    return users.get(session, user_id)
+
+
+def enable(session: Session, act: Act, user_id: UUID) -> Account:
+    """Raises `NotFound`, `Forbidden`."""
+    user = _lock(session, act, "user.enabled", user_id)
+    user.status = "active"
+    _record(session, act, "user.enabled", user_id)
+    return users.get(session, user_id)
+
+
+def sign_out(session: Session, act: Act, user_id: UUID) -> Account:
+    """Ends all of the user's sessions. Raises `NotFound`, `Forbidden`."""
+    _lock(session, act, "user.signed_out", user_id, by=STAFF)
+    _end_sessions(session, act, user_id, "administrator")
+    _record(session, act, "user.signed_out", user_id)
+    return users.get(session, user_id)
+
+
+def reset_mfa(session: Session, vault: Vault, act: Act, user_id: UUID) -> Account:
+    """For who lost them, takes authenticator app and recovery codes away, ends all sessions and tells the user.
+
+    Passkeys stay: each is a way in of its own, which its user removes. Raises `NotFound`, `Forbidden`.
+    """
+    user = _lock(session, act, "mfa.reset", user_id)
+    session.execute(delete(TotpFactor).where(TotpFactor.user_id == user_id))
+    recovery_codes.remove(session, user_id=user_id)
+    single_use.withdraw(session, act.now, "mfa", user_id=user_id)
+    _end_sessions(session, act, user_id, "mfa_reset")
+    if user.email is not None:
+        outbox.put(session, vault, act.now, "mfa_disabled", recipient=user.email)
+    _record(session, act, "mfa.reset", user_id)
+    return users.get(session, user_id)
+
+
+async def send_password_reset(runtime: "Runtime", act: Act, user_id: UUID) -> Account:
+    """The mail that the user could ask for, to the stored address and within the same limit.
+
+    Raises `NotFound`, `Forbidden`, `RateLimited`; `InvalidRequest` where there is no address, or the user is disabled.
+    """
+    email_key = await runtime.database.read(_email_key, user_id)
+    if email_key is not None:
+        await runtime.limiter.hit("letter", account_key(runtime.vault, email_key))
+    return await runtime.database.write(_send_password_reset, runtime.vault, act, user_id)
+
+
+def erase(session: Session, vault: Vault, act: Act, user_id: UUID) -> None:
+    """As by the user's own wish. Raises `NotFound`, `LastAdmin`, `Forbidden`."""
+    user = _lock(session, act, "user.erasure_requested", user_id, leaves=True)
+    erasure.carry_out(session, vault, act.origin, act.now, user, actor=act.actor, reason=act.reason)
+
+
+def _email_key(session: Session, user_id: UUID) -> str | None:
+    return session.scalar(select(User.email_key).where(User.id == user_id))
+
+
+def _send_password_reset(session: Session, vault: Vault, act: Act, user_id: UUID) -> Account:
+    user = _lock(session, act, "password.reset_requested", user_id, by=STAFF)
+    if user.email is None or user.status != "active":
+        error = FieldError("path.user_id", "unreachable", "This user has no e-mail address, or is disabled.")
+        problem = InvalidRequest(errors=[error], keeps_writes=True)
+        _refuse(session, act, "password.reset_requested", user_id, problem)
+    password_reset.send_link(session, vault, act.now, user)
+    _record(session, act, "password.reset_requested", user_id)
+    return users.get(session, user_id)
+
+
+def _lock(
+    session: Session, act: Act, event: Event, user_id: UUID, *, by: frozenset[str] = ADMINS, leaves: bool = False
+) -> User:
+    """The user, locked, whom the actor may act on. `leaves`: they are no active administrator afterwards.
+
+    Then all administrators are locked first: of two who take each other's role away, one is the last by then.
+    """
+    is_last = leaves and erasure.is_last_admin(session, user_id)
+    user = session.get(User, user_id, with_for_update=True)
+    role = _require_role(session, act, event, user.id if user else None, among=by)
+    if user is None or user.status == "erased":
+        raise NotFound
+    if user.role == "admin" and role != "admin":
+        _refuse(session, act, event, user_id, Forbidden(keeps_writes=True))
+    if is_last:
+        _refuse(session, act, event, user_id, LastAdmin())
+    return user
+
+
+def _require_role(session: Session, act: Act, event: Event, subject_id: UUID | None, *, among: frozenset[str]) -> str:
+    """The actor's role as it is now. Raises `Forbidden`."""
+    status, role = session.execute(select(User.status, User.role).where(User.id == act.actor.user_id)).one()
+    if status != "active" or role not in among:
+        _refuse(session, act, event, subject_id, Forbidden(keeps_writes=True))
+    return str(role)
+
+
+def _end_sessions(session: Session, act: Act, user_id: UUID, why: str) -> None:
+    sessions.sign_out(session, act.origin, act.now, user_id=user_id, actor_id=act.actor.user_id, reason=why)
+
+
+def _refuse(session: Session, act: Act, event: Event, subject_id: UUID | None, problem: Problem) -> NoReturn:
+    _write(session, act, event, subject_id, outcome="refused", detail={"reason": problem.code})
+    raise problem
+
+
+def _record(session: Session, act: Act, event: Event, user_id: UUID, **detail: str) -> None:
+    given = {} if act.reason is None else {"reason": act.reason}
+    _write(session, act, event, user_id, outcome="done", detail=given | detail)
+
+
+def _write(
+    session: Session, act: Act, event: Event, subject_id: UUID | None, *, outcome: Outcome, detail: dict[str, Any]
+) -> None:
+    row = audit.row(
+        act.origin,
+        event,
+        act.now,
+        outcome=outcome,
+        actor_id=act.actor.user_id,
+        subject_id=subject_id,
+        session_id=act.actor.session_id,
+        **detail,
+    )
+    audit.record_all(session, [row])

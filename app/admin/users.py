@@ -1,0 +1,119 @@
+"""Users as administrators see them: found by a piece of their address or name, the newest first, and one by one."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Literal
+from uuid import UUID
+
+from sqlalchemy import ColumnElement, Select, Uuid, and_, column, exists, func, literal, or_, select, table, tuple_
+from sqlalchemy.orm import Session
+
+from app import cursors
+from app.accounts import addresses
+from app.auth import sessions
+from app.credentials import ledger
+from app.models import DeviceSession, IssuedCredential, TotpFactor, User
+from app.problems import NotFound
+
+Status = Literal["active", "disabled", "erased"]
+Role = Literal["user", "support", "admin"]
+TRIGRAM = 3
+"""Characters: what the indexes of text are made of. A shorter query is the beginning of an address."""
+LAST_CHARACTER = "\U0010ffff"
+
+_MFA_ENABLED = exists().where(TotpFactor.user_id == User.id, TotpFactor.confirmed_at.is_not(None))
+_LAST_SEEN = select(func.max(DeviceSession.last_used_at)).where(DeviceSession.user_id == User.id).scalar_subquery()
+_ACCOUNTS = select(User, _MFA_ENABLED.label("mfa_enabled"), _LAST_SEEN.label("last_seen_at"))
+# SQLite's, see the migration of 2026112403.
+_TEXT = table("users_text", column("rowid"), column("users_text"))
+_TEXT_ROWS = table("users_text_rows", column("number"), column("user_id", Uuid()))
+
+
+@dataclass(frozen=True)
+class Account:
+    user: User
+    mfa_enabled: bool
+    """By authenticator app."""
+    last_seen_at: datetime | None
+    """When one of the user's sessions was last used."""
+
+
+def search(
+    session: Session,
+    *,
+    query: str | None,
+    status: Status | None,
+    role: Role | None,
+    created_after: datetime | None,
+    limit: int,
+    cursor: str | None,
+) -> tuple[Sequence[Account], str | None]:
+    """One page of the users that fit, newest first, and the cursor of the next. Raises `InvalidRequest`."""
+    rows = _ACCOUNTS
+    if query:
+        rows = rows.where(_matches(query, on_sqlite=session.get_bind().dialect.name == "sqlite"))
+    # As literals: SQLite sees only so that an index of a few is enough.
+    if status is not None:
+        rows = rows.where(User.status == literal(status, literal_execute=True))
+        if status != "active":
+            rows = rows.where(User.status != literal("active", literal_execute=True))
+    if role is not None:
+        rows = rows.where(User.role == literal(role, literal_execute=True))
+        if role != "user":
+            rows = rows.where(User.role != literal("user", literal_execute=True))
+    if created_after is not None:
+        rows = rows.where(User.created_at > created_after)
+    if cursor is not None:
+        rows = rows.where(tuple_(User.created_at, User.id) < cursors.decode(cursor))
+    newest_first = rows.order_by(User.created_at.desc(), User.id.desc()).limit(limit + 1)
+    found = [Account(*row) for row in session.execute(newest_first)]
+    page = found[:limit]
+    more = len(found) > limit
+    return page, cursors.encode(page[-1].user.created_at, page[-1].user.id) if more else None
+
+
+def get(session: Session, user_id: UUID) -> Account:
+    """Raises `NotFound`."""
+    row = session.execute(_ACCOUNTS.where(User.id == user_id)).one_or_none()
+    if row is None:
+        raise NotFound
+    return Account(*row)
+
+
+def list_sessions(session: Session, now: datetime, user_id: UUID) -> Sequence[DeviceSession]:
+    """The devices that the user is signed in on. Raises `NotFound`."""
+    _require(session, user_id)
+    return sessions.list_alive(session, now, user_id=user_id)
+
+
+def list_credentials(
+    session: Session, user_id: UUID, *, limit: int, cursor: str | None
+) -> tuple[Sequence[IssuedCredential], str | None]:
+    """One page of what was issued to the user, newest first. Raises `NotFound`, `InvalidRequest`."""
+    _require(session, user_id)
+    return ledger.list_issued(session, user_id=user_id, limit=limit, cursor=cursor)
+
+
+def _require(session: Session, user_id: UUID) -> None:
+    if session.scalar(select(User.id).where(User.id == user_id)) is None:
+        raise NotFound
+
+
+def _matches(query: str, *, on_sqlite: bool) -> ColumnElement[bool]:
+    """Whether address or name hold the query, in whatever case. Its own `%`, `_` and `"` are characters like others."""
+    if len(query) < TRIGRAM:
+        start = addresses.fold(query)
+        if on_sqlite:  # whose LIKE uses no index where it has an escape character
+            return and_(User.email_key >= start, User.email_key < start + LAST_CHARACTER)
+        return User.email_key.startswith(start, autoescape=True)
+    if on_sqlite:
+        return User.id.in_(_with_text(query))
+    pattern = "%" + "".join(f"/{c}" if c in "/%_" else c for c in query) + "%"
+    return or_(*(text.ilike(pattern, escape="/") for text in (User.email, User.display_name)))
+
+
+def _with_text(query: str) -> Select[tuple[UUID]]:
+    phrase = '"' + query.replace('"', '""') + '"'
+    text = _TEXT.join(_TEXT_ROWS, _TEXT_ROWS.c.number == _TEXT.c.rowid)
+    return select(_TEXT_ROWS.c.user_id).select_from(text).where(_TEXT.c.users_text.op("MATCH")(phrase))
