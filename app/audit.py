@@ -51,6 +51,7 @@ Event = Literal[
     "credential.issued",
     "access.refused",
     "signing_key.created",
+    "audit.exported",
 ]
 
 

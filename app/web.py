@@ -237,22 +237,25 @@ async def _with_second_factor(request: Request, actor: Actor) -> Actor:
     if actor.role != "user" and not actor.mfa:
         runtime = await _runtime(request)
         if runtime.settings.environment != "development":
+            await authentication.record_refusal(runtime, await _origin(request), actor, reason="mfa_required")
             raise MfaRequired
     return actor
 
 
 async def _support(request: Request) -> Actor:
-    """Raises `Forbidden`."""
-    actor = await _signed_in(request)
-    if actor.role not in ("support", "admin"):
-        raise Forbidden
-    return actor
+    return await _in_role(request, "support", "admin")
 
 
 async def _admin(request: Request) -> Actor:
+    return await _in_role(request, "admin")
+
+
+async def _in_role(request: Request, *roles: str) -> Actor:
     """Raises `Forbidden`."""
     actor = await _signed_in(request)
-    if actor.role != "admin":
+    if actor.role not in roles:
+        runtime, origin = await _runtime(request), await _origin(request)
+        await authentication.record_refusal(runtime, origin, actor, reason="forbidden")
         raise Forbidden
     return actor
 

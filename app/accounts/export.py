@@ -49,7 +49,7 @@ LISTINGS = {
         lambda user: IssuedCredential.user_id == user.id,
         (IssuedCredential.issued_at, IssuedCredential.id),
     ),
-    "events": Listing(AuditEvent, lambda user: AuditEvent.subject_id == user.id, (AuditEvent.id,)),
+    "events": Listing(AuditEvent, lambda user: AuditEvent.subject_id == user.id, (AuditEvent.at, AuditEvent.id)),
 }
 
 

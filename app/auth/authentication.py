@@ -29,12 +29,17 @@ async def look_up(runtime: "Runtime", origin: Origin, *, user_id: UUID, session_
         raise InvalidToken
     actor = Actor(user_id, session_id, state.role, state.authenticated_at, state.mfa, state.guest)
     if state.status != "active":
-        await runtime.database.write(_record_refusal, origin, now, actor)
+        await record_refusal(runtime, origin, actor, reason="disabled")
         raise AccountDisabled
     return actor
 
 
-def _record_refusal(session: Session, origin: Origin, now: datetime, actor: Actor) -> None:
+async def record_refusal(runtime: "Runtime", origin: Origin, actor: Actor, *, reason: str) -> None:
+    """Somebody whom we know asked for what is not theirs to have (ASVS 16.3.2)."""
+    await runtime.database.write(_record_refusal, origin, runtime.clock.now(), actor, reason)
+
+
+def _record_refusal(session: Session, origin: Origin, now: datetime, actor: Actor, reason: str) -> None:
     audit.record(
         session,
         origin,
@@ -43,5 +48,5 @@ def _record_refusal(session: Session, origin: Origin, now: datetime, actor: Acto
         outcome="refused",
         actor_id=actor.user_id,
         session_id=actor.session_id,
-        reason="disabled",
+        reason=reason,
     )

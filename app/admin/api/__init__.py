@@ -1,5 +1,5 @@
 """The routes of this feature, one file an action or noun."""
 
-from app.admin.api import users
+from app.admin.api import audit_events, users
 
-ROUTERS = (users.router,)
+ROUTERS = (users.router, audit_events.router)
