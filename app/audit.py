@@ -52,6 +52,7 @@ Event = Literal[
     "access.refused",
     "signing_key.created",
     "audit.exported",
+    "audit.pruned",
 ]
 
 

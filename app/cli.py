@@ -1,6 +1,7 @@
 """The `tokenvend` command. Exit status: 0, 1 (failed, one sentence says why and what to do), 2 (usage)."""
 
 import asyncio
+import functools
 import json
 import sys
 from collections.abc import Awaitable, Callable
@@ -11,8 +12,9 @@ from typing import Annotated, NoReturn
 import typer
 from rich.console import Console
 
-from app import audit, doctor, mfa, server
+from app import audit, cleaning, doctor, mfa, server
 from app.accounts import addresses, registration
+from app.admin.audit_events import FLOOR
 from app.auth import keys as signing_keys
 from app.auth.keys import KeyPurpose
 from app.auth.tokens import ACCESS_TOKEN_TTL
@@ -187,6 +189,35 @@ def rotate(
         token_ttl=timedelta(seconds=ACCESS_TOKEN_TTL if purpose == "access" else IDENTITY_TOKEN_TTL),
     )
     print(f"The new key signs from {_time(signs_from)}; running services take notice within a minute.")
+
+
+@cli.command()
+def prune(
+    audit_older_than: Annotated[
+        int | None,
+        typer.Option(
+            min=FLOOR.days, max=36_500, metavar="DAYS", help="Audit events too; without it they are kept for good."
+        ),
+    ] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Count what would go, and delete nothing.")] = False,
+) -> None:
+    """Deletes what is of no more use: at once what the service deletes by and by, and old audit events if told to."""
+    runtime = _runtime()
+    now = runtime.clock.now()
+    kinds = [(kind, functools.partial(cleaning.prune, runtime, kind)) for kind in cleaning.stale_kinds(now)]
+    if audit_older_than is not None:
+        before = now - timedelta(days=audit_older_than)
+        kinds.append((cleaning.old_events(before), functools.partial(cleaning.prune_events, runtime, before)))
+    for kind, batches in kinds:
+        with console.status(f"{kind.name} …") as status:
+            if dry_run:
+                counted = runtime.database.run("read", cleaning.count_stale, kind)
+            else:
+                counted = 0
+                for deleted in batches():
+                    counted += deleted
+                    status.update(f"{kind.name}: {counted} deleted …")
+        print(f"{kind.name}: {counted} {'would be deleted' if dry_run else 'deleted'}", flush=True)
 
 
 @sts.command()

@@ -119,6 +119,11 @@ def opened_for_pruning(session: Session) -> Iterator[ColumnElement[bool]]:
     session.execute(text(made_by))
 
 
+def record_pruning(session: Session, now: datetime, before: datetime) -> None:
+    """Notes, in the transaction of the first rows that go, that all older ones do."""
+    audit.record(session, audit.COMMAND_LINE, "audit.pruned", now, before=before.isoformat())
+
+
 def cursor_of(at: datetime, row_id: int) -> str:
     """Of the page that follows this row."""
     return base64.urlsafe_b64encode(f"{at.isoformat()} {row_id}".encode()).decode()
