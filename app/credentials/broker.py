@@ -9,7 +9,7 @@ from app.credentials import orders
 from app.credentials.identity_token import IdentityTokens
 from app.credentials.orders import Order
 from app.metrics import Metrics
-from app.problems import StsRefused, StsUnavailable
+from app.problems import FieldError, InvalidRequest, StsRefused, StsUnavailable
 from app.settings import VendingMode
 from app.sts.client import StsClient
 from app.sts.transport import Answer
@@ -113,9 +113,18 @@ class Broker:
         return _text(await self._sts.call("GetAccessKeyInfo", {"AccessKeyId": access_key_id}), "Account")
 
     async def decode(self, encoded_message: str) -> str:
-        """DecodeAuthorizationMessage: why AWS refused a request, as JSON. Raises what `StsClient.call` raises."""
+        """DecodeAuthorizationMessage: why AWS refused a request, as JSON.
+
+        Raises `InvalidRequest` for what is no such message, and what `StsClient.call` raises.
+        """
         parameters = {"EncodedMessage": encoded_message}
-        return _text(await self._sts.call("DecodeAuthorizationMessage", parameters), "DecodedMessage")
+        try:
+            return _text(await self._sts.call("DecodeAuthorizationMessage", parameters), "DecodedMessage")
+        except StsRefused as problem:
+            if not str(problem.cause).startswith("InvalidAuthorizationMessage"):
+                raise
+            said = "STS cannot decode this. Send the whole encoded part of AWS's message."
+            raise InvalidRequest(errors=[FieldError("body.encoded_message", "not_decodable", said)]) from problem
 
     async def exchange_mfa(self, serial: str, code: str, duration: int) -> StsCredential:
         """GetSessionToken: base credentials that have the MFA of `code`. Raises what `StsClient.call` raises."""

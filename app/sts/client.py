@@ -162,7 +162,7 @@ class StsClient:
         cause = fault.code
         if abs(self._skew) > SKEW_TOLERATED:
             cause += f" (this machine's clock is {-self._skew:+.0f} s off STS's)"
-        if fault.kind == "too_large":  # the one refusal that is the caller's doing
+        if fault.kind == "too_large":  # the caller's doing, not the operator's
             return PolicyTooLarge(cause=cause)
         if fault.kind == "throttled":
             return StsThrottled(cause=cause, retry_after=_spread(1, 5))

@@ -1,0 +1,60 @@
+"""Whose an access key is that was seen in a trail or a leak report, and why AWS refused what it asked for."""
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import TYPE_CHECKING
+
+from sqlalchemy.orm import Session
+
+from app.credentials import ledger
+from app.credentials.broker import Broker
+from app.models import DeviceSession, IssuedCredential, User
+from app.problems import NotFound, Overloaded, StsRefused, StsThrottled, StsUnavailable
+
+if TYPE_CHECKING:
+    from app.runtime import Runtime
+
+
+@dataclass(frozen=True)
+class Vended:
+    """A credential of the ledger's. It outlives its session, and a row of the ledger its user."""
+
+    credential: IssuedCredential
+    user: User | None
+    family: DeviceSession | None
+
+    def is_alive(self, now: datetime) -> bool:
+        return self.credential.revoked_at is None and now < self.credential.expires_at
+
+
+@dataclass(frozen=True)
+class KnownKey:
+    account: str | None
+    """Of AWS. None where STS does not say."""
+    vended: Vended | None
+    """None for a key that is not of this service's ledger: of its own base credentials too."""
+
+
+async def look_up(runtime: "Runtime", access_key_id: str) -> KnownKey:
+    """Raises `NotFound` for a key that neither the ledger nor STS knows."""
+    vended = await runtime.database.read(find_vended, access_key_id)
+    account = await _account(runtime.broker, access_key_id)
+    if vended is None and account is None:
+        raise NotFound
+    return KnownKey(account, vended)
+
+
+def find_vended(session: Session, access_key_id: str) -> Vended | None:
+    credential = ledger.find_issued(session, access_key_id)
+    if credential is None:
+        return None
+    user, family = session.get(User, credential.user_id), session.get(DeviceSession, credential.session_id)
+    return Vended(credential, user, family)
+
+
+async def _account(broker: Broker, access_key_id: str) -> str | None:
+    """A leak is looked into whether STS is well or not."""
+    try:
+        return await broker.account_of(access_key_id)
+    except (StsRefused, StsThrottled, StsUnavailable, Overloaded):
+        return None
