@@ -282,7 +282,7 @@ Support = Annotated[Actor, Depends(_support)]
 """Who reads as an administrator does, signs out and sends resets."""
 Admin = Annotated[Actor, Depends(_admin)]
 SignedInBare = Annotated[Actor, Depends(_signed_in_bare)]
-GUARDS = frozenset({_signed_in, _enrolling, _stepped_up, _stepped_up_enrolling, _signed_in_bare})
+GUARDS = frozenset({_signed_in, _enrolling, _stepped_up, _stepped_up_enrolling, _signed_in_bare, _support, _admin})
 """What a route that is not public depends on."""
 
 
