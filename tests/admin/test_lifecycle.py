@@ -266,6 +266,13 @@ class TestErase:
         [ended] = on_record(service, "session.ended")
         assert ended[1:3] == (admin.user_id, user.user_id)
 
+    def test_takes_one_who_never_signed_in(self, service: Service, admin: Device) -> None:
+        """Somebody who was invited has no session to end."""
+        invited = admin.post("/v1/admin/users", json={"email": "new@example.org"}).json()["id"]
+        assert erase(admin, invited).status_code == 202
+        assert admin.get(f"/v1/admin/users/{invited}").json()["status"] == "erased"
+        assert on_record(service, "session.ended") == []
+
     def test_leaves_nothing_to_act_on(self, service: Service, admin: Device, user: Device) -> None:
         erase(admin, user.user_id)
         for name in ("disable", "enable", "sign-out", "reset-mfa", "send-password-reset"):
