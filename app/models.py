@@ -181,7 +181,9 @@ class OutboxMail(Model):
 
     id: Mapped[uuid.UUID] = mapped_column(primary_key=True)
     kind: Mapped[str] = mapped_column(String(32))
-    recipient: Mapped[str] = mapped_column(String(254), index=True)
+    user_id: Mapped[uuid.UUID | None] = mapped_column(index=True)
+    """Whose account it tells of; None for a mail to nobody. No foreign key: it would lock a user who is only told."""
+    recipient: Mapped[str] = mapped_column(String(254))
     token_encrypted: Mapped[bytes | None] = mapped_column(LargeBinary)
     created_at: Mapped[datetime] = mapped_column(index=True)
     next_try_at: Mapped[datetime]

@@ -36,7 +36,7 @@ def issue(service: Service, *, ttl: timedelta) -> None:
 
 def put(service: Service, kind: outbox.Kind, **settled: datetime) -> None:
     def story(session: Session) -> None:
-        outbox.put(session, service.runtime.vault, service.clock.now(), kind, recipient="ada@example.org")
+        outbox.put(session, service.runtime.vault, service.clock.now(), kind, about=None, recipient="ada@example.org")
         if settled:
             session.execute(update(OutboxMail).where(OutboxMail.kind == kind).values(**settled))
 

@@ -53,11 +53,10 @@ def _request(session: Session, vault: Vault, origin: Origin, now: datetime, *, a
     if owner is None:
         data = {"email": address.text, "email_key": address.key}
         token = single_use.issue(session, vault, now, "email_change", ttl=TTL, user_id=user.id, data=data)
-        outbox.put(session, vault, now, "change_email", recipient=address.text, token=token)
+        outbox.put(session, vault, now, "change_email", about=user.id, recipient=address.text, token=token)
     else:
         registration.notify_owner(session, vault, now, owner)
-    if user.email is not None:
-        outbox.put(session, vault, now, "email_change_requested", recipient=user.email)
+    outbox.tell(session, vault, now, "email_change_requested", user)
     audit.record(
         session,
         origin,
@@ -81,5 +80,5 @@ def _confirm(session: Session, vault: Vault, origin: Origin, now: datetime, *, t
     # What was sent to the old address must open nothing any more.
     single_use.withdraw(session, now, "email_change", "password_reset", "email_verification", user_id=user.id)
     if old_email is not None:
-        outbox.put(session, vault, now, "email_changed", recipient=old_email)
+        outbox.put(session, vault, now, "email_changed", about=user.id, recipient=old_email)
     audit.record(session, origin, "email.changed", now, actor_id=user.id, subject_id=user.id)

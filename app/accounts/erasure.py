@@ -89,9 +89,8 @@ def carry_out(
     reason: str | None = None,
 ) -> None:
     """Makes the account of a locked user nobody's, and leaves its prefix to the job. `actor`: its owner or another."""
-    if user.email is not None:
-        _forget_mails(session, user.email)
-        outbox.put(session, vault, now, "account_erased", recipient=user.email)
+    _forget_mails(session, user.id)
+    outbox.tell(session, vault, now, "account_erased", user)
     user.email = user.email_key = user.email_verified_at = user.display_name = user.password_hash = None
     user.status, user.role, user.guest = "erased", "user", False
     _end_sessions(session, origin, now, user.id, actor)
@@ -133,11 +132,11 @@ def _second_factor_is_fresh(session: Session, now: datetime, actor: Actor) -> bo
     return shown_at is not None and now - shown_at <= FRESH
 
 
-def _forget_mails(session: Session, address: str) -> None:
+def _forget_mails(session: Session, user_id: uuid.UUID) -> None:
     """What was sent, and links that lead nowhere now; a notice that still waits tells its reader what happened."""
     settled = or_(OutboxMail.sent_at.is_not(None), OutboxMail.failed_at.is_not(None))
     linked = OutboxMail.token_encrypted.is_not(None)
-    session.execute(delete(OutboxMail).where(OutboxMail.recipient == address, or_(settled, linked)))
+    session.execute(delete(OutboxMail).where(OutboxMail.user_id == user_id, or_(settled, linked)))
 
 
 def _end_sessions(session: Session, origin: Origin, now: datetime, user_id: uuid.UUID, actor: Actor) -> None:

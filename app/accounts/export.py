@@ -43,7 +43,7 @@ LISTINGS = {
     ),
     "passkeys": Listing(Passkey, lambda user: Passkey.user_id == user.id, (Passkey.id,)),
     "identities": Listing(Identity, lambda user: Identity.user_id == user.id, (Identity.id,)),
-    "mails": Listing(OutboxMail, lambda user: OutboxMail.recipient == user.email, (OutboxMail.id,)),
+    "mails": Listing(OutboxMail, lambda user: OutboxMail.user_id == user.id, (OutboxMail.id,)),
     "credentials": Listing(
         IssuedCredential,
         lambda user: IssuedCredential.user_id == user.id,

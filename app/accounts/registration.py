@@ -124,8 +124,15 @@ def _register_to_verify(
 def notify_owner(session: Session, vault: Vault, now: datetime, owner: User | None) -> None:
     """Tells the owner of an address that somebody wanted it, with as much work as sending a link to it would be."""
     verification.spend_a_link(session, vault, now)
-    reachable = owner is not None and owner.status == "active"
-    outbox.put(session, vault, now, "address_taken", recipient=owner.email if owner and reachable else None)
+    reachable = owner if owner is not None and owner.status == "active" else None
+    outbox.put(
+        session,
+        vault,
+        now,
+        "address_taken",
+        about=reachable.id if reachable else None,
+        recipient=reachable.email if reachable else None,
+    )
 
 
 def add_account(

@@ -44,7 +44,7 @@ async def confirm(runtime: "Runtime", origin: Origin, *, token: str) -> None:
 def send_link(session: Session, vault: Vault, now: datetime, user: User, registration: Mapping[str, Any]) -> None:
     """A link to the user's address. `registration` is `{password_hash, display_name}`, or empty to leave them alone."""
     token = single_use.issue(session, vault, now, "email_verification", ttl=TTL, user_id=user.id, data=registration)
-    outbox.put(session, vault, now, "verify_email", recipient=user.email, token=token)
+    outbox.tell(session, vault, now, "verify_email", user, token=token)
 
 
 def spend_a_link(session: Session, vault: Vault, now: datetime) -> str:
@@ -67,7 +67,7 @@ def _request(session: Session, vault: Vault, origin: Origin, now: datetime, *, e
     user = session.scalars(select(User).where(User.email_key == email_key).with_for_update()).one_or_none()
     if user is None or user.status != "active" or user.email_verified_at is not None:
         token = spend_a_link(session, vault, now)
-        outbox.put(session, vault, now, "verify_email", recipient=None, token=token)
+        outbox.put(session, vault, now, "verify_email", about=None, recipient=None, token=token)
         audit.record(
             session,
             origin,

@@ -122,8 +122,7 @@ def reset_mfa(session: Session, vault: Vault, act: Act, user_id: UUID) -> Accoun
     recovery_codes.remove(session, user_id=user_id)
     single_use.withdraw(session, act.now, "mfa", user_id=user_id)
     _end_sessions(session, act, user_id, "mfa_reset")
-    if user.email is not None:
-        outbox.put(session, vault, act.now, "mfa_disabled", recipient=user.email)
+    outbox.tell(session, vault, act.now, "mfa_disabled", user)
     _record(session, act, "mfa.reset", user_id)
     return users.get(session, user_id)
 

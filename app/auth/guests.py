@@ -115,14 +115,14 @@ def _ask(
 ) -> None:
     """The mail to the address: its link finishes the upgrade, or it tells the owner that somebody tried theirs."""
     user = _locked_guest(session, actor)
-    owner = session.scalar(select(User.email).where(User.email_key == address.key))
+    owner = session.scalar(select(User).where(User.email_key == address.key))
     single_use.withdraw(session, now, "guest_upgrade", user_id=user.id)
     if owner is None:
         data = {"email": address.text, "email_key": address.key, "password_hash": password_hash}
         token = single_use.issue(session, vault, now, "guest_upgrade", ttl=VERIFICATION_TTL, user_id=user.id, data=data)
-        outbox.put(session, vault, now, "verify_email", recipient=address.text, token=token)
+        outbox.put(session, vault, now, "verify_email", about=user.id, recipient=address.text, token=token)
     else:
-        outbox.put(session, vault, now, "address_taken", recipient=owner)
+        outbox.tell(session, vault, now, "address_taken", owner)
     audit.record(
         session,
         origin,

@@ -99,8 +99,7 @@ def unlink(
         raise LastSignIn(keeps_writes=True)
     session.delete(row)
     _record(session, origin, "identity.unlinked", now, actor=actor, provider=row.provider)
-    if user.email is not None:
-        outbox.put(session, vault, now, "identity_unlinked", recipient=user.email)
+    outbox.tell(session, vault, now, "identity_unlinked", user)
 
 
 def _sign_in(
@@ -181,8 +180,7 @@ def _link_by_address(
     audit.record(
         session, origin, "identity.linked", now, actor_id=user.id, subject_id=user.id, provider=identity.provider
     )
-    assert user.email is not None
-    outbox.put(session, vault, now, "identity_linked", recipient=user.email)
+    outbox.tell(session, vault, now, "identity_linked", user)
     return user
 
 
@@ -234,8 +232,7 @@ def _link(
         raise IdentityTaken(keeps_writes=True)
     if added:
         _record(session, origin, "identity.linked", now, actor=actor, provider=identity.provider)
-        if user.email is not None:
-            outbox.put(session, vault, now, "identity_linked", recipient=user.email)
+        outbox.tell(session, vault, now, "identity_linked", user)
         if user.guest:
             _upgrade(session, origin, now, actor=actor, user=user, identity=identity)
     return row

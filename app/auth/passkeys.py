@@ -85,8 +85,7 @@ def register(
         _record(session, origin, "passkey.added", now, actor, reason=failure.reason)
         raise InvalidPasskey(cause=failure.reason) from None
     _record(session, origin, "passkey.added", now, actor)
-    if user.email is not None:
-        outbox.put(session, vault, now, "passkey_added", recipient=user.email)
+    outbox.tell(session, vault, now, "passkey_added", user)
     if user.guest:
         user.guest = False
         audit.record(session, origin, "guest.upgraded", now, actor_id=user.id, subject_id=user.id, method="passkey")
@@ -150,8 +149,7 @@ def remove(
         raise LastSignIn(keeps_writes=True)
     session.delete(passkey)
     _record(session, origin, "passkey.removed", now, actor)
-    if user.email is not None:
-        outbox.put(session, vault, now, "passkey_removed", recipient=user.email)
+    outbox.tell(session, vault, now, "passkey_removed", user)
 
 
 def begin_sign_in(session: Session, vault: Vault, now: datetime, *, mfa_token: str | None) -> Ceremony:

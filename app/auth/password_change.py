@@ -63,8 +63,7 @@ def replace_hash(session: Session, vault: Vault, now: datetime, user: User, new_
     """
     user.password_hash = new_hash
     single_use.withdraw(session, now, "password_reset", "email_change", "email_verification", "mfa", user_id=user.id)
-    if user.email is not None:
-        outbox.put(session, vault, now, "password_changed", recipient=user.email)
+    outbox.tell(session, vault, now, "password_changed", user)
 
 
 def _change(

@@ -79,7 +79,7 @@ def send_link(
     user_id = user.id if user else None
     single_use.withdraw(session, now, "password_reset", user_id=user_id)
     token = single_use.issue(session, vault, now, "password_reset", ttl=ttl, user_id=user_id)
-    outbox.put(session, vault, now, kind, recipient=user.email if user else None, token=token)
+    outbox.put(session, vault, now, kind, about=user_id, recipient=user.email if user else None, token=token)
 
 
 def _find(session: Session, vault: Vault, origin: Origin, now: datetime, *, token: str) -> User:

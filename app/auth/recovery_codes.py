@@ -44,8 +44,7 @@ def renew(session: Session, vault: Vault, origin: Origin, now: datetime, *, acto
         subject_id=user.id,
         session_id=actor.session_id,
     )
-    if user.email is not None:
-        outbox.put(session, vault, now, "recovery_codes_made", recipient=user.email)
+    outbox.tell(session, vault, now, "recovery_codes_made", user)
     return replace(session, vault, now, user_id=user.id)
 
 
@@ -79,8 +78,7 @@ def use(session: Session, vault: Vault, now: datetime, *, user: User, code: str)
     )
     if claimed is None:
         return False
-    if user.email is not None:
-        outbox.put(session, vault, now, "recovery_code_used", recipient=user.email)
+    outbox.tell(session, vault, now, "recovery_code_used", user)
     return True
 
 

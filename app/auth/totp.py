@@ -179,5 +179,4 @@ def _tell(
         subject_id=user.id,
         session_id=actor.session_id,
     )
-    if user.email is not None:
-        outbox.put(session, vault, now, "mfa_enabled" if enabled else "mfa_disabled", recipient=user.email)
+    outbox.tell(session, vault, now, "mfa_enabled" if enabled else "mfa_disabled", user)

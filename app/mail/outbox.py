@@ -16,7 +16,7 @@ from sqlalchemy.orm import Session
 
 from app.crypto import DecryptionFailed, Vault
 from app.db import signal_after_commit
-from app.models import OutboxMail
+from app.models import OutboxMail, User
 
 SEALED_AS = "token of a mail"
 SIGNAL = "outbox"
@@ -60,10 +60,25 @@ class Mail:
     """False where the token was sealed with another SECRET_KEY."""
 
 
+def tell(session: Session, vault: Vault, now: datetime, kind: Kind, user: User, *, token: str | None = None) -> None:
+    """A mail to the user's own address, if there is one."""
+    if user.email is not None:
+        put(session, vault, now, kind, about=user.id, recipient=user.email, token=token)
+
+
 def put(
-    session: Session, vault: Vault, now: datetime, kind: Kind, *, recipient: str | None, token: str | None = None
+    session: Session,
+    vault: Vault,
+    now: datetime,
+    kind: Kind,
+    *,
+    about: uuid.UUID | None,
+    recipient: str | None,
+    token: str | None = None,
 ) -> None:
     """Adds a mail to be sent as soon as the transaction is committed. `token` is what its link carries.
+
+    `about`: whose account it tells of, whatever address it goes to; it is exported, and erased, with that.
 
     One to nobody is settled at once: a request about an unknown address then takes as long as any other.
     """
@@ -73,6 +88,7 @@ def put(
         insert(OutboxMail).values(
             id=mail_id,
             kind=kind,
+            user_id=about,
             recipient=recipient or "",
             token_encrypted=None if recipient is None else sealed,
             created_at=now,

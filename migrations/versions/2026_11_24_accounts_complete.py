@@ -65,6 +65,7 @@ def upgrade() -> None:
         "outbox",
         sa.Column("id", sa.Uuid(), nullable=False),
         sa.Column("kind", sa.String(32), nullable=False),
+        sa.Column("user_id", sa.Uuid(), nullable=True),
         sa.Column("recipient", sa.String(254), nullable=False),
         sa.Column("token_encrypted", sa.LargeBinary(), nullable=True),
         sa.Column("created_at", MOMENT, nullable=False),
@@ -74,7 +75,7 @@ def upgrade() -> None:
         sa.Column("failed_at", MOMENT, nullable=True),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_outbox")),
     )
-    op.create_index(op.f("ix_outbox_recipient"), "outbox", ["recipient"])
+    op.create_index(op.f("ix_outbox_user_id"), "outbox", ["user_id"])
     op.create_index(op.f("ix_outbox_created_at"), "outbox", ["created_at"])
     op.create_index("ix_outbox_waiting", "outbox", ["next_try_at"], postgresql_where=WAITING, sqlite_where=WAITING)
     op.create_table(

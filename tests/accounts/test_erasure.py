@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from typing import Any
+from uuid import UUID, uuid4
 
 import pytest
 from sqlalchemy import text, update
@@ -105,17 +106,19 @@ class TestErasure:
     def test_leaves_of_the_mails_only_notices_that_wait(self, service: Service) -> None:
         """Links lead nowhere now, and what was sent names the person; others' mails are theirs."""
         device, now = service.device(EMAIL), service.clock.now()
-        put: list[tuple[outbox.Kind, str, str | None]] = [
-            ("verify_email", EMAIL, "token"),
-            ("password_changed", EMAIL, None),
-            ("mfa_enabled", EMAIL, None),
-            ("verify_email", "bob@example.org", "token"),
+        own = UUID(device.user_id)
+        put: list[tuple[outbox.Kind, UUID, str, str | None]] = [
+            ("verify_email", own, EMAIL, "token"),
+            ("password_changed", own, EMAIL, None),
+            ("mfa_enabled", own, EMAIL, None),
+            ("email_changed", own, "former@example.org", None),
+            ("verify_email", uuid4(), "bob@example.org", "token"),
         ]
-        for kind, recipient, token in put:
+        for kind, about, recipient, token in put:
             service.runtime.database.run(
-                "write", outbox.put, service.runtime.vault, now, kind, recipient=recipient, token=token
+                "write", outbox.put, service.runtime.vault, now, kind, about=about, recipient=recipient, token=token
             )
-        sent = update(OutboxMail).where(OutboxMail.kind == "mfa_enabled").values(sent_at=now)
+        sent = update(OutboxMail).where(OutboxMail.kind.in_(("mfa_enabled", "email_changed"))).values(sent_at=now)
         service.runtime.database.run("write", lambda session: session.execute(sent))
         device.erase()
         assert service.sql("SELECT kind, recipient FROM outbox ORDER BY kind") == [

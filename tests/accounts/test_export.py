@@ -11,8 +11,8 @@ from app import audit
 from app.accounts import export
 from app.audit import Origin
 from app.mail import outbox
-from app.models import Identity, Passkey, RecoveryCode, TotpFactor
-from tests.support.service import Service
+from app.models import Identity, Passkey, RecoveryCode, TotpFactor, User
+from tests.support.service import PASSWORD, Service
 
 EMAIL = "ada@example.org"
 SECRETS = ("argon2", "password_hash", "secret", "token_hash", "public_key", "code_hash", "sts_request_id")
@@ -37,6 +37,15 @@ class TestExport:
         assert exported["recovery_codes_left"] == 0
         assert exported["passkeys"] == exported["identities"] == exported["mails"] == []
 
+    def test_has_mails_to_other_addresses(self, service: Service) -> None:
+        """To the new one that was asked for, and to the former one."""
+        device, new = service.device(EMAIL), "new@example.org"
+        assert device.post("/v1/me/email", {"new_email": new, "password": PASSWORD}).status_code == 202
+        token = service.mails(new)[-1].token
+        assert service.client.post("/v1/me/email/confirm", json={"token": token}).status_code == 204
+        told = {(mail["kind"], mail["recipient"]) for mail in device.get("/v1/me/export").json()["mails"]}
+        assert told == {("change_email", new), ("email_change_requested", EMAIL), ("email_changed", EMAIL)}
+
     def test_has_factors_identities_and_mails(self, service: Service) -> None:
         """AZ4: by their named members alone; no key, no hash, no token."""
         device, now = service.device(EMAIL), service.clock.now()
@@ -49,7 +58,8 @@ class TestExport:
             session.add_all(RecoveryCode(**owned, code_hash=bytes([i]), used_at=now if i else None) for i in range(3))
             session.add(Passkey(**owned, **passkey, id=uuid4(), name="Ada's phone"))
             session.add(Identity(**owned, **outside, id=uuid4(), last_used_at=now))
-            outbox.put(session, service.runtime.vault, now, "mfa_enabled", recipient=EMAIL, token="a link's")
+            user = session.get_one(User, owned["user_id"])
+            outbox.tell(session, service.runtime.vault, now, "mfa_enabled", user, token="a link's")
 
         service.runtime.database.run("write", add)
         exported = device.get("/v1/me/export").json()

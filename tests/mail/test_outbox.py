@@ -33,6 +33,7 @@ def put(service: Service, recipient: str = ADA, token: str | None = TOKEN, vault
         vault or service.runtime.vault,
         service.clock.now(),
         "verify_email",
+        about=None,
         recipient=recipient,
         token=token,
     )
@@ -108,7 +109,7 @@ def _told_when_sent(service: Service) -> threading.Event:
 class TestWriting:
     def test_that_is_rolled_back_sends_nothing(self, service: Service) -> None:
         def story(session: Session, now: datetime) -> None:
-            outbox.put(session, service.runtime.vault, now, "verify_email", recipient=ADA, token=TOKEN)
+            outbox.put(session, service.runtime.vault, now, "verify_email", about=None, recipient=ADA, token=TOKEN)
             raise NotFound
 
         with pytest.raises(NotFound):
@@ -122,7 +123,14 @@ class TestWriting:
 
     def test_to_nobody_is_settled_at_once(self, service: Service) -> None:
         service.runtime.database.run(
-            "write", outbox.put, service.runtime.vault, service.clock.now(), "verify_email", recipient=None, token=TOKEN
+            "write",
+            outbox.put,
+            service.runtime.vault,
+            service.clock.now(),
+            "verify_email",
+            about=None,
+            recipient=None,
+            token=TOKEN,
         )
         assert state(service) == (False, True, False, 0)
         assert service.mails("") == []
