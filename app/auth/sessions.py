@@ -20,7 +20,14 @@ from app.audit import Origin
 from app.crypto import Vault, b64url
 from app.db import Database
 from app.models import DeviceSession, RefreshToken, User
-from app.problems import AccountDisabled, InvalidLogin, InvalidRefreshToken, NotFound, RefreshTokenReused
+from app.problems import (
+    AccountDisabled,
+    EmailNotVerified,
+    InvalidLogin,
+    InvalidRefreshToken,
+    NotFound,
+    RefreshTokenReused,
+)
 
 REFRESH_IDLE_TTL = timedelta(days=30)
 """A device that is not used for so long has to sign in again."""
@@ -124,15 +131,18 @@ def start(
     return _issue(session, vault, now, family, PREFIX + b64url(secrets.token_bytes(32)), generation=0)
 
 
-def refresh(session: Session, vault: Vault, origin: Origin, now: datetime, *, refresh_token: str) -> Grant:
+def refresh(
+    session: Session, vault: Vault, origin: Origin, now: datetime, *, refresh_token: str, verified_only: bool
+) -> Grant:
     """Rotates: claims the token by one statement that only one request can win, and answers with its successor.
 
     The statement also retires what a step-up whose answer was lost left unused: a session has one token to go on with.
-    Raises `InvalidRefreshToken`, `RefreshTokenReused` (the family has ended), `AccountDisabled`.
+    `verified_only`: not while the user has an address that nobody verified, as one from before that was asked for.
+    Raises `InvalidRefreshToken`, `RefreshTokenReused` (the family has ended), `AccountDisabled`, `EmailNotVerified`.
     """
     token_hash = _hash(vault, refresh_token)
     found = session.execute(
-        select(RefreshToken, DeviceSession, User.status)
+        select(RefreshToken, DeviceSession, User.status, User.email, User.email_verified_at)
         .join(DeviceSession, DeviceSession.id == RefreshToken.session_id)
         .join(User, User.id == DeviceSession.user_id)
         .where(RefreshToken.token_hash == token_hash)
@@ -141,7 +151,7 @@ def refresh(session: Session, vault: Vault, origin: Origin, now: datetime, *, re
     ).one_or_none()
     if found is None:
         raise InvalidRefreshToken
-    token, family, status = found
+    token, family, status, email, email_verified_at = found
     if family.ended_at is not None or now >= family.expires_at or now >= token.expires_at:
         raise InvalidRefreshToken
     if status == "erased":
@@ -151,6 +161,18 @@ def refresh(session: Session, vault: Vault, origin: Origin, now: datetime, *, re
             session, origin, "session.refreshed", now, outcome="refused", subject_id=family.user_id, reason="disabled"
         )
         raise AccountDisabled
+    if verified_only and email is not None and email_verified_at is None:
+        audit.record(
+            session,
+            origin,
+            "session.refreshed",
+            now,
+            outcome="refused",
+            subject_id=family.user_id,
+            session_id=family.id,
+            reason="email_not_verified",
+        )
+        raise EmailNotVerified
     successor = _successor(vault, family.id, token.generation + 1, refresh_token)
     claimed = session.scalars(
         update(RefreshToken)

@@ -6,6 +6,24 @@ from threading import Barrier
 from tests.support.service import Service
 
 
+class TestUnverified:
+    def test_one_from_before_verification_was_asked_for_goes_on_once_verified(self, service: Service) -> None:
+        """VC6: the device stays signed in; until the link is opened it gets no new access token, so no credential."""
+        device = service.device("ada@example.org")
+        object.__setattr__(service.runtime.settings, "email_verification", "required")
+        refused = service.refresh(device.refresh_token)
+        assert (refused.status_code, refused.json()["code"]) == (403, "email_not_verified")
+        service.client.post("/v1/email-verifications", json={"email": "ada@example.org"})
+        token = service.mails("ada@example.org")[-1].token
+        assert service.client.post("/v1/email-verifications/confirm", json={"token": token}).status_code == 204
+        assert service.refresh(device.refresh_token).status_code == 200
+
+    def test_a_guest_has_nothing_to_verify(self, service: Service) -> None:
+        object.__setattr__(service.runtime.settings, "email_verification", "required")
+        tokens = service.client.post("/v1/auth/guest", json={}).json()["tokens"]
+        assert service.refresh(tokens["refresh_token"]).status_code == 200
+
+
 class TestRefresh:
     def test_gives_a_new_pair_for_the_same_session(self, service: Service) -> None:
         device = service.device()

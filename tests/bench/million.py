@@ -167,7 +167,7 @@ class Crowd:
         async def refresh(number: int) -> object:
             token = self._spent.get(number) or _first_token(number)
             grant = await database.write(
-                sessions.refresh, vault, COMMAND_LINE, runtime.clock.now(), refresh_token=token
+                sessions.refresh, vault, COMMAND_LINE, runtime.clock.now(), refresh_token=token, verified_only=True
             )
             self._spent[number] = grant.refresh_token
             return grant

@@ -46,7 +46,12 @@ async def refresh_session(body: RefreshRequest, runtime: RuntimeDep, origin: Ori
     """
     await runtime.limiter.hit("refresh", address_key(origin.address))
     grant = await runtime.database.write(
-        sessions.refresh, runtime.vault, origin, runtime.clock.now(), refresh_token=body.refresh_token
+        sessions.refresh,
+        runtime.vault,
+        origin,
+        runtime.clock.now(),
+        refresh_token=body.refresh_token,
+        verified_only=runtime.settings.verifies_email,
     )
     return token_set(runtime, grant)
 
