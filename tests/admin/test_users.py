@@ -1,10 +1,6 @@
 """Finding users, and what is shown of them."""
 
-import os
-import shutil
 import sqlite3
-import subprocess
-import tempfile
 import uuid
 from collections.abc import Iterator
 from contextlib import closing
@@ -24,11 +20,9 @@ from app.migrate import configuration, upgrade
 from app.models import User
 from tests.security.observed import assert_problem
 from tests.support.authenticator import enable
-from tests.support.databases import SqliteDatabases
+from tests.support.databases import DEBIAN, SqliteDatabases, debian_postgresql
 from tests.support.service import Device, Service, running_service
 
-POSTGRESQL_15 = Path("/usr/lib/postgresql/15/bin")
-"""Debian's, which has pg_trgm; the one from the wheel has not."""
 START = datetime(2026, 1, 1, tzinfo=UTC)
 
 
@@ -40,27 +34,10 @@ def support(service: Service) -> Device:
 @pytest.fixture(scope="module")
 def debian() -> Iterator[str]:
     """The URL of an empty database of a PostgreSQL that has pg_trgm."""
-    if not POSTGRESQL_15.exists():
+    if not DEBIAN.exists():
         pytest.skip("pg_trgm is tried with Debian's PostgreSQL 15: apt install postgresql-15")
-    directory = Path(tempfile.mkdtemp(prefix="tv-trgm-"))
-    as_user = ["setpriv", "--reuid=postgres", "--regid=postgres", "--clear-groups"] if os.geteuid() == 0 else []
-    if as_user:
-        shutil.chown(directory, "postgres", "postgres")
-
-    def run(program: str, *arguments: str) -> None:
-        command = [*as_user, POSTGRESQL_15 / program, "-D", f"{directory}/data", *arguments]
-        subprocess.run(command, cwd=directory, stdout=subprocess.DEVNULL, check=True)
-
-    try:
-        run("initdb", "-U", "postgres", "-A", "trust", "-E", "UTF8", "--locale=C.UTF-8")
-        options = f"-c listen_addresses='' -c unix_socket_directories={directory} -c fsync=off"
-        run("pg_ctl", "-o", options, "-l", f"{directory}/log", "-w", "start")
-        try:
-            yield f"postgresql+psycopg://postgres@/postgres?host={directory}"
-        finally:
-            run("pg_ctl", "-m", "immediate", "-w", "stop")
-    finally:
-        shutil.rmtree(directory, ignore_errors=True)
+    with debian_postgresql() as url:
+        yield url
 
 
 def administer(url: str, *statements: str) -> None:

@@ -261,7 +261,7 @@ def _tell_of_many(table: Table, compared: list[Comparison], scale: Scale) -> Non
     for one in compared:
         times, ratios = ([value(percent) for percent in (50, 99)] for value in (one.many.within, one.ratio))
         shown = f"{times[0]:.2f} / {times[1]:.2f} ({ratios[0]:.2f} / {ratios[1]:.2f})"
-        table.add_row(f"  {one.story}", shown, "", "≤ 1.2")
+        table.add_row(f"  {one.story}", shown, "", f"≤ {one.aim}")
 
 
 def _answers(statuses: dict[str, int]) -> str:

@@ -1,4 +1,4 @@
-"""The queries behind sign-in, refresh and vend, in a database of very many users and in a small one, in turn.
+"""The queries behind sign-in, refresh, vend and administration, in a database of very many users and in a small one.
 
 Each is the service's own rule in its own transaction, by one caller; commits do not wait for the disk, which would hide
 what the size of the tables costs. Both databases are on one server, and gone afterwards.
@@ -6,21 +6,26 @@ what the size of the tables costs. Both databases are on one server, and gone af
 
 import asyncio
 import hashlib
+import itertools
 import random
 import shutil
 import tempfile
 import time
 import uuid
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
 
 import psycopg
+from sqlalchemy import select
 from sqlalchemy.engine import make_url
 from sqlalchemy.orm import Session
 
+from app import cursors
+from app.admin import users
+from app.admin.users import Account
 from app.audit import COMMAND_LINE
 from app.auth import login, mfa, sessions
 from app.auth.mfa import Challenge
@@ -30,15 +35,21 @@ from app.credentials.broker import StsCredential
 from app.credentials.ledger import Entry
 from app.credentials.orders import Order, Terms
 from app.crypto import Vault
+from app.migrate import upgrade
 from app.models import User
 from app.runtime import Runtime, build_runtime
 from app.settings import Settings
-from tests.support.databases import PostgresDatabases
+from tests.support.databases import DEBIAN, PostgresDatabases, debian_postgresql
 
 FEW = 1_000
+AIM, SEARCH_AIM = 1.2, 2.0
 WARM_UP = 200
 AT_ONCE = 50_000
 """Users between two words of progress."""
+PAGE = 50
+DEEP = 10_000
+"""The page of the list of users that is compared with the first."""
+SYLLABLES = [consonant + vowel for consonant in "bcdfghjklmnprstvwyz" for vowel in "aeiou"]
 SECRET_KEY = "k9f3-Zq8w-1mLp-77xT-bVn2-Rh5c-Yd4s"
 TERMS = Terms(mode="assume_role", role_arn="arn:aws:iam::123456789012:role/tokenvend-vending")
 PASSWORD_HASH = "$argon2id$v=19$m=19456,t=2,p=1$jJFybs05J2QsJURIqfU+Zw$jWgt/t41Cjesrp5qQIvWjDbO/xTMOVhvAEQzm3savdE"
@@ -69,6 +80,8 @@ class Comparison:
     story: str
     few: Times
     many: Times
+    aim: float
+    """What `ratio` is to stay under."""
 
     def ratio(self, percent: int) -> float:
         return self.many.within(percent) / self.few.within(percent)
@@ -110,8 +123,11 @@ class Crowd:
         then, later = self._now.isoformat(), (self._now + timedelta(days=30)).isoformat()
         yield (
             "users",
-            "id, email, email_key, email_verified_at, password_hash, status, role, created_at",
-            lambda n: (str(_id("user", n)), _email(n), _email(n), then, PASSWORD_HASH, "active", "user", then),
+            "id, email, email_key, email_verified_at, display_name, password_hash, status, role, created_at",
+            lambda n: (
+                *(str(_id("user", n)), _email(n), _email(n), then, _name(n), PASSWORD_HASH, "active", "user"),
+                (self._now - timedelta(seconds=n)).isoformat(),
+            ),
         )
         yield (
             "sessions",
@@ -183,22 +199,29 @@ class Crowd:
             assert problem is None
             return problem
 
+        async def search(query: str, expected: uuid.UUID | None) -> object:
+            found, _ = await database.read(_search, query=query)
+            assert found
+            assert expected in (None, found[0].user.id)
+            return found
+
         return {
             "sign-in, the account": find,
             "sign-in, the session begun": start,
             "refresh": refresh,
             "vend, the session looked up": look_up,
             "vend, the ledger's rows": record,
+            "search by a piece of one address": lambda n: search(_email(n)[1:13], _id("user", n)),
+            "search by a piece of all addresses": lambda _: search("@example", None),
+            "search by a name, one in 100,000": lambda n: search(_name(n), None),
+            "search by a surname, one in 1,000": lambda n: search(_name(n).split()[1], None),
         }
 
 
 def compare(people: int, samples: int, say: Say) -> list[Comparison]:
     """Each story so many times in both databases."""
-    # Not where the other figures are: the socket's path must stay short, and the server's user must reach it.
-    directory = Path(tempfile.mkdtemp(prefix="tv-pg-"))
-    databases = PostgresDatabases(directory)
-    try:
-        crowds = [Crowd(databases.create(), number) for number in (FEW, people)]
+    with _server() as create:
+        crowds = [Crowd(create(), number) for number in (FEW, people)]
         with psycopg.connect(_plain(crowds[0].url), autocommit=True) as connection:
             for setting in LOADING:
                 connection.execute(f"ALTER SYSTEM SET {setting}")
@@ -210,10 +233,34 @@ def compare(people: int, samples: int, say: Say) -> list[Comparison]:
             connection.execute("SELECT pg_reload_conf()")
             connection.execute("CHECKPOINT")
         with crowds[0].running() as few, crowds[1].running() as many:
-            return asyncio.run(_compare(list(zip(crowds, (few, many), strict=True)), samples, say))
-    finally:
-        databases.close()
-        shutil.rmtree(directory, ignore_errors=True)
+            compared = asyncio.run(_compare(list(zip(crowds, (few, many), strict=True)), samples, say))
+            return [*compared, asyncio.run(_compare_pages(many, people, samples, say))]
+
+
+@contextmanager
+def _server() -> Iterator[Callable[[], str]]:
+    """What makes a migrated database: on Debian's server, where there is one, which alone has pg_trgm."""
+    if not DEBIAN.exists():
+        # Not where the other figures are: the socket's path must stay short, and the server's user must reach it.
+        directory = Path(tempfile.mkdtemp(prefix="tv-pg-"))
+        databases = PostgresDatabases(directory)
+        try:
+            yield databases.create
+        finally:
+            databases.close()
+            shutil.rmtree(directory, ignore_errors=True)
+        return
+    with debian_postgresql() as empty:
+        serial = itertools.count()
+
+        def create() -> str:
+            url = make_url(empty).set(database=f"bench_{next(serial)}").render_as_string(hide_password=False)
+            with psycopg.connect(_plain(empty), autocommit=True) as connection:
+                connection.execute(f"CREATE DATABASE {make_url(url).database}")
+            upgrade(url)
+            return url
+
+        yield create
 
 
 async def _compare(pairs: list[tuple[Crowd, Runtime]], samples: int, say: Say) -> list[Comparison]:
@@ -229,8 +276,37 @@ async def _compare(pairs: list[tuple[Crowd, Runtime]], samples: int, say: Say) -
                 await stories[which][name](number)
                 if sample >= WARM_UP:
                     taken[which].append((time.perf_counter() - started_at) * 1000)
-        compared.append(Comparison(name, *(Times(sorted(times)) for times in taken)))
+        aim = SEARCH_AIM if name.startswith("search") else AIM
+        compared.append(Comparison(name, *(Times(sorted(times)) for times in taken), aim))
     return compared
+
+
+async def _compare_pages(runtime: Runtime, people: int, samples: int, say: Say) -> Comparison:
+    """One page far down the list of users, and the first, in one database."""
+    deep = min(DEEP, people // PAGE - 1)
+    name = f"the list of users, page {deep:,} (÷ page 1)"
+    say(f"PostgreSQL, {people:,} users, {name}")
+    after = await runtime.database.read(_cursor_after, (deep - 1) * PAGE)
+    taken: list[list[float]] = [[], []]
+    for sample in range(WARM_UP + samples):
+        for which in (0, 1) if sample % 2 else (1, 0):
+            started_at = time.perf_counter()
+            page, _ = await runtime.database.read(_search, cursor=after if which else None)
+            if sample >= WARM_UP:
+                taken[which].append((time.perf_counter() - started_at) * 1000)
+            assert len(page) == PAGE
+    return Comparison(name, *(Times(sorted(times)) for times in taken), AIM)
+
+
+def _search(
+    session: Session, *, query: str | None = None, cursor: str | None = None
+) -> tuple[Sequence[Account], str | None]:
+    return users.search(session, query=query, status=None, role=None, created_after=None, limit=PAGE, cursor=cursor)
+
+
+def _cursor_after(session: Session, number: int) -> str:
+    newest_first = select(User.created_at, User.id).order_by(User.created_at.desc(), User.id.desc())
+    return cursors.encode(*session.execute(newest_first.offset(number - 1).limit(1)).one())
 
 
 def _start(session: Session, vault: Vault, now: datetime, user_id: uuid.UUID) -> Grant | Challenge:
@@ -272,6 +348,16 @@ def _id(kind: str, number: int) -> uuid.UUID:
 
 def _email(number: int) -> str:
     return f"{_id('address', number).hex[:12]}.{number}@example.org"
+
+
+def _name(number: int) -> str:
+    """One of 100 first names and one of 1,000 surnames."""
+    drawn = int.from_bytes(_id("name", number).bytes[:4])
+    return f"{_word('first name', drawn % 100, 2)} {_word('surname', drawn // 100 % 1_000, 3)}"
+
+
+def _word(kind: str, number: int, syllables: int) -> str:
+    return "".join(SYLLABLES[byte % len(SYLLABLES)] for byte in _id(kind, number).bytes[:syllables]).title()
 
 
 def _first_token(number: int) -> str:

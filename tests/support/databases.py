@@ -1,14 +1,23 @@
-"""Fresh, migrated databases: a copy of a template for each test, on SQLite and on a real PostgreSQL from a wheel."""
+"""Fresh, migrated databases: a copy of a template for each test, on SQLite and on a real PostgreSQL from a wheel.
+
+And Debian's PostgreSQL, which has pg_trgm; the wheel's has not.
+"""
 
 import itertools
 import os
 import shutil
+import subprocess
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from sqlalchemy import create_engine, text
 from sqlalchemy.engine import make_url
 
 from app.migrate import upgrade
+
+DEBIAN = Path("/usr/lib/postgresql/15/bin")
 
 
 class SqliteDatabases:
@@ -61,3 +70,28 @@ class PostgresDatabases:
     def _url(self, database: str) -> str:
         url = make_url(self._server.get_uri()).set(drivername="postgresql+psycopg", database=database)
         return url.render_as_string(hide_password=False)
+
+
+@contextmanager
+def debian_postgresql() -> Iterator[str]:
+    """The URL of an empty database of Debian's PostgreSQL, whose server ends with it."""
+    # The socket's path must stay short, and the server's user, who is never root, must reach it.
+    directory = Path(tempfile.mkdtemp(prefix="tv-pg-"))
+    as_user = ["setpriv", "--reuid=postgres", "--regid=postgres", "--clear-groups"] if os.geteuid() == 0 else []
+    if as_user:
+        shutil.chown(directory, "postgres", "postgres")
+
+    def run(program: str, *arguments: str) -> None:
+        command = [*as_user, DEBIAN / program, "-D", f"{directory}/data", *arguments]
+        subprocess.run(command, cwd=directory, stdout=subprocess.DEVNULL, check=True)
+
+    try:
+        run("initdb", "-U", "postgres", "-A", "trust", "-E", "UTF8", "--locale=C.UTF-8")
+        options = f"-c listen_addresses='' -c unix_socket_directories={directory} -c fsync=off"
+        run("pg_ctl", "-o", options, "-l", f"{directory}/log", "-w", "start")
+        try:
+            yield f"postgresql+psycopg://postgres@/postgres?host={directory}"
+        finally:
+            run("pg_ctl", "-m", "immediate", "-w", "stop")
+    finally:
+        shutil.rmtree(directory, ignore_errors=True)
