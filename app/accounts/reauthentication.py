@@ -8,11 +8,9 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from app import audit
-from app.accounts import profile
+from app.accounts import guesses, profile
 from app.actor import Actor
 from app.audit import Origin
-from app.crypto import Vault
-from app.limits import account_key
 from app.models import User
 from app.problems import StepUpRequired, WrongPassword
 
@@ -26,14 +24,14 @@ async def verify_password(runtime: "Runtime", origin: Origin, actor: Actor, pass
     Each try counts as a guess, as at sign-in, and as there a right one makes the others forgotten only where no second
     factor is left to guess. Raises `WrongPassword` (so too where there is none), `RateLimited`, `Overloaded`.
     """
-    key, password_hash, mfa_enabled = await runtime.database.read(_find, runtime.vault, actor.user_id)
-    await runtime.limiter.hit("guess", key)
+    key = await guesses.count(runtime, origin, actor.user_id)
+    password_hash, mfa_enabled = await runtime.database.read(_find, actor.user_id)
     correct, _ = await runtime.hasher.verify(password, password_hash)
     if not correct or password_hash is None:
         await runtime.database.write(_record_refusal, origin, runtime.clock.now(), actor)
         raise WrongPassword
     if not mfa_enabled:  # else whoever has session and password would have endless codes to try
-        await runtime.limiter.clear("guess", key)
+        await guesses.forget(runtime, key)
     return password_hash
 
 
@@ -44,7 +42,7 @@ async def verify_owner(runtime: "Runtime", origin: Origin, actor: Actor, passwor
     """
     if password is not None:
         return await verify_password(runtime, origin, actor, password)
-    _, password_hash, _ = await runtime.database.read(_find, runtime.vault, actor.user_id)
+    password_hash, _ = await runtime.database.read(_find, actor.user_id)
     if password_hash is not None:
         await runtime.database.write(_record_refusal, origin, runtime.clock.now(), actor)
         raise WrongPassword
@@ -53,15 +51,9 @@ async def verify_owner(runtime: "Runtime", origin: Origin, actor: Actor, passwor
     return None
 
 
-def guess_key(session: Session, vault: Vault, user_id: uuid.UUID) -> str:
-    """What guesses at the user's password and codes are counted by, wherever they are tried."""
-    email_key = session.scalar(select(User.email_key).where(User.id == user_id))
-    return account_key(vault, email_key or str(user_id))
-
-
-def _find(session: Session, vault: Vault, user_id: uuid.UUID) -> tuple[str, str | None, bool]:
+def _find(session: Session, user_id: uuid.UUID) -> tuple[str | None, bool]:
     password_hash = session.scalar(select(User.password_hash).where(User.id == user_id))
-    return guess_key(session, vault, user_id), password_hash, profile.mfa_enabled(session, user_id)
+    return password_hash, profile.mfa_enabled(session, user_id)
 
 
 def _record_refusal(session: Session, origin: Origin, now: datetime, actor: Actor) -> None:

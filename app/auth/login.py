@@ -10,13 +10,12 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from app import audit
-from app.accounts import addresses
+from app.accounts import addresses, guesses
 from app.audit import Origin
 from app.auth import mfa
 from app.auth.mfa import Challenge
 from app.auth.sessions import Grant
 from app.crypto import Vault
-from app.limits import account_key
 from app.models import User
 from app.problems import AccountDisabled, EmailNotVerified, InvalidLogin
 
@@ -51,15 +50,14 @@ async def log_in(
     """
     address = addresses.find(email)
     email_key = address.key if address else ""
-    guessed = account_key(runtime.vault, email_key or email)
+    guessed = await guesses.count_at_sign_in(runtime, origin, email=email, email_key=email_key)
     try:
-        await runtime.limiter.hit("guess", guessed)
         outcome = await _verify(runtime, origin, email_key, password=password, device_name=device_name)
     except (EmailNotVerified, AccountDisabled):  # the password was right, and there is no more to guess
-        await runtime.limiter.clear("guess", guessed)
+        await guesses.forget(runtime, guessed)
         raise
     if isinstance(outcome, Grant):
-        await runtime.limiter.clear("guess", guessed)
+        await guesses.forget(runtime, guessed)
     return outcome
 
 

@@ -9,7 +9,7 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from app import audit, single_use
-from app.accounts import profile, reauthentication
+from app.accounts import guesses, profile
 from app.audit import Origin
 from app.auth import codes, recovery_codes, sessions, totp
 from app.auth.sessions import Grant, Method
@@ -76,17 +76,13 @@ async def answer(runtime: "Runtime", origin: Origin, *, mfa_token: str, method: 
     A challenge takes five tries, and each counts as a guess at the account, which no new challenge forgets. Raises
     `InvalidMfaToken`, `InvalidMfaCode`, `AccountDisabled`, `RateLimited`.
     """
-    key = await runtime.database.read(_guess_key, runtime.vault, runtime.clock.now(), mfa_token)
-    await runtime.limiter.hit("guess", key)
+    user_id = await runtime.database.read(challenged, runtime.vault, runtime.clock.now(), mfa_token=mfa_token)
+    key = await guesses.count(runtime, origin, user_id)
     grant = await runtime.database.write(
         _answer, runtime.vault, origin, runtime.clock.now(), mfa_token=mfa_token, method=method, code=code
     )
-    await runtime.limiter.clear("guess", key)
+    await guesses.forget(runtime, key)
     return grant
-
-
-def _guess_key(session: Session, vault: Vault, now: datetime, mfa_token: str) -> str:
-    return reauthentication.guess_key(session, vault, challenged(session, vault, now, mfa_token=mfa_token))
 
 
 def _answer(

@@ -7,8 +7,7 @@ from sqlalchemy import delete, select
 from sqlalchemy.orm import Session
 
 from app import audit, single_use
-from app.accounts import addresses, links, profile
-from app.accounts.reauthentication import guess_key
+from app.accounts import addresses, guesses, links, profile
 from app.audit import Origin
 from app.auth import sessions
 from app.auth.password_change import hash_new, replace_hash
@@ -45,7 +44,7 @@ async def confirm(runtime: "Runtime", origin: Origin, *, token: str, new_passwor
         _confirm, runtime.vault, origin, runtime.clock.now(), token=token, new_hash=new_hash
     )
     if not mfa_enabled:  # else whoever reads the mail would have endless codes to try
-        await runtime.limiter.clear("guess", key)
+        await guesses.forget(runtime, key)
 
 
 def _request(session: Session, vault: Vault, origin: Origin, now: datetime, *, email_key: str) -> None:
@@ -107,4 +106,4 @@ def _confirm(
     replace_hash(session, vault, now, user, new_hash)
     sessions.sign_out(session, origin, now, user_id=user.id, actor_id=user.id, reason="password_reset")
     audit.record(session, origin, "password.reset", now, actor_id=user.id, subject_id=user.id)
-    return guess_key(session, vault, user.id), profile.mfa_enabled(session, user.id)
+    return guesses.key_of(session, vault, user.id), profile.mfa_enabled(session, user.id)

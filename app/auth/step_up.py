@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from sqlalchemy.orm import Session
 
 from app import audit
-from app.accounts import profile, reauthentication
+from app.accounts import guesses, profile, reauthentication
 from app.actor import Actor
 from app.audit import Origin
 from app.auth import mfa, sessions
@@ -36,12 +36,11 @@ async def by_password(runtime: "Runtime", origin: Origin, actor: Actor, *, passw
 
 async def by_code(runtime: "Runtime", origin: Origin, actor: Actor, *, method: CodeMethod, code: str) -> Grant:
     """Each try counts as a guess. Raises `WrongCode`, `RateLimited`."""
-    key = await runtime.database.read(reauthentication.guess_key, runtime.vault, actor.user_id)
-    await runtime.limiter.hit("guess", key)
+    key = await guesses.count(runtime, origin, actor.user_id)
     grant = await runtime.database.write(
         _with_code, runtime.vault, origin, runtime.clock.now(), actor=actor, method=method, code=code
     )
-    await runtime.limiter.clear("guess", key)
+    await guesses.forget(runtime, key)
     return grant
 
 

@@ -15,7 +15,7 @@ from sqlalchemy import delete, or_, update
 from sqlalchemy.orm import Session
 
 from app import audit, single_use
-from app.accounts import profile, reauthentication
+from app.accounts import guesses, profile
 from app.actor import Actor
 from app.audit import Origin
 from app.auth import codes, recovery_codes, sessions
@@ -65,12 +65,11 @@ async def confirm(runtime: "Runtime", origin: Origin, actor: Actor, *, code: str
     Each try counts as a guess. Raises `NotFound` without an enrolment, `AlreadyEnabled`, `MfaRequired`, `WrongCode`,
     `RateLimited`.
     """
-    key = await runtime.database.read(reauthentication.guess_key, runtime.vault, actor.user_id)
-    await runtime.limiter.hit("guess", key)
+    key = await guesses.count(runtime, origin, actor.user_id)
     made = await runtime.database.write(
         _confirm, runtime.vault, origin, runtime.clock.now(), actor=actor, code=codes.plain(code)
     )
-    await runtime.limiter.clear("guess", key)
+    await guesses.forget(runtime, key)
     return made
 
 

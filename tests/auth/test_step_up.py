@@ -8,7 +8,7 @@ from uuid import UUID
 import pytest
 from httpx2 import Response
 
-from app.accounts import reauthentication
+from app.accounts import guesses, reauthentication
 from app.actor import Actor
 from app.audit import Origin
 from app.crypto import unb64url
@@ -173,7 +173,7 @@ class TestGuesses:
         assert portal is not None
         user_id = UUID(device.user_id)
         actor = Actor(user_id, UUID(device.session_id), "user", service.clock.now(), has_factor, False)
-        key = runtime.database.run("read", reauthentication.guess_key, runtime.vault, user_id)
+        key = runtime.database.run("read", guesses.key_of, runtime.vault, user_id)
         for _ in range(99):
             portal.call(runtime.limiter.hit, "guess", key)
         portal.call(reauthentication.verify_password, runtime, Origin("", "127.0.0.1"), actor, PASSWORD)

@@ -257,7 +257,7 @@ class TestEveryWay:
     def test_a_lock_by_sign_in_holds_there_too(
         self, limited: Service, hashing: CountingContext, route: tuple[str, str]
     ) -> None:
-        """AU8: the right answer is refused as a wrong one is, and nothing is verified."""
+        """AU8, OP2: the right answer is refused as a wrong one is, nothing is verified, and a row tells of it."""
         device = limited.device()
         body = GUESSES[route](device)
         guesses = (guess(limited, device.email, number).status_code for number in itertools.count())
@@ -266,6 +266,25 @@ class TestEveryWay:
         answer = limited.client.request(route[0], route[1], json=body, headers=device.headers)
         assert_problem(answer, 429, "rate_limited")
         assert len(hashing.verified) == verified
+        assert _refusals(limited, answer) == [device.user_id]
+
+    def test_an_address_that_is_nobodys_leaves_the_same_row(self, limited: Service) -> None:
+        """AU9, OP2: but for the user whom there is not. So does what is no address at all."""
+        for email in ("nobody@example.org", "nobody at all"):
+            lock(limited, email)
+            assert _refusals(limited, guess(limited, email, 200)) == [None]
+
+
+def _refusals(service: Service, answer: Response) -> list[str | None]:
+    """Whom the rows of a request are about, each a guess that was refused unseen."""
+    rows = service.sql(
+        "SELECT event, outcome, subject_id, detail FROM audit_events WHERE request_id = :id",
+        id=answer.headers["X-Request-ID"],
+    )
+    for event, outcome, _, detail in rows:
+        assert (event, outcome) == ("access.refused", "refused")
+        assert "too_many_guesses" in str(detail)
+    return [str(UUID(str(subject))) if subject else None for _, _, subject, _ in rows]
 
 
 SPOOFED = ["X-Forwarded-For", "x-forwarded-for", "X-Real-IP", "Forwarded", "CF-Connecting-IP", "True-Client-IP"]
