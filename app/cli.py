@@ -89,7 +89,14 @@ def serve(
     configure_logging(settings.log_level)
     asyncio.run(mfa.exchange(settings, mfa_code))
     server.run(
-        server.make_config("app.main:create_app_from_environment", host=host, port=port, workers=workers, factory=True)
+        server.make_config(
+            "app.main:create_app_from_environment",
+            host=host,
+            port=port,
+            workers=workers,
+            factory=True,
+            drain=settings.drains_for,
+        )
     )
 
 

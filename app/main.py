@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import threading
 from collections.abc import AsyncIterator
 from importlib.metadata import version
 
@@ -67,6 +68,7 @@ def create_app(settings: Settings, runtime: Runtime | None = None) -> FastAPI:
     runtime = runtime or build_runtime(settings)
     app = create_api(docs=settings.docs_on)
     app.state.runtime = runtime
+    app.state.draining = threading.Event()  # the server's own, where there is one
     app.router.lifespan_context = _lifespan
     pages.install(app, settings)
     # Each goes around those before it.

@@ -1,5 +1,9 @@
 """The database's migrations: where they are, whether they are all there, and running them.
 
+Expand, then contract: the version before works on with the tables of this one, because a migration only adds what that
+version does not miss (a table, a column with a default, an index); what nobody needs any more goes with the migration
+of the version after the last one that used it. So `tokenvend migrate` runs first, and replicas are replaced one by one.
+
 Alembic is imported where it runs: a service that only asks whether the tables fit does without its memory.
 """
 
@@ -34,10 +38,11 @@ def upgrade(url: str) -> None:
 
 
 def is_migrated(session: Session) -> bool:
-    """Whether the database has exactly the migrations that this version of the service needs."""
+    """Whether the database has the migrations that this version of the service needs: they, or newer ones."""
     if not inspect(session.connection()).has_table("alembic_version"):
         return False
-    return list(session.scalars(text("SELECT version_num FROM alembic_version"))) == [HEAD]
+    found = session.scalars(text("SELECT version_num FROM alembic_version")).one_or_none()
+    return found is not None and found >= HEAD
 
 
 def configuration(url: str) -> "Config":

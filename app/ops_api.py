@@ -57,8 +57,10 @@ async def check_health() -> Liveness:
 
 
 @router.get("/readyz")
-async def check_readiness(runtime: RuntimeDep) -> Readiness:
-    """Whether it can do its work: database, signing keys and engine. If not, the 503 says which."""
+async def check_readiness(runtime: RuntimeDep, request: Request) -> Readiness:
+    """Whether it can do its work: database, signing keys and engine, and is not about to stop. The 503 says which."""
+    if request.app.state.draining.is_set():
+        raise NotReady("Not ready: stopping.")
     missing = [f"{name} ({state})" for name, state in (await runtime.health.check()).items() if state != health.OK]
     if missing:
         raise NotReady(f"Not ready: {', '.join(missing)}.")

@@ -1,4 +1,8 @@
-"""How the service is served: uvicorn with our protocol, in this process or in several, until it is told to stop."""
+"""How the service is served: uvicorn with our protocol, in this process or in several, until it is told to stop.
+
+SIGTERM drains first: for a few seconds `/readyz` says 503 while everything else is served as before, so that whoever
+balances the load sends nothing here any more when connections are refused. Then what is under way is finished.
+"""
 
 import errno
 import gc
@@ -7,6 +11,7 @@ import os
 import signal
 import socket
 import threading
+import time
 from collections.abc import Callable
 from multiprocessing.process import BaseProcess
 from types import FrameType
@@ -26,8 +31,17 @@ class ServerError(Exception):
 
 
 class _Config(uvicorn.Config):
+    drain_seconds = 0
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.draining = multiprocessing.get_context("spawn").Event()
+        """Of this process and its workers."""
+
     def load(self) -> None:
         super().load()
+        if (state := getattr(self.loaded_app, "state", None)) is not None:
+            state.draining = self.draining
         # What start-up made stays: walking it again and again would take a fifth of each request's time.
         gc.collect()
         gc.freeze()
@@ -44,9 +58,10 @@ def _end_with(parent: BaseProcess) -> None:
 
 
 def make_config(
-    app: str | Callable[..., Any], *, host: str, port: int, workers: int = 1, factory: bool = False
+    app: str | Callable[..., Any], *, host: str, port: int, workers: int = 1, factory: bool = False, drain: int = 0
 ) -> uvicorn.Config:
-    return _Config(
+    """`drain` is for how many seconds SIGTERM is told to `/readyz` alone: `app.state.draining` is set then."""
+    config = _Config(
         app,
         host=host,
         port=port,
@@ -64,14 +79,16 @@ def make_config(
         # Longer than the 60 s after which an AWS load balancer drops an idle connection: if we were first, it
         # would now and then send a request into a closing socket and answer 502.
         timeout_keep_alive=75,
-        # Kubernetes and ECS kill 30 s after SIGTERM: requests under way get all of that but what the application
-        # needs to shut down. uvicorn's default waits for ever.
-        timeout_graceful_shutdown=25,
+        # Kubernetes and ECS kill 30 s after SIGTERM: requests under way get all of that but what draining took and
+        # the application needs to shut down. uvicorn's default waits for ever.
+        timeout_graceful_shutdown=25 - drain,
         # None: uvicorn counts idle connections too, so a limit would turn a load balancer's pool away from an
         # idle server, and with a bare 503. Deadlines bound connections, the application's limiters bound work.
         limit_concurrency=None,
         backlog=BACKLOG,
     )
+    config.drain_seconds = drain
+    return config
 
 
 def bind(host: str, port: int) -> socket.socket:
@@ -100,17 +117,34 @@ class _Server(uvicorn.Server):
         if self.on_ready is not None and not self.should_exit:
             self.on_ready()
 
+    leaves_at: float | None = None
+    """When draining ends, once it began."""
+
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        assert isinstance(self.config, _Config)
+        if sig == signal.SIGTERM and self.config.drain_seconds and self.leaves_at is None:
+            self.config.draining.set()
+            self.leaves_at = time.monotonic() + self.config.drain_seconds
+            return
         super().handle_exit(sig, frame)
         # uvicorn raises what it records here again after the shutdown: the process would die of a signal that
         # it has obeyed, before its caller can close anything.
         self._captured_signals.clear()
+
+    async def on_tick(self, counter: int) -> bool:
+        self.should_exit = self.should_exit or (self.leaves_at is not None and time.monotonic() >= self.leaves_at)
+        return await super().on_tick(counter)
 
 
 class _Supervisor(Multiprocess):
     on_ready: Callable[[], None] | None = None
     ready = False
     failed = False
+    drains = False
+
+    def handle_term(self) -> None:
+        self.drains = True
+        super().handle_term()
 
     def keep_subprocess_alive(self) -> None:
         if self.should_exit.is_set():
@@ -128,6 +162,12 @@ class _Supervisor(Multiprocess):
                 self.on_ready()
 
     def terminate_all(self) -> None:
+        assert isinstance(self.config, _Config)
+        if self.drains and self.config.drain_seconds:
+            self.config.draining.set()
+            leaves_at = time.monotonic() + self.config.drain_seconds
+            while time.monotonic() < leaves_at and not self.signal_queue:  # a second signal is not waited out
+                time.sleep(0.1)
         # While one copy of the socket is open the kernel goes on accepting connections that nobody serves.
         for sock in self.sockets:
             sock.close()

@@ -160,6 +160,12 @@ class Settings(BaseSettings):
         SecretStr(""), description="bearer token of `/metrics`; in production it is off without one"
     )
     docs: Switch | None = Field(None, description="`/docs` and `/openapi.json`: on in development, off in production")
+    drain_seconds: int | None = Field(
+        None,
+        ge=0,
+        le=20,
+        description="seconds between a 503 of `/readyz` on SIGTERM and the stop: 5 in production, else 0",
+    )
     log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="of the service's own logs")
 
     @field_validator(
@@ -460,6 +466,10 @@ class Settings(BaseSettings):
     @property
     def _needed(self) -> tuple[str, ...]:
         return ("bucket",) if self.vending_mode == "federation_token" else ("bucket", "role_arn")
+
+    @property
+    def drains_for(self) -> int:
+        return (5 if self.environment == "production" else 0) if self.drain_seconds is None else self.drain_seconds
 
     @property
     def docs_on(self) -> bool:

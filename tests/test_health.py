@@ -2,6 +2,8 @@
 
 from pathlib import Path
 
+import pytest
+
 from tests.support.service import Service, running_service
 
 
@@ -25,6 +27,20 @@ class TestReadiness:
         service.clock.advance(seconds=2.1)
         service.client.get("/readyz")
         assert len(service.sts.forms) == 2
+
+    def test_says_that_it_is_about_to_stop(self, service: Service) -> None:
+        """Everything else is served as before: who balances the load has to notice first."""
+        service.app.state.draining.set()
+        answer = service.client.get("/readyz")
+        assert (answer.status_code, answer.json()["detail"]) == (503, "Not ready: stopping.")
+        assert service.client.get("/healthz").status_code == 200
+        assert service.register("ada@example.org").status_code == 201
+
+    @pytest.mark.parametrize(("version", "ready"), [("20261123", False), ("2999010101", True)])
+    def test_is_able_with_the_tables_of_the_next_version(self, service: Service, version: str, ready: bool) -> None:
+        """Which a rolling upgrade has for as long as it lasts; those of the one before are not enough."""
+        service.sql("UPDATE alembic_version SET version_num = :version", version=version)
+        assert (service.client.get("/readyz").status_code == 200) is ready
 
     def test_names_the_migrations(self, tmp_path: Path) -> None:
         with running_service(f"sqlite:///{tmp_path / 'empty.db'}") as service:

@@ -41,6 +41,12 @@ class TestHead:
         script = ScriptDirectory.from_config(configuration("sqlite://"))
         assert script.get_heads() == [HEAD]
 
+    def test_sorts_after_all_others(self) -> None:
+        """By which a running version tells newer tables from older ones."""
+        script = ScriptDirectory.from_config(configuration("sqlite://"))
+        newest_first = [revision.revision for revision in script.walk_revisions()]
+        assert newest_first == sorted(newest_first, reverse=True)
+
 
 class TestMigrations:
     def test_make_what_the_models_say(self, empty_url: str) -> None:

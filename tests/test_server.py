@@ -22,7 +22,7 @@ SERVE = """
 import sys
 from app.server import ServerError, make_config, run
 
-config = make_config(sys.argv[1], host="127.0.0.1", port=0, workers=int(sys.argv[2]))
+config = make_config(sys.argv[1], host="127.0.0.1", port=0, workers=int(sys.argv[2]), drain=int(sys.argv[3]))
 try:
     run(config, on_ready=lambda: print("ready", config.port, flush=True))
 except ServerError as error:
@@ -33,9 +33,9 @@ WORKERS = pytest.mark.parametrize("workers", [1, 2])
 
 
 class Serving:
-    def __init__(self, workers: int, app: str = "tests.support.tiny:app") -> None:
+    def __init__(self, workers: int, app: str = "tests.support.tiny:app", drain: int = 0) -> None:
         self.process = subprocess.Popen(
-            [sys.executable, "-c", SERVE, app, str(workers)],
+            [sys.executable, "-c", SERVE, app, str(workers), str(drain)],
             cwd=Path(__file__).parent.parent,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
@@ -134,6 +134,34 @@ class TestStop:
         assert b'"length": 3' in answer
         serving.end()
         assert serving.process.returncode == 0
+
+    @WORKERS
+    def test_drains_before_it_refuses(self, start: Start, workers: int) -> None:
+        """Section 5, SIGTERM under load: whoever asks is served, and told, for as long as was agreed."""
+        serving = start(workers, "tests.support.tiny:app", 2)
+        assert serving.get()["draining"] is False
+        serving.process.send_signal(signal.SIGTERM)
+        assert eventually(lambda: serving.get()["draining"])
+        assert serving.get()["path"] == "/"
+        assert eventually(serving.is_refused)
+        assert serving.end()[0] == "stopped\n"
+
+    @WORKERS
+    @pytest.mark.parametrize("second", [signal.SIGTERM, signal.SIGINT])
+    def test_a_second_signal_is_not_waited_out(self, start: Start, workers: int, second: signal.Signals) -> None:
+        serving = start(workers, "tests.support.tiny:app", 20)
+        serving.process.send_signal(signal.SIGTERM)
+        assert eventually(lambda: serving.get()["draining"])
+        serving.process.send_signal(second)
+        assert eventually(serving.is_refused)
+        assert serving.end()[0] == "stopped\n"
+
+    def test_an_interrupt_does_not_drain(self, start: Start) -> None:
+        """Ctrl-C is a person who waits."""
+        serving = start(1, "tests.support.tiny:app", 20)
+        serving.process.send_signal(signal.SIGINT)
+        assert eventually(serving.is_refused)
+        assert serving.end()[0] == "stopped\n"
 
     def test_workers_end_when_their_supervisor_is_killed(self, start: Start) -> None:
         serving = start(2)

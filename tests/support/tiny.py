@@ -3,6 +3,7 @@
 import asyncio
 import json
 import os
+from types import SimpleNamespace
 from typing import Any
 
 from starlette.types import Receive, Scope, Send
@@ -28,6 +29,7 @@ async def app(scope: Scope, receive: Receive, send: Send) -> None:
     if path == "/sleep":
         await asyncio.sleep(SLOW)
     answer["headers"] = [[name.decode(), value.decode()] for name, value in scope["headers"]]
+    answer["draining"] = state.draining is not None and state.draining.is_set()
     body = json.dumps(answer).encode()
     headers = [(b"content-type", b"application/json"), (b"content-length", str(len(body)).encode())]
     await send({"type": "http.response.start", "status": 200, "headers": headers})
@@ -45,6 +47,11 @@ async def _length(receive: Receive) -> int | None:
         length += len(message["body"])
         more = message["more_body"]
     return length
+
+
+state = SimpleNamespace(draining=None)
+"""As an application has it that wants to know when the server drains."""
+app.state = state  # type: ignore[attr-defined]
 
 
 async def broken(scope: Scope, receive: Receive, send: Send) -> None:
