@@ -28,6 +28,7 @@ from app.migrate import is_migrated, upgrade
 from app.problems import Problem
 from app.runtime import Runtime, build_runtime
 from app.settings import SettingsError
+from app.sts.database_token import database_password
 from app.telemetry import configure_logging
 
 cli = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False, add_completion=False, help=__doc__)
@@ -106,7 +107,7 @@ def migrate() -> None:
     settings = load_settings()
     configure_logging(settings.log_level)
     with console.status("Migrating …"):
-        upgrade(settings.database_url)
+        upgrade(settings.database_url, database_password(settings))
     print("The database is up to date.")
 
 

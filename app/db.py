@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any, Concatenate, Generic, Literal, ParamSpec, TypeVar
 
 import psycopg
-from sqlalchemy import ClauseElement, Connection, Engine, create_engine, event, inspect
+from sqlalchemy import ClauseElement, Connection, Engine, ExceptionContext, create_engine, event, inspect
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.dialects.postgresql import psycopg as psycopg_dialect
 from sqlalchemy.engine import make_url
@@ -30,6 +30,8 @@ from app.line import ANSWER_WITHIN, CLOCK, PING_AFTER, Line, Row
 from app.problems import DatabaseUnavailable, Problem
 from app.signals import Signals
 
+Password = Callable[[], str]
+"""Of a connection that is about to be made."""
 P = ParamSpec("P")
 R = TypeVar("R")
 K = TypeVar("K")
@@ -48,8 +50,9 @@ SQLITE_BUSY_TIMEOUT = 2.5
 
 
 class Database:
-    def __init__(self, url: str, *, pool_size: int) -> None:
-        self.engine = make_engine(url, pool_size=pool_size)
+    def __init__(self, url: str, *, pool_size: int, password: Password | None = None) -> None:
+        self.engine = make_engine(url, pool_size=pool_size, password=password)
+        self._password = password
         self.signals = Signals()
         self._threads = ThreadPoolExecutor(pool_size, thread_name_prefix="database")
         self._lines: list[Line] = []
@@ -64,7 +67,7 @@ class Database:
         """
         if not self._idle_lines:
             _, arguments = self.engine.dialect.create_connect_args(self.engine.url)
-            self._lines.append(Line({**arguments, **POSTGRESQL_ARGS}))
+            self._lines.append(Line({**arguments, **POSTGRESQL_ARGS}, self._password))
             self._idle_lines.append(self._lines[-1])
         line = self._idle_lines.pop()
         text, given = _compiled(statement)
@@ -150,7 +153,10 @@ def signal_after_commit(session: Session, name: str) -> None:
     session.info.setdefault(_SIGNALS, set()).add(name)
 
 
-def make_engine(url: str, *, pool_size: int, busy_timeout: float = SQLITE_BUSY_TIMEOUT) -> Engine:
+def make_engine(
+    url: str, *, pool_size: int, busy_timeout: float = SQLITE_BUSY_TIMEOUT, password: Password | None = None
+) -> Engine:
+    """`password` is for PostgreSQL, where it is not in the URL."""
     parsed = make_url(url)
     if parsed.get_backend_name() == "postgresql":
         engine = create_engine(
@@ -164,6 +170,9 @@ def make_engine(url: str, *, pool_size: int, busy_timeout: float = SQLITE_BUSY_T
         )
         event.listen(engine, "checkin", _note_idle)
         event.listen(engine, "checkout", _ping_if_idle)
+        event.listen(engine, "handle_error", _leave_a_standby)
+        if password is not None:
+            event.listen(engine, "do_connect", functools.partial(_give_password, password))
         return engine
     if parsed.database and parsed.database != ":memory:":
         file = Path(parsed.database)
@@ -197,6 +206,16 @@ def _ping_if_idle(connection: Any, record: ConnectionPoolEntry, _proxy: object) 
         connection.rollback()
     except connection.OperationalError as error:
         raise DisconnectionError from error
+
+
+def _leave_a_standby(context: ExceptionContext) -> None:
+    """A server that became read-only was replaced: no connection to it is of use, the whole pool's neither."""
+    if isinstance(context.original_exception, psycopg.errors.ReadOnlySqlTransaction):
+        context.is_disconnect = True
+
+
+def _give_password(password: Password, _dialect: Any, _record: Any, _args: Any, arguments: dict[str, Any]) -> None:
+    arguments["password"] = password()
 
 
 def _prepare_sqlite(connection: sqlite3.Connection, _record: object) -> None:

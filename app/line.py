@@ -7,7 +7,7 @@ statement. Everybody else keeps to `db.py`'s threads.
 import asyncio
 import os
 import socket
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import psycopg
@@ -30,9 +30,13 @@ Row = tuple[Any, ...]
 class Line:
     """One statement at a time, each a transaction of its own, so what it wrote is committed when its rows are there."""
 
-    def __init__(self, arguments: Mapping[str, Any]) -> None:
-        """`arguments` are psycopg's, of `connect`. It connects when it is first used, and anew after every fault."""
+    def __init__(self, arguments: Mapping[str, Any], password: Callable[[], str] | None = None) -> None:
+        """`arguments` are psycopg's, of `connect`; `password` makes one for each connection, where they have none.
+
+        It connects when it is first used, and anew after every fault.
+        """
         self._arguments = arguments
+        self._password = password
         self._connection: AsyncConnection[Row] | None = None
         self._opened_at = self._used_at = 0.0
         self._busy = False
@@ -77,7 +81,10 @@ class Line:
                 return self._connection
             self._discard()
         async with asyncio.timeout_at(deadline):
-            self._connection = await AsyncConnection.connect(**self._arguments, autocommit=True)
+            arguments = dict(self._arguments)
+            if self._password is not None:
+                arguments["password"] = await asyncio.to_thread(self._password)
+            self._connection = await AsyncConnection.connect(**arguments, autocommit=True)
         self._opened_at = now
         return self._connection
 

@@ -7,6 +7,7 @@ of the version after the last one that used it. So `tokenvend migrate` runs firs
 Alembic is imported where it runs: a service that only asks whether the tables fit does without its memory.
 """
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -24,7 +25,7 @@ HEAD = "2026112404"
 """The newest migration, which this version's code needs; a test holds it to the files."""
 
 
-def upgrade(url: str) -> None:
+def upgrade(url: str, password: Callable[[], str] | None = None) -> None:
     """Brings the database at `url` to this version's tables. Safe to run twice, and at once from two hosts.
 
     Raises `DatabaseUnavailable`.
@@ -32,7 +33,7 @@ def upgrade(url: str) -> None:
     from alembic import command  # noqa: PLC0415
 
     try:
-        command.upgrade(configuration(url), "head")
+        command.upgrade(configuration(url, password), "head")
     except DBAPIError as error:
         raise DatabaseUnavailable(cause=str(error.orig).strip()) from error
 
@@ -45,11 +46,11 @@ def is_migrated(session: Session) -> bool:
     return found is not None and found >= HEAD
 
 
-def configuration(url: str) -> "Config":
+def configuration(url: str, password: Callable[[], str] | None = None) -> "Config":
     """Alembic's configuration, from any directory and from an installed wheel."""
     from alembic.config import Config  # noqa: PLC0415
 
     config = Config()
     config.set_main_option("script_location", str(MIGRATIONS))
-    config.attributes["url"] = url
+    config.attributes.update(url=url, password=password)
     return config

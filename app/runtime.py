@@ -31,6 +31,7 @@ from app.problems import Problem
 from app.settings import Settings
 from app.sts.base import BaseCredentials, ca_file, default_session
 from app.sts.client import CONCURRENT_CALLS, StsClient
+from app.sts.database_token import database_password
 from app.sts.endpoints import Endpoints, dns_suffix, endpoint
 from app.sts.generated import GeneratedTransport
 from app.sts.signed import SignedTransport
@@ -85,7 +86,9 @@ def build_runtime(settings: Settings, *, clock: Clock | None = None, aws: boto3.
     clock = clock or SystemClock()
     metrics = Metrics()
     vault = Vault(settings.secret_key.get_secret_value())
-    database = Database(settings.database_url, pool_size=settings.database_pool_size)
+    database = Database(
+        settings.database_url, pool_size=settings.database_pool_size, password=database_password(settings, aws)
+    )
     keyring, sts_keyring = (Keyring(database, vault, clock, purpose) for purpose in ("access", "sts"))
     identity_tokens = IdentityTokens(sts_keyring, clock, public_url=settings.public_url)
     sts = _sts(settings, aws, clock, metrics)

@@ -16,7 +16,7 @@ from pydantic import (
     model_validator,
 )
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
-from sqlalchemy.engine import make_url
+from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError
 
 PREFIX = "TOKENVEND_"
@@ -67,6 +67,9 @@ class Settings(BaseSettings):
         "sqlite:///var/tokenvend.db",
         repr=False,
         description="SQLAlchemy URL; `postgresql+psycopg://…` for many replicas",
+    )
+    database_iam_auth: bool = Field(
+        False, description="`true` for RDS: the password of each connection is made by IAM, from the base credentials"
     )
     database_pool_size: int = Field(
         10,
@@ -398,6 +401,11 @@ class Settings(BaseSettings):
             raise ValueError(
                 f"{PREFIX}STS_ENDPOINT_URL: must have {{region}} in it, or be unset, with several STS_REGIONS"
             )
+        if self.database_iam_auth and not _takes_iam_passwords(make_url(self.database_url)):
+            raise ValueError(
+                f"{PREFIX}DATABASE_IAM_AUTH: {PREFIX}DATABASE_URL must name one host and no password: "
+                "postgresql+psycopg://user@host/name?sslmode=verify-full&sslrootcert=…"
+            )
         if self.environment == "production":
             self._refuse_weak()
         return self
@@ -474,6 +482,17 @@ class Settings(BaseSettings):
     @property
     def docs_on(self) -> bool:
         return (self.docs or ("on" if self.environment == "development" else "off")) == "on"
+
+
+def _takes_iam_passwords(url: URL) -> bool:
+    """Each is made for one host, and is not for anybody in between to read."""
+    return (
+        url.get_backend_name() == "postgresql"
+        and bool(url.username and url.host)
+        and url.password is None
+        and "host" not in url.query
+        and url.query.get("sslmode") in ("verify-ca", "verify-full")
+    )
 
 
 def tag_keys(session_tags: tuple[str, ...]) -> tuple[str, ...]:

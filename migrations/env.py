@@ -10,6 +10,7 @@ from sqlalchemy import Connection, text
 from app.db import make_engine
 from app.environment import load_settings
 from app.models import Model
+from app.sts.database_token import database_password
 
 LOCK = 0x746F6B656E766E64
 """`tokenvnd`: a number that no other user of the database would choose."""
@@ -48,8 +49,11 @@ def migrate(connection: Connection) -> None:
 
 
 def run() -> None:
-    url = context.config.attributes.get("url") or load_settings().database_url
-    engine = make_engine(url, pool_size=1, busy_timeout=PATIENCE)
+    attributes = context.config.attributes
+    if "url" not in attributes:  # alembic's own command
+        settings = load_settings()
+        attributes.update(url=settings.database_url, password=database_password(settings))
+    engine = make_engine(attributes["url"], pool_size=1, busy_timeout=PATIENCE, password=attributes["password"])
     try:
         with engine.connect() as connection:
             migrate(connection)

@@ -99,6 +99,25 @@ class TestFaults:
             database.run("read", count)
         database.close()
 
+    @pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
+    def test_one_that_became_a_standby_is_left_by_the_whole_pool(self, database: Database) -> None:
+        """Section 5, failover read-only: whoever writes next does so elsewhere."""
+
+        def backends(read_only: str) -> set[int]:
+            with database.engine.connect() as one, database.engine.connect() as other:
+                for connection in (one, other):
+                    connection.execute(text(f"SET default_transaction_read_only = {read_only}"))
+                    connection.commit()
+                return {connection.execute(text("SELECT pg_backend_pid()")).scalar_one() for connection in (one, other)}
+
+        before = backends("on")
+        with pytest.raises(DatabaseUnavailable) as refused:
+            database.run("write", add_key, 1)
+        assert refused.value.cause == "psycopg.errors.ReadOnlySqlTransaction"
+        database.run("write", add_key, 1)
+        assert not backends("off") & before
+        database.close()
+
     def test_one_that_never_answers_is_a_503(self, database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(db, "ANSWER_WITHIN", 0.05)
         released = asyncio.Event()

@@ -193,6 +193,23 @@ class TestModes:
         with pytest.raises(SettingsError, match=r"^TOKENVEND_STS_ENDPOINT_URL: must have \{region\} in it"):
             load_settings()
 
+    @pytest.mark.parametrize(
+        "url",
+        [
+            "postgresql+psycopg://app@db.example.org/photos",
+            "postgresql+psycopg://app@db.example.org/photos?sslmode=require",
+            "postgresql+psycopg://app:secret@db.example.org/photos?sslmode=verify-full",
+            "postgresql+psycopg://db.example.org/photos?sslmode=verify-full",
+            "postgresql+psycopg://app@/photos?host=one.example.org&host=two.example.org&sslmode=verify-full",
+            "sqlite:///var/tokenvend.db",
+        ],
+    )
+    def test_a_password_by_iam_is_for_one_known_host(self, monkeypatch: pytest.MonkeyPatch, url: str) -> None:
+        """It would be for anybody in between to read, else, and it is of no use to another host."""
+        set_all(monkeypatch, {"TOKENVEND_DATABASE_URL": url, "TOKENVEND_DATABASE_IAM_AUTH": "true"})
+        with pytest.raises(SettingsError, match=r"^TOKENVEND_DATABASE_IAM_AUTH: TOKENVEND_DATABASE_URL must name one"):
+            load_settings()
+
 
 class TestProduction:
     def test_takes_a_whole_configuration(self, monkeypatch: pytest.MonkeyPatch) -> None:
