@@ -22,7 +22,10 @@ run: install ## Installs, then runs everything on this machine
 	@$(BIN)/tokenvend dev --port $(PORT)
 
 test: install ## Runs all tests (TESTS=tests/auth for some)
-	$(BIN)/python -m pytest --numprocesses 2 --dist loadgroup $(TESTS)
+	$(BIN)/python -m pytest --numprocesses 2 --dist loadgroup --ignore=tests/chaos $(TESTS)
+
+chaos: install ## Stops each part of a deployment under load (minutes; needs haproxy, PostgreSQL 15, Redis)
+	$(BIN)/python -m pytest --capture=no tests/chaos
 
 check: install ## Format, lint, types, import order
 	$(BIN)/ruff format --check .
@@ -44,4 +47,4 @@ lock: install ## Renews the locks from pyproject.toml
 		--constraints requirements.lock --custom-compile-command "make lock" pyproject.toml \
 		--output-file requirements-dev.lock
 
-.PHONY: help install run test check bench format lock
+.PHONY: help install run test chaos check bench format lock

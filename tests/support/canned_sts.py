@@ -3,7 +3,9 @@
 It enforces nothing: what a credential may do is never shown with it.
 """
 
+import contextlib
 import itertools
+import socket
 import threading
 from collections import deque
 from collections.abc import Callable, Mapping
@@ -24,6 +26,24 @@ class _Server(ThreadingHTTPServer):
     request_queue_size = 256
     """As many as connect at once: of five, the others would wait for a second."""
 
+    def __init__(self, address: tuple[str, int], handler: type[BaseHTTPRequestHandler]) -> None:
+        self._connections: set[Any] = set()
+        super().__init__(address, handler)
+
+    def process_request(self, request: Any, client_address: Any) -> None:
+        self._connections.add(request)
+        super().process_request(request, client_address)
+
+    def shutdown_request(self, request: Any) -> None:
+        self._connections.discard(request)
+        super().shutdown_request(request)
+
+    def hang_up(self) -> None:
+        """Ends the connections that clients keep."""
+        for connection in list(self._connections):
+            with contextlib.suppress(OSError):
+                connection.shutdown(socket.SHUT_RDWR)
+
 
 @dataclass(frozen=True)
 class Request:
@@ -36,7 +56,7 @@ class Request:
 class CannedSts:
     """`forms` has what was sent, oldest first; `requests` how. `fail` queues refusals for the next calls."""
 
-    def __init__(self, clock: Clock | None = None) -> None:
+    def __init__(self, clock: Clock | None = None, *, port: int = 0) -> None:
         self.forms: list[dict[str, str]] = []
         self.requests: list[Request] = []
         self.caller_arn = "arn:aws:sts::123456789012:assumed-role/service/i-1"
@@ -46,7 +66,7 @@ class CannedSts:
         self._only: str | None = None
         self._serial = itertools.count(1)
         self._lock = threading.Lock()
-        self._server = _Server(("127.0.0.1", 0), self._handler())
+        self._server = _Server(("127.0.0.1", port), self._handler())
         self.url = f"http://127.0.0.1:{self._server.server_port}"
         self._thread = threading.Thread(target=self._server.serve_forever, args=(0.02,), daemon=True)
         self._thread.start()
@@ -54,6 +74,7 @@ class CannedSts:
     def close(self) -> None:
         self._server.shutdown()
         self._server.server_close()
+        self._server.hang_up()
         self._thread.join()
 
     @property

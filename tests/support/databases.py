@@ -72,26 +72,49 @@ class PostgresDatabases:
         return url.render_as_string(hide_password=False)
 
 
+class DebianServer:
+    """A server of Debian's PostgreSQL in a directory of its own; as root, it runs as Debian's user for it."""
+
+    def __init__(self) -> None:
+        # The socket's path must stay short, and the server's user must reach it.
+        self.directory = Path(tempfile.mkdtemp(prefix="tv-pg-"))
+        self._as_user: list[str] = []
+        if os.geteuid() == 0:
+            self._as_user = ["setpriv", "--reuid=postgres", "--regid=postgres", "--clear-groups"]
+            shutil.chown(self.directory, "postgres", "postgres")
+
+    def run(self, program: str, *arguments: str) -> None:
+        command = [*self._as_user, DEBIAN / program, "-D", f"{self.directory}/data", *arguments]
+        subprocess.run(command, cwd=self.directory, stdout=subprocess.DEVNULL, check=True)
+
+    def create(self) -> None:
+        self.run("initdb", "-U", "postgres", "-A", "trust", "-E", "UTF8", "--locale=C.UTF-8")
+
+    def start(self, *settings: str) -> None:
+        own = ("listen_addresses=''", f"unix_socket_directories={self.directory}", "fsync=off")
+        options = " ".join(f"-c {setting}" for setting in (*own, *settings))
+        self.run("pg_ctl", "-o", options, "-l", f"{self.directory}/log", "-w", "start")
+
+    def stop(self) -> None:
+        """At once, as if the machine was gone."""
+        self.run("pg_ctl", "-m", "immediate", "-w", "stop")
+
+    def is_running(self) -> bool:
+        return (self.directory / "data" / "postmaster.pid").exists()
+
+    def close(self) -> None:
+        if self.is_running():
+            self.stop()
+        shutil.rmtree(self.directory, ignore_errors=True)
+
+
 @contextmanager
 def debian_postgresql() -> Iterator[str]:
     """The URL of an empty database of Debian's PostgreSQL, whose server ends with it."""
-    # The socket's path must stay short, and the server's user, who is never root, must reach it.
-    directory = Path(tempfile.mkdtemp(prefix="tv-pg-"))
-    as_user = ["setpriv", "--reuid=postgres", "--regid=postgres", "--clear-groups"] if os.geteuid() == 0 else []
-    if as_user:
-        shutil.chown(directory, "postgres", "postgres")
-
-    def run(program: str, *arguments: str) -> None:
-        command = [*as_user, DEBIAN / program, "-D", f"{directory}/data", *arguments]
-        subprocess.run(command, cwd=directory, stdout=subprocess.DEVNULL, check=True)
-
+    server = DebianServer()
     try:
-        run("initdb", "-U", "postgres", "-A", "trust", "-E", "UTF8", "--locale=C.UTF-8")
-        options = f"-c listen_addresses='' -c unix_socket_directories={directory} -c fsync=off"
-        run("pg_ctl", "-o", options, "-l", f"{directory}/log", "-w", "start")
-        try:
-            yield f"postgresql+psycopg://postgres@/postgres?host={directory}"
-        finally:
-            run("pg_ctl", "-m", "immediate", "-w", "stop")
+        server.create()
+        server.start()
+        yield f"postgresql+psycopg://postgres@/postgres?host={server.directory}"
     finally:
-        shutil.rmtree(directory, ignore_errors=True)
+        server.close()
