@@ -3,18 +3,23 @@
 import asyncio
 import functools
 import json
+import os
 import sys
 from collections.abc import Awaitable, Callable
 from datetime import datetime, timedelta
 from pathlib import Path
-from typing import Annotated, NoReturn
+from typing import Annotated, Literal, NoReturn, TextIO
+from uuid import UUID, uuid4
 
 import typer
 from rich.console import Console
 
 from app import audit, cleaning, doctor, mfa, server
 from app.accounts import addresses, registration
+from app.admin import exports, formats, imports
 from app.admin.audit_events import FLOOR
+from app.admin.exports import Format
+from app.admin.imports import Order
 from app.auth import keys as signing_keys
 from app.auth.keys import KeyPurpose
 from app.auth.tokens import ACCESS_TOKEN_TTL
@@ -25,7 +30,8 @@ from app.credentials.identity_token import TTL as IDENTITY_TOKEN_TTL
 from app.crypto import DecryptionFailed
 from app.environment import load_settings
 from app.migrate import is_migrated, upgrade
-from app.problems import Problem
+from app.problems import DatabaseUnavailable, Problem
+from app.progress import moving, pieces
 from app.runtime import Runtime, build_runtime
 from app.settings import SettingsError
 from app.sts.database_token import database_password
@@ -34,12 +40,16 @@ from app.telemetry import configure_logging
 cli = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False, add_completion=False, help=__doc__)
 admin = typer.Typer(no_args_is_help=True, help="Administrators.")
 keys = typer.Typer(no_args_is_help=True, help="The keys that sign tokens.")
+users = typer.Typer(no_args_is_help=True, help="Moving users in and out.")
 sts = typer.Typer(no_args_is_help=True, help="What STS can tell an operator.")
 cli.add_typer(admin, name="admin")
 cli.add_typer(keys, name="keys")
 cli.add_typer(sts, name="sts")
+cli.add_typer(users, name="users")
 cli.add_typer(client)
 console = Console(stderr=True, highlight=False)
+SHOWN_PROBLEMS = 100
+EXPORTS: dict[str, Format] = {".csv": "csv", ".ndjson": "ndjson", ".jsonl": "ndjson"}
 MfaCode = Annotated[str | None, typer.Option(help="Of TOKENVEND_MFA_SERIAL's device; asked for if left out.")]
 Purpose = Annotated[KeyPurpose, typer.Option(help="`sts`: those of `web_identity` mode.")]
 
@@ -226,6 +236,72 @@ def prune(
                     counted += deleted
                     status.update(f"{kind.name}: {counted} deleted …")
         print(f"{kind.name}: {counted} {'would be deleted' if dry_run else 'deleted'}", flush=True)
+
+
+@users.command(name="import")
+def import_users(
+    file: Annotated[Path, typer.Argument(exists=True, dir_okay=False, help=".csv, .ndjson, .json or .sql.")],
+    source: Annotated[
+        Literal["tokenvend", "cognito", "firebase", "supabase", "auth0"], typer.Option(help="Whose export it is.")
+    ] = "tokenvend",
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Check everything, and add nobody.")] = False,
+    keep_ids: Annotated[
+        bool, typer.Option("--keep-ids", help="For another database of the same bucket: ids, so prefixes, stay.")
+    ] = False,
+    import_id: Annotated[UUID | None, typer.Option(help="Of an import that was interrupted, to go on with.")] = None,
+) -> None:
+    """Imports users from a file. A second time it changes nothing."""
+    media_type = formats.SUFFIXES.get(file.suffix.lower(), "")
+    if media_type not in formats.SOURCES[source].readers:
+        known = [
+            suffix for suffix, known_type in formats.SUFFIXES.items() if known_type in formats.SOURCES[source].readers
+        ]
+        raise typer.BadParameter(f"From {source}, the file's name has to end in {' or '.join(known)}.")
+    runtime = _runtime()
+    if source == "firebase" and runtime.settings.firebase_hash_config is None:
+        _fail("Set TOKENVEND_FIREBASE_HASH_CONFIG first: without it no password of Firebase's is ever right")
+    order = Order(import_id or uuid4(), source, media_type, dry_run, audit.COMMAND_LINE, keep_ids=keep_ids)
+    transact = functools.partial(runtime.database.run, "write")
+    try:
+        with file.open("rb") as stream, moving(console, file.name, file.stat().st_size) as moved:
+            done = imports.carry_out(order, pieces(stream, moved), runtime.clock, transact)
+    except (KeyboardInterrupt, DatabaseUnavailable):
+        _fail(f"Interrupted; what was imported stays. To go on: tokenvend users import … --import-id {order.import_id}")
+    _, problems, more = runtime.database.run("read", imports.find, done.id, limit=SHOWN_PROBLEMS, cursor=None)
+    for problem in problems:
+        print(f"row {problem.row}: {problem.code}: {problem.message}")
+    if more:
+        print(f"… and more: GET /v1/admin/user-imports/{done.id}")
+    would = "would be " if dry_run else ""
+    print(f"{done.rows} rows: {done.created} {would}imported, {done.existing} existing, {done.refused} refused")
+
+
+@users.command(name="export")
+def export_users(
+    file: Annotated[Path, typer.Argument(dir_okay=False, help=".csv or .ndjson; only you can read it.")],
+    with_hashes: Annotated[bool, typer.Option("--with-hashes", help="Password hashes too: guard the file.")] = False,
+) -> None:
+    """Exports all users who have an address."""
+    form = EXPORTS.get(file.suffix.lower())
+    if form is None:
+        raise typer.BadParameter("The file's name has to end in .csv or .ndjson.")
+    runtime = _runtime()
+    runtime.database.run("write", exports.begin, audit.COMMAND_LINE, runtime.clock.now(), None, with_hashes=with_hashes)
+    exported, after = 0, None
+    with _only_mine(file) as stream, moving(console, file.name, None) as moved:
+        stream.write(exports.header(form, with_hashes=with_hashes))
+        while page := runtime.database.run("read", exports.page, after):
+            stream.writelines(exports.line(form, user, with_hashes=with_hashes) for user in page)
+            exported, after = exported + len(page), exports.position(page[-1])
+            moved(len(page))
+    print(f"{exported} users exported to {file}")
+
+
+def _only_mine(file: Path) -> TextIO:
+    """A new file that its owner alone can read, in the place of an old one."""
+    file.unlink(missing_ok=True)
+    descriptor = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    return os.fdopen(descriptor, "w", encoding="utf-8", newline="")
 
 
 @sts.command()

@@ -9,7 +9,7 @@ import hmac
 import json
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from secrets import token_bytes
 from typing import Any
@@ -17,6 +17,7 @@ from typing import Any
 from cryptography.exceptions import InvalidSignature, InvalidTag
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec, padding
+from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 from jose import jwk, jws
@@ -116,6 +117,68 @@ def _is_affordable(scheme: str, parsed: Any) -> bool:
         memory, work = blocks // 8, blocks * int(parsed.parallelism)
         return str(parsed.ident) == "$scrypt$" and memory <= MOST_MEMORY and work <= MOST_SCRYPT_WORK
     return rounds <= MOST_PBKDF2_ROUNDS
+
+
+FIREBASE = "$firebase-scrypt$"
+_FIREBASE = re.compile(r"\$firebase-scrypt\$([A-Za-z0-9+/]{1,86}={0,2})\$([A-Za-z0-9+/]{86}==)")
+_PHC = re.compile(
+    r"\$(pbkdf2(?:-sha1|-sha256|-sha512)?)\$i=(\d{1,9})(?:,l=\d{1,4})?\$([A-Za-z0-9+/]{1,128})\$([A-Za-z0-9+/]{1,128})"
+)
+
+
+def supported_hash(text: str) -> str | None:
+    """The hash as it is stored, if `is_supported_hash` or Firebase's; PBKDF2 may come in PHC's spelling (`$i=…,l=…$`)."""
+    if _FIREBASE.fullmatch(text):
+        return text
+    if match := _PHC.fullmatch(text):
+        name, rounds, salt, checksum = match.groups()
+        name = name.removesuffix("-sha1")
+        text = f"${name}${rounds}${salt.replace('+', '.')}${checksum.replace('+', '.')}"
+    return text if text.isascii() and is_supported_hash(text) else None
+
+
+@dataclass(frozen=True)
+class FirebaseScrypt:
+    """Firebase's variant of scrypt (github.com/firebase/scrypt), with the parameters of one project.
+
+    scrypt's key encrypts the project's signer key; what comes out is the hash. So a stored hash, which is salt and hash
+    alone (standard base64), tells nothing to who does not have the signer key.
+    """
+
+    signer_key: bytes = field(repr=False)
+    """64 bytes."""
+    salt_separator: bytes
+    rounds: int
+    mem_cost: int
+
+    def verify(self, password: str, password_hash: str) -> bool:
+        match = _FIREBASE.fullmatch(password_hash)
+        if match is None:
+            return False
+        salt, expected = (base64.b64decode(part) for part in match.groups())
+        key = hashlib.scrypt(
+            password.encode("utf-8", "surrogatepass"),
+            salt=salt + self.salt_separator,
+            n=1 << self.mem_cost,
+            r=self.rounds,
+            p=1,
+            maxmem=64 * 2**20,
+            dklen=32,
+        )
+        encryptor = Cipher(algorithms.AES256(key), modes.CTR(bytes(16))).encryptor()
+        return hmac.compare_digest(encryptor.update(self.signer_key), expected)
+
+
+def firebase_hash(salt: str, checksum: str) -> str | None:
+    """What an export by `firebase auth:export` says of a password, as one hash; None where it is of another kind.
+
+    Both are base64, in either alphabet.
+    """
+    ordinary = str.maketrans("-_", "+/")
+    salt, checksum = salt.translate(ordinary), checksum.translate(ordinary)
+    text = f"{FIREBASE}{salt}${checksum}"
+    match = _FIREBASE.fullmatch(text)
+    return text if match and len(salt) % 4 == 0 else None
 
 
 def b64url(data: bytes) -> str:

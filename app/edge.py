@@ -21,6 +21,8 @@ from app.telemetry import request_id as current_request_id
 log = structlog.get_logger("tokenvend.http")
 
 MAX_BODY = 65_536
+STREAMED = frozenset({"/v1/admin/user-imports"})
+"""Whose routes lift the cap on the body, by `lift_cap`, once they know the caller."""
 ANY_HOST = frozenset({"/healthz", "/readyz"})
 """Load balancers ask by address."""
 QUIET = ANY_HOST
@@ -70,7 +72,7 @@ class Edge:
 
         try:
             self._check(scope)
-            await self._app(scope, _capped(receive), send_with_headers)
+            await self._app(scope, _capped(receive, state), send_with_headers)
         except ClientDisconnect:
             log.info("client_disconnected")
         except Exception as error:
@@ -93,7 +95,7 @@ class Edge:
                 length = value
         if scope["path"] not in ANY_HOST and _host_name(host) not in self._hosts:
             raise HostNotAllowed
-        if length.isdigit() and int(length) > MAX_BODY:
+        if length.isdigit() and int(length) > MAX_BODY and scope["path"] not in STREAMED:
             raise ContentTooLarge
 
     def _answer_headers(self, request_id: str, headers: Iterable[tuple[bytes, bytes]]) -> Headers:
@@ -117,15 +119,23 @@ class Edge:
         )
 
 
-def _capped(receive: Receive) -> Receive:
-    """`receive` that raises `ContentTooLarge` once more than MAX_BODY bytes have come, whatever was announced."""
+def lift_cap(scope: Scope, most: int) -> None:
+    """Lets the body of this request have up to `most` bytes. Raises `ContentTooLarge` where it announces more."""
+    for name, value in scope["headers"]:
+        if name == b"content-length" and value.isdigit() and int(value) > most:
+            raise ContentTooLarge
+    scope["state"]["most_body"] = most
+
+
+def _capped(receive: Receive, state: dict[str, Any]) -> Receive:
+    """`receive` that raises `ContentTooLarge` once more bytes have come than may, whatever was announced."""
     total = 0
 
     async def capped() -> Message:
         nonlocal total
         message = await receive()
         total += len(message.get("body", b""))
-        if total > MAX_BODY:
+        if total > MAX_BODY and total > state.get("most_body", MAX_BODY):
             raise ContentTooLarge
         return message
 

@@ -22,7 +22,7 @@ from sqlalchemy import (
     text,
 )
 from sqlalchemy.engine import Dialect
-from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
+from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column, validates
 from sqlalchemy.types import TypeDecorator
 
 
@@ -92,11 +92,19 @@ class User(Model):
     display_name: Mapped[str | None] = mapped_column(String(100))
     password_hash: Mapped[str | None] = mapped_column(String(255))
     """None for who signs in by passkey or outside identity alone, and for a guest."""
+    password_from: Mapped[str | None] = mapped_column(String(16))
+    """`cognito`: who was imported from there, and has not signed in yet, may bring that password along once."""
     guest: Mapped[bool] = mapped_column(Boolean, server_default=false())
     """Bound to the one device that made it, until it gets an address, a passkey or an outside identity."""
     status: Mapped[str] = mapped_column(String(16))
     role: Mapped[str] = mapped_column(String(16))
     created_at: Mapped[datetime]
+
+    @validates("password_hash")
+    def _has_its_own(self, _name: str, value: str | None) -> str | None:
+        """Whatever way a password comes or goes, from then on none is brought along from elsewhere."""
+        self.password_from = None
+        return value
 
 
 class DeviceSession(Model):
@@ -339,3 +347,40 @@ class AuditEvent(Model):
     request_id: Mapped[str] = mapped_column(String(64))
     address: Mapped[str] = mapped_column(String(64))
     detail: Mapped[dict[str, Any]] = mapped_column(JSON)
+
+
+class UserImport(Model):
+    """An import of users: how far it has come, committed with the users themselves."""
+
+    __tablename__ = "user_imports"
+    __table_args__ = (CheckConstraint("status IN ('running', 'completed', 'interrupted', 'failed')", name="status"),)
+
+    id: Mapped[uuid.UUID] = mapped_column(primary_key=True)
+    source: Mapped[str] = mapped_column(String(16))
+    dry_run: Mapped[bool] = mapped_column(Boolean)
+    status: Mapped[str] = mapped_column(String(16))
+    lease: Mapped[uuid.UUID]
+    """Of the one who runs it now: a batch of anybody else is rolled back."""
+    rows: Mapped[int] = mapped_column(BigInteger)
+    created: Mapped[int] = mapped_column(BigInteger)
+    existing: Mapped[int] = mapped_column(BigInteger)
+    refused: Mapped[int] = mapped_column(BigInteger)
+    digest: Mapped[str] = mapped_column(String(64))
+    """SHA-256 of those rows: what goes on has to begin with them."""
+    started_by: Mapped[uuid.UUID | None]
+    """None: the command line."""
+    started_at: Mapped[datetime]
+    updated_at: Mapped[datetime]
+    finished_at: Mapped[datetime | None]
+
+
+class UserImportProblem(Model):
+    """What is wrong with a row of an imported file. It holds nothing of what the row says."""
+
+    __tablename__ = "user_import_problems"
+
+    import_id: Mapped[uuid.UUID] = mapped_column(ForeignKey("user_imports.id"), primary_key=True)
+    row: Mapped[int] = mapped_column(BigInteger, primary_key=True, autoincrement=False)
+    """From 1, without a header."""
+    code: Mapped[str] = mapped_column(String(32))
+    message: Mapped[str] = mapped_column(String(200))

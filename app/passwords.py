@@ -17,7 +17,7 @@ import structlog
 from zxcvbn import zxcvbn
 from zxcvbn.frequency_lists import FREQUENCY_LISTS
 
-from app.crypto import PASSWORD_CONTEXT, is_supported_hash
+from app.crypto import FIREBASE, PASSWORD_CONTEXT, FirebaseScrypt, is_supported_hash
 from app.problems import FieldError, Overloaded, WeakPassword
 
 log = structlog.get_logger("tokenvend.passwords")
@@ -87,10 +87,14 @@ def _repeats(folded: str) -> bool:
 class Hasher:
     """argon2id in its own threads, one a core. What waits is bounded: beyond it callers get `Overloaded`."""
 
-    def __init__(self, *, threads: int | None = None, most_waiting: int = 500) -> None:
+    def __init__(
+        self, *, threads: int | None = None, most_waiting: int = 500, firebase: FirebaseScrypt | None = None
+    ) -> None:
+        """`firebase`: the project that hashes of Firebase come from."""
         self._threads = ThreadPoolExecutor(threads or os.cpu_count() or 2, thread_name_prefix="hasher")
         self._most_waiting = most_waiting
         self._waiting = 0
+        self._firebase = firebase
         self._dummy_hash = PASSWORD_CONTEXT.hash(os.urandom(16).hex())
 
     async def hash(self, password: str, *, min_length: int, context: Iterable[str] = ()) -> str:
@@ -103,6 +107,10 @@ class Hasher:
 
         return await self._in_thread(checked)
 
+    async def hash_again(self, password: str) -> str:
+        """The hash of a password that another system has taken already, however weak. Raises `Overloaded`."""
+        return await self._in_thread(functools.partial(PASSWORD_CONTEXT.hash, normalize(password)))
+
     async def verify(self, password: str, password_hash: str | None) -> tuple[bool, str | None]:
         """Whether the password is right, and a new hash where the stored one is weaker than today's.
 
@@ -110,12 +118,22 @@ class Hasher:
         imported from another system takes as long as it took there, until its owner has signed in once.
         """
         password = normalize(password)
+        if password_hash is not None and password_hash.startswith(FIREBASE) and self._firebase is not None:
+            return await self._in_thread(
+                functools.partial(self._verify_firebase, self._firebase, password, password_hash)
+            )
         if password_hash is not None and is_supported_hash(password_hash):
             return await self._in_thread(functools.partial(PASSWORD_CONTEXT.verify_and_update, password, password_hash))
         if password_hash is not None:
             log.error("password_hash_not_supported", mend="the account needs a new password, by mail")
         await self._in_thread(functools.partial(PASSWORD_CONTEXT.verify, password, self._dummy_hash))
         return False, None
+
+    @staticmethod
+    def _verify_firebase(firebase: FirebaseScrypt, password: str, password_hash: str) -> tuple[bool, str | None]:
+        if not firebase.verify(password, password_hash):
+            return False, None
+        return True, PASSWORD_CONTEXT.hash(password)
 
     async def _in_thread(self, call: Callable[[], T]) -> T:
         if self._waiting >= self._most_waiting:

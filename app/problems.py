@@ -69,6 +69,11 @@ class OriginNotAllowed(Problem):
     default_detail = "Pages of this origin may not call, or not with this method or these headers."
 
 
+class UnreadableImport(Problem):
+    status, code, title = 400, "unreadable_import", "The file could not be read"
+    default_detail = "The file is not of the format that was named, or it ends too early."
+
+
 class InvalidSingleUseToken(Problem):
     status, code, title = (400, "invalid_single_use_token", "The token is not valid")
     default_detail = "The link or token is unknown, has expired or was used before: ask for a new one."
@@ -215,6 +220,11 @@ class AlreadyRegistered(Problem):
     default_detail = "Only a guest's account is upgraded; this one has a way to sign in."
 
 
+class ImportConflict(Problem):
+    status, code, title = 409, "import_conflict", "The import is another one, or under way"
+    default_detail = "An import with this id is under way, or was of another file, source or kind: choose a new id."
+
+
 class LastAdmin(Problem):
     status, code, title = 409, "last_admin", "This is the last administrator"
     default_detail = "Make another administrator first."
@@ -228,7 +238,7 @@ class LastSignIn(Problem):
 
 class ContentTooLarge(Problem):
     status, code, title = 413, "content_too_large", "The request is too large"
-    default_detail = "The body of a request may have up to 65,536 bytes."
+    default_detail = "The body of a request may have up to 65,536 bytes, but for an import of users."
 
 
 class UnsupportedMediaType(Problem):

@@ -1,5 +1,7 @@
 """The process's singletons in one frozen bundle, built once: the same for service, command line and tests."""
 
+import base64
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from uuid import UUID
 
@@ -19,7 +21,7 @@ from app.credentials.ledger import Entry
 from app.credentials.orders import Terms
 from app.credentials.policy import Encryption
 from app.credentials.shared import SharedCache
-from app.crypto import Vault
+from app.crypto import FirebaseScrypt, Vault
 from app.db import Batch, Database
 from app.health import Health
 from app.limits import Limiter, make_limiter
@@ -36,6 +38,8 @@ from app.sts.endpoints import Endpoints, dns_suffix, endpoint
 from app.sts.generated import GeneratedTransport
 from app.sts.signed import SignedTransport
 from app.sts.transport import Transport
+
+CONCURRENT_IMPORTS = 2
 
 
 @dataclass(frozen=True)
@@ -64,6 +68,8 @@ class Runtime:
     credential_cache: CredentialCache
     shared_cache: SharedCache | None
     health: Health
+    import_threads: ThreadPoolExecutor
+    """Imports of users at once; more wait, and so do who send them."""
 
     @property
     def keyrings(self) -> tuple[Keyring, ...]:
@@ -72,6 +78,7 @@ class Runtime:
 
     async def close(self) -> None:
         self.hasher.close()
+        self.import_threads.shutdown(wait=False, cancel_futures=True)
         await self.providers.close()
         await self.limiter.close()
         self.postman.close()
@@ -100,7 +107,7 @@ def build_runtime(settings: Settings, *, clock: Clock | None = None, aws: boto3.
         clock=clock,
         vault=vault,
         database=database,
-        hasher=Hasher(),
+        hasher=Hasher(firebase=_firebase(settings)),
         limiter=make_limiter(settings.rate_limit_url, clock, metrics, enabled=settings.rate_limits == "on"),
         postman=Postman(settings, clock, vault, database, transport(settings)),
         metrics=metrics,
@@ -117,6 +124,7 @@ def build_runtime(settings: Settings, *, clock: Clock | None = None, aws: boto3.
         credential_cache=CredentialCache(clock, metrics, shared_cache.obtain if shared_cache else None),
         shared_cache=shared_cache,
         health=Health(database, keyring, broker, clock),
+        import_threads=ThreadPoolExecutor(CONCURRENT_IMPORTS, thread_name_prefix="import"),
     )
 
 
@@ -137,6 +145,15 @@ def _sts(settings: Settings, aws: boto3.Session | None, clock: Clock, metrics: M
         for region in settings.sts_regions or (settings.region,)
     ]
     return StsClient(transport, BaseCredentials(make_session), Endpoints(endpoints, clock, metrics), clock, metrics)
+
+
+def _firebase(settings: Settings) -> FirebaseScrypt | None:
+    if (config := settings.firebase_hash_config) is None:
+        return None
+    key, separator = (
+        base64.b64decode(text.get_secret_value()) for text in (config.base64_signer_key, config.base64_salt_separator)
+    )
+    return FirebaseScrypt(key, separator, rounds=config.rounds, mem_cost=config.mem_cost)
 
 
 def _terms(settings: Settings) -> Terms:

@@ -1,5 +1,6 @@
 """Settings: environment variables `TOKENVEND_…` or the same keys in `.env`. Wrong or weak ones are refused by name."""
 
+import base64
 import re
 from email.utils import parseaddr
 from ipaddress import ip_network
@@ -48,6 +49,34 @@ class OidcProvider(BaseModel):
         max_length=255, pattern=r"^(https://[^\s?#@]+|http://(127\.0\.0\.1|localhost)(:\d+)?(/[^\s?#@]*)?)$"
     )
     client_ids: tuple[Annotated[str, Field(min_length=1)], ...] = Field(min_length=1)
+
+
+class FirebaseHashConfig(BaseModel):
+    """The `hash_config` that Firebase's console shows (Authentication, Users, Password hash parameters)."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
+
+    algorithm: Literal["SCRYPT"] = "SCRYPT"
+    base64_signer_key: SecretStr
+    base64_salt_separator: SecretStr
+    rounds: int = Field(ge=1, le=8)
+    mem_cost: int = Field(ge=1, le=14)
+
+    @field_validator("base64_signer_key", "base64_salt_separator")
+    @classmethod
+    def _base64(cls, value: SecretStr) -> SecretStr:
+        try:
+            base64.b64decode(value.get_secret_value(), validate=True)
+        except ValueError:
+            raise ValueError("must be base64") from None
+        return value
+
+    @field_validator("base64_signer_key")
+    @classmethod
+    def _whole(cls, value: SecretStr) -> SecretStr:
+        if len(base64.b64decode(value.get_secret_value())) != 64:
+            raise ValueError("must be 64 bytes in base64")
+        return value
 
 
 class Settings(BaseSettings):
@@ -150,6 +179,14 @@ class Settings(BaseSettings):
         {}, description='JSON: `{"google": {"issuer": "https://accounts.google.com", "client_ids": ["…"]}}`'
     )
     password_min_length: int = Field(8, ge=8, le=128, description="in code points; 15 for NIST SP 800-63B-4")
+    import_max_bytes: int = Field(
+        2**30, ge=65_536, description="the largest file that `POST /v1/admin/user-imports` takes"
+    )
+    firebase_hash_config: FirebaseHashConfig | None = Field(
+        None,
+        repr=False,
+        description="JSON: the `hash_config` that Firebase's console shows, for imported passwords; a secret",
+    )
     rate_limits: Switch = Field("on", description="`off` for load tests; refused in production")
     rate_limit_url: str = Field(
         "memory://", repr=False, description="`redis://…`: limits and lock-outs shared by replicas"

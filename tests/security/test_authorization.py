@@ -112,6 +112,9 @@ STAFF_ROUTES: dict[tuple[str, str], tuple[dict[str, Any] | None, int, int]] = {
     ("GET", "/v1/admin/audit-events"): (None, 200, 200),
     ("GET", "/v1/admin/audit-events/export"): (None, 403, 200),
     ("GET", "/v1/admin/access-keys/{access_key_id}"): (None, 422, 422),  # what is made up is no access key's id
+    ("POST", "/v1/admin/user-imports"): (None, 403, 415),
+    ("GET", "/v1/admin/user-imports/{import_id}"): (None, 403, 404),
+    ("GET", "/v1/admin/user-exports"): (None, 403, 200),
     ("POST", "/v1/admin/authorization-messages/decode"): ({"encoded_message": ""}, 422, 422),
 }
 """What is sent, about a made-up user, and what support and admin are answered. A route is added here on purpose."""
@@ -257,7 +260,8 @@ ASSERTED = {
 }
 
 
-ACTS = [path for method, path in ADMINISTRATION if method == "POST" and path != "/v1/admin/users"]
+FILES = ("/v1/admin/users", "/v1/admin/user-imports")
+ACTS = [path for method, path in ADMINISTRATION if method == "POST" and path not in FILES]
 
 
 class TestMassAssignment:
@@ -336,6 +340,9 @@ class TestAnswers:
         device = service.device()
         own = {"user_id": device.user_id, "access_key_id": device.vend().json()["access_key_id"]}
         service.sql("UPDATE users SET role = 'admin'")
+        file = {**device.headers, "Content-Type": "text/csv"}
+        imported = service.client.post("/v1/admin/user-imports", content=b"email\nx@example.org", headers=file)
+        own["import_id"] = imported.json()["import_id"]
         paths = [path for method, path in ROUTES if method == "GET" and not path.startswith("/sts/")]
         answers = [device.get(path.format_map(own)) for path in paths]
         answers += [service.log_in(device.email), service.refresh(device.refresh_token), device.vend()]

@@ -1,0 +1,89 @@
+"""Taking all users along who have an address and are not erased, the oldest first.
+
+A guest has no address: the account is one device's, which could not open it elsewhere.
+"""
+
+import json
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from typing import Any, Literal
+from uuid import UUID
+
+from sqlalchemy import select, tuple_
+from sqlalchemy.orm import Session
+
+from app import audit
+from app.actor import Actor
+from app.admin.formats import native
+from app.audit import Origin
+from app.models import User
+
+PAGE = 1_000
+"""Users that an export holds in memory."""
+Format = Literal["csv", "ndjson"]
+Position = tuple[datetime, UUID]
+
+
+def begin(session: Session, origin: Origin, now: datetime, actor: Actor | None, *, with_hashes: bool) -> None:
+    """Notes who takes them along."""
+    audit.record(
+        session,
+        origin,
+        "users.exported",
+        now,
+        actor_id=actor.user_id if actor else None,
+        session_id=actor.session_id if actor else None,
+        with_hashes=str(with_hashes).lower(),
+    )
+
+
+def page(session: Session, after: Position | None) -> Sequence[User]:
+    """The next `PAGE` users."""
+    rows = select(User).where(User.status != "erased", User.email.is_not(None))
+    if after is not None:
+        rows = rows.where(tuple_(User.created_at, User.id) > after)
+    return session.scalars(rows.order_by(User.created_at, User.id).limit(PAGE)).all()
+
+
+def position(user: User) -> Position:
+    return user.created_at, user.id
+
+
+def columns(*, with_hashes: bool) -> Sequence[str]:
+    return native.COLUMNS if with_hashes else native.COLUMNS[:-1]
+
+
+def header(form: Format, *, with_hashes: bool) -> str:
+    return ",".join(columns(with_hashes=with_hashes)) + "\r\n" if form == "csv" else ""
+
+
+def line(form: Format, user: User, *, with_hashes: bool) -> str:
+    """A user as the import of this service reads them."""
+    shown = _shown(user)
+    if form == "csv":
+        return ",".join(_cell(shown[name]) for name in columns(with_hashes=with_hashes)) + "\r\n"
+    return (
+        json.dumps({name: shown[name] for name in columns(with_hashes=with_hashes)}).replace("\x7f", "\\u007f") + "\n"
+    )
+
+
+def _shown(user: User) -> Mapping[str, Any]:
+    return {
+        "id": str(user.id),
+        "email": user.email,
+        "email_verified": user.email_verified_at is not None,
+        "display_name": user.display_name,
+        "status": user.status,
+        "role": user.role,
+        "created_at": user.created_at.astimezone(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z"),
+        "password_hash": user.password_hash,
+    }
+
+
+def _cell(value: Any) -> str:
+    if value is None:
+        return ""
+    if isinstance(value, bool):
+        return str(value).lower()
+    text = native.harmless(str(value))
+    return '"' + text.replace('"', '""') + '"' if any(c in text for c in ',"\r\n ') else text

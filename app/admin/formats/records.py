@@ -1,0 +1,194 @@
+"""From bytes to records: lines, CSV (RFC 4180), lines of JSON, and the members of a large JSON array."""
+
+import codecs
+import csv
+import json
+import re
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any
+
+from app.admin.formats.rows import Record, RowProblem
+from app.crypto import unique_members
+from app.problems import UnreadableImport
+
+MOST_BYTES = 65_536
+"""Of a row."""
+TOO_LONG = RowProblem("row_too_long", "The row has over 65,536 bytes, or a quotation mark in it is not closed.")
+NOT_UTF8 = RowProblem("not_utf8", "The row is not text in UTF-8.")
+MALFORMED = RowProblem("malformed_row", "The row is not well-formed.")
+MISFIT = RowProblem("misfit_row", "The row does not have as many fields as the header.")
+BOM = codecs.BOM_UTF8
+
+
+def lines(chunks: Iterable[bytes]) -> Iterator[bytes | None]:
+    """Lines with their ends; None for one that is too long, of which no more than that is held."""
+    rest, skipping, first = b"", False, True
+    for chunk in chunks:
+        pieces = (rest + chunk).split(b"\n")
+        rest = pieces.pop()
+        for piece in pieces:
+            if first:
+                piece, first = piece.removeprefix(BOM), False  # noqa: PLW2901 - the mark is no part of the line
+            if skipping or len(piece) > MOST_BYTES:
+                yield None
+                skipping = False
+            else:
+                yield piece + b"\n"
+        if len(rest) > MOST_BYTES:
+            rest, skipping = b"", True
+    if skipping:
+        yield None
+    elif rest:
+        yield rest.removeprefix(BOM) if first else rest
+
+
+def csv_of(
+    *needed: str, known: Iterable[str] | None = None
+) -> Callable[[Iterable[bytes]], Iterator[Record | RowProblem]]:
+    """A reader of CSV, divided by commas, whose header has the `needed` columns and none but the `known` ones."""
+
+    def read(chunks: Iterable[bytes]) -> Iterator[Record | RowProblem]:
+        rows = _csv_rows(lines(chunks))
+        header = next(rows, None)
+        if not isinstance(header, list):
+            raise UnreadableImport("The file does not begin with a header in UTF-8.")
+        names = [name.strip().lower() for name in header]
+        if len(set(names)) < len(names):
+            raise UnreadableImport("A column stands twice in the header.")
+        if missing := [name for name in needed if name not in names]:
+            raise UnreadableImport(f"The header has no column `{missing[0]}`; columns are divided by commas.")
+        for number, name in enumerate(names, 1):
+            if known is not None and name not in known:
+                raise UnreadableImport(f"Column {number} is none of {', '.join(known)}.")
+        for row in rows:
+            if isinstance(row, RowProblem):
+                yield row
+            elif len(row) != len(names):
+                yield MISFIT
+            else:
+                yield dict(zip(names, row, strict=True))
+
+    return read
+
+
+def _csv_rows(found: Iterable[bytes | None]) -> Iterator[list[str] | RowProblem]:
+    """A row goes on after the end of a line while a quotation mark in it is not closed. Empty lines are none."""
+    row = b""
+    for line in found:
+        if line is None or len(row) + len(line) > MOST_BYTES:
+            row = b""
+            yield TOO_LONG
+            continue
+        row += line
+        if row.count(b'"') % 2:
+            continue
+        if row.strip(b"\r\n"):
+            yield _csv_row(row)
+        row = b""
+    if row:
+        yield MALFORMED
+
+
+def _csv_row(row: bytes) -> list[str] | RowProblem:
+    try:
+        parsed = list(csv.reader([row.decode("utf-8")], strict=True))
+    except UnicodeDecodeError:
+        return NOT_UTF8
+    except csv.Error:
+        return MALFORMED
+    return parsed[0] if len(parsed) == 1 else MALFORMED
+
+
+def ndjson(chunks: Iterable[bytes]) -> Iterator[Record | RowProblem]:
+    """One JSON object a line."""
+    for line in lines(chunks):
+        if line is None:
+            yield TOO_LONG
+        elif line.strip():
+            yield _json_row(line)
+
+
+def _json_row(line: bytes) -> Record | RowProblem:
+    try:
+        text = line.decode("utf-8")
+    except UnicodeDecodeError:
+        return NOT_UTF8
+    try:
+        value = _DECODER.decode(text)
+    except (ValueError, RecursionError):
+        return MALFORMED
+    return value if isinstance(value, dict) else MALFORMED
+
+
+def array(chunks: Iterable[bytes], *, start: re.Pattern[str], what: str) -> Iterator[Record | RowProblem]:
+    """The objects of a JSON array that begins where `start` ends. Raises `UnreadableImport` for any other text."""
+    pieces = _text(chunks)
+    buffer, ended = "", False
+
+    def more() -> None:
+        """Another piece, or the knowledge that there is none."""
+        nonlocal buffer, ended
+        piece = next(pieces, None)
+        ended = piece is None
+        buffer += piece or ""
+
+    more()
+    begun = start.match(buffer)
+    if begun is None:
+        raise UnreadableImport(f"The file does not begin as {what} does.")
+    at, row, divided = begun.end(), 0, True
+    while True:
+        at = _after_space(buffer, at)
+        if at >= len(buffer) and not ended:
+            buffer, at = buffer[at:], 0
+            more()
+        elif buffer[at : at + 1] == "]" and (row == 0 or not divided):
+            return
+        elif buffer[at : at + 1] == "," and not divided:
+            at, divided = at + 1, True
+        elif not divided:
+            raise UnreadableImport(f"After {row} rows the file is not JSON, or it ends too early.")
+        else:
+            try:
+                value, end = _DECODER.raw_decode(buffer, at)
+            except (ValueError, RecursionError):
+                if ended or len(buffer) - at > MOST_BYTES:
+                    message = f"After {row} rows the file is not JSON, ends too early, or has a row over 65,536 bytes."
+                    raise UnreadableImport(message) from None
+                buffer, at = buffer[at:], 0
+                more()
+                continue
+            row, at, divided = row + 1, end, False
+            yield value if isinstance(value, dict) else MALFORMED
+
+
+def _text(chunks: Iterable[bytes], at_least: int = 32_768) -> Iterator[str]:
+    """Text in pieces large enough that reading a row again with the next one costs little."""
+    decoder = codecs.getincrementaldecoder("utf-8-sig")()
+    waiting: list[bytes] = []
+    size = 0
+    try:
+        for chunk in chunks:
+            waiting.append(chunk)
+            size += len(chunk)
+            if size >= at_least:
+                yield decoder.decode(b"".join(waiting))
+                waiting, size = [], 0
+        yield decoder.decode(b"".join(waiting), final=True)
+    except UnicodeDecodeError:
+        raise UnreadableImport("The file is not text in UTF-8.") from None
+
+
+_SPACE = re.compile(r"[ \t\r\n]*")
+
+
+def _after_space(text: str, at: int) -> int:
+    match = _SPACE.match(text, at)
+    return match.end() if match else at
+
+
+def _refuse_constant(name: str) -> Any:
+    raise ValueError(name)
+
+
+_DECODER = json.JSONDecoder(object_pairs_hook=unique_members, parse_constant=_refuse_constant)

@@ -1,0 +1,316 @@
+"""Importing users: rows in batches, each batch one transaction with its users, their audit rows and the progress.
+
+So whatever ends an import, each row was done once or not at all, and the same file with the same id goes on after the
+last batch. An address that has an account keeps it as it is; everybody else gets a new one: a new id and a new prefix.
+"""
+
+import contextlib
+import hashlib
+import uuid
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any, TypeVar, cast
+
+from sqlalchemy import Table, insert, select
+from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.orm import Session
+
+from app import audit
+from app.actor import Actor
+from app.admin import formats
+from app.admin.formats import SourceName
+from app.admin.formats.rows import ImportedUser, RowProblem
+from app.audit import Origin
+from app.clock import Clock
+from app.models import IssuedCredential, User, UserImport, UserImportProblem
+from app.problems import (
+    ContentTooLarge,
+    FieldError,
+    Forbidden,
+    ImportConflict,
+    InvalidRequest,
+    NotFound,
+    UnreadableImport,
+)
+
+T = TypeVar("T")
+Transact = Callable[..., T]
+"""Runs a story as one transaction, and returns what it returns once it is committed."""
+
+BATCH = 1_000
+PATIENCE = 5.0
+"""Seconds after which the next row ends a batch that is not full: a slow upload is no dead one."""
+DEAD_AFTER = timedelta(minutes=1)
+"""Without a batch for so long, an import is thought to have ended without a word, and may be taken up again."""
+MOST_PROBLEMS = 10_000
+"""Of one import, that are kept; all are counted."""
+USERS = cast(Table, User.__table__)
+
+ROLE_NOT_TAKEN = RowProblem("role_not_taken", "Imported as a user: roles are given by administrators here.")
+UNKNOWN_ID = RowProblem("invalid_id", "The id is not a random UUID (version 4) in canonical lower case.")
+ID_TAKEN = RowProblem("id_taken", "The id is, or was, another user's here: its prefix may hold their objects.")
+
+
+@dataclass(frozen=True)
+class Order:
+    """What is to be imported, and who wants it: None on the command line, which alone may keep ids."""
+
+    import_id: uuid.UUID
+    source: SourceName
+    media_type: str
+    dry_run: bool
+    origin: Origin
+    actor: Actor | None = None
+    keep_ids: bool = False
+
+
+Row = tuple[int, ImportedUser | RowProblem]
+
+
+def carry_out(order: Order, chunks: Iterable[bytes], clock: Clock, transact: "Transact[Any]") -> UserImport:
+    """The finished import. It blocks, so it has a thread of its own.
+
+    Raises `ImportConflict`, `UnreadableImport`, `Forbidden`, whatever reading `chunks` raises, `DatabaseUnavailable`.
+    What was committed before stays, and is skipped by the next try.
+    """
+    lease = uuid.uuid4()
+    begun: UserImport = transact(_claim, clock.now(), order, lease)
+    try:
+        for last, batch, digest in _batches(order, chunks, clock, begun):
+            transact(_store, clock.now(), order, lease, batch, last=last, digest=digest)
+    except BaseException as error:
+        status = "failed" if isinstance(error, UnreadableImport | ContentTooLarge) else "interrupted"
+        with contextlib.suppress(Exception):  # where the database is away too, the import is found dead later
+            transact(_end, clock.now(), order, lease, status)
+        raise
+    ended: UserImport = transact(_end, clock.now(), order, lease, "completed")
+    return ended
+
+
+def find(
+    session: Session, import_id: uuid.UUID, *, limit: int, cursor: str | None
+) -> tuple[UserImport, Sequence[UserImportProblem], str | None]:
+    """An import, a page of what was wrong with its rows, in their order, and the next cursor.
+
+    Raises `NotFound`, `InvalidRequest`.
+    """
+    found = session.get(UserImport, import_id)
+    if found is None:
+        raise NotFound
+    after = 0
+    if cursor is not None:
+        if not (cursor.isascii() and cursor.isdigit() and len(cursor) <= 18):
+            raise InvalidRequest(
+                errors=[FieldError("query.cursor", "invalid_cursor", "Send the `next_cursor` of an earlier page.")]
+            )
+        after = int(cursor)
+    rows = select(UserImportProblem).where(UserImportProblem.import_id == import_id, UserImportProblem.row > after)
+    page = session.scalars(rows.order_by(UserImportProblem.row).limit(limit + 1)).all()
+    return found, page[:limit], str(page[limit - 1].row) if len(page) > limit else None
+
+
+def _claim(session: Session, now: datetime, order: Order, lease: uuid.UUID) -> UserImport:
+    """The import, new or taken up again, of this lease alone. Of two at once one gets it."""
+    _require_admin(session, order)
+    dialect = postgresql if session.get_bind().dialect.name == "postgresql" else sqlite
+    session.execute(
+        dialect.insert(UserImport)
+        .values(
+            id=order.import_id,
+            source=order.source,
+            dry_run=order.dry_run,
+            status="interrupted",
+            lease=lease,
+            rows=0,
+            created=0,
+            existing=0,
+            refused=0,
+            digest=hashlib.sha256().hexdigest(),
+            started_by=order.actor.user_id if order.actor else None,
+            started_at=now,
+            updated_at=now,
+        )
+        .on_conflict_do_nothing()
+    )
+    found = session.get_one(UserImport, order.import_id, with_for_update=True)
+    alive = found.status == "running" and now - found.updated_at < DEAD_AFTER
+    if alive or (found.source, found.dry_run) != (order.source, order.dry_run):
+        raise ImportConflict
+    found.status, found.lease, found.updated_at, found.finished_at = "running", lease, now, None
+    audit.record(
+        session,
+        order.origin,
+        "users.import_started",
+        now,
+        actor_id=order.actor.user_id if order.actor else None,
+        session_id=order.actor.session_id if order.actor else None,
+        import_id=str(order.import_id),
+        source=order.source,
+        dry_run=str(order.dry_run).lower(),
+    )
+    return found
+
+
+def _batches(
+    order: Order, chunks: Iterable[bytes], clock: Clock, begun: UserImport
+) -> Iterable[tuple[int, list[Row], str]]:
+    """Rows after those that are done, with the number and the digest of all up to the last one."""
+    source = formats.SOURCES[order.source]
+    digest, done = hashlib.sha256(), begun.rows
+    batch: list[Row] = []
+    number, stored_at = 0, clock.monotonic()
+    for number, record in enumerate(source.readers[order.media_type](chunks), 1):
+        digest.update(repr(record).encode("utf-8", "surrogatepass"))
+        if number <= done:
+            if number == done and digest.hexdigest() != begun.digest:
+                raise ImportConflict
+            continue
+        batch.append((number, formats.user_of(source, record)))
+        if len(batch) >= BATCH or clock.monotonic() - stored_at > PATIENCE:
+            yield number, batch, digest.hexdigest()
+            batch, stored_at = [], clock.monotonic()
+    if number < done:
+        raise ImportConflict
+    if batch:
+        yield number, batch, digest.hexdigest()
+
+
+def _store(
+    session: Session, now: datetime, order: Order, lease: uuid.UUID, batch: Sequence[Row], *, last: int, digest: str
+) -> None:
+    under_way = _held(session, order, lease)
+    _require_admin(session, order)
+    users = [(number, row) for number, row in batch if isinstance(row, ImportedUser)]
+    wrong = [(number, row) for number, row in batch if isinstance(row, RowProblem)]
+    if order.keep_ids:
+        taken = _with_foreign_ids(session, users)
+        wrong += taken.items()
+        users = [(number, row) for number, row in users if number not in taken]
+    created = _would_be_new(session, users) if order.dry_run else _add(session, now, order, users)
+    under_way.rows, under_way.digest, under_way.updated_at = last, digest, now
+    room = max(0, MOST_PROBLEMS - under_way.refused)
+    under_way.created += len(created)
+    under_way.existing += len(users) - len(created)
+    under_way.refused += len(wrong)
+    told = wrong + [(number, ROLE_NOT_TAKEN) for number, row in users if row.role != "user" and number in created]
+    rows = [
+        {"import_id": order.import_id, "row": number, "code": problem.code, "message": problem.message}
+        for number, problem in sorted(told, key=lambda one: one[0])[:room]
+    ]
+    if rows:
+        session.execute(insert(UserImportProblem), rows)
+
+
+def _add(session: Session, now: datetime, order: Order, users: Sequence[tuple[int, ImportedUser]]) -> set[int]:
+    """The numbers of the rows whose users were added. In the order of addresses: two imports wait, but never in a ring.
+
+    Where the address has an account, or stood in an earlier row, the row adds nothing.
+    """
+    added: dict[uuid.UUID, int] = {}
+    rows = []
+    for number, row in sorted(users, key=lambda one: one[1].address.key):
+        user_id = uuid.UUID(row.former_id) if order.keep_ids and row.former_id else uuid.uuid4()
+        added[user_id] = number
+        rows.append(_user_row(now, user_id, row))
+    if not rows:
+        return set()
+    dialect = postgresql if session.get_bind().dialect.name == "postgresql" else sqlite
+    statement = dialect.insert(USERS).on_conflict_do_nothing().returning(USERS.c.id)
+    ids = session.connection().execute(statement, rows).scalars().all()
+    actor_id = order.actor.user_id if order.actor else None
+    session_id = order.actor.session_id if order.actor else None
+    events = [
+        audit.row(
+            order.origin,
+            "user.imported",
+            now,
+            actor_id=actor_id,
+            subject_id=user_id,
+            session_id=session_id,
+            import_id=str(order.import_id),
+        )
+        for user_id in ids
+    ]
+    if events:
+        audit.record_all(session, events)
+    return {added[user_id] for user_id in ids}
+
+
+def _user_row(now: datetime, user_id: uuid.UUID, row: ImportedUser) -> dict[str, Any]:
+    created_at = min(row.created_at or now, now)
+    return {
+        "id": user_id,
+        "email": row.address.text,
+        "email_key": row.address.key,
+        "email_verified_at": now if row.email_verified else None,
+        "display_name": row.display_name,
+        "password_hash": row.password_hash,
+        "password_from": "cognito" if row.awaits_password else None,
+        "guest": False,
+        "status": "disabled" if row.disabled else "active",
+        "role": "user",
+        "created_at": created_at,
+    }
+
+
+def _would_be_new(session: Session, users: Sequence[tuple[int, ImportedUser]]) -> set[int]:
+    first: dict[str, int] = {}
+    for number, row in users:
+        first.setdefault(row.address.key, number)
+    known = set(session.scalars(select(User.email_key).where(User.email_key.in_(first))))
+    return {number for key, number in first.items() if key not in known}
+
+
+def _with_foreign_ids(session: Session, users: Sequence[tuple[int, ImportedUser]]) -> dict[int, RowProblem]:
+    """Rows whose id must not be given to them: an id is a prefix, and whatever is under it."""
+    wrong: dict[int, RowProblem] = {}
+    ids: dict[uuid.UUID, int] = {}
+    for number, row in users:
+        user_id = _random_id(row.former_id)
+        if user_id is None:
+            wrong[number] = UNKNOWN_ID
+        elif user_id in ids:
+            wrong[number] = ID_TAKEN
+        else:
+            ids[user_id] = number
+    keys = {number: row.address.key for number, row in users}
+    known = dict(session.execute(select(User.id, User.email_key).where(User.id.in_(ids))).tuples().all())
+    vended = set(session.scalars(select(IssuedCredential.user_id).where(IssuedCredential.user_id.in_(ids)).distinct()))
+    for user_id, number in ids.items():
+        same_user = known.get(user_id) == keys[number]  # who was imported before, so the row changes nothing
+        if (user_id in known or user_id in vended) and not same_user:
+            wrong[number] = ID_TAKEN
+    return wrong
+
+
+def _random_id(text: str | None) -> uuid.UUID | None:
+    try:
+        user_id = uuid.UUID(text or "")
+    except ValueError:
+        return None
+    return user_id if str(user_id) == text and user_id.version == 4 else None
+
+
+def _end(session: Session, now: datetime, order: Order, lease: uuid.UUID, status: str) -> UserImport:
+    ended = _held(session, order, lease)
+    ended.status, ended.updated_at = status, now
+    ended.finished_at = now if status == "completed" else None
+    return ended
+
+
+def _held(session: Session, order: Order, lease: uuid.UUID) -> UserImport:
+    """The import, locked. Raises `ImportConflict` where somebody else has taken it up."""
+    held = session.get_one(UserImport, order.import_id, with_for_update=True)
+    if held.lease != lease:
+        raise ImportConflict
+    return held
+
+
+def _require_admin(session: Session, order: Order) -> None:
+    """Who is disabled or demoted meanwhile imports no further. Raises `Forbidden`."""
+    if order.actor is None:
+        return
+    status, role = session.execute(select(User.status, User.role).where(User.id == order.actor.user_id)).one()
+    if (status, role) != ("active", "admin"):
+        raise Forbidden

@@ -1,0 +1,404 @@
+"""Files of users of other systems: what each row says, and what hostile ones cost."""
+
+import base64
+import itertools
+import json
+import tracemalloc
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from app.admin import exports, formats
+from app.admin.formats import CSV, JSON, NDJSON, SOURCES, SQL, SourceName
+from app.admin.formats.native import COLUMNS, harmless
+from app.admin.formats.rows import ImportedUser, RowProblem
+from app.crypto import FirebaseScrypt, firebase_hash
+from app.problems import UnreadableImport
+
+SAMPLES = Path(__file__).parent.parent.parent / "deploy" / "imports"
+BCRYPT = "$2b$10$CwTycUXWue0Thq9StjUM0uJ8jLYJ7U0QYzzQcFkzqVZ0m3bC5e1pG"
+Row = ImportedUser | RowProblem
+
+
+def rows(source: SourceName, media_type: str, *chunks: bytes) -> list[Row]:
+    found = SOURCES[source]
+    return [formats.user_of(found, record) for record in found.readers[media_type](chunks)]
+
+
+def code_of(row: Row) -> str:
+    assert isinstance(row, RowProblem), row
+    return row.code
+
+
+def emails(found: list[Row]) -> list[str]:
+    return [row.address.text if isinstance(row, ImportedUser) else row.code for row in found]
+
+
+def native(**members: Any) -> Row:
+    (row,) = rows("tokenvend", NDJSON, json.dumps({"email": "ada@example.org", **members}).encode())
+    return row
+
+
+class TestSamples:
+    @pytest.mark.parametrize(
+        ("source", "name", "expected"),
+        [
+            ("tokenvend", "tokenvend.csv", ["ada@example.org", "grace@example.org"]),
+            ("cognito", "cognito.csv", ["ada@example.org", "grace@example.org", "alan@example.org"]),
+            ("firebase", "firebase.json", ["ada@example.org", "grace@example.org"]),
+            ("supabase", "supabase.csv", ["ada@example.org", "grace@example.org", "deleted"]),
+            ("supabase", "supabase.sql", ["ada@example.org", "grace@example.org", "deleted"]),
+            ("auth0", "auth0.ndjson", ["ada@example.org", "grace@example.org", "alan@example.org"]),
+        ],
+    )
+    def test_are_read_however_they_come(self, source: SourceName, name: str, expected: list[str]) -> None:
+        data = (SAMPLES / name).read_bytes()
+        media_type = formats.SUFFIXES[Path(name).suffix]
+        whole = rows(source, media_type, data)
+        assert emails(whole) == expected
+        for size in (1, 7, 100):
+            pieces = [data[at : at + size] for at in range(0, len(data), size)]
+            assert rows(source, media_type, *pieces) == whole
+        ada = whole[0]
+        assert isinstance(ada, ImportedUser)
+        assert (ada.email_verified, ada.disabled, ada.role, ada.created_at is not None) == (True, False, "user", True)
+        assert ada.display_name in ("Ada Lovelace", "Lovelace, Ada")
+        assert (ada.password_hash is None, ada.awaits_password) == ((source == "cognito",) * 2)
+
+    def test_a_supabase_dump_says_what_its_csv_says(self) -> None:
+        found = [rows("supabase", SQL, (SAMPLES / "supabase.sql").read_bytes())]
+        found.append(rows("supabase", CSV, (SAMPLES / "supabase.csv").read_bytes()))
+        assert found[0] == found[1]
+
+    def test_cognitos_federated_users_await_no_password(self) -> None:
+        found = rows("cognito", CSV, (SAMPLES / "cognito.csv").read_bytes())
+        assert [isinstance(row, ImportedUser) and (row.awaits_password, row.disabled) for row in found] == [
+            (True, False),
+            (False, False),
+            (True, True),
+        ]
+
+
+class TestCsv:
+    def test_quotes_commas_and_lines_within_a_field(self) -> None:
+        text = '\ufeffEmail,display_name\r\n"ada@example.org","Lovelace, ""Ada"""\r\n\r\ngrace@example.org,"a\nb"\n'
+        ada, grace = rows("tokenvend", CSV, text.encode())
+        assert isinstance(ada, ImportedUser)
+        assert ada.display_name == 'Lovelace, "Ada"'
+        assert code_of(grace) == "invalid_display_name"
+
+    @pytest.mark.parametrize(
+        ("row", "code"),
+        [
+            (b"a@example.org", "misfit_row"),
+            (b"a@example.org,b,c", "misfit_row"),
+            (b"a@example.org,\xe9t\xe9", "not_utf8"),
+            (b'a@example.org,"x"y', "malformed_row"),
+            (b"a@example.org," + b"x" * 70_000, "row_too_long"),
+            (b"a@example.org,a\0b", "invalid_display_name"),
+            (b"a\0@example.org,b", "invalid_email"),
+            (b",b", "missing_email"),
+        ],
+    )
+    def test_a_wrong_row_costs_itself_alone(self, row: bytes, code: str) -> None:
+        found = rows("tokenvend", CSV, b"email,display_name\n", row, b"\nada@example.org,Ada\n")
+        assert emails(found) == [code, "ada@example.org"]
+
+    def test_a_quote_that_is_never_closed_ends_somewhere(self) -> None:
+        text = b'email,display_name\na@example.org,"x\n' + b"b@example.org,y\n" * 10_000
+        found = emails(rows("tokenvend", CSV, text))
+        assert found[0] == "row_too_long"
+        assert len(found) > 5_000
+        assert found[-1] == "b@example.org"
+
+    @pytest.mark.parametrize(
+        "text",
+        [
+            b"",
+            b"\n",
+            b"name,display_name\n",
+            b"email;display_name\n",
+            b"email,email\n",
+            b"email,Email \n",
+            b"email,pasword_hash\n",
+            "email,display_name\n".encode("utf-16"),
+            b"x" * 100_000,
+            b'"email\n' * 20_000,
+        ],
+    )
+    def test_a_wrong_header_is_a_wrong_file(self, text: bytes) -> None:
+        with pytest.raises(UnreadableImport) as raised:
+            rows("tokenvend", CSV, text)
+        assert "pasword" not in raised.value.detail
+
+    @given(st.lists(st.tuples(st.text(max_size=30), st.text(max_size=30)), max_size=5), st.integers(1, 9))
+    @settings(max_examples=200)
+    def test_nothing_in_a_field_raises(self, found: list[tuple[str, str]], size: int) -> None:
+        text = "email,display_name\n" + "".join(f"{email},{name}\n" for email, name in found)
+        data = text.encode("utf-8", "surrogatepass")
+        try:
+            whole = rows("tokenvend", CSV, data)
+        except UnreadableImport:
+            return
+        assert rows("tokenvend", CSV, *(data[at : at + size] for at in range(0, len(data), size))) == whole
+
+
+class TestNative:
+    @pytest.mark.parametrize(
+        ("members", "code"),
+        [
+            ({"email": "*@"}, "invalid_email"),
+            ({"email": "a b@example.org"}, "invalid_email"),
+            ({"email": "a\r\nBcc: x@example.org"}, "invalid_email"),
+            ({"email": "x" * 400 + "@example.org"}, "invalid_email"),
+            ({"email": "\ud800@example.org"}, "invalid_email"),
+            ({"email": 7}, "invalid_value"),
+            ({"email": None}, "missing_email"),
+            ({"display_name": "x" * 10_000}, "invalid_display_name"),
+            ({"display_name": "a\x1b[31m"}, "invalid_display_name"),
+            ({"display_name": "\ud800"}, "invalid_display_name"),
+            ({"display_name": "\u202eevil"}, "invalid_display_name"),
+            ({"display_name": {"a": 1}}, "invalid_value"),
+            ({"email_verified": "perhaps"}, "invalid_value"),
+            ({"email_verified": 3}, "invalid_value"),
+            ({"status": "erased"}, "invalid_value"),
+            ({"created_at": "yesterday"}, "invalid_value"),
+            ({"created_at": "0001-01-01T00:00:00+14:00"}, "invalid_value"),
+            ({"created_at": "9999-12-31T23:59:59Z"}, "invalid_value"),
+            ({"is_admin": True}, "unknown_member"),
+            ({"email_key": "x"}, "unknown_member"),
+            ({"password": "secret"}, "unknown_member"),
+            ({"password_hash": "plaintext"}, "unsupported_hash"),
+            ({"password_hash": "$argon2id$v=19$m=4194304,t=1,p=1$c2FsdHNhbHQ$" + "A" * 43}, "unsupported_hash"),
+            ({"password_hash": "$scrypt$ln=30,r=8,p=1$c2FsdHNhbHQ$" + "A" * 43}, "unsupported_hash"),
+            ({"password_hash": BCRYPT.replace("$10$", "$31$")}, "unsupported_hash"),
+            ({"password_hash": "$pbkdf2-sha256$99999999$c2FsdHNhbHQ$" + "A" * 43}, "unsupported_hash"),
+            ({"password_hash": "$pbkdf2-sha256$i=99999999,l=32$c2FsdHNhbHQ$" + "A" * 43}, "unsupported_hash"),
+            ({"password_hash": "$1$abc$" + "A" * 22}, "unsupported_hash"),
+            ({"password_hash": "\ud800" * 10}, "unsupported_hash"),
+            ({"password_hash": ["$2b$10$"]}, "invalid_value"),
+        ],
+    )
+    def test_what_does_not_fit_is_refused_whole(self, members: dict[str, Any], code: str) -> None:
+        row = native(**members)
+        assert code_of(row) == code
+        assert isinstance(row, RowProblem)
+        assert all(str(value) not in row.message for value in members.values() if isinstance(value, str))
+
+    def test_firebases_hash_moves_on_to_another_database(self) -> None:
+        stored = firebase_hash("c2FsdA==", base64.b64encode(bytes(64)).decode())
+        assert isinstance(native(password_hash=stored), ImportedUser)
+        assert code_of(native(password_hash=f"{stored}=")) == "unsupported_hash"
+
+    @pytest.mark.parametrize("line", [b"[]", b"null", b"{", b'{"email": "a@b.org", "email": "c@d.org"}', b"[" * 50_000])
+    def test_a_line_that_is_no_object_costs_itself_alone(self, line: bytes) -> None:
+        found = rows("tokenvend", NDJSON, line, b'\n{"email": "ada@example.org"}\n')
+        assert emails(found) == ["malformed_row", "ada@example.org"]
+
+    def test_a_line_of_ten_megabytes_is_not_held(self) -> None:
+        def chunks() -> Iterator[bytes]:
+            yield b'{"email": "'
+            yield from itertools.repeat(b"x" * 100_000, 100)
+            yield b'"}\n{"email": "ada@example.org"}\n'
+
+        tracemalloc.start()
+        try:
+            found = [
+                formats.user_of(SOURCES["tokenvend"], row) for row in SOURCES["tokenvend"].readers[NDJSON](chunks())
+            ]
+            assert tracemalloc.get_traced_memory()[1] < 2_000_000
+        finally:
+            tracemalloc.stop()
+        assert emails(found) == ["row_too_long", "ada@example.org"]
+
+    @pytest.mark.parametrize("text", ["=1+1", "+x", "-x", "@x", "＝x", "'", "''=x", "'=x", "plain", "O'Hara"])
+    def test_no_cell_is_a_formula_and_each_comes_back(self, text: str) -> None:
+        assert not harmless(text).startswith(tuple("=+-@＝＋－＠"))
+        header = ",".join(COLUMNS[1:4])
+        (row,) = rows("tokenvend", CSV, f"{header}\n{harmless('=a@example.org')},true,{harmless(text)}\n".encode())
+        assert isinstance(row, ImportedUser)
+        assert (row.address.text, row.display_name) == ("=a@example.org", text)
+
+
+class TestFirebase:
+    SIGNER = base64.b64decode(
+        "jxspr8Ki0RYycVU8zykbdLGjFQ3McFUH0uiiTvC8pVMXAn210wjLNmdZJzxUECKbm0QsEmYUSDzZvpjeJ9WmXA=="
+    )
+
+    def test_the_published_vector(self) -> None:
+        """github.com/firebase/scrypt, README."""
+        checksum = "lSrfV15cpx95/sZS2W9c9Kp6i/LVgQNDNC/qzrCnh1SAyZvqmZqAjTdn3aoItz+VHjoZilo78198JAdRuid5lQ=="
+        scrypt = FirebaseScrypt(self.SIGNER, b"\x07", rounds=8, mem_cost=14)
+        for alphabet in (str.maketrans("", ""), str.maketrans("+/", "-_")):
+            stored = firebase_hash("42xEC+ixf3L2lw==".translate(alphabet), checksum.translate(alphabet))
+            assert stored is not None
+            assert scrypt.verify("user1password", stored)
+            assert not scrypt.verify("user1Password", stored)
+        assert "jxspr8Ki0" not in repr(scrypt)
+
+    @pytest.mark.parametrize(
+        ("salt", "checksum"), [("", "AAAA"), ("c2FsdA==", ""), ("c2FsdA==", "A" * 40), ("!", "A" * 86 + "==")]
+    )
+    def test_other_hashes_are_refused(self, salt: str, checksum: str) -> None:
+        assert firebase_hash(salt, checksum) is None
+
+    @pytest.mark.parametrize(
+        "text",
+        [
+            b"",
+            b"[]",
+            b'{"users": {}}',
+            b'{"users": [{}',
+            b'{"users": [{} {}]}',
+            b'{"users": [{},]}',
+            b'{"users": [,{}]}',
+            b'{"users": [{"email": "\xff"}]}',
+            b'{"users": [{"a": "' + b"x" * 200_000,
+            b'{"users": [' + b"[" * 100_000,
+            b'{"users": [{"email": "a@b.org"}, NaN]}',
+        ],
+    )
+    def test_what_is_no_such_file_is_refused(self, text: bytes) -> None:
+        with pytest.raises(UnreadableImport):
+            rows("firebase", JSON, text)
+
+    @pytest.mark.parametrize("text", [b'{"users": []}', b'{"users":[\n\n]\n}\n'])
+    def test_a_project_without_users_has_none(self, text: bytes) -> None:
+        assert rows("firebase", JSON, text) == []
+
+    def test_an_entry_that_is_no_object_costs_itself_alone(self) -> None:
+        assert emails(rows("firebase", JSON, b'{"users": [1, {"email": "a@example.org"}]}')) == [
+            "malformed_row",
+            "a@example.org",
+        ]
+
+
+class TestSupabase:
+    COPY = b"COPY auth.users (email, encrypted_password) FROM stdin;\n"
+
+    def test_inserts_as_the_dashboards_command_writes_them(self) -> None:
+        dump = (
+            "SET session_replication_role = replica;\n\n"
+            'INSERT INTO "auth"."users" ("email", "raw_user_meta_data", "email_confirmed_at", "is_sso_user") VALUES\n'
+            "\t('ada@example.org', '{\"name\": \"O''Hara\\n\nx\"}', '2024-09-04 06:21:04+00', false),\n"
+            "\t('grace@example.org', NULL, NULL, true);\n\n"
+            "INSERT INTO auth.users (email, is_sso_user) VALUES ('alan@example.org', 'f');\n"
+        )
+        for size in (5, len(dump)):
+            data = dump.encode()
+            found = rows("supabase", SQL, *(data[at : at + size] for at in range(0, len(data), size)))
+            assert emails(found) == ["ada@example.org", "grace@example.org", "alan@example.org"]
+
+    def test_escapes_of_copy(self) -> None:
+        dump = (
+            b'COPY auth.users (email, raw_user_meta_data) FROM stdin;\na@example.org\t{"name": "tab\\\\\\\\t"}\n\\.\n'
+        )
+        (row,) = rows("supabase", SQL, dump)
+        assert isinstance(row, ImportedUser)
+        assert row.display_name == "tab\\t"
+
+    @pytest.mark.parametrize(
+        "planted",
+        [
+            b"COPY public.posts (title) FROM stdin;\n" + COPY + b"evil@example.org\t\\N\n\\.\n",
+            b"INSERT INTO public.posts VALUES ('x\n" + COPY + b"evil@example.org\t\\N\n\\\\.\n');\n",
+            b"INSERT INTO posts VALUES ('x''\nINSERT INTO auth.users (email) VALUES (''evil@example.org'');\n');\n",
+        ],
+    )
+    def test_what_a_user_typed_elsewhere_is_no_user(self, planted: bytes) -> None:
+        found = emails(rows("supabase", SQL, planted, self.COPY, b"ada@example.org\t\\N\n\\.\n"))
+        assert "evil@example.org" not in found
+        assert found[-1:] == ["ada@example.org"] or not found
+
+    @pytest.mark.parametrize(
+        "text",
+        [
+            b"",
+            b"SELECT 1;\n",
+            COPY + b"a@example.org\t\\N\n",
+            b"COPY auth.users (id) FROM stdin;\n\\.\n",
+            b"INSERT INTO auth.users (email) VALUES (E'a\\'');\n",
+            b"INSERT INTO auth.users (email) VALUES ('a",
+            b"INSERT INTO auth.users (email) VALUES (lower('A'));\n",
+            b"INSERT INTO auth.users (email) VALUES\n" + b"('a@example.org'" * 10_000,
+        ],
+    )
+    def test_what_is_no_such_dump_is_refused(self, text: bytes) -> None:
+        with pytest.raises(UnreadableImport):
+            rows("supabase", SQL, text)
+
+
+class TestAuth0:
+    @pytest.mark.parametrize(
+        "custom",
+        [
+            {"algorithm": "bcrypt", "hash": {"value": BCRYPT}},
+            {
+                "algorithm": "pbkdf2",
+                "hash": {"value": "$pbkdf2-sha256$i=100000,l=32$c2FsdHNhbHQ$" + "A" * 43, "encoding": "utf8"},
+            },
+            {"algorithm": "argon2", "hash": {"value": "$argon2id$v=19$m=65536,t=3,p=4$c2FsdHNhbHQ$" + "A" * 43}},
+            {
+                "algorithm": "scrypt",
+                "hash": {"value": "00" * 32, "encoding": "hex"},
+                "salt": {"value": "salt"},
+                "keylen": 32,
+                "cost": 16384,
+            },
+        ],
+    )
+    def test_its_imports_own_hashes_are_taken(self, custom: dict[str, Any]) -> None:
+        (row,) = rows("auth0", NDJSON, json.dumps({"email": "a@example.org", "custom_password_hash": custom}).encode())
+        assert isinstance(row, ImportedUser)
+        assert row.password_hash
+
+    @pytest.mark.parametrize(
+        "custom",
+        [
+            "x",
+            {},
+            {"algorithm": "md5", "hash": {"value": "00" * 16, "encoding": "hex"}},
+            {
+                "algorithm": "scrypt",
+                "hash": {"value": "00" * 32, "encoding": "hex"},
+                "salt": {"value": "s"},
+                "cost": 2**30,
+            },
+            {"algorithm": "scrypt", "hash": {"value": "zz", "encoding": "hex"}, "salt": {"value": "s"}},
+            {
+                "algorithm": "scrypt",
+                "hash": {"value": "00" * 32, "encoding": "hex"},
+                "salt": {"value": "s"},
+                "keylen": "32",
+            },
+        ],
+    )
+    def test_others_are_refused(self, custom: Any) -> None:
+        (row,) = rows("auth0", NDJSON, json.dumps({"email": "a@example.org", "custom_password_hash": custom}).encode())
+        assert code_of(row) == "unsupported_hash"
+
+    def test_scrypt_as_auth0_describes_it_is_verified(self) -> None:
+        import hashlib  # noqa: PLC0415
+
+        from app.crypto import PASSWORD_CONTEXT  # noqa: PLC0415
+
+        checksum = hashlib.scrypt(b"violet", salt=b"pepper", n=1024, r=8, p=1, dklen=32)
+        custom = {
+            "algorithm": "scrypt",
+            "hash": {"value": base64.b64encode(checksum).decode(), "encoding": "base64"},
+            "salt": {"value": "pepper", "encoding": "utf8"},
+            "cost": 1024,
+        }
+        (row,) = rows("auth0", NDJSON, json.dumps({"email": "a@example.org", "custom_password_hash": custom}).encode())
+        assert isinstance(row, ImportedUser)
+        assert row.password_hash
+        assert PASSWORD_CONTEXT.verify("violet", row.password_hash)
+
+
+def test_an_export_has_the_columns_that_an_import_knows() -> None:
+    assert exports.columns(with_hashes=True) == COLUMNS
+    assert "password_hash" not in exports.header("csv", with_hashes=False)

@@ -1,0 +1,485 @@
+"""Importing users: each row once whatever happens, nobody changed, no id, role or hash that should not get in."""
+
+import json
+import os
+import subprocess
+import sys
+import threading
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from httpx2 import Response
+
+from app import audit, crypto, passwords
+from app.actor import Actor
+from app.admin import imports
+from app.admin.formats import NDJSON
+from app.admin.imports import Order
+from app.models import UserImport
+from app.problems import Forbidden, ImportConflict
+from app.runtime import Runtime
+from tests.security.observed import assert_problem
+from tests.support.service import PASSWORD, SECRET_KEY, Device, Service
+
+SAMPLES = Path(__file__).parent.parent.parent / "deploy" / "imports"
+PATH = "/v1/admin/user-imports"
+FIREBASE = {
+    "algorithm": "SCRYPT",
+    "base64_signer_key": "jxspr8Ki0RYycVU8zykbdLGjFQ3McFUH0uiiTvC8pVMXAn210wjLNmdZJzxUECKbm0QsEmYUSDzZvpjeJ9WmXA==",
+    "base64_salt_separator": "Bw==",
+    "rounds": 8,
+    "mem_cost": 14,
+}
+TYPES = {".csv": "text/csv", ".ndjson": NDJSON, ".json": "application/json", ".sql": "application/sql"}
+
+
+def send(admin: Device, content: Any, media_type: str = NDJSON, **query: Any) -> Response:
+    headers = {**admin.headers, "Content-Type": media_type}
+    return admin.service.client.post(PATH, params=query, content=content, headers=headers)
+
+
+def ndjson(*rows: dict[str, Any] | str) -> bytes:
+    return "".join(json.dumps({"email": row} if isinstance(row, str) else row) + "\n" for row in rows).encode()
+
+
+def counts(answer: Response) -> tuple[int, int, int, int]:
+    body = answer.json()
+    return body["rows"], body["created"], body["existing"], body["refused"]
+
+
+def stored(service: Service, column: str = "email") -> list[Any]:
+    return [row[0] for row in service.sql(f"SELECT {column} FROM users ORDER BY email")]
+
+
+@pytest.fixture
+def admin(service: Service) -> Device:
+    return service.staff(email="zoe@example.org")
+
+
+class TestSources:
+    @pytest.mark.parametrize(
+        ("name", "password", "refused"),
+        [
+            ("tokenvend.csv", PASSWORD, 0),
+            ("cognito.csv", None, 0),
+            ("firebase.json", "user1password", 0),
+            ("supabase.csv", PASSWORD, 1),
+            ("supabase.sql", PASSWORD, 1),
+            ("auth0.ndjson", PASSWORD, 0),
+        ],
+    )
+    def test_each_sample_is_imported_and_signed_in_to(
+        self, make_service: Any, monkeypatch: pytest.MonkeyPatch, name: str, password: str | None, refused: int
+    ) -> None:
+        monkeypatch.setattr(passwords, "PASSWORD_CONTEXT", crypto.PASSWORD_CONTEXT)
+        service = make_service(firebase_hash_config=FIREBASE)
+        admin = service.staff(email="zoe@example.org")
+        source, _, suffix = name.partition(".")
+        answer = send(admin, (SAMPLES / name).read_bytes(), TYPES[f".{suffix}"], source=source)
+        assert answer.status_code == 201, answer.text
+        body = answer.json()
+        assert (body["status"], body["refused"], body["existing"]) == ("completed", refused, 0)
+        assert body["created"] == body["rows"] - refused
+        ada = service.log_in("ADA@example.org", password or PASSWORD)
+        if password is None:
+            assert_problem(ada, 401, "invalid_login")
+            assert stored(service, "password_from")[:3] == ["cognito", "cognito", None]
+            return
+        assert ada.status_code == 200, ada.text
+        assert_problem(service.log_in("ada@example.org", "wrong"), 401, "invalid_login")
+        (hash_now,) = (row[0] for row in service.sql("SELECT password_hash FROM users WHERE email = 'ada@example.org'"))
+        assert hash_now.startswith("$argon2id$")
+        assert service.log_in("ada@example.org", password).status_code == 200
+
+    def test_firebase_needs_its_parameters_first(self, service: Service, admin: Device) -> None:
+        answer = send(admin, (SAMPLES / "firebase.json").read_bytes(), "application/json", source="firebase")
+        assert_problem(answer, 422, "invalid_request")
+        assert stored(service) == ["zoe@example.org"]
+
+    @pytest.mark.parametrize(
+        ("source", "media_type"),
+        [("tokenvend", "application/json"), ("cognito", NDJSON), ("auth0", "text/csv"), ("tokenvend", "text/plain")],
+    )
+    def test_another_media_type_is_none(self, admin: Device, source: str, media_type: str) -> None:
+        assert_problem(send(admin, b"x", media_type, source=source), 415, "unsupported_media_type")
+
+
+class TestRows:
+    def test_an_account_that_exists_stays_as_it_is(self, service: Service, admin: Device) -> None:
+        """HT5: in every spelling, in the database and within the file."""
+        before = service.sql("SELECT * FROM users")
+        hostile = {"display_name": "Mallory", "password_hash": None, "status": "disabled", "email_verified": True}
+        spellings = ("zoe@example.org", "ZOE@EXAMPLE.ORG", "ｚoe@example.org")
+        answer = send(admin, ndjson(*({"email": email, **hostile} for email in spellings)))
+        assert counts(answer) == (3, 0, 3, 0)
+        assert service.sql("SELECT * FROM users") == before
+        assert counts(send(admin, ndjson("a@example.org", "A@example.org", "a@EXAMPLE.org"))) == (3, 1, 2, 0)
+
+    def test_nobody_brings_a_role_or_an_id(self, service: Service, admin: Device) -> None:
+        """AZ3, VC1: over HTTP a row's id is not looked at, and everybody is a user."""
+        wanted = str(uuid.uuid4())
+        row = {"email": "mallory@example.org", "role": "admin", "id": wanted}
+        answer = send(admin, ndjson(row, {**row, "email": "m@example.org", "id": admin.user_id}))
+        assert counts(answer) == (2, 2, 0, 0)
+        assert [item["code"] for item in answer.json()["items"]] == ["role_not_taken", "role_not_taken"]
+        assert stored(service, "role") == ["user", "user", "admin"]
+        ids = {str(uuid.UUID(str(row))) for row in stored(service, "id")}
+        assert wanted not in ids
+        assert len(ids) == 3
+
+    def test_hostile_addresses_reach_no_prefix(self, service: Service, admin: Device) -> None:
+        """VC1: `*@x.com` is an address; its prefix is as random as any other."""
+        assert counts(send(admin, ndjson("*@example.org", "a?b@example.org", "${aws}@example.org")))[1] == 3
+        ids = stored(service, "id")
+        assert all(uuid.UUID(str(one)).version == 4 for one in ids)
+
+    def test_each_has_an_audit_row_with_actor_and_import(self, service: Service, admin: Device) -> None:
+        body = send(admin, ndjson("a@example.org", "b@example.org", "zoe@example.org")).json()
+        events = admin.get("/v1/admin/audit-events", params={"event": "user.imported"}).json()["items"]
+        assert len(events) == 2
+        assert {event["actor_id"] for event in events} == {admin.user_id}
+        assert {event["detail"][0]["value"] for event in events} == {body["import_id"]}
+        started = admin.get("/v1/admin/audit-events", params={"event": "users.import_started"}).json()["items"]
+        assert len(started) == 1
+
+    def test_problems_are_told_by_row_and_repeat_nothing(self, service: Service, admin: Device) -> None:
+        rows = [f"u{number}@example.org" if number % 2 else f"secret-{number}" for number in range(1, 301)]
+        body = send(admin, ndjson(*rows)).json()
+        assert (body["created"], body["refused"], len(body["items"])) == (150, 150, 50)
+        items, cursor = [], None
+        while True:
+            page = admin.get(
+                f"{PATH}/{body['import_id']}", params={"limit": 40, **({"cursor": cursor} if cursor else {})}
+            )
+            items += page.json()["items"]
+            cursor = page.json()["next_cursor"]
+            if cursor is None:
+                break
+        assert [item["row"] for item in items] == list(range(2, 301, 2))
+        assert {item["code"] for item in items} == {"invalid_email"}
+        assert "secret" not in json.dumps(items)
+        for wrong in ("x", "-1", "9" * 30, "1 "):
+            assert_problem(admin.get(f"{PATH}/{body['import_id']}", params={"cursor": wrong}), 422, "invalid_request")
+        assert_problem(admin.get(f"{PATH}/{uuid.uuid4()}"), 404, "not_found")
+
+    def test_a_dry_run_says_the_same_and_does_nothing(self, service: Service, admin: Device) -> None:
+        rows = ndjson("a@example.org", "A@example.org", "zoe@example.org", "no address")
+        dry = send(admin, rows, dry_run="true")
+        assert counts(dry) == (4, 1, 2, 1)
+        assert stored(service) == ["zoe@example.org"]
+        assert not admin.get("/v1/admin/audit-events", params={"event": "user.imported"}).json()["items"]
+        assert counts(send(admin, rows)) == counts(dry)
+
+    def test_a_disabled_user_stays_out(self, service: Service, admin: Device, cheap: Any) -> None:
+        row = {"email": "a@example.org", "status": "disabled", "password_hash": cheap.hash(PASSWORD)}
+        assert counts(send(admin, ndjson(row)))[1] == 1
+        assert_problem(service.log_in("a@example.org"), 403, "account_disabled")
+
+    def test_only_the_first_problems_are_kept(
+        self, service: Service, admin: Device, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(imports, "MOST_PROBLEMS", 5)
+        monkeypatch.setattr(imports, "BATCH", 3)
+        body = send(admin, b"x\n" * 20).json()
+        assert (body["refused"], len(body["items"])) == (20, 5)
+
+
+class TestBody:
+    def test_it_may_be_larger_than_any_other(self, service: Service, admin: Device) -> None:
+        """HT1 is for all other routes."""
+        rows = ndjson(*(f"user{number}@example.org" for number in range(4_000)))
+        assert len(rows) > 65_536
+        for content in (rows, iter([rows[:70_000], rows[70_000:]])):
+            answer = send(admin, content)
+            assert answer.status_code == 201, answer.text
+        assert len(stored(service)) == 4_001
+
+    def test_it_has_a_maximum(self, make_service: Any) -> None:
+        service = make_service(import_max_bytes=65_536)
+        admin = service.staff(email="zoe@example.org")
+        rows = ndjson(*(f"user{number}@example.org" for number in range(4_000)))
+        for content in (rows, iter([rows[:60_000], rows[60_000:]])):
+            assert_problem(send(admin, content), 413, "content_too_large")
+        assert stored(service) == ["zoe@example.org"]
+
+    def test_who_may_not_import_is_told_before_size_and_type(self, service: Service) -> None:
+        """AZ1: nothing of the body is read for them."""
+        rows = b"x" * 1_000_000
+        for device, status, code in (
+            (service.device(), 403, "forbidden"),
+            (service.staff("support"), 403, "forbidden"),
+        ):
+            assert_problem(send(device, rows, "text/plain"), status, code)
+        answer = service.client.post(PATH, content=rows, headers={"Content-Type": "text/plain"})
+        assert_problem(answer, 401, "unauthenticated")
+
+    def test_other_routes_keep_the_cap(self, admin: Device) -> None:
+        for method, path in (("POST", f"{PATH}/x"), ("POST", "/v1/admin/users")):
+            answer = admin.service.client.request(method, path, content=b"x" * 70_000, headers=admin.headers)
+            assert_problem(answer, 413, "content_too_large")
+
+    @pytest.mark.parametrize("text", [b"email;name\n", "email\na@b.org\n".encode("utf-16"), b""])
+    def test_a_file_of_another_kind_is_refused(self, service: Service, admin: Device, text: bytes) -> None:
+        import_id = str(uuid.uuid4())
+        assert_problem(send(admin, text, "text/csv", import_id=import_id), 400, "unreadable_import")
+        assert admin.get(f"{PATH}/{import_id}").json()["status"] == "failed"
+        assert stored(service) == ["zoe@example.org"]
+
+
+class TestResuming:
+    ROWS = ndjson(*(f"user{number:04}@example.org" for number in range(950)))
+
+    @pytest.fixture(autouse=True)
+    def small_batches(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(imports, "BATCH", 100)
+
+    def broken(self, service: Service, import_id: str, after: int) -> None:
+        """An import that ended in the middle of a batch, as by a connection that broke."""
+
+        def chunks() -> Iterator[bytes]:
+            yield from self.ROWS[:after].splitlines(keepends=True)
+            raise ConnectionResetError
+
+        order = Order(uuid.UUID(import_id), "tokenvend", NDJSON, dry_run=False, origin=audit.COMMAND_LINE)
+        with pytest.raises(ConnectionResetError):
+            imports.carry_out(order, chunks(), service.clock, self.transact(service.runtime))
+
+    @staticmethod
+    def transact(runtime: Runtime) -> Any:
+        return lambda story, *args, **kwargs: runtime.database.run("write", story, *args, **kwargs)
+
+    def test_each_row_is_done_once(self, service: Service, admin: Device) -> None:
+        import_id = str(uuid.uuid4())
+        for after in (0, 5_000, 20_000, 20_001):
+            self.broken(service, import_id, after)
+            body = admin.get(f"{PATH}/{import_id}").json()
+            assert body["status"] == "interrupted"
+            assert body["rows"] == body["created"] == len(stored(service)) - 1
+            assert body["rows"] % 100 == 0
+        assert 0 < body["rows"] < 950
+        answer = send(admin, self.ROWS, import_id=import_id)
+        assert counts(answer) == (950, 950, 0, 0)
+        assert counts(send(admin, self.ROWS, import_id=import_id)) == (950, 950, 0, 0)
+        assert counts(send(admin, self.ROWS)) == (950, 0, 950, 0)
+        assert len(stored(service)) == 951
+        (imported,) = service.sql("SELECT count(*) FROM audit_events WHERE event = 'user.imported'")
+        assert imported[0] == 950
+
+    @pytest.mark.parametrize(
+        "change",
+        [
+            {"content": ndjson("first@example.org") + ROWS},
+            {"content": ROWS[:1_000]},
+            {"source": "auth0"},
+            {"dry_run": "true"},
+        ],
+    )
+    def test_another_file_source_or_kind_does_not_go_on(
+        self, service: Service, admin: Device, change: dict[str, Any]
+    ) -> None:
+        import_id = str(uuid.uuid4())
+        self.broken(service, import_id, 20_000)
+        before = stored(service)
+        assert_problem(send(admin, **{"content": self.ROWS, "import_id": import_id, **change}), 409, "import_conflict")
+        assert stored(service) == before
+        assert counts(send(admin, self.ROWS, import_id=import_id))[1] == 950
+
+    def test_of_two_at_once_one_is_refused(self, service: Service, admin: Device) -> None:
+        import_id = uuid.uuid4()
+        waits, goes_on = threading.Event(), threading.Event()
+
+        def chunks() -> Iterator[bytes]:
+            yield self.ROWS[:10_000]
+            waits.set()
+            assert goes_on.wait(20)
+            yield self.ROWS[10_000:]
+
+        order = Order(import_id, "tokenvend", NDJSON, dry_run=False, origin=audit.COMMAND_LINE)
+        ended: list[UserImport] = []
+        thread = threading.Thread(
+            target=lambda: ended.append(
+                imports.carry_out(order, chunks(), service.clock, self.transact(service.runtime))
+            )
+        )
+        thread.start()
+        try:
+            assert waits.wait(20)
+            assert admin.get(f"{PATH}/{import_id}").json()["status"] == "running"
+            assert_problem(send(admin, self.ROWS, import_id=str(import_id)), 409, "import_conflict")
+        finally:
+            goes_on.set()
+            thread.join(20)
+        assert (ended[0].created, ended[0].status) == (950, "completed")
+
+    def test_one_that_died_is_taken_over_and_can_do_no_more(self, service: Service, admin: Device) -> None:
+        import_id = uuid.uuid4()
+        taken: list[tuple[int, ...]] = []
+
+        def chunks() -> Iterator[bytes]:
+            yield self.ROWS[:10_000]
+            service.clock.advance(minutes=2)
+            taken.append(counts(send(service.staff(email="zoe@example.org"), self.ROWS, import_id=str(import_id))))
+            yield self.ROWS[10_000:]
+
+        order = Order(import_id, "tokenvend", NDJSON, dry_run=False, origin=audit.COMMAND_LINE)
+        with pytest.raises(ImportConflict):
+            imports.carry_out(order, chunks(), service.clock, self.transact(service.runtime))
+        assert taken == [(950, 950, 0, 0)]
+        assert len(stored(service)) == 951
+        assert admin.get(f"{PATH}/{import_id}").json()["status"] == "completed"
+
+    @pytest.mark.parametrize("change", ["role = 'user'", "status = 'disabled'"])
+    def test_who_is_demoted_meanwhile_imports_no_further(self, service: Service, admin: Device, change: str) -> None:
+        """AZ5"""
+        actor = Actor(
+            uuid.UUID(admin.user_id), uuid.UUID(admin.session_id), "admin", service.clock.now(), mfa=True, guest=False
+        )
+        order = Order(uuid.uuid4(), "tokenvend", NDJSON, dry_run=False, origin=audit.COMMAND_LINE, actor=actor)
+
+        def chunks() -> Iterator[bytes]:
+            yield self.ROWS[:10_000]
+            service.sql(f"UPDATE users SET {change} WHERE email = 'zoe@example.org'")
+            yield self.ROWS[10_000:]
+
+        with pytest.raises(Forbidden):
+            imports.carry_out(order, chunks(), service.clock, self.transact(service.runtime))
+        assert 0 < len(stored(service)) - 1 < 950
+
+    def test_a_file_that_ends_badly_keeps_what_it_began_with(self, service: Service, admin: Device) -> None:
+        dump = b"COPY auth.users (email) FROM stdin;\n" + b"".join(b"u%d@example.org\n" % n for n in range(250))
+        import_id = str(uuid.uuid4())
+        refused = send(admin, dump, "application/sql", source="supabase", import_id=import_id)
+        assert_problem(refused, 400, "unreadable_import")
+        body = admin.get(f"{PATH}/{import_id}").json()
+        assert (body["status"], body["rows"], body["created"]) == ("failed", 200, 200)
+        again = send(admin, dump + b"\\.\n", "application/sql", source="supabase", import_id=import_id)
+        assert counts(again) == (250, 250, 0, 0)
+
+
+class TestCommands:
+    """`tokenvend users import` and `export`, as an operator runs them."""
+
+    @pytest.fixture
+    def run(self, database_url: str, tmp_path: Path) -> Any:
+        environment = {
+            "PATH": os.environ["PATH"],
+            "TOKENVEND_DATABASE_URL": database_url,
+            "TOKENVEND_SECRET_KEY": SECRET_KEY,
+        }
+
+        def run(*arguments: str) -> "subprocess.CompletedProcess[str]":
+            command = [sys.executable, "-m", "app", "users", *arguments]
+            return subprocess.run(
+                command, env=environment, cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False
+            )
+
+        return run
+
+    def test_import_tells_each_row_and_a_second_time_changes_nothing(
+        self, service: Service, run: Any, tmp_path: Path
+    ) -> None:
+        file = tmp_path / "users.ndjson"
+        file.write_bytes(ndjson("a@example.org", "nobody", {"email": "b@example.org", "role": "admin"}))
+        dry = run("import", str(file), "--dry-run")
+        assert dry.stdout.splitlines()[-1] == "3 rows: 2 would be imported, 0 existing, 1 refused"
+        assert stored(service) == []
+        done = run("import", str(file))
+        assert done.returncode == 0, done.stderr
+        assert done.stdout.splitlines() == [
+            "row 2: invalid_email: This is not an e-mail address.",
+            "row 3: role_not_taken: Imported as a user: roles are given by administrators here.",
+            "3 rows: 2 imported, 0 existing, 1 refused",
+        ]
+        assert run("import", str(file)).stdout.splitlines()[-1] == "3 rows: 0 imported, 2 existing, 1 refused"
+        assert stored(service, "role") == ["user", "user"]
+
+    @pytest.mark.parametrize("suffix", [".csv", ".ndjson"])
+    def test_what_is_exported_comes_back_the_same(
+        self, service: Service, run: Any, tmp_path: Path, suffix: str
+    ) -> None:
+        """With ids and hashes, into an empty database."""
+        service.staff(email="=zoe@example.org")
+        ada = service.device("ada@example.org")
+        ada.patch("/v1/me", {"display_name": '=Lovelace, "Ada"'})
+        service.register("grace@example.org", display_name="'Grace")
+        service.disable("grace@example.org")
+        service.client.post("/v1/auth/guest", json={})
+        file = tmp_path / f"users{suffix}"
+        done = run("export", str(file), "--with-hashes")
+        assert (done.returncode, done.stdout) == (0, f"3 users exported to {file}\n"), done.stderr
+        assert file.stat().st_mode & 0o777 == 0o600
+        columns = "id, email, email_key, display_name, password_hash, status, created_at"
+        before = service.sql(f"SELECT {columns} FROM users WHERE email IS NOT NULL ORDER BY email")
+        for table in ("refresh_tokens", "sessions", "users"):
+            service.sql(f"DELETE FROM {table}")
+        done = run("import", str(file), "--keep-ids")
+        assert done.stdout.splitlines()[-1] == "3 rows: 3 imported, 0 existing, 0 refused", done.stdout
+        assert service.sql(f"SELECT {columns} FROM users ORDER BY email") == before
+        assert service.log_in("ada@example.org").status_code == 200
+        assert stored(service, "role") == ["user", "user", "user"]
+        assert run("import", str(file), "--keep-ids").stdout.endswith("0 imported, 3 existing, 0 refused\n")
+
+    def test_an_id_never_reaches_anothers_prefix(self, service: Service, run: Any, tmp_path: Path) -> None:
+        """VC1, VC4: of a user, an erased one, or of anybody to whom a credential was ever issued."""
+        owner, erased, gone = service.device(), service.device(), service.device()
+        gone.vend()
+        assert erased.erase().status_code == 202
+        spelled = uuid.UUID(gone.user_id).hex
+        for table, column in (("refresh_tokens", None), ("sessions", "user_id"), ("users", "id")):
+            value = {"id": spelled if service.runtime.database.engine.dialect.name == "sqlite" else gone.user_id}
+            where = f"{column} = :id" if column else "session_id IN (SELECT id FROM sessions WHERE user_id = :id)"
+            service.sql(f"DELETE FROM {table} WHERE {where}", **value)
+        fresh = str(uuid.uuid4())
+        ids = [
+            owner.user_id,
+            erased.user_id,
+            gone.user_id,
+            str(uuid.uuid1()),
+            fresh.upper(),
+            "../x",
+            None,
+            fresh,
+            fresh,
+        ]
+        file = tmp_path / "users.ndjson"
+        file.write_bytes(ndjson(*({"email": f"u{n}@example.org", "id": one} for n, one in enumerate(ids))))
+        done = run("import", str(file), "--keep-ids")
+        told = [line.split(": ")[1] for line in done.stdout.splitlines()[:-1]]
+        assert told == ["id_taken"] * 3 + ["invalid_id"] * 4 + ["id_taken"]
+        assert done.stdout.splitlines()[-1] == "9 rows: 1 imported, 0 existing, 8 refused"
+
+    def test_a_wrong_file_is_one_sentence(self, service: Service, run: Any, tmp_path: Path) -> None:
+        file = tmp_path / "users.csv"
+        file.write_text("name\nada\n")
+        done = run("import", str(file))
+        assert (done.returncode, done.stdout) == (1, "")
+        assert done.stderr.splitlines()[-1] == "The header has no column `email`; columns are divided by commas."
+        assert run("import", str(file), "--source", "auth0").returncode == 2
+        assert run("export", str(tmp_path / "users.xlsx")).returncode == 2
+
+
+class TestExport:
+    def test_over_http_it_holds_no_hash(self, service: Service, admin: Device) -> None:
+        service.register("ada@example.org", display_name="=cmd|' /C calc'!A0")
+        text = admin.get("/v1/admin/user-exports").text
+        lines = text.splitlines()
+        assert lines[0] == "id,email,email_verified,display_name,status,role,created_at"
+        assert len(lines) == 3
+        assert "'=cmd" in text
+        rows = [json.loads(line) for line in admin.get("/v1/admin/user-exports?format=ndjson").text.splitlines()]
+        assert {row["email"] for row in rows} == {"ada@example.org", "zoe@example.org"}
+        assert rows[0].keys() == set(lines[0].split(","))
+        assert "argon2" not in text + json.dumps(rows)
+        events = admin.get("/v1/admin/audit-events", params={"event": "users.exported"}).json()["items"]
+        assert [event["detail"] for event in events] == [[{"name": "with_hashes", "value": "false"}]] * 2
+
+    def test_pages_leave_nobody_out(self, service: Service, admin: Device, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Though many were made in the same moment."""
+        monkeypatch.setattr("app.admin.exports.PAGE", 7)
+        expected = [f"user{number:03}@example.org" for number in range(50)]
+        send(admin, ndjson(*expected))
+        rows = [json.loads(line) for line in admin.get("/v1/admin/user-exports?format=ndjson").text.splitlines()]
+        assert sorted(row["email"] for row in rows) == [*expected, "zoe@example.org"]
