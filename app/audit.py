@@ -36,6 +36,7 @@ Event = Literal[
     "password.reset",
     "password.changed",
     "password.asked",
+    "password.migrated",
     "mfa.challenged",
     "mfa.enabled",
     "mfa.disabled",

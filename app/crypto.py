@@ -127,7 +127,7 @@ _PHC = re.compile(
 
 
 def supported_hash(text: str) -> str | None:
-    """The hash as it is stored, if `is_supported_hash` or Firebase's; PBKDF2 may come in PHC's spelling (`$i=…,l=…$`)."""
+    """The hash as it is stored, if `is_supported_hash` or Firebase's. PBKDF2 may be spelt as PHC does (`$i=…,l=…$`)."""
     if _FIREBASE.fullmatch(text):
         return text
     if match := _PHC.fullmatch(text):
@@ -179,6 +179,12 @@ def firebase_hash(salt: str, checksum: str) -> str | None:
     text = f"{FIREBASE}{salt}${checksum}"
     match = _FIREBASE.fullmatch(text)
     return text if match and len(salt) % 4 == 0 else None
+
+
+def client_secret_hash(client_secret: str, client_id: str, username: str) -> str:
+    """What Cognito calls SECRET_HASH: base64 of HMAC-SHA256."""
+    mac = hmac.new(client_secret.encode(), (username + client_id).encode("utf-8", "surrogatepass"), hashlib.sha256)
+    return base64.b64encode(mac.digest()).decode("ascii")
 
 
 def b64url(data: bytes) -> str:

@@ -119,6 +119,11 @@ class LocalWindows:
     def clear(self, name: LimitName, key: str) -> None:
         self._windows[name].pop(key, None)
 
+    def take_back(self, name: LimitName, key: str) -> None:
+        window = self._windows[name].get(key)
+        if window is not None and window.hits:
+            window.hits -= 1
+
     def __len__(self) -> int:
         return sum(len(windows) for windows in self._windows.values())
 
@@ -190,6 +195,12 @@ class SharedWindows:
         """Raises `_Avoided`."""
         await self._ask(lambda: self._storage.clear(item.key_for(name, key)))
 
+    async def take_back(self, name: LimitName, key: str, item: RateLimitItem) -> None:
+        """Raises `_Avoided`."""
+        stored = f"{KEY_PREFIX}:{item.key_for(name, key)}"
+        if await self._ask(lambda: self._redis.exists(stored)):  # a counter without an end would count for ever
+            await self._ask(lambda: self._redis.decr(stored))
+
     async def close(self) -> None:
         await self._pool.aclose()
 
@@ -249,6 +260,15 @@ class Limiter:
         if self._shared is not None and self._enabled:
             with contextlib.suppress(_Avoided):
                 await self._shared.clear(name, key, self._items[name])
+
+    async def take_back(self, name: LimitName, key: str) -> None:
+        """Forgets the last hit: what it was counted for never happened."""
+        if not self._enabled:
+            return
+        self._local.take_back(name, key)
+        if self._shared is not None:
+            with contextlib.suppress(_Avoided):
+                await self._shared.take_back(name, key, self._items[name])
 
     async def close(self) -> None:
         if self._shared is not None:

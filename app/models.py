@@ -59,6 +59,10 @@ class Model(DeclarativeBase):
     type_annotation_map = {datetime: UtcDateTime(), uuid.UUID: Uuid(), dict[str, Any]: JSON()}
 
 
+COGNITO = "cognito"
+"""Whose users may bring their password along."""
+
+
 class User(Model):
     __tablename__ = "users"
     __table_args__ = (

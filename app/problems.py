@@ -294,6 +294,11 @@ class IdentityProviderUnavailable(Problem):
     default_detail = "The provider's keys cannot be read at the moment. Try again."
 
 
+class UserPoolUnavailable(Problem):
+    status, code, title = 503, "user_pool_unavailable", "The user pool does not answer"
+    default_detail = "The system that holds this password does not answer at the moment. Try again."
+
+
 class NotReady(Problem):
     status, code, title = 503, "not_ready", "The service is not ready"
 

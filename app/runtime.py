@@ -8,6 +8,7 @@ from uuid import UUID
 import boto3
 
 from app.auth import sessions
+from app.auth.cognito import UserPool
 from app.auth.keys import Keyring
 from app.auth.providers import Providers
 from app.auth.sessions import SessionState
@@ -68,6 +69,8 @@ class Runtime:
     credential_cache: CredentialCache
     shared_cache: SharedCache | None
     health: Health
+    user_pool: UserPool | None
+    """Where users who were there before bring their passwords from."""
     import_threads: ThreadPoolExecutor
     """Imports of users at once; more wait, and so do who send them."""
 
@@ -80,6 +83,8 @@ class Runtime:
         self.hasher.close()
         self.import_threads.shutdown(wait=False, cancel_futures=True)
         await self.providers.close()
+        if self.user_pool is not None:
+            await self.user_pool.close()
         await self.limiter.close()
         self.postman.close()
         await self.broker.close()
@@ -124,6 +129,7 @@ def build_runtime(settings: Settings, *, clock: Clock | None = None, aws: boto3.
         credential_cache=CredentialCache(clock, metrics, shared_cache.obtain if shared_cache else None),
         shared_cache=shared_cache,
         health=Health(database, keyring, broker, clock),
+        user_pool=_user_pool(settings, clock),
         import_threads=ThreadPoolExecutor(CONCURRENT_IMPORTS, thread_name_prefix="import"),
     )
 
@@ -154,6 +160,14 @@ def _firebase(settings: Settings) -> FirebaseScrypt | None:
         base64.b64decode(text.get_secret_value()) for text in (config.base64_signer_key, config.base64_salt_separator)
     )
     return FirebaseScrypt(key, separator, rounds=config.rounds, mem_cost=config.mem_cost)
+
+
+def _user_pool(settings: Settings, clock: Clock) -> UserPool | None:
+    if settings.cognito_client_id is None:
+        return None
+    region = settings.cognito_region or settings.region
+    url = settings.cognito_endpoint_url or f"https://cognito-idp.{region}.{dns_suffix(settings.partition)}"
+    return UserPool(url, settings.cognito_client_id, settings.cognito_client_secret.get_secret_value(), clock)
 
 
 def _terms(settings: Settings) -> Terms:

@@ -187,6 +187,12 @@ class Settings(BaseSettings):
         repr=False,
         description="JSON: the `hash_config` that Firebase's console shows, for imported passwords; a secret",
     )
+    cognito_client_id: str | None = Field(
+        None, description="app client of the user pool that users bring their passwords from; off if empty"
+    )
+    cognito_client_secret: SecretStr = Field(SecretStr(""), description="of that app client, if it has one")
+    cognito_region: str | None = Field(None, description="of that user pool; `AWS_REGION` if empty")
+    cognito_endpoint_url: str | None = Field(None, description="of that user pool, where it is not AWS's own address")
     rate_limits: Switch = Field("on", description="`off` for load tests; refused in production")
     rate_limit_url: str = Field(
         "memory://", repr=False, description="`redis://…`: limits and lock-outs shared by replicas"
@@ -240,10 +246,10 @@ class Settings(BaseSettings):
                 raise ValueError("must be host names such as tokens.example.org, without scheme or port")
         return value
 
-    @field_validator("region", "sts_regions")
+    @field_validator("region", "sts_regions", "cognito_region")
     @classmethod
-    def _region(cls, value: str | tuple[str, ...]) -> str | tuple[str, ...]:
-        for region in (value,) if isinstance(value, str) else value:
+    def _region(cls, value: str | tuple[str, ...] | None) -> str | tuple[str, ...] | None:
+        for region in (value,) if isinstance(value, str) else value or ():
             if not re.fullmatch(r"[a-z0-9-]+", region):
                 raise ValueError("must be a Region such as eu-central-1")
         return value
@@ -371,7 +377,9 @@ class Settings(BaseSettings):
             raise ValueError("must name each issuer once, with all of its client ids")
         return value
 
-    @field_validator("public_url", "sts_endpoint_url", "s3_endpoint_url", "s3_public_endpoint_url")
+    @field_validator(
+        "public_url", "sts_endpoint_url", "s3_endpoint_url", "s3_public_endpoint_url", "cognito_endpoint_url"
+    )
     @classmethod
     def _http_url(cls, value: str | None) -> str | None:
         if value is None:

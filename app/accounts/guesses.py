@@ -40,6 +40,11 @@ async def forget(runtime: "Runtime", key: str) -> None:
     await runtime.limiter.clear("guess", key)
 
 
+async def take_back(runtime: "Runtime", key: str) -> None:
+    """Nobody could say whether the last one was right."""
+    await runtime.limiter.take_back("guess", key)
+
+
 def key_of(session: Session, vault: Vault, user_id: uuid.UUID) -> str:
     email_key = session.scalar(select(User.email_key).where(User.id == user_id))
     return account_key(vault, email_key or str(user_id))

@@ -23,7 +23,7 @@ from app.admin.formats import SourceName
 from app.admin.formats.rows import ImportedUser, RowProblem
 from app.audit import Origin
 from app.clock import Clock
-from app.models import IssuedCredential, User, UserImport, UserImportProblem
+from app.models import COGNITO, IssuedCredential, User, UserImport, UserImportProblem
 from app.problems import (
     ContentTooLarge,
     FieldError,
@@ -246,7 +246,7 @@ def _user_row(now: datetime, user_id: uuid.UUID, row: ImportedUser) -> dict[str,
         "email_verified_at": now if row.email_verified else None,
         "display_name": row.display_name,
         "password_hash": row.password_hash,
-        "password_from": "cognito" if row.awaits_password else None,
+        "password_from": COGNITO if row.awaits_password else None,
         "guest": False,
         "status": "disabled" if row.disabled else "active",
         "role": "user",

@@ -11,26 +11,30 @@ from sqlalchemy.orm import Session
 
 from app import audit
 from app.accounts import addresses, guesses
+from app.accounts.addresses import Address
 from app.audit import Origin
-from app.auth import mfa
+from app.auth import mfa, migration
 from app.auth.mfa import Challenge
+from app.auth.migration import Newcomer
 from app.auth.sessions import Grant
 from app.crypto import Vault
-from app.models import User
-from app.problems import AccountDisabled, EmailNotVerified, InvalidLogin
+from app.models import COGNITO, User
+from app.problems import AccountDisabled, EmailNotVerified, InvalidLogin, UserPoolUnavailable
 
 if TYPE_CHECKING:
     from app.runtime import Runtime
 
 
-TRIES = 2
-"""A device whose hash was upgraded meanwhile by another one's sign-in verifies the new one."""
+TRIES = 3
+"""A device whose hash was upgraded, or brought along, meanwhile by another one's sign-in verifies the new one."""
 
 
 @dataclass(frozen=True)
 class Account:
     user_id: uuid.UUID
     password_hash: str | None
+    email: str | None
+    password_from: str | None
 
 
 class _HashChanged(Exception):
@@ -44,6 +48,9 @@ async def log_in(
 
     Raises `InvalidLogin`, `AccountDisabled`, `EmailNotVerified`, `RateLimited`, `Overloaded`.
 
+    Where there is a user pool that users come from, who has no password here yet is asked there: `UserPoolUnavailable`
+    is for them alone, and counts as no guess.
+
     An unknown address takes the same steps as a known one: a count, a look-up, a hash, an audit row. Each try counts as
     a guess before it is verified, so that those at the same time count too. A session makes the others forgotten; a
     right password that a second factor is still asked for does not, for it would buy guesses at that factor.
@@ -52,7 +59,10 @@ async def log_in(
     email_key = address.key if address else ""
     guessed = await guesses.count_at_sign_in(runtime, origin, email=email, email_key=email_key)
     try:
-        outcome = await _verify(runtime, origin, email_key, password=password, device_name=device_name)
+        outcome = await _verify(runtime, origin, address, password=password, device_name=device_name)
+    except UserPoolUnavailable:
+        await guesses.take_back(runtime, guessed)
+        raise
     except (EmailNotVerified, AccountDisabled):  # the password was right, and there is no more to guess
         await guesses.forget(runtime, guessed)
         raise
@@ -62,14 +72,16 @@ async def log_in(
 
 
 async def _verify(
-    runtime: "Runtime", origin: Origin, email_key: str, *, password: str, device_name: str | None
+    runtime: "Runtime", origin: Origin, address: Address | None, *, password: str, device_name: str | None
 ) -> Grant | Challenge:
     """No database connection is held while the hash is computed."""
-    for _ in range(TRIES):
-        account = await runtime.database.read(find_account, email_key)
+    for tried in range(TRIES):
+        account = await runtime.database.read(find_account, address.key if address else "")
         correct, new_hash = await runtime.hasher.verify(password, account.password_hash if account else None)
         now = runtime.clock.now()
         if account is None or not correct:
+            if tried == 0 and address and await _brings_password(runtime, origin, address, account, password):
+                continue
             await runtime.database.write(_record_refusal, origin, now, account.user_id if account else None)
             raise InvalidLogin
         with contextlib.suppress(_HashChanged):
@@ -115,9 +127,22 @@ def _start(
     )
 
 
+async def _brings_password(
+    runtime: "Runtime", origin: Origin, address: Address, account: Account | None, password: str
+) -> bool:
+    newcomer = Newcomer(
+        address,
+        has_account=account is not None,
+        awaits_password=account is not None and account.password_hash is None and account.password_from == COGNITO,
+        spelling=account.email if account else None,
+    )
+    return await migration.bring_password(runtime, origin, newcomer, password)
+
+
 def find_account(session: Session, email_key: str) -> Account | None:
-    row = session.execute(select(User.id, User.password_hash).where(User.email_key == email_key)).one_or_none()
-    return Account(row.id, row.password_hash) if row else None
+    columns = (User.id, User.password_hash, User.email, User.password_from)
+    row = session.execute(select(*columns).where(User.email_key == email_key)).one_or_none()
+    return Account(*row) if row else None
 
 
 def _record_refusal(session: Session, origin: Origin, now: datetime, user_id: uuid.UUID | None) -> None:

@@ -1,0 +1,127 @@
+"""The user pool of Amazon Cognito that users come from: whether a password is right there, asked once a user.
+
+Plain HTTP, for InitiateAuth is not signed. The password goes to Cognito alone, and its tokens are forgotten at once.
+"""
+
+import asyncio
+import json
+import random
+from collections import deque
+from collections.abc import Mapping
+from typing import Any
+
+import aiohttp
+import structlog
+
+from app.accounts import addresses
+from app.clock import Clock
+from app.crypto import client_secret_hash, strict_object
+from app.problems import UserPoolUnavailable
+
+log = structlog.get_logger("tokenvend.cognito")
+
+CONNECT_WITHIN = 1.0
+ANSWER_WITHIN = 2.0
+"""Seconds, as for STS."""
+LONGEST_ANSWER = 64 * 1024
+RETRY_AFTER = 5
+REMEMBERED = 100
+"""Answers whose times are known."""
+WRONG = frozenset(
+    {
+        "NotAuthorizedException",
+        "UserNotFoundException",
+        "UserNotConfirmedException",
+        "PasswordResetRequiredException",
+        "UserLambdaValidationException",
+        # Also for a password that no policy allows; and where the app client does not have USER_PASSWORD_AUTH.
+        "InvalidParameterException",
+    }
+)
+
+
+class UserPool:
+    """By its app client, which has to allow USER_PASSWORD_AUTH."""
+
+    def __init__(self, url: str, client_id: str, client_secret: str, clock: Clock) -> None:
+        self._url = url
+        self._client_id = client_id
+        self._client_secret = client_secret
+        self._clock = clock
+        self._session: aiohttp.ClientSession | None = None
+        self._taken: deque[float] = deque([0.1], maxlen=REMEMBERED)
+
+    async def knows(self, email: str, password: str) -> bool:
+        """Whether it is the password there of who has verified this address there.
+
+        A challenge (a second factor, a new password that is due) is a no: such a user comes by a password reset. Raises
+        `UserPoolUnavailable`.
+        """
+        parameters = {"USERNAME": email, "PASSWORD": password}
+        if self._client_secret:
+            parameters["SECRET_HASH"] = client_secret_hash(self._client_secret, self._client_id, email)
+        started = self._clock.monotonic()
+        answer = await self._call(
+            "InitiateAuth",
+            {"AuthFlow": "USER_PASSWORD_AUTH", "ClientId": self._client_id, "AuthParameters": parameters},
+        )
+        self._taken.append(self._clock.monotonic() - started)
+        result = answer.get("AuthenticationResult")
+        if not isinstance(result, dict) or not isinstance(token := result.get("AccessToken"), str):
+            return False
+        user = await self._call("GetUser", {"AccessToken": token})
+        try:
+            attributes = {entry["Name"]: entry["Value"] for entry in user.get("UserAttributes", [])}
+        except (KeyError, TypeError):
+            raise self._unavailable("GetUser: not understood") from None
+        there, here = (addresses.find(str(text)) for text in (attributes.get("email", ""), email))
+        return here is not None and there == here and attributes.get("email_verified") == "true"
+
+    async def linger(self) -> None:
+        """Waits as long as one of the last answers took: a refusal that did not ask looks like one that did."""
+        await asyncio.sleep(random.choice(self._taken))  # noqa: S311 - no secret
+
+    async def close(self) -> None:
+        if self._session is not None:
+            await self._session.close()
+
+    async def _call(self, operation: str, body: Mapping[str, Any]) -> dict[str, Any]:
+        """The answer; an empty one for a no. Raises `UserPoolUnavailable`."""
+        headers = {
+            "Content-Type": "application/x-amz-json-1.1",
+            "X-Amz-Target": f"AWSCognitoIdentityProviderService.{operation}",
+        }
+        try:
+            async with self._open().post(
+                self._url, data=json.dumps(body).encode(), headers=headers, allow_redirects=False
+            ) as response:
+                text = b""
+                while not response.content.at_eof() and len(text) <= LONGEST_ANSWER:
+                    text += await response.content.read(LONGEST_ANSWER)
+                document = strict_object(text)
+        except (aiohttp.ClientError, OSError, TimeoutError, ValueError, RecursionError) as error:
+            raise self._unavailable(f"{operation}: {type(error).__name__}") from error
+        if response.status == 200:
+            return document
+        kind = str(document.get("__type")).rpartition("#")[2]
+        if response.status != 400 or kind not in WRONG:
+            raise self._unavailable(f"{operation}: {response.status} {kind[:64]}")
+        if kind == "InvalidParameterException":
+            log.warning("user_pool_refused", kind=kind, mend="allow ALLOW_USER_PASSWORD_AUTH for the app client")
+        return {}
+
+    def _unavailable(self, cause: str) -> UserPoolUnavailable:
+        return UserPoolUnavailable(retry_after=RETRY_AFTER, cause=cause)
+
+    def _open(self) -> aiohttp.ClientSession:
+        if self._session is None:  # within the loop that will use it
+            self._session = aiohttp.ClientSession(
+                auto_decompress=False,
+                cookie_jar=aiohttp.DummyCookieJar(),
+                headers={"Accept-Encoding": "identity", "User-Agent": "tokenvend"},
+                timeout=aiohttp.ClientTimeout(
+                    total=CONNECT_WITHIN + ANSWER_WITHIN, sock_connect=CONNECT_WITHIN, sock_read=ANSWER_WITHIN
+                ),
+                trust_env=True,
+            )
+        return self._session

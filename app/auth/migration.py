@@ -1,0 +1,78 @@
+"""The first sign-in of who comes from another system that gave no password away: it is asked once, and then forgotten.
+
+Asked are users who were imported from there and never had a password here, and addresses without an account. Whoever
+signs in by passkey or outside identity alone never gets a password this way.
+"""
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import TYPE_CHECKING
+from uuid import UUID
+
+from sqlalchemy import update
+from sqlalchemy.orm import Session
+
+from app import audit
+from app.accounts import registration
+from app.accounts.addresses import Address
+from app.audit import Origin
+from app.models import COGNITO, User
+
+if TYPE_CHECKING:
+    from app.runtime import Runtime
+
+
+@dataclass(frozen=True)
+class Newcomer:
+    """What the sign-in knows of the address: the account, if it has one, and how that one spells it."""
+
+    address: Address
+    has_account: bool
+    awaits_password: bool
+    spelling: str | None
+
+
+async def bring_password(runtime: "Runtime", origin: Origin, newcomer: Newcomer, password: str) -> bool:
+    """Whether the account has this password now, because the user pool says it is right. Raises `UserPoolUnavailable`.
+
+    Who has an account that awaits none gets a no after as long a time, so that it is not told from an unknown one.
+    """
+    if runtime.user_pool is None:
+        return False
+    if newcomer.has_account and not newcomer.awaits_password:
+        await runtime.user_pool.linger()
+        return False
+    if not await runtime.user_pool.knows(newcomer.spelling or newcomer.address.text, password):
+        return False
+    password_hash = await runtime.hasher.hash_again(password)
+    await runtime.database.write(
+        _adopt, origin, runtime.clock.now(), address=newcomer.address, password_hash=password_hash
+    )
+    return True
+
+
+def _adopt(session: Session, origin: Origin, now: datetime, *, address: Address, password_hash: str) -> None:
+    """Of many first sign-ins at once one makes the account, and one sets its password; the others find it set."""
+    user_id: UUID | None = registration.add_account(
+        session, now, address=address, password_hash=password_hash, display_name=None, verified=True
+    )
+    if user_id is not None:
+        audit.record(session, origin, "user.registered", now, actor_id=user_id, subject_id=user_id, role="user")
+    else:
+        user_id = session.scalars(
+            update(User)
+            .where(
+                User.email_key == address.key,
+                User.password_hash.is_(None),
+                User.password_from == COGNITO,
+                User.status == "active",
+            )
+            .values(password_hash=password_hash, password_from=None)
+            .returning(User.id)
+            .execution_options(synchronize_session=False)
+        ).one_or_none()
+        if user_id is None:
+            return
+        unverified = (User.id == user_id, User.email_verified_at.is_(None))
+        session.execute(update(User).where(*unverified).values(email_verified_at=now))
+    audit.record(session, origin, "password.migrated", now, actor_id=user_id, subject_id=user_id)
