@@ -9,4 +9,6 @@ BIDI_CONTROLS = frozenset("\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u206
 
 
 def is_printable(text: str) -> bool:
+    if text.isascii():
+        return text.isprintable()
     return not any(unicodedata.category(c) in UNPRINTABLE or c in BIDI_CONTROLS for c in text)

@@ -1,5 +1,7 @@
 """E-mail addresses: what is one, and when two spellings are the same account."""
 
+import functools
+import re
 import unicodedata
 from dataclasses import dataclass
 
@@ -36,6 +38,25 @@ def find(text: str) -> Address | None:
     """The address, or None where `text` is not one."""
     if len(text) > MAX_LENGTH:
         return None
+    if (plain := _PLAIN.fullmatch(text)) and "xn--" not in text.lower():
+        local, domain = plain.groups()
+        known = _domain(domain)
+        return known and Address(f"{local}@{known.text}", f"{local.lower()}@{known.key}")
+    return _find(text)
+
+
+# Most addresses. The library takes half a thousandth of a second for each, nearly all of it for the domain.
+_PLAIN = re.compile(r"(?=.{1,64}@)([A-Za-z0-9_+-]+(?:\.[A-Za-z0-9_+-]+)*)@([A-Za-z0-9-]+(?:\.[A-Za-z0-9-]+)+)")
+
+
+@functools.lru_cache(maxsize=4096)
+def _domain(text: str) -> Address | None:
+    """The domain of a plain address as mail goes to it, and as its key has it."""
+    found = _find(f"a@{text}")
+    return found and Address(found.text[2:], found.key[2:])
+
+
+def _find(text: str) -> Address | None:
     try:
         valid = validate_email(text, check_deliverability=False)
     except EmailNotValidError:

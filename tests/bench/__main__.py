@@ -18,8 +18,9 @@ from rich.console import Console
 from rich.table import Table
 from sqlalchemy import create_engine, text
 
-from tests.bench import cores, crowd, deployment, million, node, rates, startup
+from tests.bench import cores, crowd, deployment, imports, million, node, rates, startup
 from tests.bench.crowd import FirstVends, SignIns
+from tests.bench.imports import Imports
 from tests.bench.million import Comparison
 from tests.bench.rates import Alone, Hits, Misses, Rates, middle
 from tests.support.databases import PostgresDatabases, SqliteDatabases
@@ -42,6 +43,8 @@ class Scale:
     many: int
     """Users in the database that is compared with one of `million.FEW`."""
     samples: int
+    imported: tuple[int, int]
+    """Users, few and many."""
 
 
 FULL = Scale(
@@ -54,6 +57,7 @@ FULL = Scale(
     starts=3,
     many=1_000_000,
     samples=3_000,
+    imported=(50_000, 500_000),
 )
 QUICK = Scale(
     *(1, 1, 0.4),
@@ -65,6 +69,7 @@ QUICK = Scale(
     starts=1,
     many=20_000,
     samples=300,
+    imported=(2_000, 10_000),
 )
 
 
@@ -93,6 +98,7 @@ def main() -> None:
             on_postgresql, client = _take_on_postgresql(directory, url, scale, core, compared=missing is None)
         on_sqlite = _take_on_sqlite(directory, SqliteDatabases(directory).create(directory), scale, core)
         compared = million.compare(scale.many, scale.samples, _say)
+        moved = imports.measure(*scale.imported, _say)
         _say("tokenvend dev")
         dev = startup.measure(directory, times=scale.starts)
     finally:
@@ -105,6 +111,7 @@ def main() -> None:
     )
     table = _table({"PostgreSQL": on_postgresql, "SQLite": on_sqlite}, dev, scale, caption, missing)
     _tell_of_many(table, compared, scale)
+    _tell_of_imports(table, moved)
     Console(width=120).print(table)
 
 
@@ -262,6 +269,19 @@ def _tell_of_many(table: Table, compared: list[Comparison], scale: Scale) -> Non
         times, ratios = ([value(percent) for percent in (50, 99)] for value in (one.many.within, one.ratio))
         shown = f"{times[0]:.2f} / {times[1]:.2f} ({ratios[0]:.2f} / {ratios[1]:.2f})"
         table.add_row(f"  {one.story}", shown, "", f"≤ {one.aim}")
+
+
+def _tell_of_imports(table: Table, moved: Imports) -> None:
+    many = moved.many
+    table.add_row(f"{many.rows:,} users imported by command, rows/s", f"{many.rate:,.0f}", "", "")
+    table.add_row("  by COPY alone into the same table, rows/s", f"{moved.copied:,.0f}", "", "")
+    table.add_row("  import ÷ COPY", f"{many.rate / moved.copied:.2f}", "", "")
+    table.add_row(
+        f"  peak memory, MB (more than with {moved.few.rows:,})",
+        f"{many.peak_memory:.0f} ({moved.growth:+.1f})",
+        "",
+        "< 20",
+    )
 
 
 def _answers(statuses: dict[str, int]) -> str:

@@ -30,7 +30,8 @@ async def export_users(
 ) -> StreamingResponse:
     """All users who have an address, sent as they are read. One that breaks off had a fault."""
     await runtime.database.write(exports.begin, origin, runtime.clock.now(), actor, with_hashes=False)
-    return StreamingResponse(_lines(runtime, format), media_type=MEDIA_TYPES[format])
+    name = {"Content-Disposition": f'attachment; filename="users.{format}"'}
+    return StreamingResponse(_lines(runtime, format), media_type=MEDIA_TYPES[format], headers=name)
 
 
 async def _lines(runtime: Runtime, form: Format) -> AsyncIterator[str]:

@@ -2,8 +2,9 @@
 
 import asyncio
 import uuid
-from collections.abc import AsyncIterator, Iterator
-from typing import Annotated, Any
+from collections.abc import AsyncIterator, Coroutine, Iterator
+from concurrent.futures import CancelledError, wait
+from typing import Annotated, Any, TypeVar
 
 from fastapi import APIRouter, Query, Request
 
@@ -19,6 +20,7 @@ from app.web import Admin, JsonRoute, OriginDep, ResponseModel, RuntimeDep, Time
 
 router = APIRouter(prefix="/v1/admin/user-imports", tags=["admin"], route_class=JsonRoute)
 
+T = TypeVar("T")
 TYPES = sorted({media_type for source in formats.SOURCES.values() for media_type in source.readers})
 Limit = Annotated[int, Query(ge=1, le=200)]
 Cursor = Annotated[str | None, Query(max_length=200)]
@@ -102,13 +104,24 @@ def _carry_out(runtime: Runtime, order: Order, body: AsyncIterator[bytes], loop:
     """In a thread of its own, which parses. Whoever sends faster than rows are stored has to wait."""
 
     def chunks() -> Iterator[bytes]:
-        while (chunk := asyncio.run_coroutine_threadsafe(_next(body), loop).result()) is not None:
+        while (chunk := _on(loop, _next(body))) is not None:
             yield chunk
 
     def transact(story: Any, *args: Any, **kwargs: Any) -> Any:
-        return asyncio.run_coroutine_threadsafe(runtime.database.write(story, *args, **kwargs), loop).result()
+        return _on(loop, runtime.database.write(story, *args, **kwargs))
 
     imports.carry_out(order, chunks(), runtime.clock, transact)
+
+
+def _on(loop: asyncio.AbstractEventLoop, work: Coroutine[Any, Any, T]) -> T:
+    """What the event loop makes of it. Raises `CancelledError` once the loop is closed, where nothing ever ends."""
+    future = asyncio.run_coroutine_threadsafe(work, loop)
+    while not loop.is_closed():
+        done, _ = wait([future], timeout=1)
+        if done:
+            return future.result()
+    work.close()
+    raise CancelledError
 
 
 async def _next(body: AsyncIterator[bytes]) -> bytes | None:
