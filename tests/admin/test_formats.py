@@ -148,6 +148,8 @@ class TestCsv:
 
 
 class TestNative:
+    """IM1, IM3, IM4"""
+
     @pytest.mark.parametrize(
         ("members", "code"),
         [
@@ -278,6 +280,8 @@ class TestFirebase:
 
 
 class TestSupabase:
+    """IM7"""
+
     COPY = b"COPY auth.users (email, encrypted_password) FROM stdin;\n"
 
     def test_inserts_as_the_dashboards_command_writes_them(self) -> None:

@@ -109,7 +109,7 @@ class TestSources:
 
 class TestRows:
     def test_an_account_that_exists_stays_as_it_is(self, service: Service, admin: Device) -> None:
-        """HT5: in every spelling, in the database and within the file."""
+        """HT5, IM1: in every spelling, in the database and within the file."""
         before = service.sql("SELECT * FROM users")
         hostile = {"display_name": "Mallory", "password_hash": None, "status": "disabled", "email_verified": True}
         spellings = ("zoe@example.org", "ZOE@EXAMPLE.ORG", "ｚoe@example.org")
@@ -119,7 +119,7 @@ class TestRows:
         assert counts(send(admin, ndjson("a@example.org", "A@example.org", "a@EXAMPLE.org"))) == (3, 1, 2, 0)
 
     def test_nobody_brings_a_role_or_an_id(self, service: Service, admin: Device) -> None:
-        """AZ3, VC1: over HTTP a row's id is not looked at, and everybody is a user."""
+        """AZ3, VC1, IM2: over HTTP a row's id is not looked at, and everybody is a user."""
         wanted = str(uuid.uuid4())
         row = {"email": "mallory@example.org", "role": "admin", "id": wanted}
         answer = send(admin, ndjson(row, {**row, "email": "m@example.org", "id": admin.user_id}))
@@ -146,6 +146,7 @@ class TestRows:
         assert len(started) == 1
 
     def test_problems_are_told_by_row_and_repeat_nothing(self, service: Service, admin: Device) -> None:
+        """IM6"""
         rows = [f"u{number}@example.org" if number % 2 else f"secret-{number}" for number in range(1, 301)]
         body = send(admin, ndjson(*rows)).json()
         assert (body["created"], body["refused"], len(body["items"])) == (150, 150, 50)
@@ -188,6 +189,8 @@ class TestRows:
 
 
 class TestBody:
+    """IM4"""
+
     def test_it_may_be_larger_than_any_other(self, service: Service, admin: Device) -> None:
         """HT1 is for all other routes."""
         rows = ndjson(*(f"user{number}@example.org" for number in range(4_000)))
@@ -230,6 +233,8 @@ class TestBody:
 
 
 class TestResuming:
+    """IM5"""
+
     ROWS = ndjson(*(f"user{number:04}@example.org" for number in range(950)))
 
     @pytest.fixture(autouse=True)
@@ -423,7 +428,7 @@ class TestCommands:
         assert run("import", str(file), "--keep-ids").stdout.endswith("0 imported, 3 existing, 0 refused\n")
 
     def test_an_id_never_reaches_anothers_prefix(self, service: Service, run: Any, tmp_path: Path) -> None:
-        """VC1, VC4: of a user, an erased one, or of anybody to whom a credential was ever issued."""
+        """VC1, VC4, IM2: of a user, an erased one, or of anybody to whom a credential was ever issued."""
         owner, erased, gone = service.device(), service.device(), service.device()
         gone.vend()
         assert erased.erase().status_code == 202
@@ -463,6 +468,7 @@ class TestCommands:
 
 class TestExport:
     def test_over_http_it_holds_no_hash(self, service: Service, admin: Device) -> None:
+        """IM6"""
         service.register("ada@example.org", display_name="=cmd|' /C calc'!A0")
         text = admin.get("/v1/admin/user-exports").text
         lines = text.splitlines()

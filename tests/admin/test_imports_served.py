@@ -94,6 +94,7 @@ def server(dev_server: DevServer) -> Server:
 
 
 def test_a_broken_upload_goes_on_and_each_row_is_there_once(server: Server) -> None:
+    """IM5"""
     import_id = str(uuid.uuid4())
     connection = server.begin_upload(import_id, HALF)
     found = server.wait_for(import_id, "rows", 3_000)

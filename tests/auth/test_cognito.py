@@ -157,6 +157,8 @@ def events(service: Service, event: str) -> int:
 
 
 class TestFirstSignIn:
+    """IM8"""
+
     def test_who_was_imported_keeps_account_and_password(self, service: Service, pool: Pool) -> None:
         imported(service, "ada@example.org")
         before = user(service, "ada@example.org")
@@ -209,6 +211,8 @@ class TestFirstSignIn:
 
 
 class TestRefusals:
+    """IM8"""
+
     def test_an_address_that_is_not_verified_there_is_nobodys(self, service: Service, pool: Pool) -> None:
         imported(service, "ada@example.org")
         for email in ("ada@example.org", "grace@example.org"):

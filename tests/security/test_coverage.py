@@ -14,6 +14,7 @@ CLAIMED = """
     HT1–8 HT10–12
     AU1–20
     ID1–7
+    IM1–8
     OP1–3
 """
 """Of REQUIREMENTS.md, where each is spelt out: an id is added here with the feature that it is about."""
