@@ -140,6 +140,17 @@ class TestWindowsInMemory:
 
         asyncio.run(count())
 
+    def test_what_is_taken_back_was_never_counted(self) -> None:
+        async def count() -> None:
+            async with limiter("memory://", ManualClock()) as counting:
+                await counting.take_back("guess", KEY)
+                for _ in range(3):
+                    assert await passed(counting, "guess", 1) == 1
+                    await counting.take_back("guess", KEY)
+                assert await passed(counting, "guess", 101) == 100
+
+        asyncio.run(count())
+
     def test_off_means_off(self) -> None:
         async def count() -> None:
             counting = make_limiter("memory://", ManualClock(), Metrics(), enabled=False)
@@ -207,6 +218,18 @@ class TestRedis:
                 assert await passed(other, "log_in", 1, "somebody else") == 1
                 assert await passed(other, "guess", 101) == 100
                 await one.clear("guess", KEY)
+                assert await passed(other, "guess", 101) == 100
+
+        asyncio.run(count())
+
+    def test_what_is_taken_back_was_never_counted(self, redis: RedisServer) -> None:
+        async def count() -> None:
+            clock = ManualClock()
+            async with limiter(redis.url, clock) as one, limiter(redis.url, clock) as other:
+                await one.take_back("guess", KEY)  # which makes no counter that never ends
+                for _ in range(3):
+                    assert await passed(one, "guess", 1) == 1
+                    await other.take_back("guess", KEY)
                 assert await passed(other, "guess", 101) == 100
 
         asyncio.run(count())
