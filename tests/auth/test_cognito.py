@@ -47,18 +47,27 @@ class Pool:
             "cognito_endpoint_url": self.url,
         }
 
-    def add(self, email: str, password: str = PASSWORD, *, verified: bool = True, permanent: bool = True) -> None:
+    def add(
+        self,
+        email: str,
+        password: str = PASSWORD,
+        *,
+        verified: bool = True,
+        permanent: bool = True,
+        username: str | None = None,
+    ) -> None:
+        username = username or email
         attributes = [{"Name": "email", "Value": email}, {"Name": "email_verified", "Value": str(verified).lower()}]
         self.client.admin_create_user(
             UserPoolId=self.pool_id,
-            Username=email,
+            Username=username,
             UserAttributes=attributes,
             TemporaryPassword=password,
             MessageAction="SUPPRESS",
         )
         if permanent:
             self.client.admin_set_user_password(
-                UserPoolId=self.pool_id, Username=email, Password=password, Permanent=True
+                UserPoolId=self.pool_id, Username=username, Password=password, Permanent=True
             )
 
 
@@ -86,12 +95,12 @@ def make_pool(moto_server: str) -> Callable[..., Pool]:
         aws_secret_access_key="test",
     )
 
-    def make(*, with_secret: bool = False) -> Pool:
+    def make(*, with_secret: bool = False, by_username: bool = False) -> Pool:
         for _ in range(100):
             try:
                 made = client.create_user_pool(
                     PoolName=uuid.uuid4().hex,
-                    UsernameAttributes=["email"],
+                    UsernameAttributes=[] if by_username else ["email"],
                     Policies={
                         "PasswordPolicy": {
                             "MinimumLength": 6,
@@ -200,13 +209,16 @@ class TestFirstSignIn:
         pool.add("ada@example.org")
         assert make_service(**pool.settings).log_in("ada@example.org").status_code == 200
 
-    def test_of_twenty_at_once_one_makes_the_account(self, service: Service, pool: Pool) -> None:
+    @pytest.mark.parametrize("known", [False, True])
+    def test_of_twenty_at_once_one_makes_the_account(self, service: Service, pool: Pool, known: bool) -> None:
         pool.add("ada@example.org")
+        if known:
+            imported(service, "ada@example.org")
         with ThreadPoolExecutor(20) as threads:
             answers = list(threads.map(lambda _: service.log_in("ada@example.org"), range(20)))
         assert {answer.status_code for answer in answers} <= {200, 503}  # a loaded machine's database
         assert sum(answer.status_code == 200 for answer in answers) > 1
-        assert service.sql("SELECT count(*) FROM users")[0][0] == 1
+        assert service.sql("SELECT count(*) FROM users WHERE email = 'ada@example.org'")[0][0] == 1
         assert events(service, "password.migrated") == 1
 
 
@@ -220,6 +232,17 @@ class TestRefusals:
             assert_problem(service.log_in(email), 401, "invalid_login")
         assert user(service, "ada@example.org").password_hash is None
         assert service.sql("SELECT count(*) FROM users")[0][0] == 2
+
+    def test_a_name_that_looks_like_an_address_is_none(
+        self, make_service: Callable[..., Service], make_pool: Callable[..., Pool], cheap: CountingContext
+    ) -> None:
+        """Where people choose their user names, a stranger may have chosen somebody's address."""
+        pool = make_pool(by_username=True)
+        service = make_service(**pool.settings)
+        imported(service, "ada@example.org")
+        pool.add("mallory@example.org", username="ada@example.org")
+        assert_problem(service.log_in("ada@example.org"), 401, "invalid_login")
+        assert user(service, "ada@example.org").password_hash is None
 
     def test_a_challenge_is_no_sign_in(self, service: Service, pool: Pool) -> None:
         imported(service, "ada@example.org")
