@@ -7,6 +7,7 @@ import sys
 import threading
 import uuid
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -318,6 +319,20 @@ class TestResuming:
             goes_on.set()
             thread.join(20)
         assert (ended[0].created, ended[0].status) == (950, "completed")
+
+    def test_two_files_at_once_add_each_user_once(self, service: Service, admin: Device) -> None:
+        """The same users in another order: whoever comes second finds them, and neither waits in a ring."""
+        files = [self.ROWS, b"".join(reversed(self.ROWS.splitlines(keepends=True)))]
+
+        def carry_out(file: bytes) -> UserImport:
+            order = Order(uuid.uuid4(), "tokenvend", NDJSON, dry_run=False, origin=audit.COMMAND_LINE)
+            return imports.carry_out(order, [file], service.clock, self.transact(service.runtime))
+
+        with ThreadPoolExecutor(2) as threads:
+            done = list(threads.map(carry_out, files))
+        assert [one.rows for one in done] == [950, 950]
+        assert sum(one.created for one in done) == sum(one.existing for one in done) == 950
+        assert len(stored(service)) == 951
 
     def test_one_that_died_is_taken_over_and_can_do_no_more(self, service: Service, admin: Device) -> None:
         import_id = uuid.uuid4()
