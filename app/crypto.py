@@ -131,6 +131,8 @@ _PHC = re.compile(
     r"\$(pbkdf2(?:-sha1|-sha256|-sha512)?)\$i=(\d{1,9})(?:,l=\d{1,4})?\$([A-Za-z0-9+/]{1,128})\$([A-Za-z0-9+/]{1,128})"
 )
 
+_VISIBLE = re.compile(r"[!-~]+")
+
 
 def supported_hash(text: str) -> str | None:
     """The hash as it is stored, if `is_supported_hash` or Firebase's. PBKDF2 may be spelt as PHC does (`$i=…,l=…$`)."""
@@ -140,7 +142,8 @@ def supported_hash(text: str) -> str | None:
         name, rounds, salt, checksum = match.groups()
         name = name.removesuffix("-sha1")
         text = f"${name}${rounds}${salt.replace('+', '.')}${checksum.replace('+', '.')}"
-    return text if text.isascii() and is_supported_hash(text) else None
+    # passlib looks past white space within base64.
+    return text if _VISIBLE.fullmatch(text) and is_supported_hash(text) else None
 
 
 @dataclass(frozen=True)

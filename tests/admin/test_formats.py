@@ -180,6 +180,8 @@ class TestNative:
             ({"password_hash": BCRYPT.replace("$10$", "$31$")}, "unsupported_hash"),
             ({"password_hash": "$pbkdf2-sha256$99999999$c2FsdHNhbHQ$" + "A" * 43}, "unsupported_hash"),
             ({"password_hash": "$pbkdf2-sha256$i=99999999,l=32$c2FsdHNhbHQ$" + "A" * 43}, "unsupported_hash"),
+            ({"password_hash": "$scrypt$ln=14,r=8,p=1$c2Fs\ndHNhbHQ$" + "A" * 43}, "unsupported_hash"),
+            ({"password_hash": "$scrypt$ln=14,r=8,p=1$c2FsdHNhbHQ$\0" + "A" * 43}, "unsupported_hash"),
             ({"password_hash": "$1$abc$" + "A" * 22}, "unsupported_hash"),
             ({"password_hash": "\ud800" * 10}, "unsupported_hash"),
             ({"password_hash": ["$2b$10$"]}, "invalid_value"),

@@ -2,10 +2,12 @@
 
 import json
 import os
+import random
 import subprocess
 import sys
 import threading
 import uuid
+import warnings
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -13,6 +15,7 @@ from typing import Any
 
 import pytest
 from httpx2 import Response
+from passlib.exc import PasslibHashWarning
 
 from app import audit, crypto, passwords
 from app.actor import Actor
@@ -174,6 +177,39 @@ class TestRows:
         assert stored(service) == ["zoe@example.org"]
         assert not admin.get("/v1/admin/audit-events", params={"event": "user.imported"}).json()["items"]
         assert counts(send(admin, rows)) == counts(dry)
+
+    def test_no_row_breaks_those_beside_it(self, service: Service, admin: Device) -> None:
+        """Whatever is in it: each is taken or refused, and the others of its batch are there."""
+        chance = random.Random(7)  # the same rows each time
+        odd = "\0\x1b\x7f\ud800\udfff\u202e\uffff\U0010ffff\u2028'\"\\%$;{}\u00e9\u00df\ufdfa\u0130\u0131\u200dA=+-@. "
+        hashes = (
+            "$argon2id$v=19$m=19456,t=2,p=1$jJFybs05J2QsJURIqfU+Zw$jWgt/t41Cjesrp5qQIvWjDbO/xTMOVhvAEQzm3savdE",
+            "$pbkdf2-sha256$29000$N2YMIWQsBWBMae09x1jrPQ$1t8iyB2A.WF/Z5JZv.lfCIhXXN33N23OSgQYThBYRfk",
+            "$scrypt$ln=14,r=8,p=1$c2FsdHNhbHQ$" + "A" * 43,
+            "$2b$10$CwTycUXWue0Thq9StjUM0uJ8jLYJ7U0QYzzQcFkzqVZ0m3bC5e1pG",
+        )
+
+        def spoilt(text: str) -> str:
+            at = chance.randrange(len(text) + 1)
+            return text[:at] + chance.choice(odd) + text[at + chance.randrange(2) :]
+
+        rows = [
+            {
+                "email": spoilt(f"odd{number}@example.org"),
+                "display_name": spoilt("Ada"),
+                "password_hash": spoilt(chance.choice(hashes)),
+                "created_at": spoilt("2024-01-31T12:00:00Z") if number % 5 == 0 else None,
+            }
+            for number in range(3_000)
+        ]
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", PasslibHashWarning)
+            answer = send(admin, ndjson(*rows, "last@example.org"))
+        assert answer.status_code == 201, answer.text
+        done = answer.json()
+        assert done["created"] + done["existing"] + done["refused"] == 3_001
+        assert 1 < done["created"] < 3_000
+        assert "last@example.org" in stored(service)
 
     def test_a_disabled_user_stays_out(self, service: Service, admin: Device, cheap: Any) -> None:
         row = {"email": "a@example.org", "status": "disabled", "password_hash": cheap.hash(PASSWORD)}
