@@ -393,6 +393,13 @@ class Settings(BaseSettings):
             raise ValueError("must be an address such as https://tokens.example.org")
         return value.rstrip("/")
 
+    @field_validator("cognito_endpoint_url")
+    @classmethod
+    def _private(cls, value: str | None) -> str | None:
+        if value is not None and value.startswith("http:") and urlsplit(value).hostname not in LOOPBACK:
+            raise ValueError("must start with https://, for passwords go there")
+        return value
+
     @field_validator("database_url")
     @classmethod
     def _database(cls, value: str) -> str:

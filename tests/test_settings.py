@@ -22,6 +22,9 @@ PRODUCTION = {
     "TOKENVEND_MAIL_FROM": "Photos <photos@example.org>",
     "AWS_REGION": "eu-central-1",
 }
+FIREBASE = json.dumps(
+    {"base64_signer_key": "canary" + "A" * 80 + "==", "base64_salt_separator": "Bw==", "rounds": 8, "mem_cost": 14}
+)
 
 
 @pytest.fixture(autouse=True)
@@ -97,6 +100,14 @@ class TestWrongValues:
             ("STS_CLIENT", "curl", "'signed' or 'boto3'"),
             ("CACHE_URL", "memcached://x", "memory://"),
             ("METRICS_TOKEN", "short", "16 random characters"),
+            ("COGNITO_ENDPOINT_URL", "http://cognito.example.org", "must start with https://"),
+            ("COGNITO_ENDPOINT_URL", "cognito.example.org", "must be an address"),
+            ("COGNITO_REGION", "Frankfurt?", "must be a Region"),
+            ("IMPORT_MAX_BYTES", "1", "greater than or equal to 65536"),
+            ("FIREBASE_HASH_CONFIG", "hash_config {", "dictionary"),
+            ("FIREBASE_HASH_CONFIG", FIREBASE.replace("14", "15"), "less than or equal to 14"),
+            ("FIREBASE_HASH_CONFIG", FIREBASE.replace("canary", ""), "must be 64 bytes in base64"),
+            ("FIREBASE_HASH_CONFIG", FIREBASE.replace("canary", "canary!"), "must be base64"),
         ],
     )
     def test_are_refused_by_name(self, monkeypatch: pytest.MonkeyPatch, name: str, value: str, hint: str) -> None:
@@ -121,6 +132,7 @@ class TestWrongValues:
     def test_never_repeat_a_secret(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setenv("TOKENVEND_SECRET_KEY", "hunter2")
         monkeypatch.setenv("TOKENVEND_DATABASE_URL", "mysql://root:hunter2@db/x")
+        monkeypatch.setenv("TOKENVEND_FIREBASE_HASH_CONFIG", '{"base64_signer_key": "hunter2", "rounds": 9}')
         with pytest.raises(SettingsError) as refused:
             load_settings()
         assert "hunter2" not in str(refused.value)
