@@ -199,14 +199,21 @@ def _store(
         users = [(number, row) for number, row in users if number not in taken]
     created = _would_be_new(session, users) if order.dry_run else _add(session, now, order, users)
     under_way.rows, under_way.digest, under_way.updated_at = last, digest, now
-    room = max(0, MOST_PROBLEMS - under_way.refused)
     under_way.created += len(created)
     under_way.existing += len(users) - len(created)
     under_way.refused += len(wrong)
     told = wrong + [(number, ROLE_NOT_TAKEN) for number, row in users if row.role != "user" and number in created]
+    if told:
+        _tell(session, order, sorted(told, key=lambda one: one[0]))
+
+
+def _tell(session: Session, order: Order, told: Sequence[tuple[int, RowProblem]]) -> None:
+    """Keeps what is told, while there is room."""
+    kept = select(func.count()).where(UserImportProblem.import_id == order.import_id)
+    room = max(0, MOST_PROBLEMS - (session.scalar(kept) or 0))
     rows = [
         {"import_id": order.import_id, "row": number, "code": problem.code, "message": problem.message}
-        for number, problem in sorted(told, key=lambda one: one[0])[:room]
+        for number, problem in told[:room]
     ]
     if rows:
         session.execute(insert(UserImportProblem), rows)

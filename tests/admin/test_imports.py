@@ -223,6 +223,9 @@ class TestRows:
         monkeypatch.setattr(imports, "BATCH", 3)
         body = send(admin, b"x\n" * 20).json()
         assert (body["refused"], len(body["items"])) == (20, 5)
+        chiefs = ({"email": f"chief{number}@example.org", "role": "admin"} for number in range(20))
+        body = send(admin, ndjson(*chiefs)).json()
+        assert (body["created"], len(body["items"])) == (20, 5)
 
 
 class TestBody:
