@@ -11,7 +11,7 @@ from sqlalchemy import ColumnElement, delete, exists, func, select, text
 from sqlalchemy.orm import Session
 
 from app.admin import audit_events
-from app.models import AuditEvent, DeviceSession, Model, OutboxMail, RefreshToken, SingleUseToken
+from app.models import Activity, AuditEvent, DeviceSession, Model, OutboxMail, RefreshToken, SingleUseToken
 
 if TYPE_CHECKING:
     from app.runtime import Runtime
@@ -22,6 +22,8 @@ KEPT = timedelta(days=1)
 SESSIONS_KEPT = timedelta(days=90)
 """For which a user, or who looks into a theft, sees the devices of before."""
 MAILS_KEPT = timedelta(days=30)
+ACTIVITY_KEPT = timedelta(days=400)
+"""A year, and what to compare it with."""
 
 
 @dataclass(frozen=True)
@@ -59,6 +61,7 @@ def stale_kinds(now: datetime) -> tuple[Kind, ...]:
         Kind("expired refresh tokens", RefreshToken, RefreshToken.token_hash, expired),
         Kind("refresh tokens of old sessions", RefreshToken, RefreshToken.token_hash, forgotten & ~expired),
         Kind("old sessions", DeviceSession, DeviceSession.id, old, ready=(without_tokens,)),
+        Kind("counts over time", Activity, Activity.started_at, Activity.started_at < now - ACTIVITY_KEPT),
     )
 
 

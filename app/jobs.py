@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import structlog
 
 from app import cleaning
+from app.admin import tally
 from app.credentials import erasure
 from app.mail import outbox
 from app.problems import Problem
@@ -39,6 +40,7 @@ async def _send_mail(runtime: "Runtime") -> bool:
 JOBS: tuple[Job, ...] = (
     Job("outbox", _send_mail, every=5, woken_by=outbox.SIGNAL),
     Job("erasure", erasure.erase_next, every=30),
+    Job("tally", tally.work, every=15),
     Job("cleaning", cleaning.clean, every=3600),
 )
 

@@ -113,6 +113,8 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
         for task in background:
             task.cancel()
         await asyncio.gather(*background, return_exceptions=True)
+        with contextlib.suppress(Problem):
+            await runtime.own_work.add(runtime.database, runtime.clock.now())
         await runtime.close()
 
 

@@ -316,7 +316,7 @@ class IssuedCredential(Model):
     role_session_name: Mapped[str] = mapped_column(String(64))
     sts_request_id: Mapped[str | None] = mapped_column(String(128))
     issued_at: Mapped[datetime]
-    expires_at: Mapped[datetime]
+    expires_at: Mapped[datetime] = mapped_column(index=True)
     revoked_at: Mapped[datetime | None]
 
 
@@ -388,3 +388,29 @@ class UserImportProblem(Model):
     """From 1, without a header."""
     code: Mapped[str] = mapped_column(String(32))
     message: Mapped[str] = mapped_column(String(200))
+
+
+class Activity(Model):
+    """What happened in five minutes of UTC. It outlives the audit events that it was counted from."""
+
+    __tablename__ = "activity"
+
+    started_at: Mapped[datetime] = mapped_column(primary_key=True)
+    tallied: Mapped[bool] = mapped_column(Boolean, server_default=false())
+    """Whether audit and ledger were counted: once, and not before the five minutes were over."""
+    sign_ups: Mapped[int] = mapped_column(BigInteger, server_default="0")
+    sign_ins: Mapped[int] = mapped_column(BigInteger, server_default="0")
+    failures: Mapped[int] = mapped_column(BigInteger, server_default="0")
+    mfa_failures: Mapped[int] = mapped_column(BigInteger, server_default="0")
+    vends_issued: Mapped[int] = mapped_column(BigInteger, server_default="0")
+    vends_refused: Mapped[int] = mapped_column(BigInteger, server_default="0")
+    revocations: Mapped[int] = mapped_column(BigInteger, server_default="0")
+    users: Mapped[int | None] = mapped_column(BigInteger)
+    """At the end, as is the next one."""
+    live_credentials: Mapped[int | None] = mapped_column(BigInteger)
+    vends_cached: Mapped[int] = mapped_column(BigInteger, server_default="0")
+    """This one and those below are known to each process alone, which adds them."""
+    sts_calls: Mapped[int] = mapped_column(BigInteger, server_default="0")
+    sts_errors: Mapped[int] = mapped_column(BigInteger, server_default="0")
+    sts_slow: Mapped[int] = mapped_column(BigInteger, server_default="0")
+    sts_milliseconds: Mapped[int] = mapped_column(BigInteger, server_default="0")

@@ -7,6 +7,7 @@ from uuid import UUID
 
 import boto3
 
+from app.admin.tally import OwnWork
 from app.auth import sessions
 from app.auth.cognito import UserPool
 from app.auth.keys import Keyring
@@ -53,6 +54,7 @@ class Runtime:
     limiter: Limiter
     postman: Postman
     metrics: Metrics
+    own_work: OwnWork
     keyring: Keyring
     tokens: AccessTokens
     providers: Providers
@@ -116,6 +118,7 @@ def build_runtime(settings: Settings, *, clock: Clock | None = None, aws: boto3.
         limiter=make_limiter(settings.rate_limit_url, clock, metrics, enabled=settings.rate_limits == "on"),
         postman=Postman(settings, clock, vault, database, transport(settings)),
         metrics=metrics,
+        own_work=OwnWork(metrics),
         keyring=keyring,
         tokens=AccessTokens(keyring, clock, issuer=settings.public_url),
         providers=Providers(settings.oidc_providers, clock),

@@ -115,6 +115,7 @@ STAFF_ROUTES: dict[tuple[str, str], tuple[dict[str, Any] | None, int, int]] = {
     ("POST", "/v1/admin/user-imports"): (None, 403, 415),
     ("GET", "/v1/admin/user-imports/{import_id}"): (None, 403, 404),
     ("GET", "/v1/admin/user-exports"): (None, 403, 200),
+    ("GET", "/v1/admin/stats"): (None, 200, 200),
     ("POST", "/v1/admin/authorization-messages/decode"): ({"encoded_message": ""}, 422, 422),
 }
 """What is sent, about a made-up user, and what support and admin are answered. A route is added here on purpose."""

@@ -1,5 +1,12 @@
 """The routes of this feature, one file an action or noun."""
 
-from app.admin.api import access_keys, audit_events, exports, imports, users
+from app.admin.api import access_keys, audit_events, exports, imports, stats, users
 
-ROUTERS = (users.router, audit_events.router, access_keys.router, imports.router, exports.router)
+ROUTERS = (
+    users.router,
+    audit_events.router,
+    access_keys.router,
+    stats.router,
+    imports.router,
+    exports.router,
+)

@@ -1,0 +1,97 @@
+"""What happened over time, for charts: from the tally, and for the minutes that it has not reached from the tables.
+
+Both are bounded: thousands of rows of the tally, and half an hour of audit and ledger, however much there is of either.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any, Literal
+
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from app.admin import tally
+from app.admin.tally import STEP
+from app.models import Activity
+
+Window = Literal["1h", "24h", "7d", "30d"]
+BUCKETS: dict[Window, tuple[timedelta, int]] = {
+    "1h": (timedelta(minutes=5), 12),
+    "24h": (timedelta(minutes=15), 96),
+    "7d": (timedelta(hours=2), 84),
+    "30d": (timedelta(hours=6), 120),
+}
+"""How long each bucket is and how many there are, the last of which is not over yet."""
+COUNTED_LIVE = timedelta(minutes=30)
+"""At most: a tally that is further behind is waited for."""
+SUMMED = (
+    *("sign_ups", "sign_ins", "failures", "mfa_failures", "vends_issued", "vends_refused", "vends_cached"),
+    *("revocations", "sts_calls", "sts_errors", "sts_slow", "sts_milliseconds"),
+)
+STATES = ("users", "live_credentials")
+
+
+@dataclass
+class Bucket:
+    start: datetime
+    counts: dict[str, int]
+    """By the names of `SUMMED`."""
+    users: int | None = None
+    live_credentials: int | None = None
+    """Both at the end of the bucket, or now; None where nobody counted."""
+
+
+@dataclass(frozen=True)
+class Stats:
+    length: timedelta
+    counted_until: datetime
+    """Now, unless the tally is behind: what happened later may be missing."""
+    buckets: list[Bucket]
+
+
+def read(session: Session, now: datetime, window: Window, *, longest: timedelta) -> Stats:
+    """The window's buckets, the oldest first, aligned to UTC; those in which nothing happened too.
+
+    `longest`: what a credential lives at most.
+    """
+    length, number = BUCKETS[window]
+    first = tally.floor(now, length) - (number - 1) * length
+    buckets = [Bucket(first + place * length, dict.fromkeys(SUMMED, 0)) for place in range(number)]
+    names = ("started_at", *SUMMED, *STATES)
+    rows = select(*(getattr(Activity, name) for name in names)).where(Activity.started_at >= first)
+    found = session.execute(rows.order_by(Activity.started_at)).mappings()
+    tallied_until = tally.tallied_until(session, now)
+    live_from = max(tallied_until, tally.floor(now - COUNTED_LIVE))
+    behind = live_from > tallied_until
+    for row in [*found, *_live(session, live_from, now, longest=longest, behind=behind)]:
+        if first <= row["started_at"] <= now:
+            _put(buckets[(row["started_at"] - first) // length], row)
+    return Stats(length, tallied_until if behind else now, buckets)
+
+
+def _live(
+    session: Session, start: datetime, now: datetime, *, longest: timedelta, behind: bool
+) -> list[dict[str, Any]]:
+    """What the tally has not reached, in the same steps."""
+    found: list[dict[str, Any]] = []
+    users = tally.users_at(session, start)
+    if users is None and not behind:  # nothing was ever tallied: the service is young
+        users = tally.count_users(session, start)
+    while start <= now:
+        end = min(start + STEP, now + timedelta(microseconds=1))
+        counts = tally.count(session, start, end, longest=longest)
+        erasures = counts.pop("erasures")
+        if users is not None:
+            users = tally.users_after(session, users, start, end, erasures)
+        found.append({"started_at": start, **counts, "users": users})
+        start += STEP
+    return found
+
+
+def _put(bucket: Bucket, row: Mapping[str, Any]) -> None:
+    for name in SUMMED:
+        bucket.counts[name] += row.get(name) or 0
+    for name in STATES:
+        if row[name] is not None:
+            setattr(bucket, name, row[name])
