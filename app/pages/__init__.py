@@ -1,6 +1,7 @@
-"""The pages this service serves: where links in mails lead, the sample app `/demo` (development only) and `/docs`.
+"""The pages this service serves: where links in mails lead, the administrators' `/console`, the sample app `/demo`
+(development only) and `/docs`.
 
-Static files, no build step.
+Static files, no build step. `shared/` is what console and sample app have in common.
 
 Each page's Content-Security-Policy names what it may load and reach; nothing comes from another host but S3 itself.
 """
@@ -8,6 +9,7 @@ Each page's Content-Security-Policy names what it may load and reach; nothing co
 from collections.abc import Awaitable, Callable
 from email.message import EmailMessage
 from pathlib import Path
+from typing import get_args
 from urllib.parse import urlsplit
 
 from fastapi import FastAPI
@@ -16,6 +18,7 @@ from starlette.responses import FileResponse, JSONResponse, Response
 from starlette.staticfiles import StaticFiles
 from starlette.types import Scope
 
+from app.audit import Event
 from app.mail.transport import ConsoleTransport
 from app.runtime import Runtime
 from app.settings import Settings
@@ -28,15 +31,17 @@ STRICT = "default-src 'none'; base-uri 'none'; form-action 'none'; frame-ancesto
 def install(app: FastAPI, settings: Settings) -> None:
     """Adds the pages that the settings allow."""
     _serve_account(app)
+    app.add_route("/console/events.json", _events, include_in_schema=False)
+    _serve(app, "console", f"{STRICT}; style-src 'self'; img-src 'self'; connect-src 'self'", vendored="uplot")
     if settings.environment == "development":
         reach = f"img-src 'self' blob: data:; connect-src 'self' {_bucket_origin(settings)}"
         csp = f"{STRICT}; style-src 'self'; {reach}"
         app.add_route("/demo/mailbox", _mailbox, include_in_schema=False)
-        _serve(app, "demo", csp)
+        _serve(app, "demo", csp, vendored="aws4fetch")
     if settings.docs_on:
         # Swagger UI writes style attributes.
         csp = f"{STRICT}; style-src 'self' 'unsafe-inline'; img-src 'self' data:; connect-src 'self'"
-        _serve(app, "docs", csp)
+        _serve(app, "docs", csp, vendored="swagger-ui")
 
 
 def _serve_account(app: FastAPI) -> None:
@@ -45,6 +50,11 @@ def _serve_account(app: FastAPI) -> None:
     for page in ACCOUNT_PAGES:
         app.add_route(f"/account/{page}", _page("account", page, csp), include_in_schema=False)
     app.mount("/account", PageFiles(HERE / "account", csp))
+
+
+async def _events(_request: Request) -> Response:
+    """The names of audit events, for the console to choose from."""
+    return JSONResponse(get_args(Event))
 
 
 async def _mailbox(request: Request) -> Response:
@@ -79,9 +89,10 @@ def _page(name: str, page: str, csp: str) -> Callable[[Request], Awaitable[Respo
     return send
 
 
-def _serve(app: FastAPI, name: str, csp: str) -> None:
+def _serve(app: FastAPI, name: str, csp: str, *, vendored: str) -> None:
     app.add_route(f"/{name}", _page(name, "index", csp), include_in_schema=False)
-    app.mount(f"/{name}/vendor", PageFiles(HERE / "vendor", csp))
+    app.mount(f"/{name}/vendor/{vendored}", PageFiles(HERE / "vendor" / vendored, csp))
+    app.mount(f"/{name}/shared", PageFiles(HERE / "shared", csp))
     app.mount(f"/{name}", PageFiles(HERE / name, csp, html=True))
 
 

@@ -6,6 +6,7 @@ from typing import Any, Protocol
 import pytest
 from playwright.sync_api import Browser, sync_playwright
 
+from tests.pages.desk import Company, Desk, open_company
 from tests.pages.visit import DESKTOP, Visit
 
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
@@ -72,3 +73,30 @@ def panorama(china: Path, flower: Path, tmp_path_factory: pytest.TempPathFactory
     large = tmp_path_factory.mktemp("photographs") / "panorama.jpg"
     large.write_bytes(china.read_bytes() + flower.read_bytes() * 80)
     return large
+
+
+@pytest.fixture(scope="module")
+def company(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Company]:
+    """A service in development, where administrators need no second factor, with three hundred users."""
+    with open_company(tmp_path_factory.mktemp("company")) as opened:
+        opened.add_users(
+            [{"email": f"person{n:03}@many.example", "display_name": f"Person {n:03}"} for n in range(300)]
+        )
+        yield opened
+
+
+@pytest.fixture
+def desk(browser: Browser, company: Company) -> Iterator[Callable[..., Desk]]:
+    """As `visit`, at the console."""
+    desks: list[Desk] = []
+
+    def begin(at: Company = company, **options: Any) -> Desk:
+        desks.append(Desk(browser, at, **{"viewport": DESKTOP, **options}))
+        return desks[-1]
+
+    yield begin
+    for one in desks:
+        strangers = one.foreign_hosts()
+        one.close()
+        assert one.complaints == []
+        assert strangers == set()

@@ -43,9 +43,11 @@ PUBLIC = {
 
 UNLISTED = {
     *("/account", "/account/verify-email", "/account/reset-password", "/account/change-email"),
-    *("/openapi.json", "/demo", "/demo/vendor", "/demo/mailbox", "/docs", "/docs/vendor"),
+    *("/console", "/console/events.json", "/console/shared", "/console/vendor/uplot"),
+    *("/demo", "/demo/shared", "/demo/vendor/aws4fetch", "/demo/mailbox"),
+    *("/openapi.json", "/docs", "/docs/shared", "/docs/vendor/swagger-ui"),
 }
-"""What is served beside the OpenAPI document: the pages of links in mails; the rest in development alone."""
+"""What is served beside the OpenAPI document: pages of links in mails, the console; the rest in development alone."""
 
 ROUTES = sorted(
     (method.upper(), path) for path, operations in create_api().openapi()["paths"].items() for method in operations

@@ -1,9 +1,9 @@
 // The person's own account: what it is, and all that they may do about it.
 
 import * as api from "./api.js";
-import { announce, byId, part } from "./dom.js";
-import { ask } from "./question.js";
-import { freshly, renewCodes, setUp } from "./second-factor.js";
+import { announce, byId, part } from "./shared/dom.js";
+import { ask } from "./shared/question.js";
+import { freshly, renewCodes, setUp } from "./shared/second-factor.js";
 
 const card = byId("own-account");
 const NEW_PASSWORD = { name: "new_password", label: "New password", type: "password", autocomplete: "new-password" };

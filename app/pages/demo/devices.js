@@ -1,7 +1,7 @@
 // The person's signed-in devices, each of which can be signed out from here.
 
 import * as api from "./api.js";
-import { announce, byId, part, sayTime, stamp } from "./dom.js";
+import { announce, byId, part, sayTime, stamp } from "./shared/dom.js";
 
 function makeRow(session, signOut) {
   const row = stamp("device-row");

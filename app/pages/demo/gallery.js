@@ -1,6 +1,6 @@
 // The album: one tile for each picture under the person's prefix, newest first.
 
-import { announce, byId, part, sayBytes, sayTime, stamp } from "./dom.js";
+import { announce, byId, part, sayBytes, sayTime, stamp } from "./shared/dom.js";
 import { listPhotos } from "./s3.js";
 import * as thumbnails from "./thumbnails.js";
 import { nameOf } from "./upload.js";

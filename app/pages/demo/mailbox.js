@@ -1,6 +1,6 @@
 // In development no mail leaves the machine: what was sent is shown here, and its links can be followed.
 
-import { byId, part, sayTime, stamp } from "./dom.js";
+import { byId, part, sayTime, stamp } from "./shared/dom.js";
 
 const EVERY = 2000;
 const LINK = /https?:\/\/\S+#token=\S+/;

@@ -4,7 +4,7 @@ import { clearAccount, loadAccount, wireAccount } from "./account.js";
 import * as api from "./api.js";
 import * as credential from "./credential.js";
 import { clearDevices, loadDevices } from "./devices.js";
-import { announce, byId } from "./dom.js";
+import { announce, byId } from "./shared/dom.js";
 import * as gallery from "./gallery.js";
 import { clearPasskeys, loadPasskeys, wirePasskeys } from "./passkeys.js";
 import { startPanel, stopPanel, wirePanel } from "./panel.js";

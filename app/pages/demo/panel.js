@@ -1,7 +1,7 @@
 // What the page holds, said plainly: what the credential may do, until when, and whether the two clocks agree.
 
 import * as credential from "./credential.js";
-import { announce, byId, part } from "./dom.js";
+import { announce, byId, part } from "./shared/dom.js";
 
 const RIGHTS = { read: ["look"], write: ["add"], read_write: ["look", "add", "remove"] };
 const CLOCK_TOLERANCE = 5000;

@@ -1,47 +1,9 @@
-// Passkeys: signing in with one, adding, naming and removing them. The device keeps them; this page only asks for them.
+// Passkeys: signing in with one, adding, naming and removing them.
 
 import * as api from "./api.js";
-import { announce, byId, part, sayTime, stamp } from "./dom.js";
+import { announce, byId, part, sayTime, stamp } from "./shared/dom.js";
+import { busy, create, get, isAddress, isSupported } from "./shared/passkeys.js";
 import { deviceName } from "./sign-in.js";
-
-const ADDRESS = /^(\d+\.){3}\d+$|^\[/;
-const REASONS = {
-  NotAllowedError: "Nothing happened: you said no, or took too long.",
-  InvalidStateError: "This device has a passkey of yours already.",
-  SecurityError: "This page’s address is not one that the service’s passkeys belong to.",
-};
-
-const isAddress = () => ADDRESS.test(location.hostname);
-const isSupported = () => Boolean(globalThis.PublicKeyCredential?.parseRequestOptionsFromJSON) && !isAddress();
-
-function explain(problem) {
-  if (problem.code === "step_up_required") return "For this, sign out and in again first: it needs a sign-in of the last five minutes.";
-  return REASONS[problem.name] ?? problem.message;
-}
-
-async function create() {
-  const { options } = await api.passkeyOptions();
-  const publicKey = PublicKeyCredential.parseCreationOptionsFromJSON(options);
-  return (await navigator.credentials.create({ publicKey })).toJSON();
-}
-
-async function get() {
-  const { options } = await api.passkeySignInOptions();
-  const publicKey = PublicKeyCredential.parseRequestOptionsFromJSON(options);
-  return (await navigator.credentials.get({ publicKey })).toJSON();
-}
-
-// One thing at a time, and what goes wrong is said: the browser's own dialog is open meanwhile.
-async function busy(button, act, say) {
-  button.disabled = true;
-  try {
-    await act();
-  } catch (problem) {
-    say(explain(problem));
-  } finally {
-    button.disabled = false;
-  }
-}
 
 const signIn = (onSignedIn) =>
   busy(byId("passkey-sign-in"), async () => {
@@ -52,7 +14,7 @@ const signIn = (onSignedIn) =>
 
 const add = () =>
   busy(byId("add-passkey"), async () => {
-    const { name } = await api.addPasskey(await create());
+    const { name } = await api.addPasskey(await create(await api.passkeyOptions()));
     announce(`${name} is added: it signs you in without a password.`);
     await loadPasskeys();
   }, announce);

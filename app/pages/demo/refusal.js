@@ -2,7 +2,7 @@
 // not this page.
 
 import { facts } from "./credential.js";
-import { byId, part, stamp } from "./dom.js";
+import { byId, part, stamp } from "./shared/dom.js";
 import { listPage, request } from "./s3.js";
 
 const SHORT_ID = 8;

@@ -1,8 +1,8 @@
 // Register and sign in: one form in two moods, with each complaint of the service beside the field it is about.
 
 import * as api from "./api.js";
-import { byId } from "./dom.js";
-import { answerChallenge } from "./second-factor.js";
+import { byId } from "./shared/dom.js";
+import { answerChallenge } from "./shared/second-factor.js";
 
 const FIELDS = ["email", "password", "display_name"];
 const form = byId("sign-in-form");

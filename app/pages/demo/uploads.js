@@ -1,6 +1,6 @@
 // The queue of uploads as a person sees it: a row for each file, two files at a time, each of which can be stopped.
 
-import { announce, byId, part, sayBytes, stamp } from "./dom.js";
+import { announce, byId, part, sayBytes, stamp } from "./shared/dom.js";
 import { upload } from "./upload.js";
 
 const FILES_AT_ONCE = 2;

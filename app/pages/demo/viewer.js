@@ -1,6 +1,6 @@
 // One picture, large, with what can be done with it.
 
-import { announce, byId, part, sayBytes, sayTime } from "./dom.js";
+import { announce, byId, part, sayBytes, sayTime } from "./shared/dom.js";
 import * as gallery from "./gallery.js";
 import { deletePhoto, getPhoto } from "./s3.js";
 import { nameOf } from "./upload.js";

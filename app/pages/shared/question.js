@@ -1,26 +1,44 @@
 // One question in a dialog, asked again until the service takes the answer or the person gives up.
 
+import { explain } from "./api.js";
 import { byId, part } from "./dom.js";
 
 const dialog = byId("question");
 const form = part(dialog, "form");
 
-function makeField({ name, label, type = "text", autocomplete = "off", inputmode = "" }) {
+function makeInput({ type = "text", autocomplete = "off", inputmode = "", options = null, maxlength = 0 }) {
+  if (options) {
+    const select = document.createElement("select");
+    select.append(...options.map(([value, label]) => new Option(label, value)));
+    return select;
+  }
+  const input = document.createElement("input");
+  Object.assign(input, { type, autocomplete });
+  if (inputmode) input.inputMode = inputmode;
+  if (maxlength) input.maxLength = maxlength;
+  return input;
+}
+
+function makeField({ name, label, hint = "", value = "", ...kind }) {
   const field = document.createElement("div");
   field.className = "field";
   const caption = document.createElement("label");
   caption.htmlFor = `question-${name}`;
   caption.textContent = label;
-  const input = document.createElement("input");
-  Object.assign(input, { id: caption.htmlFor, name, type, autocomplete, required: true });
-  if (inputmode) input.inputMode = inputmode;
+  const input = makeInput(kind);
+  Object.assign(input, { id: caption.htmlFor, name, required: kind.required ?? true });
+  if (value) input.value = value;
   field.append(caption, input);
+  if (hint) {
+    const note = Object.assign(document.createElement("p"), { className: "hint", id: `${input.id}-hint`, textContent: hint });
+    input.setAttribute("aria-describedby", note.id);
+    field.append(note);
+  }
   return field;
 }
 
 function complain(problem) {
-  const reasons = problem.errors?.map(({ message }) => message) ?? [];
-  part(dialog, "error").textContent = reasons.length ? reasons.join(" ") : problem.message;
+  part(dialog, "error").textContent = explain(problem);
   form.querySelector("input")?.select();
 }
 

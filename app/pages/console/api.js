@@ -1,0 +1,42 @@
+// What administrators and support ask of the service: the same API as everybody's.
+
+import { authorized, authorizedResponse } from "./shared/api.js";
+
+export * from "./shared/api.js";
+
+const ADMIN = "/v1/admin";
+
+function query(parameters) {
+  const given = Object.entries(parameters).filter(([, value]) => value);
+  return given.length ? `?${new URLSearchParams(given)}` : "";
+}
+
+const user = (id, rest = "") => `${ADMIN}/users/${encodeURIComponent(id)}${rest}`;
+
+export const getStats = (window) => authorized("GET", `${ADMIN}/stats${query({ window })}`);
+
+export const listUsers = (filters) => authorized("GET", `${ADMIN}/users${query(filters)}`);
+
+export const createUser = (body) => authorized("POST", `${ADMIN}/users`, { body });
+
+export const getUser = (id) => authorized("GET", user(id));
+
+export const changeUser = (id, body) => authorized("PATCH", user(id), { body });
+
+export const eraseUser = (id, reason) => authorized("DELETE", user(id), { body: { reason } });
+
+// `verb`: disable, enable, sign-out, reset-mfa, send-password-reset or revoke-credentials.
+export const actOnUser = (id, verb, reason) => authorized("POST", user(id, `/${verb}`), { body: { reason } });
+
+// `list`: sessions, credentials or audit-events.
+export const listOfUser = (id, list, page) => authorized("GET", user(id, `/${list}${query(page)}`));
+
+export const listEvents = (filters) => authorized("GET", `${ADMIN}/audit-events${query(filters)}`);
+
+export const exportEvents = (filters, signal) =>
+  authorizedResponse("GET", `${ADMIN}/audit-events/export${query(filters)}`, { signal, accept: "application/x-ndjson" });
+
+export const findKey = (id) => authorized("GET", `${ADMIN}/access-keys/${encodeURIComponent(id)}`);
+
+export const decodeMessage = (message) =>
+  authorized("POST", `${ADMIN}/authorization-messages/decode`, { body: { encoded_message: message } });

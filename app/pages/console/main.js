@@ -1,0 +1,111 @@
+// Wiring: who is signed in sees the section that the address names, and leaving forgets everything.
+
+import * as api from "./api.js";
+import { setActor } from "./actions.js";
+import { clearAudit, showAudit, wireAudit } from "./audit.js";
+import { clearDashboard, hideDashboard, showDashboard, wireDashboard } from "./dashboard.js";
+import { clearKeys, showKey, wireKeys } from "./keys.js";
+import { announce, byId } from "./shared/dom.js";
+import { setNotice, wireSignIn } from "./sign-in.js";
+import { clearUser, showUser, wireUser } from "./user.js";
+import { clearUsers, showUsers, wireUsers } from "./users.js";
+
+const SECTIONS = ["sign-in", "dashboard", "users", "user", "keys", "audit"];
+const TITLES = { dashboard: "Dashboard", users: "Users", user: "User", keys: "Access keys", audit: "Audit" };
+let me = null;
+
+// `#/users/<id>`: the section, what it is about, and parameters.
+function place() {
+  const [path, query = ""] = location.hash.replace(/^#\/?/, "").split("?");
+  const [first, ...rest] = path.split("/");
+  const about = decodeURIComponent(rest.join("/"));
+  if (first === "users" && about) return { section: "user", about };
+  return { section: ["users", "keys", "audit"].includes(first) ? first : "dashboard", about, parameters: new URLSearchParams(query) };
+}
+
+function showSection(name) {
+  for (const section of SECTIONS) byId(section).hidden = section !== name;
+  for (const link of byId("nav").querySelectorAll("a")) {
+    if (link.dataset.section === name || (name === "user" && link.dataset.section === "users")) link.setAttribute("aria-current", "page");
+    else link.removeAttribute("aria-current");
+  }
+  document.title = `${TITLES[name] ?? "Console"} – tokenvend`;
+}
+
+function route({ focus = true } = {}) {
+  if (!me || location.hash === "#main") return;
+  const { section, about, parameters } = place();
+  showSection(section);
+  hideDashboard();
+  scrollTo(0, 0);
+  if (focus) byId(`${section}-heading`).focus();
+  if (section === "dashboard") showDashboard();
+  else if (section === "users") showUsers();
+  else if (section === "user") showUser(about);
+  else if (section === "keys") showKey(about);
+  else showAudit(parameters);
+}
+
+function enter(profile) {
+  me = profile;
+  setActor(profile);
+  byId("who").textContent = profile.display_name || profile.email || "";
+  byId("role").textContent = profile.role;
+  byId("nav").hidden = byId("account").hidden = false;
+  for (const element of document.querySelectorAll("[data-role=admin]")) element.hidden = profile.role !== "admin";
+  route();
+}
+
+function leave(notice = "") {
+  me = null;
+  setActor(null);
+  for (const clear of [clearDashboard, clearUsers, clearUser, clearKeys, clearAudit]) clear();
+  byId("who").textContent = byId("role").textContent = "";
+  byId("nav").hidden = byId("account").hidden = true;
+  for (const dialog of document.querySelectorAll("dialog[open]")) dialog.close();
+  setNotice(notice);
+  showSection("sign-in");
+  byId("sign-in-heading").focus();
+}
+
+async function signOut() {
+  leave();
+  try {
+    await api.logOut();
+    announce("You are signed out.");
+  } catch {
+    setNotice("Signed out here. The service could not be told: the session ends by itself, or from your list of devices.");
+  }
+}
+
+// `/` goes to the search from everywhere, except while something is typed or asked.
+function shortcut(event) {
+  const typing = event.target.closest?.("input, textarea, select, [contenteditable]");
+  if (event.key !== "/" || event.ctrlKey || event.metaKey || event.altKey || typing || !me || document.querySelector("dialog[open]")) return;
+  event.preventDefault();
+  if (place().section !== "users") {
+    location.hash = "#/users";
+    addEventListener("hashchange", () => byId("search").focus(), { once: true });
+  }
+  byId("search").focus();
+  byId("search").select();
+}
+
+function start() {
+  api.onSessionEnd(() => leave("Your session has ended. Sign in again."));
+  wireUsers();
+  wireUser();
+  wireKeys();
+  wireAudit();
+  wireDashboard();
+  wireSignIn(enter);
+  byId("sign-out").addEventListener("click", signOut);
+  byId("skip").addEventListener("click", (event) => { event.preventDefault(); byId("main").focus(); });
+  addEventListener("hashchange", () => route());
+  addEventListener("keydown", shortcut);
+  // The tokens end with the page, so the session they belong to should not outlive it.
+  addEventListener("pagehide", ({ persisted }) => { if (!persisted) api.logOut({ leaving: true }).catch(() => {}); });
+  byId("email").focus();
+}
+
+start();

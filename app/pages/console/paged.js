@@ -1,0 +1,73 @@
+// A table that grows by pages, and says when it is empty, loading or could not be read.
+
+import { make } from "./element.js";
+import { explain } from "./shared/api.js";
+
+// `columns`: headings. `load(cursor)`: a page of the API. `row(item)`: as many cells as columns, each a node or a text.
+export class PagedTable {
+  #latest = 0;
+  #cursor = null;
+
+  constructor(place, { label, columns, load, row, empty }) {
+    Object.assign(this, { columns, load, row, empty });
+    this.body = make("tbody");
+    this.table = make("table", {},
+      make("caption", { class: "unseen" }, label),
+      make("thead", {}, make("tr", {}, ...columns.map((name) => make("th", { scope: "col" }, name)))),
+      this.body);
+    this.note = make("p", { class: "empty", role: "status" });
+    this.more = make("button", { type: "button", class: "more", onclick: () => this.#extend(false) }, "Show more");
+    place.replaceChildren(make("div", { class: "table" }, this.table), this.note, this.more);
+    this.clear();
+  }
+
+  clear() {
+    this.#latest += 1;
+    this.body.replaceChildren();
+    this.note.textContent = "";
+    this.more.hidden = true;
+  }
+
+  // Begins anew; an answer that comes after a later call is dropped.
+  refresh() {
+    this.#cursor = null;
+    return this.#extend(true);
+  }
+
+  async #extend(anew) {
+    const mine = ++this.#latest;
+    this.table.setAttribute("aria-busy", "true");
+    this.more.disabled = true;
+    try {
+      const page = await this.load(this.#cursor);
+      if (mine !== this.#latest) return;
+      const rows = page.items.map((item) => this.#makeRow(item));
+      if (anew) this.body.replaceChildren(...rows);
+      else {
+        this.body.append(...rows);
+        rows[0]?.querySelector("a, button")?.focus();
+      }
+      this.#cursor = page.next_cursor;
+      this.more.hidden = !page.next_cursor;
+      this.more.textContent = "Show more";
+      this.note.textContent = this.body.children.length ? "" : this.empty;
+    } catch (problem) {
+      if (mine !== this.#latest) return;
+      if (anew) this.body.replaceChildren();
+      this.note.textContent = explain(problem);
+      this.more.hidden = false;
+      this.more.textContent = "Try again";
+    } finally {
+      if (mine === this.#latest) {
+        this.more.disabled = false;
+        this.table.setAttribute("aria-busy", "false");
+        this.table.hidden = !this.body.children.length;
+      }
+    }
+  }
+
+  #makeRow(item) {
+    const cells = this.row(item).map((cell, place) => make("td", { "data-label": this.columns[place] }, cell ?? "–"));
+    return make("tr", {}, ...cells);
+  }
+}

@@ -1,0 +1,73 @@
+// Who comes in: administrators and support, with a second factor wherever the service wants one.
+
+import * as api from "./api.js";
+import { announce, byId } from "./shared/dom.js";
+import { busy, get, isSupported } from "./shared/passkeys.js";
+import { answerChallenge, setUp } from "./shared/second-factor.js";
+
+const NO_ACCESS = "This account has no access to the console, so you were signed out. Ask an administrator for a role.";
+const platform = () => navigator.userAgentData?.platform || navigator.platform || "a browser";
+const deviceName = () => `Console on ${platform()}`.slice(0, 100);
+
+export function setNotice(text) {
+  byId("notice").textContent = text;
+  byId("notice").hidden = !text;
+}
+
+function complain(text) {
+  byId("form-error").textContent = text;
+}
+
+async function leave(text) {
+  await api.logOut().catch(() => {});
+  throw new api.Problem({ detail: text });
+}
+
+// Outside development the API answers no administrator without a second factor: asks it, and helps to set one up.
+async function secondFactor() {
+  try {
+    await api.listUsers({ limit: 1 });
+    return;
+  } catch (problem) {
+    if (problem.code !== "mfa_required") throw problem;
+  }
+  announce("Administrators need a second factor. Set it up now, with an authenticator app.");
+  if (!(await setUp())) await leave("Without a second factor the console stays closed, so you were signed out. Sign in again to set one up.");
+}
+
+async function enter(onSignedIn) {
+  const me = await api.me();
+  if (me.role === "user") await leave(NO_ACCESS);
+  await secondFactor();
+  await onSignedIn(await api.me());
+}
+
+async function withPassword() {
+  const result = await api.logIn({ email: byId("email").value, password: byId("password").value, device_name: deviceName() });
+  if (result.mfa && !(await answerChallenge(result.mfa))) throw new api.Problem({ detail: "Without the code nobody gets in." });
+}
+
+export function wireSignIn(onSignedIn) {
+  const begin = () => {
+    complain("");
+    setNotice("");
+  };
+  const attempt = async (firstFactor) => {
+    begin();
+    await firstFactor();
+    try {
+      await enter(onSignedIn);
+    } catch (problem) {
+      await api.logOut().catch(() => {});
+      throw problem;
+    }
+    byId("sign-in-form").reset();
+  };
+  byId("sign-in-form").addEventListener("submit", (event) => {
+    event.preventDefault();
+    busy(byId("submit"), () => attempt(withPassword), (text) => { complain(text); byId("email").focus(); });
+  });
+  byId("passkey-sign-in").hidden = !isSupported();
+  byId("passkey-sign-in").addEventListener("click", ({ currentTarget }) =>
+    busy(currentTarget, () => attempt(async () => api.logInWithPasskey({ credential: await get(), device_name: deviceName() })), complain));
+}

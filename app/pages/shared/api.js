@@ -1,0 +1,145 @@
+// Calls of the service, and the tokens they need: these live in variables here and nowhere else, so a reload forgets them.
+
+const EARLY = 30_000;
+const ADVICE = {
+  forbidden: "Your role does not allow this. Ask an administrator.",
+  last_admin: "This is the last administrator, so nothing was changed. Make another administrator first.",
+  rate_limited: "Too many requests.",
+  internal_error: "The service failed. Try again; if it goes on, tell its operator.",
+};
+let tokens = null;
+let refreshing = null;
+let sessionEnded = () => {};
+
+export class Problem extends Error {
+  constructor({ status = 0, code = "", title = "", detail = "", errors = [] }, retryAfter = null) {
+    super(detail || title || `The service answered ${status}.`);
+    Object.assign(this, { status, code, errors, retryAfter });
+  }
+
+  static async from(response) {
+    const body = await response.json().catch(() => ({}));
+    return new Problem({ ...body, status: response.status }, response.headers.get("Retry-After"));
+  }
+}
+
+// What went wrong, and what to do about it.
+export function explain(problem) {
+  const reasons = problem.errors?.map(({ message }) => sentence(message)) ?? [];
+  const said = [reasons.length ? reasons.join(" ") : (ADVICE[problem.code] ?? problem.message)];
+  if (problem.retryAfter) said.push(`Try again in ${problem.retryAfter} ${Number(problem.retryAfter) === 1 ? "second" : "seconds"}.`);
+  return said.join(" ");
+}
+
+const sentence = (text) => `${text.charAt(0).toUpperCase()}${text.slice(1)}${/[.!?]$/.test(text) ? "" : "."}`;
+
+async function ask(method, path, { body, bearer, keepalive = false, signal = null, accept = "application/json" } = {}) {
+  const headers = { Accept: accept };
+  if (body) headers["Content-Type"] = "application/json";
+  if (bearer) headers.Authorization = `Bearer ${bearer}`;
+  const request = { method, headers, keepalive, signal, credentials: "omit", cache: "no-store", redirect: "error" };
+  if (body) request.body = JSON.stringify(body);
+  const response = await fetch(path, request).catch((error) => {
+    if (error.name === "AbortError") throw error;
+    throw new Problem({ code: "unreachable", detail: "The service cannot be reached. Are you online?" });
+  });
+  if (!response.ok) throw await Problem.from(response);
+  return response;
+}
+
+export async function send(method, path, options = {}) {
+  const response = await ask(method, path, options);
+  return response.headers.get("Content-Type") ? response.json() : null;
+}
+
+export function keep(issued) {
+  tokens = { ...issued, staleAt: Date.now() + issued.expires_in * 1000 - EARLY };
+}
+
+// A refresh token works once: everybody who needs a new access token waits for the same exchange.
+function refresh() {
+  refreshing ??= exchange(tokens).finally(() => { refreshing = null; });
+  return refreshing;
+}
+
+async function exchange(held) {
+  try {
+    const issued = await send("POST", "/v1/auth/refresh", { body: { refresh_token: held.refresh_token } });
+    if (tokens === held) keep(issued);
+  } catch (problem) {
+    if (problem.status === 401 && tokens === held) forget();
+    throw problem;
+  }
+}
+
+function forget() {
+  tokens = null;
+  sessionEnded();
+}
+
+export function forgetTokens() {
+  tokens = null;
+}
+
+function accessToken() {
+  if (!tokens) throw new Problem({ status: 401, code: "signed_out", detail: "You are signed out." });
+  return tokens.access_token;
+}
+
+export const authorized = (method, path, options) => withToken(send, method, path, options);
+
+// The same for an answer that is read piece by piece.
+export const authorizedResponse = (method, path, options) => withToken(ask, method, path, options);
+
+async function withToken(call, method, path, options = {}) {
+  if (tokens && Date.now() > tokens.staleAt) await refresh();
+  const bearer = accessToken();
+  try {
+    return await call(method, path, { ...options, bearer });
+  } catch (problem) {
+    // Of other 401s, such as that of a wrong passkey, a new access token would change nothing.
+    if (problem.code !== "invalid_token") throw problem;
+    if (tokens?.access_token === bearer) await refresh();
+    return call(method, path, { ...options, bearer: accessToken() });
+  }
+}
+
+export function onSessionEnd(listener) {
+  sessionEnded = listener;
+}
+
+export async function logIn(form) {
+  const result = await send("POST", "/v1/auth/login", { body: form });
+  if (result.tokens) keep(result.tokens);
+  return result;
+}
+
+export async function answerChallenge(answer) {
+  keep((await send("POST", "/v1/auth/mfa", { body: answer })).tokens);
+}
+
+export async function stepUp(proof) {
+  keep(await authorized("POST", "/v1/auth/step-up", { body: proof }));
+}
+
+export const enrolTotp = () => authorized("POST", "/v1/me/totp");
+
+export const confirmTotp = (form) => authorized("POST", "/v1/me/totp/confirm", { body: form });
+
+export const renewRecoveryCodes = () => authorized("POST", "/v1/me/recovery-codes");
+
+export const me = () => authorized("GET", "/v1/me");
+
+export const passkeySignInOptions = () => send("POST", "/v1/auth/passkey/options");
+
+// A passkey is two factors in one: no second one is asked for.
+export async function logInWithPasskey(form) {
+  keep((await send("POST", "/v1/auth/passkey", { body: form })).tokens);
+}
+
+// Forgets first and tells the service after: whatever becomes of the request, this page holds nothing more.
+export async function logOut({ leaving = false } = {}) {
+  const held = tokens;
+  tokens = null;
+  if (held) await send("POST", "/v1/auth/logout", { body: { refresh_token: held.refresh_token }, keepalive: leaving });
+}

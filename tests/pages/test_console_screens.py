@@ -1,0 +1,74 @@
+"""Every screen of the console by day and by night, on a desk and on the narrowest phone: nothing sticks out."""
+
+from collections.abc import Callable
+
+import pytest
+from playwright.sync_api import expect
+
+from tests.pages.desk import Account, Company, Desk
+from tests.pages.visit import DESKTOP
+
+OpenDesk = Callable[..., Desk]
+NARROW = {"width": 360, "height": 740}
+LONG = "Wolfeschlegelsteinhausenbergerdorff" * 2
+
+
+@pytest.fixture(scope="module")
+def staff(company: Company) -> dict[str, Account]:
+    """Who looks, and somebody of whom there is much to see."""
+    company.add_history()
+    seen = company.person(name=LONG, email=f"{LONG[:50]}@{LONG[:40].lower()}.example")
+    for device in ("Ada’s phone", "Console on Linux x86_64"):
+        seen.sign_in_elsewhere(device)
+    seen.keys = company.add_credentials(seen.id, 12)
+    company.sql("UPDATE users SET status = 'disabled' WHERE email = 'person003@many.example'")
+    company.sql("UPDATE users SET role = 'support', guest = 0 WHERE email = 'person004@many.example'")
+    return {"admin": company.person("admin", name="Grace Hopper"), "seen": seen}
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("viewport", [NARROW, DESKTOP], ids=["phone", "desktop"])
+class TestScreens:
+    def test_fit(
+        self, desk: OpenDesk, company: Company, staff: dict[str, Account], viewport: dict[str, int], scheme: str
+    ) -> None:
+        person = desk(viewport=viewport)
+        page = person.page
+        page.emulate_media(color_scheme="dark" if scheme == "dark" else "light")
+        suffix = f"{'phone' if viewport is NARROW else 'desktop'}-{scheme}"
+
+        def look(name: str) -> None:
+            expect(page.locator("[aria-busy=true]:visible")).to_have_count(0)
+            person.screenshot(f"{name}-{suffix}")
+            assert person.overflow() <= 0, name
+
+        person.open()
+        look("sign-in")
+        person.enter(staff["admin"])
+        expect(page.locator(".chart canvas")).to_have_count(6)
+        look("dashboard")
+        page.get_by_text("All figures as a table").click()
+        expect(page.locator("#figures tbody tr")).to_have_count(96)
+        look("dashboard-figures")
+        person.go("Users")
+        expect(page.locator("#user-list tbody tr")).to_have_count(50)
+        look("users")
+        page.get_by_role("button", name="Invite a user").click()
+        look("invite")
+        page.keyboard.press("Escape")
+        person.open_user(staff["seen"])
+        look("user")
+        page.get_by_role("button", name="Erase", exact=True).click()
+        look("erase")
+        page.keyboard.press("Escape")
+        person.go("Access keys")
+        page.get_by_label("Access key id").fill(staff["seen"].keys[0])
+        page.get_by_role("button", name="Look up").click()
+        expect(page.get_by_test_id("key-facts")).to_be_visible()
+        page.get_by_label("Encoded authorization message").fill("qk0Zx")
+        page.get_by_role("button", name="Decode").click()
+        expect(page.locator("#decoded pre")).to_be_visible()
+        look("keys")
+        person.go("Audit")
+        expect(page.locator("#audit-list tbody tr")).to_have_count(50)
+        look("audit")
