@@ -227,6 +227,11 @@ class Desk(Visit):
         return self
 
     @property
+    def access_token(self) -> str:
+        token: str = self.answered("/v1/auth/login")[-1]["tokens"]["access_token"]
+        return token
+
+    @property
     def dialog(self) -> Locator:
         return self.page.locator("#question")
 

@@ -32,11 +32,14 @@ WATCH_PROGRESS = """() => {
 
 
 class Visit:
-    def __init__(self, browser: Browser, url: str, *, viewport: Mapping[str, int]) -> None:
+    def __init__(
+        self, browser: Browser, url: str, *, viewport: Mapping[str, int], timezone_id: str | None = None
+    ) -> None:
         self.url = url
         self.context = browser.new_context(
             viewport={"width": viewport["width"], "height": viewport["height"]},
             color_scheme="light",
+            timezone_id=timezone_id,
             reduced_motion="reduce",  # a software-drawn fade costs more than the test around it
             has_touch=viewport is PHONE,
             is_mobile=viewport is PHONE,
