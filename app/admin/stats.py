@@ -3,9 +3,10 @@
 Both are bounded: thousands of rows of the tally, and half an hour of audit and ledger, however much there is of either.
 """
 
-from collections.abc import Mapping
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from itertools import groupby
 from typing import Any, Literal
 
 from sqlalchemy import select
@@ -30,6 +31,9 @@ SUMMED = (
     *("revocations", "sts_calls", "sts_errors", "sts_slow", "sts_milliseconds"),
 )
 STATES = ("users", "live_credentials")
+NAMES = ("started_at", *SUMMED, *STATES)
+Step = tuple[Any, ...]
+"""Five minutes: a value for each of `NAMES`."""
 
 
 @dataclass
@@ -58,23 +62,21 @@ def read(session: Session, now: datetime, window: Window, *, longest: timedelta)
     length, number = BUCKETS[window]
     first = tally.floor(now, length) - (number - 1) * length
     buckets = [Bucket(first + place * length, dict.fromkeys(SUMMED, 0)) for place in range(number)]
-    names = ("started_at", *SUMMED, *STATES)
-    rows = select(*(getattr(Activity, name) for name in names)).where(Activity.started_at >= first)
-    found = session.execute(rows.order_by(Activity.started_at)).mappings()
+    rows = select(*(getattr(Activity, name) for name in NAMES)).where(Activity.started_at >= first)
+    found: list[Step] = [tuple(row) for row in session.execute(rows.order_by(Activity.started_at))]
     tallied_until = tally.tallied_until(session, now)
     live_from = max(tallied_until, tally.floor(now - COUNTED_LIVE))
     behind = live_from > tallied_until
-    for row in [*found, *_live(session, live_from, now, longest=longest, behind=behind)]:
-        if first <= row["started_at"] <= now:
-            _put(buckets[(row["started_at"] - first) // length], row)
+    for steps in (found, _live(session, live_from, now, longest=longest, behind=behind)):
+        for place, group in groupby(steps, lambda step: (step[0] - first) // length):
+            if 0 <= place < number:
+                _put(buckets[place], list(group))
     return Stats(length, tallied_until if behind else now, buckets)
 
 
-def _live(
-    session: Session, start: datetime, now: datetime, *, longest: timedelta, behind: bool
-) -> list[dict[str, Any]]:
+def _live(session: Session, start: datetime, now: datetime, *, longest: timedelta, behind: bool) -> list[Step]:
     """What the tally has not reached, in the same steps."""
-    found: list[dict[str, Any]] = []
+    found: list[Step] = []
     users = tally.users_at(session, start)
     if users is None and not behind:  # nothing was ever tallied: the service is young
         users = tally.count_users(session, start)
@@ -84,14 +86,17 @@ def _live(
         erasures = counts.pop("erasures")
         if users is not None:
             users = tally.users_after(session, users, start, end, erasures)
-        found.append({"started_at": start, **counts, "users": users})
+        values: dict[str, Any] = {"started_at": start, "users": users, **counts}
+        found.append(tuple(values.get(name, 0) for name in NAMES))
         start += STEP
     return found
 
 
-def _put(bucket: Bucket, row: Mapping[str, Any]) -> None:
+def _put(bucket: Bucket, steps: Sequence[Step]) -> None:
+    columns = dict(zip(NAMES, zip(*steps, strict=True), strict=True))
     for name in SUMMED:
-        bucket.counts[name] += row.get(name) or 0
+        bucket.counts[name] += sum(columns[name])
     for name in STATES:
-        if row[name] is not None:
-            setattr(bucket, name, row[name])
+        known = [value for value in columns[name] if value is not None]
+        if known:
+            setattr(bucket, name, known[-1])

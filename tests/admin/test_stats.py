@@ -13,7 +13,7 @@ from app import audit, cleaning
 from app.admin import stats, tally
 from app.admin.stats import BUCKETS, SUMMED
 from app.db import Database
-from app.models import Erasure, IssuedCredential, User
+from app.models import Activity, Erasure, IssuedCredential, User
 from tests.security.observed import assert_problem
 from tests.security.races import all_at_once
 from tests.support.authenticator import answer, challenge, enable
@@ -273,17 +273,22 @@ class TestBuckets:
         assert all((start - tally.EPOCH) % length == timedelta(0) for start in starts)
         assert all(bucket.counts == dict.fromkeys(SUMMED, 0) for bucket in found.buckets)
 
-    @pytest.mark.parametrize("window", ["1h", "24h", "7d"])
-    def test_sum_the_same_history_to_the_same_counts(self, database: Database, window: Any) -> None:
+    @pytest.mark.parametrize("window", BUCKETS)
+    def test_sum_what_the_tally_has_and_what_happened_since(self, database: Database, window: Any) -> None:
         now = datetime(2026, 7, 1, 0, 7, tzinfo=UTC)
         length, number = BUCKETS[window]
         first = tally.floor(now, length) - (number - 1) * length
-        moments = [first - timedelta(seconds=1), first, first + length, now - timedelta(minutes=20), now]
-        record(database, "user.registered", *moments)
-        assert tally_until_done(database, now) > 1
+        tallied = sorted(
+            {first - FIVE, first, first + length - FIVE, first + length, tally.floor(now) - 2 * FIVE},
+        )
+        for users, started_at in enumerate(tallied):
+            write(database, Activity, started_at=started_at, tallied=True, sign_ups=1, users=users, live_credentials=0)
+        record(database, "user.registered", tally.floor(now) - FIVE, now)
         found = database.run("read", stats.read, now, window, longest=LONGEST)
-        assert sum(bucket.counts["sign_ups"] for bucket in found.buckets) == 4
-        assert (found.buckets[0].counts["sign_ups"], found.buckets[-1].counts["sign_ups"] >= 1) == (1, True)
+        assert sum(bucket.counts["sign_ups"] for bucket in found.buckets) == len(tallied) - 1 + 2
+        assert found.buckets[0].counts["sign_ups"] == len([at for at in tallied if first <= at < first + length])
+        assert found.buckets[1].users == tallied.index(first + length)
+        assert found.buckets[-1].users == len(tallied) - 1
         assert found.counted_until == now
 
 

@@ -267,5 +267,10 @@ class Desk(Visit):
         return wider
 
     def screenshot(self, name: str) -> None:
+        """What a long page begins with."""
         SCREENSHOTS.mkdir(parents=True, exist_ok=True)
-        self.page.screenshot(path=SCREENSHOTS / f"console-{name}.png", animations="disabled", full_page=True)
+        width, height = self.page.evaluate("() => [innerWidth, document.documentElement.scrollHeight]")
+        clip = {"x": 0.0, "y": 0.0, "width": width, "height": min(height, 1400)}
+        path = SCREENSHOTS / f"console-{name}.png"
+        self.page.evaluate("() => scrollTo(0, 0)")
+        self.page.screenshot(path=path, animations="disabled", full_page=True, clip=clip)  # type: ignore[arg-type]

@@ -91,6 +91,7 @@ class TestSignIn:
         expect(person.page.locator("#nav")).to_be_hidden()
         person.give_password(chief)
         expect(person.dialog).to_be_visible()
+        expect(person.dialog).to_contain_text("Who administers needs a second factor.")
         words = re.search(r"secret: ([A-Z2-7 ]+) –", person.dialog.locator("[data-part=text]").inner_text())
         assert words is not None
         person.screenshot("enrolment-desktop-light")
@@ -267,8 +268,10 @@ class TestUser:
         person.excused.add("/v1/admin/users/")
         person.enter(admin, "#/users/00000000-0000-4000-8000-000000000000")
         expect(person.page.locator("#user-error")).to_contain_text("There is no such user.")
-        person.page.evaluate("() => { location.hash = '#/users/not-an-id'; }")
-        expect(person.page.locator("#user-error")).to_contain_text("There is no such user.")
+        for strange in ("not-an-id", "%E0%A4%A", "..%2f..%2fme"):
+            with person.page.expect_response("**/v1/admin/users/*"):
+                person.page.evaluate("(id) => { location.hash = `#/users/${id}`; }", strange)
+            expect(person.page.locator("#user-error")).to_contain_text("There is no such user.")
 
     def test_with_a_hostile_name_is_text(self, desk: OpenDesk, company: Company, admin: Account) -> None:
         """HT12: in every place that shows it; nothing is loaded, nothing runs."""

@@ -126,6 +126,7 @@ class TestHeaders:
         device = service.device()
         answers = [device.get(path) for path in ("/v1/me", "/healthz", "/.well-known/jwks.json", "/nowhere", "/docs")]
         answers += [device.get("/docs/docs.js"), device.get("/demo"), device.get("/openapi.json")]
+        answers += [device.get(path) for path in ("/console", "/console/main.js", "/console/shared/api.js")]
         answers += [device.vend(), device.vend(path="*"), service.log_in(device.email, "wrong")]
         answers += [
             service.client.get("/", headers={"Host": "evil.example.org"}),

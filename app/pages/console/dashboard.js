@@ -54,7 +54,7 @@ function tiles() {
     ["New accounts", number(sum(values("sign_ups")))],
     ["Sign-ins", number(sum(values("sign_ins")))],
     ["Refused sign-ins", number(failures), share],
-    ["Handed out", number(sum(values("vends_cached")) + sum(values("vends_issued")))],
+    ["Keys handed out", number(sum(values("vends_cached")) + sum(values("vends_issued")))],
     ["Live credentials", number(last(values("live_credentials")))],
     ["STS, mean", milliseconds(meanLatency())],
     ["STS errors", number(sum(values("sts_errors")))],

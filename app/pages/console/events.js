@@ -6,7 +6,7 @@ const detail = ({ name, value }) => make("span", { class: "detail" }, make("b", 
 
 const person = (id) => (id ? userLink(id) : "–");
 
-export const COLUMNS = ["When", "Event", "Who", "About whom", "From", "Detail"];
+export const COLUMNS = ["When", "Event", "Who", "About whom", "Address", "Detail"];
 
 export const eventRow = (event) => [
   exactMoment(event.at),

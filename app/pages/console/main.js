@@ -14,11 +14,19 @@ const SECTIONS = ["sign-in", "dashboard", "users", "user", "keys", "audit"];
 const TITLES = { dashboard: "Dashboard", users: "Users", user: "User", keys: "Access keys", audit: "Audit" };
 let me = null;
 
+function decoded(text) {
+  try {
+    return decodeURIComponent(text);
+  } catch {
+    return text;
+  }
+}
+
 // `#/users/<id>`: the section, what it is about, and parameters.
 function place() {
   const [path, query = ""] = location.hash.replace(/^#\/?/, "").split("?");
   const [first, ...rest] = path.split("/");
-  const about = decodeURIComponent(rest.join("/"));
+  const about = decoded(rest.join("/"));
   if (first === "users" && about) return { section: "user", about };
   return { section: ["users", "keys", "audit"].includes(first) ? first : "dashboard", about, parameters: new URLSearchParams(query) };
 }

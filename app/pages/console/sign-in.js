@@ -1,7 +1,7 @@
 // Who comes in: administrators and support, with a second factor wherever the service wants one.
 
 import * as api from "./api.js";
-import { announce, byId } from "./shared/dom.js";
+import { byId } from "./shared/dom.js";
 import { busy, get, isSupported } from "./shared/passkeys.js";
 import { answerChallenge, setUp } from "./shared/second-factor.js";
 
@@ -31,8 +31,7 @@ async function secondFactor() {
   } catch (problem) {
     if (problem.code !== "mfa_required") throw problem;
   }
-  announce("Administrators need a second factor. Set it up now, with an authenticator app.");
-  if (!(await setUp())) await leave("Without a second factor the console stays closed, so you were signed out. Sign in again to set one up.");
+  if (!(await setUp("Who administers needs a second factor."))) await leave("Without a second factor the console stays closed, so you were signed out. Sign in again to set one up.");
 }
 
 async function enter(onSignedIn) {

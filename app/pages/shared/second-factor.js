@@ -52,12 +52,13 @@ export async function freshly(mfaEnabled, act) {
 
 const inGroups = (secret) => secret.match(/.{1,4}/g).join(" ");
 
-export async function setUp() {
+// `why`: for who did not ask for it.
+export async function setUp(why = "") {
   const enrolment = await freshly(false, api.enrolTotp);
   if (!enrolment) return false;
   const confirmed = await ask({
     title: "Add an authenticator app",
-    text: `Give your app this secret: ${inGroups(enrolment.secret)} – then type the code that it shows.`,
+    text: `${why} Give your app this secret: ${inGroups(enrolment.secret)} – then type the code that it shows.`.trim(),
     fields: [{ name: "code", label: "Code", autocomplete: "one-time-code", inputmode: "numeric" }],
     submit: "Turn it on",
   }, api.confirmTotp);
