@@ -84,6 +84,13 @@ class Database:
         """What `story` returns, once its transaction is committed."""
         return await self._in_thread(functools.partial(self.run, "write", story, *args, **kwargs))
 
+    async def write_unhurried(
+        self, story: Callable[Concatenate[Session, P], R], *args: P.args, **kwargs: P.kwargs
+    ) -> R:
+        """The same for a job, however long it takes: nobody waits for it but `close`."""
+        call = functools.partial(self.run, "write", story, *args, **kwargs)
+        return await asyncio.shield(asyncio.get_running_loop().run_in_executor(self._threads, call))
+
     def run(
         self,
         mode: Literal["read", "write"],

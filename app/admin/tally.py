@@ -5,7 +5,6 @@ replica can win. Until then they are counted when somebody asks, by the same que
 late is missed by neither. What only a process knows, it adds every few seconds; one that is killed loses those seconds.
 """
 
-import asyncio
 from dataclasses import asdict
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
@@ -27,7 +26,7 @@ LAG = timedelta(minutes=2)
 BACK = timedelta(days=31)
 """How far the first tally reaches back, and one after a long pause: what charts show, and what the audit always has."""
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-PATIENCE = text("SET LOCAL statement_timeout = '60s'")
+PATIENCE = text("SET LOCAL statement_timeout = '30s'")
 """For PostgreSQL, where nobody waits: counting all users takes long."""
 
 SIGN_UPS = ("user.registered", "guest.created")
@@ -56,9 +55,8 @@ async def work(runtime: "Runtime") -> bool:
     await runtime.own_work.add(runtime.database, now)
     if await runtime.database.read(next_due, now) is None:
         return False
-    # Not by `write`, which gives up waiting after three seconds.
     longest = timedelta(seconds=runtime.settings.credential_max_ttl)
-    await asyncio.to_thread(runtime.database.run, "write", tally_next, now, longest=longest)
+    await runtime.database.write_unhurried(tally_next, now, longest=longest)
     return True
 
 

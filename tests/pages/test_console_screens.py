@@ -53,6 +53,10 @@ class TestScreens:
         person.go("Users")
         expect(page.locator("#user-list tbody tr")).to_have_count(50)
         look("users")
+        expect(page.get_by_role("table", name="Users, the newest first").get_by_role("row")).to_have_count(
+            50 + (viewport is DESKTOP)
+        )
+        expect(page.locator("#user-list").get_by_text("50 shown, and there are more")).to_be_attached()
         page.get_by_role("button", name="Invite a user").click()
         look("invite")
         page.keyboard.press("Escape")

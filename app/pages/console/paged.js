@@ -10,21 +10,23 @@ export class PagedTable {
 
   constructor(place, { label, columns, load, row, empty }) {
     Object.assign(this, { columns, load, row, empty });
-    this.body = make("tbody");
-    this.table = make("table", {},
+    // The roles are spelt out: on a phone the style makes cards of the rows, and with `display` their meaning would go.
+    this.body = make("tbody", { role: "rowgroup" });
+    this.table = make("table", { role: "table" },
       make("caption", { class: "unseen" }, label),
-      make("thead", {}, make("tr", {}, ...columns.map((name) => make("th", { scope: "col" }, name)))),
+      make("thead", { role: "rowgroup" }, make("tr", { role: "row" }, ...columns.map((name) => make("th", { scope: "col", role: "columnheader" }, name)))),
       this.body);
+    this.count = make("p", { class: "unseen", role: "status" });
     this.note = make("p", { class: "empty", role: "status" });
     this.more = make("button", { type: "button", class: "more", onclick: () => this.#extend(false) }, "Show more");
-    place.replaceChildren(make("div", { class: "table" }, this.table), this.note, this.more);
+    place.replaceChildren(make("div", { class: "table" }, this.table), this.count, this.note, this.more);
     this.clear();
   }
 
   clear() {
     this.#latest += 1;
     this.body.replaceChildren();
-    this.note.textContent = "";
+    this.note.textContent = this.count.textContent = "";
     this.more.hidden = true;
   }
 
@@ -50,7 +52,9 @@ export class PagedTable {
       this.#cursor = page.next_cursor;
       this.more.hidden = !page.next_cursor;
       this.more.textContent = "Show more";
-      this.note.textContent = this.body.children.length ? "" : this.empty;
+      const shown = this.body.children.length;
+      this.note.textContent = shown ? "" : this.empty;
+      this.count.textContent = shown ? `${shown} shown${page.next_cursor ? ", and there are more" : ""}` : "";
     } catch (problem) {
       if (mine !== this.#latest) return;
       if (anew) this.body.replaceChildren();
@@ -67,7 +71,7 @@ export class PagedTable {
   }
 
   #makeRow(item) {
-    const cells = this.row(item).map((cell, place) => make("td", { "data-label": this.columns[place] }, cell ?? "–"));
-    return make("tr", {}, ...cells);
+    const cells = this.row(item).map((cell, place) => make("td", { role: "cell", "data-label": this.columns[place] }, cell ?? "–"));
+    return make("tr", { role: "row" }, ...cells);
   }
 }
