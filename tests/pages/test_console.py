@@ -450,9 +450,9 @@ class TestActions:
 
 class TestSupport:
     def test_sees_what_it_may_do_alone(self, desk: OpenDesk, company: Company, admin: Account) -> None:
-        helper, user = company.person("support"), company.person()
+        clerk, user = company.person("support"), company.person()
         company.add_credentials(user.id, 1)
-        person = desk().enter(helper, f"#/users/{user.id}")
+        person = desk().enter(clerk, f"#/users/{user.id}")
         page = person.page
         expect(page.locator("#actions button")).to_have_count(2)
         assert page.locator("#actions button").all_inner_texts() == SUPPORT_MAY
