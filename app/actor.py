@@ -17,6 +17,8 @@ class Actor:
     mfa: bool
     """Whether the session was opened, or stepped up, with a second factor or a passkey that verified its user."""
     guest: bool
+    not_before: datetime | None = None
+    """Credentials that were issued to them before are revoked."""
 
     def is_fresh(self, now: datetime) -> bool:
         """Whether they were seen to be who they are a moment ago. A guest has nothing to be seen by."""

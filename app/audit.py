@@ -53,6 +53,8 @@ Event = Literal[
     "session.ended",
     "session.reuse_detected",
     "credential.issued",
+    "credential.revoked",
+    "credential.all_revoked",
     "access.refused",
     "signing_key.created",
     "audit.exported",

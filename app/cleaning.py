@@ -11,7 +11,16 @@ from sqlalchemy import ColumnElement, delete, exists, func, select, text
 from sqlalchemy.orm import Session
 
 from app.admin import audit_events
-from app.models import Activity, AuditEvent, DeviceSession, Model, OutboxMail, RefreshToken, SingleUseToken
+from app.models import (
+    Activity,
+    AuditEvent,
+    DeviceSession,
+    Model,
+    OutboxMail,
+    RefreshToken,
+    Revocation,
+    SingleUseToken,
+)
 
 if TYPE_CHECKING:
     from app.runtime import Runtime
@@ -58,6 +67,7 @@ def stale_kinds(now: datetime) -> tuple[Kind, ...]:
     return (
         Kind("single-use tokens", SingleUseToken, SingleUseToken.token_hash, SingleUseToken.expires_at < now - KEPT),
         Kind("mails", OutboxMail, OutboxMail.id, (OutboxMail.created_at < now - MAILS_KEPT) & settled),
+        Kind("revocations", Revocation, Revocation.subject_id, Revocation.expires_at < now),
         Kind("expired refresh tokens", RefreshToken, RefreshToken.token_hash, expired),
         Kind("refresh tokens of old sessions", RefreshToken, RefreshToken.token_hash, forgotten & ~expired),
         Kind("old sessions", DeviceSession, DeviceSession.id, old, ready=(without_tokens,)),

@@ -250,6 +250,19 @@ def insert_if_absent(session: Session, model: type[DeclarativeBase], values: Map
     return session.execute(statement).first() is not None
 
 
+def upsert(
+    session: Session,
+    model: type[DeclarativeBase],
+    values: Mapping[str, Any],
+    changes: Callable[[Any], Mapping[str, Any]],
+) -> None:
+    """Inserts one row, or where its key is there changes that by `changes(row as it was to be inserted)`."""
+    dialect = postgresql if session.get_bind().dialect.name == "postgresql" else sqlite
+    keys = inspect(model).primary_key
+    statement = dialect.insert(model).values(**values)
+    session.execute(statement.on_conflict_do_update(index_elements=keys, set_=changes(statement.excluded)))
+
+
 class Batch(Generic[K, V]):
     """What arrives while the database works is served by the next single call: one statement, or commit, for all of it.
 

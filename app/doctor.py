@@ -6,6 +6,7 @@ from typing import Literal
 
 from app.credentials import isolation, policy, vending
 from app.credentials.broker import LONGEST_CHAINED, StsCredential
+from app.credentials.revocation import IamFailed
 from app.migrate import is_migrated
 from app.problems import Problem
 from app.runtime import Runtime
@@ -26,6 +27,9 @@ MENDS = {
     "sts:AssumeRoleWithWebIdentity for the subject tokenvend",
     "federation_token": "the base credentials must be an IAM user's own keys, and its policy must allow "
     "sts:GetFederationToken and the object actions on users/*",
+    "revocation": "the base credentials must be allowed iam:PutRolePolicy, iam:GetRolePolicy and iam:DeleteRolePolicy "
+    "on the role (deploy/aws/service-permissions-revocation.json), and another engine's IAM be named in "
+    "TOKENVEND_IAM_ENDPOINT_URL; or set TOKENVEND_REVOCATION=off",
     "S3": "check TOKENVEND_S3_ENDPOINT_URL and the way to it; with AWS leave it unset",
     "own prefix": "the role's own policy must allow the object actions on users/* and s3:ListBucket on the bucket",
     "foreign prefix": "STOP: this engine does not enforce session policies; do not run the service on it",
@@ -62,6 +66,7 @@ async def _examine(runtime: Runtime) -> list[Finding]:
         failed = _failed(settings.vending_mode, problem.cause or problem.code)
         return [*findings, replace(failed, name="vend")]
     findings.append(Finding("vend", "ok", f"a credential of {duration} s was issued"))
+    findings += await _revocation(runtime)
     try:
         return [*findings, *await _isolation(runtime, credential, own, foreign)]
     except isolation.S3Unreachable as error:
@@ -117,6 +122,16 @@ async def _vend(runtime: Runtime, user_id: uuid.UUID) -> tuple[StsCredential, in
         duration = LONGEST_CHAINED
     order = vending.make_order(runtime, user_id, uuid.uuid4(), access="read_write", path="", duration=duration)
     return await runtime.broker.obtain(order), duration
+
+
+async def _revocation(runtime: Runtime) -> list[Finding]:
+    if runtime.role_denials is None:
+        return []
+    try:
+        await runtime.role_denials.try_out()
+    except IamFailed as failure:
+        return [_failed("revocation", str(failure))]
+    return [Finding("revocation", "ok", "a policy of the role's was written and taken away")]
 
 
 async def _isolation(runtime: Runtime, credential: StsCredential, own: uuid.UUID, foreign: uuid.UUID) -> list[Finding]:

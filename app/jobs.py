@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING
 
 import structlog
 
-from app import cleaning
+from app import cleaning, revocations
 from app.admin import tally
-from app.credentials import erasure
+from app.credentials import erasure, revocation
 from app.mail import outbox
 from app.problems import Problem
 
@@ -39,6 +39,7 @@ async def _send_mail(runtime: "Runtime") -> bool:
 
 JOBS: tuple[Job, ...] = (
     Job("outbox", _send_mail, every=5, woken_by=outbox.SIGNAL),
+    Job("revocation", revocation.apply_next, every=5, woken_by=revocations.SIGNAL),
     Job("erasure", erasure.erase_next, every=30),
     Job("tally", tally.work, every=15),
     Job("cleaning", cleaning.clean, every=3600),

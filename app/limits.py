@@ -41,6 +41,7 @@ LimitName = Literal[
     "reset",
     "guess",
     "issue_credentials",
+    "revoke_credentials",
 ]
 
 LIMITS: dict[LimitName, str] = {
@@ -57,11 +58,12 @@ LIMITS: dict[LimitName, str] = {
     "reset": "10/hour",
     "guess": "100/day",
     "issue_credentials": "60/minute",
+    "revoke_credentials": "10/minute",
 }
 """By client address, where a mobile carrier puts thousands of phones behind one, up to `confirm`. `letter` counts mails
 to one address, and `reset` those by which an owner whom strangers have locked out gets in again: other letters must not
 use them up. `guess` counts wrong passwords and codes for one account, wherever they are tried, until one was right
-(NIST SP 800-63B-4 §3.2.2); the last credentials of one user."""
+(NIST SP 800-63B-4 §3.2.2); the last two credentials of one user and their revocation."""
 RENEWED: frozenset[LimitName] = frozenset({"guess"})
 """Their window ends a day after the last hit that counted, so that no more than 100 guesses in a row go through, a few
 each day neither. A refused one does not renew it: that would be for a stranger to lock an account for ever."""

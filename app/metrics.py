@@ -67,6 +67,27 @@ class Metrics:
             "STS's clock less ours, from its Date header; at 300 AWS refuses every signature.",
             registry=self.registry,
         )
+        self.revocations_pending = Gauge(
+            "tokenvend_revocations_pending",
+            "Revocations that the engine has not been told of, as a replica last saw them.",
+            registry=self.registry,
+        )
+        self.revocation_age = Gauge(
+            "tokenvend_revocation_age_seconds",
+            "For how long the oldest of them has been waiting.",
+            registry=self.registry,
+        )
+        self.revocation_writes = Counter(
+            "tokenvend_revocation_writes",
+            "Writes of the policy that denies what was revoked, by outcome: ok, throttled, refused, unavailable.",
+            ["outcome"],
+            registry=self.registry,
+        )
+        self.revocation_floors = Counter(
+            "tokenvend_revocation_floors",
+            "Times that everybody's credentials were revoked, since the policy had no room for each revocation.",
+            registry=self.registry,
+        )
         self.shared_cache_faults = Counter(
             "tokenvend_shared_cache_faults",
             "Times that the shared cache did not answer and a replica went on without it.",

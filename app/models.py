@@ -320,6 +320,43 @@ class IssuedCredential(Model):
     revoked_at: Mapped[datetime | None]
 
 
+class Revocation(Model):
+    """Whose credentials are to open nothing any more. It goes once none of them can be alive.
+
+    `not_before`, in whole seconds, parts those of before from those that the same user gets afterwards.
+    """
+
+    __tablename__ = "revocations"
+    __table_args__ = (CheckConstraint("scope IN ('everyone', 'user', 'session')", name="scope"),)
+
+    subject_id: Mapped[uuid.UUID] = mapped_column(primary_key=True)
+    """A session's id, a user's, or for all users the nil UUID."""
+    user_id: Mapped[uuid.UUID | None]
+    """The session's, or the user's own id again. It outlives both, so it has no foreign key."""
+    scope: Mapped[str] = mapped_column(String(16))
+    revoked_at: Mapped[datetime]
+    not_before: Mapped[datetime]
+    expires_at: Mapped[datetime] = mapped_column(index=True)
+    applied_at: Mapped[datetime | None]
+    """When the engine was told. None while it has not been, and for ever where `REVOCATION=off`."""
+
+
+class RolePolicy(Model):
+    """What a role was last told of the revocations, and who of the replicas is telling it."""
+
+    __tablename__ = "role_policies"
+
+    role_arn: Mapped[str] = mapped_column(String(255), primary_key=True)
+    digest: Mapped[str | None] = mapped_column(String(64))
+    """Of the policy as it was last written; None before, and where two replicas may have written at once."""
+    written_at: Mapped[datetime | None]
+    next_try_at: Mapped[datetime]
+    """For one that a replica is writing, when the others may."""
+    attempts: Mapped[int] = mapped_column(Integer)
+    failures: Mapped[int] = mapped_column(Integer)
+    """In a row."""
+
+
 class AuditEvent(Model):
     """Who did what to whom, when, from where. Written in the transaction of the act itself.
 

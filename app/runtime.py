@@ -3,6 +3,7 @@
 import base64
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from typing import Any
 from uuid import UUID
 
 import boto3
@@ -22,6 +23,7 @@ from app.credentials.identity_token import IdentityTokens
 from app.credentials.ledger import Entry
 from app.credentials.orders import Terms
 from app.credentials.policy import Encryption
+from app.credentials.revocation import IAM_CONFIG, RoleDenials
 from app.credentials.shared import SharedCache
 from app.crypto import FirebaseScrypt, Vault
 from app.db import Batch, Database
@@ -70,6 +72,8 @@ class Runtime:
     """Gives the problem that refuses an entry, or None once its row is committed."""
     credential_cache: CredentialCache
     shared_cache: SharedCache | None
+    role_denials: RoleDenials | None
+    """Only where `REVOCATION=role_policy`."""
     health: Health
     user_pool: UserPool | None
     """Where users who were there before bring their passwords from."""
@@ -131,6 +135,7 @@ def build_runtime(settings: Settings, *, clock: Clock | None = None, aws: boto3.
         ledger=Batch(lambda entries: ledger.record(database, entries)),
         credential_cache=CredentialCache(clock, metrics, shared_cache.obtain if shared_cache else None),
         shared_cache=shared_cache,
+        role_denials=_role_denials(settings, aws) if settings.revocation == "role_policy" else None,
         health=Health(database, keyring, broker, clock),
         user_pool=_user_pool(settings, clock),
         import_threads=ThreadPoolExecutor(CONCURRENT_IMPORTS, thread_name_prefix="import"),
@@ -171,6 +176,15 @@ def _user_pool(settings: Settings, clock: Clock) -> UserPool | None:
     region = settings.cognito_region or settings.region
     url = settings.cognito_endpoint_url or f"https://cognito-idp.{region}.{dns_suffix(settings.partition)}"
     return UserPool(url, settings.cognito_client_id, settings.cognito_client_secret.get_secret_value(), clock)
+
+
+def _role_denials(settings: Settings, aws: boto3.Session | None) -> RoleDenials:
+    def make_client() -> Any:
+        session = aws or default_session(settings.region)
+        place = {"region_name": settings.region, "endpoint_url": settings.iam_endpoint_url}
+        return session.client("iam", **place, config=IAM_CONFIG)
+
+    return RoleDenials(settings.role_arn, make_client)
 
 
 def _terms(settings: Settings) -> Terms:

@@ -154,6 +154,17 @@ class Settings(BaseSettings):
     cache_url: str = Field(
         "memory://", repr=False, description="`redis://…`: vended credentials shared by replicas, encrypted"
     )
+    revocation: Literal["off", "role_policy"] = Field(
+        "off",
+        description="`role_policy`: the role denies what was revoked, by an inline policy that the service writes",
+    )
+    revocation_delay: int = Field(
+        60, ge=1, le=3600, description="seconds until such a policy holds everywhere, as `effective_by` promises"
+    )
+    revocation_policy_size: int = Field(
+        8192, ge=1024, le=10_240, description="the most characters of that policy; IAM takes 10,240 of all of a role's"
+    )
+    iam_endpoint_url: str | None = Field(None, description="for engines other than AWS, with `role_policy`")
     s3_endpoint_url: str | None = Field(None, description="for engines other than AWS")
     s3_public_endpoint_url: str | None = Field(None, description="S3 as the clients reach it, where that differs")
     s3_force_path_style: bool = Field(False, description="`true` for engines without a host name for each bucket")
@@ -378,7 +389,12 @@ class Settings(BaseSettings):
         return value
 
     @field_validator(
-        "public_url", "sts_endpoint_url", "s3_endpoint_url", "s3_public_endpoint_url", "cognito_endpoint_url"
+        "public_url",
+        "sts_endpoint_url",
+        "iam_endpoint_url",
+        "s3_endpoint_url",
+        "s3_public_endpoint_url",
+        "cognito_endpoint_url",
     )
     @classmethod
     def _http_url(cls, value: str | None) -> str | None:
@@ -458,6 +474,8 @@ class Settings(BaseSettings):
                 f"{PREFIX}DATABASE_IAM_AUTH: {PREFIX}DATABASE_URL must name one host and no password: "
                 "postgresql+psycopg://user@host/name?sslmode=verify-full&sslrootcert=…"
             )
+        if self.revocation == "role_policy" and self.vending_mode == "federation_token":
+            raise ValueError(f"{PREFIX}REVOCATION: there is no role in federation_token mode: off is all there is")
         if self.environment == "production":
             self._refuse_weak()
         return self

@@ -38,6 +38,13 @@ class TestVendingRole:
         }
 
 
+class TestService:
+    def test_may_write_the_vending_roles_policies_and_nothing_else_of_iam(self) -> None:
+        (allowed,) = statements("service-permissions-revocation.json").values()
+        assert allowed["Action"] == ["iam:PutRolePolicy", "iam:GetRolePolicy", "iam:DeleteRolePolicy"]
+        assert allowed["Resource"] == "arn:aws:iam::ACCOUNT:role/VENDING-ROLE"
+
+
 class TestLifecycle:
     def test_ends_what_an_erasure_cannot_reach(self) -> None:
         """A vended credential neither lists multipart uploads nor deletes versions: the bucket has to."""

@@ -13,6 +13,7 @@ from moto.server import ThreadedMotoServer
 from app import doctor, engine
 from app.credentials.broker import CHAINED, LONG_LIVED
 from app.runtime import build_runtime
+from tests.support.canned_iam import CannedIam
 from tests.support.canned_sts import CannedSts
 from tests.support.databases import SqliteDatabases
 from tests.support.odd_http import OddServer, http
@@ -103,6 +104,27 @@ class TestRole:
         )
         assert found["base credentials"] == ("warning", CHAINED)
         assert found["vend"] == ("ok", "a credential of 3600 s was issued")
+
+
+class TestRevocation:
+    """Tried for real, and only where it is on."""
+
+    @pytest.mark.parametrize(("refusals", "state"), [(0, "ok"), (1, "failed")])
+    def test_is_tried_on_the_role(self, database_url: str, sts: CannedSts, refusals: int, state: str) -> None:
+        with closing(CannedIam()) as iam:
+            iam.fail("AccessDenied", 403, times=refusals)
+            found = examine(
+                database_url,
+                boto3.Session(**KEYS),
+                sts_endpoint_url=sts.url,
+                iam_endpoint_url=iam.url,
+                revocation="role_policy",
+                s3_endpoint_url="http://127.0.0.1:1",
+            )
+        assert found["revocation"][0] == state
+        assert ("AccessDenied" in found["revocation"][1]) is (state == "failed")
+        assert iam.policies == {}
+        assert len(iam.writes) == 2 - refusals
 
 
 class TestNoS3:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from sqlalchemy import and_, delete, insert, or_, select, update
 from sqlalchemy.orm import Session
 
-from app import audit
+from app import audit, revocations
 from app.accounts import profile, reauthentication
 from app.actor import FRESH, Actor
 from app.audit import Origin
@@ -164,3 +164,6 @@ def _end_sessions(session: Session, origin: Origin, now: datetime, user_id: uuid
     ]
     if rows:
         audit.record_all(session, rows)
+    revocations.revoke_sessions(
+        session, origin, now, user_id=user_id, session_ids=ended, actor_id=actor.user_id, reason="erased"
+    )

@@ -6,10 +6,11 @@ from typing import TYPE_CHECKING
 
 from sqlalchemy.orm import Session
 
-from app.credentials import ledger
+from app.credentials import ledger, revocation
 from app.credentials.broker import Broker
 from app.models import DeviceSession, IssuedCredential, User
 from app.problems import NotFound, Overloaded, StsRefused, StsThrottled, StsUnavailable
+from app.settings import Settings
 
 if TYPE_CHECKING:
     from app.runtime import Runtime
@@ -22,6 +23,8 @@ class Vended:
     credential: IssuedCredential
     user: User | None
     family: DeviceSession | None
+    effective_by: datetime | None
+    """When the engine stops to take it, at the latest; None where it was not revoked."""
 
     def is_alive(self, now: datetime) -> bool:
         return self.credential.revoked_at is None and now < self.credential.expires_at
@@ -37,19 +40,19 @@ class KnownKey:
 
 async def look_up(runtime: "Runtime", access_key_id: str) -> KnownKey:
     """Raises `NotFound` for a key that neither the ledger nor STS knows."""
-    vended = await runtime.database.read(find_vended, access_key_id)
+    vended = await runtime.database.read(find_vended, runtime.settings, access_key_id)
     account = await _account(runtime.broker, access_key_id)
     if vended is None and account is None:
         raise NotFound
     return KnownKey(account, vended)
 
 
-def find_vended(session: Session, access_key_id: str) -> Vended | None:
+def find_vended(session: Session, settings: Settings, access_key_id: str) -> Vended | None:
     credential = ledger.find_issued(session, access_key_id)
     if credential is None:
         return None
     user, family = session.get(User, credential.user_id), session.get(DeviceSession, credential.session_id)
-    return Vended(credential, user, family)
+    return Vended(credential, user, family, revocation.effective_by_of(session, settings, credential))
 
 
 async def _account(broker: Broker, access_key_id: str) -> str | None:

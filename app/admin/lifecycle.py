@@ -12,7 +12,7 @@ from uuid import UUID
 from sqlalchemy import delete, select
 from sqlalchemy.orm import Session
 
-from app import audit, single_use
+from app import audit, revocations, single_use
 from app.accounts import addresses, erasure, registration
 from app.actor import Actor
 from app.admin import users
@@ -90,7 +90,9 @@ def disable(session: Session, act: Act, user_id: UUID) -> Account:
     user = _lock(session, act, "user.disabled", user_id, leaves=True)
     user.status = "disabled"
     single_use.withdraw(session, act.now, "mfa", "password_reset", "email_change", user_id=user_id)
-    if not user.guest:
+    if user.guest:
+        _revoke_credentials(session, act, user_id, timedelta(0))  # nothing that is under way is let through
+    else:
         _end_sessions(session, act, user_id, "disabled")
     _record(session, act, "user.disabled", user_id)
     return users.get(session, user_id)
@@ -124,6 +126,16 @@ def reset_mfa(session: Session, vault: Vault, act: Act, user_id: UUID) -> Accoun
     _end_sessions(session, act, user_id, "mfa_reset")
     outbox.tell(session, vault, act.now, "mfa_disabled", user)
     _record(session, act, "mfa.reset", user_id)
+    return users.get(session, user_id)
+
+
+def revoke_credentials(session: Session, act: Act, user_id: UUID, *, longest: timedelta) -> Account:
+    """What was vended to the user is revoked; they stay signed in. `longest`: the life of a credential.
+
+    Raises `NotFound`, `Forbidden`.
+    """
+    _lock(session, act, "credential.revoked", user_id)
+    _revoke_credentials(session, act, user_id, longest)
     return users.get(session, user_id)
 
 
@@ -188,6 +200,19 @@ def _require_role(session: Session, act: Act, event: Event, subject_id: UUID | N
 
 def _end_sessions(session: Session, act: Act, user_id: UUID, why: str) -> None:
     sessions.sign_out(session, act.origin, act.now, user_id=user_id, actor_id=act.actor.user_id, reason=why)
+
+
+def _revoke_credentials(session: Session, act: Act, user_id: UUID, longest: timedelta) -> None:
+    revocations.revoke_user(
+        session,
+        act.origin,
+        act.now,
+        user_id=user_id,
+        actor_id=act.actor.user_id,
+        session_id=act.actor.session_id,
+        reason=act.reason or "",
+        longest=longest,
+    )
 
 
 def _refuse(session: Session, act: Act, event: Event, subject_id: UUID | None, problem: Problem) -> NoReturn:

@@ -9,17 +9,17 @@ import secrets
 import uuid
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any, Literal
 
 from sqlalchemy import ARRAY, Text, Uuid, any_, bindparam, cast, func, insert, select, update
-from sqlalchemy.orm import Session
+from sqlalchemy.orm import Session, aliased
 
-from app import audit
+from app import audit, revocations
 from app.audit import Origin
 from app.crypto import Vault, b64url
 from app.db import Database
-from app.models import DeviceSession, RefreshToken, User
+from app.models import DeviceSession, RefreshToken, Revocation, User
 from app.problems import (
     AccountDisabled,
     EmailNotVerified,
@@ -38,17 +38,25 @@ Method = Literal["password", "passkey", "oidc", "guest"]
 PREFIX = "tvr_"
 """Makes a leaked token recognizable to secret scanners, and to our own log redaction."""
 
-_STATES = select(
-    DeviceSession.id,
-    DeviceSession.user_id,
-    User.status,
-    User.role,
-    DeviceSession.authenticated_at,
-    DeviceSession.expires_at,
-    DeviceSession.ended_at,
-    DeviceSession.mfa_at,
-    User.guest,
-).join(User, User.id == DeviceSession.user_id)
+_OF_THE_USER, _OF_EVERYONE = aliased(Revocation), aliased(Revocation)
+_STATES = (
+    select(
+        DeviceSession.id,
+        DeviceSession.user_id,
+        User.status,
+        User.role,
+        DeviceSession.authenticated_at,
+        DeviceSession.expires_at,
+        DeviceSession.ended_at,
+        DeviceSession.mfa_at,
+        User.guest,
+        _OF_THE_USER.not_before,
+        _OF_EVERYONE.not_before,
+    )
+    .join(User, User.id == DeviceSession.user_id)
+    .outerjoin(_OF_THE_USER, _OF_THE_USER.subject_id == User.id)
+    .outerjoin(_OF_EVERYONE, _OF_EVERYONE.subject_id == revocations.EVERYONE)
+)
 _STATES_IN = _STATES.where(DeviceSession.id.in_(bindparam("family_ids", expanding=True)))
 # PostgreSQL gets one text, whatever their number: one statement to prepare, and one parameter to convert.
 _STATES_ANY = _STATES.where(
@@ -79,6 +87,8 @@ class SessionState:
     ended: bool
     mfa: bool
     guest: bool
+    not_before: datetime | None
+    """Credentials that were issued before are revoked."""
 
     def is_alive(self, now: datetime) -> bool:
         return not self.ended and now < self.expires_at
@@ -256,7 +266,7 @@ def log_out(session: Session, vault: Vault, origin: Origin, now: datetime, *, re
 def end(
     session: Session, origin: Origin, now: datetime, *, family_id: uuid.UUID, actor_id: uuid.UUID | None, reason: str
 ) -> bool:
-    """Ends one session if it is still alive, and says whether it was."""
+    """Ends one session if it is still alive, with its credentials, and says whether it was."""
     user_id = session.scalar(
         update(DeviceSession)
         .where(DeviceSession.id == family_id, DeviceSession.ended_at.is_(None))
@@ -275,6 +285,9 @@ def end(
         subject_id=user_id,
         session_id=family_id,
         reason=reason,
+    )
+    revocations.revoke_sessions(
+        session, origin, now, user_id=user_id, session_ids=(family_id,), actor_id=actor_id, reason=reason
     )
     return True
 
@@ -334,9 +347,17 @@ def states(session: Session, family_ids: Sequence[uuid.UUID]) -> Mapping[uuid.UU
 def _by_id(rows: Iterable[Sequence[Any]]) -> Mapping[uuid.UUID, SessionState]:
     return {
         family_id: SessionState(
-            user_id, status, role, authenticated_at, expires_at, ended_at is not None, mfa_at is not None, guest
+            user_id,
+            status,
+            role,
+            authenticated_at,
+            expires_at,
+            ended_at is not None,
+            mfa_at is not None,
+            guest,
+            max((floor.astimezone(UTC) for floor in floors if floor is not None), default=None),
         )
-        for family_id, user_id, status, role, authenticated_at, expires_at, ended_at, mfa_at, guest in rows
+        for family_id, user_id, status, role, authenticated_at, expires_at, ended_at, mfa_at, guest, *floors in rows
     }
 
 

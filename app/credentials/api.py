@@ -6,7 +6,7 @@ from uuid import UUID
 from fastapi import APIRouter, Query
 from pydantic import Field
 
-from app.credentials import ledger, vending
+from app.credentials import ledger, revocation, vending
 from app.credentials.cache import Issued
 from app.credentials.policy import Access
 from app.runtime import Runtime
@@ -58,6 +58,12 @@ class ContainerCredentials(ResponseModel):
     expiration: Annotated[Timestamp, Field(serialization_alias="Expiration")]
 
 
+class Revocation(ResponseModel):
+    revoked: int
+    effective_by: Timestamp
+    """When at the latest the engine refuses the last of them."""
+
+
 class LedgerEntry(ResponseModel):
     credential_id: UUID
     access_key_id: str
@@ -105,6 +111,19 @@ async def get_container_credentials(
         token=credential.session_token,
         expiration=credential.expires_at,
     )
+
+
+@router.post("/credentials/revoke", status_code=202)
+async def revoke_credentials(runtime: RuntimeDep, origin: OriginDep, actor: SignedIn) -> Revocation:
+    """Revokes all live credentials of the caller, on every device; each device stays signed in and gets new ones.
+
+    `effective_by` says when the engine refuses the last of them: at their expiry where it cannot be told before.
+    """
+    await runtime.limiter.hit("revoke_credentials", str(actor.user_id))
+    count, effective_by = await runtime.database.write(
+        revocation.revoke_own, origin, runtime.clock.now(), runtime.settings, actor
+    )
+    return Revocation(revoked=count, effective_by=effective_by)
 
 
 @router.get("/me/credentials")

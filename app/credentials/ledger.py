@@ -160,7 +160,8 @@ def _row(entry: Entry) -> dict[str, Any]:
         "prefix": order.prefix,
         "role_session_name": order.role_session_name,
         "sts_request_id": credential.request_id,
-        "issued_at": entry.issued_at,
+        # By the later clock, ours or STS's: a revocation is up to a second that is later than both.
+        "issued_at": max(entry.issued_at, order.issued_at(credential.expires_at)),
         "expires_at": credential.expires_at,
     }
 

@@ -3,6 +3,7 @@
 import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import datetime, timedelta
 from typing import Any
 
 from app.crypto import b64url
@@ -35,6 +36,8 @@ class Order:
     """Seconds."""
     policy: str
     terms: Terms
+    not_before: datetime | None = None
+    """In whole seconds: what STS issued before is revoked, and is not what is asked for."""
 
     def __hash__(self) -> int:
         """Of what tells most orders apart: equality looks at the rest."""
@@ -49,12 +52,21 @@ class Order:
         """
         if self.terms.mode == "federation_token":
             return self.user_id.hex
-        return f"{self.user_id}.{b64url(self.session_id.bytes)}"
+        return role_session_name(self.user_id, self.session_id)
+
+    def issued_at(self, expires_at: datetime) -> datetime:
+        """When STS issued, by its own clock, what expires then."""
+        return expires_at - timedelta(seconds=self.duration)
 
     @property
     def tags(self) -> dict[str, str]:
         told = {"user_id": str(self.user_id), "session_id": str(self.session_id), "access": self.access}
         return dict(_tag(tag, told) for tag in self.terms.session_tags)
+
+
+def role_session_name(user_id: uuid.UUID, session_id: uuid.UUID) -> str:
+    """Of one device of a user."""
+    return f"{user_id}.{b64url(session_id.bytes)}"
 
 
 def assume_role(order: Order) -> dict[str, Any]:

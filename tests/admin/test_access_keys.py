@@ -30,6 +30,7 @@ class TestLookUp:
                 "issued_at": "2026-06-01T12:00:00Z",
                 "expiration": "2026-06-01T13:00:00Z",
                 "revoked_at": None,
+                "effective_by": None,
             },
             "user": {"user_id": ada.user_id, "email": ada.email, "display_name": None, "status": "active"},
             "session": {

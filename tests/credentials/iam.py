@@ -1,11 +1,12 @@
 """A small evaluator of IAM policies, written from AWS's documentation and not from the builder of ours.
 
-It knows Allow and Deny, Action, Resource and their opposites, and four conditions on the keys that a request has;
+It knows Allow and Deny, Action, Resource and their opposites, and five conditions on the keys that a request has;
 anything else in a policy fails the test.
 """
 
 import json
 from collections.abc import Mapping, Sequence
+from datetime import datetime
 from typing import Any
 
 
@@ -50,7 +51,16 @@ def holds(operator: str, values: list[str], actual: str | None) -> bool:
             return actual is not None and any(matches(pattern, actual) for pattern in values)
         case "StringNotLike":
             return actual is None or not any(matches(pattern, actual) for pattern in values)
+        case "DateLessThan":
+            return actual is not None and any(_moment(actual) < _moment(value) for value in values)
     raise AssertionError(operator)
+
+
+def _moment(text: str) -> datetime:
+    """ISO 8601, as IAM writes and takes it."""
+    moment = datetime.fromisoformat(text)
+    assert moment.tzinfo is not None
+    return moment
 
 
 def allowed(

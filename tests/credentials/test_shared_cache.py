@@ -8,7 +8,7 @@ import threading
 import uuid
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import ExitStack, asynccontextmanager
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -187,6 +187,7 @@ class TestShare:
             {"prefix": "users/1/a/"},
             {"duration": 900},
             {"policy": "{ }"},
+            {"not_before": datetime(2026, 6, 1, tzinfo=UTC)},
             *({"terms": dataclasses.replace(ORDER.terms, **change)} for change in terms),
         ]
         # A member that is added to an order later needs its line here.

@@ -81,6 +81,7 @@ ONE_ROW: dict[str, tuple[Flow, tuple[str, str]]] = {
         lambda s: s.device().post("/v1/auth/step-up", {"password": "wrong"}),
         ("password.asked", "refused"),
     ),
+    "a revocation": (lambda s: s.device().post("/v1/credentials/revoke"), ("credential.revoked", "done")),
     "a vend": (lambda s: s.device().vend(), ("credential.issued", "done")),
     "a sign-out": (
         lambda s: s.client.post("/v1/auth/logout", json={"refresh_token": s.device().refresh_token}),

@@ -40,6 +40,8 @@ class AccessKeyIssuance(ResponseModel):
     issued_at: Timestamp
     expiration: Timestamp
     revoked_at: Timestamp | None
+    effective_by: Timestamp | None
+    """When, at the latest, the engine refuses it, where it was revoked."""
 
 
 class AccessKey(ResponseModel):
@@ -47,7 +49,7 @@ class AccessKey(ResponseModel):
     account: str | None
     """Of AWS, as STS says; null where it does not."""
     alive: bool | None
-    """Whether it still opens anything, unless revoked by hand at AWS; null for a key that was not vended here."""
+    """Neither expired nor revoked; null for a key that was not vended here."""
     credential: AccessKeyIssuance | None
     user: AccessKeyUser | None
     session: AccessKeySession | None
@@ -96,6 +98,7 @@ def _issuance(vended: Vended) -> AccessKeyIssuance:
         issued_at=row.issued_at,
         expiration=row.expires_at,
         revoked_at=row.revoked_at,
+        effective_by=vended.effective_by,
     )
 
 

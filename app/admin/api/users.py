@@ -1,5 +1,6 @@
 """`/v1/admin/users`: every user, for the people who run the app."""
 
+from datetime import timedelta
 from typing import Annotated
 from uuid import UUID
 
@@ -194,6 +195,15 @@ async def reset_user_mfa(user_id: UUID, runtime: RuntimeDep, origin: OriginDep, 
     """Takes authenticator app and recovery codes away, signs all devices out, and tells the user by mail."""
     act = _act(runtime, origin, actor, body.reason)
     return _shown(await runtime.database.write(lifecycle.reset_mfa, runtime.vault, act, user_id))
+
+
+@router.post("/{user_id}/revoke-credentials")
+async def revoke_user_credentials(
+    user_id: UUID, runtime: RuntimeDep, origin: OriginDep, actor: Admin, body: Why
+) -> AdminUser:
+    """Revokes all live credentials of the user, who stays signed in: their devices get new ones."""
+    act, longest = _act(runtime, origin, actor, body.reason), timedelta(seconds=runtime.settings.credential_max_ttl)
+    return _shown(await runtime.database.write(lifecycle.revoke_credentials, act, user_id, longest=longest))
 
 
 @router.post("/{user_id}/send-password-reset")

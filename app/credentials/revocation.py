@@ -1,0 +1,307 @@
+"""Revocation at the engine: one inline policy on the vending role, which denies what was revoked and is still alive.
+
+The database says what the policy is, so a burst of revocations is one write, whoever dies loses nothing, and a policy
+that somebody took away comes back within the hour. One replica writes at a time, once a second at most.
+"""
+
+import asyncio
+import hashlib
+import random
+import threading
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any
+
+import structlog
+from botocore.config import Config
+from botocore.exceptions import BotoCoreError, ClientError, HTTPClientError
+from botocore.parsers import ResponseParserError
+from sqlalchemy import bindparam, delete, select, update
+from sqlalchemy.orm import Session
+
+from app import audit, revocations
+from app.accounts import profile
+from app.actor import Actor
+from app.audit import Origin
+from app.credentials import denials
+from app.credentials.denials import Denial
+from app.db import insert_if_absent
+from app.models import IssuedCredential, Revocation, RolePolicy
+from app.revocations import EVERYONE, Revoked
+from app.settings import Settings
+
+if TYPE_CHECKING:
+    from app.runtime import Runtime
+
+log = structlog.get_logger("tokenvend.revocation")
+
+ORIGIN = Origin(request_id="", address="revocation")
+POLICY_NAME = "tokenvend-revocations"
+PROBE_NAME = "tokenvend-revocations-probe"
+PROBE = denials.build([Denial("session", EVERYONE, EVERYONE, datetime.fromtimestamp(0, UTC))])
+"""Denies a session that nobody has."""
+IAM_CONFIG = Config(connect_timeout=2, read_timeout=5, retries={"total_max_attempts": 1})
+"""The job tries again by itself."""
+LEASE = timedelta(seconds=20)
+"""For how long a replica has the policy to itself: more than one call takes with its time-outs."""
+GAP = timedelta(seconds=1)
+"""Between two writes: IAM takes few in a second, and what was revoked meanwhile goes with the next one."""
+LONGEST_WAIT = timedelta(minutes=1)
+RENEWED_EVERY = timedelta(hours=1)
+"""A policy that is as it should be is written again, in case somebody changed it by hand."""
+
+_THROTTLED = {"Throttling", "ThrottlingException", "RequestLimitExceeded", "LimitExceeded"}
+
+
+class IamFailed(Exception):
+    """IAM refused or did not answer. `kind` is `throttled`, `refused` or `unavailable`, the message IAM's own code."""
+
+    def __init__(self, kind: str, code: str) -> None:
+        super().__init__(code)
+        self.kind = kind
+
+
+class RoleDenials:
+    """The vending role's inline policy that is this service's own. Each call raises `IamFailed`."""
+
+    def __init__(self, role_arn: str, make_client: Callable[[], Any]) -> None:
+        """`make_client` is called at the first use: the SDK looks for credentials then, maybe by network."""
+        self.role_arn = role_arn
+        self._role_name = role_arn.rpartition("/")[2]
+        self._make_client = make_client
+        self._client: Any = None
+        self._lock = threading.Lock()
+
+    async def write(self, document: str) -> None:
+        """An empty one takes the policy away."""
+        await asyncio.to_thread(self._call, self._put if document else self._take_away, POLICY_NAME, document)
+
+    async def try_out(self) -> None:
+        """Writes a policy that denies nobody, and takes it away again."""
+        await asyncio.to_thread(self._call, self._put, PROBE_NAME, PROBE)
+        await asyncio.to_thread(self._call, self._take_away, PROBE_NAME, "")
+
+    def _put(self, client: Any, name: str, document: str) -> None:
+        client.put_role_policy(RoleName=self._role_name, PolicyName=name, PolicyDocument=document)
+
+    def _take_away(self, client: Any, name: str, _document: str) -> None:
+        """Looks first: Ceph's answer to the deletion of what is not there is none that can be read."""
+        try:
+            client.get_role_policy(RoleName=self._role_name, PolicyName=name)
+            client.delete_role_policy(RoleName=self._role_name, PolicyName=name)
+        except ClientError as error:
+            if _code(error) != "NoSuchEntity":
+                raise
+
+    def _call(self, call: Callable[[Any, str, str], None], name: str, document: str) -> None:
+        try:
+            with self._lock:
+                if self._client is None:
+                    self._client = self._make_client()
+            call(self._client, name, document)
+        except ClientError as error:
+            self._client = None  # the next try asks for the SDK's credentials anew
+            code = _code(error)
+            status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 500)
+            kind = "throttled" if code in _THROTTLED else "unavailable" if status >= 500 else "refused"
+            raise IamFailed(kind, code) from error
+        except (BotoCoreError, HTTPClientError, ResponseParserError) as error:
+            raise IamFailed("unavailable", type(error).__name__) from error
+
+
+def _code(error: ClientError) -> str:
+    """Ceph's errors lack the element that boto3 reads it from."""
+    return str(error.response.get("Error", {}).get("Code") or error.response.get("Code") or "Unknown")
+
+
+@dataclass(frozen=True)
+class State:
+    """What is to be told and what was, as the database has it."""
+
+    document: str
+    pending: int
+    oldest: datetime | None
+    """Of those that the engine was not told of."""
+    due: bool
+    next_try_at: datetime
+
+
+@dataclass(frozen=True)
+class Claim:
+    """The policy, which is ours to write; `attempts` tells a claim from a later one."""
+
+    attempts: int
+    document: str
+    told: Sequence[tuple[Any, datetime]]
+    """Subject and floor of every revocation in it."""
+    raised_to: datetime | None
+    """The floor for all users, where there was no room for each of the revocations."""
+
+
+async def apply_next(runtime: "Runtime") -> bool:
+    """Writes the policy if it is not what it should be, and says whether there may be more."""
+    role = runtime.role_denials
+    if role is None:
+        return False
+    now = runtime.clock.now()
+    state = await runtime.database.read(look, now, role.role_arn)
+    runtime.metrics.revocations_pending.set(state.pending)
+    runtime.metrics.revocation_age.set((now - state.oldest).total_seconds() if state.oldest else 0)
+    if not state.due:
+        return False
+    if state.next_try_at > now:
+        await asyncio.sleep(min((state.next_try_at - now).total_seconds(), 1))
+        return True
+    claim = await runtime.database.write(_claim, now, role.role_arn, runtime.settings)
+    if claim is None:
+        return True
+    if claim.raised_to is not None:
+        runtime.metrics.revocation_floors.inc()
+        log.warning("all_credentials_revoked", before=claim.raised_to.isoformat(), revocations=state.pending)
+    try:
+        await role.write(claim.document)
+    except IamFailed as failure:
+        log.error("revocation_delayed", kind=failure.kind, cause=str(failure), pending=state.pending)
+        runtime.metrics.revocation_writes.labels(failure.kind).inc()
+        await runtime.database.write(_postpone, runtime.clock.now(), role.role_arn, claim)
+        return True
+    runtime.metrics.revocation_writes.labels("ok").inc()
+    await runtime.database.write(_settle, runtime.clock.now(), role.role_arn, claim)
+    return True
+
+
+def look(session: Session, now: datetime, role_arn: str) -> State:
+    rows = _living(session, now)
+    document = denials.build(_denials(rows))
+    pending = [row.revoked_at for row in rows if row.applied_at is None]
+    told = session.get(RolePolicy, role_arn)
+    if told is None:
+        return State(document, len(pending), min(pending, default=None), document != "", now)
+    stale = document != "" and (told.written_at is None or now - told.written_at > RENEWED_EVERY)
+    due = bool(pending) or told.digest != _digest(document) or stale
+    return State(document, len(pending), min(pending, default=None), due, told.next_try_at)
+
+
+def effective_by(session: Session, now: datetime, settings: Settings, revoked: Revoked) -> datetime:
+    """When, at the latest, the engine refuses the last of them: all expire, and an engine that is told stops before.
+
+    While it cannot be told, nothing better than their expiry is promised.
+    """
+    if revoked.last_expiry is None:
+        return now
+    if settings.revocation == "off":
+        return revoked.last_expiry
+    told = session.get(RolePolicy, settings.role_arn)
+    if told is not None and told.failures:
+        return revoked.last_expiry
+    return min(revoked.last_expiry, now + timedelta(seconds=settings.revocation_delay))
+
+
+def effective_by_of(session: Session, settings: Settings, credential: IssuedCredential) -> datetime | None:
+    """The same of one in the ledger; None where it was not revoked."""
+    if credential.revoked_at is None:
+        return None
+    if settings.revocation == "off" or revocations.is_pending(session, credential.user_id, credential.session_id):
+        return credential.expires_at
+    return min(credential.expires_at, credential.revoked_at + timedelta(seconds=settings.revocation_delay))
+
+
+def revoke_own(
+    session: Session, origin: Origin, now: datetime, settings: Settings, actor: Actor
+) -> tuple[int, datetime]:
+    """The live credentials of a user who goes on: how many they were, and when they stop. Raises `AccountDisabled`."""
+    user = profile.lock_user(session, actor.user_id)
+    revoked = revocations.revoke_user(
+        session,
+        origin,
+        now,
+        user_id=user.id,
+        actor_id=user.id,
+        session_id=actor.session_id,
+        reason="own_wish",
+        longest=timedelta(seconds=settings.credential_max_ttl),
+    )
+    return revoked.count, effective_by(session, now, settings, revoked)
+
+
+def _living(session: Session, now: datetime) -> Sequence[Revocation]:
+    return session.scalars(select(Revocation).where(Revocation.expires_at > now)).all()
+
+
+def _denials(rows: Iterable[Revocation]) -> list[Denial]:
+    return [
+        Denial(row.scope, row.user_id, row.subject_id if row.scope == "session" else None, row.not_before)  # type: ignore[arg-type]
+        for row in rows
+    ]
+
+
+def _claim(session: Session, now: datetime, role_arn: str, settings: Settings) -> Claim | None:
+    first = {"role_arn": role_arn, "next_try_at": now, "attempts": 0, "failures": 0}
+    insert_if_absent(session, RolePolicy, first)
+    attempts = session.scalar(
+        update(RolePolicy)
+        .where(RolePolicy.role_arn == role_arn, RolePolicy.next_try_at <= now)
+        .values(next_try_at=now + LEASE, attempts=RolePolicy.attempts + 1)
+        .returning(RolePolicy.attempts)
+        .execution_options(synchronize_session=False)
+    )
+    if attempts is None:
+        return None
+    rows, raised_to = _living(session, now), None
+    document = denials.build(_denials(rows))
+    if len(document) > settings.revocation_policy_size:
+        raised_to = _raise_floor(session, now, rows)
+        session.expire_all()
+        rows = _living(session, now)
+        document = denials.build(_denials(rows))
+    return Claim(attempts, document, [(row.subject_id, row.not_before) for row in rows], raised_to)
+
+
+def _raise_floor(session: Session, now: datetime, rows: Sequence[Revocation]) -> datetime:
+    """Revokes what anybody has that is older than the newest of the revocations, in place of them."""
+    floor, expires_at = max(row.not_before for row in rows), max(row.expires_at for row in rows)
+    revocations.put(session, now, EVERYONE, scope="everyone", user_id=None, not_before=floor, expires_at=expires_at)
+    covered = (Revocation.scope != "everyone", Revocation.not_before <= floor, Revocation.expires_at <= expires_at)
+    session.execute(delete(Revocation).where(*covered).execution_options(synchronize_session=False))
+    audit.record(session, ORIGIN, "credential.all_revoked", now, before=floor.isoformat(), revocations=len(rows))
+    return floor
+
+
+def _postpone(session: Session, now: datetime, role_arn: str, claim: Claim) -> None:
+    failures = session.scalar(select(RolePolicy.failures).where(RolePolicy.role_arn == role_arn)) or 0
+    delay = min(GAP * 2 ** min(failures, 16), LONGEST_WAIT) * random.uniform(0.75, 1.25)  # noqa: S311 - it spreads
+    _update(session, role_arn, claim, next_try_at=now + delay, failures=failures + 1, digest=None)
+
+
+def _settle(session: Session, now: datetime, role_arn: str, claim: Claim) -> None:
+    values = {"next_try_at": now + GAP, "failures": 0, "digest": _digest(claim.document), "written_at": now}
+    if not _update(session, role_arn, claim, **values):
+        # Slower than its lease: whether ours or the other replica's is the last one, nobody knows.
+        lost = update(RolePolicy).where(RolePolicy.role_arn == role_arn).values(digest=None)
+        session.execute(lost.execution_options(synchronize_session=False))
+        return
+    told = [{"told_id": subject_id, "told_floor": floor} for subject_id, floor in claim.told]
+    if told:
+        table: Any = Revocation.__table__
+        marks = (
+            update(table)
+            .where(
+                table.c.subject_id == bindparam("told_id"),
+                table.c.not_before == bindparam("told_floor"),
+                table.c.applied_at.is_(None),
+            )
+            .values(applied_at=now)
+        )
+        session.connection().execute(marks, told)
+
+
+def _update(session: Session, role_arn: str, claim: Claim, **values: Any) -> bool:
+    """False where another replica has taken over."""
+    ours = update(RolePolicy).where(RolePolicy.role_arn == role_arn, RolePolicy.attempts == claim.attempts)
+    statement = ours.values(**values).returning(RolePolicy.role_arn).execution_options(synchronize_session=False)
+    return session.execute(statement).first() is not None
+
+
+def _digest(document: str) -> str:
+    return hashlib.sha256(document.encode()).hexdigest()

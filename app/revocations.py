@@ -1,0 +1,194 @@
+"""Revocations, each noted in the transaction of what takes the credentials away: a sign-out, an erasure, a wish.
+
+The ledger says what was revoked; the row, for as long as one of the credentials may be alive, says it to those who hand
+cached ones out, and to the job that tells the engine. AWS knows the second in which it issued a session
+(`aws:TokenIssueTime`) and its name, so whose sessions go on is revoked up to the second `not_before`: what was issued
+in an earlier one is revoked, and nobody gets another one that was.
+"""
+
+import uuid
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any, Literal, NamedTuple
+
+from sqlalchemy import ColumnElement, case, select, update
+from sqlalchemy.orm import Session
+
+from app import audit
+from app.audit import Origin
+from app.db import signal_after_commit, upsert
+from app.models import IssuedCredential, Revocation
+
+SIGNAL = "revocations"
+EVERYONE = uuid.UUID(int=0)
+LONGEST_LIFE = timedelta(hours=36)
+"""Of a credential: GetFederationToken's."""
+TOLERANCE = timedelta(minutes=15)
+"""By which the engine's clock may be behind ours."""
+Scope = Literal["everyone", "user", "session"]
+
+
+@dataclass(frozen=True)
+class Revoked:
+    count: int
+    last_expiry: datetime | None
+    """Of those that were alive; None where none was."""
+
+
+class _Live(NamedTuple):
+    """A credential of the ledger's that has not expired."""
+
+    id: uuid.UUID
+    session_id: uuid.UUID
+    issued_at: datetime
+    expires_at: datetime
+
+
+def revoke_sessions(
+    session: Session,
+    origin: Origin,
+    now: datetime,
+    *,
+    user_id: uuid.UUID,
+    session_ids: Collection[uuid.UUID],
+    actor_id: uuid.UUID | None,
+    reason: str,
+) -> None:
+    """Of sessions that this transaction has ended: no vend that is under way will be let through any more."""
+    live = _mark(session, now, user_id, IssuedCredential.session_id.in_(session_ids))
+    for session_id in {row.session_id for row in live}:
+        of_it = [row for row in live if row.session_id == session_id]
+        put(
+            session,
+            now,
+            session_id,
+            scope="session",
+            user_id=user_id,
+            not_before=_second_after(now, of_it),
+            expires_at=_last(of_it) + TOLERANCE,
+        )
+        audit.record(
+            session,
+            origin,
+            "credential.revoked",
+            now,
+            actor_id=actor_id,
+            subject_id=user_id,
+            session_id=session_id,
+            reason=reason,
+            count=len(of_it),
+        )
+
+
+def revoke_user(
+    session: Session,
+    origin: Origin,
+    now: datetime,
+    *,
+    user_id: uuid.UUID,
+    actor_id: uuid.UUID | None,
+    session_id: uuid.UUID | None,
+    reason: str,
+    longest: timedelta,
+) -> Revoked:
+    """Of a user whose row this transaction has locked and whose sessions go on. `session_id`: the actor's.
+
+    `longest`: what a vend may live that is under way now, has no row in the ledger yet, and is never handed out.
+    """
+    live = _mark(session, now, user_id)
+    if not live and not longest:
+        return Revoked(0, None)
+    last = _last(live) if live else None
+    put(
+        session,
+        now,
+        user_id,
+        scope="user",
+        user_id=user_id,
+        not_before=_second_after(now, live),
+        expires_at=max(last or now, now + longest) + TOLERANCE,
+    )
+    audit.record(
+        session,
+        origin,
+        "credential.revoked",
+        now,
+        actor_id=actor_id,
+        subject_id=user_id,
+        session_id=session_id,
+        reason=reason,
+        count=len(live),
+    )
+    return Revoked(len(live), last)
+
+
+def put(
+    session: Session,
+    now: datetime,
+    subject_id: uuid.UUID,
+    *,
+    scope: Scope,
+    user_id: uuid.UUID | None,
+    not_before: datetime,
+    expires_at: datetime,
+) -> None:
+    """The row, which what was revoked before stays a part of; the job is woken."""
+
+    def renewed(new: Any) -> Mapping[str, Any]:
+        later = (Revocation.not_before, Revocation.expires_at)
+        return {
+            **{column.key: case((new[column.key] > column, new[column.key]), else_=column) for column in later},
+            "revoked_at": case((Revocation.applied_at.is_(None), Revocation.revoked_at), else_=new.revoked_at),
+            "applied_at": None,
+        }
+
+    values = {
+        "subject_id": subject_id,
+        "user_id": user_id,
+        "scope": scope,
+        "revoked_at": now,
+        "not_before": not_before,
+        "expires_at": expires_at,
+    }
+    upsert(session, Revocation, values, renewed)
+    signal_after_commit(session, SIGNAL)
+
+
+def _second_after(now: datetime, live: Sequence[_Live]) -> datetime:
+    """The first second in which none of them was issued, by STS's clock too: see `ledger.py`."""
+    return max([now, *(row.issued_at for row in live)]).replace(microsecond=0) + timedelta(seconds=1)
+
+
+def is_pending(session: Session, user_id: uuid.UUID, session_id: uuid.UUID) -> bool:
+    """Whether the engine is still to be told of a revocation of theirs."""
+    found = select(Revocation.subject_id).where(
+        Revocation.subject_id.in_((user_id, session_id, EVERYONE)), Revocation.applied_at.is_(None)
+    )
+    return session.scalar(found.limit(1)) is not None
+
+
+def _mark(session: Session, now: datetime, user_id: uuid.UUID, *which: ColumnElement[bool]) -> list[_Live]:
+    """Notes in the ledger that the user's live credentials are revoked, and tells which they were."""
+    ledger = IssuedCredential
+    alive = (
+        select(ledger.id, ledger.session_id, ledger.issued_at, ledger.expires_at)
+        .where(
+            ledger.user_id == user_id,
+            ledger.issued_at > now - LONGEST_LIFE - TOLERANCE,  # for the index
+            ledger.expires_at > now,
+            ledger.revoked_at.is_(None),
+            *which,
+        )
+        .order_by(ledger.id)  # so that two who revoke at once wait for each other in the same order
+        .with_for_update()
+    )
+    live = [_Live(*row) for row in session.execute(alive)]
+    if live:
+        revoked = update(ledger).where(ledger.id.in_([row.id for row in live])).values(revoked_at=now)
+        session.execute(revoked.execution_options(synchronize_session=False))
+    return live
+
+
+def _last(live: Sequence[_Live]) -> datetime:
+    return max(row.expires_at for row in live)
