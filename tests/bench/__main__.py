@@ -18,7 +18,7 @@ from rich.console import Console
 from rich.table import Table
 from sqlalchemy import create_engine, text
 
-from tests.bench import cores, crowd, deployment, imports, million, node, rates, startup
+from tests.bench import cores, crowd, deployment, imports, million, node, rates, revocation, startup
 from tests.bench.crowd import FirstVends, SignIns
 from tests.bench.imports import Imports
 from tests.bench.million import Comparison
@@ -45,6 +45,8 @@ class Scale:
     samples: int
     imported: tuple[int, int]
     """Users, few and many."""
+    revocations: int
+    """On Ceph, one after the other, and then as many at once."""
 
 
 FULL = Scale(
@@ -58,6 +60,7 @@ FULL = Scale(
     many=1_000_000,
     samples=3_000,
     imported=(50_000, 500_000),
+    revocations=200,
 )
 QUICK = Scale(
     *(1, 1, 0.4),
@@ -70,6 +73,7 @@ QUICK = Scale(
     many=20_000,
     samples=300,
     imported=(2_000, 10_000),
+    revocations=20,
 )
 
 
@@ -99,6 +103,8 @@ def main() -> None:
         on_sqlite = _take_on_sqlite(directory, SqliteDatabases(directory).create(directory), scale, core)
         compared = million.compare(scale.many, scale.samples, _say)
         moved = imports.measure(*scale.imported, _say)
+        _say("revocation on Ceph")
+        revoked = revocation.measure(directory, SqliteDatabases(directory), times=scale.revocations)
         _say("tokenvend dev")
         dev = startup.measure(directory, times=scale.starts)
     finally:
@@ -112,6 +118,7 @@ def main() -> None:
     table = _table({"PostgreSQL": on_postgresql, "SQLite": on_sqlite}, dev, scale, caption, missing)
     _tell_of_many(table, compared, scale)
     _tell_of_imports(table, moved)
+    _tell_of_revocation(table, revoked, scale)
     Console(width=120).print(table)
 
 
@@ -282,6 +289,18 @@ def _tell_of_imports(table: Table, moved: Imports) -> None:
         "",
         "< 20",
     )
+
+
+def _tell_of_revocation(table: Table, seen: revocation.Revocation | None, scale: Scale) -> None:
+    if seen is None:
+        table.add_row("Ceph: skipped, it is not installed", "", "", "")
+        return
+    refused, call = ([times.within(percent) for percent in (50, 99)] for times in (seen.refused, seen.call))
+    table.add_row("revocation to the first 403 on Ceph, p50 / p99 ms", "", f"{refused[0]:.0f} / {refused[1]:.0f}", "")
+    table.add_row("  the call itself, p50 / p99 ms", "", f"{call[0]:.0f} / {call[1]:.0f}", "")
+    table.add_row(f"  {scale.revocations} sign-outs at once, s", "", f"{seen.burst:.1f}", "")
+    table.add_row("  all of them refused after, s", "", f"{seen.burst_refused:.1f}", "")
+    table.add_row("  writes of the policy for them", "", f"{seen.writes}", "")
 
 
 def _answers(statuses: dict[str, int]) -> str:

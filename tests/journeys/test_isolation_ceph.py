@@ -6,45 +6,27 @@ user's. What does is a flaw in its session tokens: see `TestTokens`.
 
 import base64
 import hashlib
-import os
 import re
-import socket
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote, urlencode
 
-import boto3
 import pytest
-from httpx2 import Client, HTTPError
+from httpx2 import Client
 
-from tests.journeys.deployment import REGION, Answer, Deployment, Keys, person
+from tests.journeys.deployment import Answer, Deployment, Keys, person
+from tests.journeys.on_ceph import environment, served_on_ceph
 from tests.journeys.scene import ELSEWHERE, Row, Scene, answered, denied, matrix, set_scene
-from tests.support.ceph import BROKER, CLIENT, ROLE_ARN, ROLE_NAME, CephNode, ceph_node
+from tests.support.ceph import BROKER, ROLE_ARN, ROLE_NAME, CephNode, ceph_node
 from tests.support.databases import SqliteDatabases
-from tests.support.service import SECRET_KEY
 
 pytestmark = [pytest.mark.xdist_group("ceph"), pytest.mark.usefixtures("left_alone")]
 
 ACCESS = ("read", "write", "read_write")
-SERVING_WITHIN = 20.0
-
-
-class OnCeph(Deployment):
-    def s3(self, keys: Keys) -> Any:
-        return boto3.client(
-            "s3",
-            region_name=REGION,
-            endpoint_url=self.endpoint_url,
-            aws_access_key_id=keys.access_key_id,
-            aws_secret_access_key=keys.secret_access_key,
-            aws_session_token=keys.session_token,
-            config=CLIENT,
-        )
 
 
 @pytest.fixture(scope="session")
@@ -57,58 +39,9 @@ def node() -> Iterator[CephNode]:
 def on_ceph(
     node: CephNode, tmp_path_factory: pytest.TempPathFactory, sqlite_databases: SqliteDatabases
 ) -> Iterator[Deployment]:
-    """`tokenvend serve` on SQLite, with the gateway as its S3 and STS."""
     directory = tmp_path_factory.mktemp("on-ceph")
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    url = f"http://127.0.0.1:{port}"
-    log = directory / "stderr.log"
-    with log.open("w") as stream:
-        process = subprocess.Popen(
-            [sys.executable, "-m", "app", "serve", "--port", str(port)],
-            stdout=stream,
-            stderr=stream,
-            env=environment(node, url, sqlite_databases.create(directory)),
-        )
-    try:
-        wait_until_serving(process, url, log)
-        yield OnCeph(url, node.endpoint_url, node.bucket, Keys(node.owner.access_key_id, node.owner.secret_access_key))
-    finally:
-        process.terminate()
-        process.wait(timeout=20)
-
-
-def environment(node: CephNode, url: str, database_url: str) -> dict[str, str]:
-    inherited = {name: value for name, value in os.environ.items() if not name.startswith(("TOKENVEND_", "AWS_"))}
-    return inherited | {
-        "TOKENVEND_DATABASE_URL": database_url,
-        "TOKENVEND_SECRET_KEY": SECRET_KEY,
-        "TOKENVEND_PUBLIC_URL": url,
-        "TOKENVEND_RATE_LIMITS": "off",
-        "TOKENVEND_BUCKET": node.bucket,
-        "TOKENVEND_ROLE_ARN": ROLE_ARN,
-        "TOKENVEND_STS_ENDPOINT_URL": node.endpoint_url,
-        "TOKENVEND_S3_ENDPOINT_URL": node.endpoint_url,
-        "TOKENVEND_S3_FORCE_PATH_STYLE": "true",
-        "AWS_REGION": REGION,
-        "AWS_ACCESS_KEY_ID": node.broker.access_key_id,
-        "AWS_SECRET_ACCESS_KEY": node.broker.secret_access_key,
-        "AWS_EC2_METADATA_DISABLED": "true",
-    }
-
-
-def wait_until_serving(process: "subprocess.Popen[bytes]", url: str, log: Path) -> None:
-    deadline = time.monotonic() + SERVING_WITHIN
-    with Client(base_url=url, timeout=2) as http:
-        while time.monotonic() < deadline and process.poll() is None:
-            try:
-                if http.get("/readyz").status_code == 200:
-                    return
-            except HTTPError:
-                pass
-            time.sleep(0.05)
-    raise AssertionError(log.read_text()[-4000:])
+    with served_on_ceph(directory, node, sqlite_databases.create(directory)) as deployment:
+        yield deployment
 
 
 @pytest.fixture(scope="session")

@@ -43,7 +43,7 @@ class CephNode:
     owner: KeyPair
     """The bucket's."""
     broker: KeyPair
-    """It may assume the role, and make no buckets. Objects that its sessions put are its own: it can read them."""
+    """It may assume the role, write its policies, and make no buckets. What its sessions put is its own to read."""
 
     def s3(self, keys: KeyPair) -> Any:
         return boto3.client(
@@ -56,11 +56,14 @@ class CephNode:
         )
 
 
+def missing_packages() -> list[str]:
+    return sorted({package for program, package in PACKAGES.items() if shutil.which(program) is None})
+
+
 @contextmanager
 def ceph_node(*, bucket: str = "photos") -> Iterator[CephNode]:
     """Starts it on free ports of the loopback interface. Skips the test where Ceph is not installed."""
-    missing = sorted({package for program, package in PACKAGES.items() if shutil.which(program) is None})
-    if missing:
+    if missing := missing_packages():
         pytest.skip(
             f"these tests need Ceph: install it with `apt-get install {' '.join(missing)}` or your system's like"
         )
@@ -70,7 +73,7 @@ def ceph_node(*, bucket: str = "photos") -> Iterator[CephNode]:
         cluster.start_store()
         owner, broker = KeyPair.random(), KeyPair.random()
         cluster.create_user("owner", owner)
-        cluster.create_user(BROKER, broker, "--max-buckets=-1")
+        cluster.create_user(BROKER, broker, "--max-buckets=-1", "--caps=roles=*")
         cluster.create_role(bucket)
         cluster.start_gateway(gateway)
         node = CephNode(f"http://{HOST}:{gateway}", bucket, owner, broker)
