@@ -79,7 +79,7 @@ class Metrics:
         )
         self.revocation_writes = Counter(
             "tokenvend_revocation_writes",
-            "Writes of the policy that denies what was revoked, by outcome: ok, throttled, refused, unavailable.",
+            "Writes of the policy of what was revoked, by outcome: ok, throttled, too_large, refused, unavailable.",
             ["outcome"],
             registry=self.registry,
         )

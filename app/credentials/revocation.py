@@ -51,11 +51,14 @@ LONGEST_WAIT = timedelta(minutes=1)
 RENEWED_EVERY = timedelta(hours=1)
 """A policy that is as it should be is written again, in case somebody changed it by hand."""
 
-_THROTTLED = {"Throttling", "ThrottlingException", "RequestLimitExceeded", "LimitExceeded"}
+_KINDS = {
+    **dict.fromkeys(("Throttling", "ThrottlingException", "RequestLimitExceeded"), "throttled"),
+    "LimitExceeded": "too_large",
+}
 
 
 class IamFailed(Exception):
-    """IAM refused or did not answer. `kind` is `throttled`, `refused` or `unavailable`, the message IAM's own code."""
+    """IAM did not do it. `kind` is `throttled`, `too_large`, `refused` or `unavailable`, the message IAM's code."""
 
     def __init__(self, kind: str, code: str) -> None:
         super().__init__(code)
@@ -104,8 +107,7 @@ class RoleDenials:
             self._client = None  # the next try asks for the SDK's credentials anew
             code = _code(error)
             status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 500)
-            kind = "throttled" if code in _THROTTLED else "unavailable" if status >= 500 else "refused"
-            raise IamFailed(kind, code) from error
+            raise IamFailed(_KINDS.get(code) or ("unavailable" if status >= 500 else "refused"), code) from error
         except (BotoCoreError, HTTPClientError, ResponseParserError) as error:
             raise IamFailed("unavailable", type(error).__name__) from error
 
@@ -156,19 +158,27 @@ async def apply_next(runtime: "Runtime") -> bool:
     claim = await runtime.database.write(_claim, now, role.role_arn, runtime.settings)
     if claim is None:
         return True
-    if claim.raised_to is not None:
-        runtime.metrics.revocation_floors.inc()
-        log.warning("all_credentials_revoked", before=claim.raised_to.isoformat(), revocations=state.pending)
+    _tell_of_floor(runtime, claim.raised_to)
     try:
         await role.write(claim.document)
     except IamFailed as failure:
         log.error("revocation_delayed", kind=failure.kind, cause=str(failure), pending=state.pending)
         runtime.metrics.revocation_writes.labels(failure.kind).inc()
-        await runtime.database.write(_postpone, runtime.clock.now(), role.role_arn, claim)
+        too_large = failure.kind == "too_large"
+        raised_to = await runtime.database.write(
+            _postpone, runtime.clock.now(), role.role_arn, claim, too_large=too_large
+        )
+        _tell_of_floor(runtime, raised_to)
         return True
     runtime.metrics.revocation_writes.labels("ok").inc()
     await runtime.database.write(_settle, runtime.clock.now(), role.role_arn, claim)
     return True
+
+
+def _tell_of_floor(runtime: "Runtime", raised_to: datetime | None) -> None:
+    if raised_to is not None:
+        runtime.metrics.revocation_floors.inc()
+        log.warning("all_credentials_revoked", before=raised_to.isoformat())
 
 
 def look(session: Session, now: datetime, role_arn: str) -> State:
@@ -259,7 +269,7 @@ def _claim(session: Session, now: datetime, role_arn: str, settings: Settings) -
 
 
 def _raise_floor(session: Session, now: datetime, rows: Sequence[Revocation]) -> datetime:
-    """Revokes what anybody has that is older than the newest of the revocations, in place of them."""
+    """Revokes what anybody has that is older than the newest of the revocations, in the place of them all."""
     floor, expires_at = max(row.not_before for row in rows), max(row.expires_at for row in rows)
     revocations.put(session, now, EVERYONE, scope="everyone", user_id=None, not_before=floor, expires_at=expires_at)
     covered = (Revocation.scope != "everyone", Revocation.not_before <= floor, Revocation.expires_at <= expires_at)
@@ -268,10 +278,12 @@ def _raise_floor(session: Session, now: datetime, rows: Sequence[Revocation]) ->
     return floor
 
 
-def _postpone(session: Session, now: datetime, role_arn: str, claim: Claim) -> None:
+def _postpone(session: Session, now: datetime, role_arn: str, claim: Claim, *, too_large: bool) -> datetime | None:
+    """The next try comes later each time. Where the role's other policies leave too little room, all are revoked."""
     failures = session.scalar(select(RolePolicy.failures).where(RolePolicy.role_arn == role_arn)) or 0
     delay = min(GAP * 2 ** min(failures, 16), LONGEST_WAIT) * random.uniform(0.75, 1.25)  # noqa: S311 - it spreads
-    _update(session, role_arn, claim, next_try_at=now + delay, failures=failures + 1, digest=None)
+    ours = _update(session, role_arn, claim, next_try_at=now + delay, failures=failures + 1, digest=None)
+    return _raise_floor(session, now, _living(session, now)) if ours and too_large and len(claim.told) > 1 else None
 
 
 def _settle(session: Session, now: datetime, role_arn: str, claim: Claim) -> None:

@@ -576,12 +576,14 @@ class TestDoctor:
             check=False,
             capture_output=True,
             text=True,
-            env=environment(node, "http://127.0.0.1:8000", sqlite_databases.create(tmp_path)),
+            env=environment(node, "http://127.0.0.1:8000", sqlite_databases.create(tmp_path))
+            | {"TOKENVEND_REVOCATION": "role_policy"},
         )
         assert done.returncode == 1
         states = dict(re.findall(r"^(\w+) +([\w ]+):", done.stdout, re.MULTILINE)[::-1])
         assert states["failed"] == "session token", done.stdout + done.stderr
         assert "ok      foreign prefix" in done.stdout
+        assert "ok      revocation" in done.stdout
         assert "STOP" in done.stdout
 
 

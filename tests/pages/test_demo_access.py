@@ -4,6 +4,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from httpx2 import post
 from playwright.sync_api import Request, Route, expect
 
 from tests.pages.visit import DENIED, PASSWORD, Visit
@@ -84,6 +85,29 @@ class TestKey:
         assert len(refused) == 1
         assert len(person.calls("PUT", "china.jpg")) == 2
         assert len(person.calls("POST", "/v1/credentials")) == vended + 1
+
+    def test_is_replaced_where_it_was_revoked(self, visit: OpenVisit, china: Path) -> None:
+        """The engine denies it as it denies a foreign folder; this one stands in for an engine that is told."""
+        person = visit().register()
+        person.excused.add("china.jpg")
+        token = person.answered("/v1/auth/login")[-1]["tokens"]["access_token"]
+        refused: list[Request] = []
+
+        def refuse(route: Route) -> None:
+            if route.request.method != "PUT" or refused:
+                route.continue_()
+                return
+            refused.append(route.request)
+            answer = post(f"{person.url}/v1/credentials/revoke", headers={"Authorization": f"Bearer {token}"})
+            assert answer.status_code == 202
+            allowed = {"Access-Control-Allow-Origin": person.url}
+            route.fulfill(status=403, headers=allowed, body="<Error><Code>AccessDenied</Code></Error>")
+
+        person.page.route("**/photos/users/**", refuse)
+        revoked = person.credential["access_key_id"]
+        person.upload(china)
+        assert person.credential["access_key_id"] != revoked
+        assert len(person.calls("PUT", "china.jpg")) == 2
 
     def test_is_renewed_in_time_even_where_the_clock_is_wrong(self, visit: OpenVisit, china: Path) -> None:
         person = visit()

@@ -57,6 +57,14 @@ const pause = (attempt) => new Promise((done) => { setTimeout(done, 400 * 2 ** a
 
 const isPassing = (error) => error instanceof Refusal && (error.status === 0 || error.status === 429 || error.status >= 500);
 
+// The one to try again with. A revoked credential is denied as a foreign folder is: the service gives another one for
+// it, and the same one where it is well.
+async function successor(held, code) {
+  if (!OUTDATED.has(code) && code !== "AccessDenied") return null;
+  const next = await credential.replace(held);
+  return code === "AccessDenied" && next.access_key_id === held.access_key_id ? null : next;
+}
+
 // Runs `act(credential)`: again once with a new credential if the engine calls the old one outdated, again a
 // little later if the network or the engine stumbles. Everything done through here can be repeated safely.
 export async function perform(act, signal) {
@@ -67,9 +75,10 @@ export async function perform(act, signal) {
     try {
       return await act(held);
     } catch (error) {
-      if (OUTDATED.has(error.code) && !renewed) {
+      const next = renewed ? null : await successor(held, error.code);
+      if (next) {
         renewed = true;
-        held = await credential.replace(held);
+        held = next;
       } else if (isPassing(error) && attempt < TRIES) {
         await pause(attempt);
       } else {
