@@ -8,11 +8,11 @@ from pathlib import Path
 
 from httpx2 import Client, Response
 
+from app.credentials.revocation import GAP
 from tests.bench.million import Times
 from tests.journeys.deployment import Deployment, Keys, keys_of
 from tests.journeys.on_ceph import put, seconds_until_refused, served_on_ceph
 from tests.support import ceph
-from tests.support.databases import SqliteDatabases
 
 AT_ONCE = 8
 
@@ -39,8 +39,8 @@ class Guest:
     prefix: str
 
 
-def measure(directory: Path, databases: SqliteDatabases, *, times: int) -> Revocation | None:
-    """None where Ceph is not installed. One revocation after the other, and then as many sign-outs at once."""
+def measure(directory: Path, database_url: str, *, times: int, at_once: int) -> Revocation | None:
+    """None where Ceph is not installed. Each revocation is alone in its second; then come the sign-outs."""
     if ceph.missing_packages():
         return None
     place = directory / "on-ceph"
@@ -48,7 +48,7 @@ def measure(directory: Path, databases: SqliteDatabases, *, times: int) -> Revoc
     settings = {"TOKENVEND_REVOCATION": "role_policy"}
     with (
         ceph.ceph_node() as node,
-        served_on_ceph(place, node, databases.create(place), settings) as deployment,
+        served_on_ceph(place, node, database_url, settings) as deployment,
         Client(base_url=deployment.url, timeout=30) as http,
         ThreadPoolExecutor(AT_ONCE) as threads,
     ):
@@ -56,11 +56,12 @@ def measure(directory: Path, databases: SqliteDatabases, *, times: int) -> Revoc
         for _ in range(times):
             guest = _guest(http)
             assert put(deployment, guest.keys, guest.prefix) == 200
+            time.sleep(GAP.total_seconds())
             started = time.perf_counter()
             _expect(202, http.post("/v1/credentials/revoke", headers=guest.bearer))
             call.append((time.perf_counter() - started) * 1000)
             refused.append(seconds_until_refused(deployment, guest.keys, guest.prefix) * 1000)
-        guests = list(threads.map(lambda _: _guest(http), range(times)))
+        guests = list(threads.map(lambda _: _guest(http), range(at_once)))
         writes = _writes(http)
         started = time.perf_counter()
         list(threads.map(lambda guest: _sign_out(http, guest), guests))
