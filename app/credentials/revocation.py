@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import structlog
 from botocore.config import Config
-from botocore.exceptions import BotoCoreError, ClientError, HTTPClientError
+from botocore.exceptions import ClientError
 from botocore.parsers import ResponseParserError
 from sqlalchemy import bindparam, delete, select, update
 from sqlalchemy.orm import Session
@@ -30,6 +30,7 @@ from app.db import insert_if_absent
 from app.models import IssuedCredential, Revocation, RolePolicy
 from app.revocations import EVERYONE, Revoked
 from app.settings import Settings
+from app.sts.base import FAULTS
 
 if TYPE_CHECKING:
     from app.runtime import Runtime
@@ -104,11 +105,12 @@ class RoleDenials:
                     self._client = self._make_client()
             call(self._client, name, document)
         except ClientError as error:
-            self._client = None  # the next try asks for the SDK's credentials anew
+            self._client = None  # the next try looks for credentials anew
             code = _code(error)
             status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 500)
             raise IamFailed(_KINDS.get(code) or ("unavailable" if status >= 500 else "refused"), code) from error
-        except (BotoCoreError, HTTPClientError, ResponseParserError) as error:
+        except (*FAULTS, ResponseParserError) as error:
+            self._client = None
             raise IamFailed("unavailable", type(error).__name__) from error
 
 

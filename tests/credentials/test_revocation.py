@@ -721,6 +721,13 @@ class TestOfAws:
         asyncio.run(role.write(""))
         assert client.list_role_policies(RoleName=ROLE)["PolicyNames"] == []
 
+    @pytest.mark.parametrize("profile", ["absent", None])
+    def test_without_credentials_it_fails_as_iam_does(self, profile: str | None) -> None:
+        """A profile that is not there, and a machine that has none."""
+        role = RoleDenials(ROLE_ARN, lambda: boto3.Session(profile_name=profile).client("iam", region_name="us-east-1"))
+        with pytest.raises(IamFailed, match=r"ProfileNotFound|NoCredentialsError"):
+            asyncio.run(role.write(revocation.PROBE))
+
     def test_of_a_role_that_is_not_there_it_says_so(self, client: Any) -> None:
         with pytest.raises(IamFailed, match="NoSuchEntity"):
             asyncio.run(RoleDenials(f"{ROLE_ARN}-not", lambda: client).write(revocation.PROBE))
