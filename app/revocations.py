@@ -24,8 +24,8 @@ SIGNAL = "revocations"
 EVERYONE = uuid.UUID(int=0)
 LONGEST_LIFE = timedelta(hours=36)
 """Of a credential: GetFederationToken's."""
-TOLERANCE = timedelta(minutes=15)
-"""By which the engine's clock may be behind ours."""
+TOLERANCE = timedelta(minutes=5)
+"""By which the engine's clock may be behind ours: AWS refuses the signatures of who is further off."""
 Scope = Literal["everyone", "user", "session"]
 
 

@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 from itertools import groupby
 from typing import Any
 
-from app.credentials.orders import role_session_name
+from app.crypto import b64url
 from app.revocations import Scope
 
 
@@ -25,11 +25,13 @@ class Denial:
 
     @property
     def pattern(self) -> str:
-        """Of `aws:userid`. Ids hold no wildcard, and no id is the beginning of another."""
-        assert self.user_id is not None
+        """Of `aws:userid`. Ids hold no wildcard, and none is a part of another.
+
+        A session's id is random, so it names the device without its user: there is room for twice as many.
+        """
         if self.session_id is None:
             return f"*:{self.user_id}.*"
-        return f"*:{role_session_name(self.user_id, self.session_id)}"
+        return f"*.{b64url(self.session_id.bytes)}"
 
 
 def build(denials: Iterable[Denial]) -> str:

@@ -52,7 +52,7 @@ class Order:
         """
         if self.terms.mode == "federation_token":
             return self.user_id.hex
-        return role_session_name(self.user_id, self.session_id)
+        return f"{self.user_id}.{b64url(self.session_id.bytes)}"
 
     def issued_at(self, expires_at: datetime) -> datetime:
         """When STS issued, by its own clock, what expires then."""
@@ -62,11 +62,6 @@ class Order:
     def tags(self) -> dict[str, str]:
         told = {"user_id": str(self.user_id), "session_id": str(self.session_id), "access": self.access}
         return dict(_tag(tag, told) for tag in self.terms.session_tags)
-
-
-def role_session_name(user_id: uuid.UUID, session_id: uuid.UUID) -> str:
-    """Of one device of a user."""
-    return f"{user_id}.{b64url(session_id.bytes)}"
 
 
 def assume_role(order: Order) -> dict[str, Any]:

@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 
 from app.credentials import denials
 from app.credentials.denials import Denial
-from app.credentials.orders import role_session_name
 from app.credentials.revocation import PROBE
+from app.crypto import b64url
 from tests.credentials.iam import allowed
 
 GOLDEN = Path(__file__).parent / "golden_denials"
@@ -42,6 +42,11 @@ class Credential:
     session_id: uuid.UUID
     issued_at: datetime
 
+    @property
+    def name(self) -> str:
+        """Of the STS session."""
+        return f"{self.user_id}.{b64url(self.session_id.bytes)}"
+
     def is_hit(self, denial: Denial) -> bool:
         if denial.scope == "session":
             return (denial.user_id, denial.session_id) == (self.user_id, self.session_id)
@@ -51,7 +56,7 @@ class Credential:
     def opens(self, document: str, action: str = "s3:GetObject") -> bool:
         """By the role's own policies, this one among them, as IAM evaluates them for the session."""
         context = {
-            "aws:userid": f"AROAEXAMPLE:{role_session_name(self.user_id, self.session_id)}",
+            "aws:userid": f"AROAEXAMPLE:{self.name}",
             "aws:TokenIssueTime": self.issued_at.strftime("%Y-%m-%dT%H:%M:%SZ"),
         }
         also = [document] if document else []
@@ -116,12 +121,17 @@ class TestUser:
 
 
 PEOPLE = st.sampled_from([uuid.UUID(int=number << 64 | 0x4000) for number in range(1, 7)])
-DEVICES = st.sampled_from([uuid.UUID(int=number << 100 | number) for number in range(1, 5)])
+DEVICES = st.builds(
+    lambda user_id, number: (user_id, uuid.UUID(int=user_id.int << 32 | number)), PEOPLE, st.integers(1, 4)
+)
+"""Each is one user's, who has four."""
 MOMENTS = st.integers(-5, 5).map(lambda seconds: NOON + timedelta(seconds=seconds))
 DENIALS = st.one_of(
-    st.builds(of_device, PEOPLE, DEVICES), st.builds(of_user, PEOPLE, MOMENTS), st.builds(of_all, MOMENTS)
+    st.builds(lambda device: of_device(*device), DEVICES),
+    st.builds(of_user, PEOPLE, MOMENTS),
+    st.builds(of_all, MOMENTS),
 )
-CREDENTIALS = st.builds(Credential, PEOPLE, DEVICES, MOMENTS)
+CREDENTIALS = st.builds(lambda device, issued_at: Credential(*device, issued_at), DEVICES, MOMENTS)
 
 
 class TestAnySet:
