@@ -41,7 +41,7 @@ format: install ## Formats and mends what ruff can
 	$(BIN)/ruff check --fix .
 
 lock: install ## Renews the locks from pyproject.toml
-	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --upgrade \
+	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --upgrade --extra redis --extra otel \
 		--custom-compile-command "make lock" pyproject.toml --output-file requirements.lock
 	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --upgrade --extra dev \
 		--constraints requirements.lock --custom-compile-command "make lock" pyproject.toml \

@@ -24,11 +24,12 @@ from sqlalchemy.engine import make_url
 from sqlalchemy.exc import DataError, DBAPIError, DisconnectionError, IntegrityError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.orm import DeclarativeBase, Session
-from sqlalchemy.pool import ConnectionPoolEntry
+from sqlalchemy.pool import ConnectionPoolEntry, QueuePool
 
 from app.line import ANSWER_WITHIN, CLOCK, PING_AFTER, Line, Row
 from app.problems import DatabaseUnavailable, Problem
 from app.signals import Signals
+from app.tracing import NoTracing, Tracing
 
 Password = Callable[[], str]
 """Of a connection that is about to be made."""
@@ -50,9 +51,12 @@ SQLITE_BUSY_TIMEOUT = 2.5
 
 
 class Database:
-    def __init__(self, url: str, *, pool_size: int, password: Password | None = None) -> None:
+    def __init__(
+        self, url: str, *, pool_size: int, password: Password | None = None, tracing: Tracing | None = None
+    ) -> None:
         self.engine = make_engine(url, pool_size=pool_size, password=password)
         self._password = password
+        self._tracing = tracing or NoTracing()
         self.signals = Signals()
         self._threads = ThreadPoolExecutor(pool_size, thread_name_prefix="database")
         self._lines: list[Line] = []
@@ -78,11 +82,15 @@ class Database:
 
     async def read(self, story: Callable[Concatenate[Session, P], R], *args: P.args, **kwargs: P.kwargs) -> R:
         """What `story`, which only reads, returns from a worker thread."""
-        return await self._in_thread(functools.partial(self.run, "read", story, *args, **kwargs))
+        with self._tracing.span("database", "client") as span:
+            span.set("db.operation.name", "read")
+            return await self._in_thread(functools.partial(self.run, "read", story, *args, **kwargs))
 
     async def write(self, story: Callable[Concatenate[Session, P], R], *args: P.args, **kwargs: P.kwargs) -> R:
         """What `story` returns, once its transaction is committed."""
-        return await self._in_thread(functools.partial(self.run, "write", story, *args, **kwargs))
+        with self._tracing.span("database", "client") as span:
+            span.set("db.operation.name", "write")
+            return await self._in_thread(functools.partial(self.run, "write", story, *args, **kwargs))
 
     async def write_unhurried(
         self, story: Callable[Concatenate[Session, P], R], *args: P.args, **kwargs: P.kwargs
@@ -140,6 +148,16 @@ class Database:
             return await asyncio.wait_for(asyncio.shield(work), ANSWER_WITHIN)
         except TimeoutError:
             raise DatabaseUnavailable(cause=f"no answer within {ANSWER_WITHIN} s") from None
+
+    @property
+    def connections_in_use(self) -> int:
+        pool = self.engine.pool
+        return pool.checkedout() if isinstance(pool, QueuePool) else 0
+
+    @property
+    def waiting(self) -> int:
+        """Stories that no thread has begun."""
+        return self._threads._work_queue.qsize()  # noqa: SLF001 - nothing public tells
 
     def close(self) -> None:
         for line in self._lines:

@@ -15,8 +15,10 @@ from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app.clock import Clock
+from app.metrics import Metrics, known_method
 from app.problems import ContentTooLarge, HostNotAllowed, InternalError, Problem
 from app.telemetry import request_id as current_request_id
+from app.tracing import NoTracing, Span, Tracing
 
 log = structlog.get_logger("tokenvend.http")
 
@@ -37,12 +39,22 @@ class Edge:
     """Wraps the application; whatever happens inside, the client gets an answer with a request id."""
 
     def __init__(
-        self, app: ASGIApp, *, hosts: Collection[str], trusted_proxies: Iterable[str], https: bool, clock: Clock
+        self,
+        app: ASGIApp,
+        *,
+        hosts: Collection[str],
+        trusted_proxies: Iterable[str],
+        https: bool,
+        clock: Clock,
+        metrics: Metrics,
+        tracing: Tracing | None = None,
     ) -> None:
         self._app = app
         self._hosts = hosts
         self._trusted = tuple(ip_network(network, strict=False) for network in trusted_proxies)
         self._clock = clock
+        self._metrics = metrics
+        self._tracing = tracing or NoTracing()
         self._headers: Headers = [
             (b"x-content-type-options", b"nosniff"),
             (b"referrer-policy", b"no-referrer"),
@@ -55,6 +67,10 @@ class Edge:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
+        with self._tracing.span("request", "server") as span:
+            await self._answer(scope, receive, send, span)
+
+    async def _answer(self, scope: Scope, receive: Receive, send: Send, span: Span) -> None:
         started_at = self._clock.monotonic()
         request_id = secrets.token_hex(16)
         current_request_id.set(request_id)
@@ -84,7 +100,7 @@ class Edge:
             await send_problem(problem, request_id, send_with_headers)
         finally:
             if scope["path"] not in QUIET:
-                self._log(scope, status, started_at)
+                self._observe(scope, status, started_at, span)
 
     def _check(self, scope: Scope) -> None:
         host = length = b""
@@ -107,14 +123,23 @@ class Edge:
             answer.append((b"cache-control", b"no-store"))
         return answer
 
-    def _log(self, scope: Scope, status: int, started_at: float) -> None:
-        route = scope.get("route")
+    def _observe(self, scope: Scope, status: int, started_at: float, span: Span) -> None:
+        # The template: a path may hold what a caller made up.
+        route = getattr(scope.get("route"), "path", None) or "unmatched"
+        seconds = self._clock.monotonic() - started_at
+        self._metrics.count_request(scope["method"], route, status, seconds)
+        span.set("http.request.method", known_method(scope["method"]))
+        span.set("http.route", route)
+        span.set("http.response.status_code", status)
+        span.set("tokenvend.request_id", scope["state"]["request_id"])
+        if status >= 500:
+            span.fail()
         log.info(
             "request",
             method=scope["method"],
-            route=getattr(route, "path", None) or "unmatched",  # the template: a path may hold what a caller made up
+            route=route,
             status=status,
-            ms=round((self._clock.monotonic() - started_at) * 1000, 1),
+            ms=round(seconds * 1000, 1),
             address=scope["state"]["address"],
         )
 

@@ -6,6 +6,7 @@ from app.auth.keys import Keyring
 from app.clock import Clock
 from app.credentials.broker import Broker
 from app.db import Database
+from app.metrics import Metrics
 from app.migrate import is_migrated
 from app.problems import Problem
 
@@ -15,11 +16,12 @@ OK = "ok"
 
 
 class Health:
-    def __init__(self, database: Database, keyring: Keyring, broker: Broker, clock: Clock) -> None:
+    def __init__(self, database: Database, keyring: Keyring, broker: Broker, clock: Clock, metrics: Metrics) -> None:
         self._database = database
         self._keyring = keyring
         self._broker = broker
         self._clock = clock
+        self._metrics = metrics
         self._lock = asyncio.Lock()
         self._checked_at = float("-inf")
         self._results: dict[str, str] = {}
@@ -31,6 +33,8 @@ class Health:
                 database, engine = await asyncio.gather(self._database_state(), self._engine_state())
                 self._results = {"database": database, "keys": self._keys_state(), "engine": engine}
                 self._checked_at = self._clock.monotonic()
+                for part, state in self._results.items():
+                    self._metrics.ready.labels(part).set(state == OK)
         return self._results
 
     async def _database_state(self) -> str:

@@ -62,9 +62,11 @@ async def _repeat(runtime: "Runtime", job: Job) -> None:
             more = await job.work(runtime)
         except Problem as problem:
             log.error("job_failed", job=job.name, code=problem.code, cause=problem.cause)
+            runtime.metrics.job_failures.labels(job.name).inc()
             more = False
         except Exception as error:
             log.error("job_failed", job=job.name, exc_info=error)
+            runtime.metrics.job_failures.labels(job.name).inc()
             more = False
         if more:
             continue

@@ -236,8 +236,9 @@ class SharedWindows:
 class Limiter:
     """Raises `RateLimited` with the seconds until the window ends."""
 
-    def __init__(self, local: LocalWindows, shared: SharedWindows | None, *, enabled: bool) -> None:
+    def __init__(self, local: LocalWindows, shared: SharedWindows | None, metrics: Metrics, *, enabled: bool) -> None:
         self._local = local
+        self._metrics = metrics
         self._shared = shared
         self._enabled = enabled
         self._items: dict[LimitName, RateLimitItem] = {name: parse(limit) for name, limit in LIMITS.items()}
@@ -254,6 +255,7 @@ class Limiter:
             except _Avoided:
                 wait = self._local.hit(name, key, item)
         if wait is not None:
+            self._metrics.limits_refused.labels(name).inc()
             raise RateLimited(retry_after=max(1, math.ceil(wait)))
 
     async def clear(self, name: LimitName, key: str) -> None:
@@ -280,7 +282,7 @@ class Limiter:
 def make_limiter(url: str, clock: Clock, metrics: Metrics, *, enabled: bool) -> Limiter:
     """By `RATE_LIMIT_URL`. Connects to nothing yet. Raises `SettingsError` where the redis package is not installed."""
     shared = None if url == "memory://" else SharedWindows(url, clock, metrics)
-    return Limiter(LocalWindows(clock, metrics), shared, enabled=enabled)
+    return Limiter(LocalWindows(clock, metrics), shared, metrics, enabled=enabled)
 
 
 def account_key(vault: Vault, account: str) -> str:

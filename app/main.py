@@ -87,6 +87,8 @@ def create_app(settings: Settings, runtime: Runtime | None = None) -> FastAPI:
         trusted_proxies=settings.trusted_proxies,
         https=settings.public_url.startswith("https://"),
         clock=runtime.clock,
+        metrics=runtime.metrics,
+        tracing=runtime.tracing,
     )
     return app
 

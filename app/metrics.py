@@ -2,11 +2,16 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import datetime
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, disable_created_metrics, generate_latest
 
+from app.clock import Clock, SystemClock
+
 SLOW = 1.0
 """Seconds; one of the histogram's own limits."""
+METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
+"""Others are counted as one: a caller makes up as many as they like."""
 
 
 @dataclass(frozen=True)
@@ -22,10 +27,28 @@ class Work:
     """Of all calls together."""
 
 
+def known_method(method: str) -> str:
+    return method if method in METHODS else "other"
+
+
 class Metrics:
-    def __init__(self) -> None:
+    def __init__(self, clock: Clock | None = None) -> None:
         disable_created_metrics()  # type: ignore[no-untyped-call]
         self.registry = CollectorRegistry()
+        self.http_seconds = Histogram(
+            "tokenvend_http_seconds",
+            "How long requests took, by method, route (its template) and status.",
+            ["method", "route", "status"],
+            buckets=(0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5),
+            registry=self.registry,
+        )
+        self._observers: dict[tuple[str, str, int], Histogram] = {}
+        self.ready = Gauge(
+            "tokenvend_ready",
+            "1 for each part that `/readyz` found well when it was last asked: database, keys, engine; else 0.",
+            ["part"],
+            registry=self.registry,
+        )
         self.vends = Counter(
             "tokenvend_vends",
             "Credentials handed out, by source: issued, memory, shared (another replica's), stale (STS is down).",
@@ -93,6 +116,19 @@ class Metrics:
             "Times that the shared cache did not answer and a replica went on without it.",
             registry=self.registry,
         )
+        self.live_credentials = Gauge(
+            "tokenvend_live_credentials",
+            "Credentials that this process had issued and that have not expired.",
+            registry=self.registry,
+        )
+        self.live = LiveCredentials(clock or SystemClock())
+        self.live_credentials.set_function(self.live.count)
+        self.limits_refused = Counter(
+            "tokenvend_limits_refused",
+            "Requests refused by a rate limit; `guess` is a locked-out account.",
+            ["limit"],
+            registry=self.registry,
+        )
         self.limits_local = Gauge(
             "tokenvend_limits_local",
             "1 while Redis does not answer and a replica counts rate limits and guesses by itself.",
@@ -104,6 +140,41 @@ class Metrics:
             ["limit"],
             registry=self.registry,
         )
+
+        self.database_connections = Gauge(
+            "tokenvend_database_connections",
+            "Connections of the pool that are in use; those of the hot path's batches are not among them.",
+            registry=self.registry,
+        )
+        self.database_pool_size = Gauge(
+            "tokenvend_database_pool_size",
+            "Connections that the pool may have.",
+            registry=self.registry,
+        )
+        self.database_waiting = Gauge(
+            "tokenvend_database_waiting",
+            "Transactions that wait for one of the pool's threads.",
+            registry=self.registry,
+        )
+        self.hasher_waiting = Gauge(
+            "tokenvend_hasher_waiting",
+            "Passwords that are hashed or wait to be; at 500 further sign-ins are refused.",
+            registry=self.registry,
+        )
+        self.job_failures = Counter(
+            "tokenvend_job_failures",
+            "Passes of a background job that ended in a fault.",
+            ["job"],
+            registry=self.registry,
+        )
+
+    def count_request(self, method: str, route: str, status: int, seconds: float) -> None:
+        """`route` is a template, so that there are as many series as routes and statuses."""
+        key = (known_method(method), route, status)
+        observer = self._observers.get(key)
+        if observer is None:
+            observer = self._observers[key] = self.http_seconds.labels(*key)
+        observer.observe(seconds)
 
     def count_call(self, action: str, region: str, outcome: str, seconds: float) -> None:
         self.sts_calls.labels(action, region, outcome).inc()
@@ -130,3 +201,23 @@ def _total(
 ) -> float:
     samples = (sample for family in metric.collect() for sample in family.samples)
     return sum(sample.value for sample in samples if sample.name.endswith(suffix) and fits(sample.labels))
+
+
+class LiveCredentials:
+    """How many of those counted have not expired: a number for each minute in which some do."""
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._total = 0
+        self._expiring: dict[int, int] = {}
+
+    def add(self, expires_at: datetime) -> None:
+        minute = int(expires_at.timestamp() // 60)
+        self._expiring[minute] = self._expiring.get(minute, 0) + 1
+        self._total += 1
+
+    def count(self) -> float:
+        now = self._clock.now().timestamp() // 60
+        for minute in [minute for minute in self._expiring if minute < now]:
+            self._total -= self._expiring.pop(minute)
+        return self._total

@@ -144,5 +144,10 @@ class Hasher:
         finally:
             self._waiting -= 1
 
+    @property
+    def waiting(self) -> int:
+        """Those that are hashed at the moment, too."""
+        return self._waiting
+
     def close(self) -> None:
         self._threads.shutdown(wait=False, cancel_futures=True)

@@ -1,5 +1,6 @@
 """The process's singletons in one frozen bundle, built once: the same for service, command line and tests."""
 
+import asyncio
 import base64
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -34,7 +35,7 @@ from app.mail.transport import transport
 from app.metrics import Metrics
 from app.passwords import Hasher
 from app.problems import Problem
-from app.settings import Settings
+from app.settings import Settings, SettingsError
 from app.sts.base import BaseCredentials, ca_file, default_session
 from app.sts.client import CONCURRENT_CALLS, StsClient
 from app.sts.database_token import database_password
@@ -42,6 +43,7 @@ from app.sts.endpoints import Endpoints, dns_suffix, endpoint
 from app.sts.generated import GeneratedTransport
 from app.sts.signed import SignedTransport
 from app.sts.transport import Transport
+from app.tracing import NoTracing, OtlpTracing, Tracing
 
 CONCURRENT_IMPORTS = 2
 
@@ -57,6 +59,7 @@ class Runtime:
     postman: Postman
     metrics: Metrics
     own_work: OwnWork
+    tracing: Tracing
     keyring: Keyring
     tokens: AccessTokens
     providers: Providers
@@ -97,19 +100,29 @@ class Runtime:
         if self.shared_cache is not None:
             await self.shared_cache.close()
         self.database.close()
+        await asyncio.to_thread(self.tracing.close)
 
 
 def build_runtime(settings: Settings, *, clock: Clock | None = None, aws: boto3.Session | None = None) -> Runtime:
     """Connects to nothing yet. `aws` is for an engine whose keys are not in the SDK's default chain."""
     clock = clock or SystemClock()
-    metrics = Metrics()
+    metrics = Metrics(clock)
+    tracing = _tracing(settings)
     vault = Vault(settings.secret_key.get_secret_value())
     database = Database(
-        settings.database_url, pool_size=settings.database_pool_size, password=database_password(settings, aws)
+        settings.database_url,
+        pool_size=settings.database_pool_size,
+        password=database_password(settings, aws),
+        tracing=tracing,
     )
+    hasher = Hasher(firebase=_firebase(settings))
+    metrics.database_pool_size.set(settings.database_pool_size)
+    metrics.database_connections.set_function(lambda: database.connections_in_use)
+    metrics.database_waiting.set_function(lambda: database.waiting)
+    metrics.hasher_waiting.set_function(lambda: hasher.waiting)
     keyring, sts_keyring = (Keyring(database, vault, clock, purpose) for purpose in ("access", "sts"))
     identity_tokens = IdentityTokens(sts_keyring, clock, public_url=settings.public_url)
-    sts = _sts(settings, aws, clock, metrics)
+    sts = _sts(settings, aws, clock, metrics, tracing)
     broker = Broker(sts, clock, metrics, mode=settings.vending_mode, identity_tokens=identity_tokens)
     memory = settings.cache_url == "memory://"
     shared_cache = None if memory else SharedCache(settings.cache_url, vault, clock, metrics)
@@ -118,11 +131,12 @@ def build_runtime(settings: Settings, *, clock: Clock | None = None, aws: boto3.
         clock=clock,
         vault=vault,
         database=database,
-        hasher=Hasher(firebase=_firebase(settings)),
+        hasher=hasher,
         limiter=make_limiter(settings.rate_limit_url, clock, metrics, enabled=settings.rate_limits == "on"),
         postman=Postman(settings, clock, vault, database, transport(settings)),
         metrics=metrics,
         own_work=OwnWork(metrics),
+        tracing=tracing,
         keyring=keyring,
         tokens=AccessTokens(keyring, clock, issuer=settings.public_url),
         providers=Providers(settings.oidc_providers, clock),
@@ -136,13 +150,13 @@ def build_runtime(settings: Settings, *, clock: Clock | None = None, aws: boto3.
         credential_cache=CredentialCache(clock, metrics, shared_cache.obtain if shared_cache else None),
         shared_cache=shared_cache,
         role_denials=_role_denials(settings, aws) if settings.revocation == "role_policy" else None,
-        health=Health(database, keyring, broker, clock),
+        health=Health(database, keyring, broker, clock, metrics),
         user_pool=_user_pool(settings, clock),
         import_threads=ThreadPoolExecutor(CONCURRENT_IMPORTS, thread_name_prefix="import"),
     )
 
 
-def _sts(settings: Settings, aws: boto3.Session | None, clock: Clock, metrics: Metrics) -> StsClient:
+def _sts(settings: Settings, aws: boto3.Session | None, clock: Clock, metrics: Metrics, tracing: Tracing) -> StsClient:
     """Raises `SettingsError` for a profile that the SDK cannot read."""
 
     def make_session() -> boto3.Session:
@@ -158,7 +172,19 @@ def _sts(settings: Settings, aws: boto3.Session | None, clock: Clock, metrics: M
         endpoint(region, partition=settings.partition, template=settings.sts_endpoint_url)
         for region in settings.sts_regions or (settings.region,)
     ]
-    return StsClient(transport, BaseCredentials(make_session), Endpoints(endpoints, clock, metrics), clock, metrics)
+    return StsClient(
+        transport, BaseCredentials(make_session), Endpoints(endpoints, clock, metrics), clock, metrics, tracing=tracing
+    )
+
+
+def _tracing(settings: Settings) -> Tracing:
+    if settings.otlp_endpoint is None:
+        return NoTracing()
+    try:
+        return OtlpTracing(settings.otlp_endpoint)
+    except ModuleNotFoundError as error:
+        message = "TOKENVEND_OTLP_ENDPOINT: traces need the extra: pip install 'tokenvend[otel]'"
+        raise SettingsError(message) from error
 
 
 def _firebase(settings: Settings) -> FirebaseScrypt | None:

@@ -216,6 +216,9 @@ class Settings(BaseSettings):
     metrics_token: SecretStr = Field(
         SecretStr(""), description="bearer token of `/metrics`; in production it is off without one"
     )
+    otlp_endpoint: str | None = Field(
+        None, description="an OpenTelemetry collector, such as `http://127.0.0.1:4318`, that gets traces; none if empty"
+    )
     docs: Switch | None = Field(None, description="`/docs` and `/openapi.json`: on in development, off in production")
     drain_seconds: int | None = Field(
         None,
@@ -395,6 +398,7 @@ class Settings(BaseSettings):
         "s3_endpoint_url",
         "s3_public_endpoint_url",
         "cognito_endpoint_url",
+        "otlp_endpoint",
     )
     @classmethod
     def _http_url(cls, value: str | None) -> str | None:

@@ -32,7 +32,18 @@ _SECRET_VALUE = re.compile(
 )
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f\x85\u2028\u2029]|\r|\n")
 
-_QUIET = ("botocore", "boto3", "urllib3", "s3transfer", "sqlalchemy", "alembic", "asyncio", "httpx", "passlib")
+_QUIET = (
+    "botocore",
+    "boto3",
+    "urllib3",
+    "s3transfer",
+    "sqlalchemy",
+    "alembic",
+    "asyncio",
+    "httpx",
+    "opentelemetry",
+    "passlib",
+)
 
 
 def configure_logging(level: str) -> None:

@@ -49,6 +49,7 @@ class CredentialCache:
     ) -> None:
         """`shared` is asked for what this process does not have: the cache of all replicas."""
         self._clock = clock
+        self._live = metrics.live
         self._vends: dict[Source, Callable[[], None]] = {
             source: metrics.vends.labels(source).inc for source in ("issued", "memory", "shared", "stale")
         }
@@ -87,6 +88,7 @@ class CredentialCache:
             nonlocal source
             issued = await issue()
             source = "issued"
+            self._live.add(issued.credential.expires_at)
             return issued
 
         try:

@@ -14,6 +14,7 @@ from app.problems import Overloaded, PolicyTooLarge, Problem, StsRefused, StsThr
 from app.sts.base import BaseCredentials
 from app.sts.endpoints import Endpoints
 from app.sts.transport import Answer, Endpoint, Fault, Keys, Transport
+from app.tracing import NoTracing, Tracing
 
 log = structlog.get_logger("tokenvend.sts")
 
@@ -35,13 +36,21 @@ SKEW_TOLERATED = 60.0
 
 class StsClient:
     def __init__(
-        self, transport: Transport, base: BaseCredentials, endpoints: Endpoints, clock: Clock, metrics: Metrics
+        self,
+        transport: Transport,
+        base: BaseCredentials,
+        endpoints: Endpoints,
+        clock: Clock,
+        metrics: Metrics,
+        *,
+        tracing: Tracing | None = None,
     ) -> None:
         self._base = base
         self._transport = transport
         self._endpoints = endpoints
         self._clock = clock
         self._metrics = metrics
+        self._tracing = tracing or NoTracing()
         self._places = asyncio.Semaphore(CONCURRENT_CALLS)
         self._waiting = 0
         self._skew = 0.0
@@ -124,7 +133,15 @@ class StsClient:
         started = self._clock.monotonic()
         outcome: str | None = "unavailable"  # also where our own deadline cuts it off
         try:
-            answer = await self._transport.send(endpoint, action, parameters, keys)
+            with self._tracing.span("sts", "client") as span:
+                span.set("tokenvend.sts.action", action)
+                span.set("cloud.region", endpoint.region)
+                try:
+                    answer = await self._transport.send(endpoint, action, parameters, keys)
+                except Fault as fault:
+                    span.set("tokenvend.sts.outcome", fault.kind)
+                    span.fail()
+                    raise
             outcome = "ok"
         except Fault as fault:
             outcome = fault.kind
