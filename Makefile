@@ -36,6 +36,14 @@ check: install ## Format, lint, types, import order
 bench: install ## Measures speed and size against floors taken in the same run
 	$(BIN)/python -m tests.bench
 
+deploy-check: .checks/installed ## Checks what is in deploy/ with the tools of its trade
+	deploy/checks/run
+
+.checks/installed: deploy/checks/requirements.lock .venv/installed
+	@$(PYTHON) -m venv .checks
+	$(BIN)/uv pip install --python .checks/bin/python --quiet --require-hashes -r deploy/checks/requirements.lock
+	@touch $@
+
 format: install ## Formats and mends what ruff can
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
@@ -46,5 +54,12 @@ lock: install ## Renews the locks from pyproject.toml
 	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --upgrade --extra dev \
 		--constraints requirements.lock --custom-compile-command "make lock" pyproject.toml \
 		--output-file requirements-dev.lock
+	for part in build store; do \
+		$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --upgrade \
+			--constraints requirements-dev.lock --custom-compile-command "make lock" deploy/$$part.in \
+			--output-file deploy/$$part.lock || exit 1; \
+	done
+	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --upgrade \
+		--custom-compile-command "make lock" deploy/checks/requirements.in --output-file deploy/checks/requirements.lock
 
-.PHONY: help install run test chaos check bench format lock
+.PHONY: help install run test chaos check bench format lock deploy-check

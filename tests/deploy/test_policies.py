@@ -1,12 +1,12 @@
 """What operators copy fits what the service does."""
 
 import json
-from pathlib import Path
 
 from app.credentials.identity_token import AUDIENCE, ISSUER_PATH, SUBJECT
 from app.credentials.policy import OBJECT_ACTIONS
+from tests.deploy.reading import DEPLOY
 
-AWS = Path(__file__).parent.parent / "deploy" / "aws"
+AWS = DEPLOY / "aws"
 
 
 def statements(name: str) -> dict[str, dict[str, object]]:

@@ -1,0 +1,144 @@
+"""What runs in the containers besides the service: the sample's engine, and the database's roles and passwords."""
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import boto3
+import psycopg
+import pytest
+from sqlalchemy.engine import make_url
+
+from app.migrate import upgrade
+from deploy import rds
+from tests.deploy.reading import DEPLOY, wait_for
+from tests.support.databases import debian_postgresql
+from tests.support.service import running_service
+
+CANARY_KEY = "canary-secret-access-key"
+
+
+class TestStore:
+    def test_writes_the_brokers_keys_and_ends_on_sigterm(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        with socket.socket() as probe:
+            if probe.connect_ex(("127.0.0.1", 12_000)) == 0:
+                pytest.fail("something listens on the port that the proxy's configuration names")
+        credentials = tmp_path / "credentials"
+        process = subprocess.Popen(
+            [sys.executable, DEPLOY / "store.py"],
+            env={
+                "PATH": os.environ["PATH"],
+                "STORE_DIR": str(tmp_path / "store"),
+                "STORE_CREDENTIALS": str(credentials),
+                "STORE_ORIGINS": "http://127.0.0.1:8000",
+            },
+            cwd=DEPLOY.parent,
+        )
+        try:
+            wait_for(credentials.exists, process)
+            assert credentials.stat().st_mode & 0o777 == 0o600
+            monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(credentials))
+            client = boto3.Session(region_name="us-east-1").client("sts", endpoint_url="http://127.0.0.1:12000")
+            role = client.assume_role(
+                RoleArn="arn:aws:iam::000000000000:role/tokenvend-vending",
+                RoleSessionName="tests",
+                Policy='{"Version":"2012-10-17","Statement":[{"Effect":"Deny","Action":"*","Resource":"*"}]}',
+            )
+            assert role["Credentials"]["SessionToken"]
+            client.close()
+        finally:
+            process.send_signal(signal.SIGTERM)
+            assert process.wait(20) == 0
+        assert not credentials.exists()
+
+    def test_the_proxy_names_its_port(self) -> None:
+        assert "proxy_pass http://127.0.0.1:12000;" in (DEPLOY / "proxy.conf").read_text()
+        assert "FIRST_PORT = 12_000" in (DEPLOY / "store.py").read_text()
+
+
+@pytest.fixture
+def postgresql() -> Iterator[str]:
+    """The URL of a superuser's, in a database of its own name."""
+    with debian_postgresql() as url:
+        yield url
+
+
+def as_role(url: str, role: str) -> str:
+    return make_url(url).set(username=role, database="tokenvend").render_as_string(hide_password=False)
+
+
+class TestDatabase:
+    def test_one_role_owns_and_another_serves(self, postgresql: str, monkeypatch: pytest.MonkeyPatch) -> None:
+        url = make_url(postgresql)
+        monkeypatch.setenv("PGHOST", str(url.query["host"]))
+        monkeypatch.setenv("PGUSER", "administrator")
+        monkeypatch.setenv("PGDATABASE", "tokenvend")
+        with psycopg.connect(user="postgres", dbname="postgres", autocommit=True) as superuser:
+            # As RDS's administrator is: no superuser.
+            superuser.execute("CREATE ROLE administrator LOGIN CREATEROLE CREATEDB")
+            superuser.execute("CREATE ROLE rds_iam")
+            superuser.execute("GRANT rds_iam TO administrator WITH ADMIN OPTION")
+            superuser.execute("CREATE DATABASE tokenvend OWNER administrator")
+        with psycopg.connect(user="postgres", autocommit=True) as superuser:
+            superuser.execute("ALTER SCHEMA public OWNER TO administrator")
+        rds.prepare()
+        with psycopg.connect("") as connection:
+            rows = connection.execute(
+                "SELECT r.rolname FROM pg_auth_members m JOIN pg_roles r ON r.oid = m.member "
+                "JOIN pg_roles g ON g.oid = m.roleid WHERE g.rolname = 'rds_iam' AND r.rolname LIKE 'tokenvend%'"
+            )
+            assert {row[0] for row in rows} == {"tokenvend", "tokenvend_owner"}
+        upgrade(as_role(postgresql, "tokenvend_owner"))
+        with running_service(as_role(postgresql, "tokenvend")) as service:
+            assert service.device().vend().status_code == 200
+            assert service.client.get("/readyz").status_code == 200
+            for statement in (
+                "DROP TRIGGER audit_events_append_only ON audit_events",
+                "ALTER TABLE users ADD COLUMN x int",
+                "CREATE TABLE mine (x int)",
+                "TRUNCATE users",
+            ):
+                with (
+                    psycopg.connect(user="tokenvend", autocommit=True) as serving,
+                    pytest.raises(psycopg.errors.InsufficientPrivilege),
+                ):
+                    serving.execute(statement)
+            assert service.device().vend().status_code == 200
+
+    def test_a_token_in_the_password_file_is_what_libpq_sends(
+        self, postgresql: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """With its `:`, `/`, `?` and all: as the password of a role, which PostgreSQL then knows whole."""
+        directory = str(make_url(postgresql).query["host"])
+        monkeypatch.setenv("PGHOST", "db.example.org")
+        monkeypatch.setenv("PGUSER", "tokenvend")
+        monkeypatch.setenv("AWS_ACCESS_KEY_ID", "AKIATESTTESTTEST")
+        monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", CANARY_KEY)
+        monkeypatch.setenv("AWS_DEFAULT_REGION", "eu-central-1")
+        file = tmp_path / "pgpass"
+        rds.renew(file)
+        rds.renew(file)
+        assert file.stat().st_mode & 0o777 == 0o600
+        text = file.read_text()
+        assert text.startswith("db.example.org:5432:*:tokenvend:db.example.org\\:5432/?Action=connect")
+        assert CANARY_KEY not in text
+        token = text.rstrip("\n").split(":tokenvend:", 1)[1].replace("\\:", ":")
+        with psycopg.connect(host=directory, user="postgres", dbname="postgres", autocommit=True) as superuser:
+            superuser.execute("SET password_encryption = 'scram-sha-256'")
+            superuser.execute(f"CREATE ROLE tokenvend LOGIN PASSWORD '{token}'")
+            data = superuser.execute("SHOW hba_file").fetchone()
+            assert data is not None
+            Path(data[0]).write_text("local all tokenvend scram-sha-256\nlocal all all trust\n")
+            superuser.execute("SELECT pg_reload_conf()")
+        # libpq looks sockets up by their directory.
+        file.write_text(text.replace("db.example.org:5432:*", f"{directory}:5432:*", 1))
+        monkeypatch.setenv("PGPASSFILE", str(file))
+        with psycopg.connect(host=directory, dbname="postgres") as connection:
+            assert connection.execute("SELECT current_user").fetchone() == ("tokenvend",)
+        file.write_text(text)  # of another host
+        with pytest.raises(psycopg.OperationalError, match="password"):
+            psycopg.connect(host=directory, dbname="postgres")
