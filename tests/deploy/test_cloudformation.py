@@ -2,16 +2,19 @@
 
 import json
 import re
+import subprocess
+import sys
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import boto3
+import cfnlint.decode
 import pytest
 from moto import mock_aws
-from parliament import analyze_policy_string
 
 from app.credentials.identity_token import AUDIENCE, ISSUER_PATH, SUBJECT
-from app.credentials.policy import OBJECT_ACTIONS
+from app.server import make_config
 from app.settings import PREFIX, Settings
 from tests.deploy.reading import DEPLOY
 
@@ -73,6 +76,13 @@ def by_hand(name: str, **filled_in: str) -> dict[str, Any]:
     return document
 
 
+def resources(template: str) -> dict[str, Any]:
+    """Of a template, its short forms written out."""
+    decoded, _ = cfnlint.decode.decode(str(AWS / template))
+    found: dict[str, Any] = json.loads(json.dumps(decoded["Resources"]))
+    return found
+
+
 def role_name(arn: str) -> str:
     return arn.rpartition("/")[2]
 
@@ -81,6 +91,7 @@ def storage(account: Account, **parameters: str) -> dict[str, str]:
     return account.make("storage.yaml", BucketName=BUCKET, ExternalId=EXTERNAL_ID, **parameters)
 
 
+@pytest.mark.filterwarnings("ignore:Tried to parse AWS..S3..BucketPolicy:UserWarning")  # moto knows none
 class TestStorage:
     def test_the_vended_role_is_what_the_policies_by_hand_say(self, account: Account) -> None:
         made = storage(account)
@@ -117,26 +128,55 @@ class TestStorage:
         (rule,) = account.s3.get_bucket_encryption(Bucket=BUCKET)["ServerSideEncryptionConfiguration"]["Rules"]
         assert rule["ApplyServerSideEncryptionByDefault"] == {"SSEAlgorithm": "aws:kms", "KMSMasterKeyID": key}
 
-    def test_web_identity_makes_no_role_to_assume(self, account: Account) -> None:
-        made = storage(account, VendingMode="web_identity")
-        assert "VendedRoleArn" not in made
-        assert account.inline(made["ServiceRoleName"]) == {}
+    def test_web_identity_makes_no_role_to_assume(self) -> None:
+        conditions = {name: resource.get("Condition") for name, resource in resources("storage.yaml").items()}
+        assert conditions == {
+            **dict.fromkeys(("Bucket", "BucketPolicy", "ServiceRole")),
+            **dict.fromkeys(("ServiceMayVend", "VendedRole", "VendedObjects"), "AssumesRole"),
+            "ServiceMayRevoke": "Revokes",
+            "VendedKey": "VendsWithKey",
+        }
 
-    def test_the_bucket_is_private_encrypted_and_cleans_up(self, account: Account) -> None:
+    def test_the_bucket_is_private_and_encrypted(self, account: Account) -> None:
         storage(account)
-        policy = json.loads(account.s3.get_bucket_policy(Bucket=BUCKET)["Policy"])
-        assert {statement["Effect"] for statement in policy["Statement"]} == {"Deny"}
-        assert policy["Statement"][0]["Condition"] == {"Bool": {"aws:SecureTransport": "false"}}
-        closed = account.s3.get_public_access_block(Bucket=BUCKET)["PublicAccessBlockConfiguration"]
-        assert len(closed) == 4
-        assert all(closed.values())
         (rule,) = account.s3.get_bucket_encryption(Bucket=BUCKET)["ServerSideEncryptionConfiguration"]["Rules"]
         assert rule["ApplyServerSideEncryptionByDefault"]["SSEAlgorithm"] == "AES256"
-        assert account.s3.get_bucket_versioning(Bucket=BUCKET)["Status"] == "Enabled"
         assert account.iam.list_users()["Users"] == []
+        # What moto's CloudFormation passes over.
+        found = resources("storage.yaml")
+        bucket = found["Bucket"]["Properties"]
+        assert set(bucket["PublicAccessBlockConfiguration"].values()) == {True}
+        assert bucket["OwnershipControls"] == {"Rules": [{"ObjectOwnership": "BucketOwnerEnforced"}]}
+        assert bucket["VersioningConfiguration"] == {"Status": "Enabled"}
+        policy = found["BucketPolicy"]["Properties"]["PolicyDocument"]
+        assert {statement["Effect"] for statement in policy["Statement"]} == {"Deny"}
+        assert policy["Statement"][0]["Condition"] == {"Bool": {"aws:SecureTransport": "false"}}
+
+    def test_the_bucket_lets_pages_in_and_cleans_up_as_the_files_by_hand_say(self) -> None:
+        bucket = resources("storage.yaml")["Bucket"]["Properties"]
+        (cors,) = by_hand("bucket-cors.json")["CORSRules"]
+        (made,) = bucket["CorsConfiguration"]["CorsRules"]
+        assert made == {
+            "AllowedOrigins": {"Ref": "AllowedOrigins"},
+            "AllowedMethods": cors["AllowedMethods"],
+            "AllowedHeaders": cors["AllowedHeaders"],
+            "ExposedHeaders": cors["ExposeHeaders"],
+            "MaxAge": cors["MaxAgeSeconds"],
+        }
+        rules = [
+            {
+                "Id": rule.pop("ID"),
+                "Prefix": rule.pop("Filter")["Prefix"],
+                **({"ExpiredObjectDeleteMarker": True} if rule.pop("Expiration", None) else {}),
+                **rule,
+            }
+            for rule in by_hand("bucket-lifecycle.json")["Rules"]
+        ]
+        assert bucket["LifecycleConfiguration"]["Rules"] == rules
 
 
 class TestWebIdentity:
+    @pytest.mark.filterwarnings("ignore:Tried to parse AWS..IAM..OIDCProvider:UserWarning")  # moto knows none
     def test_trusts_the_issuer_for_one_audience_and_subject(self, account: Account) -> None:
         issuer = "tokens.example.org" + ISSUER_PATH
         made = account.make("web-identity.yaml", Issuer=issuer, BucketName=BUCKET)
@@ -147,6 +187,127 @@ class TestWebIdentity:
             "StringEquals": {f"{issuer}:aud": AUDIENCE, f"{issuer}:sub": SUBJECT}
         }
         assert account.managed(role) == [by_hand("vending-role-permissions.json", BUCKET=BUCKET)]
-        (provider,) = account.iam.list_open_id_connect_providers()["OpenIDConnectProviderList"]
-        known = account.iam.get_open_id_connect_provider(OpenIDConnectProviderArn=provider["Arn"])
-        assert known["ClientIDList"] == [AUDIENCE]
+        provider = resources("web-identity.yaml")["Provider"]["Properties"]
+        assert provider == {"Url": {"Fn::Sub": "https://${Issuer}"}, "ClientIdList": [AUDIENCE]}
+
+
+def policies(value: Any) -> Iterator[dict[str, Any]]:
+    """Every policy document in a template."""
+    if isinstance(value, dict):
+        if "Statement" in value:
+            yield value
+        for member in value.values():
+            yield from policies(member)
+    elif isinstance(value, list):
+        for member in value:
+            yield from policies(member)
+
+
+TEMPLATES = sorted(file.name for file in AWS.glob("*.yaml"))
+UNBOUND = {"ecr:GetAuthorizationToken"}
+"""What AWS lets nobody bind to a resource."""
+
+
+class TestEveryTemplate:
+    @pytest.mark.parametrize("template", TEMPLATES)
+    def test_has_no_user_no_key_and_no_wild_permission(self, template: str) -> None:
+        found = resources(template)
+        kinds = {resource["Type"] for resource in found.values()}
+        assert not kinds & {"AWS::IAM::User", "AWS::IAM::AccessKey", "AWS::IAM::Group"}
+        for policy in policies(found):
+            for statement in policy["Statement"]:
+                actions = statement["Action"] if isinstance(statement["Action"], list) else [statement["Action"]]
+                if statement["Effect"] == "Deny":
+                    continue
+                assert not any("*" in action for action in actions), statement
+                if "Principal" not in statement:
+                    assert statement["Resource"] != "*" or set(actions) <= UNBOUND, statement
+
+    @pytest.mark.parametrize("template", TEMPLATES)
+    def test_is_clean_to_parliament(self, template: str, tmp_path: Path) -> None:
+        texts = []
+        for policy in policies(resources(template)):
+            if any("Principal" in statement for statement in policy["Statement"]):
+                continue  # trust policies and the bucket's: parliament reads those of identities
+            plain = json.loads(json.dumps(policy), object_hook=filled_in)
+            texts.append(json.dumps(plain))
+        (tmp_path / "policies.json").write_text(json.dumps(texts))
+        done = subprocess.run(
+            [sys.executable, "-W", "ignore", "-c", LINT, tmp_path / "policies.json"],
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert done.returncode == 0, done.stderr
+        assert json.loads(done.stdout) == [[] for _ in texts] + [["UNKNOWN_ACTION"]]
+
+
+LINT = """
+import json, sys
+from parliament import analyze_policy_string
+texts = json.load(open(sys.argv[1]))
+broken = {"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Action": "s3:GetObjekt", "Resource": "*"}]}
+print(json.dumps([[f.issue for f in analyze_policy_string(text).findings] for text in (*texts, json.dumps(broken))]))
+"""
+ARNS = {
+    "VendedRole": "arn:aws:iam::123456789012:role/vended",
+    "Logs": "arn:aws:logs:eu-central-1:123456789012:log-group:tokenvend:log-stream:*",
+    "KmsKeyArn": "arn:aws:kms:eu-central-1:123456789012:key/1b2c3d4e-0000-4000-8000-000000000001",
+    "ImageRepositoryArn": "arn:aws:ecr:eu-central-1:123456789012:repository/tokenvend",
+    "SmtpSecretArn": "arn:aws:secretsmanager:eu-central-1:123456789012:secret:smtp-abcdef",
+}
+SECRET = "arn:aws:secretsmanager:eu-central-1:123456789012:secret:data-abcdef"
+
+
+def filled_in(value: dict[str, Any]) -> Any:
+    """What a function of CloudFormation's would give, or nearly."""
+    if len(value) != 1:
+        return value
+    ((name, argument),) = value.items()
+    if name == "Fn::GetAtt":
+        return ARNS[argument[0]]
+    if name == "Ref":
+        return ARNS[argument]
+    if name == "Fn::ImportValue":
+        return SECRET
+    if name == "Fn::Sub":
+        text = argument if isinstance(argument, str) else argument[0]
+        for variable, plain in (("AWS::Partition", "aws"), ("AWS::URLSuffix", "amazonaws.com"), ("BucketName", BUCKET)):
+            text = text.replace(f"${{{variable}}}", plain)
+        text = text.replace("${AWS::Region}", REGION).replace("${AWS::AccountId}", "123456789012")
+        return re.sub(r"\$\{\w+\}", "db-ABCDEFGHIJKL", text)
+    return value
+
+
+class TestService:
+    def test_every_setting_is_one_that_there_is(self) -> None:
+        known = {PREFIX + name.upper() for name in Settings.model_fields}
+        text = (AWS / "service.yaml").read_text()
+        used = set(re.findall(rf"{PREFIX}[A-Z_]+", text))
+        assert used <= known
+        assert {"TOKENVEND_SECRET_KEY", "TOKENVEND_RATE_LIMIT_URL", "TOKENVEND_TRUSTED_PROXIES"} <= used
+
+    def test_instances_answer_for_metadata_version_two_and_to_themselves_alone(self) -> None:
+        data = resources("service.yaml")["Template"]["Properties"]["LaunchTemplateData"]
+        assert data["MetadataOptions"] == {
+            "HttpEndpoint": "enabled",
+            "HttpTokens": "required",
+            "HttpPutResponseHopLimit": 1,
+        }
+        assert "KeyName" not in data
+        assert "--network host" in json.dumps(data["UserData"])
+
+    def test_tasks_are_nobodys_and_write_nothing(self) -> None:
+        found = resources("service.yaml")
+        for task in ("Task", "MigrationTask"):
+            for container in found[task]["Properties"]["ContainerDefinitions"]:
+                assert (container["User"], container["ReadonlyRootFilesystem"]) == ("10001:10001", True)
+                secret = {entry["Name"] for entry in container.get("Secrets", ())}
+                plain = {entry["Name"] for entry in container.get("Environment", ()) if "Name" in entry}
+                assert not {name for name in plain if re.search("SECRET|PASSWORD$|TOKEN$|SMTP|CACHE_URL", name)}
+                assert not secret & plain
+
+    def test_no_kept_connection_ends_before_the_balancers(self) -> None:
+        attributes = resources("service.yaml")["Balancer"]["Properties"]["LoadBalancerAttributes"]
+        idle = next(int(a["Value"]) for a in attributes if a["Key"] == "idle_timeout.timeout_seconds")
+        assert idle < make_config("app.main:none", host="127.0.0.1", port=1).timeout_keep_alive
