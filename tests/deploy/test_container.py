@@ -14,12 +14,10 @@ import pytest
 from sqlalchemy.engine import make_url
 
 from app.migrate import upgrade
-from deploy import rds
+from deploy import prepare_database
 from tests.deploy.reading import DEPLOY, wait_for
 from tests.support.databases import debian_postgresql
 from tests.support.service import running_service
-
-CANARY_KEY = "canary-secret-access-key"
 
 
 class TestStore:
@@ -85,7 +83,8 @@ class TestDatabase:
             superuser.execute("CREATE DATABASE tokenvend OWNER administrator")
         with psycopg.connect(user="postgres", autocommit=True) as superuser:
             superuser.execute("ALTER SCHEMA public OWNER TO administrator")
-        rds.prepare()
+        prepare_database.main()
+        prepare_database.main()
         with psycopg.connect("") as connection:
             rows = connection.execute(
                 "SELECT r.rolname FROM pg_auth_members m JOIN pg_roles r ON r.oid = m.member "
@@ -108,37 +107,3 @@ class TestDatabase:
                 ):
                     serving.execute(statement)
             assert service.device().vend().status_code == 200
-
-    def test_a_token_in_the_password_file_is_what_libpq_sends(
-        self, postgresql: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
-        """With its `:`, `/`, `?` and all: as the password of a role, which PostgreSQL then knows whole."""
-        directory = str(make_url(postgresql).query["host"])
-        monkeypatch.setenv("PGHOST", "db.example.org")
-        monkeypatch.setenv("PGUSER", "tokenvend")
-        monkeypatch.setenv("AWS_ACCESS_KEY_ID", "AKIATESTTESTTEST")
-        monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", CANARY_KEY)
-        monkeypatch.setenv("AWS_DEFAULT_REGION", "eu-central-1")
-        file = tmp_path / "pgpass"
-        rds.renew(file)
-        rds.renew(file)
-        assert file.stat().st_mode & 0o777 == 0o600
-        text = file.read_text()
-        assert text.startswith("db.example.org:5432:*:tokenvend:db.example.org\\:5432/?Action=connect")
-        assert CANARY_KEY not in text
-        token = text.rstrip("\n").split(":tokenvend:", 1)[1].replace("\\:", ":")
-        with psycopg.connect(host=directory, user="postgres", dbname="postgres", autocommit=True) as superuser:
-            superuser.execute("SET password_encryption = 'scram-sha-256'")
-            superuser.execute(f"CREATE ROLE tokenvend LOGIN PASSWORD '{token}'")
-            data = superuser.execute("SHOW hba_file").fetchone()
-            assert data is not None
-            Path(data[0]).write_text("local all tokenvend scram-sha-256\nlocal all all trust\n")
-            superuser.execute("SELECT pg_reload_conf()")
-        # libpq looks sockets up by their directory.
-        file.write_text(text.replace("db.example.org:5432:*", f"{directory}:5432:*", 1))
-        monkeypatch.setenv("PGPASSFILE", str(file))
-        with psycopg.connect(host=directory, dbname="postgres") as connection:
-            assert connection.execute("SELECT current_user").fetchone() == ("tokenvend",)
-        file.write_text(text)  # of another host
-        with pytest.raises(psycopg.OperationalError, match="password"):
-            psycopg.connect(host=directory, dbname="postgres")
