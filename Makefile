@@ -5,7 +5,7 @@ UV_VERSION := 0.13.9
 BIN := .venv/bin
 
 help: ## Lists the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 install: .venv/installed ## Makes .venv with everything, from nothing
 
@@ -44,6 +44,10 @@ deploy-check: .checks/installed ## Checks what is in deploy/ with the tools of i
 	$(BIN)/uv pip install --python .checks/bin/python --quiet --require-hashes -r deploy/checks/requirements.lock
 	@touch $@
 
+sbom: ## Lists what is installed, as CycloneDX: build/sbom.json
+	@mkdir -p build
+	$(PYTHON) deploy/sbom.py >build/sbom.json
+
 format: install ## Formats and mends what ruff can
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
@@ -62,4 +66,4 @@ lock: install ## Renews the locks from pyproject.toml
 	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --upgrade \
 		--custom-compile-command "make lock" deploy/checks/requirements.in --output-file deploy/checks/requirements.lock
 
-.PHONY: help install run test chaos check bench format lock deploy-check
+.PHONY: help install run test chaos check bench format lock deploy-check sbom

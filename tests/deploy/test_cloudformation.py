@@ -283,7 +283,7 @@ class TestService:
     def test_every_setting_is_one_that_there_is(self) -> None:
         known = {PREFIX + name.upper() for name in Settings.model_fields}
         text = (AWS / "service.yaml").read_text()
-        used = set(re.findall(rf"{PREFIX}[A-Z_]+", text))
+        used = set(re.findall(rf"{PREFIX}[A-Z0-9_]+", text))
         assert used <= known
         assert {"TOKENVEND_SECRET_KEY", "TOKENVEND_RATE_LIMIT_URL", "TOKENVEND_TRUSTED_PROXIES"} <= used
 

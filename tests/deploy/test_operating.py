@@ -140,7 +140,7 @@ class TestRunbook:
         settings = {PREFIX + name.upper() for name in Settings.model_fields}
         for document in DOCUMENTS:
             text = document.read_text(encoding="utf-8")
-            assert set(re.findall(rf"\b{PREFIX}[A-Z_]+", text)) <= settings
+            assert set(re.findall(rf"\b{PREFIX}[A-Z0-9_]+", text)) <= settings
             for target, anchor in re.findall(r"\]\(([^)#:]*)(?:#([\w-]+))?\)", text):
                 file = (document.parent / target) if target else document
                 assert file.exists(), target

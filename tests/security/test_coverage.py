@@ -11,11 +11,11 @@ CLAIMED = """
     TK1–19
     AZ1–7
     VC1–10
-    HT1–8 HT10–12
+    HT1–12
     AU1–20
     ID1–7
     IM1–8
-    OP1–3
+    OP1–3 OP6
 """
 """Of REQUIREMENTS.md, where each is spelt out: an id is added here with the feature that it is about."""
 

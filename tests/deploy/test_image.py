@@ -1,0 +1,167 @@
+"""What the image is made of, and what runs it: hashes alone, nobody's user, nothing written, signals that arrive."""
+
+import json
+import re
+import subprocess
+import sys
+from typing import Any
+
+import pytest
+import yaml
+
+from app.settings import PREFIX, Settings
+from deploy import sbom
+from tests.deploy.reading import DEPLOY, ROOT
+
+DOCKERFILE = (DEPLOY / "Dockerfile").read_text(encoding="utf-8")
+COMPOSE = yaml.safe_load((DEPLOY / "compose.yaml").read_text(encoding="utf-8"))
+LOCKS = [
+    ROOT / "requirements.lock",
+    ROOT / "requirements-dev.lock",
+    DEPLOY / "build.lock",
+    DEPLOY / "store.lock",
+    DEPLOY / "checks" / "requirements.lock",
+]
+KNOWN = {PREFIX + name.upper() for name in Settings.model_fields}
+
+
+class TestLocks:
+    @pytest.mark.parametrize("lock", LOCKS, ids=lambda lock: str(lock.relative_to(ROOT)))
+    def test_pin_and_hash_every_package_and_name_no_registry(self, lock: Any) -> None:
+        """OP6."""
+        text = lock.read_text(encoding="utf-8")
+        entries = re.split(r"^(?=[a-zA-Z])", text, flags=re.MULTILINE)[1:]
+        assert entries
+        for entry in entries:
+            assert re.match(r"[\w.-]+(\[[\w,-]+\])?==\S+", entry), entry[:80]
+            assert "--hash=sha256:" in entry, entry[:80]
+        assert "://" not in text
+        assert "index-url" not in text
+
+    def test_every_install_asks_for_hashes(self) -> None:
+        """OP6: in the image and in the Makefile; what is installed without is this project itself."""
+        text = DOCKERFILE.replace("\\\n", " ") + (ROOT / "Makefile").read_text(encoding="utf-8")
+        for line in re.findall(r"pip install.*", text):
+            for command in line.split("&&"):
+                if "pip install" in command:
+                    own = "/wheels/" in command or "--editable ." in command or "uv==" in command
+                    assert own or "--require-hashes" in command, command
+
+    def test_the_image_has_every_extra_that_serving_may_take(self) -> None:
+        lock = (ROOT / "requirements.lock").read_text(encoding="utf-8")
+        for name in ("redis", "opentelemetry-sdk", "opentelemetry-exporter-otlp-proto-http"):
+            assert re.search(rf"^{name}==", lock, re.MULTILINE)
+
+
+class TestBillOfMaterials:
+    def test_has_each_package_of_the_lock_with_its_hashes(self) -> None:
+        """OP6."""
+        lock = (ROOT / "requirements.lock").read_text(encoding="utf-8")
+        printed = subprocess.run(
+            [sys.executable, DEPLOY / "sbom.py"], capture_output=True, text=True, check=True
+        ).stdout
+        bill = json.loads(printed)
+        named = {(part["name"], part["version"]) for part in bill["components"]}
+        assert named == set(re.findall(r"^([\w.-]+)==(\S+)", lock, re.MULTILINE))
+        assert sum(len(part["hashes"]) for part in bill["components"]) == lock.count("--hash=sha256:")
+        assert ("fastapi", next(version for name, version in named if name == "fastapi")) in named
+
+    def test_reads_markers_and_many_hashes(self) -> None:
+        first = (
+            f"a-b==1.2 ; sys_platform == 'win32' \\\n    --hash=sha256:{'0' * 64} \\\n    --hash=sha256:{'1' * 64}\n"
+        )
+        lock = f"# by uv\n{first}    # via c\nd==2 \\\n    --hash=sha256:{'2' * 64}\n"
+        two, one = sbom.components(lock)
+        assert (two["purl"], len(two["hashes"])) == ("pkg:pypi/a-b@1.2", 2)
+        assert (one["purl"], len(one["hashes"])) == ("pkg:pypi/d@2", 1)
+
+
+class TestDockerfile:
+    def test_runs_as_nobody_in_the_exec_form(self) -> None:
+        _, _, service = DOCKERFILE.partition("FROM base AS service")
+        assert re.search(r"^USER 10001:10001$", DOCKERFILE, re.MULTILINE)
+        assert 'ENTRYPOINT ["tokenvend"]' in service
+        assert 'CMD ["serve", "--host", "0.0.0.0"]' in service
+        assert not re.search(r"^(ENTRYPOINT|CMD) [^\[]", DOCKERFILE, re.MULTILINE)
+        assert "USER" not in service
+
+    def test_copies_what_the_context_lets_in(self) -> None:
+        allowed = [line[1:] for line in (ROOT / ".dockerignore").read_text().splitlines() if line.startswith("!")]
+        for sources in re.findall(r"^COPY (?!--from)(.+) \S+$", DOCKERFILE, re.MULTILINE):
+            for source in sources.split():
+                assert (ROOT / source).exists(), source
+                assert any(re.fullmatch(entry.replace(".", r"\.").replace("*", "[^/]*"), source) for entry in allowed)
+
+
+class TestCompose:
+    def test_services_are_confined(self) -> None:
+        for name, service in COMPOSE["services"].items():
+            if name in ("postgres", "redis"):  # images of others, that start as root to own their volumes
+                continue
+            assert service["read_only"], name
+            assert service["cap_drop"] == ["ALL"], name
+            assert service["security_opt"] == ["no-new-privileges:true"], name
+
+    def test_only_the_proxy_is_reached_from_outside(self) -> None:
+        published = {name: service["ports"] for name, service in COMPOSE["services"].items() if "ports" in service}
+        assert published.keys() == {"store"}
+        assert COMPOSE["services"]["proxy"]["network_mode"] == "service:store"
+        assert all(port.startswith("${BIND_ADDRESS:-127.0.0.1}:") for port in published["store"])
+        assert COMPOSE["networks"]["inner"] == {"internal": True}
+
+    def test_two_replicas_wait_for_one_migration(self) -> None:
+        services = COMPOSE["services"]
+        assert services["service-a"] == services["service-b"]
+        assert services["service-a"]["depends_on"]["migrate"] == {"condition": "service_completed_successfully"}
+        assert services["migrate"]["command"] == ["migrate"]
+
+    def test_sets_settings_that_there_are(self) -> None:
+        names = {name for name in COMPOSE["services"]["service-a"]["environment"] if name.startswith(PREFIX)}
+        assert names <= KNOWN
+
+    def test_what_it_sets_by_default_is_taken(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        for name, value in COMPOSE["services"]["service-a"]["environment"].items():
+            monkeypatch.setenv(name, re.sub(r"\$\{\w+:?-([^}]*)\}", r"\1", str(value)))
+        settings = Settings(_env_file=None)
+        assert settings.s3_endpoint_url == settings.sts_endpoint_url == "http://store:8333"
+        assert settings.rate_limit_url != settings.cache_url
+        settings.require_engine()
+
+
+class TestKubernetes:
+    def test_names_of_its_own_variables_are_kept_out(self) -> None:
+        """Kubernetes would set TOKENVEND_PORT for a Service called tokenvend, which the service refuses as misspelt."""
+        for file in ("deployment.yaml", "migration.yaml"):
+            resource = yaml.safe_load((DEPLOY / "kubernetes" / "base" / file).read_text())
+            assert resource["spec"]["template"]["spec"]["enableServiceLinks"] is False
+
+    @pytest.mark.parametrize("overlay", ["irsa", "pod-identity"])
+    def test_overlays_are_whole_and_their_settings_are_taken(
+        self, overlay: str, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        built = subprocess.run(
+            ["kubectl", "kustomize", DEPLOY / "kubernetes" / overlay], capture_output=True, text=True, check=True
+        ).stdout
+        resources = list(yaml.safe_load_all(built))
+        kinds = sorted(resource["kind"] for resource in resources)
+        assert kinds == [
+            *("ConfigMap", "Deployment", "HorizontalPodAutoscaler", "Job", "NetworkPolicy"),
+            *("PodDisruptionBudget", "Service", "ServiceAccount"),
+        ]
+        assert {resource["metadata"]["namespace"] for resource in resources} == {"tokenvend"}
+        by_kind = {resource["kind"]: resource for resource in resources}
+        for name, value in by_kind["ConfigMap"]["data"].items():
+            monkeypatch.setenv(name, value)
+        secret = {"secret_key": "k9f3-Zq8w-1mLp-77xT-bVn2-Rh5c-Yd4s", "smtp_url": "smtp://127.0.0.1:9"}
+        settings = Settings(_env_file=None, database_url="postgresql+psycopg://u@h/d", **secret)
+        assert settings.environment == "production"
+        pod = by_kind["Deployment"]["spec"]["template"]["spec"]
+        assert pod["terminationGracePeriodSeconds"] > 25 + settings.drains_for
+        assert pod["serviceAccountName"] == by_kind["ServiceAccount"]["metadata"]["name"]
+        (container,) = pod["containers"]
+        assert "@sha256:" in container["image"]
+        assert container["securityContext"]["readOnlyRootFilesystem"]
+        assert container["readinessProbe"]["httpGet"]["path"] == "/readyz"
+        assert container["livenessProbe"]["httpGet"]["path"] == "/healthz"
+        selector = by_kind["PodDisruptionBudget"]["spec"]["selector"]["matchLabels"].items()
+        assert selector <= by_kind["Deployment"]["spec"]["template"]["metadata"]["labels"].items()
