@@ -311,3 +311,12 @@ class TestService:
         attributes = resources("service.yaml")["Balancer"]["Properties"]["LoadBalancerAttributes"]
         idle = next(int(a["Value"]) for a in attributes if a["Key"] == "idle_timeout.timeout_seconds")
         assert idle < make_config("app.main:none", host="127.0.0.1", port=1).timeout_keep_alive
+
+    def test_the_databases_address_is_one_that_takes_passwords_by_iam(self) -> None:
+        urls = re.findall(r"postgresql\+psycopg://\S+?(?=[\"\s])", (AWS / "service.yaml").read_text())
+        assert len(urls) == 3
+        for url in urls:
+            settings = Settings(
+                _env_file=None, database_iam_auth=True, database_url=url.replace("${Host}", "db.example")
+            )
+            assert "sslmode=verify-full" in settings.database_url
