@@ -14,10 +14,10 @@ from app import engine
 from app.engine import config, directory
 
 FIRST_PORT = 12_000
-"""Of S3 and STS, fixed: the proxy's configuration names it."""
+"""Of S3 and STS: the proxy's configuration names it."""
 
 
-def main(data_dir: Path, credentials: Path, origins: tuple[str, ...]) -> None:
+def main(data_dir: Path, credentials: Path, origins: tuple[str, ...], first_port: int) -> None:
     """Returns on SIGTERM or SIGINT, with the engine ended."""
     credentials.unlink(missing_ok=True)
     stopped = threading.Event()
@@ -26,7 +26,7 @@ def main(data_dir: Path, credentials: Path, origins: tuple[str, ...]) -> None:
     state = data_dir / directory.STATE_FILE
     if not state.exists():
         data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
-        directory.write(state, json.dumps({"first_port": FIRST_PORT, "keys": asdict(config.Keys.random())}))
+        directory.write(state, json.dumps({"first_port": first_port, "keys": asdict(config.Keys.random())}))
     with engine.start(data_dir, allowed_origins=origins) as running:
         keys = f"aws_access_key_id = {running.access_key_id}\naws_secret_access_key = {running.secret_access_key}\n"
         directory.write(credentials, f"[default]\n{keys}")
@@ -39,4 +39,5 @@ if __name__ == "__main__":
         Path(os.environ["STORE_DIR"]),
         Path(os.environ["STORE_CREDENTIALS"]),
         tuple(filter(None, os.environ.get("STORE_ORIGINS", "").split(","))),
+        int(os.environ.get("STORE_PORT", FIRST_PORT)),
     )

@@ -2,7 +2,6 @@
 
 import os
 import signal
-import socket
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -13,8 +12,9 @@ import psycopg
 import pytest
 from sqlalchemy.engine import make_url
 
+from app.engine import directory
 from app.migrate import upgrade
-from deploy import prepare_database
+from deploy import prepare_database, store
 from tests.deploy.reading import DEPLOY, wait_for
 from tests.support.databases import debian_postgresql
 from tests.support.service import running_service
@@ -22,9 +22,7 @@ from tests.support.service import running_service
 
 class TestStore:
     def test_writes_the_brokers_keys_and_ends_on_sigterm(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        with socket.socket() as probe:
-            if probe.connect_ex(("127.0.0.1", 12_000)) == 0:
-                pytest.fail("something listens on the port that the proxy's configuration names")
+        port = directory._free_block()
         credentials = tmp_path / "credentials"
         process = subprocess.Popen(
             [sys.executable, DEPLOY / "store.py"],
@@ -33,6 +31,7 @@ class TestStore:
                 "STORE_DIR": str(tmp_path / "store"),
                 "STORE_CREDENTIALS": str(credentials),
                 "STORE_ORIGINS": "http://127.0.0.1:8000",
+                "STORE_PORT": str(port),
             },
             cwd=DEPLOY.parent,
         )
@@ -40,7 +39,7 @@ class TestStore:
             wait_for(credentials.exists, process)
             assert credentials.stat().st_mode & 0o777 == 0o600
             monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(credentials))
-            client = boto3.Session(region_name="us-east-1").client("sts", endpoint_url="http://127.0.0.1:12000")
+            client = boto3.Session(region_name="us-east-1").client("sts", endpoint_url=f"http://127.0.0.1:{port}")
             role = client.assume_role(
                 RoleArn="arn:aws:iam::000000000000:role/tokenvend-vending",
                 RoleSessionName="tests",
@@ -54,8 +53,7 @@ class TestStore:
         assert not credentials.exists()
 
     def test_the_proxy_names_its_port(self) -> None:
-        assert "proxy_pass http://127.0.0.1:12000;" in (DEPLOY / "proxy.conf").read_text()
-        assert "FIRST_PORT = 12_000" in (DEPLOY / "store.py").read_text()
+        assert f"proxy_pass http://127.0.0.1:{store.FIRST_PORT};" in (DEPLOY / "proxy.conf").read_text()
 
 
 @pytest.fixture
