@@ -116,9 +116,24 @@ class TestStorage:
 
     def test_revocation_adds_three_actions_on_the_vended_role(self, account: Account) -> None:
         made = storage(account, Revocation="role_policy")
-        (statement,) = account.inline(made["ServiceRoleName"])["revoke"]["Statement"]
-        assert statement["Action"] == ["iam:DeleteRolePolicy", "iam:GetRolePolicy", "iam:PutRolePolicy"]
-        assert statement["Resource"] == made["VendedRoleArn"]
+        write, read = account.inline(made["ServiceRoleName"])["revoke"]["Statement"]
+        assert [write["Action"], read["Action"]] == [["iam:DeleteRolePolicy", "iam:PutRolePolicy"], "iam:GetRolePolicy"]
+        assert write["Resource"] == read["Resource"] == made["VendedRoleArn"]
+        role = account.iam.get_role(RoleName=role_name(made["VendedRoleArn"]))["Role"]
+        boundary = role["PermissionsBoundary"]["PermissionsBoundaryArn"]
+        assert write["Condition"] == {"ArnEquals": {"iam:PermissionsBoundary": boundary}}
+
+    def test_the_vended_role_reaches_no_more_than_before_whatever_is_written_into_it(self) -> None:
+        found = resources("storage.yaml")
+
+        def statements(*names: str) -> list[dict[str, Any]]:
+            return [part for name in names for part in found[name]["Properties"]["PolicyDocument"]["Statement"]]
+
+        bound = statements("VendedBoundary")
+        _, with_key, none = bound[-1]["Resource"].pop("Fn::If")
+        assert none["Fn::Sub"].endswith(":key/none")
+        bound[-1]["Resource"] = with_key
+        assert bound == statements("VendedObjects", "VendedKey")
 
     def test_a_key_adds_its_policy(self, account: Account) -> None:
         key = f"arn:aws:kms:{REGION}:{account.id}:key/1234"
@@ -133,7 +148,7 @@ class TestStorage:
         assert conditions == {
             **dict.fromkeys(("Bucket", "BucketPolicy", "ServiceRole")),
             **dict.fromkeys(("ServiceMayVend", "VendedRole", "VendedObjects"), "AssumesRole"),
-            "ServiceMayRevoke": "Revokes",
+            **dict.fromkeys(("ServiceMayRevoke", "VendedBoundary"), "Revokes"),
             "VendedKey": "VendsWithKey",
         }
 
@@ -251,6 +266,7 @@ print(json.dumps([[f.issue for f in analyze_policy_string(text).findings] for te
 """
 ARNS = {
     "VendedRole": "arn:aws:iam::123456789012:role/vended",
+    "VendedBoundary": "arn:aws:iam::123456789012:policy/boundary",
     "Logs": "arn:aws:logs:eu-central-1:123456789012:log-group:tokenvend:log-stream:*",
     "KmsKeyArn": "arn:aws:kms:eu-central-1:123456789012:key/1b2c3d4e-0000-4000-8000-000000000001",
     "ImageRepositoryArn": "arn:aws:ecr:eu-central-1:123456789012:repository/tokenvend",
@@ -264,12 +280,12 @@ def filled_in(value: dict[str, Any]) -> Any:
     if len(value) != 1:
         return value
     ((name, argument),) = value.items()
-    if name == "Fn::GetAtt":
-        return ARNS[argument[0]]
-    if name == "Ref":
-        return ARNS[argument]
+    if name in ("Ref", "Fn::GetAtt"):
+        return ARNS[argument if name == "Ref" else argument[0]]
     if name == "Fn::ImportValue":
         return SECRET
+    if name == "Fn::If":
+        return argument[1]
     if name == "Fn::Sub":
         text = argument if isinstance(argument, str) else argument[0]
         for variable, plain in (("AWS::Partition", "aws"), ("AWS::URLSuffix", "amazonaws.com"), ("BucketName", BUCKET)):
