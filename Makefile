@@ -52,6 +52,9 @@ format: install ## Formats and mends what ruff can
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
+openapi: install ## Renews deploy/sdk/openapi.json, which clients are generated from
+	$(BIN)/tokenvend openapi deploy/sdk/openapi.json
+
 lock: install ## Renews the locks from pyproject.toml
 	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --upgrade --extra redis --extra otel \
 		--custom-compile-command "make lock" pyproject.toml --output-file requirements.lock
@@ -66,4 +69,4 @@ lock: install ## Renews the locks from pyproject.toml
 	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --upgrade \
 		--custom-compile-command "make lock" deploy/checks/requirements.in --output-file deploy/checks/requirements.lock
 
-.PHONY: help install run test chaos check bench format lock deploy-check sbom
+.PHONY: help install run test chaos check bench format lock deploy-check sbom openapi

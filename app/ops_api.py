@@ -28,7 +28,7 @@ class Readiness(ResponseModel):
     status: Literal["ok"]
 
 
-class PublicKey(ResponseModel):
+class JsonWebKey(ResponseModel):
     kty: str
     crv: str
     x: str
@@ -38,8 +38,8 @@ class PublicKey(ResponseModel):
     kid: str
 
 
-class PublicKeys(ResponseModel):
-    keys: list[PublicKey]
+class JsonWebKeySet(ResponseModel):
+    keys: list[JsonWebKey]
 
 
 class IssuerMetadata(ResponseModel):
@@ -67,7 +67,9 @@ async def check_readiness(runtime: RuntimeDep, request: Request) -> Readiness:
     return Readiness(status="ok")
 
 
-@router.get("/metrics", response_class=Response, responses={200: {"content": {"text/plain": {}}}})
+@router.get(
+    "/metrics", response_class=Response, responses={200: {"content": {"text/plain": {"schema": {"type": "string"}}}}}
+)
 async def get_metrics(runtime: RuntimeDep, request: Request) -> Response:
     """This process's metrics for Prometheus. In production, only with the bearer token that the operator set."""
     token = runtime.settings.metrics_token.get_secret_value()
@@ -86,7 +88,7 @@ async def get_openid_configuration(runtime: RuntimeDep, response: Response) -> I
 
 
 @router.get("/.well-known/jwks.json")
-async def get_jwks(runtime: RuntimeDep, response: Response) -> PublicKeys:
+async def get_jwks(runtime: RuntimeDep, response: Response) -> JsonWebKeySet:
     """The public keys of access tokens (RFC 7517)."""
     return _keys(runtime.keyring, response)
 
@@ -99,7 +101,7 @@ async def get_sts_openid_configuration(runtime: RuntimeDep, response: Response) 
 
 
 @router.get(ISSUER_PATH + "/jwks.json")
-async def get_sts_jwks(runtime: RuntimeDep, response: Response) -> PublicKeys:
+async def get_sts_jwks(runtime: RuntimeDep, response: Response) -> JsonWebKeySet:
     """The public keys of the tokens that STS alone gets to see."""
     _issuer_of_sts(runtime)
     return _keys(runtime.sts_keyring, response)
@@ -122,6 +124,6 @@ def _issuer(issuer: str, jwks_uri: str, response: Response) -> IssuerMetadata:
     )
 
 
-def _keys(keyring: Keyring, response: Response) -> PublicKeys:
+def _keys(keyring: Keyring, response: Response) -> JsonWebKeySet:
     response.headers["Cache-Control"] = f"public, max-age={JWKS_MAX_AGE}"
-    return PublicKeys(keys=[PublicKey(**key) for key in keyring.jwks()["keys"]])
+    return JsonWebKeySet(keys=[JsonWebKey(**key) for key in keyring.jwks()["keys"]])

@@ -29,7 +29,7 @@ class CredentialsRequest(RequestModel):
     access: Access = "read_write"
     path: Annotated[str, Field(examples=["albums/2026/"], max_length=1024)] = ""
     duration_seconds: int | None = None
-    include_shared: Literal[False] = False
+    include_shared: Annotated[Literal[False], Field(description="Only false: no folder is shared yet.")] = False
 
 
 class Credentials(ResponseModel):
@@ -64,10 +64,10 @@ class Revocation(ResponseModel):
     """When at the latest the engine refuses the last of them."""
 
 
-class LedgerEntry(ResponseModel):
+class IssuedCredential(ResponseModel):
     credential_id: UUID
     access_key_id: str
-    access: str
+    access: Access
     prefix: str
     session_id: UUID
     issued_at: Timestamp
@@ -75,8 +75,8 @@ class LedgerEntry(ResponseModel):
     revoked_at: Timestamp | None
 
 
-class LedgerPage(ResponseModel):
-    items: list[LedgerEntry]
+class IssuedCredentialPage(ResponseModel):
+    items: list[IssuedCredential]
     next_cursor: str | None
 
 
@@ -132,13 +132,13 @@ async def list_credentials(
     actor: SignedIn,
     limit: Annotated[int, Query(ge=1, le=200)] = 50,
     cursor: Annotated[str | None, Query(max_length=200)] = None,
-) -> LedgerPage:
+) -> IssuedCredentialPage:
     """Every credential that was issued to the caller, newest first, without secrets."""
     rows, next_cursor = await runtime.database.read(
         ledger.list_issued, user_id=actor.user_id, limit=limit, cursor=cursor
     )
     items = [
-        LedgerEntry(
+        IssuedCredential(
             credential_id=row.id,
             access_key_id=row.access_key_id,
             access=row.access,
@@ -150,7 +150,7 @@ async def list_credentials(
         )
         for row in rows
     ]
-    return LedgerPage(items=items, next_cursor=next_cursor)
+    return IssuedCredentialPage(items=items, next_cursor=next_cursor)
 
 
 def _credentials(runtime: Runtime, issued: Issued) -> Credentials:

@@ -20,7 +20,7 @@ class EmailChangeRequest(RequestModel):
     password: Annotated[PasswordText, Field(max_length=MAX_LENGTH)] | None
 
 
-class EmailChangeConfirmation(RequestModel):
+class ConfirmEmailChangeRequest(RequestModel):
     token: Annotated[str, Field(max_length=256)]
 
 
@@ -40,7 +40,7 @@ async def request_email_change(
 
 
 @router.post("/confirm", status_code=204, response_class=Response)
-async def confirm_email_change(body: EmailChangeConfirmation, runtime: RuntimeDep, origin: OriginDep) -> None:
+async def confirm_email_change(body: ConfirmEmailChangeRequest, runtime: RuntimeDep, origin: OriginDep) -> None:
     """Makes the address that the token was sent to the account's. No sign-in is needed: mail opens anywhere."""
     await runtime.limiter.hit("confirm", address_key(origin.address))
     await email_change.confirm(runtime, origin, token=body.token)

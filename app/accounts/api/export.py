@@ -10,6 +10,9 @@ from fastapi.responses import StreamingResponse
 from app.accounts import export, profile
 from app.accounts.api.me import Profile, read_profile
 from app.accounts.export import LISTINGS
+from app.audit import Outcome
+from app.auth.sessions import Method
+from app.credentials.policy import Access
 from app.models import (
     AuditEvent,
     DeviceSession,
@@ -28,7 +31,7 @@ router = APIRouter(prefix="/v1/me", tags=["accounts"], route_class=JsonRoute)
 class ExportedSession(ResponseModel):
     session_id: UUID
     device_name: str | None
-    method: str
+    method: Method
     created_at: Timestamp
     last_used_at: Timestamp
     ended_at: Timestamp | None
@@ -61,7 +64,7 @@ class ExportedCredential(ResponseModel):
     credential_id: UUID
     session_id: UUID
     access_key_id: str
-    access: str
+    access: Access
     prefix: str
     issued_at: Timestamp
     expiration: Timestamp
@@ -71,7 +74,7 @@ class ExportedCredential(ResponseModel):
 class ExportedEvent(ResponseModel):
     at: Timestamp
     event: str
-    outcome: str
+    outcome: Outcome
     session_id: UUID | None
     address: str | None
     """Null where somebody else did it: an administrator's address is not the user's to know."""

@@ -9,6 +9,7 @@ from sqlalchemy.orm import Session
 
 from app.accounts import erasure, profile
 from app.actor import Actor
+from app.admin.users import Role, Status
 from app.credentials import policy
 from app.passwords import MAX_LENGTH
 from app.runtime import Runtime
@@ -33,18 +34,18 @@ class Profile(ResponseModel):
     email: str | None
     email_verified: bool
     display_name: str | None
-    status: str
-    role: str
+    status: Status
+    role: Role
     prefix: str
     mfa_enabled: bool
     created_at: Timestamp
 
 
-class ProfileUpdate(RequestModel):
+class UpdateProfileRequest(RequestModel):
     display_name: Annotated[PrintableText, Field(min_length=1, max_length=100)] | None = None
 
 
-class ErasureRequest(RequestModel):
+class EraseAccountRequest(RequestModel):
     password: Annotated[PasswordText, Field(max_length=MAX_LENGTH)] | None = None
 
 
@@ -55,7 +56,9 @@ async def get_profile(runtime: RuntimeDep, actor: Enrolling) -> Profile:
 
 
 @router.patch("")
-async def update_profile(runtime: RuntimeDep, origin: OriginDep, actor: SignedIn, body: ProfileUpdate) -> Profile:
+async def update_profile(
+    runtime: RuntimeDep, origin: OriginDep, actor: SignedIn, body: UpdateProfileRequest
+) -> Profile:
     """Changes what is sent; a name that is null is taken away."""
     if "display_name" in body.model_fields_set:
         await runtime.database.write(profile.rename, origin, runtime.clock.now(), actor, display_name=body.display_name)
@@ -64,7 +67,7 @@ async def update_profile(runtime: RuntimeDep, origin: OriginDep, actor: SignedIn
 
 @router.delete("", status_code=202, response_class=Response)
 async def erase_account(
-    runtime: RuntimeDep, origin: OriginDep, actor: SignedIn, body: ErasureRequest | None = None
+    runtime: RuntimeDep, origin: OriginDep, actor: SignedIn, body: EraseAccountRequest | None = None
 ) -> None:
     """Erases the account for good: it is gone at once, and its pictures shortly after.
 

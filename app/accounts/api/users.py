@@ -1,11 +1,12 @@
 """`/v1/users`: making accounts."""
 
-from typing import Annotated, Literal
+from typing import Annotated
 
 from fastapi import APIRouter
 from pydantic import Field
 
 from app.accounts import registration
+from app.accounts.registration import Status
 from app.limits import address_key
 from app.passwords import MAX_LENGTH
 from app.web import JsonRoute, OriginDep, PasswordText, PrintableText, RequestModel, ResponseModel, RuntimeDep
@@ -22,7 +23,7 @@ class RegisterRequest(RequestModel):
 class RegisterResult(ResponseModel):
     """`verification_required`: a mail was sent; once its link is opened, the account can be signed in to."""
 
-    status: Literal["active", "verification_required"]
+    status: Status
 
 
 @router.post("/users", status_code=201)

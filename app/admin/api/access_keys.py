@@ -8,6 +8,8 @@ from pydantic import Field
 
 from app.admin import access_keys
 from app.admin.access_keys import Vended
+from app.admin.users import Status
+from app.credentials.policy import Access
 from app.web import JsonRoute, RequestModel, ResponseModel, RuntimeDep, Support, Timestamp
 
 router = APIRouter(prefix="/v1/admin", tags=["admin"], route_class=JsonRoute)
@@ -20,7 +22,7 @@ class AccessKeyUser(ResponseModel):
     user_id: UUID
     email: str | None
     display_name: str | None
-    status: str
+    status: Status
 
 
 class AccessKeySession(ResponseModel):
@@ -35,7 +37,7 @@ class AccessKeyIssuance(ResponseModel):
     credential_id: UUID
     user_id: UUID
     session_id: UUID
-    access: str
+    access: Access
     prefix: str
     issued_at: Timestamp
     expiration: Timestamp

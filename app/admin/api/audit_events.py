@@ -44,7 +44,7 @@ class AuditEntry(ResponseModel):
     id: str
     at: Timestamp
     event: str
-    outcome: str
+    outcome: Outcome
     actor_id: UUID | None
     """Who did it; null for somebody who was not, or not yet, signed in, and for the service itself."""
     subject_id: UUID | None
@@ -103,7 +103,7 @@ async def list_user_audit_events(
 @router.get(
     "/audit-events/export",
     response_class=Response,
-    responses={200: {"description": "One `AuditEntry` a line.", "content": {NDJSON: {}}}},
+    responses={200: {"description": "One `AuditEntry` a line.", "content": {NDJSON: {"schema": {"type": "string"}}}}},
 )
 async def export_audit_events(
     runtime: RuntimeDep, origin: OriginDep, actor: Admin, filters: FiltersDep

@@ -12,7 +12,9 @@ from app.admin import lifecycle, users
 from app.admin.lifecycle import Act
 from app.admin.users import Account, Role, Status
 from app.audit import Origin
+from app.auth.sessions import Method
 from app.credentials import policy
+from app.credentials.policy import Access
 from app.runtime import Runtime
 from app.web import (
     Admin,
@@ -53,40 +55,40 @@ class UserPage(ResponseModel):
     next_cursor: str | None
 
 
-class Invitation(RequestModel):
+class CreateUserRequest(RequestModel):
     email: str
     display_name: DisplayName | None = None
     role: Role = "user"
 
 
-class UserChange(RequestModel):
+class UpdateUserRequest(RequestModel):
     display_name: DisplayName | None = None
     role: Role | None = None
     reason: Reason | None = None
     """Needed where `role` is sent."""
 
 
-class Why(RequestModel):
+class ReasonRequest(RequestModel):
     reason: Reason
 
 
-class UserDevice(ResponseModel):
+class UserSession(ResponseModel):
     session_id: UUID
     device_name: str | None
-    method: str
+    method: Method
     created_at: Timestamp
     last_used_at: Timestamp
 
 
-class UserDevicePage(ResponseModel):
-    items: list[UserDevice]
+class UserSessionPage(ResponseModel):
+    items: list[UserSession]
     next_cursor: str | None
 
 
 class UserCredential(ResponseModel):
     credential_id: UUID
     access_key_id: str
-    access: str
+    access: Access
     prefix: str
     session_id: UUID
     issued_at: Timestamp
@@ -127,7 +129,7 @@ async def list_users(
 
 
 @router.post("", status_code=201)
-async def create_user(runtime: RuntimeDep, origin: OriginDep, actor: Admin, body: Invitation) -> AdminUser:
+async def create_user(runtime: RuntimeDep, origin: OriginDep, actor: Admin, body: CreateUserRequest) -> AdminUser:
     """Makes an account without a password; a mail invites its owner to choose one, within 24 hours."""
     account = await runtime.database.write(
         lifecycle.invite,
@@ -148,7 +150,7 @@ async def get_user(user_id: UUID, runtime: RuntimeDep, _actor: Support) -> Admin
 
 @router.patch("/{user_id}")
 async def update_user(
-    user_id: UUID, runtime: RuntimeDep, origin: OriginDep, actor: Admin, body: UserChange
+    user_id: UUID, runtime: RuntimeDep, origin: OriginDep, actor: Admin, body: UpdateUserRequest
 ) -> AdminUser:
     """Changes what is sent; a name that is null is taken away. The last administrator stays one."""
     account = await runtime.database.write(
@@ -163,35 +165,43 @@ async def update_user(
 
 
 @router.delete("/{user_id}", status_code=202, response_class=Response)
-async def erase_user(user_id: UUID, runtime: RuntimeDep, origin: OriginDep, actor: Admin, body: Why) -> None:
+async def erase_user(user_id: UUID, runtime: RuntimeDep, origin: OriginDep, actor: Admin, body: ReasonRequest) -> None:
     """Erases the account for good: it is gone at once, and its pictures shortly after. The last administrator stays."""
     act = _act(runtime, origin, actor, body.reason)
     await runtime.database.write(lifecycle.erase, runtime.vault, act, user_id)
 
 
 @router.post("/{user_id}/disable")
-async def disable_user(user_id: UUID, runtime: RuntimeDep, origin: OriginDep, actor: Admin, body: Why) -> AdminUser:
+async def disable_user(
+    user_id: UUID, runtime: RuntimeDep, origin: OriginDep, actor: Admin, body: ReasonRequest
+) -> AdminUser:
     """Signs the user out and keeps them out, from their next request on. The last administrator stays."""
     act = _act(runtime, origin, actor, body.reason)
     return _shown(await runtime.database.write(lifecycle.disable, act, user_id))
 
 
 @router.post("/{user_id}/enable")
-async def enable_user(user_id: UUID, runtime: RuntimeDep, origin: OriginDep, actor: Admin, body: Why) -> AdminUser:
+async def enable_user(
+    user_id: UUID, runtime: RuntimeDep, origin: OriginDep, actor: Admin, body: ReasonRequest
+) -> AdminUser:
     """Lets a disabled user sign in again."""
     act = _act(runtime, origin, actor, body.reason)
     return _shown(await runtime.database.write(lifecycle.enable, act, user_id))
 
 
 @router.post("/{user_id}/sign-out")
-async def sign_out_user(user_id: UUID, runtime: RuntimeDep, origin: OriginDep, actor: Support, body: Why) -> AdminUser:
+async def sign_out_user(
+    user_id: UUID, runtime: RuntimeDep, origin: OriginDep, actor: Support, body: ReasonRequest
+) -> AdminUser:
     """Signs all of the user's devices out. A guest, who has no other way in, loses the account."""
     act = _act(runtime, origin, actor, body.reason)
     return _shown(await runtime.database.write(lifecycle.sign_out, act, user_id))
 
 
 @router.post("/{user_id}/reset-mfa")
-async def reset_user_mfa(user_id: UUID, runtime: RuntimeDep, origin: OriginDep, actor: Admin, body: Why) -> AdminUser:
+async def reset_user_mfa(
+    user_id: UUID, runtime: RuntimeDep, origin: OriginDep, actor: Admin, body: ReasonRequest
+) -> AdminUser:
     """Takes authenticator app and recovery codes away, signs all devices out, and tells the user by mail."""
     act = _act(runtime, origin, actor, body.reason)
     return _shown(await runtime.database.write(lifecycle.reset_mfa, runtime.vault, act, user_id))
@@ -208,7 +218,7 @@ async def revoke_user_credentials(
 
 @router.post("/{user_id}/send-password-reset")
 async def send_password_reset(
-    user_id: UUID, runtime: RuntimeDep, origin: OriginDep, actor: Support, body: Why
+    user_id: UUID, runtime: RuntimeDep, origin: OriginDep, actor: Support, body: ReasonRequest
 ) -> AdminUser:
     """Sends the user the mail of `POST /v1/password-resets`."""
     act = _act(runtime, origin, actor, body.reason)
@@ -216,11 +226,11 @@ async def send_password_reset(
 
 
 @router.get("/{user_id}/sessions")
-async def list_user_sessions(user_id: UUID, runtime: RuntimeDep, _actor: Support) -> UserDevicePage:
+async def list_user_sessions(user_id: UUID, runtime: RuntimeDep, _actor: Support) -> UserSessionPage:
     """The devices that the user is signed in on."""
     alive = await runtime.database.read(users.list_sessions, runtime.clock.now(), user_id)
     devices = [
-        UserDevice(
+        UserSession(
             session_id=family.id,
             device_name=family.device_name,
             method=family.method,
@@ -229,7 +239,7 @@ async def list_user_sessions(user_id: UUID, runtime: RuntimeDep, _actor: Support
         )
         for family in alive
     ]
-    return UserDevicePage(items=devices, next_cursor=None)
+    return UserSessionPage(items=devices, next_cursor=None)
 
 
 @router.get("/{user_id}/credentials")

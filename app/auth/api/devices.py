@@ -10,7 +10,7 @@ from app.web import JsonRoute, OriginDep, ResponseModel, RuntimeDep, SignedIn, T
 router = APIRouter(prefix="/v1/me/sessions", tags=["accounts"], route_class=JsonRoute)
 
 
-class Device(ResponseModel):
+class Session(ResponseModel):
     session_id: UUID
     device_name: str | None
     created_at: Timestamp
@@ -18,17 +18,17 @@ class Device(ResponseModel):
     current: bool
 
 
-class DevicePage(ResponseModel):
-    items: list[Device]
+class SessionPage(ResponseModel):
+    items: list[Session]
     next_cursor: str | None
 
 
 @router.get("")
-async def list_sessions(runtime: RuntimeDep, actor: SignedIn) -> DevicePage:
+async def list_sessions(runtime: RuntimeDep, actor: SignedIn) -> SessionPage:
     """The caller's signed-in devices."""
     alive = await runtime.database.read(sessions.list_alive, runtime.clock.now(), user_id=actor.user_id)
     devices = [
-        Device(
+        Session(
             session_id=family.id,
             device_name=family.device_name,
             created_at=family.created_at,
@@ -37,7 +37,7 @@ async def list_sessions(runtime: RuntimeDep, actor: SignedIn) -> DevicePage:
         )
         for family in alive
     ]
-    return DevicePage(items=devices, next_cursor=None)
+    return SessionPage(items=devices, next_cursor=None)
 
 
 @router.delete("/{session_id}", status_code=204, response_class=Response)

@@ -26,7 +26,7 @@ class TotpEnrolment(ResponseModel):
     otpauth_uri: str
 
 
-class TotpConfirmation(RequestModel):
+class ConfirmTotpRequest(RequestModel):
     code: Annotated[str, Field(max_length=codes.MAX_LENGTH, examples=["123 456"])]
 
 
@@ -49,7 +49,7 @@ async def enrol_totp(runtime: RuntimeDep, actor: SteppedUpEnrolling) -> TotpEnro
 
 @router.post("/totp/confirm")
 async def confirm_totp(
-    body: TotpConfirmation, runtime: RuntimeDep, origin: OriginDep, actor: Enrolling
+    body: ConfirmTotpRequest, runtime: RuntimeDep, origin: OriginDep, actor: Enrolling
 ) -> RecoveryCodes:
     """Makes the authenticator app count, by its first code. Other devices are signed out.
 

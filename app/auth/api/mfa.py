@@ -14,14 +14,14 @@ from app.web import JsonRoute, OriginDep, RequestModel, RuntimeDep
 router = APIRouter(prefix="/v1/auth", tags=["auth"], route_class=JsonRoute)
 
 
-class MfaAnswer(RequestModel):
+class MfaRequest(RequestModel):
     mfa_token: str
     method: CodeMethod
     code: Annotated[str, Field(max_length=codes.MAX_LENGTH, examples=["123 456"])]
 
 
 @router.post("/mfa")
-async def answer_challenge(body: MfaAnswer, runtime: RuntimeDep, origin: OriginDep) -> LoginResult:
+async def answer_mfa_challenge(body: MfaRequest, runtime: RuntimeDep, origin: OriginDep) -> LoginResult:
     """Completes a sign-in that answered `mfa_required`, by a code of the authenticator app or a recovery code.
 
     Five tries and five minutes; spaces, hyphens and case do not matter. A code works once.

@@ -13,7 +13,7 @@ from app.web import JsonRoute, OriginDep, PrintableText, RequestModel, ResponseM
 router = APIRouter(prefix="/v1/auth/oidc", tags=["auth"], route_class=JsonRoute)
 
 
-class Nonce(ResponseModel):
+class OidcNonce(ResponseModel):
     nonce: str
     expires_at: Timestamp
 
@@ -24,11 +24,11 @@ class OidcLoginRequest(RequestModel):
 
 
 @router.post("/{provider}/nonce")
-async def create_oidc_nonce(provider: str, runtime: RuntimeDep, origin: OriginDep) -> Nonce:
+async def create_oidc_nonce(provider: str, runtime: RuntimeDep, origin: OriginDep) -> OidcNonce:
     """A nonce for the provider's SDK. The ID token must carry it, or its SHA-256 in hexadecimal; it works once."""
     await runtime.limiter.hit("oidc", address_key(origin.address))
     nonce, expires_at = await oidc.issue_nonce(runtime, provider=provider)
-    return Nonce(nonce=nonce, expires_at=expires_at)
+    return OidcNonce(nonce=nonce, expires_at=expires_at)
 
 
 @router.post("/{provider}")

@@ -17,12 +17,12 @@ class PasswordResetRequest(RequestModel):
     email: Annotated[str, Field(max_length=320, examples=["ada@example.org"])]
 
 
-class PasswordResetConfirmation(RequestModel):
+class ConfirmPasswordResetRequest(RequestModel):
     token: Annotated[str, Field(max_length=256)]
     new_password: Annotated[PasswordText, Field(max_length=MAX_LENGTH)]
 
 
-class PasswordChange(RequestModel):
+class ChangePasswordRequest(RequestModel):
     """`current_password` is null for an account without one, which needs a fresh sign-in instead."""
 
     current_password: Annotated[PasswordText, Field(max_length=MAX_LENGTH)] | None
@@ -37,14 +37,14 @@ async def request_password_reset(body: PasswordResetRequest, runtime: RuntimeDep
 
 
 @router.post("/password-resets/confirm", status_code=204, response_class=Response)
-async def confirm_password_reset(body: PasswordResetConfirmation, runtime: RuntimeDep, origin: OriginDep) -> None:
+async def confirm_password_reset(body: ConfirmPasswordResetRequest, runtime: RuntimeDep, origin: OriginDep) -> None:
     """Sets a new password and signs all devices out. Sign in next; a second factor is asked for as ever."""
     await runtime.limiter.hit("confirm", address_key(origin.address))
     await password_reset.confirm(runtime, origin, token=body.token, new_password=body.new_password.get_secret_value())
 
 
 @router.put("/me/password", status_code=204, response_class=Response)
-async def change_password(body: PasswordChange, runtime: RuntimeDep, origin: OriginDep, actor: SignedIn) -> None:
+async def change_password(body: ChangePasswordRequest, runtime: RuntimeDep, origin: OriginDep, actor: SignedIn) -> None:
     """Sets a new password and signs the other devices out."""
     await password_change.change(
         runtime,

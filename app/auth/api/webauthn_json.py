@@ -6,9 +6,9 @@ sends what the credential's `toJSON()` gives. Android's Credential Manager takes
 parts into these members.
 """
 
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import ConfigDict, Field, model_validator
 
 from app.auth.ceremony import ALGORITHMS, Assertion, Attestation, RelyingParty
 from app.auth.passkeys import CHALLENGE_TTL, Ceremony
@@ -99,13 +99,28 @@ class AssertionResponse(RequestModel):
     user_handle: Annotated[str | None, Field(alias="userHandle", pattern=BASE64URL, max_length=86)] = None
 
 
+class CredentialProperties(RequestModel):
+    model_config = ConfigDict(extra="ignore")
+
+    rk: bool | None = None
+
+
+class ExtensionResults(RequestModel):
+    """AuthenticationExtensionsClientOutputsJSON: whatever extensions have to say. Nobody listens."""
+
+    model_config = ConfigDict(extra="ignore")
+
+    cred_props: Annotated[CredentialProperties | None, Field(alias="credProps")] = None
+
+
 class PublicKeyCredential(RequestModel):
     id: CredentialId
     raw_id: Annotated[CredentialId, Field(alias="rawId")]
     type: PublicKeyType
     authenticator_attachment: Annotated[str | None, Field(alias="authenticatorAttachment", max_length=32)] = None
-    client_extension_results: Annotated[dict[str, Any], Field(alias="clientExtensionResults")] = {}
-    """Whatever extensions have to say: nobody listens."""
+    client_extension_results: Annotated[
+        ExtensionResults, Field(alias="clientExtensionResults", default_factory=ExtensionResults)
+    ]
 
     @model_validator(mode="after")
     def _one_id(self) -> Self:

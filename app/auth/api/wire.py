@@ -9,6 +9,8 @@ from app.auth.tokens import ACCESS_TOKEN_TTL
 from app.runtime import Runtime
 from app.web import ResponseModel
 
+LoginStatus = Literal["complete", "mfa_required"]
+
 
 class TokenSet(ResponseModel):
     token_type: Literal["Bearer"]
@@ -28,7 +30,7 @@ class MfaChallenge(ResponseModel):
 class LoginResult(ResponseModel):
     """`tokens` where `status` is `complete`; `mfa` where it is `mfa_required`."""
 
-    status: Literal["complete", "mfa_required"]
+    status: LoginStatus
     tokens: TokenSet | None
     mfa: MfaChallenge | None
 
