@@ -3,6 +3,7 @@ PORT ?= 8000
 TESTS ?= tests
 UV_VERSION := 0.13.9
 BIN := .venv/bin
+SDK := build/sdk
 
 help: ## Lists the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -52,6 +53,21 @@ format: install ## Formats and mends what ruff can
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
+sdk: build/tools/installed ## Generates clients for Kotlin, Swift, Dart, TypeScript and Python into build/sdk
+	@command -v java >/dev/null || { echo "Java 17 or newer is needed. On Debian and Ubuntu: apt install default-jre-headless"; exit 1; }
+	PATH="$(CURDIR)/build/tools/bin:$(CURDIR)/build/node_modules/.bin:$$PATH" deploy/sdk/generate.sh $(SDK)
+
+sdk-test: install sdk ## Generates them, and uses each as far as this machine can
+	$(BIN)/python -m pytest tests/sdk
+
+build/tools/installed: .venv/installed requirements-sdk.lock deploy/sdk/package-lock.json
+	@command -v npm >/dev/null || { echo "Node 20 or newer is needed, with npm"; exit 1; }
+	@$(PYTHON) -m venv build/tools
+	$(BIN)/uv pip install --python build/tools/bin/python --quiet --require-hashes -r requirements-sdk.lock
+	@cp deploy/sdk/package.json deploy/sdk/package-lock.json deploy/sdk/.npmrc build/
+	npm ci --silent --prefix build
+	@touch $@
+
 openapi: install ## Renews deploy/sdk/openapi.json, which clients are generated from
 	$(BIN)/tokenvend openapi deploy/sdk/openapi.json
 
@@ -68,5 +84,7 @@ lock: install ## Renews the locks from pyproject.toml
 	done
 	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --upgrade \
 		--custom-compile-command "make lock" deploy/checks/requirements.in --output-file deploy/checks/requirements.lock
+	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --upgrade --group sdk \
+		--custom-compile-command "make lock" --output-file requirements-sdk.lock
 
-.PHONY: help install run test chaos check bench format lock deploy-check sbom openapi
+.PHONY: help install run test chaos check bench format lock deploy-check sbom openapi sdk sdk-test

@@ -138,6 +138,13 @@ class TestModels:
             members = SCHEMAS[name].get("properties", {}).keys()
             assert set(SCHEMAS[name].get("required", ())) == members, name
 
+    def test_of_requests_take_null_for_what_is_left_out(self) -> None:
+        """A client in Kotlin or Swift cannot tell them apart."""
+        for name in SENT:
+            members = SCHEMAS[name].get("properties", {})
+            nullable = {member for member, schema in members.items() if "null" in str(schema.get("type", schema))}
+            assert not nullable & set(SCHEMAS[name].get("required", ())), name
+
     def test_of_requests_are_closed_but_for_webauthn_extensions(self) -> None:
         open_ones = {"ExtensionResults", "CredentialProperties"}
         for name in SENT:
@@ -164,6 +171,11 @@ class TestModels:
     def test_name_each_choice_once(self) -> None:
         inline = [name for name, schema in ALL_SCHEMAS if "enum" in schema and schema is not SCHEMAS.get(name)]
         assert inline == [], "name them in CHOICES of app/description.py"
+
+    def test_have_no_member_of_their_own_name(self) -> None:
+        """In Python the one would take the other's place."""
+        for name, schema in SCHEMAS.items():
+            assert re.sub(r"(?<=[a-z])(?=[A-Z])", "_", name).lower() not in schema.get("properties", {}), name
 
     def test_all_are_used(self) -> None:
         asked = {

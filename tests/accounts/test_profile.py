@@ -18,6 +18,12 @@ class TestUpdate:
         assert device.patch("/v1/me", json={}).json()["display_name"] == "Ada"
         assert device.patch("/v1/me", json={"display_name": None}).json()["display_name"] is None
 
+    def test_takes_an_empty_name_for_none(self, service: Service) -> None:
+        """As clients say it that cannot tell null from what is left out."""
+        device = service.device()
+        device.patch("/v1/me", json={"display_name": "Ada"})
+        assert device.patch("/v1/me", json={"display_name": ""}).json()["display_name"] is None
+
     @pytest.mark.parametrize("member", ["id", "email", "role", "status", "prefix", "email_verified", "mfa_enabled"])
     def test_changes_nothing_else(self, service: Service, member: str) -> None:
         """AZ3: no mass assignment."""

@@ -129,6 +129,10 @@ class TestChange:
             ("done", admin.user_id, user.user_id, WHY),
         ]
 
+    def test_of_a_name_to_nothing_takes_it_away(self, admin: Device, user: Device) -> None:
+        change(admin, user.user_id, display_name="Ada")
+        assert change(admin, user.user_id, display_name="").json()["display_name"] is None
+
     def test_of_a_role_holds_from_the_next_call_on(self, service: Service, admin: Device, user: Device) -> None:
         """AZ5: both ways, with the same token."""
         for role, status in (("support", 200), ("admin", 200), ("user", 403)):

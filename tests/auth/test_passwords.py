@@ -199,10 +199,10 @@ class TestChange:
         device = service.device(ADA)
         assert_problem(change(device, "not the password"), 403, "wrong_password")
         assert_problem(change(device, None), 403, "wrong_password")
-        assert_problem(device.put("/v1/me/password", json={"new_password": NEW}), 422, "invalid_request")
+        assert_problem(device.put("/v1/me/password", json={"new_password": NEW}), 403, "wrong_password")
         assert service.log_in(ADA).status_code == 200
         refused = service.sql("SELECT outcome FROM audit_events WHERE event = 'password.asked'")
-        assert refused == [("refused",)] * 2
+        assert refused == [("refused",)] * 3
 
     def test_a_wrong_current_password_counts_as_a_guess(self, make_service: Callable[..., Service]) -> None:
         """AU5: of the same hundred as at sign-in; a right one clears them."""

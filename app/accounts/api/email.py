@@ -14,10 +14,10 @@ router = APIRouter(prefix="/v1/me/email", tags=["accounts"], route_class=JsonRou
 
 
 class EmailChangeRequest(RequestModel):
-    """`password` is null for an account without one, which needs a fresh sign-in instead."""
+    """`password` is left out, or null, for an account without one, which needs a fresh sign-in instead."""
 
     new_email: Annotated[str, Field(max_length=320, examples=["ada@example.com"])]
-    password: Annotated[PasswordText, Field(max_length=MAX_LENGTH)] | None
+    password: Annotated[PasswordText, Field(max_length=MAX_LENGTH)] | None = None
 
 
 class ConfirmEmailChangeRequest(RequestModel):

@@ -42,7 +42,9 @@ class Profile(ResponseModel):
 
 
 class UpdateProfileRequest(RequestModel):
-    display_name: Annotated[PrintableText, Field(min_length=1, max_length=100)] | None = None
+    """A name of no characters is none; many a client cannot send null."""
+
+    display_name: Annotated[PrintableText, Field(max_length=100)] | None = None
 
 
 class EraseAccountRequest(RequestModel):
@@ -59,9 +61,10 @@ async def get_profile(runtime: RuntimeDep, actor: Enrolling) -> Profile:
 async def update_profile(
     runtime: RuntimeDep, origin: OriginDep, actor: SignedIn, body: UpdateProfileRequest
 ) -> Profile:
-    """Changes what is sent; a name that is null is taken away."""
+    """Changes what is sent; a name that is null or empty is taken away."""
     if "display_name" in body.model_fields_set:
-        await runtime.database.write(profile.rename, origin, runtime.clock.now(), actor, display_name=body.display_name)
+        name = body.display_name or None
+        await runtime.database.write(profile.rename, origin, runtime.clock.now(), actor, display_name=name)
     return await read_profile(runtime, actor)
 
 

@@ -62,7 +62,9 @@ class CreateUserRequest(RequestModel):
 
 
 class UpdateUserRequest(RequestModel):
-    display_name: DisplayName | None = None
+    """A name of no characters is none; many a client cannot send null."""
+
+    display_name: Annotated[PrintableText, Field(max_length=100)] | None = None
     role: Role | None = None
     reason: Reason | None = None
     """Needed where `role` is sent."""
@@ -152,13 +154,13 @@ async def get_user(user_id: UUID, runtime: RuntimeDep, _actor: Support) -> Admin
 async def update_user(
     user_id: UUID, runtime: RuntimeDep, origin: OriginDep, actor: Admin, body: UpdateUserRequest
 ) -> AdminUser:
-    """Changes what is sent; a name that is null is taken away. The last administrator stays one."""
+    """Changes what is sent; a name that is null or empty is taken away. The last administrator stays one."""
     account = await runtime.database.write(
         lifecycle.change,
         _act(runtime, origin, actor, body.reason),
         user_id,
         renames="display_name" in body.model_fields_set,
-        display_name=body.display_name,
+        display_name=body.display_name or None,
         role=body.role,
     )
     return _shown(account)

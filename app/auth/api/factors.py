@@ -30,7 +30,7 @@ class ConfirmTotpRequest(RequestModel):
     code: Annotated[str, Field(max_length=codes.MAX_LENGTH, examples=["123 456"])]
 
 
-class RecoveryCodes(ResponseModel):
+class RecoveryCodeSet(ResponseModel):
     recovery_codes: list[str]
 
 
@@ -50,13 +50,13 @@ async def enrol_totp(runtime: RuntimeDep, actor: SteppedUpEnrolling) -> TotpEnro
 @router.post("/totp/confirm")
 async def confirm_totp(
     body: ConfirmTotpRequest, runtime: RuntimeDep, origin: OriginDep, actor: Enrolling
-) -> RecoveryCodes:
+) -> RecoveryCodeSet:
     """Makes the authenticator app count, by its first code. Other devices are signed out.
 
     The recovery codes are shown this once.
     """
     await runtime.limiter.hit("mfa", address_key(origin.address))
-    return RecoveryCodes(recovery_codes=list(await totp.confirm(runtime, origin, actor, code=body.code)))
+    return RecoveryCodeSet(recovery_codes=list(await totp.confirm(runtime, origin, actor, code=body.code)))
 
 
 @router.delete("/totp", status_code=204, response_class=Response)
@@ -66,7 +66,7 @@ async def remove_totp(runtime: RuntimeDep, origin: OriginDep, actor: SteppedUp) 
 
 
 @router.post("/recovery-codes")
-async def renew_recovery_codes(runtime: RuntimeDep, origin: OriginDep, actor: SteppedUp) -> RecoveryCodes:
+async def renew_recovery_codes(runtime: RuntimeDep, origin: OriginDep, actor: SteppedUp) -> RecoveryCodeSet:
     """Ten new recovery codes, shown this once; the old ones are useless."""
     made = await runtime.database.write(recovery_codes.renew, runtime.vault, origin, runtime.clock.now(), actor=actor)
-    return RecoveryCodes(recovery_codes=list(made))
+    return RecoveryCodeSet(recovery_codes=list(made))

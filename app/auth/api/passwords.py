@@ -23,9 +23,9 @@ class ConfirmPasswordResetRequest(RequestModel):
 
 
 class ChangePasswordRequest(RequestModel):
-    """`current_password` is null for an account without one, which needs a fresh sign-in instead."""
+    """`current_password` is left out, or null, for an account without one, which needs a fresh sign-in instead."""
 
-    current_password: Annotated[PasswordText, Field(max_length=MAX_LENGTH)] | None
+    current_password: Annotated[PasswordText, Field(max_length=MAX_LENGTH)] | None = None
     new_password: Annotated[PasswordText, Field(max_length=MAX_LENGTH)]
 
 

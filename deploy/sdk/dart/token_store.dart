@@ -1,0 +1,133 @@
+import 'dart:async';
+
+import 'package:dio/dio.dart';
+import 'package:tokenvend/tokenvend.dart';
+
+/// There is no session, or none any more: sign in.
+class SignedOut implements Exception {
+  const SignedOut();
+}
+
+/// Why the service refused: `error.problem?.code`. Null where the service did not answer.
+extension Refusal on DioException {
+  Problem? get problem {
+    final body = response?.data;
+    return body is Map<String, dynamic> && body.containsKey('request_id') ? Problem.fromJson(body) : null;
+  }
+}
+
+/// One signed-in device. Every call by [api] carries its access token, which renews itself and stays in memory.
+///
+/// [save] gets each refresh token before anything else is done with it, and null when there is none any more: keep it in
+/// flutter_secure_storage, and give it back as [refreshToken] at the next start.
+class TokenStore extends QueuedInterceptor {
+  TokenStore(String baseUrl, {String? refreshToken, required this.save})
+      : _refreshToken = refreshToken,
+        _public = Tokenvend(basePathOverride: baseUrl, interceptors: []) {
+    api = Tokenvend(basePathOverride: baseUrl, interceptors: [this]);
+  }
+
+  /// Seconds before its end that an access token is renewed.
+  static const early = 60;
+
+  /// In which a refresh whose answer was lost is sent again; the service repeats its answer for 30 seconds.
+  static const lostFor = Duration(seconds: 25);
+
+  late final Tokenvend api;
+  final Future<void> Function(String? refreshToken) save;
+  final Tokenvend _public;
+  final Stopwatch _clock = Stopwatch()..start();
+  String? _refreshToken;
+  String? _accessToken;
+  Duration _renewAt = Duration.zero;
+  Future<String>? _renewal;
+
+  /// The challenge of the second factor, where the user has one.
+  Future<MfaChallenge?> logIn(LoginRequest request) async {
+    return _begin((await _public.getAuthApi().logIn(loginRequest: request)).data!);
+  }
+
+  Future<void> answer(MfaRequest request) async {
+    await _begin((await _public.getAuthApi().answerMfaChallenge(mfaRequest: request)).data!);
+  }
+
+  Future<void> logOut() async {
+    final token = _refreshToken;
+    if (token != null) await _public.getAuthApi().logOut(logoutRequest: LogoutRequest(refreshToken: token));
+    await _forget();
+  }
+
+  /// Goes on with these: of a sign-in, a refresh or a step-up.
+  Future<void> adopt(TokenSet tokens) async {
+    await save(tokens.refreshToken);
+    _refreshToken = tokens.refreshToken;
+    _accessToken = tokens.accessToken;
+    _renewAt = _clock.elapsed + Duration(seconds: tokens.expiresIn - early);
+  }
+
+  /// One that is not [spent]. Whoever asks while it is renewed waits for the one renewal. Throws [SignedOut].
+  Future<String> accessToken({String? spent}) async {
+    final token = _accessToken;
+    if (token != null && token != spent && _clock.elapsed < _renewAt) return token;
+    return _renewal ??= _renew().whenComplete(() => _renewal = null);
+  }
+
+  @override
+  Future<void> onRequest(RequestOptions options, RequestInterceptorHandler handler) async {
+    try {
+      options.headers['Authorization'] = 'Bearer ${await accessToken()}';
+      handler.next(options);
+    } catch (error) {
+      handler.reject(DioException(requestOptions: options, error: error));
+    }
+  }
+
+  @override
+  Future<void> onError(DioException err, ErrorInterceptorHandler handler) async {
+    final options = err.requestOptions;
+    final challenge = err.response?.headers.value('WWW-Authenticate') ?? '';
+    if (err.response?.statusCode != 401 || !challenge.contains('invalid_token')) return handler.next(err);
+    final spent = (options.headers['Authorization'] as String).substring('Bearer '.length);
+    try {
+      options.headers['Authorization'] = 'Bearer ${await accessToken(spent: spent)}';
+      handler.resolve(await _public.dio.fetch<Object>(options));
+    } on DioException catch (error) {
+      handler.next(error);
+    } catch (error) {
+      handler.next(DioException(requestOptions: options, error: error));
+    }
+  }
+
+  Future<MfaChallenge?> _begin(LoginResult result) async {
+    final tokens = result.tokens;
+    if (tokens != null) await adopt(tokens);
+    return result.mfa;
+  }
+
+  Future<String> _renew() async {
+    final token = _refreshToken;
+    if (token == null) throw const SignedOut();
+    final request = RefreshRequest(refreshToken: token);
+    final giveUpAt = _clock.elapsed + lostFor;
+    for (var pause = const Duration(milliseconds: 500);; pause *= 2) {
+      try {
+        final tokens = (await _public.getAuthApi().refreshSession(refreshRequest: request)).data!;
+        await adopt(tokens);
+        return tokens.accessToken;
+      } on DioException catch (error) {
+        final status = error.response?.statusCode ?? 503;
+        if (status == 401) {
+          await _forget();
+          throw const SignedOut();
+        }
+        if (status < 500 || _clock.elapsed + pause > giveUpAt) rethrow;
+      }
+      await Future<void>.delayed(pause);
+    }
+  }
+
+  Future<void> _forget() async {
+    _refreshToken = _accessToken = null;
+    await save(null);
+  }
+}

@@ -1,0 +1,35 @@
+#!/usr/bin/env bash
+# Generates the clients of openapi.json, with their helpers beside them, into the folder $1; it needs no network.
+# On the PATH: openapi-generator-cli, openapi-python-client, openapi-ts, java.
+set -euo pipefail
+here=$(cd "$(dirname "$0")" && pwd)
+document=$here/openapi.json
+mkdir -p "$1"
+cd "$1"
+rm -rf kotlin swift dart python typescript
+
+from_java() { # generator, folder
+    JAVA_TOOL_OPTIONS=-Dlog.level=error openapi-generator-cli generate --input-spec "$document" --generator-name "$1" \
+        --config "$here/$2/config.yaml" --output "$2" --global-property apiTests=false,modelTests=false \
+        >"$2.log" 2>&1 || { cat "$2.log"; exit 1; }
+}
+
+from_java kotlin kotlin & kotlin=$!
+from_java swift6 swift & swift=$!
+openapi-python-client generate --path "$document" --config "$here/python/config.yaml" --meta uv \
+    --custom-template-path "$here/python/templates" --fail-on-warning --output-path python >python.log
+DOCUMENT=$document openapi-ts --file "$here/typescript/openapi-ts.config.js" >typescript.log
+wait $kotlin
+from_java dart-dio dart
+wait $swift
+
+# Kotlin would send what was left out as null, which is no value of most members.
+sed -i 's/encodeDefaults = true/encodeDefaults = true\n            explicitNulls = false/' \
+    kotlin/src/main/kotlin/tokenvend/infrastructure/Serializer.kt
+
+cp "$here"/kotlin/*.kt kotlin/src/main/kotlin/tokenvend/
+cp "$here"/swift/*.swift swift/Sources/Tokenvend/
+cp "$here"/dart/*.dart dart/lib/src/
+cp "$here"/python/*.py python/tokenvend_client/
+cp "$here"/typescript/*.ts typescript/src/
+cp "$here"/typescript/{package,tsconfig}.json typescript/

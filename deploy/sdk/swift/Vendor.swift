@@ -1,0 +1,77 @@
+import AWSClientRuntime
+import ClientRuntime
+import Foundation
+import Smithy
+import SmithyIdentity
+
+/// Temporary AWS keys for AWS's SDK, vended anew five minutes before they expire. They stay in memory.
+///
+/// `S3Client.S3ClientConfiguration(awsCredentialIdentityResolver: vendor, region: …)`; bucket, prefix, region and
+/// endpoint are in ``vended()``.
+public actor Vendor: AWSCredentialIdentityResolver {
+    /// Seconds that the service's clock is ahead of this device's.
+    public private(set) var ahead: TimeInterval = 0
+
+    /// Seconds before their end that keys are replaced.
+    private static let early = 300
+    /// What S3 says of keys that are over; engines other than AWS know only the second.
+    private static let expired: Set<String> = ["ExpiredToken", "InvalidAccessKeyId"]
+
+    private let configuration: TokenvendAPIConfiguration
+    private let wish: CredentialsRequest
+    private let clock = ContinuousClock()
+    private var last: Credentials?
+    private var renewAt: ContinuousClock.Instant
+    private var renewal: Task<Credentials, any Error>?
+
+    public init(configuration: TokenvendAPIConfiguration, wish: CredentialsRequest = CredentialsRequest()) {
+        self.configuration = configuration
+        self.wish = wish
+        self.renewAt = clock.now
+    }
+
+    public func getIdentity(identityProperties: Attributes?) async throws -> AWSCredentialIdentity {
+        let keys = try await vended()
+        return AWSCredentialIdentity(
+            accessKey: keys.accessKeyId,
+            secret: keys.secretAccessKey,
+            // By this device's clock, which is the one that the SDK looks at.
+            expiration: keys.expiration.addingTimeInterval(-ahead),
+            sessionToken: keys.sessionToken
+        )
+    }
+
+    /// The last answer of the service. Whoever asks while keys are vended waits for the one vend.
+    public func vended() async throws -> Credentials {
+        if let last, clock.now < renewAt { return last }
+        if let renewal { return try await renewal.value }
+        let task = Task { try await vend() }
+        renewal = task
+        defer { renewal = nil }
+        return try await task.value
+    }
+
+    /// Runs the call, and once more with new keys where S3 says that the old ones are over.
+    public nonisolated func withFreshKeys<T: Sendable>(_ call: @Sendable () async throws -> T) async throws -> T {
+        let used = try await vended()
+        do {
+            return try await call()
+        } catch let error as any AWSServiceError where Self.expired.contains(error.errorCode ?? "") {
+            await discard(used)
+            return try await call()
+        }
+    }
+
+    private func vend() async throws -> Credentials {
+        let keys = try await CredentialsAPI.issueCredentials(
+            credentialsRequest: wish, apiConfiguration: configuration)
+        ahead = keys.serverTime.timeIntervalSinceNow
+        renewAt = clock.now + .seconds(keys.expiresIn - Self.early)
+        last = keys
+        return keys
+    }
+
+    private func discard(_ used: Credentials) {
+        if last == used { last = nil }
+    }
+}

@@ -1,0 +1,73 @@
+"""Clients that `make sdk` generated, and apps made of them."""
+
+import json
+import subprocess
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from app.engine import config
+from tests.conftest import DevServer
+from tests.journeys.deployment import Deployment, Keys
+from tests.sdk.unreliable import Unreliable, unreliable_way_to
+
+HERE = Path(__file__).parent
+ROOT = HERE.parent.parent
+BUILD = ROOT / "build"
+SDK = BUILD / "sdk"
+TOOLS = BUILD / "tools" / "bin"
+NODE_TOOLS = BUILD / "node_modules" / ".bin"
+PHOTOGRAPH = HERE.parent / "photos" / "china.jpg"
+
+
+def run(*command: str | Path, timeout: float = 240, environment: Mapping[str, str] | None = None) -> str:
+    """What it printed; its complaints where it failed."""
+    done = subprocess.run(
+        list(map(str, command)), capture_output=True, text=True, timeout=timeout, check=False, env=environment
+    )
+    assert done.returncode == 0, done.stdout[-6000:] + done.stderr[-6000:]
+    return done.stdout
+
+
+@pytest.fixture(autouse=True, scope="session")
+def generated() -> None:
+    assert (SDK / "typescript" / "src").is_dir(), "generate the clients first: make sdk"
+
+
+@pytest.fixture
+def way(dev_server: DevServer) -> Iterator[Unreliable]:
+    with unreliable_way_to(dev_server.url) as way:
+        yield way
+
+
+@pytest.fixture
+def bucket(dev_server: DevServer) -> Deployment:
+    """As its owner sees it."""
+    kept = json.loads((dev_server.data_dir / "engine" / "engine.json").read_text(encoding="utf-8"))
+    return Deployment(dev_server.url, config.endpoint_url(kept["first_port"]), "photos", Keys(**kept["keys"]["owner"]))
+
+
+@pytest.fixture
+def travels(way: Unreliable, bucket: Deployment) -> Callable[..., None]:
+    """Runs an app over the unreliable way, and looks at what it says and did."""
+
+    def travel(*command: str | Path) -> None:
+        seen: dict[str, Any] = json.loads(run(*command, way.url, PHOTOGRAPH, timeout=60))
+        assert seen["refused"] == "email_taken"
+        assert (seen["email"].partition("@")[2], seen["role"]) == ("example.org", "user")
+        for key in seen["keys"]:
+            stored = bucket.as_owner.get_object(Bucket=bucket.bucket, Key=key)["Body"].read()
+            assert stored == PHOTOGRAPH.read_bytes()
+        # Wrong ones, some about to expire, good ones; then those by a clock that is a day behind.
+        assert len(way.sent("POST", "/v1/credentials")) == 4
+        assert 3500 < seen["seconds_left"] <= 3600
+        # Ten asked for one that is not spent; the answer to the first was lost.
+        assert seen["tokens"] == 1
+        lost, again = way.sent("POST", "/v1/auth/refresh")
+        assert lost == again
+        assert seen["saved"] == [True, True, False]
+        assert seen["signed_out"] is True
+
+    return travel

@@ -1,0 +1,53 @@
+// An app in TypeScript: `node journey.js URL PHOTOGRAPH` tells what it saw as JSON.
+
+import { randomUUID } from 'node:crypto'
+import { readFileSync } from 'node:fs'
+
+import { PutObjectCommand } from '@aws-sdk/client-s3'
+
+import { createClient } from './client/index.js'
+import { getProfile, registerUser } from './sdk.gen.js'
+import { expect, Refused, SignedOut, TokenStore } from './token-store.js'
+import { Vendor } from './vendor.js'
+
+const [url, photograph] = process.argv.slice(2) as [string, string]
+const email = `${randomUUID()}@example.org`
+const password = 'violet tractor moonlight'
+
+const registration = { client: createClient({ baseUrl: url }), body: { email, password } }
+await expect(registerUser(registration))
+const refused = await expect(registerUser(registration)).catch((error) => (error as Refused).problem.code)
+
+const saved: (string | null)[] = []
+const store = new TokenStore(url, { save: (token) => void saved.push(token) })
+await store.logIn({ email, password, device_name: "Ada's laptop" })
+const profile = await expect(getProfile({ client: store.client }))
+
+const vendor = new Vendor(store.client)
+const s3 = await vendor.s3()
+const { bucket, prefix } = vendor.vended!
+const keys = [0, 1, 2].map((number) => `${prefix}${number}.jpg`)
+for (const Key of keys) await s3.send(new PutObjectCommand({ Bucket: bucket, Key, Body: readFileSync(photograph) }))
+
+const spent = await store.accessToken()
+const tokens = new Set(await Promise.all(Array.from({ length: 10 }, () => store.accessToken(spent))))
+
+const { expiration } = await new Vendor(store.client).provider()
+
+await store.logOut()
+const signedOut = await store.accessToken().then(
+  () => false,
+  (error) => error instanceof SignedOut
+)
+console.log(
+  JSON.stringify({
+    refused,
+    email: profile.email,
+    role: profile.role,
+    keys,
+    tokens: tokens.size,
+    seconds_left: (expiration.getTime() - Date.now()) / 1000,
+    signed_out: signedOut,
+    saved: saved.map((token) => token !== null)
+  })
+)
