@@ -58,7 +58,7 @@ sdk: build/tools/installed ## Generates clients for Kotlin, Swift, Dart, TypeScr
 	PATH="$(CURDIR)/build/tools/bin:$(CURDIR)/build/node_modules/.bin:$$PATH" deploy/sdk/generate.sh $(SDK)
 
 sdk-test: install sdk ## Generates them, and uses each as far as this machine can
-	$(BIN)/python -m pytest tests/sdk
+	$(BIN)/python -m pytest --numprocesses 2 --dist loadscope tests/sdk
 
 build/tools/installed: .venv/installed requirements-sdk.lock deploy/sdk/package-lock.json
 	@command -v npm >/dev/null || { echo "Node 20 or newer is needed, with npm"; exit 1; }

@@ -59,7 +59,7 @@ def create_api(*, docs: bool = True) -> FastAPI:
         # It would keep bodies and raw validation input in its context, and log exceptions with their messages.
         telemetry={"tracing": False, "metrics": False, "logs": False, "operation_spans": False},
     )
-    install_problem_handlers(api)
+    install_problem_handlers(api, [route for router in ROUTERS for route in router.routes])
     return api
 
 

@@ -1,8 +1,10 @@
 """What every route stands on: wire models, strict JSON, the dependencies of a request, problems as answers."""
 
 import json
-from collections.abc import Callable, Coroutine, Iterable, Mapping
+import re
+from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
 from datetime import UTC, datetime
+from itertools import chain
 from typing import Annotated, Any, cast
 
 import structlog
@@ -11,7 +13,9 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.routing import APIRoute
 from pydantic import (
     AfterValidator,
+    AwareDatetime,
     BaseModel,
+    BeforeValidator,
     ConfigDict,
     PlainSerializer,
     SecretStr,
@@ -22,7 +26,7 @@ from pydantic import (
 from starlette.datastructures import Headers
 from starlette.exceptions import HTTPException
 from starlette.middleware.cors import CORSMiddleware
-from starlette.routing import BaseRoute
+from starlette.routing import BaseRoute, Match
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from app.actor import Actor
@@ -74,6 +78,27 @@ Timestamp = Annotated[
     WithJsonSchema({"type": "string", "format": "date-time"}, mode="serialization"),
 ]
 """RFC 3339 in whole seconds, UTC, ending in `Z`."""
+
+
+_DATE = re.compile("[0-9]{4}-[0-9]{2}-")
+
+
+def _written_out(value: object) -> object:
+    """A number would be read as seconds since 1970."""
+    if isinstance(value, str) and not _DATE.match(value):
+        raise ValueError("a moment is written as 2026-11-23T18:00:00Z")
+    return value
+
+
+def _in_utc(moment: datetime) -> datetime:
+    try:
+        return moment.astimezone(UTC)
+    except OverflowError:
+        raise ValueError("no time that UTC has") from None
+
+
+Moment = Annotated[AwareDatetime, BeforeValidator(_written_out), AfterValidator(_in_utc)]
+"""RFC 3339, as a caller writes it."""
 
 
 def _printable(value: str) -> str:
@@ -323,7 +348,7 @@ class Cors(CORSMiddleware):
 _BY_STATUS: dict[int, type[Problem]] = {404: NotFound, 405: MethodNotAllowed, 413: ContentTooLarge}
 
 
-def install_problem_handlers(app: FastAPI) -> None:
+def install_problem_handlers(app: FastAPI, routes: Sequence[BaseRoute]) -> None:
     """Every refusal, the framework's own too, becomes a problem document that echoes nothing."""
 
     async def on_problem(request: Request, error: Exception) -> Response:
@@ -334,7 +359,10 @@ def install_problem_handlers(app: FastAPI) -> None:
         assert isinstance(error, HTTPException)
         fallback = InternalError if error.status_code >= 500 else MalformedRequest
         problem = _BY_STATUS.get(error.status_code, fallback)()
-        return ProblemResponse(problem, request.state.request_id, error.headers)
+        headers = dict(error.headers or {})
+        if "Allow" in headers:
+            headers["Allow"] = _allowed(headers["Allow"], routes, request.scope)
+        return ProblemResponse(problem, request.state.request_id, headers)
 
     async def on_invalid(request: Request, error: Exception) -> Response:
         assert isinstance(error, RequestValidationError)
@@ -343,6 +371,12 @@ def install_problem_handlers(app: FastAPI) -> None:
     app.add_exception_handler(Problem, on_problem)
     app.add_exception_handler(HTTPException, on_http_exception)
     app.add_exception_handler(RequestValidationError, on_invalid)
+
+
+def _allowed(known: str, routes: Iterable[BaseRoute], scope: Scope) -> str:
+    """All methods of an address (RFC 9110 §15.5.6): the framework names those of its first route alone."""
+    here = (route for route in routes if isinstance(route, APIRoute) and route.matches(scope)[0] is not Match.NONE)
+    return ", ".join(sorted({*known.split(", "), *chain.from_iterable(route.methods or () for route in here)}))
 
 
 def _refusal(request: Request, problem: Problem) -> Response:

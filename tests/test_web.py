@@ -49,6 +49,16 @@ class TestDirectRoutes:
         assert (answer.status_code, answer.json()["code"]) == (405, "method_not_allowed")
         assert answer.headers["allow"] == "POST"
 
+    def test_refusals_name_all_methods_of_an_address(self, service: Service) -> None:
+        """RFC 9110 §15.5.6: and an address is not taken for the id of something."""
+        for method, path, allowed in (
+            ("POST", "/v1/me", "DELETE, GET, PATCH"),
+            ("OPTIONS", "/v1/me/passkeys", "GET, POST"),
+            ("PATCH", "/v1/me/passkeys/options", "POST"),
+        ):
+            answer = service.client.request(method, path)
+            assert (answer.status_code, answer.headers["allow"]) == (405, allowed)
+
     def test_another_spelling_of_the_path_is_unknown(self, service: Service) -> None:
         for path in ("/v1/credentials/", "//v1/credentials", "/V1/credentials", "/v1/credentials%00"):
             assert service.client.post(path, json={}).status_code == 404

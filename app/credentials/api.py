@@ -1,10 +1,10 @@
 """`/v1/credentials`: what the app is here for."""
 
-from typing import Annotated, Literal
+from typing import Annotated
 from uuid import UUID
 
 from fastapi import APIRouter, Query
-from pydantic import Field
+from pydantic import AfterValidator, Field
 
 from app.credentials import ledger, revocation, vending
 from app.credentials.cache import Issued
@@ -25,11 +25,19 @@ from app.web import (
 router = APIRouter(prefix="/v1", tags=["credentials"], route_class=JsonRoute)
 
 
+def _not_shared(value: bool) -> bool:
+    if value:
+        raise ValueError("no folder is shared yet")
+    return value
+
+
 class CredentialsRequest(RequestModel):
     access: Access = "read_write"
     path: Annotated[str, Field(examples=["albums/2026/"], max_length=1024)] = ""
     duration_seconds: int | None = None
-    include_shared: Annotated[Literal[False], Field(description="Only false: no folder is shared yet.")] = False
+    include_shared: Annotated[
+        bool, AfterValidator(_not_shared), Field(description="Only false: no folder is shared yet.")
+    ] = False
 
 
 class Credentials(ResponseModel):

@@ -196,6 +196,8 @@ class TestList:
             "event=session.begun",
             "outcome=maybe",
             "after=yesterday",
+            "after=0.5",
+            "before=1e-5",
             "after=2026-06-01T12:00:00",
             "before=0001-01-01T00:00:00%2B14:00",
         ],

@@ -165,6 +165,7 @@ class TestSearch:
         "query",
         [
             *("status=gone", "role=root", "limit=0", "limit=201", "cursor=x", "created_after=yesterday"),
+            "created_after=0.5",
             *("created_after=2026-01-01T00:00:00", "query=a%00b", "query=a%0Ab", f"query={'x' * 255}"),
         ],
     )

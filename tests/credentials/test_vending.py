@@ -88,6 +88,13 @@ class TestAnswer:
         assert answer.status_code == 200
         assert (answer.json()["access"], answer.json()["expires_in"]) == ("read_write", 3600)
 
+    @pytest.mark.parametrize("wanted", [True, 0, 1, "false"])
+    def test_shares_nothing_yet(self, service: Service, wanted: Any) -> None:
+        (device,) = sign_in(service, 1)
+        assert device.vend(include_shared=False).status_code == 200
+        answer = device.vend(include_shared=wanted)
+        assert (answer.status_code, answer.json()["errors"][0]["location"]) == (422, "body.include_shared")
+
 
 class TestPrefix:
     def test_comes_from_the_random_id_alone(self, service: Service) -> None:

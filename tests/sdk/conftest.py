@@ -22,10 +22,21 @@ NODE_TOOLS = BUILD / "node_modules" / ".bin"
 PHOTOGRAPH = HERE.parent / "photos" / "china.jpg"
 
 
-def run(*command: str | Path, timeout: float = 240, environment: Mapping[str, str] | None = None) -> str:
+def run(
+    *command: str | Path,
+    timeout: float = 240,
+    environment: Mapping[str, str] | None = None,
+    directory: Path | None = None,
+) -> str:
     """What it printed; its complaints where it failed."""
     done = subprocess.run(
-        list(map(str, command)), capture_output=True, text=True, timeout=timeout, check=False, env=environment
+        list(map(str, command)),
+        capture_output=True,
+        text=True,
+        timeout=timeout,
+        check=False,
+        env=environment,
+        cwd=directory,
     )
     assert done.returncode == 0, done.stdout[-6000:] + done.stderr[-6000:]
     return done.stdout

@@ -3,34 +3,24 @@
 import json
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import replace
-from datetime import UTC, datetime
 from typing import Annotated
 from uuid import UUID
 
 from fastapi import APIRouter, Depends, Query, Response
 from fastapi.responses import StreamingResponse
-from pydantic import AfterValidator, AwareDatetime
 
 from app.admin import audit_events
 from app.admin.audit_events import PAGE, Filters
 from app.audit import Event, Outcome
 from app.models import AuditEvent
 from app.runtime import Runtime
-from app.web import Admin, JsonRoute, OriginDep, ResponseModel, RuntimeDep, Support, Timestamp
+from app.web import Admin, JsonRoute, Moment, OriginDep, ResponseModel, RuntimeDep, Support, Timestamp
 
 router = APIRouter(prefix="/v1/admin", tags=["admin"], route_class=JsonRoute)
 
 NDJSON = "application/x-ndjson"
 
 
-def _in_utc(moment: datetime) -> datetime:
-    try:
-        return moment.astimezone(UTC)
-    except OverflowError:
-        raise ValueError("no time that UTC has") from None
-
-
-Moment = Annotated[AwareDatetime, AfterValidator(_in_utc)]
 Limit = Annotated[int, Query(ge=1, le=200)]
 Cursor = Annotated[str | None, Query(max_length=200)]
 

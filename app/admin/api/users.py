@@ -5,7 +5,7 @@ from typing import Annotated
 from uuid import UUID
 
 from fastapi import APIRouter, Query, Response
-from pydantic import AwareDatetime, Field
+from pydantic import Field
 
 from app.actor import Actor
 from app.admin import lifecycle, users
@@ -19,6 +19,7 @@ from app.runtime import Runtime
 from app.web import (
     Admin,
     JsonRoute,
+    Moment,
     OriginDep,
     PrintableText,
     RequestModel,
@@ -111,7 +112,7 @@ async def list_users(
     query: Annotated[PrintableText | None, Query(max_length=254)] = None,
     status: Status | None = None,
     role: Role | None = None,
-    created_after: Annotated[AwareDatetime | None, Query()] = None,
+    created_after: Moment | None = None,
     limit: Limit = 50,
     cursor: Cursor = None,
 ) -> UserPage:

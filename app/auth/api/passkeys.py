@@ -125,7 +125,7 @@ async def list_passkeys(runtime: RuntimeDep, actor: Enrolling) -> PasskeyPage:
     return PasskeyPage(items=[_owned(passkey) for passkey in owned], next_cursor=None)
 
 
-@router.patch("/me/passkeys/{passkey_id}", tags=["accounts"])
+@router.patch("/me/passkeys/{passkey_id:uuid}", tags=["accounts"])
 async def rename_passkey(
     passkey_id: UUID, body: PasskeyRenameRequest, runtime: RuntimeDep, origin: OriginDep, actor: SignedIn
 ) -> OwnedPasskey:
@@ -136,7 +136,7 @@ async def rename_passkey(
     return _owned(renamed)
 
 
-@router.delete("/me/passkeys/{passkey_id}", status_code=204, response_class=Response, tags=["accounts"])
+@router.delete("/me/passkeys/{passkey_id:uuid}", status_code=204, response_class=Response, tags=["accounts"])
 async def remove_passkey(passkey_id: UUID, runtime: RuntimeDep, origin: OriginDep, actor: SteppedUp) -> None:
     """Takes one of the caller's passkeys away. Not the last of all ways to sign in."""
     await runtime.database.write(
