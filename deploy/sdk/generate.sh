@@ -27,9 +27,16 @@ wait $swift
 sed -i 's/encodeDefaults = true/encodeDefaults = true\n            explicitNulls = false/' \
     kotlin/src/main/kotlin/tokenvend/infrastructure/Serializer.kt
 
+# The helpers, and what they stand on.
 cp "$here"/kotlin/*.kt kotlin/src/main/kotlin/tokenvend/
-cp "$here"/swift/*.swift swift/Sources/Tokenvend/
+sed -i '/com.squareup.okhttp3:okhttp/a\    implementation "aws.sdk.kotlin:s3:[1.5,2.0)"' kotlin/build.gradle
+cp "$here"/swift/{TokenStore,Vendor}.swift swift/Sources/Tokenvend/
+cp "$here"/swift/Package.swift swift/
+rm -f swift/Cartfile swift/*.podspec swift/project.yml swift/git_push.sh
 cp "$here"/dart/*.dart dart/lib/src/
+printf "export 'package:tokenvend/src/%s.dart';\n" token_store vendor >>dart/lib/tokenvend.dart
+sed -i "/^  dio:/a\  aws_common: '^0.7.0'\n  aws_signature_v4: '^0.6.0'" dart/pubspec.yaml
 cp "$here"/python/*.py python/tokenvend_client/
+sed -i '/"attrs>=/a\    "boto3>=1.44",' python/pyproject.toml
 cp "$here"/typescript/*.ts typescript/src/
 cp "$here"/typescript/{package,tsconfig}.json typescript/

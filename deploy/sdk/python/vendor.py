@@ -2,17 +2,19 @@
 
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import boto3
 import botocore.session
 from botocore.config import Config
 from botocore.credentials import CredentialProvider, CredentialResolver, RefreshableCredentials
-from mypy_boto3_s3 import S3Client
 from tokenvend_client import AuthenticatedClient
 from tokenvend_client.api.credentials import issue_credentials
 from tokenvend_client.models import Credentials, CredentialsRequest
 from tokenvend_client.token_store import expect
+
+if TYPE_CHECKING:
+    from mypy_boto3_s3 import S3Client
 
 EARLY = 300
 """Seconds before their end that keys are replaced; the last 60 of them nobody uses the old ones."""
@@ -58,7 +60,7 @@ class Vendor(CredentialProvider):
             mandatory_timeout=60,
         )
 
-    def s3(self, **options: Any) -> S3Client:
+    def s3(self, **options: Any) -> "S3Client":
         """A client for the bucket, wherever it is."""
         session = botocore.session.get_session()
         session.register_component("credential_provider", CredentialResolver([self]))
