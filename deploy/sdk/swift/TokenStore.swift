@@ -35,7 +35,7 @@ public actor TokenStore {
     private let clock = ContinuousClock()
     private var refreshToken: String?
     private var accessToken: String?
-    private var renewAt: ContinuousClock.Instant
+    private var renewAt = ContinuousClock.Instant.now
     private var renewal: Task<String, any Error>?
 
     public init(basePath: String, refreshToken: String? = nil, save: @escaping @Sendable (String?) -> Void) {
@@ -43,7 +43,6 @@ public actor TokenStore {
         self.configuration = TokenvendAPIConfiguration(basePath: basePath)
         self.refreshToken = refreshToken
         self.save = save
-        self.renewAt = clock.now
         configuration.interceptor = Authorizer(store: self)
     }
 

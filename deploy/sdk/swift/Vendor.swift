@@ -21,22 +21,21 @@ public actor Vendor: AWSCredentialIdentityResolver {
     private let wish: CredentialsRequest
     private let clock = ContinuousClock()
     private var last: Credentials?
-    private var renewAt: ContinuousClock.Instant
+    private var renewAt = ContinuousClock.Instant.now
     private var renewal: Task<Credentials, any Error>?
 
     public init(configuration: TokenvendAPIConfiguration, wish: CredentialsRequest = CredentialsRequest()) {
         self.configuration = configuration
         self.wish = wish
-        self.renewAt = clock.now
     }
 
-    public func getIdentity(identityProperties: Attributes?) async throws -> AWSCredentialIdentity {
+    public nonisolated func getIdentity(identityProperties: Attributes?) async throws -> AWSCredentialIdentity {
         let keys = try await vended()
         return AWSCredentialIdentity(
             accessKey: keys.accessKeyId,
             secret: keys.secretAccessKey,
             // By this device's clock, which is the one that the SDK looks at.
-            expiration: keys.expiration.addingTimeInterval(-ahead),
+            expiration: keys.expiration.addingTimeInterval(-(await ahead)),
             sessionToken: keys.sessionToken
         )
     }

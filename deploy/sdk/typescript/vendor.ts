@@ -38,9 +38,8 @@ export class Vendor {
   }
 
   /** A client for the bucket, wherever it is; it signs by the service's clock. */
-  async s3(options: S3ClientConfig = {}): Promise<S3Client & { config: { systemClockOffset: number } }> {
-    const first = await this.provider()
-    let waiting: Identity | null = first
+  async s3(options: S3ClientConfig = {}): Promise<S3Client> {
+    let waiting: Identity | null = await this.provider()
     const { region, endpoint_url, force_path_style } = this.vended!
     const client = new S3Client({
       region,
