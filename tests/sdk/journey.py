@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from tokenvend_client import Client
-from tokenvend_client.api.accounts import get_profile, register_user
+from tokenvend_client.api.accounts import end_all_sessions, get_profile, register_user
 from tokenvend_client.models import RegisterRequest
 from tokenvend_client.token_store import Refused, SignedOut, TokenStore, expect
 from tokenvend_client.vendor import Vendor
@@ -43,6 +43,14 @@ def main(url: str, photograph: Path) -> None:
     skewed = Vendor(store.client)
     left = skewed.vended.expiration - skewed.server_time()
 
+    other = TokenStore(url)
+    other.log_in(email, PASSWORD, "Ada's other laptop")
+    end_all_sessions.sync_detailed(client=store.client)
+    try:
+        get_profile.sync(client=other.client)
+        ended = False
+    except SignedOut:
+        ended = True
     store.log_out()
     try:
         store.access_token()
@@ -58,6 +66,7 @@ def main(url: str, photograph: Path) -> None:
                 "keys": keys,
                 "tokens": len(tokens),
                 "seconds_left": left.total_seconds(),
+                "ended": ended,
                 "signed_out": signed_out,
                 "saved": [token is not None for token in saved],
             }

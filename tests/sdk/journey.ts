@@ -6,7 +6,7 @@ import { readFileSync } from 'node:fs'
 import { PutObjectCommand } from '@aws-sdk/client-s3'
 
 import { createClient } from './client/index.js'
-import { getProfile, registerUser } from './sdk.gen.js'
+import { endAllSessions, getProfile, registerUser } from './sdk.gen.js'
 import { expect, Refused, SignedOut, TokenStore } from './token-store.js'
 import { Vendor } from './vendor.js'
 
@@ -34,6 +34,13 @@ const tokens = new Set(await Promise.all(Array.from({ length: 10 }, () => store.
 
 const { expiration } = await new Vendor(store.client).provider()
 
+const other = new TokenStore(url)
+await other.logIn({ email, password, device_name: "Ada's other laptop" })
+await expect(endAllSessions({ client: store.client }))
+const ended = await expect(getProfile({ client: other.client })).then(
+  () => false,
+  (error) => error instanceof SignedOut
+)
 await store.logOut()
 const signedOut = await store.accessToken().then(
   () => false,
@@ -47,6 +54,7 @@ console.log(
     keys,
     tokens: tokens.size,
     seconds_left: (expiration.getTime() - Date.now()) / 1000,
+    ended,
     signed_out: signedOut,
     saved: saved.map((token) => token !== null)
   })

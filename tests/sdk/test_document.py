@@ -73,6 +73,7 @@ class TestBreakingChanges:
         document = json.loads(DOCUMENT.read_text(encoding="utf-8"))
         document["paths"]["/v1/new"] = {"get": document["paths"]["/v1/me"]["get"] | {"operationId": "get_new"}}
         document["components"]["schemas"]["Profile"]["properties"]["pictures"] = {"type": "integer"}
+        document["components"]["schemas"]["ProblemCode"]["enum"].append("new")
         document["components"]["schemas"]["LoginRequest"]["properties"]["new"] = {"type": "string"}
         (tmp_path / "changed.json").write_text(json.dumps(document), encoding="utf-8")
         assert breaking(DOCUMENT, tmp_path / "changed.json") == set()

@@ -67,6 +67,11 @@ fun main(arguments: Array<String>) = runBlocking {
 
     val skewed = Vendor(CredentialsApi(url, store.client)).resolve(None)
 
+    val other = TokenStore(url, http = http) {}
+    other.logIn(LoginRequest(email = email, password = PASSWORD, deviceName = "Ada's tablet"))
+    AccountsApi(url, store.client).endAllSessions()
+    val ended = runCatching { AccountsApi(url, other.client).getProfile() }.exceptionOrNull() is SignedOut
+
     store.logOut()
     val signedOut = runCatching { store.accessToken() }.exceptionOrNull() is SignedOut
     println(
@@ -77,6 +82,7 @@ fun main(arguments: Array<String>) = runBlocking {
             putJsonArray("keys") { keys.forEach(::add) }
             put("tokens", tokens.size)
             put("seconds_left", skewed.expiration!!.epochSeconds - Instant.now().epochSecond)
+            put("ended", ended)
             put("signed_out", signedOut)
             putJsonArray("saved") { saved.forEach { add(it != null) } }
         }
