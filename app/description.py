@@ -15,7 +15,7 @@ from pydantic import Field
 from starlette.routing import BaseRoute
 
 from app.accounts import registration
-from app.admin import users
+from app.admin import exports, formats, imports, stats, users
 from app.audit import Event, Outcome
 from app.auth import mfa, sessions
 from app.auth.api import wire
@@ -66,6 +66,10 @@ CHOICES: Mapping[str, tuple[str, ...]] = {
     "RegistrationStatus": get_args(registration.Status),
     "UserRole": get_args(users.Role),
     "UserStatus": get_args(users.Status),
+    "StatsWindow": get_args(stats.Window),
+    "ImportSource": get_args(formats.SourceName),
+    "ImportStatus": get_args(imports.Status),
+    "ExportFormat": get_args(exports.Format),
     "HealthStatus": ("ok",),
     "TokenType": ("Bearer",),
     "PasskeyType": ("public-key",),
@@ -144,9 +148,9 @@ def _complete_operation(operation: Json, *, guarded: bool) -> None:
     if "requestBody" in operation:
         body = operation["requestBody"]
         body["required"] = body.get("required", False)
-        content = body["content"]["application/json"]
-        content["schema"] = _given(content["schema"])
-        content["schema"].pop("title", None)
+        for content in body["content"].values():
+            content["schema"] = _given(content["schema"])
+            content["schema"].pop("title", None)
 
 
 def _given(schema: Json) -> Json:

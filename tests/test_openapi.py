@@ -59,6 +59,9 @@ def reached(schema: dict[str, Any]) -> set[str]:
     return names
 
 
+FILE = {"type": "string", "format": "binary"}
+
+
 def body_schemas() -> list[dict[str, Any]]:
     bodies = [operation["requestBody"] for _, _, operation in OPERATIONS if "requestBody" in operation]
     return [content["schema"] for body in bodies for content in body["content"].values()]
@@ -125,10 +128,13 @@ class TestOperations:
 class TestModels:
     def test_of_bodies_are_named_requests(self) -> None:
         for schema in body_schemas():
+            if schema == FILE:
+                continue
             assert re.fullmatch(r"#/components/schemas/[A-Z]\w+Request", schema.get("$ref", "")), schema
 
     def test_of_answers_are_named(self) -> None:
-        assert [schema for schema in answer_schemas() if "$ref" not in schema] == [{"type": "string"}] * 2
+        others = [schema for schema in answer_schemas() if "$ref" not in schema]
+        assert [schema for schema in others if schema != FILE] == [{"type": "string"}]
 
     def test_are_either_sent_or_answered(self) -> None:
         assert {name for name in SENT & ANSWERED if "enum" not in SCHEMAS[name]} == set()

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 from typing import cast as typed
 
 from sqlalchemy import JSON, Select, Table, Text, bindparam, cast, column, func, insert, select
@@ -39,6 +39,7 @@ from app.problems import (
 )
 
 T = TypeVar("T")
+Status = Literal["running", "completed", "interrupted", "failed"]
 Transact = Callable[..., T]
 """Runs a story as one transaction, and returns what it returns once it is committed."""
 

@@ -103,6 +103,14 @@ class TestSources:
         assert_problem(answer, 422, "invalid_request")
         assert stored(service) == ["zoe@example.org"]
 
+    @pytest.mark.parametrize("sample", ["tokenvend.csv", "cognito.csv", "supabase.csv", "auth0.ndjson"])
+    def test_a_file_without_a_kind_is_its_sources_first(self, admin: Device, sample: str) -> None:
+        """As a generated client sends it."""
+        source = sample.partition(".")[0]
+        answer = send(admin, (SAMPLES / sample).read_bytes(), "application/octet-stream", source=source)
+        assert answer.status_code == 201
+        assert answer.json()["created"]
+
     @pytest.mark.parametrize(
         ("source", "media_type"),
         [("tokenvend", "application/json"), ("cognito", NDJSON), ("auth0", "text/csv"), ("tokenvend", "text/plain")],

@@ -93,7 +93,12 @@ async def list_user_audit_events(
 @router.get(
     "/audit-events/export",
     response_class=Response,
-    responses={200: {"description": "One `AuditEntry` a line.", "content": {NDJSON: {"schema": {"type": "string"}}}}},
+    responses={
+        200: {
+            "description": "One `AuditEntry` a line.",
+            "content": {NDJSON: {"schema": {"type": "string", "format": "binary"}}},
+        }
+    },
 )
 async def export_audit_events(
     runtime: RuntimeDep, origin: OriginDep, actor: Admin, filters: FiltersDep

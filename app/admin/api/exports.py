@@ -19,7 +19,12 @@ MEDIA_TYPES: dict[Format, str] = {"csv": "text/csv", "ndjson": "application/x-nd
     "",
     response_class=Response,
     responses={
-        200: {"description": "A user a line.", "content": {media_type: {} for media_type in MEDIA_TYPES.values()}}
+        200: {
+            "description": "A user a line.",
+            "content": {
+                media_type: {"schema": {"type": "string", "format": "binary"}} for media_type in MEDIA_TYPES.values()
+            },
+        }
     },
 )
 async def export_users(

@@ -4,14 +4,14 @@ import asyncio
 import uuid
 from collections.abc import AsyncIterator, Coroutine, Iterator
 from concurrent.futures import CancelledError, wait
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any, TypeVar, cast
 
 from fastapi import APIRouter, Query, Request
 
 from app import edge
 from app.admin import formats, imports
 from app.admin.formats import SourceName
-from app.admin.imports import Order
+from app.admin.imports import Order, Status
 from app.models import UserImport as Import
 from app.models import UserImportProblem as ImportProblem
 from app.problems import FieldError, InvalidRequest, UnsupportedMediaType
@@ -21,6 +21,8 @@ from app.web import Admin, JsonRoute, OriginDep, ResponseModel, RuntimeDep, Time
 router = APIRouter(prefix="/v1/admin/user-imports", tags=["admin"], route_class=JsonRoute)
 
 T = TypeVar("T")
+FILE = "application/octet-stream"
+"""A file as it is: in CSV, where its source writes several kinds."""
 TYPES = sorted({media_type for source in formats.SOURCES.values() for media_type in source.readers})
 Limit = Annotated[int, Query(ge=1, le=200)]
 Cursor = Annotated[str | None, Query(max_length=200)]
@@ -37,10 +39,10 @@ class UserImport(ResponseModel):
     """How far an import is, and a page of what was wrong with its rows."""
 
     import_id: uuid.UUID
-    source: str
+    source: SourceName
     dry_run: bool
-    status: str
-    """running, completed, interrupted (send the same again to go on) or failed (the file cannot be read)."""
+    status: Status
+    """Send the same again where it was interrupted; where it failed, the file cannot be read."""
     rows: int
     created: int
     existing: int
@@ -60,8 +62,9 @@ class UserImport(ResponseModel):
     status_code=201,
     openapi_extra={
         "requestBody": {
+            "description": f"The file. Its kind may be said too: {', '.join(TYPES)}.",
             "required": True,
-            "content": {media_type: {"schema": {"type": "string"}} for media_type in TYPES},
+            "content": {FILE: {"schema": {"type": "string", "format": "binary"}}},
         }
     },
 )
@@ -79,8 +82,11 @@ async def import_users(
 ) -> UserImport:
     """Imports the users of a file, read as it comes; the answer comes at its end. A second time it changes nothing."""
     media_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
-    if media_type not in (types := sorted(formats.SOURCES[source].readers)):
-        raise UnsupportedMediaType(f"From {source}, send the file as {' or '.join(types)}.")
+    types = list(formats.SOURCES[source].readers)
+    if media_type == FILE:
+        media_type = types[0]
+    if media_type not in types:
+        raise UnsupportedMediaType(f"From {source}, send the file as {' or '.join(sorted(types))}.")
     if source == "firebase" and runtime.settings.firebase_hash_config is None:
         message = "Set TOKENVEND_FIREBASE_HASH_CONFIG first: without it no password of Firebase's is ever right."
         raise InvalidRequest(errors=[FieldError("query.source", "not_configured", message)])
@@ -140,9 +146,9 @@ def _problem(row: ImportProblem) -> UserImportProblem:
 def _shown(found: Import, items: list[UserImportProblem], next_cursor: str | None) -> UserImport:
     return UserImport(
         import_id=found.id,
-        source=found.source,
+        source=cast(SourceName, found.source),
         dry_run=found.dry_run,
-        status=found.status,
+        status=cast(Status, found.status),
         rows=found.rows,
         created=found.created,
         existing=found.existing,

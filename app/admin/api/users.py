@@ -212,7 +212,7 @@ async def reset_user_mfa(
 
 @router.post("/{user_id}/revoke-credentials")
 async def revoke_user_credentials(
-    user_id: UUID, runtime: RuntimeDep, origin: OriginDep, actor: Admin, body: Why
+    user_id: UUID, runtime: RuntimeDep, origin: OriginDep, actor: Admin, body: ReasonRequest
 ) -> AdminUser:
     """Revokes all live credentials of the user, who stays signed in: their devices get new ones."""
     act, longest = _act(runtime, origin, actor, body.reason), timedelta(seconds=runtime.settings.credential_max_ttl)
