@@ -145,6 +145,9 @@ def _complete_operation(operation: Json, *, guarded: bool) -> None:
     for parameter in operation.get("parameters", ()):
         parameter["schema"] = _given(parameter["schema"])
         _tidy(parameter["schema"], name=parameter["name"])
+        if "$ref" in parameter["schema"] and (default := parameter["schema"].pop("default", None)):
+            # Generators write it as a name of their language.
+            parameter["description"] = f"{parameter.get('description', '')} Left out, it is `{default}`.".strip()
     if "requestBody" in operation:
         body = operation["requestBody"]
         body["required"] = body.get("required", False)
