@@ -304,6 +304,7 @@ class TestActions:
         [
             ("Disable", "Disable", "user.disabled", "disabled"),
             ("Sign out everywhere", "Sign out", "user.signed_out", "active"),
+            ("Revoke credentials", "Revoke", "credential.revoked", "active"),
             ("Send password reset", "Send the mail", "password.reset_requested", "active"),
         ],
     )
