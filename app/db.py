@@ -45,6 +45,7 @@ POSTGRESQL_ARGS = {
     "options": "-c statement_timeout=2500 -c lock_timeout=2000 -c idle_in_transaction_session_timeout=10000",
     "application_name": "tokenvend",
 }
+POOL: Mapping[str, Any] = {"max_overflow": 0, "pool_timeout": 1}
 _SIGNALS = "signals"
 SQLITE_BUSY_TIMEOUT = 2.5
 """Seconds to wait for another writer."""
@@ -187,11 +188,10 @@ def make_engine(
         engine = create_engine(
             parsed,
             pool_size=pool_size,
-            max_overflow=0,
-            pool_timeout=1,
             pool_recycle=1800,
             hide_parameters=True,
             connect_args=POSTGRESQL_ARGS,
+            **POOL,
         )
         event.listen(engine, "checkin", _note_idle)
         event.listen(engine, "checkout", _ping_if_idle)
@@ -208,10 +208,9 @@ def make_engine(
     engine = create_engine(
         parsed,
         pool_size=pool_size,
-        max_overflow=0,
-        pool_timeout=1,
         hide_parameters=True,
         connect_args={"timeout": busy_timeout, "check_same_thread": False},
+        **POOL,
     )
     event.listen(engine, "connect", _prepare_sqlite)
     event.listen(engine, "begin", _begin_sqlite)

@@ -1,0 +1,152 @@
+"""What is answered while a part of the deployment is away: a 503 that says when to try again, and nothing is done."""
+
+import signal
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+
+import psutil
+import pytest
+from httpx2 import Response
+
+from app import db, limits, line, server
+from app.auth import cognito, providers
+from app.credentials import shared
+from app.db import POSTGRESQL_ARGS
+from app.mail import transport as mail
+from app.migrate import upgrade
+from app.protocol import Protocol
+from app.settings import Settings
+from app.sts import client as sts_client
+from app.sts import transport as sts
+from tests.security.observed import assert_problem
+from tests.support.databases import DEBIAN, DebianServer
+from tests.support.service import Service, running_service
+from tests.test_documentation import rows
+
+
+def assert_unavailable(answer: Response, code: str = "database_unavailable") -> None:
+    assert_problem(answer, 503, code)
+    assert int(answer.headers["Retry-After"]) >= 1
+
+
+@contextmanager
+def frozen(server: DebianServer) -> Iterator[None]:
+    """The server takes connections, since the kernel does, and answers nothing on any."""
+    pid = int((server.directory / "data" / "postmaster.pid").read_text().split()[0])
+    processes = [psutil.Process(pid), *psutil.Process(pid).children(recursive=True)]
+    for process in processes:
+        process.send_signal(signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        for process in processes:
+            process.send_signal(signal.SIGCONT)
+
+
+class TestDatabase:
+    """Section 5 of the security checklist."""
+
+    def test_one_that_is_frozen_is_not_waited_for(self) -> None:
+        """OP4: sign-in, session and readiness; all of it works again afterwards, without a restart."""
+        if not DEBIAN.exists():
+            pytest.skip("this is tried with Debian's PostgreSQL 15: apt install postgresql-15")
+        server = DebianServer()
+        try:
+            server.create()
+            server.start()
+            url = f"postgresql+psycopg://postgres@/postgres?host={server.directory}"
+            upgrade(url)
+            with running_service(url) as service:
+                device = service.device()
+                with frozen(server):
+                    assert_unavailable(service.log_in(device.email))
+                    assert_unavailable(device.get("/v1/me"))
+                    assert_unavailable(device.vend())
+                    assert service.client.get("/readyz").status_code == 503
+                    assert service.client.get("/healthz").status_code == 200
+                assert device.vend().status_code == 200
+                assert service.log_in(device.email).status_code == 200
+        finally:
+            server.close()
+
+    def test_a_pool_that_is_used_up_is_not_waited_for(self, service: Service) -> None:
+        """OP4: whoever holds them gives them back."""
+        device = service.device()
+        with ExitStack() as stack:
+            for _ in range(service.settings.database_pool_size):
+                stack.enter_context(service.runtime.database.engine.connect())
+            assert_unavailable(service.log_in(device.email))
+        assert service.log_in(device.email).status_code == 200
+
+    @pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
+    def test_a_full_disk_refuses_writes_and_breaks_nothing(self, service: Service) -> None:
+        """OP4: on SQLite; nothing is half-written."""
+        device = service.device()
+        _limit_pages(service, None)
+        answers = [service.register(f"late{number}@example.com") for number in range(40)]
+        refused = [answer for answer in answers if answer.status_code != 201]
+        assert refused
+        for answer in refused:
+            assert_unavailable(answer)
+        _limit_pages(service, 1_000_000)
+        assert service.sql("PRAGMA integrity_check") == [("ok",)]
+        accepted = len(answers) - len(refused)
+        assert service.sql("SELECT count(*) FROM users") == [(accepted + 1,)]
+        assert service.sql("SELECT count(*) FROM audit_events WHERE event = 'user.registered'") == [(accepted + 1,)]
+        assert device.vend().status_code == 200
+
+
+def _limit_pages(service: Service, most: int | None) -> None:
+    """To so many, or to as many as there are; on every connection of the pool, which has a limit of its own."""
+    engine = service.runtime.database.engine
+    connections = [engine.raw_connection() for _ in range(service.settings.database_pool_size)]
+    for connection in connections:
+        ((pages,),) = connection.cursor().execute("PRAGMA page_count")
+        connection.cursor().execute(f"PRAGMA max_page_count = {most or pages}")
+    for connection in connections:
+        connection.close()
+
+
+def test_a_credential_that_sts_does_not_give_is_not_made_up(service: Service) -> None:
+    """OP4: no keys, no row, and the next one is right."""
+    device = service.device()
+    service.sts.fail("InternalFailure", 500, times=2)
+    answer = device.vend()
+    assert_unavailable(answer, "sts_unavailable")
+    assert "access_key" not in answer.text
+    assert service.sql("SELECT count(*) FROM issued_credentials") == [(0,)]
+    service.clock.advance(minutes=1)
+    assert device.vend().status_code == 200
+
+
+def waits() -> list[str]:
+    """What the service waits for and for how long, from what it runs with."""
+    options = dict(part.split("=") for part in str(POSTGRESQL_ARGS["options"]).replace("-c ", "").split())
+    statement, lock = (int(options[name]) / 1000 for name in ("statement_timeout", "lock_timeout"))
+    config = server.make_config("app.main:create_app_from_environment", host="127.0.0.1", port=0)
+    size = Settings.model_fields["database_pool_size"].default
+    told = [
+        ("a client's request: its head, then each part of its body", f"{Protocol.head_timeout:g} s each", "408"),
+        ("an idle connection of a client's", f"{config.timeout_keep_alive} s", "closed"),
+        ("requests under way when it is stopped", f"{config.timeout_graceful_shutdown} s, less draining", "closed"),
+        ("a connection to PostgreSQL", f"{POSTGRESQL_ARGS['connect_timeout']} s", "503"),
+        ("a free one of the pool, " + f"{size} unless `TOKENVEND_DATABASE_POOL_SIZE` says otherwise",
+         f"{db.POOL['pool_timeout']} s", "503"),
+        ("a statement, a lock", f"{statement:g} s, {lock:g} s", "503"),
+        ("the database, all in all, even where it is frozen", f"{line.ANSWER_WITHIN:g} s", "503"),
+        ("another writer on SQLite", f"{db.SQLITE_BUSY_TIMEOUT:g} s", "503"),
+        ("a connection to STS, its answer", f"{sts.CONNECT_TIMEOUT:g} s, {sts.READ_TIMEOUT:g} s",
+         f"another try, {sts_client.LEAST_TRIES} in all or one for each Region"),
+        ("STS, all tries together", f"{sts_client.DEADLINE:g} s", "503"),
+        ("Redis, of limits", f"{limits.TIMEOUT:g} s", f"counted by the replica itself for {limits.AVOIDED_FOR:g} s"),
+        ("Redis, of credentials", f"{shared.TIMEOUT:g} s", f"done without for {shared.AVOIDED_FOR:g} s"),
+        ("an OpenID provider's keys", f"{providers.FETCH_WITHIN:g} s", "503"),
+        ("a Cognito user pool", f"{cognito.CONNECT_WITHIN:g} s, {cognito.ANSWER_WITHIN:g} s", "503"),
+        ("a mail server", f"{mail.TIMEOUT:g} s a step, {mail.SEND_WITHIN:g} s a mail", "tried again for a day"),
+    ]  # fmt: skip
+    return [f"| {what} | {how_long} | {then} |" for what, how_long, then in told]
+
+
+def test_the_readme_says_how_long_each_wait_is() -> None:
+    """OP5: pools, time-outs and tries, from what the service runs with."""
+    assert rows("waits") == waits()
