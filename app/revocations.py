@@ -7,12 +7,13 @@ in an earlier one is revoked, and nobody gets another one that was.
 """
 
 import uuid
+from collections import defaultdict
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Literal, NamedTuple
 
-from sqlalchemy import ColumnElement, case, select, update
+from sqlalchemy import case, select, update
 from sqlalchemy.orm import Session
 
 from app import audit
@@ -56,9 +57,10 @@ def revoke_sessions(
     reason: str,
 ) -> None:
     """Of sessions that this transaction has ended: no vend that is under way will be let through any more."""
-    live = _mark(session, now, user_id, IssuedCredential.session_id.in_(session_ids))
-    for session_id in {row.session_id for row in live}:
-        of_it = [row for row in live if row.session_id == session_id]
+    live: dict[uuid.UUID, list[_Live]] = defaultdict(list)
+    for row in _mark(session, now, user_id, set(session_ids)):
+        live[row.session_id].append(row)
+    for session_id, of_it in live.items():
         put(
             session,
             now,
@@ -168,8 +170,13 @@ def is_pending(session: Session, user_id: uuid.UUID, session_id: uuid.UUID) -> b
     return session.scalar(found.limit(1)) is not None
 
 
-def _mark(session: Session, now: datetime, user_id: uuid.UUID, *which: ColumnElement[bool]) -> list[_Live]:
-    """Notes in the ledger that the user's live credentials are revoked, and tells which they were."""
+def _mark(
+    session: Session, now: datetime, user_id: uuid.UUID, session_ids: Collection[uuid.UUID] | None = None
+) -> list[_Live]:
+    """Notes in the ledger that the user's live credentials, or those of these sessions, are revoked; says which.
+
+    Sessions may be tens of thousands, more than a statement takes parameters; live credentials are few.
+    """
     ledger = IssuedCredential
     alive = (
         select(ledger.id, ledger.session_id, ledger.issued_at, ledger.expires_at)
@@ -178,12 +185,11 @@ def _mark(session: Session, now: datetime, user_id: uuid.UUID, *which: ColumnEle
             ledger.issued_at > now - LONGEST_LIFE - TOLERANCE,  # for the index
             ledger.expires_at > now,
             ledger.revoked_at.is_(None),
-            *which,
         )
         .order_by(ledger.id)  # so that two who revoke at once wait for each other in the same order
         .with_for_update()
     )
-    live = [_Live(*row) for row in session.execute(alive)]
+    live = [_Live(*row) for row in session.execute(alive) if session_ids is None or row.session_id in session_ids]
     if live:
         revoked = update(ledger).where(ledger.id.in_([row.id for row in live])).values(revoked_at=now)
         session.execute(revoked.execution_options(synchronize_session=False))

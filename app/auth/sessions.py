@@ -276,19 +276,7 @@ def end(
     )
     if user_id is None:
         return False
-    audit.record(
-        session,
-        origin,
-        "session.ended",
-        now,
-        actor_id=actor_id,
-        subject_id=user_id,
-        session_id=family_id,
-        reason=reason,
-    )
-    revocations.revoke_sessions(
-        session, origin, now, user_id=user_id, session_ids=(family_id,), actor_id=actor_id, reason=reason
-    )
+    _record_end(session, origin, now, (family_id,), user_id=user_id, actor_id=actor_id, reason=reason)
     return True
 
 
@@ -305,17 +293,56 @@ def sign_out(
 ) -> None:
     """Ends one of the user's sessions, or all, or all but `keeping`.
 
-    Raises `NotFound` for one that is not theirs or not alive.
+    The user is locked first, as everywhere, so whoever signs in or vends meanwhile waits, and is seen by us or sees us.
+    However many they are, they end by as many statements. Raises `NotFound` for one that is not theirs or not alive.
     """
-    alive = select(DeviceSession.id).where(DeviceSession.user_id == user_id, DeviceSession.ended_at.is_(None))
+    session.execute(select(User.id).where(User.id == user_id).with_for_update())
+    alive = [DeviceSession.user_id == user_id, DeviceSession.ended_at.is_(None)]
     if family_id is not None:
-        alive = alive.where(DeviceSession.id == family_id)
-    families = session.scalars(alive).all()
-    if family_id is not None and not families:
+        alive.append(DeviceSession.id == family_id)
+    if keeping is not None:
+        alive.append(DeviceSession.id != keeping)
+    ended = session.scalars(
+        update(DeviceSession)
+        .where(*alive)
+        .values(ended_at=now, end_reason=reason)
+        .returning(DeviceSession.id)
+        .execution_options(synchronize_session=False)
+    ).all()
+    if family_id is not None and not ended:
         raise NotFound
-    for found in families:
-        if found != keeping:
-            end(session, origin, now, family_id=found, actor_id=actor_id, reason=reason)
+    _record_end(session, origin, now, ended, user_id=user_id, actor_id=actor_id, reason=reason)
+
+
+def _record_end(
+    session: Session,
+    origin: Origin,
+    now: datetime,
+    ended: Sequence[uuid.UUID],
+    *,
+    user_id: uuid.UUID,
+    actor_id: uuid.UUID | None,
+    reason: str,
+) -> None:
+    """What goes with the end of sessions: an audit row each, and their credentials."""
+    if not ended:
+        return
+    rows = [
+        audit.row(
+            origin,
+            "session.ended",
+            now,
+            actor_id=actor_id,
+            subject_id=user_id,
+            session_id=family_id,
+            reason=reason,
+        )
+        for family_id in ended
+    ]
+    audit.record_all(session, rows)
+    revocations.revoke_sessions(
+        session, origin, now, user_id=user_id, session_ids=ended, actor_id=actor_id, reason=reason
+    )
 
 
 def list_alive(session: Session, now: datetime, *, user_id: uuid.UUID) -> Sequence[DeviceSession]:

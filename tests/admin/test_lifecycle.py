@@ -3,12 +3,17 @@
 import json
 import uuid
 from collections.abc import Callable, Iterator
+from datetime import timedelta
+from functools import partial
 from typing import Any
 
 import pytest
+from sqlalchemy import event as sql_event
+from sqlalchemy import insert
 
 from app import passwords
 from app.main import create_api
+from app.models import DeviceSession
 from tests.security.cheap_hashing import CountingContext
 from tests.security.observed import assert_problem
 from tests.security.races import CROWD, all_at_once
@@ -211,6 +216,42 @@ class TestSignOut:
         assert on_record(service, "user.signed_out") == [("done", support.user_id, user.user_id, WHY)]
         ended = on_record(service, "session.ended")
         assert ended == [("done", support.user_id, user.user_id, {"reason": "administrator"})] * 2
+
+
+class TestManyDevices:
+    def test_end_by_as_many_statements_as_few_do(self, service: Service, admin: Device) -> None:
+        """A script that signs in each hour leaves thousands: they must not keep an administrator from stopping it."""
+        few, many = (service.device() for _ in range(2))
+        add_sessions(few, 2)
+        add_sessions(many, 400)
+        taken = [statements(service, partial(act, admin, user.user_id, "disable")) for user in (few, many)]
+        assert taken[0] == taken[1]
+        assert service.sql("SELECT count(*) FROM sessions WHERE ended_at IS NULL") == [(1,)]
+        assert len(on_record(service, "session.ended")) == 404
+
+
+def add_sessions(device: Device, number: int) -> None:
+    """As if the user had signed in so often."""
+    now = device.service.clock.now()
+    times = dict.fromkeys(("created_at", "authenticated_at", "last_used_at", "expires_at"), now + timedelta(days=1))
+    rows = [{"id": uuid.uuid4(), "user_id": uuid.UUID(device.user_id), **times} for _ in range(number)]
+    with device.service.runtime.database.engine.begin() as connection:
+        connection.execute(insert(DeviceSession), rows)
+
+
+def statements(service: Service, call: Callable[[], Any]) -> int:
+    """How many a call that succeeds takes."""
+    engine, found = service.runtime.database.engine, []
+
+    def keep(_connection: Any, _cursor: Any, statement: str, _parameters: Any, _context: Any, _many: bool) -> None:
+        found.append(statement)
+
+    sql_event.listen(engine, "before_cursor_execute", keep)
+    try:
+        assert call().status_code == 200
+    finally:
+        sql_event.remove(engine, "before_cursor_execute", keep)
+    return len(found)
 
 
 class TestResetMfa:
