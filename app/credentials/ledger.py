@@ -40,7 +40,7 @@ _STATES = (
     select(DeviceSession.id, User.status, DeviceSession.ended_at)
     .select_from(User)  # first, as everybody locks users before sessions
     .join(DeviceSession, DeviceSession.user_id == User.id)
-    .order_by(DeviceSession.id)
+    .order_by(User.id, DeviceSession.id)  # as whoever locks several users does
     .with_for_update(read=True)  # whoever ends or disables waits for our commit, or is seen by us
 )
 _STATES_IN = _STATES.where(DeviceSession.id.in_(bindparam("session_ids", expanding=True)))

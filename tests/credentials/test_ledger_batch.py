@@ -2,16 +2,25 @@
 
 import asyncio
 import uuid
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import timedelta
+
+import pytest
+from sqlalchemy import select
 
 from app.audit import Origin
 from app.credentials import ledger
 from app.credentials.broker import StsCredential
 from app.credentials.ledger import Entry
 from app.credentials.orders import Order
+from app.models import User
 from app.problems import AccountDisabled, InternalError, InvalidToken
-from tests.support.service import Device, Service
+from tests.credentials.crowd import sign_in
+from tests.support.databases import PostgresDatabases
+from tests.support.engine import eventually
+from tests.support.service import Device, Service, running_service
 
 
 def entry_for(device: Device) -> Entry:
@@ -61,3 +70,33 @@ class TestRecord:
         assert outcome[good] is None
         assert isinstance(outcome[bad], InternalError)
         assert service.sql("SELECT count(*) FROM issued_credentials") == [(1,)]
+
+
+@pytest.fixture
+def on_postgresql(postgres_databases: PostgresDatabases) -> Iterator[Service]:
+    url = postgres_databases.create()
+    with running_service(url) as service:
+        yield service
+    postgres_databases.drop(url)
+
+
+class TestLocks:
+    def test_users_in_the_order_in_which_administrators_are(self, on_postgresql: Service) -> None:
+        """Who asks whether the last one leaves locks them all: in another order each would wait for the other."""
+        database = on_postgresql.runtime.database
+        while True:
+            lower, higher = sorted(sign_in(on_postgresql, 2), key=lambda device: device.user_id)
+            if lower.session_id > higher.session_id:
+                break
+        waiting = (
+            "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = current_database()"
+        )
+        entries = [entry_for(device) for device in (lower, higher)]
+        lock = select(User.id).with_for_update()
+        with database.engine.connect() as administrator, ThreadPoolExecutor(1) as pool:
+            administrator.execute(lock.where(User.id == uuid.UUID(lower.user_id)))
+            vends = pool.submit(asyncio.run, ledger.record(database, entries))
+            assert eventually(lambda: on_postgresql.sql(waiting) == [(1,)], within=1.5)
+            administrator.execute(lock.where(User.id == uuid.UUID(higher.user_id)).with_for_update(nowait=True))
+            administrator.commit()
+            assert list(vends.result().values()) == [None, None]
