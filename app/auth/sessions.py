@@ -114,6 +114,7 @@ def start(
     if user.status != "active":
         audit.record(session, origin, "session.started", now, outcome="refused", subject_id=user.id, reason="disabled")
         raise AccountDisabled
+    user.password_from = None  # who has signed in has a way in: no password is brought along any more
     family = DeviceSession(
         id=uuid.uuid4(),
         user_id=user.id,

@@ -10,6 +10,7 @@ import time
 import uuid
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,6 +21,9 @@ from botocore.exceptions import EndpointConnectionError
 from app.auth import cognito
 from tests.security.cheap_hashing import CountingContext
 from tests.security.observed import assert_problem, without_request_id
+from tests.support.clock import ManualClock
+from tests.support.issuer import Issuer
+from tests.support.outside import Outside, trusting
 from tests.support.service import PASSWORD, Service
 
 REGION = "us-east-1"
@@ -266,6 +270,19 @@ class TestRefusals:
         pool.add("ada@example.org")
         assert_problem(service.log_in("ada@example.org"), 401, "invalid_login")
         assert user(service, "ada@example.org").password_hash is None
+
+    def test_who_signed_in_another_way_gets_no_password(
+        self, make_service: Callable[..., Service], pool: Pool, cheap: CountingContext
+    ) -> None:
+        """Who was imported, and came by an outside identity: what they forgot there opens nothing here."""
+        clock = ManualClock()
+        with closing(Issuer(clock)) as issuer:
+            service = make_service(clock=clock, oidc_providers=trusting(issuer), **pool.settings)
+            imported(service, "ada@example.org", email_verified="true")
+            pool.add("ada@example.org")
+            Outside(service, issuer).device(email="ada@example.org", email_verified=True)
+            assert_problem(service.log_in("ada@example.org"), 401, "invalid_login")
+            assert user(service, "ada@example.org")[1:3] == (None, None)
 
     def test_a_password_that_was_set_here_ends_it(self, service: Service, pool: Pool) -> None:
         imported(service, "ada@example.org")
