@@ -18,7 +18,7 @@ from app.audit import Origin
 from app.crypto import Vault
 from app.limits import account_key
 from app.mail import outbox
-from app.models import AuditEvent, User
+from app.models import AuditEvent, IssuedCredential, User
 
 if TYPE_CHECKING:
     from app.runtime import Runtime
@@ -55,12 +55,17 @@ def spend_a_link(session: Session, vault: Vault, now: datetime) -> str:
 def is_open(session: Session, user: User) -> bool:
     """Whether the account is still anybody's who can read its mail: unverified, and never signed in to.
 
-    The audit log knows the latter for good, and sessions are forgotten: pictures of years ago are still somebody's.
+    Sessions are forgotten, and audit events where an operator says so; the ledger knows for good who may have pictures.
+    An imported account is somebody's from the first, with a password, and maybe pictures, of before.
     """
     if user.status != "active" or user.role != "user" or user.email_verified_at is not None:
         return False
-    started = (AuditEvent.event == "session.started", AuditEvent.outcome == "done")
-    return session.scalar(select(AuditEvent.id).where(AuditEvent.subject_id == user.id, *started).limit(1)) is None
+    taken = (AuditEvent.event.in_(("session.started", "user.imported")), AuditEvent.outcome == "done")
+    signs = (
+        select(AuditEvent.id).where(AuditEvent.subject_id == user.id, *taken),
+        select(IssuedCredential.id).where(IssuedCredential.user_id == user.id),
+    )
+    return all(session.scalar(sign.limit(1)) is None for sign in signs)
 
 
 def _request(session: Session, vault: Vault, origin: Origin, now: datetime, *, email_key: str) -> None:

@@ -6,6 +6,7 @@ import pytest
 
 from app import cleaning
 from app.accounts import addresses
+from app.crypto import PASSWORD_CONTEXT
 from tests.security.observed import assert_problem, without_request_id
 from tests.security.races import all_at_once
 from tests.security.test_identities import ONE_PERSON
@@ -113,6 +114,43 @@ class TestRegistration:
         ask_again(verifying)
         assert confirm(verifying, verifying.mails(ADA)[-1].token) == 204
         assert [verifying.log_in(ADA, password).status_code for password in (PASSWORD, OTHER_PASSWORD)] == [200, 401]
+
+    def test_nor_is_one_whose_sign_in_is_no_longer_on_record(self, make_service: Callable[..., Service]) -> None:
+        """Audit events go where an operator says so."""
+        before = make_service()
+        assert before.device(ADA).vend().status_code == 200
+        forget_audit(before)
+        verifying = make_service(email_verification="required")
+        verifying.register(ADA, OTHER_PASSWORD)
+        assert [mail.subject for mail in verifying.mails(ADA)] == ["You have an account already"]
+        ask_again(verifying)
+        assert confirm(verifying, verifying.mails(ADA)[-1].token) == 204
+        assert verifying.log_in(ADA).status_code == 200
+
+    def test_nor_is_an_imported_one(self, make_service: Callable[..., Service]) -> None:
+        """Who was unverified elsewhere keeps the password of there, whoever registers the address meanwhile."""
+        service = make_service()
+        admin = service.staff()
+        rows = f'email,password_hash\n{ADA},"{PASSWORD_CONTEXT.hash(PASSWORD)}"\n'
+        headers = {**admin.headers, "Content-Type": "text/csv"}
+        answer = service.client.post("/v1/admin/user-imports", content=rows, headers=headers)
+        assert answer.json()["created"] == 1
+        verifying = make_service(email_verification="required")
+        verifying.register(ADA, OTHER_PASSWORD)
+        assert [mail.subject for mail in verifying.mails(ADA)] == ["You have an account already"]
+        ask_again(verifying)
+        assert confirm(verifying, verifying.mails(ADA)[-1].token) == 204
+        assert [verifying.log_in(ADA, password).status_code for password in (PASSWORD, OTHER_PASSWORD)] == [200, 401]
+
+
+def forget_audit(service: Service) -> None:
+    """As `tokenvend prune` does, of any age."""
+    if service.runtime.database.engine.dialect.name == "postgresql":
+        service.sql("ALTER TABLE audit_events DISABLE TRIGGER USER")
+    else:
+        for name in ("no_delete", "floor"):
+            service.sql(f"DROP TRIGGER audit_events_{name}")
+    service.sql("DELETE FROM audit_events")
 
 
 class TestGuests:
