@@ -38,7 +38,8 @@ async def erase(runtime: "Runtime", origin: Origin, actor: Actor, *, password: s
 
     Who has a second factor showed it in this session a moment ago too: a password of now does not renew an old one.
     Raises `WrongPassword`, `RateLimited`, `Overloaded`, `InvalidRequest` without a password that is needed,
-    `StepUpRequired`, `LastAdmin`, `InvalidToken` where the session was ended meanwhile.
+    `StepUpRequired`, `LastAdmin`, `InvalidToken` where the session was ended, or its user made an
+    administrator, meanwhile.
     """
     verified_hash = None
     if await runtime.database.read(_has_password, actor):
@@ -71,6 +72,8 @@ def _erase(
         )
         raise LastAdmin
     user = profile.lock_user(session, actor.user_id)
+    if user.role == "admin" and actor.role != "admin":
+        raise InvalidToken  # made one since the request began: nobody has asked yet whether they are the last
     if user.password_hash != verified_hash:
         raise WrongPassword
     if not _second_factor_is_fresh(session, now, actor):

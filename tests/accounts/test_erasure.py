@@ -244,3 +244,19 @@ class TestLastAdmin:
             assert answers.count(202) == 1
             assert set(answers) <= {202, 401, 403, 409}
             assert count(service, "users", "role = 'admin' AND status = 'active'") == 1
+
+    def test_nor_does_one_leave_who_became_the_last_meanwhile(
+        self, service: Service, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """The others made them one, and left, while the password was verified."""
+        device = service.device(EMAIL)
+
+        class Promoting(CountingContext):
+            def verify_and_update(self, password: str, password_hash: str) -> tuple[bool, str | None]:
+                make_admin(service, device)
+                return super().verify_and_update(password, password_hash)
+
+        monkeypatch.setattr(passwords, "PASSWORD_CONTEXT", Promoting())
+        assert device.erase().json()["code"] == "invalid_token"
+        assert device.erase().json()["code"] == "last_admin"
+        assert count(service, "users", "role = 'admin' AND status = 'active'") == 1
