@@ -210,13 +210,23 @@ def effective_by(session: Session, now: datetime, settings: Settings, revoked: R
     return min(revoked.last_expiry, now + timedelta(seconds=settings.revocation_delay))
 
 
-def effective_by_of(session: Session, settings: Settings, credential: IssuedCredential) -> datetime | None:
+def revoked_at_of(session: Session, credential: IssuedCredential) -> datetime | None:
+    """When one in the ledger was revoked, by itself or with everybody's of before; None where it was not."""
+    if credential.revoked_at is not None:
+        return credential.revoked_at
+    floor = session.get(Revocation, EVERYONE)
+    return floor.revoked_at if floor is not None and credential.issued_at < floor.not_before else None
+
+
+def effective_by_of(
+    session: Session, settings: Settings, credential: IssuedCredential, revoked_at: datetime | None
+) -> datetime | None:
     """The same of one in the ledger; None where it was not revoked."""
-    if credential.revoked_at is None:
+    if revoked_at is None:
         return None
     if settings.revocation == "off" or revocations.is_pending(session, credential.user_id, credential.session_id):
         return credential.expires_at
-    return min(credential.expires_at, credential.revoked_at + timedelta(seconds=settings.revocation_delay))
+    return min(credential.expires_at, revoked_at + timedelta(seconds=settings.revocation_delay))
 
 
 def revoke_own(

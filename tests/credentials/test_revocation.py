@@ -472,6 +472,20 @@ class TestPolicy:
         ((actor, detail),) = noted(told, "credential.all_revoked")
         assert (actor, detail["revocations"]) == (None, "1000")
 
+    def test_of_everybody_makes_each_key_a_dead_one(self, told: Service) -> None:
+        """Of those that nobody revoked, too, the look-up says when they stop."""
+        bystander, support = told.device(), told.staff("support")
+        before = bystander.vend().json()["access_key_id"]
+        revoke_many(told, 1000)
+        assert work(told)
+        told.clock.advance(seconds=1)
+        after = bystander.vend().json()["access_key_id"]
+        found = [support.get(f"/v1/admin/access-keys/{key}").json() for key in (before, after)]
+        assert [one["alive"] for one in found] == [False, True]
+        assert found[0]["credential"]["revoked_at"] is not None
+        assert found[0]["credential"]["effective_by"] < found[0]["credential"]["expiration"]
+        assert found[1]["credential"]["effective_by"] is None
+
     def test_waits_a_second_after_a_write_and_takes_all_that_came_meanwhile(
         self, told: Service, iam: CannedIam
     ) -> None:

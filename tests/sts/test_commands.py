@@ -9,6 +9,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 
 import psutil
@@ -19,6 +20,7 @@ import urllib3
 from app.cli import main
 from tests.credentials.crowd import sign_in
 from tests.support.canned_sts import CannedSts
+from tests.support.clock import ManualClock
 from tests.support.service import ROLE_ARN, SECRET_KEY, running_service
 
 DEVICE = "arn:aws:iam::123456789012:mfa/operator"
@@ -133,6 +135,16 @@ class TestSts:
         assert lines["account"] == "123456789012"
         assert strange.stdout == "user: none, this service did not vend it\naccount: 123456789012\n"
         assert [form["AccessKeyId"] for form in sts.forms] == [key, "ASIASTRANGE000000001"]
+
+    def test_access_key_says_whether_it_was_revoked(
+        self, sts: CannedSts, tokenvend: Callable[..., Done], database_url: str
+    ) -> None:
+        with running_service(database_url, clock=ManualClock(datetime.now(UTC))) as service:
+            (device,) = sign_in(service, 1)
+            keys = [device.vend(path=path).json()["access_key_id"] for path in ("a/", "b/")]
+            service.sql("UPDATE issued_credentials SET revoked_at = issued_at WHERE access_key_id = :key", key=keys[0])
+        said = [tokenvend("sts", "access-key", key).stdout for key in keys]
+        assert ["(revoked)" in said[0], "(alive)" in said[1]] == [True, True], said
 
     def test_decode_says_why(self, sts: CannedSts, tokenvend: Callable[..., Done]) -> None:
         done = tokenvend("sts", "decode", "qk0Zx/+=")
