@@ -27,7 +27,7 @@ const ACTIONS = [
   },
   {
     id: "revoke", label: "Revoke credentials", danger: true,
-    title: "Revoke the live credentials?", text: "The keys that are out stop working at the storage engine. Devices stay signed in and fetch new ones.",
+    title: "Revoke the live credentials?", text: "The keys that are out stop working once the storage engine is told, or else when they expire. Devices stay signed in and fetch new ones.",
     submit: "Revoke", run: by("revoke-credentials"), done: "The credentials are being revoked.",
   },
   {
@@ -48,7 +48,7 @@ const ACTIONS = [
   },
   {
     id: "disable", label: "Disable", fits: (user) => user.status === "active", danger: true,
-    title: "Disable this user?", text: "They are signed out and kept out, from their next request on. Credentials that are out live until they expire.",
+    title: "Disable this user?", text: "They are signed out and kept out, from their next request on. Keys that are out stop working once the storage engine is told, or else when they expire.",
     submit: "Disable", run: by("disable"), done: "The user is disabled.",
   },
   {
