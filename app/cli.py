@@ -290,7 +290,7 @@ def export_users(
     exported, after = 0, None
     with _only_mine(file) as stream, moving(console, file.name, None) as moved:
         stream.write(exports.header(form, with_hashes=with_hashes))
-        while page := runtime.database.run("read", exports.page, after):
+        while page := runtime.database.run("read", exports.page, runtime.clock.now(), None, after):
             stream.writelines(exports.line(form, user, with_hashes=with_hashes) for user in page)
             exported, after = exported + len(page), exports.position(page[-1])
             moved(len(page))

@@ -16,6 +16,7 @@ from sqlalchemy.orm import Session
 
 from app import audit
 from app.actor import Actor
+from app.admin.users import require_admin
 from app.audit import Event, Origin, Outcome
 from app.models import AuditEvent, User, UtcDateTime
 from app.problems import FieldError, InvalidRequest, NotFound
@@ -99,6 +100,14 @@ def begin_export(session: Session, origin: Origin, now: datetime, actor: Actor, 
         after=filters.after.isoformat() if filters.after else None,
         before=filters.before.isoformat() if filters.before else None,
     )
+
+
+def export_page(
+    session: Session, now: datetime, actor: Actor, filters: Filters, *, cursor: str | None
+) -> tuple[Sequence[AuditEvent], str | None]:
+    """The next `PAGE` events, while the actor may have them. Raises `InvalidToken`, `Forbidden`."""
+    require_admin(session, now, actor)
+    return list_events(session, filters, limit=PAGE, cursor=cursor)
 
 
 @contextlib.contextmanager

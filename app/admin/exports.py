@@ -15,6 +15,7 @@ from sqlalchemy.orm import Session
 from app import audit
 from app.actor import Actor
 from app.admin.formats import native
+from app.admin.users import require_admin
 from app.audit import Origin
 from app.models import User
 
@@ -37,8 +38,10 @@ def begin(session: Session, origin: Origin, now: datetime, actor: Actor | None, 
     )
 
 
-def page(session: Session, after: Position | None) -> Sequence[User]:
-    """The next `PAGE` users."""
+def page(session: Session, now: datetime, actor: Actor | None, after: Position | None) -> Sequence[User]:
+    """The next `PAGE` users, while the actor may have them. Raises `InvalidToken`, `Forbidden`."""
+    if actor is not None:
+        require_admin(session, now, actor)
     rows = select(User).where(User.status != "erased", User.email.is_not(None))
     if after is not None:
         rows = rows.where(tuple_(User.created_at, User.id) > after)

@@ -25,13 +25,13 @@ from app.actor import Actor
 from app.admin import formats
 from app.admin.formats import SourceName
 from app.admin.formats.rows import ImportedUser, RowProblem
+from app.admin.users import require_admin
 from app.audit import Origin
 from app.clock import Clock
 from app.models import COGNITO, IssuedCredential, User, UserImport, UserImportProblem
 from app.problems import (
     ContentTooLarge,
     FieldError,
-    Forbidden,
     ImportConflict,
     InvalidRequest,
     NotFound,
@@ -76,8 +76,8 @@ Row = tuple[int, ImportedUser | RowProblem]
 def carry_out(order: Order, chunks: Iterable[bytes], clock: Clock, transact: "Transact[Any]") -> UserImport:
     """The finished import. It blocks, so it has a thread of its own.
 
-    Raises `ImportConflict`, `UnreadableImport`, `Forbidden`, whatever reading `chunks` raises, `DatabaseUnavailable`.
-    What was committed before stays, and is skipped by the next try.
+    Raises `ImportConflict`, `UnreadableImport`, `Forbidden`, `InvalidToken`, whatever reading `chunks` raises,
+    `DatabaseUnavailable`. What was committed before stays, and is skipped by the next try.
     """
     lease = uuid.uuid4()
     begun: UserImport = transact(_claim, clock.now(), order, lease)
@@ -123,7 +123,8 @@ def find(
 
 def _claim(session: Session, now: datetime, order: Order, lease: uuid.UUID) -> UserImport:
     """The import, new or taken up again, of this lease alone. Of two at once one gets it."""
-    _require_admin(session, order)
+    if order.actor is not None:
+        require_admin(session, now, order.actor)
     dialect = postgresql if session.get_bind().dialect.name == "postgresql" else sqlite
     session.execute(
         dialect.insert(UserImport)
@@ -191,7 +192,8 @@ def _store(
     session: Session, now: datetime, order: Order, lease: uuid.UUID, batch: Sequence[Row], *, last: int, digest: str
 ) -> None:
     under_way = _held(session, order, lease)
-    _require_admin(session, order)
+    if order.actor is not None:
+        require_admin(session, now, order.actor)
     users = [(number, row) for number, row in batch if isinstance(row, ImportedUser)]
     wrong = [(number, row) for number, row in batch if isinstance(row, RowProblem)]
     if order.keep_ids:
@@ -348,12 +350,3 @@ def _held(session: Session, order: Order, lease: uuid.UUID) -> UserImport:
     if held.lease != lease:
         raise ImportConflict
     return held
-
-
-def _require_admin(session: Session, order: Order) -> None:
-    """Who is disabled or demoted meanwhile imports no further. Raises `Forbidden`."""
-    if order.actor is None:
-        return
-    status, role = session.execute(select(User.status, User.role).where(User.id == order.actor.user_id)).one()
-    if (status, role) != ("active", "admin"):
-        raise Forbidden

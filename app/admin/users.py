@@ -11,10 +11,11 @@ from sqlalchemy.orm import Session
 
 from app import cursors
 from app.accounts import addresses
+from app.actor import Actor
 from app.auth import sessions
 from app.credentials import ledger
 from app.models import DeviceSession, IssuedCredential, TotpFactor, User
-from app.problems import NotFound
+from app.problems import Forbidden, InvalidToken, NotFound
 
 Status = Literal["active", "disabled", "erased"]
 Role = Literal["user", "support", "admin"]
@@ -93,6 +94,18 @@ def list_credentials(
     """One page of what was issued to the user, newest first. Raises `NotFound`, `InvalidRequest`."""
     _require(session, user_id)
     return ledger.list_issued(session, user_id=user_id, limit=limit, cursor=cursor)
+
+
+def require_admin(session: Session, now: datetime, actor: Actor) -> None:
+    """For what goes on long after its request was let in: who was signed out, demoted or disabled goes no further.
+
+    Raises `InvalidToken`, `Forbidden`.
+    """
+    state = sessions.states(session, [actor.session_id]).get(actor.session_id)
+    if state is None or not state.is_alive(now):
+        raise InvalidToken
+    if (state.status, state.role) != ("active", "admin"):
+        raise Forbidden
 
 
 def _require(session: Session, user_id: UUID) -> None:

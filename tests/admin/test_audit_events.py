@@ -241,7 +241,7 @@ class TestExport:
     def test_it_is_the_list_line_by_line_and_tells_of_itself(
         self, service: Service, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr("app.admin.api.audit_events.PAGE", 3)
+        monkeypatch.setattr("app.admin.audit_events.PAGE", 3)
         admin = staff(service)
         for _ in range(7):
             write(service)
@@ -263,7 +263,7 @@ class TestExport:
 
     def test_it_holds_one_page_at_a_time(self, service: Service, monkeypatch: pytest.MonkeyPatch) -> None:
         """However many there are: no statement asks for more than a page and one."""
-        monkeypatch.setattr("app.admin.api.audit_events.PAGE", 4)
+        monkeypatch.setattr("app.admin.audit_events.PAGE", 4)
         admin = staff(service)
         for _ in range(30):
             write(service)

@@ -8,7 +8,7 @@ import sys
 import threading
 import uuid
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -16,14 +16,15 @@ from typing import Any
 import pytest
 from httpx2 import Response
 from passlib.exc import PasslibHashWarning
+from sqlalchemy.orm import Session
 
 from app import audit, crypto, passwords
 from app.actor import Actor
-from app.admin import imports
+from app.admin import audit_events, exports, imports
 from app.admin.formats import NDJSON
 from app.admin.imports import Order
 from app.models import UserImport
-from app.problems import Forbidden, ImportConflict
+from app.problems import Forbidden, ImportConflict, InvalidToken, Problem
 from app.runtime import Runtime
 from tests.security.observed import assert_problem
 from tests.support.service import PASSWORD, SECRET_KEY, Device, Service
@@ -398,9 +399,18 @@ class TestResuming:
         assert len(stored(service)) == 951
         assert admin.get(f"{PATH}/{import_id}").json()["status"] == "completed"
 
-    @pytest.mark.parametrize("change", ["role = 'user'", "status = 'disabled'"])
-    def test_who_is_demoted_meanwhile_imports_no_further(self, service: Service, admin: Device, change: str) -> None:
-        """AZ5"""
+    @pytest.mark.parametrize(
+        ("change", "problem"),
+        [
+            ("UPDATE users SET role = 'user' WHERE role = 'admin'", Forbidden),
+            ("UPDATE users SET status = 'disabled' WHERE role = 'admin'", Forbidden),
+            ("UPDATE sessions SET ended_at = created_at", InvalidToken),
+        ],
+    )
+    def test_who_is_demoted_meanwhile_imports_no_further(
+        self, service: Service, admin: Device, change: str, problem: type[Problem]
+    ) -> None:
+        """AZ5, TK15"""
         actor = Actor(
             uuid.UUID(admin.user_id), uuid.UUID(admin.session_id), "admin", service.clock.now(), mfa=True, guest=False
         )
@@ -408,10 +418,10 @@ class TestResuming:
 
         def chunks() -> Iterator[bytes]:
             yield self.ROWS[:10_000]
-            service.sql(f"UPDATE users SET {change} WHERE email = 'zoe@example.org'")
+            service.sql(change)
             yield self.ROWS[10_000:]
 
-        with pytest.raises(Forbidden):
+        with pytest.raises(problem):
             imports.carry_out(order, chunks(), service.clock, self.transact(service.runtime))
         assert 0 < len(stored(service)) - 1 < 950
 
@@ -551,3 +561,25 @@ class TestExport:
         send(admin, ndjson(*expected))
         rows = [json.loads(line) for line in admin.get("/v1/admin/user-exports?format=ndjson").text.splitlines()]
         assert sorted(row["email"] for row in rows) == [*expected, "zoe@example.org"]
+
+    @pytest.mark.parametrize("path", ["/v1/admin/user-exports?format=ndjson", "/v1/admin/audit-events/export"])
+    def test_who_is_signed_out_meanwhile_gets_no_more_of_it(
+        self, service: Service, admin: Device, path: str, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """TK15: of either, however slowly they read it."""
+        send(admin, ndjson(*(f"user{number}@example.org" for number in range(9))))
+        for module, name in ((exports, "page"), (audit_events, "export_page")):
+            monkeypatch.setattr(module, "PAGE", 2)
+            monkeypatch.setattr(module, name, self.signing_out_after(service, getattr(module, name)))
+        assert len(admin.get(path).text.splitlines()) == 2
+
+    @staticmethod
+    def signing_out_after(service: Service, page: Callable[..., Any]) -> Callable[..., Any]:
+        """As if the first page had been read slowly."""
+
+        def read(session: Session, *args: Any, **kwargs: Any) -> Any:
+            found = page(session, *args, **kwargs)
+            service.sql("UPDATE sessions SET ended_at = created_at WHERE ended_at IS NULL")
+            return found
+
+        return read

@@ -9,8 +9,9 @@ from uuid import UUID
 from fastapi import APIRouter, Depends, Query, Response
 from fastapi.responses import StreamingResponse
 
+from app.actor import Actor
 from app.admin import audit_events
-from app.admin.audit_events import PAGE, Filters
+from app.admin.audit_events import Filters
 from app.audit import Event, Outcome
 from app.models import AuditEvent
 from app.runtime import Runtime
@@ -105,13 +106,15 @@ async def export_audit_events(
 ) -> StreamingResponse:
     """The same as lines of JSON, all of them, sent as they are read. One that breaks off had a fault."""
     await runtime.database.write(audit_events.begin_export, origin, runtime.clock.now(), actor, filters)
-    return StreamingResponse(_lines(runtime, filters), media_type=NDJSON)
+    return StreamingResponse(_lines(runtime, actor, filters), media_type=NDJSON)
 
 
-async def _lines(runtime: Runtime, filters: Filters) -> AsyncIterator[str]:
+async def _lines(runtime: Runtime, actor: Actor, filters: Filters) -> AsyncIterator[str]:
     cursor = None
     while True:
-        rows, cursor = await runtime.database.read(audit_events.list_events, filters, limit=PAGE, cursor=cursor)
+        rows, cursor = await runtime.database.read(
+            audit_events.export_page, runtime.clock.now(), actor, filters, cursor=cursor
+        )
         yield "".join(_line(row) for row in rows)
         if cursor is None:
             return

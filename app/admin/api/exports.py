@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator
 from fastapi import APIRouter, Response
 from fastapi.responses import StreamingResponse
 
+from app.actor import Actor
 from app.admin import exports
 from app.admin.exports import Format
 from app.runtime import Runtime
@@ -36,12 +37,12 @@ async def export_users(
     """All users who have an address, sent as they are read. One that breaks off had a fault."""
     await runtime.database.write(exports.begin, origin, runtime.clock.now(), actor, with_hashes=False)
     name = {"Content-Disposition": f'attachment; filename="users.{format}"'}
-    return StreamingResponse(_lines(runtime, format), media_type=MEDIA_TYPES[format], headers=name)
+    return StreamingResponse(_lines(runtime, actor, format), media_type=MEDIA_TYPES[format], headers=name)
 
 
-async def _lines(runtime: Runtime, form: Format) -> AsyncIterator[str]:
+async def _lines(runtime: Runtime, actor: Actor, form: Format) -> AsyncIterator[str]:
     yield exports.header(form, with_hashes=False)
     after = None
-    while users := await runtime.database.read(exports.page, after):
+    while users := await runtime.database.read(exports.page, runtime.clock.now(), actor, after):
         yield "".join(exports.line(form, user, with_hashes=False) for user in users)
         after = exports.position(users[-1])
