@@ -14,6 +14,7 @@ import aiohttp
 import structlog
 
 from app.accounts import addresses
+from app.accounts.addresses import Address
 from app.clock import Clock
 from app.crypto import client_secret_hash, strict_object
 from app.problems import UserPoolUnavailable
@@ -51,8 +52,8 @@ class UserPool:
         self._session: aiohttp.ClientSession | None = None
         self._taken: deque[float] = deque([0.1], maxlen=REMEMBERED)
 
-    async def knows(self, email: str, password: str) -> bool:
-        """Whether it is the password there of who has verified this address there.
+    async def verified_address(self, email: str, password: str) -> Address | None:
+        """The address as its user has verified it there; None unless it is their password there.
 
         A challenge (a second factor, a new password that is due) is a no: such a user comes by a password reset. Raises
         `UserPoolUnavailable`.
@@ -68,14 +69,15 @@ class UserPool:
         self._taken.append(self._clock.monotonic() - started)
         result = answer.get("AuthenticationResult")
         if not isinstance(result, dict) or not isinstance(token := result.get("AccessToken"), str):
-            return False
+            return None
         user = await self._call("GetUser", {"AccessToken": token})
         try:
             attributes = {entry["Name"]: entry["Value"] for entry in user.get("UserAttributes", [])}
         except (KeyError, TypeError):
             raise self._unavailable("GetUser: not understood") from None
         there, here = (addresses.find(str(text)) for text in (attributes.get("email", ""), email))
-        return here is not None and there == here and attributes.get("email_verified") == "true"
+        same = there is not None and here is not None and there.key == here.key
+        return there if same and attributes.get("email_verified") == "true" else None
 
     async def linger(self) -> None:
         """Waits as long as one of the last answers took: a refusal that did not ask looks like one that did."""

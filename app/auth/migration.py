@@ -42,17 +42,19 @@ async def bring_password(runtime: "Runtime", origin: Origin, newcomer: Newcomer,
     if newcomer.has_account and not newcomer.awaits_password:
         await runtime.user_pool.linger()
         return False
-    if not await runtime.user_pool.knows(newcomer.spelling or newcomer.address.text, password):
+    verified = await runtime.user_pool.verified_address(newcomer.spelling or newcomer.address.text, password)
+    if verified is None:
         return False
     password_hash = await runtime.hasher.hash_again(password)
-    await runtime.database.write(
-        _adopt, origin, runtime.clock.now(), address=newcomer.address, password_hash=password_hash
-    )
+    await runtime.database.write(_adopt, origin, runtime.clock.now(), address=verified, password_hash=password_hash)
     return True
 
 
 def _adopt(session: Session, origin: Origin, now: datetime, *, address: Address, password_hash: str) -> None:
-    """Of many first sign-ins at once one makes the account, and one sets its password; the others find it set."""
+    """Of many first sign-ins at once one makes the account, and one sets its password; the others find it set.
+
+    `address` is spelt as it was verified there: mail goes to that spelling, however it was typed here or imported.
+    """
     user_id: UUID | None = registration.add_account(
         session, now, address=address, password_hash=password_hash, display_name=None, verified=True
     )
@@ -74,5 +76,5 @@ def _adopt(session: Session, origin: Origin, now: datetime, *, address: Address,
         if user_id is None:
             return
         unverified = (User.id == user_id, User.email_verified_at.is_(None))
-        session.execute(update(User).where(*unverified).values(email_verified_at=now))
+        session.execute(update(User).where(*unverified).values(email=address.text, email_verified_at=now))
     audit.record(session, origin, "password.migrated", now, actor_id=user_id, subject_id=user_id)

@@ -18,6 +18,7 @@ import boto3
 import pytest
 from botocore.exceptions import EndpointConnectionError
 
+from app.accounts.addresses import Address
 from app.auth import cognito
 from tests.security.cheap_hashing import CountingContext
 from tests.security.observed import assert_problem, without_request_id
@@ -248,6 +249,20 @@ class TestRefusals:
         assert_problem(service.log_in("ada@example.org"), 401, "invalid_login")
         assert user(service, "ada@example.org").password_hash is None
 
+    @pytest.mark.parametrize("known", [False, True])
+    def test_an_address_is_one_however_it_is_typed(
+        self, make_service: Callable[..., Service], make_pool: Callable[..., Pool], cheap: CountingContext, known: bool
+    ) -> None:
+        """Pools ignore case where they are told to. Mail goes to the spelling that was verified there (AU20)."""
+        pool = make_pool(by_username=True)
+        service = make_service(**pool.settings)
+        typed = "Ada@example.org"
+        if known:
+            imported(service, typed)
+        pool.add("ada@example.org", username=typed)
+        assert service.log_in(typed).status_code == 200
+        assert user(service, "ada@example.org").password_hash is not None
+
     def test_a_challenge_is_no_sign_in(self, service: Service, pool: Pool) -> None:
         imported(service, "ada@example.org")
         pool.add("ada@example.org", permanent=False)
@@ -302,17 +317,17 @@ class TestRefusals:
         imported(service, "ada@example.org")
         service.register("grace@example.org")
         waited: list[str] = []
-        knows, linger = cognito.UserPool.knows, cognito.UserPool.linger
+        verified_address, linger = cognito.UserPool.verified_address, cognito.UserPool.linger
 
-        async def asked(self: cognito.UserPool, email: str, password: str) -> bool:
+        async def asked(self: cognito.UserPool, email: str, password: str) -> Address | None:
             waited.append("asked")
-            return await knows(self, email, password)
+            return await verified_address(self, email, password)
 
         async def lingered(self: cognito.UserPool) -> None:
             waited.append("lingered")
             await linger(self)
 
-        monkeypatch.setattr(cognito.UserPool, "knows", asked)
+        monkeypatch.setattr(cognito.UserPool, "verified_address", asked)
         monkeypatch.setattr(cognito.UserPool, "linger", lingered)
         verified = len(cheap.verified)
         emails = ("nobody@example.org", "ada@example.org", "grace@example.org")
