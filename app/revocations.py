@@ -9,7 +9,6 @@ in an earlier one is revoked, and nobody gets another one that was.
 import uuid
 from collections import defaultdict
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Literal, NamedTuple
 
@@ -28,13 +27,6 @@ LONGEST_LIFE = timedelta(hours=36)
 TOLERANCE = timedelta(minutes=5)
 """By which the engine's clock may be behind ours: AWS refuses the signatures of who is further off."""
 Scope = Literal["everyone", "user", "session"]
-
-
-@dataclass(frozen=True)
-class Revoked:
-    count: int
-    last_expiry: datetime | None
-    """Of those that were alive; None where none was."""
 
 
 class _Live(NamedTuple):
@@ -93,15 +85,14 @@ def revoke_user(
     session_id: uuid.UUID | None,
     reason: str,
     longest: timedelta,
-) -> Revoked:
-    """Of a user whose row this transaction has locked and whose sessions go on. `session_id`: the actor's.
+) -> int:
+    """Of a user whose row this transaction has locked and whose sessions go on; how many. `session_id`: the actor's.
 
     `longest`: what a vend may live that is under way now, has no row in the ledger yet, and is never handed out.
     """
     live = _mark(session, now, user_id)
     if not live and not longest:
-        return Revoked(0, None)
-    last = _last(live) if live else None
+        return 0
     put(
         session,
         now,
@@ -109,7 +100,7 @@ def revoke_user(
         scope="user",
         user_id=user_id,
         not_before=_second_after(now, live),
-        expires_at=max(last or now, now + longest) + TOLERANCE,
+        expires_at=max(_last(live) if live else now, now + longest) + TOLERANCE,
     )
     audit.record(
         session,
@@ -122,7 +113,7 @@ def revoke_user(
         reason=reason,
         count=len(live),
     )
-    return Revoked(len(live), last)
+    return len(live)
 
 
 def put(

@@ -12,12 +12,13 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
+from uuid import UUID
 
 import structlog
 from botocore.config import Config
 from botocore.exceptions import ClientError
 from botocore.parsers import ResponseParserError
-from sqlalchemy import bindparam, delete, select, update
+from sqlalchemy import bindparam, delete, func, select, update
 from sqlalchemy.orm import Session
 
 from app import audit, revocations
@@ -28,7 +29,7 @@ from app.credentials import denials
 from app.credentials.denials import Denial
 from app.db import insert_if_absent
 from app.models import IssuedCredential, Revocation, RolePolicy
-from app.revocations import EVERYONE, Revoked
+from app.revocations import EVERYONE
 from app.settings import Settings
 from app.sts.base import FAULTS
 
@@ -195,19 +196,25 @@ def look(session: Session, now: datetime, role_arn: str) -> State:
     return State(document, len(pending), min(pending, default=None), due, told.next_try_at)
 
 
-def effective_by(session: Session, now: datetime, settings: Settings, revoked: Revoked) -> datetime:
-    """When, at the latest, the engine refuses the last of them: all expire, and an engine that is told stops before.
+def effective_by(session: Session, now: datetime, settings: Settings, user_id: UUID) -> datetime:
+    """When, at the latest, the engine refuses all that was revoked of a user's, now or before.
 
-    While it cannot be told, nothing better than their expiry is promised.
+    All expire, and an engine that is told stops before. While it cannot be told, their expiry is all that is promised.
     """
-    if revoked.last_expiry is None:
+    revoked_at, last_expiry = session.execute(
+        select(func.max(IssuedCredential.revoked_at), func.max(IssuedCredential.expires_at)).where(
+            IssuedCredential.user_id == user_id,
+            IssuedCredential.issued_at > now - revocations.LONGEST_LIFE,
+            IssuedCredential.revoked_at.is_not(None),
+            IssuedCredential.expires_at > now,
+        )
+    ).one()
+    if revoked_at is None or last_expiry is None:
         return now
-    if settings.revocation == "off":
-        return revoked.last_expiry
     told = session.get(RolePolicy, settings.role_arn)
-    if told is not None and told.failures:
-        return revoked.last_expiry
-    return min(revoked.last_expiry, now + timedelta(seconds=settings.revocation_delay))
+    if settings.revocation == "off" or (told is not None and told.failures):
+        return last_expiry
+    return max(now, min(last_expiry, revoked_at + timedelta(seconds=settings.revocation_delay)))
 
 
 def revoked_at_of(session: Session, credential: IssuedCredential) -> datetime | None:
@@ -234,7 +241,7 @@ def revoke_own(
 ) -> tuple[int, datetime]:
     """The live credentials of a user who goes on: how many they were, and when they stop. Raises `AccountDisabled`."""
     user = profile.lock_user(session, actor.user_id)
-    revoked = revocations.revoke_user(
+    count = revocations.revoke_user(
         session,
         origin,
         now,
@@ -244,7 +251,7 @@ def revoke_own(
         reason="own_wish",
         longest=timedelta(seconds=settings.credential_max_ttl),
     )
-    return revoked.count, effective_by(session, now, settings, revoked)
+    return count, effective_by(session, now, settings, user.id)
 
 
 def _living(session: Session, now: datetime) -> Sequence[Revocation]:
@@ -295,7 +302,8 @@ def _postpone(session: Session, now: datetime, role_arn: str, claim: Claim, *, t
     failures = session.scalar(select(RolePolicy.failures).where(RolePolicy.role_arn == role_arn)) or 0
     delay = min(GAP * 2 ** min(failures, 16), LONGEST_WAIT) * random.uniform(0.75, 1.25)  # noqa: S311 - it spreads
     ours = _update(session, role_arn, claim, next_try_at=now + delay, failures=failures + 1, digest=None)
-    return _raise_floor(session, now, _living(session, now)) if ours and too_large and len(claim.told) > 1 else None
+    rows = _living(session, now)
+    return _raise_floor(session, now, rows) if ours and too_large and len(rows) > 1 else None
 
 
 def _settle(session: Session, now: datetime, role_arn: str, claim: Claim) -> None:

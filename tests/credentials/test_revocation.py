@@ -128,6 +128,8 @@ class TestOwnWish:
         device.vend()
         device.vend(path="a/", duration_seconds=900)
         assert device.post("/v1/credentials/revoke").json() == {"revoked": 2, "effective_by": "2026-06-01T13:00:00Z"}
+        service.clock.advance(minutes=1)
+        assert device.post("/v1/credentials/revoke").json() == {"revoked": 0, "effective_by": "2026-06-01T13:00:00Z"}
 
     def test_of_nothing_is_effective_now(self, service: Service) -> None:
         (device,) = sign_in(service, 1)
