@@ -169,7 +169,7 @@ def _batches(
 ) -> Iterable[tuple[int, list[Row], str]]:
     """Rows after those that are done, with the number and the digest of all up to the last one."""
     source = formats.SOURCES[order.source]
-    digest, done = hashlib.sha256(), begun.rows
+    digest, done = hashlib.sha256(b"ids kept" if order.keep_ids else b""), begun.rows
     batch: list[Row] = []
     number, stored_at = 0, clock.monotonic()
     for number, record in enumerate(source.readers[order.media_type](chunks), 1):
