@@ -25,9 +25,10 @@ log = structlog.get_logger("tokenvend.http")
 MAX_BODY = 65_536
 STREAMED = frozenset({"/v1/admin/user-imports"})
 """Whose routes lift the cap on the body, by `lift_cap`, once they know the caller."""
-ANY_HOST = frozenset({"/healthz", "/readyz"})
-"""Load balancers ask by address."""
-QUIET = ANY_HOST
+ANY_HOST = frozenset({"/healthz", "/readyz", "/metrics"})
+"""Load balancers and Prometheus ask by address; `/metrics` asks for its token."""
+QUIET = frozenset({"/healthz", "/readyz"})
+"""Not in the log of requests."""
 API_CSP = b"default-src 'none'; frame-ancestors 'none'"
 
 _HOST = re.compile(rb"(?:\[([0-9a-f:.]+)\]|([^\[\]:/@]*))(?::[0-9]*)?")

@@ -193,10 +193,11 @@ class TestHosts:
          "127.0.0.1", "localhost", "[::1]", "testserver,evil.example.org", "testserver evil", "%74estserver"],
     )  # fmt: skip
     def test_an_unknown_host_is_refused(self, shared: Service, host: str) -> None:
-        """HT11: on every path but the two that load balancers ask by address."""
+        """HT11: on every path but those that are asked by address, by load balancers and Prometheus."""
         for path in ("/v1/me", "/v1/auth/login", "/docs", "/.well-known/jwks.json", "/nowhere"):
             assert_problem(shared.client.get(path, headers={"Host": host}), 400, "host_not_allowed")
-        assert shared.client.get("/healthz", headers={"Host": host}).status_code == 200
+        for path in ("/healthz", "/metrics"):
+            assert shared.client.get(path, headers={"Host": host}).status_code == 200
 
     @pytest.mark.parametrize("host", ["testserver", "testserver:8443", "TestServer"])
     def test_the_own_host_is_not(self, shared: Service, host: str) -> None:
