@@ -16,7 +16,7 @@ BEGIN
     EXECUTE format('GRANT tokenvend_owner TO %I', current_user);
     EXECUTE format('ALTER DATABASE %I OWNER TO tokenvend_owner', current_database());
     EXECUTE format('REVOKE ALL ON DATABASE %I FROM PUBLIC', current_database());
-    EXECUTE format('GRANT CONNECT ON DATABASE %I TO tokenvend', current_database());
+    EXECUTE format('GRANT CONNECT ON DATABASE %I TO tokenvend, %I', current_database(), current_user);
 END
 $$;
 ALTER SCHEMA public OWNER TO tokenvend_owner;
@@ -25,3 +25,5 @@ GRANT USAGE ON SCHEMA public TO tokenvend;
 ALTER DEFAULT PRIVILEGES FOR ROLE tokenvend_owner IN SCHEMA public
     GRANT SELECT, INSERT, UPDATE, DELETE ON TABLES TO tokenvend;
 ALTER DEFAULT PRIVILEGES FOR ROLE tokenvend_owner IN SCHEMA public GRANT USAGE, SELECT ON SEQUENCES TO tokenvend;
+-- RDS lets whoever is in rds_iam, through another role too, sign in by IAM alone: the administrator has a password.
+DO $$ BEGIN EXECUTE format('REVOKE tokenvend_owner FROM %I', current_user); END $$;

@@ -108,8 +108,9 @@ class TestStorage:
 
     def test_the_services_role_may_vend_and_nothing_else(self, account: Account) -> None:
         made = storage(account)
-        (policy,) = account.inline(made["ServiceRoleName"]).values()
-        (statement,) = policy["Statement"]
+        policies = account.inline(made["ServiceRoleName"])
+        assert policies.keys() == {"ask", "vend"}
+        (statement,) = policies["vend"]["Statement"]
         assert statement["Action"] == ["sts:AssumeRole", "sts:SetSourceIdentity", "sts:TagSession"]
         assert statement["Resource"] == made["VendedRoleArn"]
         assert account.managed(made["ServiceRoleName"]) == []
@@ -146,7 +147,7 @@ class TestStorage:
     def test_web_identity_makes_no_role_to_assume(self) -> None:
         conditions = {name: resource.get("Condition") for name, resource in resources("storage.yaml").items()}
         assert conditions == {
-            **dict.fromkeys(("Bucket", "BucketPolicy", "ServiceRole")),
+            **dict.fromkeys(("Bucket", "BucketPolicy", "ServiceRole", "ServiceMayAsk")),
             **dict.fromkeys(("ServiceMayVend", "VendedRole", "VendedObjects"), "AssumesRole"),
             **dict.fromkeys(("ServiceMayRevoke", "VendedBoundary"), "Revokes"),
             "VendedKey": "VendsWithKey",
@@ -219,7 +220,7 @@ def policies(value: Any) -> Iterator[dict[str, Any]]:
 
 
 TEMPLATES = sorted(file.name for file in AWS.glob("*.yaml"))
-UNBOUND = {"ecr:GetAuthorizationToken"}
+UNBOUND = {"ecr:GetAuthorizationToken", "sts:DecodeAuthorizationMessage", "sts:GetAccessKeyInfo"}
 """What AWS lets nobody bind to a resource."""
 
 

@@ -89,6 +89,9 @@ class TestDatabase:
                 "JOIN pg_roles g ON g.oid = m.roleid WHERE g.rolname = 'rds_iam' AND r.rolname LIKE 'tokenvend%'"
             )
             assert {row[0] for row in rows} == {"tokenvend", "tokenvend_owner"}
+            # Else RDS would take no password of the administrator's any more.
+            (member,) = connection.execute("SELECT pg_has_role('tokenvend_owner', 'MEMBER')").fetchone() or ()
+            assert member is False
         upgrade(as_role(postgresql, "tokenvend_owner"))
         with running_service(as_role(postgresql, "tokenvend")) as service:
             assert service.device().vend().status_code == 200
