@@ -73,4 +73,5 @@ class TestLookUps:
     def test_these_are_all_that_the_benchmark_takes(self, crowd: tuple[Crowd, str]) -> None:
         loaded, _ = crowd
         with loaded.running() as runtime:
-            assert tuple(loaded.stories(runtime)) == STORIES
+            of_one_user = [name for name in loaded.stories(runtime) if not name.startswith("search")]
+            assert tuple(of_one_user) == STORIES

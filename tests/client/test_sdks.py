@@ -1,5 +1,6 @@
 """`tokenvend creds` with a real service and engine: shells, and every way in which AWS's SDKs take credentials."""
 
+import fcntl
 import json
 import shlex
 import signal
@@ -83,12 +84,15 @@ def javascript() -> None:
     version = subprocess.run([found("node"), "--version"], capture_output=True, text=True, check=True).stdout
     if int(version.removeprefix("v").partition(".")[0]) < 20:
         pytest.skip(f"AWS's SDK wants node 20 or newer; this is {version.strip()}")
-    installed, lock = JS / "node_modules" / "installed.json", (JS / "package-lock.json").read_bytes()
-    if installed.exists() and installed.read_bytes() == lock:
-        return
-    done = subprocess.run(["npm", "ci"], cwd=JS, capture_output=True, text=True, timeout=300, check=False)
-    assert done.returncode == 0, done.stderr
-    installed.write_bytes(lock)
+    installed = JS / "node_modules" / "installed.json"
+    with (JS / "package-lock.json").open("rb") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)  # another process of the tests' may be at it
+        wanted = lock.read()
+        if installed.exists() and installed.read_bytes() == wanted:
+            return
+        done = subprocess.run(["npm", "ci"], cwd=JS, capture_output=True, text=True, timeout=300, check=False)
+        assert done.returncode == 0, done.stderr
+        installed.write_bytes(wanted)
 
 
 class TestShells:

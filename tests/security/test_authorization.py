@@ -185,6 +185,9 @@ class TestPublicRoutes:
         anonymous, garbage = call(shared, route, None), call(shared, route, "garbage")
         unknown = route[1].startswith("/sts/") or route[1].endswith("/nonce")
         assert anonymous.status_code in ((404,) if unknown else (200, 422))
+        if route == ("GET", "/metrics"):  # which counts the first call before the second
+            assert garbage.status_code == anonymous.status_code
+            return
         texts = [CHALLENGE.sub("-", str(without_request_id(answer))) for answer in (anonymous, garbage)]
         assert texts[0] == texts[1]
 
