@@ -18,7 +18,7 @@ SKEW = timedelta(days=1)
 
 @dataclass
 class Unreliable:
-    """The first answer to a refresh is lost; keys vended first are wrong, then about to expire, then good.
+    """The first answer to a refresh never comes; keys vended first are wrong, then about to expire, then good.
 
     From the fourth vend on the service's clock is a day behind.
     """
@@ -26,6 +26,7 @@ class Unreliable:
     url: str
     requests: list[tuple[str, str, Any]] = field(default_factory=list)
     lock: threading.Lock = field(default_factory=threading.Lock)
+    over: threading.Event = field(default_factory=threading.Event)
 
     def sent(self, method: str, path: str) -> list[Any]:
         """The bodies of such requests."""
@@ -70,6 +71,7 @@ def unreliable_way_to(service_url: str) -> Iterator[Unreliable]:
                 answer, content = self.forward(body)
                 spoilt = way.spoil(self.path, content)
             if spoilt is None:
+                way.over.wait()
                 self.close_connection = True
                 return
             self.send_response(answer.status)
@@ -101,6 +103,7 @@ def unreliable_way_to(service_url: str) -> Iterator[Unreliable]:
     try:
         yield way
     finally:
+        way.over.set()
         server.shutdown()
         thread.join()
         server.server_close()

@@ -5,6 +5,7 @@ import kotlinx.coroutines.delay
 import kotlinx.coroutines.runBlocking
 import kotlinx.coroutines.sync.Mutex
 import kotlinx.coroutines.sync.withLock
+import okhttp3.Dispatcher
 import okhttp3.Interceptor
 import okhttp3.OkHttpClient
 import okhttp3.Response
@@ -48,7 +49,8 @@ class TokenStore(
     /** For the generated classes: `AccountsApi(baseUrl, store.client)`. */
     val client: OkHttpClient = http.newBuilder().addInterceptor(::authorize).build()
 
-    private val public = AuthApi(baseUrl, http)
+    /** With threads of its own: those of [client] wait for what it fetches. */
+    private val public = AuthApi(baseUrl, http.newBuilder().dispatcher(Dispatcher()).build())
     private val mutex = Mutex()
     private var accessToken: String? = null
     private var renewAt = 0L
@@ -60,18 +62,18 @@ class TokenStore(
         begin(public.answerMfaChallenge(request))
     }
 
+    /** Forgets the session, also where the service cannot be told, which is then thrown. */
     suspend fun logOut() = mutex.withLock {
-        refreshToken?.let { public.logOut(LogoutRequest(it)) }
-        forget()
+        try {
+            refreshToken?.let { public.logOut(LogoutRequest(it)) }
+        } finally {
+            forget()
+        }
+        Unit
     }
 
     /** Goes on with these: of a sign-in, a refresh or a step-up. */
-    fun adopt(tokens: TokenSet) {
-        save(tokens.refreshToken)
-        refreshToken = tokens.refreshToken
-        accessToken = tokens.accessToken
-        renewAt = System.nanoTime() + (tokens.expiresIn - EARLY) * 1_000_000_000L
-    }
+    suspend fun adopt(tokens: TokenSet) = mutex.withLock { keep(tokens) }
 
     /** One that is not [spent]. Whoever asks while it is renewed waits for the one renewal. Throws [SignedOut]. */
     suspend fun accessToken(spent: String? = null): String = mutex.withLock {
@@ -82,27 +84,41 @@ class TokenStore(
     private fun authorize(chain: Interceptor.Chain): Response {
         fun send(token: String) =
             chain.proceed(chain.request().newBuilder().header("Authorization", "Bearer $token").build())
-        val token = runBlocking { accessToken() }
+        val token = waitForToken()
         val response = send(token)
         if (response.code != 401 || "invalid_token" !in response.header("WWW-Authenticate").orEmpty()) return response
         response.close()
-        return send(runBlocking { accessToken(spent = token) })
+        return send(waitForToken(spent = token))
+    }
+
+    /** OkHttp hands an [IOException] to who called; any other ends the app. */
+    private fun waitForToken(spent: String? = null): String = try {
+        runBlocking { accessToken(spent) }
+    } catch (error: IOException) {
+        throw error
+    } catch (error: Exception) {
+        throw IOException("No access token.", error)
     }
 
     private suspend fun begin(result: LoginResult): MfaChallenge? {
-        result.tokens?.let { mutex.withLock { adopt(it) } }
+        result.tokens?.let { adopt(it) }
         return result.mfa
     }
 
     private suspend fun renew(): TokenSet {
-        val request = RefreshRequest(refreshToken ?: throw SignedOut())
+        val tokens = refresh(RefreshRequest(refreshToken ?: throw SignedOut()))
+        keep(tokens)
+        return tokens
+    }
+
+    private suspend fun refresh(request: RefreshRequest): TokenSet {
         val giveUpAt = System.nanoTime() + LOST_FOR * 1_000_000_000L
         var pause = 500L
         while (true) {
             try {
-                return public.refreshSession(request).also(::adopt)
+                return public.refreshSession(request)
             } catch (refusal: ClientException) {
-                if (refusal.statusCode != 401) throw refusal
+                if (refusal.statusCode != 401 || refusal.problem == null) throw refusal
                 forget()
                 throw SignedOut(refusal)
             } catch (lost: ServerException) {
@@ -113,6 +129,14 @@ class TokenStore(
             delay(pause)
             pause *= 2
         }
+    }
+
+    private fun keep(tokens: TokenSet) = try {
+        save(tokens.refreshToken)
+    } finally {
+        refreshToken = tokens.refreshToken
+        accessToken = tokens.accessToken
+        renewAt = System.nanoTime() + (tokens.expiresIn - EARLY) * 1_000_000_000L
     }
 
     private fun forget() {

@@ -38,7 +38,7 @@ class Vendor(private val api: CredentialsApi, private val wish: CredentialsReque
 
     /** The last answer of the service. Whoever asks while keys are vended waits for the one vend. */
     suspend fun vended(): Vended = mutex.withLock {
-        last?.takeIf { System.nanoTime() < renewAt } ?: api.issueCredentials(wish).also {
+        last?.takeIf(::lasts) ?: api.issueCredentials(wish).also {
             ahead = Duration.between(OffsetDateTime.now(), it.serverTime)
             renewAt = System.nanoTime() + (it.expiresIn - EARLY) * 1_000_000_000L
             last = it
@@ -56,6 +56,11 @@ class Vendor(private val api: CredentialsApi, private val wish: CredentialsReque
         mutex.withLock { if (last === used) last = null }
         return call()
     }
+
+    /** The monotonic clock stands still while some devices sleep, so the other one has to agree. */
+    private fun lasts(keys: Vended): Boolean =
+        System.nanoTime() < renewAt &&
+            OffsetDateTime.now().plus(ahead).plusSeconds(EARLY.toLong()).isBefore(keys.expiration)
 
     private companion object {
         /** Seconds before their end that keys are replaced. */

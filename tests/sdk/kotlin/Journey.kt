@@ -12,6 +12,7 @@ import java.time.format.DateTimeFormatter
 import java.util.UUID
 import javax.crypto.Mac
 import javax.crypto.spec.SecretKeySpec
+import kotlin.system.exitProcess
 import kotlinx.coroutines.async
 import kotlinx.coroutines.awaitAll
 import kotlinx.coroutines.coroutineScope
@@ -37,7 +38,7 @@ import tokenvend.problem
 const val PASSWORD = "violet tractor moonlight"
 object None : Attributes
 
-fun main(arguments: Array<String>) = runBlocking {
+fun main(arguments: Array<String>) = runBlocking<Unit> {
     val (url, photograph) = arguments
     val http = OkHttpClient()
     val email = "${UUID.randomUUID()}@example.org"
@@ -62,18 +63,22 @@ fun main(arguments: Array<String>) = runBlocking {
         put(http, "${photos.endpointUrl}/${photos.bucket}/$key", photos.region, vendor.resolve(None), File(photograph))
     }
 
-    val spent = store.accessToken()
-    val tokens = coroutineScope { List(10) { async { store.accessToken(spent) } }.awaitAll() }.toSet()
+    val restarted = TokenStore(url, saved.last(), http, saved::add)
+    val accounts = AccountsApi(url, restarted.client)
+    val asks = coroutineScope {
+        List(10) { async { accounts.getProfile().let { restarted.accessToken() } } }.awaitAll()
+    }
+    val tokens = asks.toSet()
 
-    val skewed = Vendor(CredentialsApi(url, store.client)).resolve(None)
+    val skewed = Vendor(CredentialsApi(url, restarted.client)).resolve(None)
 
     val other = TokenStore(url, http = http) {}
     other.logIn(LoginRequest(email = email, password = PASSWORD, deviceName = "Ada's tablet"))
-    AccountsApi(url, store.client).endAllSessions()
+    accounts.endAllSessions()
     val ended = runCatching { AccountsApi(url, other.client).getProfile() }.exceptionOrNull() is SignedOut
 
-    store.logOut()
-    val signedOut = runCatching { store.accessToken() }.exceptionOrNull() is SignedOut
+    restarted.logOut()
+    val signedOut = runCatching { restarted.accessToken() }.exceptionOrNull() is SignedOut
     println(
         buildJsonObject {
             put("refused", refused?.value)
@@ -87,8 +92,7 @@ fun main(arguments: Array<String>) = runBlocking {
             putJsonArray("saved") { saved.forEach { add(it != null) } }
         }
     )
-    http.dispatcher.executorService.shutdown()
-    http.connectionPool.evictAll()
+    exitProcess(0)
 }
 
 /** Signature Version 4 of one PUT. */
