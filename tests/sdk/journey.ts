@@ -41,11 +41,12 @@ const ended = await expect(getProfile({ client: other.client })).then(
   () => false,
   (error) => error instanceof SignedOut
 )
-await store.logOut()
-const signedOut = await store.accessToken().then(
+// Signed out while it is renewed: what the renewal brings is no session any more.
+const signedOut = store.accessToken(await store.accessToken()).then(
   () => false,
   (error) => error instanceof SignedOut
 )
+await store.logOut()
 console.log(
   JSON.stringify({
     refused,
@@ -55,7 +56,7 @@ console.log(
     tokens: tokens.size,
     seconds_left: (expiration.getTime() - Date.now()) / 1000,
     ended,
-    signed_out: signedOut,
+    signed_out: await signedOut,
     saved: saved.map((token) => token !== null)
   })
 )

@@ -8,6 +8,8 @@ import type { LoginRequest, LoginResult, MfaChallenge, MfaRequest, Problem, Toke
 const EARLY = 60
 /** Milliseconds in which a refresh whose answer was lost is sent again; the service repeats its answer for 30 s. */
 const LOST_FOR = 25_000
+/** Milliseconds after which an answer is lost, so that there is time to ask again. */
+const PATIENCE = 8_000
 
 /** The service said no, and why: `problem.code`. */
 export class Refused extends Error {
@@ -66,17 +68,22 @@ export class TokenStore {
     await this.#begin(await expect(answerMfaChallenge({ client: this.#public, body })))
   }
 
+  /** Forgets the session, also where the service cannot be told, which is then thrown. */
   async logOut(): Promise<void> {
-    if (this.#refreshToken) await logOut({ client: this.#public, body: { refresh_token: this.#refreshToken } })
-    await this.#forget()
+    const refresh_token = this.#refreshToken
+    try {
+      await this.#forget()
+    } finally {
+      if (refresh_token) await expect(logOut({ client: this.#public, body: { refresh_token } }))
+    }
   }
 
   /** Goes on with these: of a sign-in, a refresh or a step-up. */
   async adopt(tokens: TokenSet): Promise<void> {
-    await this.#save(tokens.refresh_token)
     this.#refreshToken = tokens.refresh_token
     this.#accessToken = tokens.access_token
     this.#renewAt = performance.now() + (tokens.expires_in - EARLY) * 1000
+    await this.#save(tokens.refresh_token)
   }
 
   /** One that is not `spent`. Whoever asks while it is renewed waits for the one renewal. */
@@ -85,7 +92,8 @@ export class TokenStore {
       this.#renewal ??= this.#renew().finally(() => (this.#renewal = null))
       await this.#renewal
     }
-    return this.#accessToken!
+    if (!this.#accessToken) throw new SignedOut('The session has ended.')
+    return this.#accessToken
   }
 
   async #fetch(request: Request): Promise<Response> {
@@ -105,12 +113,20 @@ export class TokenStore {
 
   async #renew(): Promise<void> {
     if (!this.#refreshToken) throw new SignedOut()
-    const body = { refresh_token: this.#refreshToken }
+    const tokens = await this.#refresh(this.#refreshToken)
+    if (tokens) await this.adopt(tokens)
+  }
+
+  /** Null where another session, or none, has taken its place meanwhile. */
+  async #refresh(sent: string): Promise<TokenSet | null> {
     const giveUpAt = performance.now() + LOST_FOR
-    for (let pause = 500; ; pause *= 2) {
+    for (let pause = 500; this.#refreshToken === sent; pause *= 2) {
+      const signal = AbortSignal.timeout(PATIENCE)
       try {
-        return await this.adopt(await expect(refreshSession({ client: this.#public, body })))
+        const tokens = await expect(refreshSession({ client: this.#public, body: { refresh_token: sent }, signal }))
+        return this.#refreshToken === sent ? tokens : null
       } catch (error) {
+        if (this.#refreshToken !== sent) return null
         const status = error instanceof Refused ? error.problem.status : 503
         if (status === 401) {
           await this.#forget()
@@ -120,6 +136,7 @@ export class TokenStore {
       }
       await new Promise((resolve) => setTimeout(resolve, pause))
     }
+    return null
   }
 
   async #forget(): Promise<void> {
