@@ -1,5 +1,6 @@
 """An app in Python: `python journey.py URL PHOTOGRAPH` tells what it saw as JSON."""
 
+import asyncio
 import json
 import sys
 import uuid
@@ -28,7 +29,7 @@ def main(url: str, photograph: Path) -> None:
     saved: list[str | None] = []
     store = TokenStore(url, save=saved.append)
     store.log_in(email, PASSWORD, "Ada's laptop")
-    profile = expect(get_profile.sync(client=store.client))
+    profile = expect(asyncio.run(get_profile.asyncio(client=store.client)))
 
     vendor = Vendor(store.client)
     s3, photos = vendor.s3(), vendor.vended
@@ -45,7 +46,7 @@ def main(url: str, photograph: Path) -> None:
 
     other = TokenStore(url)
     other.log_in(email, PASSWORD, "Ada's other laptop")
-    end_all_sessions.sync_detailed(client=store.client)
+    expect(end_all_sessions.sync(client=store.client))
     try:
         get_profile.sync(client=other.client)
         ended = False

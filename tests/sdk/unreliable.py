@@ -18,9 +18,10 @@ SKEW = timedelta(days=1)
 
 @dataclass
 class Unreliable:
-    """The first answer to a refresh never comes; keys vended first are wrong, then about to expire, then good.
+    """The first answer to a refresh never comes, the second is a gateway's.
 
-    From the fourth vend on the service's clock is a day behind.
+    Keys vended first are wrong, then about to expire, then good. From the fourth vend on the service's
+    clock is a day behind.
     """
 
     url: str
@@ -32,13 +33,15 @@ class Unreliable:
         """The bodies of such requests."""
         return [body for *place, body in self.requests if place == [method, path]]
 
-    def spoil(self, path: str, answer: bytes) -> bytes | None:
-        """What the client gets instead; None if nothing."""
+    def spoil(self, path: str, status: int, answer: bytes) -> tuple[int, bytes] | None:
+        """Status and body that the client gets instead; None if nothing."""
         count = len(self.sent("POST", path))
         if path == "/v1/auth/refresh" and count == 1:
             return None
+        if path == "/v1/auth/refresh" and count == 2:
+            return 502, b"<html>Bad Gateway</html>"
         if path != "/v1/credentials" or b"access_key_id" not in answer:
-            return answer
+            return status, answer
         vended = json.loads(answer)
         if count == 1:
             vended["access_key_id"] = "WRONG" + vended["access_key_id"][5:]
@@ -47,7 +50,7 @@ class Unreliable:
             vended["expiration"] = _later(vended["server_time"], timedelta(seconds=SHORT))
         elif count > 3:
             vended |= {name: _later(vended[name], -SKEW) for name in ("server_time", "expiration")}
-        return json.dumps(vended).encode()
+        return status, json.dumps(vended).encode()
 
 
 def _later(moment: str, by: timedelta) -> str:
@@ -69,18 +72,19 @@ def unreliable_way_to(service_url: str) -> Iterator[Unreliable]:
             with way.lock:
                 way.requests.append((self.command, self.path, json.loads(body) if body else None))
                 answer, content = self.forward(body)
-                spoilt = way.spoil(self.path, content)
+                spoilt = way.spoil(self.path, answer.status, content)
             if spoilt is None:
                 way.over.wait()
                 self.close_connection = True
                 return
-            self.send_response(answer.status)
+            status, content = spoilt
+            self.send_response(status)
             for name, value in answer.headers.items():
                 if name.lower() not in ("content-length", "transfer-encoding", "connection"):
                     self.send_header(name, value)
-            self.send_header("Content-Length", str(len(spoilt)))
+            self.send_header("Content-Length", str(len(content)))
             self.end_headers()
-            self.wfile.write(spoilt)
+            self.wfile.write(content)
 
         def forward(self, body: bytes) -> tuple[http.client.HTTPResponse, bytes]:
             connection = http.client.HTTPConnection(urlsplit(service_url).netloc, timeout=10)

@@ -1,9 +1,10 @@
 """A signed-in session: every call of the generated client carries its access token, which renews itself."""
 
+import asyncio
 import threading
 import time
-from collections.abc import Callable, Generator
-from typing import TypeVar
+from collections.abc import AsyncGenerator, Callable, Generator
+from typing import TypeVar, cast
 
 import httpx
 from tokenvend_client import AuthenticatedClient, Client
@@ -40,11 +41,14 @@ class SignedOut(Exception):
 
 
 def expect(answer: T | Problem | None) -> T:
-    """What a generated function answers with. Raises `Refused`."""
+    """What a generated function answers with, which is None where the answer is empty. Raises `Refused`."""
     if isinstance(answer, Problem):
         raise Refused(answer)
-    assert answer is not None
-    return answer
+    return cast(T, answer)
+
+
+def _is_spent(response: httpx.Response) -> bool:
+    return response.status_code == 401 and "invalid_token" in response.headers.get("WWW-Authenticate", "")
 
 
 class TokenStore(httpx.Auth):
@@ -57,13 +61,14 @@ class TokenStore(httpx.Auth):
     def __init__(
         self, base_url: str, refresh_token: str | None = None, *, save: Callable[[str | None], None] = lambda _: None
     ) -> None:
-        self._public = Client(base_url=base_url, timeout=httpx.Timeout(10))
+        timeout = httpx.Timeout(10)
+        self._public = Client(base_url=base_url, timeout=timeout, raise_on_unexpected_status=True)
         self._refresh_token, self._save = refresh_token, save
         self._access_token: str | None = None
         self._renew_at = 0.0
         self._lock = threading.Lock()
         self.client = AuthenticatedClient(
-            base_url=base_url, token="", timeout=httpx.Timeout(10), httpx_args={"auth": self}
+            base_url=base_url, token="", timeout=timeout, raise_on_unexpected_status=True, httpx_args={"auth": self}
         )
 
     def log_in(self, email: str, password: str, device_name: str) -> MfaChallenge | None:
@@ -75,17 +80,18 @@ class TokenStore(httpx.Auth):
         self._begin(expect(answer_mfa_challenge.sync(client=self._public, body=request)))
 
     def log_out(self) -> None:
+        """Forgets the session, also where the service cannot be told, which is then raised."""
         with self._lock:
-            if self._refresh_token is not None:
-                log_out.sync_detailed(client=self._public, body=LogoutRequest(refresh_token=self._refresh_token))
-            self._forget()
+            try:
+                if self._refresh_token is not None:
+                    expect(log_out.sync(client=self._public, body=LogoutRequest(refresh_token=self._refresh_token)))
+            finally:
+                self._forget()
 
     def adopt(self, tokens: TokenSet) -> None:
         """Goes on with these: of a sign-in, a refresh or a step-up."""
-        self._save(tokens.refresh_token)
-        self._refresh_token = tokens.refresh_token
-        self._access_token = tokens.access_token
-        self._renew_at = time.monotonic() + tokens.expires_in - EARLY
+        with self._lock:
+            self._keep(tokens)
 
     def access_token(self, *, spent: str | None = None) -> str:
         """One that is not `spent`. Whoever asks while it is renewed waits for the one renewal. Raises `SignedOut`."""
@@ -99,38 +105,54 @@ class TokenStore(httpx.Auth):
         token = self.access_token()
         request.headers["Authorization"] = f"Bearer {token}"
         response = yield request
-        if response.status_code == 401 and "invalid_token" in response.headers.get("WWW-Authenticate", ""):
+        if _is_spent(response):
             request.headers["Authorization"] = f"Bearer {self.access_token(spent=token)}"
+            yield request
+
+    async def async_auth_flow(self, request: httpx.Request) -> AsyncGenerator[httpx.Request, httpx.Response]:
+        token = await asyncio.to_thread(self.access_token)
+        request.headers["Authorization"] = f"Bearer {token}"
+        response = yield request
+        if _is_spent(response):
+            token = await asyncio.to_thread(self.access_token, spent=token)
+            request.headers["Authorization"] = f"Bearer {token}"
             yield request
 
     def _begin(self, result: LoginResult) -> MfaChallenge | None:
         if result.tokens is not None:
-            with self._lock:
-                self.adopt(result.tokens)
+            self.adopt(result.tokens)
         return result.mfa
 
     def _renew(self) -> None:
         if self._refresh_token is None:
             raise SignedOut
-        body = RefreshRequest(refresh_token=self._refresh_token)
+        self._keep(self._refresh(RefreshRequest(refresh_token=self._refresh_token)))
+
+    def _refresh(self, body: RefreshRequest) -> TokenSet:
         give_up_at, pause = time.monotonic() + LOST_FOR, 0.5
         while True:
             last = time.monotonic() + pause > give_up_at
             try:
-                answer = refresh_session.sync(client=self._public, body=body)
-            except httpx.TransportError:
+                return expect(refresh_session.sync(client=self._public, body=body))
+            except Refused as refusal:
+                if refusal.problem.status == 401:
+                    self._forget()
+                    raise SignedOut from refusal
+                if last or refusal.problem.status < 500:
+                    raise
+            except (httpx.TransportError, ValueError, TypeError, KeyError):  # no answer, or one that a gateway wrote
                 if last:
                     raise
-            else:
-                if isinstance(answer, TokenSet):
-                    return self.adopt(answer)
-                if isinstance(answer, Problem) and answer.status == 401:
-                    self._forget()
-                    raise SignedOut from Refused(answer)
-                if last or (isinstance(answer, Problem) and answer.status < 500):
-                    expect(answer)
             time.sleep(pause)
             pause *= 2
+
+    def _keep(self, tokens: TokenSet) -> None:
+        try:
+            self._save(tokens.refresh_token)
+        finally:
+            self._refresh_token = tokens.refresh_token
+            self._access_token = tokens.access_token
+            self._renew_at = time.monotonic() + tokens.expires_in - EARLY
 
     def _forget(self) -> None:
         self._refresh_token = self._access_token = None

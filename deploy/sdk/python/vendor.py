@@ -79,11 +79,12 @@ class Vendor(CredentialProvider):
         """By the service's clock; after a refusal, later than any key lives."""
         return datetime.max.replace(tzinfo=UTC) if self._refused else self._clock() + self._ahead
 
-    def _on_answer(self, *, response: Any, attempts: int, **_: Any) -> float | None:
+    def _on_answer(self, *, response: Any, request_dict: Any, **_: Any) -> float | None:
         """Seconds after which botocore signs and sends the request again; None to leave it."""
         refused = response is not None and response[1].get("Error", {}).get("Code") in EXPIRED
-        if not refused or attempts > 1:
+        if not refused or request_dict["context"].get("vended_anew"):
             return None
+        request_dict["context"]["vended_anew"] = True
         self._refused = True
         return 0.0
 
