@@ -30,7 +30,7 @@ sed -i 's/encodeDefaults = true/encodeDefaults = true\n            explicitNulls
 # The helpers, and what they stand on.
 cp "$here"/kotlin/*.kt kotlin/src/main/kotlin/tokenvend/
 sed -i '/com.squareup.okhttp3:okhttp/a\    implementation "aws.sdk.kotlin:s3:[1.5,2.0)"' kotlin/build.gradle
-cp "$here"/swift/{TokenStore,Vendor}.swift swift/Sources/Tokenvend/
+cp "$here"/swift/{Authorizer,TokenStore,Vendor}.swift swift/Sources/Tokenvend/
 cp "$here"/swift/Package.swift swift/
 rm -f swift/Cartfile swift/*.podspec swift/project.yml swift/git_push.sh
 cp "$here"/dart/*.dart dart/lib/src/

@@ -1,5 +1,3 @@
-import 'dart:async';
-
 import 'package:dio/dio.dart';
 import 'package:tokenvend/tokenvend.dart';
 
@@ -14,6 +12,9 @@ extension Refusal on DioException {
     final body = response?.data;
     return body is Map<String, dynamic> && body.containsKey('request_id') ? Problem.fromJson(body) : null;
   }
+
+  /// Whether there is no session any more: sign in.
+  bool get isSignedOut => error is SignedOut;
 }
 
 /// One signed-in device. Every call by [api] carries its access token, which renews itself and stays in memory.
@@ -25,6 +26,7 @@ class TokenStore extends QueuedInterceptor {
       : _refreshToken = refreshToken,
         _public = Tokenvend(basePathOverride: baseUrl, interceptors: []) {
     api = Tokenvend(basePathOverride: baseUrl, interceptors: [this]);
+    _public.dio.options.receiveTimeout = api.dio.options.receiveTimeout = const Duration(seconds: 10);
   }
 
   /// Seconds before its end that an access token is renewed.
@@ -51,18 +53,22 @@ class TokenStore extends QueuedInterceptor {
     await _begin((await _public.getAuthApi().answerMfaChallenge(mfaRequest: request)).data!);
   }
 
+  /// Forgets the session, also where the service cannot be told, which is then thrown.
   Future<void> logOut() async {
     final token = _refreshToken;
-    if (token != null) await _public.getAuthApi().logOut(logoutRequest: LogoutRequest(refreshToken: token));
-    await _forget();
+    try {
+      await _forget();
+    } finally {
+      if (token != null) await _public.getAuthApi().logOut(logoutRequest: LogoutRequest(refreshToken: token));
+    }
   }
 
   /// Goes on with these: of a sign-in, a refresh or a step-up.
   Future<void> adopt(TokenSet tokens) async {
-    await save(tokens.refreshToken);
     _refreshToken = tokens.refreshToken;
     _accessToken = tokens.accessToken;
     _renewAt = _clock.elapsed + Duration(seconds: tokens.expiresIn - early);
+    await save(tokens.refreshToken);
   }
 
   /// One that is not [spent]. Whoever asks while it is renewed waits for the one renewal. Throws [SignedOut].
@@ -105,18 +111,25 @@ class TokenStore extends QueuedInterceptor {
   }
 
   Future<String> _renew() async {
-    final token = _refreshToken;
-    if (token == null) throw const SignedOut();
-    final request = RefreshRequest(refreshToken: token);
+    final sent = _refreshToken;
+    if (sent == null) throw const SignedOut();
+    final tokens = await _refresh(sent);
+    if (tokens != null) await adopt(tokens);
+    return _accessToken ?? (throw const SignedOut());
+  }
+
+  /// Null where another session, or none, has taken its place meanwhile.
+  Future<TokenSet?> _refresh(String sent) async {
+    final request = RefreshRequest(refreshToken: sent);
     final giveUpAt = _clock.elapsed + lostFor;
-    for (var pause = const Duration(milliseconds: 500);; pause *= 2) {
+    for (var pause = const Duration(milliseconds: 500); _refreshToken == sent; pause *= 2) {
       try {
         final tokens = (await _public.getAuthApi().refreshSession(refreshRequest: request)).data!;
-        await adopt(tokens);
-        return tokens.accessToken;
+        return _refreshToken == sent ? tokens : null;
       } on DioException catch (error) {
+        if (_refreshToken != sent) return null;
         final status = error.response?.statusCode ?? 503;
-        if (status == 401) {
+        if (status == 401 && error.problem != null) {
           await _forget();
           throw const SignedOut();
         }
@@ -124,6 +137,7 @@ class TokenStore extends QueuedInterceptor {
       }
       await Future<void>.delayed(pause);
     }
+    return null;
   }
 
   Future<void> _forget() async {

@@ -41,7 +41,7 @@ class Vendor implements AWSCredentialsProvider {
   /// The last answer of the service: bucket, prefix, region and endpoint are in it.
   Future<Credentials> vended() async {
     final last = _last;
-    if (last != null && _clock.elapsed < _renewAt) return last;
+    if (last != null && _lasts(last)) return last;
     return _renewal ??= _vend().whenComplete(() => _renewal = null);
   }
 
@@ -89,6 +89,12 @@ class Vendor implements AWSCredentialsProvider {
     return keys.forcePathStyle
         ? endpoint.replace(path: '/${keys.bucket}/${keys.prefix}$path')
         : endpoint.replace(host: '${keys.bucket}.${endpoint.host}', path: '/${keys.prefix}$path');
+  }
+
+  /// The monotonic clock stands still while some devices sleep, so the other one has to agree.
+  bool _lasts(Credentials keys) {
+    final end = keys.expiration.subtract(const Duration(seconds: early));
+    return _clock.elapsed < _renewAt && DateTime.now().add(_ahead).isBefore(end);
   }
 
   Future<Credentials> _vend() async {

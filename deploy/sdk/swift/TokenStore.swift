@@ -10,6 +10,12 @@ extension ErrorResponse {
         return try? CodableHelper().decode(Problem.self, from: data).get()
     }
 
+    /// Whether there is no session any more: sign in.
+    public var isSignedOut: Bool {
+        guard case let .error(_, _, _, cause) = self else { return false }
+        return cause is SignedOut
+    }
+
     var status: Int {
         guard case let .error(status, _, _, _) = self else { return 0 }
         return status
@@ -43,6 +49,7 @@ public actor TokenStore {
         self.configuration = TokenvendAPIConfiguration(basePath: basePath)
         self.refreshToken = refreshToken
         self.save = save
+        self.public.interceptor = Impatient()
         configuration.interceptor = Authorizer(store: self)
     }
 
@@ -55,12 +62,14 @@ public actor TokenStore {
         _ = begin(try await AuthAPI.answerMfaChallenge(mfaRequest: request, apiConfiguration: self.public))
     }
 
+    /// Forgets the session, also where the service cannot be told, which is then thrown.
     public func logOut() async throws {
-        if let refreshToken {
-            let request = LogoutRequest(refreshToken: refreshToken)
+        let sent = refreshToken
+        forget()
+        if let sent {
+            let request = LogoutRequest(refreshToken: sent)
             try await AuthAPI.logOut(logoutRequest: request, apiConfiguration: self.public)
         }
-        forget()
     }
 
     /// Goes on with these: of a sign-in, a refresh or a step-up.
@@ -87,17 +96,24 @@ public actor TokenStore {
     }
 
     private func renew() async throws -> String {
-        guard let refreshToken else { throw SignedOut() }
-        let request = RefreshRequest(refreshToken: refreshToken)
+        guard let sent = refreshToken else { throw SignedOut() }
+        if let tokens = try await refresh(sent) { adopt(tokens) }
+        guard let accessToken else { throw SignedOut() }
+        return accessToken
+    }
+
+    /// Nil where another session, or none, has taken its place meanwhile.
+    private func refresh(_ sent: String) async throws -> TokenSet? {
+        let request = RefreshRequest(refreshToken: sent)
         let giveUpAt = clock.now + Self.lostFor
         var pause = Duration.milliseconds(500)
-        while true {
+        while refreshToken == sent {
             do {
                 let tokens = try await AuthAPI.refreshSession(refreshRequest: request, apiConfiguration: self.public)
-                adopt(tokens)
-                return tokens.accessToken
+                return refreshToken == sent ? tokens : nil
             } catch let error as ErrorResponse {
-                if error.status == 401 {
+                guard refreshToken == sent else { return nil }
+                if error.status == 401, error.problem != nil {
                     forget()
                     throw SignedOut()
                 }
@@ -107,42 +123,12 @@ public actor TokenStore {
             try await clock.sleep(for: pause)
             pause *= 2
         }
+        return nil
     }
 
     private func forget() {
         refreshToken = nil
         accessToken = nil
         save(nil)
-    }
-}
-
-private struct Authorizer: OpenAPIInterceptor {
-    let store: TokenStore
-
-    func intercept<T>(
-        urlRequest: URLRequest, urlSession: URLSessionProtocol, requestBuilder: RequestBuilder<T>,
-        completion: @Sendable @escaping (Result<URLRequest, any Error>) -> Void
-    ) {
-        Task {
-            do {
-                var authorized = urlRequest
-                let token = try await store.accessToken()
-                authorized.setValue("Bearer \(token)", forHTTPHeaderField: "Authorization")
-                completion(.success(authorized))
-            } catch {
-                completion(.failure(error))
-            }
-        }
-    }
-
-    func retry<T>(
-        urlRequest: URLRequest, urlSession: URLSessionProtocol, requestBuilder: RequestBuilder<T>, data: Data?,
-        response: URLResponse?, error: any Error, completion: @Sendable @escaping (OpenAPIInterceptorRetry) -> Void
-    ) {
-        let answer = response as? HTTPURLResponse
-        let challenge = answer?.value(forHTTPHeaderField: "WWW-Authenticate") ?? ""
-        guard answer?.statusCode == 401, challenge.contains("invalid_token") else { return completion(.dontRetry) }
-        let spent = urlRequest.value(forHTTPHeaderField: "Authorization").map { String($0.dropFirst("Bearer ".count)) }
-        Task { completion((try? await store.accessToken(spent: spent)) == nil ? .dontRetry : .retry) }
     }
 }
