@@ -183,6 +183,9 @@ class TestOrigins:
         assert answer.headers["access-control-allow-origin"] == "https://app.example.org"
         assert "access-control-allow-credentials" not in answer.headers
         assert "Origin" in answer.headers["vary"]
+        refusal = service.client.get("/v1/me", headers={"Origin": "https://app.example.org"})
+        assert "www-authenticate" in refusal.headers
+        assert "www-authenticate" in refusal.headers["access-control-expose-headers"].lower()
 
 
 class TestHosts:
