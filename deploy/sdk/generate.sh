@@ -1,9 +1,10 @@
 #!/usr/bin/env bash
 # Generates the clients of openapi.json, with their helpers beside them, into the folder $1; it needs no network.
-# On the PATH: openapi-generator-cli, openapi-python-client, openapi-ts, java.
+# On the PATH: openapi-generator-cli, openapi-python-client, openapi-ts, tsc, python3, java.
 set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
 document=$here/openapi.json
+version=$(python3 -c 'import json, sys; print(json.load(open(sys.argv[1]))["info"]["version"])' "$document")
 mkdir -p "$1"
 cd "$1"
 rm -rf kotlin swift dart python typescript
@@ -11,6 +12,7 @@ rm -rf kotlin swift dart python typescript
 from_java() { # generator, folder
     JAVA_TOOL_OPTIONS=-Dlog.level=error openapi-generator-cli generate --input-spec "$document" --generator-name "$1" \
         --config "$here/$2/config.yaml" --output "$2" --global-property apiTests=false,modelTests=false \
+        --additional-properties "artifactVersion=$version,pubVersion=$version" \
         >"$2.log" 2>&1 || { cat "$2.log"; exit 1; }
 }
 
@@ -23,20 +25,15 @@ wait $kotlin
 from_java dart-dio dart
 wait $swift
 
-# Kotlin would send what was left out as null, which is no value of most members.
-sed -i 's/encodeDefaults = true/encodeDefaults = true\n            explicitNulls = false/' \
-    kotlin/src/main/kotlin/tokenvend/infrastructure/Serializer.kt
-
-# The helpers, and what they stand on.
+# The helpers.
 cp "$here"/kotlin/*.kt kotlin/src/main/kotlin/tokenvend/
-sed -i '/com.squareup.okhttp3:okhttp/a\    implementation "aws.sdk.kotlin:s3:[1.5,2.0)"' kotlin/build.gradle
 cp "$here"/swift/{Authorizer,TokenStore,Vendor}.swift swift/Sources/Tokenvend/
 cp "$here"/swift/Package.swift swift/
 rm -f swift/Cartfile swift/*.podspec swift/project.yml swift/git_push.sh
 cp "$here"/dart/*.dart dart/lib/src/
 printf "export 'package:tokenvend/src/%s.dart';\n" token_store vendor >>dart/lib/tokenvend.dart
-sed -i "/^  dio:/a\  aws_common: '^0.7.0'\n  aws_signature_v4: '^0.6.0'" dart/pubspec.yaml
 cp "$here"/python/*.py python/tokenvend_client/
-sed -i '/"attrs>=/a\    "boto3>=1.44",' python/pyproject.toml
 cp "$here"/typescript/*.ts typescript/src/
 cp "$here"/typescript/{package,tsconfig}.json typescript/
+python3 "$here/finish.py" .
+tsc --project typescript

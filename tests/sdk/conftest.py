@@ -1,6 +1,7 @@
 """Clients that `make sdk` generated, and apps made of them."""
 
 import json
+import re
 import subprocess
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
@@ -19,6 +20,8 @@ BUILD = ROOT / "build"
 SDK = BUILD / "sdk"
 TOOLS = BUILD / "tools" / "bin"
 NODE_TOOLS = BUILD / "node_modules" / ".bin"
+GUIDE = (ROOT / "deploy" / "sdk" / "README.md").read_text(encoding="utf-8")
+CODE: dict[str, str] = dict(re.findall(r"```(\w+)\n(.*?)```", GUIDE, re.DOTALL))
 PHOTOGRAPH = HERE.parent / "photos" / "china.jpg"
 
 

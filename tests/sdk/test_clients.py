@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.sdk.conftest import BUILD, HERE, NODE_TOOLS, SDK, TOOLS, run
+from tests.sdk.conftest import BUILD, CODE, HERE, NODE_TOOLS, SDK, TOOLS, run
 
 KOTLIN = BUILD / "node_modules" / "kotlin-compiler" / "lib"
 MAVEN = Path.home() / ".m2" / "repository"
@@ -33,14 +33,16 @@ class TestTypeScript:
 
 class TestKotlin:
     def test_compiles_and_travels(self, travels: Callable[..., None], tmp_path: Path) -> None:
-        """Against the SDK's interfaces: the SDK itself is in no registry that the tests reach."""
+        """With the guide's code, against interfaces of the SDK, which is in no registry that the tests reach."""
+        guide = tmp_path / "guide.kt"
+        guide.write_text(CODE["kotlin"], encoding="utf-8")
         jars = [*kotlin_jars(), *http_jars()]
         classpath = os.pathsep.join(map(str, jars))
         sources = SDK / "kotlin" / "src" / "main" / "kotlin"
         compiler = ("java", "-cp", KOTLIN / "kotlin-compiler.jar", "org.jetbrains.kotlin.cli.jvm.K2JVMCompiler")
         options = ("-nowarn", "-no-stdlib", "-no-reflect", "-jvm-target", "17")
         plugin = f"-Xplugin={KOTLIN / 'kotlinx-serialization-compiler-plugin.jar'}"
-        run(*compiler, *options, plugin, "-cp", classpath, "-d", tmp_path, sources, HERE / "kotlin")
+        run(*compiler, *options, plugin, "-cp", classpath, "-d", tmp_path, sources, HERE / "kotlin", guide)
         travels("java", "-cp", os.pathsep.join([classpath, str(tmp_path)]), "JourneyKt")
 
 

@@ -1,6 +1,5 @@
 """The guide's code for each platform: short, well-formed, and run where that can be: it uploads the photograph."""
 
-import re
 import shutil
 import uuid
 from pathlib import Path
@@ -9,10 +8,8 @@ import pytest
 
 from tests.conftest import DevServer
 from tests.journeys.deployment import Deployment
-from tests.sdk.conftest import HERE, NODE_TOOLS, PHOTOGRAPH, ROOT, SDK, TOOLS, run
+from tests.sdk.conftest import CODE, HERE, NODE_TOOLS, PHOTOGRAPH, SDK, TOOLS, run
 
-GUIDE = (ROOT / "deploy" / "sdk" / "README.md").read_text(encoding="utf-8")
-CODE: dict[str, str] = dict(re.findall(r"```(\w+)\n(.*?)```", GUIDE, re.DOTALL))
 PASSWORD = "violet tractor moonlight"
 
 
@@ -51,7 +48,6 @@ class TestUpload:
     def test_in_typescript(self, dev_server: DevServer, bucket: Deployment, tmp_path: Path) -> None:
         """In a package of its own, which has the client in its node_modules."""
         client = SDK / "typescript"
-        run(NODE_TOOLS / "tsc", "--project", client)
         app = SDK / "guide"
         shutil.rmtree(app, ignore_errors=True)
         (app / "src").mkdir(parents=True)
