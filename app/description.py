@@ -129,7 +129,10 @@ def _complete(document: Json, routes: Iterable[BaseRoute]) -> None:
         schemas.pop(name, None)
     problem = Problem.model_json_schema(mode="validation", ref_template="#/components/schemas/{model}")
     schemas |= problem.pop("$defs") | {"Problem": problem}
-    for schema in schemas.values():
+    for model, schema in schemas.items():
+        for member, part in schema.get("properties", {}).items():
+            if (example := EXAMPLES.get(f"{model}.{member}")) is not None:
+                part["examples"] = [example]
         _tidy(schema)
     schemas |= {name: {"type": "string", "enum": list(texts)} for name, texts in CHOICES.items()}
     schemas["ProblemCode"] = {"type": "string", "enum": sorted(Refusal.catalogue)}

@@ -1,4 +1,7 @@
-"""What the members of requests and answers look like, by name: for the OpenAPI document, its pages and its readers."""
+"""What the members of requests and answers look like: for the OpenAPI document, its pages and its readers.
+
+By their name, or by `Model.member` where that would not fit.
+"""
 
 _PREFIX = "users/4fa0c1de-7d3b-4a52-9b0e-6a3f1c2d8e90/"
 _KEY_ID = "ASIAIOSFODNN7EXAMPLE"
@@ -9,6 +12,11 @@ _PASSWORD = "violet tractor moonlight"  # noqa: S105 - nobody's
 _DEVICE = "Ada's phone"
 
 EXAMPLES: dict[str, object] = {
+    "FieldError.code": "string_too_short",
+    "PasskeyRelyingParty.id": "tokens.example.org",
+    "PasskeyRelyingParty.name": "Photos",
+    "PasskeyUser.name": _ADDRESS,
+    "UserImportProblem.code": "id_taken",
     "AccessKeyId": _KEY_ID,
     "SecretAccessKey": _SECRET_KEY,
     "Token": "IQoJb3JpZ2luX2VjEXAMPLE",
@@ -23,7 +31,6 @@ EXAMPLES: dict[str, object] = {
     "bucket": "photos",
     "challenge": _BASE64URL,
     "clientDataJSON": _BASE64URL,
-    "code": "123456",
     "crv": "P-256",
     "current_password": _PASSWORD,
     "cursor": "WyIyMDI2LTExLTIzIl0",

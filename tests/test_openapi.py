@@ -11,6 +11,7 @@ import pytest
 from openapi_schema_validator import OAS31Validator
 from openapi_spec_validator import validate
 
+from app.examples import EXAMPLES
 from app.main import create_api
 from app.problems import Problem
 from tests.support.databases import SqliteDatabases
@@ -201,6 +202,17 @@ class TestModels:
                 assert shown or "string" not in str(part.get("type")) + str(part.get("items")), (
                     f"{name}.{member}: give it a line in app/examples.py"
                 )
+
+    def test_show_what_is_not_like_others_of_its_name(self) -> None:
+        """Each example of one member of one model is in the document."""
+        named = {name: example for name, example in EXAMPLES.items() if "." in name}
+        shown = {
+            f"{name}.{member}": part["examples"][0]
+            for name, schema in SCHEMAS.items()
+            for member, part in schema.get("properties", {}).items()
+            if f"{name}.{member}" in named
+        }
+        assert shown == named
 
     def test_fit_their_examples(self) -> None:
         for name, schema in ALL_SCHEMAS:
