@@ -34,6 +34,16 @@ const tokens = new Set(await Promise.all(Array.from({ length: 10 }, () => store.
 
 const { expiration } = await new Vendor(store.client).provider()
 
+// Signed out while it is renewed: what the renewal brings is no session any more.
+const kept: (string | null)[] = []
+const leaving = new TokenStore(url, { save: (token) => void kept.push(token) })
+await leaving.logIn({ email, password, device_name: "Ada's old laptop" })
+const left = leaving.accessToken(await leaving.accessToken()).then(
+  () => false,
+  (error) => error instanceof SignedOut && kept.at(-1) === null
+)
+await leaving.logOut()
+
 const other = new TokenStore(url)
 await other.logIn({ email, password, device_name: "Ada's other laptop" })
 await expect(endAllSessions({ client: store.client }))
@@ -41,12 +51,11 @@ const ended = await expect(getProfile({ client: other.client })).then(
   () => false,
   (error) => error instanceof SignedOut
 )
-// Signed out while it is renewed: what the renewal brings is no session any more.
-const signedOut = store.accessToken(await store.accessToken()).then(
+await store.logOut()
+const signedOut = await store.accessToken().then(
   () => false,
   (error) => error instanceof SignedOut
 )
-await store.logOut()
 console.log(
   JSON.stringify({
     refused,
@@ -56,7 +65,7 @@ console.log(
     tokens: tokens.size,
     seconds_left: (expiration.getTime() - Date.now()) / 1000,
     ended,
-    signed_out: await signedOut,
+    signed_out: signedOut && (await left),
     saved: saved.map((token) => token !== null)
   })
 )
