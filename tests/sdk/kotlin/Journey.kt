@@ -5,6 +5,7 @@ import aws.smithy.kotlin.runtime.ServiceException
 import aws.smithy.kotlin.runtime.auth.awscredentials.Credentials
 import aws.smithy.kotlin.runtime.collections.Attributes
 import java.io.File
+import java.io.IOException
 import java.security.MessageDigest
 import java.time.Instant
 import java.time.ZoneOffset
@@ -76,6 +77,10 @@ fun main(arguments: Array<String>) = runBlocking<Unit> {
     other.logIn(LoginRequest(email = email, password = PASSWORD, deviceName = "Ada's tablet"))
     accounts.endAllSessions()
     val ended = runCatching { AccountsApi(url, other.client).getProfile() }.exceptionOrNull() is SignedOut
+
+    val astray = TokenStore("$url/nowhere", "unknown", http) {}
+    val refusal = runCatching { AccountsApi(url, astray.client).getProfile() }.exceptionOrNull()
+    check(refusal is IOException && refusal !is SignedOut) { "$refusal" }
 
     restarted.logOut()
     val signedOut = runCatching { restarted.accessToken() }.exceptionOrNull() is SignedOut
