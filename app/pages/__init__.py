@@ -1,7 +1,7 @@
 """The pages this service serves: where links in mails lead, the administrators' `/console`, the sample app `/demo`
 (development only) and `/docs`.
 
-Static files, no build step. `shared/` is what console and sample app have in common.
+Static files, no build step. `shared/` is what pages have in common.
 
 Each page's Content-Security-Policy names what it may load and reach; nothing comes from another host but S3 itself.
 """
@@ -49,6 +49,7 @@ def _serve_account(app: FastAPI) -> None:
     csp = f"{STRICT}; style-src 'self'; img-src 'self'; connect-src 'self'"
     for page in ACCOUNT_PAGES:
         app.add_route(f"/account/{page}", _page("account", page, csp), include_in_schema=False)
+    app.mount("/account/shared", PageFiles(HERE / "shared", csp))
     app.mount("/account", PageFiles(HERE / "account", csp))
 
 

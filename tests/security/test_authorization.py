@@ -42,7 +42,7 @@ PUBLIC = {
 """Routes that answer without a token. A route is added here on purpose, or it is guarded."""
 
 UNLISTED = {
-    *("/account", "/account/verify-email", "/account/reset-password", "/account/change-email"),
+    *("/account", "/account/shared", "/account/verify-email", "/account/reset-password", "/account/change-email"),
     *("/console", "/console/events.json", "/console/shared", "/console/vendor/uplot"),
     *("/demo", "/demo/shared", "/demo/vendor/aws4fetch", "/demo/mailbox"),
     *("/openapi.json", "/docs", "/docs/shared", "/docs/vendor/swagger-ui"),
