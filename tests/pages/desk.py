@@ -187,6 +187,7 @@ def open_company(directory: Path, **changes: Any) -> Iterator[Company]:
     sts = CannedSts(SystemClock())
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
+        listener.listen()  # who comes before the server has started waits for it
         url = f"http://localhost:{listener.getsockname()[1]}"
         settings = test_settings(public_url=url, database_url=database_url, sts_endpoint_url=sts.url, **changes)
         aws = boto3.Session("AKIATESTTESTTEST", "test", region_name="us-east-1")
