@@ -116,15 +116,20 @@ def carry_out(
 
 
 def is_last_admin(session: Session, user_id: uuid.UUID) -> bool:
-    """Whether nobody else administers. It locks all who do, and the user, so of two who leave at once one stays.
+    """Whether nobody else administers who could sign in: who never followed their invitation takes nobody's place.
 
+    It locks all who administer, and the user, so of two who leave at once one stays.
     By one statement and in one order: who was erased a moment ago is no administrator any more, and would otherwise
     lock the others before themself.
     """
     administers = and_(User.role == "admin", User.status == "active")
     rows = select(User.id, User.role, User.status).where(or_(administers, User.id == user_id))
     locked = session.execute(rows.order_by(User.id).with_for_update()).all()
-    return [row.id for row in locked if (row.role, row.status) == ("admin", "active")] == [user_id]
+    admins = {row.id for row in locked if (row.role, row.status) == ("admin", "active")}
+    if user_id not in admins:
+        return False
+    others = select(User.id).where(User.id.in_(admins - {user_id}), profile.CAN_SIGN_IN)
+    return session.scalar(others.limit(1)) is None
 
 
 def _second_factor_is_fresh(session: Session, now: datetime, actor: Actor) -> bool:

@@ -3,7 +3,7 @@
 import uuid
 from datetime import datetime
 
-from sqlalchemy import select
+from sqlalchemy import and_, exists, or_, select
 from sqlalchemy.orm import Session
 
 from app import audit
@@ -11,6 +11,12 @@ from app.actor import Actor
 from app.audit import Origin
 from app.models import Identity, Passkey, TotpFactor, User
 from app.problems import AccountDisabled, InvalidToken, MfaRequired
+
+CAN_SIGN_IN = or_(
+    and_(User.password_hash.is_not(None), User.email_key.is_not(None)),
+    *(exists().where(way.user_id == User.id) for way in (Passkey, Identity)),
+)
+"""Of a user: that there is a password, a passkey or an outside identity to do it with."""
 
 
 def get_user(session: Session, user_id: uuid.UUID) -> User:

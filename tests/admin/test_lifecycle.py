@@ -13,7 +13,7 @@ from sqlalchemy import insert
 
 from app import passwords
 from app.main import create_api
-from app.models import DeviceSession
+from app.models import DeviceSession, Passkey
 from tests.security.cheap_hashing import CountingContext
 from tests.security.observed import assert_problem
 from tests.security.races import CROWD, all_at_once
@@ -381,6 +381,40 @@ class TestLastAdmin:
         service.disable(other.email)
         assert_problem(act(admin, admin.user_id, "disable"), 409, "last_admin")
         assert act(admin, other.user_id, "enable").status_code == 200
+        assert act(admin, admin.user_id, "disable").status_code == 200
+
+    def test_is_not_helped_by_one_who_was_only_invited(self, service: Service, admin: Device) -> None:
+        """AZ6: who has never chosen a password may never come."""
+        invited = admin.post("/v1/admin/users", json={"email": "next@example.com", "role": "admin"}).json()
+        for attempt in (
+            lambda: change(admin, admin.user_id, role="support", **WHY),
+            lambda: erase(admin, admin.user_id),
+        ):
+            assert_problem(attempt(), 409, "last_admin")
+        assert act(admin, invited["id"], "disable").status_code == 200
+        assert act(admin, invited["id"], "enable").status_code == 200
+        admin.post(f"/v1/admin/users/{invited['id']}/send-password-reset", json=WHY)
+        mail = service.mails("next@example.com")[-1]
+        body = {"token": mail.token, "new_password": NEW}
+        assert service.client.post("/v1/password-resets/confirm", json=body).status_code == 204
+        assert act(admin, admin.user_id, "disable").status_code == 200
+
+    def test_may_leave_where_another_signs_in_by_a_passkey_alone(self, service: Service, admin: Device) -> None:
+        other = service.staff("admin")
+        service.sql("UPDATE users SET password_hash = NULL WHERE email = :email", email=other.email)
+        assert_problem(act(admin, admin.user_id, "disable"), 409, "last_admin")
+        passkey = Passkey(
+            id=uuid.uuid4(),
+            user_id=uuid.UUID(other.user_id),
+            credential_id=b"one",
+            public_key=b"key",
+            sign_count=0,
+            transports=[],
+            name="Phone",
+            backed_up=False,
+            created_at=service.clock.now(),
+        )
+        service.runtime.database.run("write", lambda session: session.add(passkey))
         assert act(admin, admin.user_id, "disable").status_code == 200
 
     def test_may_do_all_that_leaves_them_one(self, admin: Device) -> None:
