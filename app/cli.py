@@ -24,7 +24,7 @@ from app.auth import keys as signing_keys
 from app.auth.keys import KeyPurpose
 from app.auth.tokens import ACCESS_TOKEN_TTL
 from app.client.commands import client
-from app.credentials import ledger, revocation
+from app.credentials import ledger
 from app.credentials.broker import Broker
 from app.credentials.identity_token import TTL as IDENTITY_TOKEN_TTL
 from app.crypto import DecryptionFailed
@@ -322,8 +322,7 @@ def access_key(access_key_id: Annotated[str, typer.Argument(help="As a log or a 
     if row is None:
         print("user: none, this service did not vend it")
     else:
-        revoked_at = runtime.database.run("read", revocation.revoked_at_of, row)
-        alive = "expired" if row.expires_at <= runtime.clock.now() else "revoked" if revoked_at else "alive"
+        alive = "expired" if row.expires_at <= runtime.clock.now() else "revoked" if row.withdrawn_at else "alive"
         print(f"user: {row.user_id}\nsession: {row.session_id}\ncredential: {row.id}")
         print(f"reaches: {row.prefix} ({row.access})")
         print(f"issued: {_time(row.issued_at)}\nexpires: {_time(row.expires_at)} ({alive})")

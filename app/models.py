@@ -18,11 +18,15 @@ from sqlalchemy import (
     String,
     UniqueConstraint,
     Uuid,
+    and_,
+    case,
     false,
+    func,
+    select,
     text,
 )
 from sqlalchemy.engine import Dialect
-from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column, validates
+from sqlalchemy.orm import DeclarativeBase, Mapped, column_property, mapped_column, validates
 from sqlalchemy.types import TypeDecorator
 
 
@@ -61,6 +65,8 @@ class Model(DeclarativeBase):
 
 COGNITO = "cognito"
 """Whose users may bring their password along."""
+EVERYONE = uuid.UUID(int=0)
+"""The subject of a revocation of everybody's credentials."""
 
 
 class User(Model):
@@ -301,25 +307,6 @@ class SigningKey(Model):
     retires_at: Mapped[datetime | None]
 
 
-class IssuedCredential(Model):
-    """The ledger: one row for each credential that left STS. It outlives its user, so it has no foreign key."""
-
-    __tablename__ = "issued_credentials"
-    __table_args__ = (Index(None, "user_id", "issued_at"),)
-
-    id: Mapped[uuid.UUID] = mapped_column(primary_key=True)
-    user_id: Mapped[uuid.UUID]
-    session_id: Mapped[uuid.UUID]
-    access_key_id: Mapped[str] = mapped_column(String(128), index=True)
-    access: Mapped[str] = mapped_column(String(16))
-    prefix: Mapped[str] = mapped_column(String(512))
-    role_session_name: Mapped[str] = mapped_column(String(64))
-    sts_request_id: Mapped[str | None] = mapped_column(String(128))
-    issued_at: Mapped[datetime]
-    expires_at: Mapped[datetime] = mapped_column(index=True)
-    revoked_at: Mapped[datetime | None]
-
-
 class Revocation(Model):
     """Whose credentials are to open nothing any more. It goes once none of them can be alive.
 
@@ -339,6 +326,41 @@ class Revocation(Model):
     expires_at: Mapped[datetime] = mapped_column(index=True)
     applied_at: Mapped[datetime | None]
     """When the engine was told. None while it has not been, and for ever where `REVOCATION=off`."""
+
+
+def _of_everyone(column: Any) -> Any:
+    """Of the one row that revokes everybody's, which the database reads once a statement."""
+    return select(column).where(Revocation.subject_id == EVERYONE).correlate(None).scalar_subquery()
+
+
+_REVOKED_ALL = _of_everyone(Revocation.revoked_at)
+
+
+class IssuedCredential(Model):
+    """The ledger: one row for each credential that left STS. It outlives its user, so it has no foreign key."""
+
+    __tablename__ = "issued_credentials"
+    __table_args__ = (Index(None, "user_id", "issued_at"),)
+
+    id: Mapped[uuid.UUID] = mapped_column(primary_key=True)
+    user_id: Mapped[uuid.UUID]
+    session_id: Mapped[uuid.UUID]
+    access_key_id: Mapped[str] = mapped_column(String(128), index=True)
+    access: Mapped[str] = mapped_column(String(16))
+    prefix: Mapped[str] = mapped_column(String(512))
+    role_session_name: Mapped[str] = mapped_column(String(64))
+    sts_request_id: Mapped[str | None] = mapped_column(String(128))
+    issued_at: Mapped[datetime] = mapped_column()
+    expires_at: Mapped[datetime] = mapped_column(index=True)
+    revoked_at: Mapped[datetime | None] = mapped_column()
+    """By itself."""
+    withdrawn_at: Mapped[datetime | None] = column_property(
+        func.coalesce(
+            revoked_at,
+            case((and_(issued_at < _of_everyone(Revocation.not_before), expires_at > _REVOKED_ALL), _REVOKED_ALL)),
+        )
+    )
+    """When it was revoked, by itself or with everybody's of before. Never written."""
 
 
 class RolePolicy(Model):

@@ -18,10 +18,9 @@ from sqlalchemy.orm import Session
 from app import audit
 from app.audit import Origin
 from app.db import signal_after_commit, upsert
-from app.models import IssuedCredential, Revocation
+from app.models import EVERYONE, IssuedCredential, Revocation
 
 SIGNAL = "revocations"
-EVERYONE = uuid.UUID(int=0)
 LONGEST_LIFE = timedelta(hours=36)
 """Of a credential: GetFederationToken's."""
 TOLERANCE = timedelta(minutes=5)

@@ -23,13 +23,11 @@ class Vended:
     credential: IssuedCredential
     user: User | None
     family: DeviceSession | None
-    revoked_at: datetime | None
-    """By itself, or with everybody's of before."""
     effective_by: datetime | None
     """When the engine stops to take it, at the latest; None where it was not revoked."""
 
     def is_alive(self, now: datetime) -> bool:
-        return self.revoked_at is None and now < self.credential.expires_at
+        return self.credential.withdrawn_at is None and now < self.credential.expires_at
 
 
 @dataclass(frozen=True)
@@ -54,9 +52,7 @@ def find_vended(session: Session, settings: Settings, access_key_id: str) -> Ven
     if credential is None:
         return None
     user, family = session.get(User, credential.user_id), session.get(DeviceSession, credential.session_id)
-    revoked_at = revocation.revoked_at_of(session, credential)
-    effective_by = revocation.effective_by_of(session, settings, credential, revoked_at)
-    return Vended(credential, user, family, revoked_at, effective_by)
+    return Vended(credential, user, family, revocation.effective_by_of(session, settings, credential))
 
 
 async def _account(broker: Broker, access_key_id: str) -> str | None:

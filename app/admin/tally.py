@@ -135,7 +135,7 @@ def count(session: Session, start: datetime, end: datetime, *, longest: timedelt
     }
     happened = (AuditEvent.at >= start, AuditEvent.at < end)
     counts = session.execute(select(*events.values()).where(AuditEvent.event.in_(COUNTED), *happened)).one()
-    revoked_at = IssuedCredential.revoked_at
+    revoked_at = IssuedCredential.withdrawn_at
     alive = (IssuedCredential.issued_at < end, IssuedCredential.expires_at > end)
     revoked, live = session.execute(
         select(

@@ -19,7 +19,7 @@ from app import audit, revocations
 from app.audit import Origin
 from app.crypto import Vault, b64url
 from app.db import Database
-from app.models import DeviceSession, RefreshToken, Revocation, User
+from app.models import EVERYONE, DeviceSession, RefreshToken, Revocation, User
 from app.problems import (
     AccountDisabled,
     EmailNotVerified,
@@ -55,7 +55,7 @@ _STATES = (
     )
     .join(User, User.id == DeviceSession.user_id)
     .outerjoin(_OF_THE_USER, _OF_THE_USER.subject_id == User.id)
-    .outerjoin(_OF_EVERYONE, _OF_EVERYONE.subject_id == revocations.EVERYONE)
+    .outerjoin(_OF_EVERYONE, _OF_EVERYONE.subject_id == EVERYONE)
 )
 _STATES_IN = _STATES.where(DeviceSession.id.in_(bindparam("family_ids", expanding=True)))
 # PostgreSQL gets one text, whatever their number: one statement to prepare, and one parameter to convert.

@@ -154,7 +154,7 @@ async def list_credentials(
             session_id=row.session_id,
             issued_at=row.issued_at,
             expiration=row.expires_at,
-            revoked_at=row.revoked_at,
+            revoked_at=row.withdrawn_at,
         )
         for row in rows
     ]

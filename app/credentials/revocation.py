@@ -28,8 +28,7 @@ from app.audit import Origin
 from app.credentials import denials
 from app.credentials.denials import Denial
 from app.db import insert_if_absent
-from app.models import IssuedCredential, Revocation, RolePolicy
-from app.revocations import EVERYONE
+from app.models import EVERYONE, IssuedCredential, Revocation, RolePolicy
 from app.settings import Settings
 from app.sts.base import FAULTS
 
@@ -217,23 +216,13 @@ def effective_by(session: Session, now: datetime, settings: Settings, user_id: U
     return max(now, min(last_expiry, revoked_at + timedelta(seconds=settings.revocation_delay)))
 
 
-def revoked_at_of(session: Session, credential: IssuedCredential) -> datetime | None:
-    """When one in the ledger was revoked, by itself or with everybody's of before; None where it was not."""
-    if credential.revoked_at is not None:
-        return credential.revoked_at
-    floor = session.get(Revocation, EVERYONE)
-    return floor.revoked_at if floor is not None and credential.issued_at < floor.not_before else None
-
-
-def effective_by_of(
-    session: Session, settings: Settings, credential: IssuedCredential, revoked_at: datetime | None
-) -> datetime | None:
+def effective_by_of(session: Session, settings: Settings, credential: IssuedCredential) -> datetime | None:
     """The same of one in the ledger; None where it was not revoked."""
-    if revoked_at is None:
+    if credential.withdrawn_at is None:
         return None
     if settings.revocation == "off" or revocations.is_pending(session, credential.user_id, credential.session_id):
         return credential.expires_at
-    return min(credential.expires_at, revoked_at + timedelta(seconds=settings.revocation_delay))
+    return min(credential.expires_at, credential.withdrawn_at + timedelta(seconds=settings.revocation_delay))
 
 
 def revoke_own(

@@ -21,7 +21,7 @@ from app import audit, revocations
 from app.actor import Actor
 from app.credentials import revocation
 from app.credentials.revocation import POLICY_NAME, IamFailed, RoleDenials
-from app.revocations import EVERYONE
+from app.models import EVERYONE
 from tests.credentials.crowd import sign_in
 from tests.credentials.test_denials import Credential
 from tests.security.cheap_hashing import CountingContext
@@ -487,6 +487,25 @@ class TestPolicy:
         assert found[0]["credential"]["revoked_at"] is not None
         assert found[0]["credential"]["effective_by"] < found[0]["credential"]["expiration"]
         assert found[1]["credential"]["effective_by"] is None
+
+    def test_of_everybody_shows_wherever_credentials_are_told_of(self, make_told: MakeTold) -> None:
+        """The user's list, the administrators', the counts; but not in one that had expired by then."""
+        told = make_told(revocation_policy_size=1024)
+        bystander = told.device()
+        bystander.vend(duration_seconds=900)
+        told.clock.advance(minutes=16)
+        bystander, support = again(bystander), told.staff("support")
+        bystander.vend()
+        revoke_many(told, 60)
+        assert work(told)
+        told.clock.advance(seconds=1)
+        bystander.vend()
+        own = bystander.get("/v1/me/credentials").json()["items"]
+        assert [one["revoked_at"] is not None for one in own] == [False, True, False]
+        assert support.get(f"/v1/admin/users/{bystander.user_id}/credentials").json()["items"] == own
+        exported = bystander.get("/v1/me/export").json()["credentials"]
+        assert [one["revoked_at"] for one in exported[::-1]] == [one["revoked_at"] for one in own]
+        assert support.get("/v1/admin/stats", params={"window": "1h"}).json()["buckets"][-1]["live_credentials"] == 1
 
     def test_waits_a_second_after_a_write_and_takes_all_that_came_meanwhile(
         self, told: Service, iam: CannedIam

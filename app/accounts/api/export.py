@@ -167,7 +167,7 @@ def _credential(row: IssuedCredential) -> ExportedCredential:
         prefix=row.prefix,
         issued_at=row.issued_at,
         expiration=row.expires_at,
-        revoked_at=row.revoked_at,
+        revoked_at=row.withdrawn_at,
     )
 
 

@@ -99,7 +99,7 @@ def _issuance(vended: Vended) -> AccessKeyIssuance:
         prefix=row.prefix,
         issued_at=row.issued_at,
         expiration=row.expires_at,
-        revoked_at=vended.revoked_at,
+        revoked_at=row.withdrawn_at,
         effective_by=vended.effective_by,
     )
 
