@@ -82,10 +82,12 @@ def get(session: Session, user_id: UUID) -> Account:
     return Account(*row)
 
 
-def list_sessions(session: Session, now: datetime, user_id: UUID) -> Sequence[DeviceSession]:
-    """The devices that the user is signed in on. Raises `NotFound`."""
+def list_sessions(
+    session: Session, now: datetime, user_id: UUID, *, limit: int, cursor: str | None
+) -> tuple[Sequence[DeviceSession], str | None]:
+    """One page of the devices that the user is signed in on. Raises `NotFound`, `InvalidRequest`."""
     _require(session, user_id)
-    return sessions.list_alive(session, now, user_id=user_id)
+    return sessions.list_alive(session, now, user_id=user_id, limit=limit, cursor=cursor)
 
 
 def list_credentials(

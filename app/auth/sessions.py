@@ -12,10 +12,10 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any, Literal
 
-from sqlalchemy import ARRAY, Text, Uuid, any_, bindparam, cast, func, insert, select, update
+from sqlalchemy import ARRAY, Text, Uuid, any_, bindparam, cast, func, insert, select, tuple_, update
 from sqlalchemy.orm import Session, aliased
 
-from app import audit, revocations
+from app import audit, cursors, revocations
 from app.audit import Origin
 from app.crypto import Vault, b64url
 from app.db import Database
@@ -346,18 +346,22 @@ def _record_end(
     )
 
 
-def list_alive(session: Session, now: datetime, *, user_id: uuid.UUID) -> Sequence[DeviceSession]:
-    """The user's signed-in devices, the most recently signed-in first."""
-    return session.scalars(
-        select(DeviceSession)
-        .where(
-            DeviceSession.user_id == user_id,
-            DeviceSession.ended_at.is_(None),
-            DeviceSession.expires_at > now,
-            DeviceSession.last_used_at > now - REFRESH_IDLE_TTL,
-        )
-        .order_by(DeviceSession.created_at.desc(), DeviceSession.id)
-    ).all()
+def list_alive(
+    session: Session, now: datetime, *, user_id: uuid.UUID, limit: int, cursor: str | None
+) -> tuple[Sequence[DeviceSession], str | None]:
+    """One page of the user's signed-in devices, newest first, and the cursor of the next. Raises `InvalidRequest`."""
+    rows = select(DeviceSession).where(
+        DeviceSession.user_id == user_id,
+        DeviceSession.ended_at.is_(None),
+        DeviceSession.expires_at > now,
+        DeviceSession.last_used_at > now - REFRESH_IDLE_TTL,
+    )
+    if cursor is not None:
+        rows = rows.where(tuple_(DeviceSession.created_at, DeviceSession.id) < cursors.decode(cursor))
+    newest_first = rows.order_by(DeviceSession.created_at.desc(), DeviceSession.id.desc())
+    page = session.scalars(newest_first.limit(limit + 1)).all()
+    more = len(page) > limit
+    return page[:limit], cursors.encode(page[limit - 1].created_at, page[limit - 1].id) if more else None
 
 
 async def look_up(database: Database, family_ids: Sequence[uuid.UUID]) -> Mapping[uuid.UUID, SessionState]:

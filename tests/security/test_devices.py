@@ -32,6 +32,25 @@ class TestDevices:
         is_out(service, tablet)
         assert stranger.get("/v1/me").status_code == 200
 
+    def test_are_listed_a_page_at_a_time(self, service: Service) -> None:
+        """By the user and by support alike, the newest first, each once; of those at one moment too."""
+        devices = [service.device(EMAIL) for _ in range(3)]
+        service.clock.advance(seconds=1)
+        devices.append(service.device(EMAIL))
+        support = service.staff("support")
+        lists = ((devices[-1], "/v1/me/sessions"), (support, f"/v1/admin/users/{devices[0].user_id}/sessions"))
+        for caller, path in lists:
+            pages, cursor = [], None
+            while cursor is not None or not pages:
+                page = caller.get(path, params={"limit": 2} | ({"cursor": cursor} if cursor else {})).json()
+                pages.append([entry["session_id"] for entry in page["items"]])
+                cursor = page["next_cursor"]
+            assert [len(page) for page in pages] == [2, 2]
+            assert pages[0][0] == devices[-1].session_id
+            assert {one for page in pages for one in page} == {device.session_id for device in devices}
+            assert_problem(caller.get(path, params={"cursor": "x"}), 422, "invalid_request")
+            assert_problem(caller.get(path, params={"limit": 201}), 422, "invalid_request")
+
     def test_an_erased_account_has_none(self, service: Service) -> None:
         phone, tablet = service.device(EMAIL), service.device(EMAIL)
         assert phone.erase().status_code == 202

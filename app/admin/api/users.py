@@ -229,9 +229,13 @@ async def send_password_reset(
 
 
 @router.get("/{user_id}/sessions")
-async def list_user_sessions(user_id: UUID, runtime: RuntimeDep, _actor: Support) -> UserSessionPage:
-    """The devices that the user is signed in on."""
-    alive = await runtime.database.read(users.list_sessions, runtime.clock.now(), user_id)
+async def list_user_sessions(
+    user_id: UUID, runtime: RuntimeDep, _actor: Support, limit: Limit = 50, cursor: Cursor = None
+) -> UserSessionPage:
+    """The devices that the user is signed in on, the newest first."""
+    alive, next_cursor = await runtime.database.read(
+        users.list_sessions, runtime.clock.now(), user_id, limit=limit, cursor=cursor
+    )
     devices = [
         UserSession(
             session_id=family.id,
@@ -242,7 +246,7 @@ async def list_user_sessions(user_id: UUID, runtime: RuntimeDep, _actor: Support
         )
         for family in alive
     ]
-    return UserSessionPage(items=devices, next_cursor=None)
+    return UserSessionPage(items=devices, next_cursor=next_cursor)
 
 
 @router.get("/{user_id}/credentials")

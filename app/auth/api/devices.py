@@ -1,8 +1,9 @@
 """`/v1/me/sessions`: the devices that a user is signed in on."""
 
+from typing import Annotated
 from uuid import UUID
 
-from fastapi import APIRouter, Response
+from fastapi import APIRouter, Query, Response
 
 from app.auth import sessions
 from app.web import JsonRoute, OriginDep, ResponseModel, RuntimeDep, SignedIn, Timestamp
@@ -24,9 +25,16 @@ class SessionPage(ResponseModel):
 
 
 @router.get("")
-async def list_sessions(runtime: RuntimeDep, actor: SignedIn) -> SessionPage:
-    """The caller's signed-in devices."""
-    alive = await runtime.database.read(sessions.list_alive, runtime.clock.now(), user_id=actor.user_id)
+async def list_sessions(
+    runtime: RuntimeDep,
+    actor: SignedIn,
+    limit: Annotated[int, Query(ge=1, le=200)] = 50,
+    cursor: Annotated[str | None, Query(max_length=200)] = None,
+) -> SessionPage:
+    """The caller's signed-in devices, the newest first."""
+    alive, next_cursor = await runtime.database.read(
+        sessions.list_alive, runtime.clock.now(), user_id=actor.user_id, limit=limit, cursor=cursor
+    )
     devices = [
         Session(
             session_id=family.id,
@@ -37,7 +45,7 @@ async def list_sessions(runtime: RuntimeDep, actor: SignedIn) -> SessionPage:
         )
         for family in alive
     ]
-    return SessionPage(items=devices, next_cursor=None)
+    return SessionPage(items=devices, next_cursor=next_cursor)
 
 
 @router.delete("/{session_id}", status_code=204, response_class=Response)
