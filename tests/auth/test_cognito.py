@@ -3,6 +3,7 @@
 The pool is moto's server, in a process of its own.
 """
 
+import json
 import socket
 import subprocess
 import sys
@@ -10,7 +11,7 @@ import time
 import uuid
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,10 +21,12 @@ from botocore.exceptions import EndpointConnectionError
 
 from app.accounts.addresses import Address
 from app.auth import cognito
+from app.crypto import b64url
 from tests.security.cheap_hashing import CountingContext
 from tests.security.observed import assert_problem, without_request_id
 from tests.support.clock import ManualClock
 from tests.support.issuer import Issuer
+from tests.support.odd_http import OddServer, http
 from tests.support.outside import Outside, trusting
 from tests.support.service import PASSWORD, Service
 
@@ -125,6 +128,7 @@ def make_pool(moto_server: str) -> Callable[..., Pool]:
             ClientName="photos",
             GenerateSecret=with_secret,
             ExplicitAuthFlows=["ALLOW_USER_PASSWORD_AUTH"],
+            ReadAttributes=["email", "email_verified"],  # Cognito's default; moto's is none
         )["UserPoolClient"]
         return Pool(moto_server, client, pool_id, app["ClientId"], app.get("ClientSecret", ""))
 
@@ -225,6 +229,13 @@ class TestFirstSignIn:
         assert sum(answer.status_code == 200 for answer in answers) > 1
         assert service.sql("SELECT count(*) FROM users WHERE email = 'ada@example.org'")[0][0] == 1
         assert events(service, "password.migrated") == 1
+
+
+@contextmanager
+def answering(status: str, body: dict[str, Any]) -> Iterator[OddServer]:
+    """A pool that says the same to every question."""
+    with closing(OddServer(http(status, json.dumps(body).encode()))) as odd:
+        yield odd
 
 
 class TestRefusals:
@@ -335,6 +346,32 @@ class TestRefusals:
         assert answers[0] == answers[1] == answers[2]
         assert waited == ["asked", "asked", "lingered"]
         assert len(cheap.verified) == verified + 3
+
+    @pytest.mark.parametrize("token", ["", "x", "a.b.c", "a.e30.c", "a.bnVsbA.c", None])
+    def test_a_right_password_whose_answer_lacks_the_address_looks_like_a_wrong_one(
+        self, make_service: Callable[..., Service], cheap: CountingContext, token: str | None
+    ) -> None:
+        """AU9: nothing that comes after the password was checked there ends in another answer."""
+        answers = []
+        for status, body in (
+            ("200 OK", {"AuthenticationResult": {"IdToken": token}}),
+            ("400 Bad Request", {"__type": "NotAuthorizedException"}),
+        ):
+            with answering(status, body) as odd:
+                service = make_service(cognito_client_id="abc", cognito_endpoint_url=odd.url)
+                answers.append(without_request_id(service.log_in("ada@example.org")))
+                assert odd.requests == 1
+        assert answers[0] == answers[1]
+
+    def test_a_right_password_is_the_one_question(
+        self, make_service: Callable[..., Service], cheap: CountingContext
+    ) -> None:
+        """AU9: a second one could fail, which only those with a right password would see."""
+        claims = b64url(json.dumps({"email": "ada@example.org", "email_verified": True}).encode())
+        with answering("200 OK", {"AuthenticationResult": {"IdToken": f"a.{claims}.c"}}) as odd:
+            service = make_service(cognito_client_id="abc", cognito_endpoint_url=odd.url)
+            assert service.log_in("ada@example.org").status_code == 200
+            assert odd.requests == 1
 
     def test_a_failure_there_is_a_guess_here(
         self, make_service: Callable[..., Service], pool: Pool, cheap: CountingContext
