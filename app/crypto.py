@@ -66,7 +66,7 @@ def random_base32(size: int) -> str:
 class PasswordContext:
     """Hashes with argon2id. Verifies what other systems made too, once: such a hash is to be replaced by ours.
 
-    `verify` and `verify_and_update` raise ValueError for a hash that is not of these schemes: see `is_supported_hash`.
+    `verify` and `needs_update` raise ValueError for a hash that is not of these schemes: see `is_supported_hash`.
     """
 
     def hash(self, password: str) -> str:
@@ -79,11 +79,9 @@ class PasswordContext:
             return False
         return bool(_SCHEMES.verify(password.encode("utf-8", "surrogatepass")[:BCRYPT_SEES], password_hash))
 
-    def verify_and_update(self, password: str, password_hash: str) -> tuple[bool, str | None]:
-        """Whether it is right, and then a new hash, of the whole password, where the stored one is not of today's."""
-        if not self.verify(password, password_hash):
-            return False, None
-        return True, self.hash(password) if _SCHEMES.needs_update(password_hash) else None
+    def needs_update(self, password_hash: str) -> bool:
+        """Whether it is not one of today's: made by another system, or with other costs."""
+        return bool(_SCHEMES.needs_update(password_hash))
 
 
 PASSWORD_CONTEXT = PasswordContext()

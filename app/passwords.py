@@ -40,6 +40,11 @@ def normalize(password: str) -> str:
     return unicodedata.normalize("NFC", password)
 
 
+def _spellings(password: str) -> Iterable[str]:
+    """What another system may have hashed: the password in NFC, as it was given, or in NFD. Of ASCII these are one."""
+    return dict.fromkeys((normalize(password), password, unicodedata.normalize("NFD", password)))
+
+
 def check_strength(password: str, *, min_length: int, context: Iterable[str] = ()) -> None:
     """Raises `WeakPassword`. `context` are words an attacker would try first: the user's address and name."""
     if len(password) < min_length:
@@ -115,25 +120,20 @@ class Hasher:
         """Whether the password is right, and a new hash where the stored one is weaker than today's.
 
         Without a stored hash a dummy is verified: an unknown address takes as long as a known one. One that was
-        imported from another system takes as long as it took there, until its owner has signed in once.
+        imported from another system takes as long as it took there, up to three times for other letters than ASCII's,
+        until its owner has signed in once.
         """
-        password = normalize(password)
-        if password_hash is not None and password_hash.startswith(FIREBASE) and self._firebase is not None:
-            return await self._in_thread(
-                functools.partial(self._verify_firebase, self._firebase, password, password_hash)
-            )
+        firebase, verify = self._firebase, PASSWORD_CONTEXT.verify
+        if password_hash is not None and password_hash.startswith(FIREBASE) and firebase is not None:
+            return await self._in_thread(functools.partial(_verify_imported, firebase.verify, password, password_hash))
         if password_hash is not None and is_supported_hash(password_hash):
-            return await self._in_thread(functools.partial(PASSWORD_CONTEXT.verify_and_update, password, password_hash))
+            if PASSWORD_CONTEXT.needs_update(password_hash):
+                return await self._in_thread(functools.partial(_verify_imported, verify, password, password_hash))
+            return await self._in_thread(lambda: (verify(normalize(password), password_hash), None))
         if password_hash is not None:
             log.error("password_hash_not_supported", mend="the account needs a new password, by mail")
-        await self._in_thread(functools.partial(PASSWORD_CONTEXT.verify, password, self._dummy_hash))
+        await self._in_thread(functools.partial(verify, normalize(password), self._dummy_hash))
         return False, None
-
-    @staticmethod
-    def _verify_firebase(firebase: FirebaseScrypt, password: str, password_hash: str) -> tuple[bool, str | None]:
-        if not firebase.verify(password, password_hash):
-            return False, None
-        return True, PASSWORD_CONTEXT.hash(password)
 
     async def _in_thread(self, call: Callable[[], T]) -> T:
         if self._waiting >= self._most_waiting:
@@ -151,3 +151,10 @@ class Hasher:
 
     def close(self) -> None:
         self._threads.shutdown(wait=False, cancel_futures=True)
+
+
+def _verify_imported(verify: Callable[[str, str], bool], password: str, password_hash: str) -> tuple[bool, str | None]:
+    """Whether the password is right in one of its spellings, and then its hash as ours are."""
+    if not any(verify(spelling, password_hash) for spelling in _spellings(password)):
+        return False, None
+    return True, PASSWORD_CONTEXT.hash(normalize(password))

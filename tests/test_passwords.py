@@ -1,7 +1,9 @@
 """Hashes that other systems made: verified once, then replaced by ours; what they may cost; and context words."""
 
 import asyncio
+import unicodedata
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 import pytest
 import structlog
@@ -13,6 +15,7 @@ from app import passwords
 from app.crypto import PASSWORD_CONTEXT, is_supported_hash
 from app.passwords import Hasher, check_strength
 from app.problems import WeakPassword
+from tests.security.cheap_hashing import CountingContext
 from tests.security.observed import assert_problem
 from tests.security.races import CROWD, all_at_once
 from tests.support.service import PASSWORD, Service
@@ -103,6 +106,34 @@ class TestImportedHashes:
         assert_problem(service.log_in(email, password + letter), 401, "invalid_login")
         assert_problem(service.log_in(email, password[:-1]), 401, "invalid_login")
         assert service.log_in(email, password).status_code == 200
+
+    @pytest.mark.parametrize("form", ["NFC", "NFD", "NFKD"])
+    @pytest.mark.parametrize("kind", ["bcrypt 2b", "weaker argon2id"])
+    def test_of_any_normal_form_takes_the_same_keys(self, service: Service, kind: str, form: Any) -> None:
+        """AU2: other systems hashed what they were sent; from then on it is NFC, whatever keyboard sends it."""
+        email = imported(service, MAKERS[kind].hash(unicodedata.normalize(form, "Zoë's crème brûlée")))
+        assert_problem(service.log_in(email, "Zoe's creme brulee"), 401, "invalid_login")
+        for typed in ("NFC", "NFD"):
+            assert service.log_in(email, unicodedata.normalize(typed, "Zoë's crème brûlée")).status_code == 200
+
+    def test_are_tried_three_times_at_most_and_ours_once(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        ours, theirs = CountingContext(), argon2.using(type="ID", memory_cost=128, time_cost=1, parallelism=1)
+        monkeypatch.setattr(passwords, "PASSWORD_CONTEXT", ours)
+        hasher = Hasher(threads=1)
+        mixed = "cre\u0300me bru\u0302l\u00e9e"  # neither NFC nor NFD
+        tries = []
+        for password, stored in (
+            (PASSWORD, theirs.hash("x")),
+            (mixed, theirs.hash("x")),
+            (mixed, theirs.hash(mixed)),
+            (mixed, ours.hash("x")),
+            (mixed, None),
+        ):
+            before = len(ours.verified)
+            asyncio.run(hasher.verify(password, stored))
+            tries.append(len(ours.verified) - before)
+        hasher.close()
+        assert tries == [1, 3, 2, 1, 1]
 
     def test_bcrypt_does_not_stop_at_a_nul(self) -> None:
         stored = MAKERS["bcrypt 2b"].hash("violet")

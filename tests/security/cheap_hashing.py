@@ -21,8 +21,3 @@ class CountingContext(CryptContext):
     def verify(self, *args: Any, **kwargs: Any) -> bool:
         self.verified.append(args[1])
         return bool(super().verify(*args, **kwargs))
-
-    def verify_and_update(self, *args: Any, **kwargs: Any) -> tuple[bool, str | None]:
-        self.verified.append(args[1])
-        valid, new_hash = super().verify_and_update(*args, **kwargs)
-        return bool(valid), new_hash
