@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import ColumnElement, delete, exists, func, select, text
+from sqlalchemy import ColumnElement, delete, exists, func, select, text, tuple_
 from sqlalchemy.orm import Session
 
 from app.admin import audit_events
@@ -20,6 +20,8 @@ from app.models import (
     RefreshToken,
     Revocation,
     SingleUseToken,
+    UserImport,
+    UserImportProblem,
 )
 
 if TYPE_CHECKING:
@@ -31,6 +33,8 @@ KEPT = timedelta(days=1)
 SESSIONS_KEPT = timedelta(days=90)
 """For which a user, or who looks into a theft, sees the devices of before."""
 MAILS_KEPT = timedelta(days=30)
+IMPORTS_KEPT = timedelta(days=90)
+"""After its last batch, an import and its report: for as long it may be taken up again."""
 ACTIVITY_KEPT = timedelta(days=400)
 """A year, and what to compare it with."""
 
@@ -41,7 +45,7 @@ class Kind:
 
     name: str
     model: type[Model]
-    key: Any
+    keys: tuple[Any, ...]
     stale: ColumnElement[bool]
     ready: tuple[ColumnElement[bool], ...] = ()
     """What has to be so before they can go: nothing refers to them any more."""
@@ -64,20 +68,32 @@ def stale_kinds(now: datetime) -> tuple[Kind, ...]:
     forgotten = RefreshToken.session_id.in_(select(DeviceSession.id).where(old))
     without_tokens = ~exists().where(RefreshToken.session_id == DeviceSession.id)
     settled = OutboxMail.sent_at.is_not(None) | OutboxMail.failed_at.is_not(None)
+    reported = UserImportProblem.import_id.in_(select(UserImport.id).where(UserImport.updated_at < now - IMPORTS_KEPT))
+    without_problems = ~exists().where(UserImportProblem.import_id == UserImport.id)
     return (
-        Kind("single-use tokens", SingleUseToken, SingleUseToken.token_hash, SingleUseToken.expires_at < now - KEPT),
-        Kind("mails", OutboxMail, OutboxMail.id, (OutboxMail.created_at < now - MAILS_KEPT) & settled),
-        Kind("revocations", Revocation, Revocation.subject_id, Revocation.expires_at < now),
-        Kind("expired refresh tokens", RefreshToken, RefreshToken.token_hash, expired),
-        Kind("refresh tokens of old sessions", RefreshToken, RefreshToken.token_hash, forgotten & ~expired),
-        Kind("old sessions", DeviceSession, DeviceSession.id, old, ready=(without_tokens,)),
-        Kind("counts over time", Activity, Activity.started_at, Activity.started_at < now - ACTIVITY_KEPT),
+        Kind("single-use tokens", SingleUseToken, (SingleUseToken.token_hash,), SingleUseToken.expires_at < now - KEPT),
+        Kind("mails", OutboxMail, (OutboxMail.id,), (OutboxMail.created_at < now - MAILS_KEPT) & settled),
+        Kind("revocations", Revocation, (Revocation.subject_id,), Revocation.expires_at < now),
+        Kind("expired refresh tokens", RefreshToken, (RefreshToken.token_hash,), expired),
+        Kind("refresh tokens of old sessions", RefreshToken, (RefreshToken.token_hash,), forgotten & ~expired),
+        Kind("old sessions", DeviceSession, (DeviceSession.id,), old, ready=(without_tokens,)),
+        Kind("counts over time", Activity, (Activity.started_at,), Activity.started_at < now - ACTIVITY_KEPT),
+        Kind(
+            "reports of old imports", UserImportProblem, (UserImportProblem.import_id, UserImportProblem.row), reported
+        ),
+        Kind(
+            "old imports",
+            UserImport,
+            (UserImport.id,),
+            UserImport.updated_at < now - IMPORTS_KEPT,
+            ready=(without_problems,),
+        ),
     )
 
 
 def old_events(before: datetime) -> Kind:
     """Audit events, which no job deletes: an operator says for how long they are kept."""
-    return Kind("audit events", AuditEvent, AuditEvent.id, AuditEvent.at < before)
+    return Kind("audit events", AuditEvent, (AuditEvent.id,), AuditEvent.at < before)
 
 
 def count_stale(session: Session, kind: Kind) -> int:
@@ -121,8 +137,9 @@ def _batches(runtime: "Runtime", delete_batch: Callable[[Session, bool], int]) -
 
 def _delete(session: Session, kind: Kind, *allowed: ColumnElement[bool]) -> int:
     # What another replica is deleting is left to it. PostgreSQL may run a plain subquery once a row, and lock more.
-    rows = select(kind.key).where(kind.stale, *kind.ready, *allowed)
+    rows = select(*kind.keys).where(kind.stale, *kind.ready, *allowed)
     some = rows.limit(BATCH).with_for_update(skip_locked=True, of=kind.model).cte("some_of_them")
-    statement = delete(kind.model).where(kind.key.in_(select(some.c[kind.key.key]))).returning(kind.key)
+    found = select(*(some.c[key.key] for key in kind.keys))
+    statement = delete(kind.model).where(tuple_(*kind.keys).in_(found)).returning(*kind.keys)
     deleted = session.execute(statement.execution_options(synchronize_session=False))
     return len(deleted.all())

@@ -4,6 +4,7 @@ import asyncio
 import base64
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from threading import BoundedSemaphore
 from typing import Any
 from uuid import UUID
 
@@ -46,6 +47,7 @@ from app.sts.transport import Transport
 from app.tracing import NoTracing, OtlpTracing, Tracing
 
 CONCURRENT_IMPORTS = 2
+"""By HTTP, in a process."""
 
 
 @dataclass(frozen=True)
@@ -81,7 +83,8 @@ class Runtime:
     user_pool: UserPool | None
     """Where users who were there before bring their passwords from."""
     import_threads: ThreadPoolExecutor
-    """Imports of users at once; more wait, and so do who send them."""
+    import_places: BoundedSemaphore
+    """One for each of the threads: whoever finds none is turned away, for their file would wait unread."""
 
     @property
     def keyrings(self) -> tuple[Keyring, ...]:
@@ -153,6 +156,7 @@ def build_runtime(settings: Settings, *, clock: Clock | None = None, aws: boto3.
         health=Health(database, keyring, broker, clock, metrics),
         user_pool=_user_pool(settings, clock),
         import_threads=ThreadPoolExecutor(CONCURRENT_IMPORTS, thread_name_prefix="import"),
+        import_places=BoundedSemaphore(CONCURRENT_IMPORTS),
     )
 
 

@@ -110,6 +110,26 @@ class TestSessions:
         assert device.get("/v1/me").status_code == 200
 
 
+class TestImports:
+    def test_go_with_their_reports_ninety_days_after_their_last_row(
+        self, service: Service, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(cleaning, "BATCH", 2)
+        admin = service.staff()
+        for name in ("ada", "grace"):
+            content = f'{{"email": "{name}@example.org"}}\n' + "{}\n" * 5
+            headers = {**admin.headers, "Content-Type": "application/x-ndjson"}
+            assert service.client.post("/v1/admin/user-imports", content=content, headers=headers).status_code == 201
+            service.clock.advance(seconds=1)
+        service.clock.advance(days=90, seconds=-2)
+        clean(service)
+        assert (count(service, "user_imports"), count(service, "user_import_problems")) == (2, 10)
+        service.clock.advance(seconds=1)
+        while clean(service):
+            pass
+        assert (count(service, "user_imports"), count(service, "user_import_problems")) == (1, 5)
+
+
 class TestBatches:
     def test_are_small_and_say_whether_there_is_more(self, service: Service, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(cleaning, "BATCH", 2)

@@ -25,7 +25,7 @@ from app.admin.formats import NDJSON
 from app.admin.imports import Order
 from app.models import UserImport
 from app.problems import Forbidden, ImportConflict, InvalidToken, Problem
-from app.runtime import Runtime
+from app.runtime import CONCURRENT_IMPORTS, Runtime
 from tests.security.observed import assert_problem
 from tests.support.service import PASSWORD, SECRET_KEY, Device, Service
 
@@ -98,6 +98,18 @@ class TestSources:
         (hash_now,) = (row[0] for row in service.sql("SELECT password_hash FROM users WHERE email = 'ada@example.org'"))
         assert hash_now.startswith("$argon2id$")
         assert service.log_in("ada@example.org", password).status_code == 200
+
+    def test_of_three_at_once_one_is_turned_away_unread(self, service: Service, admin: Device) -> None:
+        """And whatever ends an import, its place is free again."""
+        for _ in range(CONCURRENT_IMPORTS + 1):
+            assert_problem(send(admin, b"x", "text/csv"), 400, "unreadable_import")
+        for _ in range(CONCURRENT_IMPORTS):
+            service.runtime.import_places.acquire(blocking=False)
+        refused = send(admin, ndjson("ada@example.org"))
+        assert_problem(refused, 503, "overloaded")
+        assert int(refused.headers["retry-after"]) >= 10
+        service.runtime.import_places.release()
+        assert counts(send(admin, ndjson("ada@example.org"))) == (1, 1, 0, 0)
 
     def test_firebase_needs_its_parameters_first(self, service: Service, admin: Device) -> None:
         answer = send(admin, (SAMPLES / "firebase.json").read_bytes(), "application/json", source="firebase")

@@ -14,7 +14,7 @@ from app.admin.formats import SourceName
 from app.admin.imports import Order, Status
 from app.models import UserImport as Import
 from app.models import UserImportProblem as ImportProblem
-from app.problems import FieldError, InvalidRequest, UnsupportedMediaType
+from app.problems import FieldError, InvalidRequest, Overloaded, UnsupportedMediaType
 from app.runtime import Runtime
 from app.web import Admin, JsonRoute, OriginDep, ResponseModel, RuntimeDep, Timestamp
 
@@ -23,6 +23,7 @@ router = APIRouter(prefix="/v1/admin/user-imports", tags=["admin"], route_class=
 T = TypeVar("T")
 FILE = "application/octet-stream"
 """A file as it is: in CSV, where its source writes several kinds."""
+RETRY_AFTER = 30
 TYPES = sorted({media_type for source in formats.SOURCES.values() for media_type in source.readers})
 Limit = Annotated[int, Query(ge=1, le=200)]
 Cursor = Annotated[str | None, Query(max_length=200)]
@@ -80,7 +81,10 @@ async def import_users(
         uuid.UUID | None, Query(description="Yours to choose; the same again, with the same file, goes on.")
     ] = None,
 ) -> UserImport:
-    """Imports the users of a file, read as it comes; the answer comes at its end. A second time it changes nothing."""
+    """Imports the users of a file, read as it comes; the answer comes at its end. A second time it changes nothing.
+
+    A replica takes two at a time, and says 503 to more.
+    """
     media_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     types = list(formats.SOURCES[source].readers)
     if media_type == FILE:
@@ -90,6 +94,8 @@ async def import_users(
     if source == "firebase" and runtime.settings.firebase_hash_config is None:
         message = "Set TOKENVEND_FIREBASE_HASH_CONFIG first: without it no password of Firebase's is ever right."
         raise InvalidRequest(errors=[FieldError("query.source", "not_configured", message)])
+    if not runtime.import_places.acquire(blocking=False):
+        raise Overloaded("Other imports are under way. Send the file again later.", retry_after=RETRY_AFTER)
     edge.lift_cap(request.scope, runtime.settings.import_max_bytes)
     order = Order(import_id or uuid.uuid4(), source, media_type, dry_run, origin, actor)
     await asyncio.get_running_loop().run_in_executor(
@@ -107,7 +113,10 @@ async def get_user_import(
 
 
 def _carry_out(runtime: Runtime, order: Order, body: AsyncIterator[bytes], loop: asyncio.AbstractEventLoop) -> None:
-    """In a thread of its own, which parses. Whoever sends faster than rows are stored has to wait."""
+    """In a thread of its own, which parses. Whoever sends faster than rows are stored has to wait.
+
+    It gives its place back itself: it may go on for a moment when nobody waits for it any more.
+    """
 
     def chunks() -> Iterator[bytes]:
         while (chunk := _on(loop, _next(body))) is not None:
@@ -116,7 +125,10 @@ def _carry_out(runtime: Runtime, order: Order, body: AsyncIterator[bytes], loop:
     def transact(story: Any, *args: Any, **kwargs: Any) -> Any:
         return _on(loop, runtime.database.write(story, *args, **kwargs))
 
-    imports.carry_out(order, chunks(), runtime.clock, transact)
+    try:
+        imports.carry_out(order, chunks(), runtime.clock, transact)
+    finally:
+        runtime.import_places.release()
 
 
 def _on(loop: asyncio.AbstractEventLoop, work: Coroutine[Any, Any, T]) -> T:
