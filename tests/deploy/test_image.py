@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 import yaml
+from pydantic import ValidationError
 
 from app.settings import PREFIX, Settings
 from deploy import sbom
@@ -22,6 +23,7 @@ LOCKS = [
     DEPLOY / "store.lock",
     DEPLOY / "checks" / "requirements.lock",
 ]
+NOT_PASSED = {PREFIX + "MFA_SERIAL": "its code is typed at each start, and a container has nobody who types"}
 KNOWN = {PREFIX + name.upper() for name in Settings.model_fields}
 
 
@@ -104,10 +106,18 @@ class TestCompose:
 
     def test_only_the_proxy_is_reached_from_outside(self) -> None:
         published = {name: service["ports"] for name, service in COMPOSE["services"].items() if "ports" in service}
-        assert published.keys() == {"store"}
-        assert COMPOSE["services"]["proxy"]["network_mode"] == "service:store"
-        assert all(port.startswith("${BIND_ADDRESS:-127.0.0.1}:") for port in published["store"])
+        assert published.keys() == {"proxy"}
+        assert COMPOSE["services"]["store"]["network_mode"] == "service:proxy"
+        assert all(port.startswith("${BIND_ADDRESS:-127.0.0.1}:") for port in published["proxy"])
         assert COMPOSE["networks"]["inner"] == {"internal": True}
+
+    def test_the_proxy_is_checked_and_waits_for_nobody(self) -> None:
+        """The engine needs its network, and the service needs the engine: whatever it waited for would be a ring."""
+        proxy = COMPOSE["services"]["proxy"]
+        assert proxy["healthcheck"]["test"][-1] == "http://127.0.0.1:8000/healthz"
+        assert "depends_on" not in proxy
+        configuration = (DEPLOY / "proxy.conf").read_text()
+        assert re.findall(r"server service-[ab]:8000 (\w+)", configuration) == ["resolve", "resolve"]
 
     def test_two_replicas_wait_for_one_migration(self) -> None:
         services = COMPOSE["services"]
@@ -115,15 +125,28 @@ class TestCompose:
         assert services["service-a"]["depends_on"]["migrate"] == {"condition": "service_completed_successfully"}
         assert services["migrate"]["command"] == ["migrate"]
 
-    def test_sets_settings_that_there_are(self) -> None:
-        names = {name for name in COMPOSE["services"]["service-a"]["environment"] if name.startswith(PREFIX)}
-        assert names <= KNOWN
+    def test_passes_every_setting_on(self) -> None:
+        """What `.env` has and compose does not name, no container ever sees."""
+        environment = COMPOSE["services"]["service-a"]["environment"]
+        names = {name for name in environment if name.startswith(PREFIX)}
+        assert names == KNOWN - NOT_PASSED.keys() - {PREFIX + "REGION"}
+        assert "AWS_REGION" in environment
+        for name in names | {"AWS_REGION"}:
+            assert re.fullmatch(r"\$\{" + name + r":?-[^}]*\}", environment[name]), name
+
+    def test_hides_no_setting_that_production_asks_for(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        for name, value in COMPOSE["services"]["service-a"]["environment"].items():
+            monkeypatch.setenv(name, re.sub(r"\$\{\w+:?-([^}]*)\}", r"\1", str(value)))
+        with pytest.raises(ValidationError) as refused:
+            Settings(_env_file=None, environment="production")
+        for name in ("SECRET_KEY", "PUBLIC_URL", "SMTP_URL", "MAIL_FROM"):
+            assert f"{PREFIX}{name}: must be set" in str(refused.value)
 
     def test_what_it_sets_by_default_is_taken(self, monkeypatch: pytest.MonkeyPatch) -> None:
         for name, value in COMPOSE["services"]["service-a"]["environment"].items():
             monkeypatch.setenv(name, re.sub(r"\$\{\w+:?-([^}]*)\}", r"\1", str(value)))
         settings = Settings(_env_file=None)
-        assert settings.s3_endpoint_url == settings.sts_endpoint_url == "http://store:8333"
+        assert settings.s3_endpoint_url == settings.sts_endpoint_url == "http://proxy:8333"
         assert settings.rate_limit_url != settings.cache_url
         settings.require_engine()
 
