@@ -4,11 +4,12 @@ import json
 import re
 import subprocess
 import sys
+from ipaddress import ip_address, ip_network
 from typing import Any
 
 import pytest
 import yaml
-from pydantic import ValidationError
+from pydantic import SecretStr, ValidationError
 
 from app.settings import PREFIX, Settings
 from deploy import sbom
@@ -162,29 +163,86 @@ class TestKubernetes:
     def test_overlays_are_whole_and_their_settings_are_taken(
         self, overlay: str, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        built = subprocess.run(
-            ["kubectl", "kustomize", DEPLOY / "kubernetes" / overlay], capture_output=True, text=True, check=True
-        ).stdout
-        resources = list(yaml.safe_load_all(built))
-        kinds = sorted(resource["kind"] for resource in resources)
-        assert kinds == [
-            *("ConfigMap", "Deployment", "HorizontalPodAutoscaler", "Job", "NetworkPolicy"),
-            *("PodDisruptionBudget", "Service", "ServiceAccount"),
+        resources = built(overlay)
+        assert sorted(resources) == [
+            *(("ConfigMap", "tokenvend"), ("Deployment", "tokenvend"), ("HorizontalPodAutoscaler", "tokenvend")),
+            *(("Job", "tokenvend-migrate"), ("NetworkPolicy", "tokenvend")),
+            *(("NetworkPolicy", "tokenvend-load-balancer"), ("PodDisruptionBudget", "tokenvend")),
+            *(("Service", "tokenvend"), ("ServiceAccount", "tokenvend"), ("ServiceAccount", "tokenvend-migrate")),
         ]
-        assert {resource["metadata"]["namespace"] for resource in resources} == {"tokenvend"}
-        by_kind = {resource["kind"]: resource for resource in resources}
-        for name, value in by_kind["ConfigMap"]["data"].items():
+        assert {resource["metadata"]["namespace"] for resource in resources.values()} == {"tokenvend"}
+        for name, value in resources["ConfigMap", "tokenvend"]["data"].items():
             monkeypatch.setenv(name, value)
         secret = {"secret_key": "k9f3-Zq8w-1mLp-77xT-bVn2-Rh5c-Yd4s", "smtp_url": "smtp://127.0.0.1:9"}
         settings = Settings(_env_file=None, database_url="postgresql+psycopg://u@h/d", **secret)
         assert settings.environment == "production"
-        pod = by_kind["Deployment"]["spec"]["template"]["spec"]
+        deployment = resources["Deployment", "tokenvend"]
+        pod = deployment["spec"]["template"]["spec"]
         assert pod["terminationGracePeriodSeconds"] > 25 + settings.drains_for
-        assert pod["serviceAccountName"] == by_kind["ServiceAccount"]["metadata"]["name"]
+        assert pod["serviceAccountName"] == "tokenvend"
         (container,) = pod["containers"]
         assert "@sha256:" in container["image"]
         assert container["securityContext"]["readOnlyRootFilesystem"]
         assert container["readinessProbe"]["httpGet"]["path"] == "/readyz"
         assert container["livenessProbe"]["httpGet"]["path"] == "/healthz"
-        selector = by_kind["PodDisruptionBudget"]["spec"]["selector"]["matchLabels"].items()
-        assert selector <= by_kind["Deployment"]["spec"]["template"]["metadata"]["labels"].items()
+        selector = resources["PodDisruptionBudget", "tokenvend"]["spec"]["selector"]["matchLabels"].items()
+        assert selector <= deployment["spec"]["template"]["metadata"]["labels"].items()
+
+    @pytest.mark.parametrize("overlay", ["irsa", "pod-identity"])
+    def test_the_migration_comes_first_with_all_that_it_reads(
+        self, overlay: str, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """With sign-in by IAM too: its own account, and no setting that serving alone takes."""
+        resources = built(overlay)
+        pod = resources["Job", "tokenvend-migrate"]["spec"]["template"]["spec"]
+        (container,) = pod["containers"]
+        data = resources["ConfigMap", "tokenvend"]["data"] | {PREFIX + "DATABASE_IAM_AUTH": "true"}
+        for variable in container["env"]:
+            source = variable["valueFrom"]["configMapKeyRef"]
+            assert (source["name"], source["key"]) == ("tokenvend", variable["name"])
+            monkeypatch.setenv(variable["name"], data[source["key"]])
+        guide = (DEPLOY / "README.md").read_text()
+        (made,) = re.findall(r"create secret generic tokenvend-migration \\\n(.*?)\n(?=kubectl)", guide, re.DOTALL)
+        (key,) = re.findall(r"--from-literal=TOKENVEND_SECRET_KEY=(\S+)", made)
+        url = "postgresql+psycopg://tokenvend_owner@h/d?sslmode=verify-full&sslrootcert=/opt/tokenvend/rds.pem"
+        settings = Settings(_env_file=None, database_url=url, secret_key=SecretStr(key))
+        assert settings.database_iam_auth
+        assert settings.region == data["AWS_REGION"]
+        first = {key for key, one in resources.items() if one["metadata"].get("labels", {}).get("tokenvend.io/first")}
+        assert first == {
+            ("Job", "tokenvend-migrate"),
+            ("ConfigMap", "tokenvend"),
+            ("ServiceAccount", pod["serviceAccountName"]),
+            ("ServiceAccount", "tokenvend"),
+        }
+        assert guide.index("-l tokenvend.io/first=true") < guide.index("wait --timeout=10m --for=condition=complete")
+
+    def test_the_network_lets_out_what_the_service_calls_and_not_to_the_instances_metadata(self) -> None:
+        policy = built("irsa")["NetworkPolicy", "tokenvend"]["spec"]
+        assert may_call(policy, "203.0.113.9", {443, 465, 587, 4318, 5432, 6379})
+        assert may_call(policy, "2001:db8::9", {443, 465, 587, 4318, 5432, 6379})
+        assert may_call(policy, "169.254.20.10", {53})
+        assert may_call(policy, "169.254.170.23", {80})
+        assert may_call(policy, "fd00:ec2::23", {80})
+        for metadata in ("169.254.169.254", "fd00:ec2::254"):
+            assert may_call(policy, metadata, set())
+
+
+def built(overlay: str) -> dict[tuple[str, str], Any]:
+    """Its resources, by kind and name."""
+    text = subprocess.run(
+        ["kubectl", "kustomize", DEPLOY / "kubernetes" / overlay], capture_output=True, text=True, check=True
+    ).stdout
+    return {(resource["kind"], resource["metadata"]["name"]): resource for resource in yaml.safe_load_all(text)}
+
+
+def may_call(policy: Any, address: str, ports: set[int]) -> bool:
+    """Whether exactly these ports of an address outside may be called."""
+    allowed = set()
+    for rule in policy["egress"]:
+        for block in (peer["ipBlock"] for peer in rule["to"] if "ipBlock" in peer):
+            inside = [ip_address(address) in ip_network(block["cidr"])]
+            inside += [ip_address(address) not in ip_network(but) for but in block.get("except", [])]
+            if all(inside):
+                allowed |= {port["port"] for port in rule["ports"]}
+    return allowed == ports
