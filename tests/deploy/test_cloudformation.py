@@ -1,7 +1,6 @@
 """The templates, made for real in an account that moto keeps: what is there afterwards is what the service needs."""
 
 import json
-import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -9,19 +8,22 @@ from pathlib import Path
 from typing import Any
 
 import boto3
-import cfnlint.decode
 import pytest
 from moto import mock_aws
 
 from app.credentials.identity_token import AUDIENCE, ISSUER_PATH, SUBJECT
-from app.server import make_config
-from app.settings import PREFIX, Settings
-from tests.deploy.reading import DEPLOY
-
-AWS = DEPLOY / "aws"
-BUCKET = "photos-of-tests"
-EXTERNAL_ID = "external-id-of-tests-0123456789"
-REGION = "eu-central-1"
+from tests.deploy.templates import (
+    ARNS,
+    AWS,
+    BUCKET,
+    EXTERNAL_ID,
+    REGION,
+    breaks_a_rule,
+    references,
+    resolved,
+    resources,
+    statements,
+)
 
 
 class Account:
@@ -35,13 +37,14 @@ class Account:
         """The outputs of a stack of the template. Without `Fn::Sub`'s text form moto keeps a policy as it is."""
         client = self.session.client("cloudformation")
         given = [{"ParameterKey": key, "ParameterValue": value} for key, value in parameters.items()]
+        name = template.removesuffix(".yaml")
         client.create_stack(
-            StackName="tests",
+            StackName=name,
             TemplateBody=(AWS / template).read_text(),
             Parameters=given,
             Capabilities=["CAPABILITY_IAM"],
         )
-        (stack,) = client.describe_stacks(StackName="tests")["Stacks"]
+        (stack,) = client.describe_stacks(StackName=name)["Stacks"]
         assert stack["StackStatus"] == "CREATE_COMPLETE"
         return {output["OutputKey"]: output["OutputValue"] for output in stack["Outputs"]}
 
@@ -76,19 +79,21 @@ def by_hand(name: str, **filled_in: str) -> dict[str, Any]:
     return document
 
 
-def resources(template: str) -> dict[str, Any]:
-    """Of a template, its short forms written out."""
-    decoded, _ = cfnlint.decode.decode(str(AWS / template))
-    found: dict[str, Any] = json.loads(json.dumps(decoded["Resources"]))
-    return found
-
-
 def role_name(arn: str) -> str:
     return arn.rpartition("/")[2]
 
 
 def storage(account: Account, **parameters: str) -> dict[str, str]:
     return account.make("storage.yaml", BucketName=BUCKET, ExternalId=EXTERNAL_ID, **parameters)
+
+
+def may_revoke(account: Account, role: str, boundary: str) -> dict[str, Any]:
+    return by_hand(
+        "service-permissions-revocation.json",
+        ACCOUNT=account.id,
+        VENDING_ROLE=role,
+        VENDING_BOUNDARY=role_name(boundary),
+    )
 
 
 @pytest.mark.filterwarnings("ignore:Tried to parse AWS..S3..BucketPolicy:UserWarning")  # moto knows none
@@ -117,24 +122,22 @@ class TestStorage:
 
     def test_revocation_adds_three_actions_on_the_vended_role(self, account: Account) -> None:
         made = storage(account, Revocation="role_policy")
-        write, read = account.inline(made["ServiceRoleName"])["revoke"]["Statement"]
-        assert [write["Action"], read["Action"]] == [["iam:DeleteRolePolicy", "iam:PutRolePolicy"], "iam:GetRolePolicy"]
-        assert write["Resource"] == read["Resource"] == made["VendedRoleArn"]
-        role = account.iam.get_role(RoleName=role_name(made["VendedRoleArn"]))["Role"]
-        boundary = role["PermissionsBoundary"]["PermissionsBoundaryArn"]
-        assert write["Condition"] == {"ArnEquals": {"iam:PermissionsBoundary": boundary}}
+        role = role_name(made["VendedRoleArn"])
+        boundary = account.iam.get_role(RoleName=role)["Role"]["PermissionsBoundary"]["PermissionsBoundaryArn"]
+        assert account.inline(made["ServiceRoleName"])["revoke"] == may_revoke(account, role, boundary)
 
-    def test_the_vended_role_reaches_no_more_than_before_whatever_is_written_into_it(self) -> None:
-        found = resources("storage.yaml")
+    @pytest.mark.parametrize("template", ["storage.yaml", "web-identity.yaml"])
+    def test_the_vended_role_reaches_no_more_than_before_whatever_is_written_into_it(self, template: str) -> None:
+        found = resources(template)
 
-        def statements(*names: str) -> list[dict[str, Any]]:
+        def of(*names: str) -> list[dict[str, Any]]:
             return [part for name in names for part in found[name]["Properties"]["PolicyDocument"]["Statement"]]
 
-        bound = statements("VendedBoundary")
+        bound = of("VendedBoundary")
         _, with_key, none = bound[-1]["Resource"].pop("Fn::If")
         assert none["Fn::Sub"].endswith(":key/none")
         bound[-1]["Resource"] = with_key
-        assert bound == statements("VendedObjects", "VendedKey")
+        assert bound == of("VendedObjects", "VendedKey")
 
     def test_a_key_adds_its_policy(self, account: Account) -> None:
         key = f"arn:aws:kms:{REGION}:{account.id}:key/1234"
@@ -148,6 +151,8 @@ class TestStorage:
         conditions = {name: resource.get("Condition") for name, resource in resources("storage.yaml").items()}
         assert conditions == {
             **dict.fromkeys(("Bucket", "BucketPolicy", "ServiceRole", "ServiceMayAsk")),
+            **dict.fromkeys(("EventsKey", "Events", "EventsPolicy"), "TellsEvents"),
+            "EventsDelivery": "DeliversEvents",
             **dict.fromkeys(("ServiceMayVend", "VendedRole", "VendedObjects"), "AssumesRole"),
             **dict.fromkeys(("ServiceMayRevoke", "VendedBoundary"), "Revokes"),
             "VendedKey": "VendsWithKey",
@@ -190,12 +195,111 @@ class TestStorage:
         ]
         assert bucket["LifecycleConfiguration"]["Rules"] == rules
 
+    def test_only_what_runs_the_service_may_take_on_its_role(self) -> None:
+        found = resources("storage.yaml")["ServiceRole"]["Properties"]["AssumeRolePolicyDocument"]
+        tasks, instances = statements(found)
+        assert found["Statement"][0]["Fn::If"][0] == "OnEcs"
+        assert tasks["Principal"] == {"Service": "ecs-tasks.amazonaws.com"}
+        assert set(tasks["Condition"]) == {"StringEquals", "ArnLike"}
+        assert instances["Principal"] == {"Service": "ec2.amazonaws.com"}
+
+    def test_an_external_id_is_asked_for_where_a_role_is_assumed(self) -> None:
+        for template in ("storage.yaml", "service.yaml"):
+            assert breaks_a_rule(template, VendingMode="assume_role")
+            assert not breaks_a_rule(template, VendingMode="assume_role", ExternalId=EXTERNAL_ID)
+            assert not breaks_a_rule(template, VendingMode="web_identity")
+
+    def test_events_are_delivered_by_a_topic_alone(self) -> None:
+        given = {"ExternalId": EXTERNAL_ID, "StorageEventsUrl": "https://tokens.example.org/v1/storage-events"}
+        assert breaks_a_rule("storage.yaml", **given)
+        assert not breaks_a_rule("storage.yaml", **given, StorageEvents="yes")
+
+
+@pytest.mark.filterwarnings("ignore:Tried to parse AWS..(S3..BucketPolicy|SNS..):UserWarning")  # moto knows neither
+class TestStorageEvents:
+    URL = "https://tokens.example.org/v1/storage-events"
+
+    def test_the_bucket_alone_publishes_to_a_topic_that_a_key_of_its_own_encrypts(self, account: Account) -> None:
+        topic = storage(account, StorageEvents="yes", StorageEventsUrl=self.URL)["StorageEventsTopicArn"]
+        attributes = account.session.client("sns").get_topic_attributes(TopicArn=topic)["Attributes"]
+        found = resources("storage.yaml")
+        known = {"Events": topic, "BucketName": BUCKET, "AWS::AccountId": account.id, "StorageEventsUrl": self.URL}
+        # moto's CloudFormation keeps the key's policy in a form that its KMS does not read: so it is made once more.
+        kms = account.session.client("kms")
+        assert [key["KeyId"] for key in kms.list_keys()["Keys"]] == [attributes["KmsMasterKeyId"]]
+        own = resolved(found["EventsKey"]["Properties"], known)
+        assert own["EnableKeyRotation"] is True
+        key = kms.create_key(Policy=json.dumps(own["KeyPolicy"]))["KeyMetadata"]["KeyId"]
+        owner, bucket = json.loads(kms.get_key_policy(KeyId=key, PolicyName="default")["Policy"])["Statement"]
+        assert owner["Principal"] == {"AWS": f"arn:aws:iam::{account.id}:root"}
+        only = {
+            "Principal": {"Service": "s3.amazonaws.com"},
+            "Condition": {
+                "StringEquals": {"aws:SourceAccount": account.id},
+                "ArnEquals": {"aws:SourceArn": f"arn:aws:s3:::{BUCKET}"},
+            },
+        }
+        assert {name: bucket[name] for name in only} == only
+        assert bucket["Action"] == ["kms:Decrypt", "kms:GenerateDataKey"]
+        # What moto's CloudFormation passes over, its SNS and S3 take.
+        policy = resolved(found["EventsPolicy"]["Properties"], known)
+        assert policy["Topics"] == [topic]
+        (publish,) = policy["PolicyDocument"]["Statement"]
+        assert publish == {
+            "Sid": "TheBucketAlone",
+            "Effect": "Allow",
+            "Action": "sns:Publish",
+            "Resource": topic,
+            **only,
+        }
+        sns = account.session.client("sns")
+        sns.set_topic_attributes(
+            TopicArn=topic, AttributeName="Policy", AttributeValue=json.dumps(policy["PolicyDocument"])
+        )
+        delivery = resolved(found["EventsDelivery"]["Properties"], known)
+        sns.subscribe(TopicArn=topic, Protocol=delivery["Protocol"], Endpoint=delivery["Endpoint"])
+        (subscription,) = sns.list_subscriptions_by_topic(TopicArn=topic)["Subscriptions"]
+        assert (subscription["Protocol"], subscription["Endpoint"]) == ("https", self.URL)
+        _, made, nothing = found["Bucket"]["Properties"]["NotificationConfiguration"]["Fn::If"]
+        assert nothing == {"Ref": "AWS::NoValue"}
+        account.s3.put_bucket_notification_configuration(
+            Bucket=BUCKET,
+            NotificationConfiguration={
+                "TopicConfigurations": [
+                    {
+                        "TopicArn": resolved(one["Topic"], known | {"EventsPolicy": ""}),
+                        "Events": [one["Event"]],
+                        "Filter": {"Key": {"FilterRules": one["Filter"]["S3Key"]["Rules"]}},
+                    }
+                    for one in made["TopicConfigurations"]
+                ]
+            },
+        )
+        told = account.s3.get_bucket_notification_configuration(Bucket=BUCKET)["TopicConfigurations"]
+        assert {event for one in told for event in one["Events"]} == {"s3:ObjectCreated:*", "s3:ObjectRemoved:*"}
+        for one in told:
+            assert one["TopicArn"] == topic
+            assert one["Filter"]["Key"]["FilterRules"] == [{"Name": "prefix", "Value": "users/"}]
+
+    def test_without_them_there_is_neither_topic_nor_key(self, account: Account) -> None:
+        storage(account, StorageEvents="no")
+        assert account.session.client("sns").list_topics()["Topics"] == []
+        assert account.session.client("kms").list_keys()["Keys"] == []
+
+    def test_the_bucket_waits_for_the_policy_and_the_policy_not_for_the_bucket(self) -> None:
+        found = resources("storage.yaml")
+        assert "EventsPolicy" in references(found["Bucket"]["Properties"]["NotificationConfiguration"])
+        for name in ("EventsPolicy", "Events", "EventsKey", "EventsDelivery"):
+            assert "Bucket" not in references(found[name])
+
 
 class TestWebIdentity:
     @pytest.mark.filterwarnings("ignore:Tried to parse AWS..IAM..OIDCProvider:UserWarning")  # moto knows none
+    @pytest.mark.filterwarnings("ignore:Tried to parse AWS..S3..BucketPolicy:UserWarning")
     def test_trusts_the_issuer_for_one_audience_and_subject(self, account: Account) -> None:
         issuer = "tokens.example.org" + ISSUER_PATH
-        made = account.make("web-identity.yaml", Issuer=issuer, BucketName=BUCKET)
+        storage(account)  # moto reads the outputs of what a condition leaves out
+        made = account.make("web-identity.yaml", Issuer=issuer, StorageStack="storage")
         role = role_name(made["VendedRoleArn"])
         trust = by_hand("vending-role-trust-web-identity.json", ACCOUNT=account.id, HOST="tokens.example.org")
         assert account.trust(role) == trust
@@ -205,6 +309,25 @@ class TestWebIdentity:
         assert account.managed(role) == [by_hand("vending-role-permissions.json", BUCKET=BUCKET)]
         provider = resources("web-identity.yaml")["Provider"]["Properties"]
         assert provider == {"Url": {"Fn::Sub": "https://${Issuer}"}, "ClientIdList": [AUDIENCE]}
+
+    @pytest.mark.filterwarnings("ignore:Tried to parse AWS..IAM..OIDCProvider:UserWarning")
+    @pytest.mark.filterwarnings("ignore:Tried to parse AWS..S3..BucketPolicy:UserWarning")
+    def test_has_key_and_revocation_as_the_role_that_is_assumed(self, account: Account) -> None:
+        key = f"arn:aws:kms:{REGION}:{account.id}:key/1234"
+        service = storage(account, KmsKeyArn=key)["ServiceRoleName"]
+        made = account.make(
+            "web-identity.yaml",
+            Issuer="tokens.example.org" + ISSUER_PATH,
+            StorageStack="storage",
+            KmsKeyArn=key,
+            Revocation="role_policy",
+        )
+        role = role_name(made["VendedRoleArn"])
+        allowed = by_hand("vending-role-permissions-kms.json", REGION=REGION, ACCOUNT=account.id, KMS_KEY_ID="1234")
+        assert allowed in account.managed(role)
+        assert account.inline(role) == {}
+        boundary = account.iam.get_role(RoleName=role)["Role"]["PermissionsBoundary"]["PermissionsBoundaryArn"]
+        assert account.inline(service)["revoke"] == may_revoke(account, role, boundary)
 
 
 def policies(value: Any) -> Iterator[dict[str, Any]]:
@@ -222,6 +345,8 @@ def policies(value: Any) -> Iterator[dict[str, Any]]:
 TEMPLATES = sorted(file.name for file in AWS.glob("*.yaml"))
 UNBOUND = {"ecr:GetAuthorizationToken", "sts:DecodeAuthorizationMessage", "sts:GetAccessKeyInfo"}
 """What AWS lets nobody bind to a resource."""
+ACCOUNT_OF_A_KEY = {"AWS": {"Fn::Sub": "arn:${AWS::Partition}:iam::${AWS::AccountId}:root"}}
+"""Without it nobody could ever change the key."""
 
 
 class TestEveryTemplate:
@@ -231,21 +356,26 @@ class TestEveryTemplate:
         kinds = {resource["Type"] for resource in found.values()}
         assert not kinds & {"AWS::IAM::User", "AWS::IAM::AccessKey", "AWS::IAM::Group"}
         for policy in policies(found):
-            for statement in policy["Statement"]:
+            for statement in statements(policy):
                 actions = statement["Action"] if isinstance(statement["Action"], list) else [statement["Action"]]
-                if statement["Effect"] == "Deny":
+                if statement["Effect"] == "Deny" or statement.get("Principal") == ACCOUNT_OF_A_KEY:
                     continue
                 assert not any("*" in action for action in actions), statement
                 if "Principal" not in statement:
                     assert statement["Resource"] != "*" or set(actions) <= UNBOUND, statement
 
     @pytest.mark.parametrize("template", TEMPLATES)
+    def test_is_short_enough_to_be_sent_as_it_is(self, template: str) -> None:
+        """A longer one has to lie in a bucket before CloudFormation takes it."""
+        assert len((AWS / template).read_bytes()) <= 51_200
+
+    @pytest.mark.parametrize("template", TEMPLATES)
     def test_is_clean_to_parliament(self, template: str, tmp_path: Path) -> None:
         texts = []
         for policy in policies(resources(template)):
-            if any("Principal" in statement for statement in policy["Statement"]):
+            if any("Principal" in statement for statement in statements(policy)):
                 continue  # trust policies and the bucket's: parliament reads those of identities
-            plain = json.loads(json.dumps(policy), object_hook=filled_in)
+            plain = resolved(policy, ARNS)
             texts.append(json.dumps(plain))
         (tmp_path / "policies.json").write_text(json.dumps(texts))
         done = subprocess.run(
@@ -265,75 +395,3 @@ texts = json.load(open(sys.argv[1]))
 broken = {"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Action": "s3:GetObjekt", "Resource": "*"}]}
 print(json.dumps([[f.issue for f in analyze_policy_string(text).findings] for text in (*texts, json.dumps(broken))]))
 """
-ARNS = {
-    "VendedRole": "arn:aws:iam::123456789012:role/vended",
-    "VendedBoundary": "arn:aws:iam::123456789012:policy/boundary",
-    "Logs": "arn:aws:logs:eu-central-1:123456789012:log-group:tokenvend:log-stream:*",
-    "KmsKeyArn": "arn:aws:kms:eu-central-1:123456789012:key/1b2c3d4e-0000-4000-8000-000000000001",
-    "ImageRepositoryArn": "arn:aws:ecr:eu-central-1:123456789012:repository/tokenvend",
-    "SmtpSecretArn": "arn:aws:secretsmanager:eu-central-1:123456789012:secret:smtp-abcdef",
-}
-SECRET = "arn:aws:secretsmanager:eu-central-1:123456789012:secret:data-abcdef"
-
-
-def filled_in(value: dict[str, Any]) -> Any:
-    """What a function of CloudFormation's would give, or nearly."""
-    if len(value) != 1:
-        return value
-    ((name, argument),) = value.items()
-    if name in ("Ref", "Fn::GetAtt"):
-        return ARNS[argument if name == "Ref" else argument[0]]
-    if name == "Fn::ImportValue":
-        return SECRET
-    if name == "Fn::If":
-        return argument[1]
-    if name == "Fn::Sub":
-        text = argument if isinstance(argument, str) else argument[0]
-        for variable, plain in (("AWS::Partition", "aws"), ("AWS::URLSuffix", "amazonaws.com"), ("BucketName", BUCKET)):
-            text = text.replace(f"${{{variable}}}", plain)
-        text = text.replace("${AWS::Region}", REGION).replace("${AWS::AccountId}", "123456789012")
-        return re.sub(r"\$\{\w+\}", "db-ABCDEFGHIJKL", text)
-    return value
-
-
-class TestService:
-    def test_every_setting_is_one_that_there_is(self) -> None:
-        known = {PREFIX + name.upper() for name in Settings.model_fields}
-        text = (AWS / "service.yaml").read_text()
-        used = set(re.findall(rf"{PREFIX}[A-Z0-9_]+", text))
-        assert used <= known
-        assert {"TOKENVEND_SECRET_KEY", "TOKENVEND_RATE_LIMIT_URL", "TOKENVEND_TRUSTED_PROXIES"} <= used
-
-    def test_instances_answer_for_metadata_version_two_and_to_themselves_alone(self) -> None:
-        data = resources("service.yaml")["Template"]["Properties"]["LaunchTemplateData"]
-        assert data["MetadataOptions"] == {
-            "HttpEndpoint": "enabled",
-            "HttpTokens": "required",
-            "HttpPutResponseHopLimit": 1,
-        }
-        assert "KeyName" not in data
-        assert "--network host" in json.dumps(data["UserData"])
-
-    def test_tasks_are_nobodys_and_write_nothing(self) -> None:
-        found = resources("service.yaml")
-        for task in ("Task", "MigrationTask"):
-            for container in found[task]["Properties"]["ContainerDefinitions"]:
-                assert (container["User"], container["ReadonlyRootFilesystem"]) == ("10001:10001", True)
-                secret = {entry["Name"] for entry in container.get("Secrets", ())}
-                plain = {entry["Name"] for entry in container.get("Environment", ()) if "Name" in entry}
-                assert not {name for name in plain if re.search("SECRET|PASSWORD$|TOKEN$|SMTP|CACHE_URL", name)}
-                assert not secret & plain
-
-    def test_no_kept_connection_ends_before_the_balancers(self) -> None:
-        attributes = resources("service.yaml")["Balancer"]["Properties"]["LoadBalancerAttributes"]
-        idle = next(int(a["Value"]) for a in attributes if a["Key"] == "idle_timeout.timeout_seconds")
-        assert idle < make_config("app.main:none", host="127.0.0.1", port=1).timeout_keep_alive
-
-    def test_the_databases_address_is_one_that_takes_passwords_by_iam(self) -> None:
-        urls = re.findall(r"postgresql\+psycopg://\S+?(?=[\"\s])", (AWS / "service.yaml").read_text())
-        assert len(urls) == 3
-        for url in urls:
-            settings = Settings(
-                _env_file=None, database_iam_auth=True, database_url=url.replace("${Host}", "db.example")
-            )
-            assert "sslmode=verify-full" in settings.database_url

@@ -1,6 +1,7 @@
 """What operators look at and follow: dashboards, alarms and the runbook name what there is."""
 
 import json
+import math
 import re
 import shlex
 from collections.abc import Callable, Iterator
@@ -157,6 +158,25 @@ class TestRunbook:
             assert count >= 2
             assert (count - 1) * 100 < at_peak <= count * 100 or count == 2
             assert int(connections) == count * (Settings.model_fields["database_pool_size"].default + 2)
+
+    def test_costs_add_up(self) -> None:
+        prices = {
+            what: float(price.replace(",", ""))
+            for what, price in re.findall(r"^\| (.+) \| \$([\d.,]+) \|$", RUNBOOK, re.MULTILINE)
+        }
+
+        def price(what: str) -> float:
+            (found,) = [price for line, price in prices.items() if what in line]
+            return found
+
+        rows = [line.strip("| \n").split(" | ") for line in RUNBOOK.splitlines() if re.match(r"\| [\d,]+ \|", line)]
+        for users, *_, replicas, _connections, database, _calls, cost in rows:
+            kind, storage = database.removesuffix(" GiB").split(", ")
+            opens = int(users.replace(",", "")) * 150 / 1_000_000
+            parts = int(replicas) * price("a replica") + price(f"zones, {kind}") + int(storage) * price("a GiB")
+            whole = parts + price("Valkey") + price("NAT gateway") + opens * price("million opens")
+            assert f"${math.ceil(whole / 10) * 10:,}" == cost, whole
+        assert f"from {rows[0][-1]} " in GUIDE.read_text(encoding="utf-8")
 
 
 class TestMassSignOut:

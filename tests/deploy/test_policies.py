@@ -40,9 +40,13 @@ class TestVendingRole:
 
 class TestService:
     def test_may_write_the_vending_roles_policies_and_nothing_else_of_iam(self) -> None:
-        (allowed,) = statements("service-permissions-revocation.json").values()
-        assert allowed["Action"] == ["iam:PutRolePolicy", "iam:GetRolePolicy", "iam:DeleteRolePolicy"]
-        assert allowed["Resource"] == "arn:aws:iam::ACCOUNT:role/VENDING-ROLE"
+        write, read = statements("service-permissions-revocation.json").values()
+        assert write["Action"] == ["iam:DeleteRolePolicy", "iam:PutRolePolicy"]
+        assert read["Action"] == "iam:GetRolePolicy"
+        assert write["Resource"] == read["Resource"] == "arn:aws:iam::ACCOUNT:role/VENDING-ROLE"
+        # Else who writes them could let the role do anything.
+        boundary = "arn:aws:iam::ACCOUNT:policy/VENDING-BOUNDARY"
+        assert write["Condition"] == {"ArnEquals": {"iam:PermissionsBoundary": boundary}}
 
 
 class TestLifecycle:

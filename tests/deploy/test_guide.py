@@ -1,0 +1,120 @@
+"""The commands of the AWS way, read against the templates, and the runbook's functions, run with a stand-in for AWS."""
+
+import os
+import re
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tests.deploy.reading import DEPLOY
+from tests.deploy.templates import decoded
+
+GUIDE = (DEPLOY / "README.md").read_text(encoding="utf-8")
+RUNBOOK = (DEPLOY / "RUNBOOK.md").read_text(encoding="utf-8")
+STACKS = {"photos-storage": "storage.yaml", "photos-data": "data.yaml", "photos-service": "service.yaml"}
+
+
+def commands() -> list[tuple[str, str, set[str]]]:
+    """Stack, template and parameters of each `aws cloudformation deploy`."""
+    lines = "\n".join(re.findall(r"```sh\n(.*?)```", GUIDE, re.DOTALL)).replace("\\\n", " ").splitlines()
+    found = []
+    for line in lines:
+        if match := re.search(r"deploy --stack-name (\S+) --template-file deploy/aws/(\S+) (.*)", line):
+            given = match[3].partition("--parameter-overrides")[2]
+            found.append((match[1], match[2], set(re.findall(r"(?<!\S)([A-Z]\w+)=", given))))
+    return found
+
+
+class TestCommands:
+    def test_name_parameters_that_there_are(self) -> None:
+        assert len(commands()) == 6
+        for stack, template, given in commands():
+            assert given <= decoded(template)["Parameters"].keys(), template
+            assert STACKS.get(stack, template) == template
+
+    def test_that_make_a_stack_name_all_that_has_no_default(self) -> None:
+        made: set[str] = set()
+        for _, template, given in commands():
+            parameters = decoded(template)["Parameters"].items()
+            needed = {name for name, parameter in parameters if "Default" not in parameter}
+            assert template in made or needed <= given, template
+            made.add(template)
+        assert made == {"storage.yaml", "data.yaml", "service.yaml", "web-identity.yaml"}
+
+    def test_allow_roles_to_be_made_where_some_are(self) -> None:
+        for line in GUIDE.replace("\\\n", " ").splitlines():
+            if match := re.search(r"--template-file deploy/aws/(\S+)", line):
+                kinds = {part["Type"] for part in decoded(match[1])["Resources"].values()}
+                assert any(kind.startswith("AWS::IAM") for kind in kinds) == ("CAPABILITY_IAM" in line), line
+
+    def test_ask_for_outputs_that_there_are(self) -> None:
+        asked = re.findall(r"\bstack (photos-\w+) (\w+)", GUIDE + RUNBOOK)
+        asked += [("photos-service", name) for name in re.findall(r"\btask ([A-Z]\w+)", GUIDE + RUNBOOK)]
+        assert len(set(asked)) > 6
+        for stack, output in asked:
+            assert output in decoded(STACKS[stack])["Outputs"], (stack, output)
+
+    def test_and_choices_are_parameters(self) -> None:
+        (choices,) = re.findall(r"### What can be chosen\n(.*?)```sh", GUIDE, re.DOTALL)
+        known = {name for template in STACKS.values() for name in decoded(template)["Parameters"]}
+        known |= {"VendedRoleArn", "MaxSessionDuration"}
+        assert set(re.findall(r"`([A-Z][a-z]\w+)(?:=[^`]*)?`", choices)) <= known
+
+
+AWS_STANDS_IN = """#!/bin/bash
+call=$*
+echo "$call" >> "$NOTES"
+case $call in
+  *describe-stacks*) echo "of-${call##*==?}" | cut -d "'" -f 1 ;;
+  *run-task*) echo "arn:aws:ecs:eu-central-1:123456789012:task/cluster/0123" ;;
+  *get-log-events*) echo "a line of the log" ;;
+  *exitCode*) echo "$EXIT" ;;
+  *stoppedReason*) echo "no such image" ;;
+esac
+[[ $call != *"$FAILS"* ]]
+"""
+
+
+class TestFunctions:
+    @pytest.fixture
+    def shell(self, tmp_path: Path) -> Callable[..., tuple[int, str, list[str]]]:
+        (tmp_path / "aws").write_text(AWS_STANDS_IN)
+        (tmp_path / "aws").chmod(0o755)
+        (functions,) = re.findall(r"```sh\n(stack\(\) .*?)```", RUNBOOK, re.DOTALL)
+
+        def run(command: str, *, ends_with: str = "0", fails: str = "nothing") -> tuple[int, str, list[str]]:
+            notes = tmp_path / "notes"
+            environment = {"PATH": f"{tmp_path}:{os.environ['PATH']}", "NOTES": str(notes), "EXIT": ends_with}
+            done = subprocess.run(
+                ["bash", "-c", functions + command],
+                env=environment | {"FAILS": fails, "PRIVATE_SUBNETS": "subnet-1,subnet-2"},
+                capture_output=True,
+                text=True,
+                check=False,
+            )
+            return done.returncode, done.stdout, notes.read_text().splitlines()
+
+        return run
+
+    def test_a_task_is_waited_for_and_shown(self, shell: Callable[..., tuple[int, str, list[str]]]) -> None:
+        status, output, calls = shell("task MigrationTask")
+        assert (status, output) == (0, "a line of the log\n")
+        (start,) = [call for call in calls if "run-task" in call]
+        network = "subnets=[subnet-1,subnet-2],securityGroups=[of-ClientGroup,of-ServiceGroup]"
+        assert "--task-definition of-MigrationTask --launch-type FARGATE --network-configuration awsvpc" in start
+        assert network in start
+        assert any(call.startswith("ecs wait tasks-stopped --cluster of-Cluster --tasks arn:") for call in calls)
+        assert any("--log-stream-name migrate/migrate/0123" in call for call in calls)
+
+    @pytest.mark.parametrize(
+        ("ends_with", "fails", "expected"),
+        [("3", "nothing", 3), ("None", "nothing", 1), ("0", "run-task", 1), ("0", "tasks-stopped", 1)],
+    )
+    def test_a_task_that_fails_fails(
+        self, shell: Callable[..., tuple[int, str, list[str]]], ends_with: str, fails: str, expected: int
+    ) -> None:
+        status, output, _ = shell("task MigrationTask", ends_with=ends_with, fails=fails)
+        assert status == expected
+        assert ends_with != "None" or output.endswith("no such image\n")
