@@ -56,7 +56,8 @@ class PostgresDatabases:
     def _create(self, template: str) -> str:
         name = f"test_{next(self._serial)}"
         with self._admin.connect() as connection:
-            connection.execute(text(f"CREATE DATABASE {name} TEMPLATE {template}"))
+            # Copied as files, not page by page through the log: a quarter of the work.
+            connection.execute(text(f"CREATE DATABASE {name} TEMPLATE {template} STRATEGY file_copy"))
         return self._url(name)
 
     def drop(self, url: str) -> None:
