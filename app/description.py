@@ -105,8 +105,8 @@ class DescribedApi(FastAPI):
     def __init__(self, *, routers: Iterable[APIRouter], **options: Any) -> None:
         super().__init__(**options)
         self._routers = tuple(routers)
-        for router in self._routers:
-            self.include_router(router)
+        # As they are: `include_router` would build each anew at the first request, for a prefix that none has here.
+        self.router.routes.extend(chain.from_iterable(router.routes for router in self._routers))
 
     def openapi(self) -> Json:
         if self.openapi_schema is None:

@@ -8,7 +8,6 @@ from importlib.metadata import version
 
 import structlog
 from fastapi import FastAPI
-from fastapi.routing import APIRoute
 
 from app import jobs, ops_api, pages
 from app.accounts import api as accounts_api
@@ -55,7 +54,6 @@ def create_api(*, docs: bool = True) -> FastAPI:
         docs_url=None,
         redoc_url=None,
         redirect_slashes=False,
-        generate_unique_id_function=_operation_id,
         # It would keep bodies and raw validation input in its context, and log exceptions with their messages.
         telemetry={"tracing": False, "metrics": False, "logs": False, "operation_spans": False},
     )
@@ -127,7 +125,3 @@ async def _warn(runtime: Runtime) -> None:
     with contextlib.suppress(Problem):
         for warning in await runtime.broker.warnings(runtime.settings.credential_max_ttl):
             log.warning("base_credentials", warning=warning)
-
-
-def _operation_id(route: APIRoute) -> str:
-    return route.name

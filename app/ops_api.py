@@ -12,9 +12,9 @@ from app.credentials.identity_token import ISSUER_PATH
 from app.crypto import ALGORITHM
 from app.problems import NotFound, NotReady, Unauthenticated
 from app.runtime import Runtime
-from app.web import ResponseModel, RuntimeDep
+from app.web import NamedRoute, ResponseModel, RuntimeDep
 
-router = APIRouter(tags=["ops"])
+router = APIRouter(tags=["ops"], route_class=NamedRoute)
 
 JWKS_MAX_AGE = 300
 """Seconds that verifiers may keep the list; a new key is published for longer before it signs."""

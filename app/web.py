@@ -126,7 +126,14 @@ class JsonRequest(Request):
         return self.value
 
 
-class JsonRoute(APIRoute):
+class NamedRoute(APIRoute):
+    """A route whose operation in the OpenAPI document has the name of its function."""
+
+    def __init__(self, path: str, endpoint: Callable[..., Any], **options: Any) -> None:
+        super().__init__(path, endpoint, **options | {"generate_unique_id_function": lambda route: route.name})
+
+
+class JsonRoute(NamedRoute):
     """A route that takes `application/json` alone, and parses it strictly."""
 
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
