@@ -17,7 +17,7 @@ import structlog
 from zxcvbn import zxcvbn
 from zxcvbn.frequency_lists import FREQUENCY_LISTS
 
-from app.crypto import FIREBASE, PASSWORD_CONTEXT, FirebaseScrypt, is_supported_hash
+from app.crypto import FIREBASE, PASSWORD_CONTEXT, FirebaseScrypt, PasswordContext, is_supported_hash
 from app.problems import FieldError, Overloaded, WeakPassword
 
 log = structlog.get_logger("tokenvend.passwords")
@@ -89,6 +89,12 @@ def _repeats(folded: str) -> bool:
     return len(steps) == 1 or (folded.isdigit() and (steps <= {1, -9} or steps <= {-1, 9}))
 
 
+@functools.cache
+def _dummy_hash(context: PasswordContext) -> str:
+    """Of nobody's password; one for a process."""
+    return context.hash(os.urandom(16).hex())
+
+
 class Hasher:
     """argon2id in its own threads, one a core. What waits is bounded: beyond it callers get `Overloaded`."""
 
@@ -100,7 +106,7 @@ class Hasher:
         self._most_waiting = most_waiting
         self._waiting = 0
         self._firebase = firebase
-        self._dummy_hash = PASSWORD_CONTEXT.hash(os.urandom(16).hex())
+        self._dummy_hash = _dummy_hash(PASSWORD_CONTEXT)
 
     async def hash(self, password: str, *, min_length: int, context: Iterable[str] = ()) -> str:
         """The hash of a new password that is strong enough. Raises `WeakPassword`, `Overloaded`."""

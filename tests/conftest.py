@@ -14,6 +14,7 @@ import pytest
 from app import passwords
 from tests.security.cheap_hashing import CountingContext
 from tests.support.databases import PostgresDatabases, SqliteDatabases
+from tests.support.remembered_hashing import REMEMBERING_CONTEXT
 from tests.support.service import Service, running_service
 
 DATABASES = ("sqlite", "postgresql")
@@ -51,6 +52,12 @@ def clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
     monkeypatch.setenv("AWS_CONFIG_FILE", os.devnull)
     monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", os.devnull)
+
+
+@pytest.fixture(autouse=True)
+def remembered_hashes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No test waits for the hash of a password that was worked out before."""
+    monkeypatch.setattr(passwords, "PASSWORD_CONTEXT", REMEMBERING_CONTEXT)
 
 
 @pytest.fixture(scope="session")

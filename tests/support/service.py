@@ -1,5 +1,6 @@
 """The service in this process, over the real web stack, with a canned STS and a clock that a test moves."""
 
+import functools
 import itertools
 import re
 from collections.abc import Iterator
@@ -180,6 +181,12 @@ class Service:
         self.sql("UPDATE users SET status = 'disabled' WHERE email = :email", email=email)
 
 
+@functools.cache
+def _of_a_user() -> boto3.Session:
+    """The keys that services of tests have; one session, as it takes as long to make as the rest of a runtime."""
+    return boto3.Session("AKIATESTTESTTEST", "test", region_name="us-east-1")
+
+
 @contextmanager
 def running_service(
     database_url: str,
@@ -197,8 +204,7 @@ def running_service(
     sts = CannedSts(clock)
     try:
         settings = test_settings(**({"database_url": database_url, "sts_endpoint_url": sts.url} | changes))
-        aws = aws or boto3.Session("AKIATESTTESTTEST", "test", region_name="us-east-1")
-        runtime = build_runtime(settings, clock=clock, aws=aws)
+        runtime = build_runtime(settings, clock=clock, aws=aws or _of_a_user())
         app = create_app(settings, runtime)
         with (
             patch.object(jobs, "JOBS", jobs.JOBS if background else ()),
