@@ -4,6 +4,8 @@ TESTS ?= tests
 UV_VERSION := 0.13.9
 BIN := .venv/bin
 SDK := build/sdk
+# Compiled modules are kept, whatever the shell says: without them a process of the service takes twice as long to start.
+unexport PYTHONDONTWRITEBYTECODE
 
 help: ## Lists the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
