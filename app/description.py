@@ -19,6 +19,7 @@ from app.admin import exports, formats, imports, stats, users
 from app.audit import Event, Outcome
 from app.auth import mfa, sessions
 from app.auth.api import wire
+from app.credentials.access_checks import Reason
 from app.credentials.policy import Access
 from app.examples import EXAMPLES
 from app.problems import Problem as Refusal
@@ -57,6 +58,7 @@ REFUSAL = {
 }
 CHOICES: Mapping[str, tuple[str, ...]] = {
     "Access": get_args(Access),
+    "AccessReason": get_args(Reason),
     "AuditEventName": get_args(Event),
     "AuditOutcome": get_args(Outcome),
     "CodeMethod": get_args(mfa.CodeMethod),

@@ -1,5 +1,6 @@
 """`tokenvend dev`: the whole service on this machine, with an engine of its own and nothing to set up."""
 
+import json
 from pathlib import Path
 
 from app import engine, server
@@ -60,6 +61,7 @@ def _settings(running: engine.Engine, data_dir: Path, secret_key: str, port: int
         cors_origins=origins,
         bucket=running.bucket,
         role_arn=running.role_arn,
+        role_policy=json.dumps(running.role_policy),
         AWS_REGION=running.region,
         sts_endpoint_url=running.endpoint_url,
         s3_endpoint_url=running.endpoint_url,

@@ -12,6 +12,8 @@ _PASSWORD = "violet tractor moonlight"  # noqa: S105 - nobody's
 _DEVICE = "Ada's phone"
 
 EXAMPLES: dict[str, object] = {
+    "AccessCheck.detail": "This is not within the user's own prefix, which is all that a credential reaches.",
+    "AccessCheck.statement": '{"Effect":"Allow","Action":"s3:GetObject","Resource":"arn:aws:s3:::photos/users/a.jpg"}',
     "FieldError.code": "string_too_short",
     "PasskeyRelyingParty.id": "tokens.example.org",
     "PasskeyRelyingParty.name": "Photos",
@@ -49,6 +51,7 @@ EXAMPLES: dict[str, object] = {
     "id_token_signing_alg_values_supported": ["ES256"],
     "issuer": "https://tokens.example.org",
     "jwks_uri": "https://tokens.example.org/.well-known/jwks.json",
+    "key": f"{_PREFIX}a.jpg",
     "kid": "2026-11-23-4fa0",
     "kind": "verification",
     "kty": "EC",

@@ -1,9 +1,11 @@
 """Settings: environment variables `TOKENVEND_…` or the same keys in `.env`. Wrong or weak ones are refused by name."""
 
 import base64
+import json
 import re
 from email.utils import parseaddr
 from ipaddress import ip_network
+from pathlib import Path
 from typing import Annotated, Literal, Self, get_args
 from urllib.parse import urlsplit
 
@@ -114,6 +116,11 @@ class Settings(BaseSettings):
     )
     bucket: str = Field("", description="the bucket that holds the pictures")
     role_arn: str = Field("", description="the role that is assumed for each credential")
+    role_policy: str | None = Field(
+        None,
+        description="that role's own policy, as JSON or the path of a file, which access checks look at; "
+        "that of `deploy/aws` if empty",
+    )
     vending_mode: VendingMode = Field(
         "assume_role", description="`web_identity`: this service is the OIDC issuer; `federation_token`: of an IAM user"
     )
@@ -294,6 +301,21 @@ class Settings(BaseSettings):
             if not re.fullmatch(r"arn:aws[a-z-]*:iam::(\d{12}|aws):policy/[\w+=,.@/-]+", arn):
                 raise ValueError("must be ARNs of managed policies: arn:aws:iam::123456789012:policy/name")
         return value
+
+    @field_validator("role_policy")
+    @classmethod
+    def _policy(cls, value: str | None) -> str | None:
+        if value is None:
+            return None
+        try:
+            text = value if value.lstrip().startswith("{") else Path(value).read_text(encoding="utf-8")
+            document = json.loads(text)
+        except (OSError, ValueError):
+            raise ValueError("must be a policy document in JSON, or the path of a file with one") from None
+        statements = document.get("Statement") if isinstance(document, dict) else None
+        if not isinstance(statements, list) or not all(isinstance(statement, dict) for statement in statements):
+            raise ValueError("must be a policy document, with a list of statements")
+        return text
 
     @field_validator("kms_key_arn")
     @classmethod

@@ -6,7 +6,8 @@ from uuid import UUID
 from fastapi import APIRouter, Query
 from pydantic import AfterValidator, Field
 
-from app.credentials import ledger, revocation, vending
+from app.credentials import access_checks, ledger, revocation, vending
+from app.credentials.access_checks import Reason
 from app.credentials.cache import Issued
 from app.credentials.policy import Access
 from app.runtime import Runtime
@@ -88,6 +89,22 @@ class IssuedCredentialPage(ResponseModel):
     next_cursor: str | None
 
 
+class AccessCheckRequest(RequestModel):
+    action: Annotated[str, Field(examples=["s3:GetObject"], max_length=64, pattern="^[sS]3:[A-Za-z0-9]+$")]
+    key: Annotated[str, Field(max_length=1024)]
+    """The whole one in the bucket; of a list, its prefix."""
+    access_key_id: Annotated[str | None, Field(max_length=128)] = None
+    """Of the credential that the app used; else what a vend without any wishes gives."""
+
+
+class AccessCheck(ResponseModel):
+    allowed: bool
+    reason: Reason
+    statement: str | None
+    """JSON of the statement that decided, or of the one that is missing."""
+    detail: str
+
+
 async def issue_credentials(
     runtime: RuntimeDep, origin: OriginDep, actor: SignedIn, body: CredentialsRequest | None = None
 ) -> Credentials:
@@ -132,6 +149,19 @@ async def revoke_credentials(runtime: RuntimeDep, origin: OriginDep, actor: Sign
         revocation.revoke_own, origin, runtime.clock.now(), runtime.settings, actor
     )
     return Revocation(revoked=count, effective_by=effective_by)
+
+
+@router.post("/access-checks")
+async def explain_access(runtime: RuntimeDep, actor: SignedIn, body: AccessCheckRequest) -> AccessCheck:
+    """Why S3 refuses a request of the app's: what the session policy and the role's own policy say of action and key.
+
+    Policies alone are looked at, so nothing is told about what is there. Calls of S3, such as `s3:HeadObject`, stand
+    for the action that they take.
+    """
+    found = await access_checks.explain(
+        runtime, actor, action=body.action, key=body.key, access_key_id=body.access_key_id
+    )
+    return AccessCheck(allowed=found.allowed, reason=found.reason, statement=found.statement, detail=found.detail)
 
 
 @router.get("/me/credentials")

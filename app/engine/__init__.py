@@ -10,7 +10,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
 import boto3
 
@@ -39,6 +39,11 @@ class Engine:
     _resources: ExitStack = field(repr=False)
     region: str = config.REGION
     role_arn: str = config.ROLE_ARN
+
+    @property
+    def role_policy(self) -> dict[str, Any]:
+        """The role's own, which a session policy narrows."""
+        return config.role_policy(self.bucket)
 
     def broker_session(self) -> boto3.Session:
         """For the service: the broker's keys, and nothing of the environment's profile, configuration or proxies."""

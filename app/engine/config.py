@@ -113,10 +113,6 @@ def iam_document(
     keys: Keys, bucket: str, *, web_identity: WebIdentity | None = None, federation: bool = False
 ) -> dict[str, Any]:
     """Two identities and one role. Only one party may assume it, so that no vended credential can renew itself."""
-    users: list[dict[str, Any]] = [
-        {"Effect": "Allow", "Action": list(OBJECT_ACTIONS), "Resource": f"arn:aws:s3:::{bucket}/users/*"},
-        {"Effect": "Allow", "Action": "s3:ListBucket", "Resource": f"arn:aws:s3:::{bucket}"},
-    ]
     role = {
         "roleName": ROLE_NAME,
         "roleArn": ROLE_ARN,
@@ -133,7 +129,7 @@ def iam_document(
             "signingKey": keys.signing_key,
         },
         "policy": {"defaultEffect": "Deny", "storeType": "memory"},
-        "policies": [{"name": "users", "document": _policy(users)}],
+        "policies": [{"name": "users", "document": role_policy(bucket)}],
         "roles": [role],
     }
     if web_identity is not None:
@@ -144,6 +140,12 @@ def iam_document(
         # A federated session may do what its user may and its policy allows: so the user must have the objects, too.
         document["identities"][1]["policyNames"] = ["users", "federation"]
     return document
+
+
+def role_policy(bucket: str) -> dict[str, Any]:
+    """What the role may do before a session policy narrows it."""
+    objects = {"Effect": "Allow", "Action": list(OBJECT_ACTIONS), "Resource": f"arn:aws:s3:::{bucket}/users/*"}
+    return _policy([objects, {"Effect": "Allow", "Action": "s3:ListBucket", "Resource": f"arn:aws:s3:::{bucket}"}])
 
 
 def security_toml() -> str:

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from tests.journeys import explained
 from tests.journeys.deployment import Answer, Deployment, Keys, Person
 
 ELSEWHERE = "elsewhere"
@@ -85,10 +86,12 @@ class Scene:
         method, target = row.request.format(**self.names).split(" ", 1)
         headers = {name: value.format(**self.names) for name, value in row.headers.items()}
         body = row.body.format(**self.names).encode()
-        answer = self.deployment.send(keys or self.keys(), method, target, body=body, headers=headers)
+        keys = keys or self.keys()
+        answer = self.deployment.send(keys, method, target, body=body, headers=headers)
         assert self.photograph[100:132] not in answer.body
         assert b"beach" not in answer.body
         assert (answer.status, answer.code) == (row.status, row.code), answer.body
+        explained.check(self, row, keys)
         return answer
 
     def keys(self, **wish: Any) -> Keys:

@@ -71,6 +71,8 @@ def by_access(name: str, request: str, read: int, write: int, read_write: int, *
 
 
 MORE = "403 AccessDenied: it takes s3:PutObjectAcl, s3:PutObjectTagging"
+GET_ABSENT = "GET /{here}absent.jpg"
+PART_COPIED = "PUT /{here}open.jpg?partNumber=2&uploadId={upload}"
 TAGS = "<Tagging><TagSet><Tag><Key>a</Key><Value>b</Value></Tag></TagSet></Tagging>"
 COMPLETE_FOREIGN = (
     "<CompleteMultipartUpload><Part><PartNumber>1</PartNumber><ETag>x</ETag></Part></CompleteMultipartUpload>"
@@ -120,15 +122,8 @@ class TestOwn:
             *by_access("copy", "PUT /{here}copy.jpg", 403, 403, 200, x_amz_copy_source="/{here}photo.jpg"),
             *by_access("start_upload", "POST /{here}large.jpg?uploads", 403, 200, 200),
             *by_access("part", "PUT /{here}open.jpg?partNumber=2&uploadId={upload}", 403, 200, 200, body="mine"),
-            *by_access(
-                "part_copied",
-                "PUT /{here}open.jpg?partNumber=2&uploadId={upload}",
-                403,
-                403,
-                403,
-                x_amz_copy_source="/{here}photo.jpg",
-                aws="200 for read_write",
-            ),
+            *by_access("part_copied", PART_COPIED, 403, 403, 403, x_amz_copy_source="/{here}photo.jpg")[:2],
+            *by_access("part_copied", PART_COPIED, 403, 403, 403, x_amz_copy_source="/{here}photo.jpg", aws="200")[2:],
             *by_access("list_parts", "GET /{here}open.jpg?uploadId={upload}", 403, 200, 200),
             *by_access("complete", "POST /{here}open.jpg?uploadId={upload}", 403, 200, 200, body=COMPLETE),
             *by_access("abort", "DELETE /{here}open.jpg?uploadId={upload}", 403, 204, 204),
@@ -144,7 +139,8 @@ class TestOwn:
             *by_access(
                 "put_tagged", "PUT /{here}tagged.jpg", 403, 200, 200, x_amz_tagging="a=b", body="mine", aws=MORE
             ),
-            *by_access("get_absent", "GET /{here}absent.jpg", 403, 403, 403),
+            *by_access("get_absent", GET_ABSENT, 403, 403, 403)[1:2],
+            *by_access("get_absent", GET_ABSENT, 403, 403, 403, aws="404 NoSuchKey")[::2],
         ],
     )
     def test_is_reached_as_the_access_level_says(self, scene: Scene, access: str, row: Row, path: str) -> None:

@@ -57,6 +57,10 @@ class TestKey:
             expect(page.locator("#try-foreign")).to_be_enabled()
             assert stranger.refusals() == DENIED
             expect(page.locator("#verdict")).to_contain_text("Refused by the storage engine")
+            for row in page.get_by_test_id("refusal").all()[1:]:
+                expect(row.locator("[data-part=why]")).to_contain_text(
+                    "session_policy: This is not within the user's own"
+                )
 
         # The same button on one's own picture opens it, so a refusal is not all it can say.
         owner.page.locator("#close-viewer").click()

@@ -27,6 +27,8 @@ export async function erase(form) {
   forgetTokens();
 }
 
+export const explainAccess = (question) => authorized("POST", "/v1/access-checks", { body: question });
+
 export const vend = (access) => authorized("POST", "/v1/credentials", { body: { access } });
 
 export async function listSessions() {

@@ -83,6 +83,7 @@ export function facts() {
   const id = current.access_key_id;
   return {
     access: granted, bucket, prefix, region, endpoint, skew, lifetime,
+    accessKeyId: id,
     keyId: `${id.slice(0, 4)}…${id.slice(-4)}`,
     remaining: Math.max(0, current.expiresAt - serverNow(current)),
     due: isDue(current),

@@ -1,6 +1,7 @@
 // The proof: with the same credential one's own folder opens and somebody else's does not. The engine decides,
 // not this page.
 
+import { explainAccess } from "./api.js";
 import { facts } from "./credential.js";
 import { byId, part, stamp } from "./shared/dom.js";
 import { listPage, request } from "./s3.js";
@@ -17,7 +18,17 @@ function aim(pasted) {
 
 const shorten = (path) => path.replace(/[0-9a-f]{8}-[0-9a-f-]{27}/g, (id) => `${id.slice(0, SHORT_ID)}…`);
 
-async function attempt(words, path, act) {
+// What the policies say of it: the service knows them, and the engine tells nobody.
+async function explain(row, action, key) {
+  try {
+    const { reason, detail } = await explainAccess({ action, key, access_key_id: facts().accessKeyId });
+    part(row, "why").textContent = `${reason}: ${detail}`;
+  } catch {
+    part(row, "why").textContent = ""; // the refusal stands without its explanation
+  }
+}
+
+async function attempt(words, action, path, act) {
   const row = stamp("refusal-row");
   part(row, "words").textContent = words;
   part(row, "path").textContent = shorten(path);
@@ -32,6 +43,7 @@ async function attempt(words, path, act) {
     row.dataset.outcome = error.status === 403 ? "refused" : "unclear";
     part(row, "verdict").textContent = `${error.status || "–"} ${error.code || error.message}`;
     part(row, "reason").textContent = error.message;
+    if (error.status === 403) await explain(row, action, path);
   }
   return row.dataset.outcome;
 }
@@ -52,10 +64,10 @@ async function tryForeign(event) {
   byId("verdict").textContent = "";
   byId("try-foreign").disabled = true;
   try {
-    if (access !== "write") await attempt("List yours", prefix, () => listPage(prefix, { limit: 1 }));
+    if (access !== "write") await attempt("List yours", "s3:ListBucket", prefix, () => listPage(prefix, { limit: 1 }));
     const outcomes = [
-      await attempt("Open theirs", key, () => request("GET", key, { as: "blob" })),
-      await attempt("List theirs", folder, () => listPage(folder, { limit: 1 })),
+      await attempt("Open theirs", "s3:GetObject", key, () => request("GET", key, { as: "blob" })),
+      await attempt("List theirs", "s3:ListBucket", folder, () => listPage(folder, { limit: 1 })),
     ];
     byId("verdict").textContent = conclude(outcomes, key.startsWith(prefix));
   } finally {

@@ -1,0 +1,243 @@
+"""Why a request of the app was refused: its action and key, held against the session policy and the role's own.
+
+Only policies are looked at, never the bucket: nobody learns here whether something exists.
+"""
+
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import TYPE_CHECKING, Any, Literal, cast
+
+from sqlalchemy.orm import Session
+
+from app.actor import Actor
+from app.credentials import ledger, policy, revocation, vending
+from app.credentials.evaluation import Request, Verdict, evaluate
+from app.credentials.orders import Order
+from app.credentials.policy import Encryption
+from app.models import IssuedCredential
+from app.problems import NotFound
+from app.settings import Settings
+
+if TYPE_CHECKING:
+    from app.runtime import Runtime
+
+Reason = Literal[
+    "allowed", "session_policy", "role_policy", "explicit_deny", "not_evaluable", "revoked", "expired"
+]  # fmt: skip
+
+OPERATIONS = {
+    "s3:headobject": "s3:GetObject",
+    "s3:copyobject": "s3:PutObject",
+    "s3:createmultipartupload": "s3:PutObject",
+    "s3:uploadpart": "s3:PutObject",
+    "s3:completemultipartupload": "s3:PutObject",
+    "s3:listparts": "s3:ListMultipartUploadParts",
+    "s3:listmultipartuploads": "s3:ListBucketMultipartUploads",
+    "s3:deleteobjects": "s3:DeleteObject",
+    "s3:headbucket": "s3:ListBucket",
+    "s3:listobjects": "s3:ListBucket",
+    "s3:listobjectsv2": "s3:ListBucket",
+    "s3:listobjectversions": "s3:ListBucketVersions",
+}
+"""Calls of S3 whose name is not that of the action which they take."""
+LISTS = frozenset({"s3:listbucket", "s3:listbucketversions"})
+"""Their key is a prefix."""
+OF_OBJECTS = frozenset({"s3:abortmultipartupload", "s3:listmultipartuploadparts", "s3:bypassgovernanceretention"})
+"""And whatever has `Object` in its name, but no `Bucket`."""
+KMS = {"s3:getobject": "kms:Decrypt", "s3:putobject": "kms:GenerateDataKey"}
+"""What each takes besides, of a bucket that is encrypted with the operator's key."""
+
+
+@dataclass(frozen=True)
+class Explanation:
+    allowed: bool
+    reason: Reason
+    statement: str | None
+    """JSON of the statement that decided, or of the one that is missing; None where no policy was looked at."""
+    detail: str
+
+
+@dataclass(frozen=True)
+class Used:
+    """A credential of the ledger's."""
+
+    credential: IssuedCredential
+    effective_by: datetime | None
+    """When the engine stops to take it, at the latest; None where it was not revoked."""
+
+
+async def explain(
+    runtime: "Runtime", actor: Actor, *, action: str, key: str, access_key_id: str | None = None
+) -> Explanation:
+    """What policies say of `action`, such as `s3:GetObject`, on `key`, for a credential of the actor's.
+
+    Without `access_key_id`: for what a vend without any wishes gives. Raises `NotFound` for one that is not the
+    actor's, and `RateLimited`.
+    """
+    await runtime.limiter.hit("explain_access", str(actor.user_id))
+    access: policy.Access = "read_write"
+    session_id, path = actor.session_id, ""
+    if access_key_id is not None:
+        used = await runtime.database.read(_find, runtime.settings, actor, access_key_id)
+        if (ended := _ended(used, runtime.clock.now())) is not None:
+            return ended
+        row = used.credential
+        access, session_id = cast(policy.Access, row.access), row.session_id
+        path = row.prefix.removeprefix(policy.user_prefix(actor.user_id))
+    order = vending.make_order(
+        runtime, actor.user_id, session_id, access=access, path=path, duration=runtime.settings.credential_ttl
+    )
+    action = OPERATIONS.get(action.lower(), action)
+    return _judge(runtime.settings, runtime.encryption, order, action, key)
+
+
+def _find(session: Session, settings: Settings, actor: Actor, access_key_id: str) -> Used:
+    credential = ledger.find_issued(session, access_key_id)
+    if credential is None or credential.user_id != actor.user_id:
+        raise NotFound
+    return Used(credential, revocation.effective_by_of(session, settings, credential))
+
+
+def _ended(used: Used, now: datetime) -> Explanation | None:
+    if used.credential.expires_at <= now:
+        said = f"The credential expired at {_time(used.credential.expires_at)}: vend another one."
+        return Explanation(allowed=False, reason="expired", statement=None, detail=said)
+    revoked_at = used.credential.withdrawn_at
+    if revoked_at is not None and used.effective_by is not None:
+        said = (
+            f"The credential was revoked at {_time(revoked_at)}, and the engine refuses it from "
+            f"{_time(used.effective_by)} on at the latest: vend another one."
+        )
+        return Explanation(allowed=False, reason="revoked", statement=None, detail=said)
+    return None
+
+
+def _judge(settings: Settings, encryption: Encryption | None, order: Order, action: str, key: str) -> Explanation:
+    bounds = json.loads(settings.role_policy) if settings.role_policy else role_policy(settings, encryption)
+    first: Verdict | None = None
+    for request in _requests(settings, encryption, order, action, key):
+        verdict, bound = evaluate(json.loads(order.policy), request), evaluate(bounds, request)
+        by_outcome = {found.outcome: found for found in (bound, verdict)}
+        if denied := by_outcome.get("denied"):
+            return _refusal("explicit_deny", denied.statement, "A statement denies this, whatever else allows it.")
+        if verdict.outcome == "missing":
+            return _refusal("session_policy", _missing(request), _advice(settings, order, request, key))
+        if bound.outcome == "missing":
+            said = "The vending role's own policy does not allow this: its operator has to, or nobody can do it."
+            return _refusal("role_policy", _missing(request), said)
+        if unknown := by_outcome.get("unknown"):
+            said = "A statement has a condition or an element that is not known here: ask the engine, or its operator."
+            return _refusal("not_evaluable", unknown.statement, said)
+        first = first or verdict
+    assert first is not None
+    said = (
+        "Both policies allow this. A 403 has another cause then: a clock that is off, a signature, the bucket's own "
+        "policy, or, without the right to list, an object that is not there."
+    )
+    return Explanation(allowed=True, reason="allowed", statement=_json(first.statement), detail=said)
+
+
+def _refusal(reason: Reason, statement: Mapping[str, Any] | None, detail: str) -> Explanation:
+    return Explanation(allowed=False, reason=reason, statement=_json(statement), detail=detail)
+
+
+def _requests(
+    settings: Settings, encryption: Encryption | None, order: Order, action: str, key: str
+) -> Iterator[Request]:
+    """What S3 asks IAM about the request; the condition keys are those that this service gave a value itself."""
+    name, bucket = action.lower(), f"arn:{settings.partition}:s3:::{settings.bucket}"
+    of_object = name in OF_OBJECTS or ("object" in name and "bucket" not in name)
+    endpoint = settings.s3_public_endpoint_url or settings.s3_endpoint_url or "https:"
+    context: dict[str, tuple[str, ...]] = {
+        "aws:securetransport": ("true" if endpoint.startswith("https:") else "false",),
+        "aws:sourceidentity": (str(order.user_id),) if order.terms.source_identity else (),
+        "s3:prefix": (key,) if name in LISTS and key else (),
+        **{f"aws:principaltag/{tag.lower()}": (value,) for tag, value in order.tags.items()},
+    }
+    yield Request(action, f"{bucket}/{key}" if of_object else bucket, context)
+    if encryption is not None and name in KMS:
+        within = bucket if encryption.bucket_keys else f"{bucket}/{key}"
+        kms: dict[str, tuple[str, ...]] = {
+            "kms:viaservice": (encryption.via_service,),
+            "kms:encryptioncontext:aws:s3:arn": (within,),
+        }
+        yield Request(KMS[name], encryption.key_arn, context | kms)
+
+
+def role_policy(settings: Settings, encryption: Encryption | None) -> Mapping[str, Any]:
+    """What `deploy/aws` gives the vending role."""
+    bucket = f"arn:{settings.partition}:s3:::{settings.bucket}"
+    statements: list[Mapping[str, Any]] = [
+        {
+            "Sid": "Objects",
+            "Effect": "Allow",
+            "Action": list(policy.OBJECT_ACTIONS["read_write"]),
+            "Resource": f"{bucket}/users/*",
+        },
+        {
+            "Sid": "List",
+            "Effect": "Allow",
+            "Action": "s3:ListBucket",
+            "Resource": bucket,
+            "Condition": {"StringLike": {"s3:prefix": "users/*"}},
+        },
+    ]
+    if encryption is not None:
+        statements.append(
+            {
+                "Sid": "Encryption",
+                "Effect": "Allow",
+                "Action": ["kms:Decrypt", "kms:GenerateDataKey"],
+                "Resource": encryption.key_arn,
+                "Condition": {"StringEquals": {"kms:ViaService": encryption.via_service}},
+            }
+        )
+    return {"Version": "2012-10-17", "Statement": statements}
+
+
+def _missing(request: Request) -> Mapping[str, Any]:
+    """The least that would have to stand there."""
+    statement: dict[str, Any] = {"Effect": "Allow", "Action": request.action, "Resource": request.resource}
+    if prefix := request.context["s3:prefix"]:
+        statement["Condition"] = {"StringEquals": {"s3:prefix": prefix[0]}}
+    return statement
+
+
+def _advice(settings: Settings, order: Order, request: Request, key: str) -> str:
+    """What most likely went wrong."""
+    own, narrowed = policy.user_prefix(order.user_id), order.prefix
+    lists, allowable = request.action.lower() in LISTS, evaluate(role_policy(settings, None), request)
+    cases = (
+        (key.startswith("/"), "A key begins without a slash."),
+        (key.startswith((f"{settings.bucket}/", "s3://", "arn:")), "The bucket's name is no part of a key."),
+        (
+            not key.startswith(own) and key.lower().startswith(own),
+            "Capital and small letters differ in keys: `users` and a user's id are written in small ones.",
+        ),
+        (lists and narrowed.startswith(f"{key}/"), "The `prefix` of a list ends in a slash."),
+        (
+            key.startswith(own) and not key.startswith(narrowed),
+            "The credential was asked for with a `path`, and this key is outside of that folder.",
+        ),
+        (
+            key.startswith("users/") and not key.startswith(own),
+            "This is not within the user's own prefix, which is all that a credential reaches.",
+        ),
+        (not key.startswith(own), "Keys of the user begin with the `prefix` that came with the credential."),
+        (
+            allowable.outcome == "allowed",
+            f"A credential with the access `{order.access}` does not allow this: ask for another `access`.",
+        ),
+    )
+    said = (text for applies, text in cases if applies)
+    return next(said, "No credential of this service allows this action.")
+
+
+def _json(statement: Mapping[str, Any] | None) -> str | None:
+    return None if statement is None else json.dumps(statement, separators=(",", ":"), ensure_ascii=True)
+
+
+def _time(moment: datetime) -> str:
+    return moment.isoformat(timespec="seconds").replace("+00:00", "Z")

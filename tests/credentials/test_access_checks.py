@@ -1,0 +1,236 @@
+"""`POST /v1/access-checks`: why a request of the app was refused."""
+
+import json
+import re
+import uuid
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from app.credentials.access_checks import role_policy
+from app.credentials.policy import Encryption
+from app.environment import load_settings
+from app.settings import PREFIX, SettingsError
+from tests.deploy.reading import DEPLOY
+from tests.security.test_authorization import without_request_id
+from tests.support.databases import SqliteDatabases
+from tests.support.service import Device, Service, running_service, test_settings
+
+KEY_ARN = "arn:aws:kms:us-east-1:123456789012:key/abc"
+
+
+def ask(device: Device, action: str, key: str, **more: Any) -> dict[str, Any]:
+    answer = device.post("/v1/access-checks", json={"action": action, "key": key, **more})
+    assert answer.status_code == 200, answer.text
+    found: dict[str, Any] = answer.json()
+    assert found.keys() == {"allowed", "reason", "statement", "detail"}
+    assert found["allowed"] is (found["reason"] == "allowed")
+    return found
+
+
+@pytest.fixture(scope="module")
+def shared(sqlite_databases: SqliteDatabases, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
+    """For what no database has a say in."""
+    with running_service(sqlite_databases.create(tmp_path_factory.mktemp("shared"))) as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def device(shared: Service) -> Device:
+    return shared.device()
+
+
+@pytest.fixture
+def make_on_sqlite(sqlite_databases: SqliteDatabases, tmp_path: Path) -> Iterator[Callable[..., Service]]:
+    with ExitStack() as stack:
+        url = sqlite_databases.create(tmp_path)
+        yield lambda **changes: stack.enter_context(running_service(url, **changes))
+
+
+class TestPolicies:
+    @pytest.mark.parametrize(
+        "action", ["s3:GetObject", "s3:PutObject", "s3:DeleteObject", "s3:HeadObject", "S3:getobject"]
+    )
+    def test_allow_what_is_ones_own(self, device: Device, action: str) -> None:
+        found = ask(device, action, f"users/{device.user_id}/a.jpg")
+        assert (found["reason"], json.loads(found["statement"])["Sid"]) == ("allowed", "Objects")
+
+    def test_lack_a_statement_for_the_rest(self, device: Device) -> None:
+        key = f"users/{uuid.uuid4()}/a.jpg"
+        found = ask(device, "s3:HeadObject", key)
+        assert found["reason"] == "session_policy"
+        assert json.loads(found["statement"]) == {
+            "Effect": "Allow",
+            "Action": "s3:GetObject",
+            "Resource": f"arn:aws:s3:::photos/{key}",
+        }
+
+    def test_lists_are_told_by_their_prefix(self, device: Device) -> None:
+        own = f"users/{device.user_id}/"
+        assert ask(device, "s3:ListObjectsV2", own)["allowed"]
+        found = ask(device, "s3:ListBucket", own.rstrip("/"))
+        assert json.loads(found["statement"])["Condition"] == {"StringEquals": {"s3:prefix": own.rstrip("/")}}
+        assert "Condition" not in json.loads(ask(device, "s3:ListBucket", "")["statement"])
+
+    @pytest.mark.parametrize(
+        ("action", "key", "said"),
+        [
+            ("s3:GetObject", "{other}a.jpg", "not within the user's own prefix"),
+            ("s3:GetObject", "a.jpg", "begin with the `prefix`"),
+            ("s3:GetObject", "/{own}a.jpg", "begins without a slash"),
+            ("s3:GetObject", "photos/{own}a.jpg", "bucket's name"),
+            ("s3:GetObject", "{OWN}a.jpg", "small letters"),
+            ("s3:ListBucket", "{bare}", "ends in a slash"),
+            ("s3:GetObject", "{bare}", "not within"),
+            ("s3:PutObjectAcl", "{own}a.jpg", "No credential"),
+            ("s3:Frobnicate", "{own}a.jpg", "No credential"),
+        ],
+    )
+    def test_a_common_mistake_is_named(self, device: Device, action: str, key: str, said: str) -> None:
+        own = f"users/{device.user_id}/"
+        names = {"own": own, "OWN": own.upper(), "bare": own.rstrip("/"), "other": f"users/{uuid.uuid4()}/"}
+        found = ask(device, action, key.format(**names))
+        assert (found["reason"], said in found["detail"]) == ("session_policy", True), found
+
+    @pytest.mark.parametrize(
+        ("statement", "reason"),
+        [
+            ({"Effect": "Allow", "Action": "s3:PutObject", "Resource": "*"}, "role_policy"),
+            ({"Effect": "Deny", "Action": "s3:Get*", "Resource": "*"}, "explicit_deny"),
+            (
+                {
+                    "Effect": "Allow",
+                    "Action": "s3:*",
+                    "Resource": "*",
+                    "Condition": {"IpAddress": {"aws:SourceIp": "10.0.0.0/8"}},
+                },
+                "not_evaluable",
+            ),
+        ],
+    )
+    def test_the_role_is_asked_too(
+        self, make_on_sqlite: Callable[..., Service], statement: dict[str, Any], reason: str
+    ) -> None:
+        device = make_on_sqlite(role_policy=json.dumps({"Statement": [statement]})).device()
+        found = ask(device, "s3:GetObject", f"users/{device.user_id}/a.jpg")
+        assert found["reason"] == reason
+        assert (json.loads(found["statement"]) == statement) is (reason != "role_policy")
+        assert ask(device, "s3:GetObject", "elsewhere")["reason"] != "allowed"
+
+    def test_so_is_the_key_of_the_bucket(self, make_on_sqlite: Callable[..., Service]) -> None:
+        """What encrypts takes kms:GenerateDataKey besides, of both policies."""
+        bounds = {"Statement": [{"Effect": "Allow", "Action": "s3:*", "Resource": "*"}]}
+        device = make_on_sqlite(kms_key_arn=KEY_ARN, role_policy=json.dumps(bounds)).device()
+        found = ask(device, "s3:PutObject", f"users/{device.user_id}/a.jpg")
+        assert (found["reason"], json.loads(found["statement"])["Action"]) == ("role_policy", "kms:GenerateDataKey")
+        device = make_on_sqlite(kms_key_arn=KEY_ARN).device()
+        assert ask(device, "s3:PutObject", f"users/{device.user_id}/a.jpg")["allowed"]
+
+
+class TestCredential:
+    def test_that_was_used_is_judged(self, service: Service) -> None:
+        device = service.device()
+        own = f"users/{device.user_id}/"
+        key_id = device.vend(access="write", path="albums/").json()["access_key_id"]
+        for action, key, reason, said in (
+            ("s3:PutObject", f"{own}albums/a.jpg", "allowed", ""),
+            ("s3:PutObject", f"{own}a.jpg", "session_policy", "outside of that folder"),
+            ("s3:GetObject", f"{own}albums/a.jpg", "session_policy", "the access `write`"),
+        ):
+            found = ask(device, action, key, access_key_id=key_id)
+            assert (found["reason"], said in found["detail"]) == (reason, True)
+
+    def test_that_is_over_says_so(self, service: Service) -> None:
+        device = service.device()
+        key_id = device.vend().json()["access_key_id"]
+        service.clock.advance(seconds=3600)
+        device = service.device(device.email)
+        found = ask(device, "s3:GetObject", "x", access_key_id=key_id)
+        assert (found["reason"], found["statement"]) == ("expired", None)
+
+    def test_that_was_revoked_says_from_when_on(self, make_service: Callable[..., Service]) -> None:
+        service = make_service(revocation="role_policy", iam_endpoint_url="http://127.0.0.1:1")
+        device = service.device()
+        key_id = device.vend().json()["access_key_id"]
+        revoked = device.post("/v1/credentials/revoke").json()
+        found = ask(device, "s3:GetObject", f"users/{device.user_id}/a.jpg", access_key_id=key_id)
+        assert found["reason"] == "revoked"
+        assert re.search(r"from \S+Z on at the latest", found["detail"])
+        assert revoked["revoked"] == 1
+
+    def test_of_another_user_looks_like_an_absent_one(self, service: Service) -> None:
+        """AZ2."""
+        device = service.device()
+        key_id = service.device().vend().json()["access_key_id"]
+        question = {"action": "s3:GetObject", "key": "x"}
+        answers = [
+            device.post("/v1/access-checks", json={**question, "access_key_id": some})
+            for some in (key_id, "ASIAEXAMPLEEXAMPLE01")
+        ]
+        assert [answer.status_code for answer in answers] == [404, 404]
+        assert without_request_id(answers[0]) == without_request_id(answers[1])
+
+
+class TestRequest:
+    @pytest.mark.parametrize("action", ["", "GetObject", "s3:", "s3:Get*", "s3:Get Object", "ec2:RunInstances", "s3:é"])
+    def test_is_about_an_action_of_s3(self, device: Device, action: str) -> None:
+        answer = device.post("/v1/access-checks", json={"action": action, "key": "x"})
+        assert (answer.status_code, answer.json()["errors"][0]["location"]) == (422, "body.action")
+
+    def test_asks_neither_the_engine_nor_the_bucket(self, shared: Service, device: Device) -> None:
+        before = len(shared.sts.requests)
+        ask(device, "s3:GetObject", f"users/{uuid.uuid4()}/a.jpg")
+        assert len(shared.sts.requests) == before
+
+    def test_is_limited(self, make_on_sqlite: Callable[..., Service]) -> None:
+        device = make_on_sqlite(rate_limits="on").device()
+        question = {"action": "s3:GetObject", "key": "x"}
+        answers = [device.post("/v1/access-checks", json=question).status_code for _ in range(61)]
+        assert answers == [200] * 60 + [429]
+
+
+class TestRolePolicy:
+    """By default that of the deployment."""
+
+    def test_is_that_of_deploy_aws(self) -> None:
+        settings = test_settings(bucket="bucket")
+        encryption = Encryption(
+            "arn:aws:kms:REGION:ACCOUNT:key/KMS-KEY-ID", "s3.REGION.amazonaws.com", bucket_keys=False
+        )
+        texts = [
+            (DEPLOY / "aws" / f"vending-role-permissions{kind}.json").read_text().replace("BUCKET", "bucket")
+            for kind in ("", "-kms")
+        ]
+        given = [statement for text in texts for statement in json.loads(text)["Statement"]]
+        assert self.alike(role_policy(settings, encryption)["Statement"]) == self.alike(given)
+
+    @pytest.mark.parametrize("template", ["storage.yaml", "web-identity.yaml"])
+    def test_is_that_of_the_templates(self, template: str) -> None:
+        text = (DEPLOY / "aws" / template).read_text().partition("VendedObjects:")[2]
+        actions = re.findall(r"- (s3:\w+)\n", text)
+        objects, lists = role_policy(test_settings(bucket="photos"), None)["Statement"]
+        assert sorted(objects["Action"]) == sorted(actions[:5])
+        assert 'Resource: !Sub "arn:${AWS::Partition}:s3:::${BucketName}/users/*"' in text
+        assert 'Condition: {StringLike: {"s3:prefix": "users/*"}}' in text
+        assert lists["Condition"] == {"StringLike": {"s3:prefix": "users/*"}}
+
+    def alike(self, statements: list[dict[str, Any]]) -> list[dict[str, Any]]:
+        return [
+            {name: sorted(value) if isinstance(value, list) else value for name, value in statement.items()}
+            for statement in statements
+        ]
+
+    def test_may_be_a_file(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        document = '{"Statement": [{"Effect": "Deny", "Action": "*", "Resource": "*"}]}'
+        (tmp_path / "policy.json").write_text(document)
+        monkeypatch.setenv(f"{PREFIX}ROLE_POLICY", str(tmp_path / "policy.json"))
+        assert load_settings().role_policy == document
+
+    @pytest.mark.parametrize("value", ["/nowhere/policy.json", "{", "{}", '{"Statement": [1]}'])
+    def test_that_is_none_is_refused(self, value: str, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setenv(f"{PREFIX}ROLE_POLICY", value)
+        with pytest.raises(SettingsError, match="TOKENVEND_ROLE_POLICY: must be a policy document"):
+            load_settings()
