@@ -19,6 +19,8 @@ class Actor:
     guest: bool
     not_before: datetime | None = None
     """Credentials that were issued to them before are revoked."""
+    quota_bytes: int | None = None
+    """Their own; None: the setting decides."""
 
     def is_fresh(self, now: datetime) -> bool:
         """Whether they were seen to be who they are a moment ago. A guest has nothing to be seen by."""

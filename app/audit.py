@@ -17,6 +17,7 @@ Event = Literal[
     "user.invited",
     "user.profile_changed",
     "user.role_changed",
+    "user.quota_changed",
     "user.disabled",
     "user.enabled",
     "user.signed_out",

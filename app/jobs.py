@@ -13,7 +13,7 @@ import structlog
 
 from app import cleaning, revocations
 from app.admin import tally
-from app.credentials import erasure, revocation
+from app.credentials import erasure, quota, revocation, usage
 from app.mail import outbox
 from app.problems import Problem
 
@@ -41,6 +41,7 @@ JOBS: tuple[Job, ...] = (
     Job("outbox", _send_mail, every=5, woken_by=outbox.SIGNAL),
     Job("revocation", revocation.apply_next, every=5, woken_by=revocations.SIGNAL),
     Job("erasure", erasure.erase_next, every=30),
+    Job("usage", usage.count_next, every=15, woken_by=quota.SIGNAL),
     Job("tally", tally.work, every=15),
     Job("cleaning", cleaning.clean, every=3600),
 )

@@ -36,7 +36,7 @@ TAGS = [
 ROUTERS = (
     *accounts_api.ROUTERS,
     *auth_api.ROUTERS,
-    credentials_api.router,
+    *credentials_api.ROUTERS,
     *admin_api.ROUTERS,
     ops_api.router,
 )

@@ -111,6 +111,17 @@ class Metrics:
             "Times that everybody's credentials were revoked, since the policy had no room for each revocation.",
             registry=self.registry,
         )
+        self.usage_counts = Counter(
+            "tokenvend_usage_counts",
+            "Counts of what a user stores, where there is a quota, by outcome: ok, failed.",
+            ["outcome"],
+            registry=self.registry,
+        )
+        self.usage_delay = Gauge(
+            "tokenvend_usage_delay_seconds",
+            "For how long the count had been due that a replica began last; 0 where none was.",
+            registry=self.registry,
+        )
         self.shared_cache_faults = Counter(
             "tokenvend_shared_cache_faults",
             "Times that the shared cache did not answer and a replica went on without it.",

@@ -108,6 +108,8 @@ class User(Model):
     """Bound to the one device that made it, until it gets an address, a passkey or an outside identity."""
     status: Mapped[str] = mapped_column(String(16))
     role: Mapped[str] = mapped_column(String(16))
+    quota_bytes: Mapped[int | None] = mapped_column(BigInteger)
+    """None: the setting decides."""
     created_at: Mapped[datetime]
 
     @validates("password_hash")
@@ -305,6 +307,34 @@ class SigningKey(Model):
     created_at: Mapped[datetime]
     signs_from: Mapped[datetime]
     retires_at: Mapped[datetime | None]
+
+
+class Usage(Model):
+    """What a user's objects take up, as it was last counted, and how far a count that is under way has come.
+
+    No foreign key: it would lock the user, of whom a vend reads and a count knows nothing.
+    """
+
+    __tablename__ = "usage"
+
+    user_id: Mapped[uuid.UUID] = mapped_column(primary_key=True)
+    bytes: Mapped[int] = mapped_column(BigInteger)
+    objects: Mapped[int] = mapped_column(BigInteger)
+    counted_at: Mapped[datetime | None]
+    """When the last count began."""
+    exceeded: Mapped[bool] = mapped_column(Boolean)
+    """Whether it had reached the quota when it was last looked at: credentials are revoked where that becomes so."""
+    changed_at: Mapped[datetime | None]
+    """When an event last told of a change, which a count that began before may have missed."""
+    next_count_at: Mapped[datetime] = mapped_column(index=True)
+    """For one that a worker has taken, when the others may."""
+    attempts: Mapped[int] = mapped_column(Integer)
+    began_at: Mapped[datetime | None]
+    """Of a count that is not at its end, as are those below."""
+    counted_to: Mapped[str | None] = mapped_column(String(3072))
+    """The last key of it, percent-encoded: PostgreSQL has no NUL."""
+    bytes_so_far: Mapped[int] = mapped_column(BigInteger)
+    objects_so_far: Mapped[int] = mapped_column(BigInteger)
 
 
 class Revocation(Model):

@@ -178,6 +178,12 @@ class AccountDisabled(Problem):
     keeps_writes = True
 
 
+class QuotaExceeded(Problem):
+    status, code, title = 403, "quota_exceeded", "The storage is full"
+    default_detail = "No more may be stored: delete something, by `access` `read_delete`. `read` works too."
+    keeps_writes = True
+
+
 class NotFound(Problem):
     status, code, title = 404, "not_found", "Not found"
     default_detail = "There is nothing here, or it is not yours."

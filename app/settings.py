@@ -31,6 +31,8 @@ TagName = Literal["user_id", "session_id", "access"]
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 LONGEST_OF_A_ROLE = 43_200
 """Seconds; GetFederationToken has no role and gives three times as many."""
+MOST_BYTES = 2**53 - 1
+"""The largest whole number that every reader of JSON takes as it is: nine petabytes."""
 MOST_POLICY_ARNS = 10
 MOST_TAGS = 50
 TAG_KEY = r"(?!aws:)[\w .:/=+@-]{1,128}"
@@ -175,6 +177,12 @@ class Settings(BaseSettings):
     s3_endpoint_url: str | None = Field(None, description="for engines other than AWS")
     s3_public_endpoint_url: str | None = Field(None, description="S3 as the clients reach it, where that differs")
     s3_force_path_style: bool = Field(False, description="`true` for engines without a host name for each bucket")
+    quota_bytes: int | None = Field(
+        None, ge=0, le=MOST_BYTES, description="what each user may store, where an administrator says nothing else"
+    )
+    quota_count_seconds: int = Field(
+        900, ge=60, le=86_400, description="between two counts of what a user stores who may be uploading"
+    )
     email_verification: Literal["off", "required"] | None = Field(
         None, description="whether an address is verified before the first sign-in: off in development, else required"
     )

@@ -22,6 +22,7 @@ from app.models import (
     RecoveryCode,
     SingleUseToken,
     TotpFactor,
+    Usage,
     User,
 )
 from app.problems import FieldError, InvalidRequest, InvalidToken, LastAdmin, StepUpRequired, WrongPassword
@@ -99,6 +100,7 @@ def carry_out(
     _end_sessions(session, origin, now, user.id, actor)
     for model in SIGN_INS:
         session.execute(delete(model).where(model.user_id == user.id))
+    session.execute(delete(Usage).where(Usage.user_id == user.id))
     session.execute(
         insert(Erasure).values(user_id=user.id, requested_at=now, next_try_at=now, attempts=0, deleted_objects=0)
     )

@@ -19,11 +19,13 @@ from app.admin import users
 from app.admin.users import Account, Role
 from app.audit import Event, Origin, Outcome
 from app.auth import password_reset, recovery_codes, sessions
+from app.credentials import quota
 from app.crypto import Vault
 from app.limits import account_key
 from app.mail import outbox
-from app.models import TotpFactor, User
+from app.models import TotpFactor, Usage, User
 from app.problems import EmailTaken, FieldError, Forbidden, InvalidRequest, LastAdmin, NotFound, Problem
+from app.settings import Settings
 
 if TYPE_CHECKING:
     from app.runtime import Runtime
@@ -69,8 +71,8 @@ def change(
 
     Raises `InvalidRequest`, `NotFound`, `LastAdmin`, `Forbidden`.
     """
-    if role is not None and act.reason is None:
-        raise InvalidRequest(errors=[FieldError("body.reason", "missing", "Say why the role changes.")])
+    if role is not None:
+        _require_reason(act, "Say why the role changes.")
     event: Event = "user.profile_changed" if role is None else "user.role_changed"
     user = _lock(session, act, event, user_id, leaves=role not in (None, "admin"))
     if renames:
@@ -79,6 +81,23 @@ def change(
     if role is not None and role != user.role:
         _record(session, act, "user.role_changed", user_id, former_role=user.role, role=role)
         user.role = role
+    return users.get(session, user_id)
+
+
+def allow(session: Session, act: Act, settings: Settings, user_id: UUID, *, quota_bytes: int | None) -> Account:
+    """The user with another quota, or with None that of everybody. It counts at once, and takes a reason.
+
+    Raises `InvalidRequest`, `NotFound`, `Forbidden`.
+    """
+    _require_reason(act, "Say why the quota changes.")
+    user = _lock(session, act, "user.quota_changed", user_id)
+    _record(session, act, "user.quota_changed", user_id, former_bytes=user.quota_bytes, bytes=quota_bytes)
+    user.quota_bytes = quota_bytes
+    if quota.effective(settings, quota_bytes) is not None:
+        quota.expect_count(session, user_id, act.now)
+        usage = session.get_one(Usage, user_id, with_for_update=True, populate_existing=True)
+        quota.judge(session, act.origin, act.now, settings, user=user, usage=usage)
+    session.flush()
     return users.get(session, user_id)
 
 
@@ -186,6 +205,11 @@ def _lock(
     return user
 
 
+def _require_reason(act: Act, message: str) -> None:
+    if act.reason is None:
+        raise InvalidRequest(errors=[FieldError("body.reason", "missing", message)])
+
+
 def _require_role(session: Session, act: Act, event: Event, subject_id: UUID | None, *, among: frozenset[str]) -> str:
     """The actor's role as it is now. Raises `Forbidden`."""
     status, role = session.execute(select(User.status, User.role).where(User.id == act.actor.user_id)).one()
@@ -216,7 +240,7 @@ def _refuse(session: Session, act: Act, event: Event, subject_id: UUID | None, p
     raise problem
 
 
-def _record(session: Session, act: Act, event: Event, user_id: UUID, **detail: str) -> None:
+def _record(session: Session, act: Act, event: Event, user_id: UUID, **detail: str | int | None) -> None:
     given = {} if act.reason is None else {"reason": act.reason}
     _write(session, act, event, user_id, outcome="done", detail=given | detail)
 

@@ -14,7 +14,7 @@ from app.accounts import addresses
 from app.actor import Actor
 from app.auth import sessions
 from app.credentials import ledger
-from app.models import DeviceSession, IssuedCredential, TotpFactor, User
+from app.models import DeviceSession, IssuedCredential, TotpFactor, Usage, User
 from app.problems import Forbidden, InvalidToken, NotFound
 
 Status = Literal["active", "disabled", "erased"]
@@ -25,7 +25,9 @@ LAST_CHARACTER = "\U0010ffff"
 
 _MFA_ENABLED = exists().where(TotpFactor.user_id == User.id, TotpFactor.confirmed_at.is_not(None))
 _LAST_SEEN = select(func.max(DeviceSession.last_used_at)).where(DeviceSession.user_id == User.id).scalar_subquery()
-_ACCOUNTS = select(User, _MFA_ENABLED.label("mfa_enabled"), _LAST_SEEN.label("last_seen_at"))
+_ACCOUNTS = select(User, _MFA_ENABLED.label("mfa_enabled"), _LAST_SEEN.label("last_seen_at"), Usage).outerjoin(
+    Usage, Usage.user_id == User.id
+)
 # SQLite's, see the migration of 2026112403.
 _TEXT = table("users_text", column("rowid"), column("users_text"))
 _TEXT_ROWS = table("users_text_rows", column("number"), column("user_id", Uuid()))
@@ -38,6 +40,7 @@ class Account:
     """By authenticator app."""
     last_seen_at: datetime | None
     """When one of the user's sessions was last used."""
+    usage: Usage | None
 
 
 def search(

@@ -27,7 +27,16 @@ async def look_up(runtime: "Runtime", origin: Origin, *, user_id: UUID, session_
     now = runtime.clock.now()
     if state is None or not state.is_alive(now) or state.user_id != user_id or state.status == "erased":
         raise InvalidToken
-    actor = Actor(user_id, session_id, state.role, state.authenticated_at, state.mfa, state.guest, state.not_before)
+    actor = Actor(
+        user_id,
+        session_id,
+        state.role,
+        state.authenticated_at,
+        state.mfa,
+        state.guest,
+        state.not_before,
+        state.quota_bytes,
+    )
     if state.status != "active":
         await record_refusal(runtime, origin, actor, reason="disabled")
         raise AccountDisabled

@@ -50,6 +50,7 @@ _STATES = (
         DeviceSession.ended_at,
         DeviceSession.mfa_at,
         User.guest,
+        User.quota_bytes,
         _OF_THE_USER.not_before,
         _OF_EVERYONE.not_before,
     )
@@ -87,6 +88,7 @@ class SessionState:
     ended: bool
     mfa: bool
     guest: bool
+    quota_bytes: int | None
     not_before: datetime | None
     """Credentials that were issued before are revoked."""
 
@@ -387,9 +389,22 @@ def _by_id(rows: Iterable[Sequence[Any]]) -> Mapping[uuid.UUID, SessionState]:
             ended_at is not None,
             mfa_at is not None,
             guest,
+            quota,
             max((floor.astimezone(UTC) for floor in floors if floor is not None), default=None),
         )
-        for family_id, user_id, status, role, authenticated_at, expires_at, ended_at, mfa_at, guest, *floors in rows
+        for (
+            family_id,
+            user_id,
+            status,
+            role,
+            authenticated_at,
+            expires_at,
+            ended_at,
+            mfa_at,
+            guest,
+            quota,
+            *floors,
+        ) in rows
     }
 
 

@@ -25,7 +25,7 @@ LOOK_EVERY = 15.0
 """Seconds. Looking is cheap, and a machine that slept is not kept waiting for the rest of a long timer."""
 
 P = ParamSpec("P")
-Access = Literal["read", "write", "read_write"]
+Access = Literal["read", "write", "read_write", "read_delete"]
 Format = Literal["env", "fish", "powershell", "json", "process", "profile"]
 
 client = typer.Typer(add_completion=False, pretty_exceptions_enable=False, no_args_is_help=True, help=__doc__)

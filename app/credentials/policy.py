@@ -14,7 +14,7 @@ from urllib.parse import unquote
 
 from app.problems import InvalidPath, PolicyTooLarge
 
-Access = Literal["read", "write", "read_write"]
+Access = Literal["read", "write", "read_write", "read_delete"]
 
 MAX_POLICY_LENGTH = 2048
 """Characters that AssumeRole takes; what it packs them into has a limit of its own, known only from its answer."""
@@ -26,8 +26,11 @@ OBJECT_ACTIONS: dict[Access, tuple[str, ...]] = {
     "read": _READ,
     "write": _WRITE,
     "read_write": (*_READ, *_WRITE, "s3:DeleteObject"),
+    "read_delete": (*_READ, "s3:DeleteObject"),
 }
-LISTS: frozenset[Access] = frozenset({"read", "read_write"})
+LISTS: frozenset[Access] = frozenset({"read", "read_write", "read_delete"})
+WRITES: frozenset[str] = frozenset({"write", "read_write"})
+"""What is refused over quota."""
 
 _WIDENING = re.compile(r'[*?$\\"\x00-\x1f\x7f-\x9f\ud800-\udfff]')
 """Wildcards, the beginning of a policy variable, what would need escaping in an ARN or in JSON, control characters and
@@ -119,7 +122,7 @@ def _encryption(encryption: Encryption, access: Access, bucket_arn: str, own: st
         condition: dict[str, Any] = {"StringEquals": {**via, context: bucket_arn}}
     else:
         condition = {"StringEquals": via, "StringLike": {context: own}}
-    actions = "kms:Decrypt" if access == "read" else ["kms:Decrypt", "kms:GenerateDataKey"]
+    actions = ["kms:Decrypt", "kms:GenerateDataKey"] if access in WRITES else "kms:Decrypt"
     return _statement("Encryption", "Allow", Action=actions, Resource=encryption.key_arn, Condition=condition)
 
 

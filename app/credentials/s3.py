@@ -1,5 +1,8 @@
 """The bucket as a vended credential reaches it: what this service itself does there, which is little."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any
 
 import boto3
@@ -12,6 +15,17 @@ from app.settings import Settings
 
 PAGE = 1000
 """Keys: S3's own limit of a list, and of a deletion of many."""
+
+
+@dataclass(frozen=True)
+class Page:
+    """A piece of a list, in the order of keys."""
+
+    objects: int
+    bytes: int
+    last: str | None
+    """Key, after which the next piece begins."""
+    more: bool
 
 
 class S3Failed(Exception):
@@ -37,16 +51,33 @@ def make_client(settings: Settings, credential: StsCredential) -> Any:
 
 def delete_some(client: Any, bucket: str, prefix: str) -> list[str]:
     """Deletes up to `PAGE` objects under the prefix and tells their keys: none when it is empty. Raises `S3Failed`."""
-    try:
+    with _faults():
         found = client.list_objects_v2(Bucket=bucket, Prefix=prefix, MaxKeys=PAGE).get("Contents", [])
         keys = [entry["Key"] for entry in found]
         for key in _not_deleted_together(client, bucket, keys):
             client.delete_object(Bucket=bucket, Key=key)
+    return keys
+
+
+def list_some(client: Any, bucket: str, prefix: str, after: str | None) -> Page:
+    """Up to `PAGE` objects under the prefix, those that follow the key `after`. Raises `S3Failed`."""
+    begin = {} if after is None else {"StartAfter": after}
+    with _faults():
+        answer = client.list_objects_v2(Bucket=bucket, Prefix=prefix, MaxKeys=PAGE, **begin)
+    found = answer.get("Contents", [])
+    last = found[-1]["Key"] if found else None
+    return Page(len(found), sum(entry["Size"] for entry in found), last, bool(answer.get("IsTruncated")))
+
+
+@contextmanager
+def _faults() -> Iterator[None]:
+    """Raises `S3Failed` for those of the SDK."""
+    try:
+        yield
     except ClientError as error:
         raise S3Failed(str(error.response.get("Error", {}).get("Code", "Unknown"))) from error
     except (BotoCoreError, ResponseParserError) as error:  # the latter: something answers that is no S3
         raise S3Failed(type(error).__name__) from error
-    return keys
 
 
 def _not_deleted_together(client: Any, bucket: str, keys: list[str]) -> list[str]:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from app.actor import Actor
 from app.audit import Origin
 from app.auth import authentication
-from app.credentials import policy
+from app.credentials import policy, quota
 from app.credentials.broker import LONGEST_CHAINED, StsCredential
 from app.credentials.cache import Issued
 from app.credentials.ledger import Entry
@@ -36,11 +36,11 @@ async def issue(
 
     No database connection is held while STS works; what happened to the session meanwhile is read again when the row is
     written. Right after a revocation it waits, for a second at most, so that the new one is not of the revoked.
-    Raises `InvalidPath`, `PolicyTooLarge`, `InvalidDuration`, `RateLimited` and what `Broker.obtain` raises;
-    `InvalidToken` and `AccountDisabled` where the session was ended, or the user disabled, meanwhile.
+    Raises `InvalidPath`, `PolicyTooLarge`, `InvalidDuration`, `RateLimited`, `QuotaExceeded` and what `Broker.obtain`
+    raises; `InvalidToken` and `AccountDisabled` where the session was ended, or the user disabled, meanwhile.
     """
     await runtime.limiter.hit("issue_credentials", str(actor.user_id))
-    seconds = await _duration(runtime, duration)
+    settings, seconds = runtime.settings, await _duration(runtime, duration)
     for _ in range(TRIES):
         order = make_order(
             runtime,
@@ -52,16 +52,18 @@ async def issue(
             not_before=actor.not_before,
         )
         try:
-            return await _issue(runtime, origin, order)
+            return await _issue(runtime, origin, order, quota.effective(settings, actor.quota_bytes))
         except RevokedMeanwhile:
             actor = await authentication.look_up(runtime, origin, user_id=actor.user_id, session_id=actor.session_id)
     raise StsUnavailable("Credentials are being revoked at the moment. Try again.", cause="revoked", retry_after=1)
 
 
-async def _issue(runtime: "Runtime", origin: Origin, order: Order) -> Issued:
+async def _issue(runtime: "Runtime", origin: Origin, order: Order, allowance: int | None) -> Issued:
     """Raises `RevokedMeanwhile`, and what `issue` does."""
 
     async def issue_new() -> Issued:
+        if allowance is not None and order.access != "read":  # cached ones are revoked where it was reached since
+            await quota.admit(runtime, origin, order, quota=allowance)
         credential = await _obtain(runtime, order)
         now = runtime.clock.now()
         entry = Entry(uuid.uuid4(), origin, order, credential, now)

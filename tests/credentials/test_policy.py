@@ -22,9 +22,7 @@ BUCKET = "photos"
 PATHS = {"own": "", "narrowed": "albums/2026/", "non_ascii": "Fotos/Zürich 🏔/"}
 CASES = [
     f"{access}.{path}.{partition}"
-    for access, path, partition in itertools.product(
-        ("read", "write", "read_write"), ("own", "narrowed"), ("aws", "aws-cn")
-    )
+    for access, path, partition in itertools.product(get_args(Access), ("own", "narrowed"), ("aws", "aws-cn"))
 ] + ["read_write.non_ascii.aws"]
 
 INTENDED = {
@@ -37,8 +35,9 @@ INTENDED = {
         "s3:AbortMultipartUpload",
         "s3:ListMultipartUploadParts",
     },
+    "read_delete": {"s3:GetObject", "s3:DeleteObject"},
 }
-LISTING = {"read", "read_write"}
+LISTING = {"read", "read_write", "read_delete"}
 OBJECT_ACTIONS = sorted(
     INTENDED["read_write"]
     | {

@@ -113,7 +113,7 @@ class TestEncryption:
             "kms:EncryptionContext:aws:s3:arn": object_arn(prefix + key),
         }
         assert allowed(text, "kms:Decrypt", KEY, context=own)
-        assert allowed(text, "kms:GenerateDataKey", KEY, context=own) == (access != "read")
+        assert allowed(text, "kms:GenerateDataKey", KEY, context=own) == (access in ("write", "read_write"))
         wrong = [
             own | {"kms:ViaService": "s3.eu-west-1.amazonaws.com"},
             own | {"kms:EncryptionContext:aws:s3:arn": object_arn(f"users/{other}/{key}")},

@@ -26,7 +26,7 @@ from tests.support.databases import SqliteDatabases
 
 pytestmark = [pytest.mark.xdist_group("ceph"), pytest.mark.usefixtures("left_alone")]
 
-ACCESS = ("read", "write", "read_write")
+ACCESS = ("read", "write", "read_write", "read_delete")
 
 
 @pytest.fixture(scope="session")
@@ -58,15 +58,18 @@ def left_alone(scene: Scene) -> Iterator[None]:
     assert scene.last_seen == before
 
 
-def by_access(name: str, request: str, read: int, write: int, read_write: int, **more: Any) -> list[Any]:
-    """One request with each access level in turn."""
+def by_access(
+    name: str, request: str, read: int, write: int, read_write: int, *, read_delete: int | None = None, **more: Any
+) -> list[Any]:
+    """One request with each access level in turn; `read_delete` is as `read` where nothing else is said."""
+    statuses = (read, write, read_write, read_delete or read)
     return [
         pytest.param(
             access,
             denied(name, request, **more) if status == 403 else answered(name, request, status, **more),
             id=f"{name}-{access}",
         )
-        for access, status in zip(ACCESS, (read, write, read_write), strict=True)
+        for access, status in zip(ACCESS, statuses, strict=True)
     ]
 
 
@@ -116,7 +119,7 @@ class TestOwn:
             *by_access("head", "HEAD /{here}photo.jpg", 200, 403, 200),
             *by_access("put", "PUT /{here}new.jpg", 403, 200, 200, body="mine"),
             *by_access("put_over", "PUT /{here}photo.jpg", 403, 200, 200, body="mine"),
-            *by_access("delete", "DELETE /{here}photo.jpg", 403, 403, 204),
+            *by_access("delete", "DELETE /{here}photo.jpg", 403, 403, 204, read_delete=204),
             *by_access("list", "GET /{bucket}?list-type=2&prefix={under}", 200, 403, 200),
             *by_access("list_v1", "GET /{bucket}?prefix={under}", 200, 403, 200),
             *by_access("copy", "PUT /{here}copy.jpg", 403, 403, 200, x_amz_copy_source="/{here}photo.jpg"),

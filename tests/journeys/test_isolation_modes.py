@@ -78,7 +78,7 @@ def refused(*tests: Callable[..., None]) -> list[Row]:
     return [row for row in rows if row.status == 403]
 
 
-@pytest.mark.parametrize("access", ["read", "write", "read_write"])
+@pytest.mark.parametrize("access", ["read", "write", "read_write", "read_delete"])
 class TestForeign:
     @matrix(*refused(whole.test_foreign, whole.test_twins))
     def test_object_is_refused(self, scene: Scene, access: str, row: Row) -> None:

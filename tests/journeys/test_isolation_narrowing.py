@@ -72,6 +72,24 @@ def test_write_reads_nothing(scene: Scene, row: Row) -> None:
     scene.check(row, scene.keys(access="write"))
 
 
+@matrix(
+    answered("get", "GET /{own}/photo.jpg", 200),
+    answered("list", "GET /{bucket}?list-type=2&prefix=users%2F{ada}%2F", 200),
+    answered("delete", "DELETE /{own}/gone.jpg", 204),
+    denied("put", "PUT /{own}/new.jpg", body="mine"),
+    denied("put_over", "PUT /{own}/photo.jpg", body="mine"),
+    denied("copy", "PUT /{own}/copy.jpg", x_amz_copy_source="/{own}/photo.jpg"),
+    denied("start_upload", "POST /{own}/large.jpg?uploads"),
+    denied("part", "PUT /{own}/open.jpg?partNumber=1&uploadId={own_upload}", body="mine"),
+    denied("abort", "DELETE /{own}/open.jpg?uploadId={own_upload}"),
+    denied("foreign_get", "GET /{foreign}/photo.jpg"),
+    denied("foreign_delete", "DELETE /{foreign}/photo.jpg"),
+    denied("foreign_list", "GET /{bucket}?list-type=2&prefix=users%2F{bob}%2F"),
+)
+def test_read_delete_adds_nothing(scene: Scene, row: Row) -> None:
+    scene.check(row, scene.keys(access="read_delete"))
+
+
 def test_write_gives_an_upload_up(scene: Scene) -> None:
     deployment, keys = scene.deployment, scene.keys(access="write")
     s3, place = deployment.s3(keys), {"Bucket": deployment.bucket, "Key": f"{scene.ada.prefix}given-up.jpg"}

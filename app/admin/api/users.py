@@ -6,6 +6,7 @@ from uuid import UUID
 
 from fastapi import APIRouter, Query, Response
 from pydantic import Field
+from sqlalchemy.orm import Session
 
 from app.actor import Actor
 from app.admin import lifecycle, users
@@ -13,9 +14,10 @@ from app.admin.lifecycle import Act
 from app.admin.users import Account, Role, Status
 from app.audit import Origin
 from app.auth.sessions import Method
-from app.credentials import policy
+from app.credentials import policy, quota
 from app.credentials.policy import Access
 from app.runtime import Runtime
+from app.settings import MOST_BYTES, Settings
 from app.web import (
     Admin,
     JsonRoute,
@@ -37,6 +39,16 @@ Limit = Annotated[int, Query(ge=1, le=200)]
 Cursor = Annotated[str | None, Query(max_length=200)]
 
 
+class UserUsage(ResponseModel):
+    """As it was last counted. Nobody is counted who has no quota."""
+
+    bytes: int
+    objects: int
+    quota_bytes: int | None
+    """What counts for them: their own, else the setting; null is no limit."""
+    counted_at: Timestamp | None
+
+
 class AdminUser(ResponseModel):
     id: UUID
     email: str | None
@@ -49,6 +61,9 @@ class AdminUser(ResponseModel):
     mfa_enabled: bool
     created_at: Timestamp
     last_seen_at: Timestamp | None
+    quota_bytes: int | None
+    """Of their own. Null: the setting decides."""
+    usage: UserUsage
 
 
 class UserPage(ResponseModel):
@@ -67,8 +82,10 @@ class UpdateUserRequest(RequestModel):
 
     display_name: Annotated[PrintableText, Field(max_length=100)] | None = None
     role: Role | None = None
+    quota_bytes: Annotated[int, Field(ge=0, le=MOST_BYTES)] | None = None
+    """Null, where it is sent: the setting decides."""
     reason: Reason | None = None
-    """Needed where `role` is sent."""
+    """Needed where `role` or `quota_bytes` is sent."""
 
 
 class ReasonRequest(RequestModel):
@@ -128,7 +145,7 @@ async def list_users(
         limit=limit,
         cursor=cursor,
     )
-    return UserPage(items=[_shown(account) for account in found], next_cursor=next_cursor)
+    return UserPage(items=[_shown(account, runtime.settings) for account in found], next_cursor=next_cursor)
 
 
 @router.post("", status_code=201)
@@ -142,13 +159,13 @@ async def create_user(runtime: RuntimeDep, origin: OriginDep, actor: Admin, body
         display_name=body.display_name,
         role=body.role,
     )
-    return _shown(account)
+    return _shown(account, runtime.settings)
 
 
 @router.get("/{user_id}")
 async def get_user(user_id: UUID, runtime: RuntimeDep, _actor: Support) -> AdminUser:
     """One user."""
-    return _shown(await runtime.database.read(users.get, user_id))
+    return _shown(await runtime.database.read(users.get, user_id), runtime.settings)
 
 
 @router.patch("/{user_id}")
@@ -156,15 +173,22 @@ async def update_user(
     user_id: UUID, runtime: RuntimeDep, origin: OriginDep, actor: Admin, body: UpdateUserRequest
 ) -> AdminUser:
     """Changes what is sent; a name that is null or empty is taken away. The last administrator stays one."""
-    account = await runtime.database.write(
-        lifecycle.change,
-        _act(runtime, origin, actor, body.reason),
-        user_id,
-        renames="display_name" in body.model_fields_set,
-        display_name=body.display_name or None,
-        role=body.role,
-    )
-    return _shown(account)
+    act = _act(runtime, origin, actor, body.reason)
+
+    def change(session: Session) -> Account:
+        account = lifecycle.change(
+            session,
+            act,
+            user_id,
+            renames="display_name" in body.model_fields_set,
+            display_name=body.display_name or None,
+            role=body.role,
+        )
+        if "quota_bytes" not in body.model_fields_set:
+            return account
+        return lifecycle.allow(session, act, runtime.settings, user_id, quota_bytes=body.quota_bytes)
+
+    return _shown(await runtime.database.write(change), runtime.settings)
 
 
 @router.delete("/{user_id}", status_code=202, response_class=Response)
@@ -180,7 +204,7 @@ async def disable_user(
 ) -> AdminUser:
     """Signs the user out and keeps them out, from their next request on. The last administrator stays."""
     act = _act(runtime, origin, actor, body.reason)
-    return _shown(await runtime.database.write(lifecycle.disable, act, user_id))
+    return _shown(await runtime.database.write(lifecycle.disable, act, user_id), runtime.settings)
 
 
 @router.post("/{user_id}/enable")
@@ -189,7 +213,7 @@ async def enable_user(
 ) -> AdminUser:
     """Lets a disabled user sign in again."""
     act = _act(runtime, origin, actor, body.reason)
-    return _shown(await runtime.database.write(lifecycle.enable, act, user_id))
+    return _shown(await runtime.database.write(lifecycle.enable, act, user_id), runtime.settings)
 
 
 @router.post("/{user_id}/sign-out")
@@ -198,7 +222,7 @@ async def sign_out_user(
 ) -> AdminUser:
     """Signs all of the user's devices out. A guest, who has no other way in, loses the account."""
     act = _act(runtime, origin, actor, body.reason)
-    return _shown(await runtime.database.write(lifecycle.sign_out, act, user_id))
+    return _shown(await runtime.database.write(lifecycle.sign_out, act, user_id), runtime.settings)
 
 
 @router.post("/{user_id}/reset-mfa")
@@ -207,7 +231,7 @@ async def reset_user_mfa(
 ) -> AdminUser:
     """Takes authenticator app and recovery codes away, signs all devices out, and tells the user by mail."""
     act = _act(runtime, origin, actor, body.reason)
-    return _shown(await runtime.database.write(lifecycle.reset_mfa, runtime.vault, act, user_id))
+    return _shown(await runtime.database.write(lifecycle.reset_mfa, runtime.vault, act, user_id), runtime.settings)
 
 
 @router.post("/{user_id}/revoke-credentials")
@@ -216,7 +240,9 @@ async def revoke_user_credentials(
 ) -> AdminUser:
     """Revokes all live credentials of the user, who stays signed in: their devices get new ones."""
     act, longest = _act(runtime, origin, actor, body.reason), timedelta(seconds=runtime.settings.credential_max_ttl)
-    return _shown(await runtime.database.write(lifecycle.revoke_credentials, act, user_id, longest=longest))
+    return _shown(
+        await runtime.database.write(lifecycle.revoke_credentials, act, user_id, longest=longest), runtime.settings
+    )
 
 
 @router.post("/{user_id}/send-password-reset")
@@ -225,7 +251,7 @@ async def send_password_reset(
 ) -> AdminUser:
     """Sends the user the mail of `POST /v1/password-resets`."""
     act = _act(runtime, origin, actor, body.reason)
-    return _shown(await lifecycle.send_password_reset(runtime, act, user_id))
+    return _shown(await lifecycle.send_password_reset(runtime, act, user_id), runtime.settings)
 
 
 @router.get("/{user_id}/sessions")
@@ -275,8 +301,8 @@ def _act(runtime: Runtime, origin: Origin, actor: Actor, reason: str | None) -> 
     return Act(origin, runtime.clock.now(), actor, reason)
 
 
-def _shown(account: Account) -> AdminUser:
-    user = account.user
+def _shown(account: Account, settings: Settings) -> AdminUser:
+    user, usage = account.user, account.usage
     return AdminUser(
         id=user.id,
         email=user.email,
@@ -289,4 +315,11 @@ def _shown(account: Account) -> AdminUser:
         mfa_enabled=account.mfa_enabled,
         created_at=user.created_at,
         last_seen_at=account.last_seen_at,
+        quota_bytes=user.quota_bytes,
+        usage=UserUsage(
+            bytes=usage.bytes if usage else 0,
+            objects=usage.objects if usage else 0,
+            quota_bytes=quota.effective(settings, user.quota_bytes),
+            counted_at=usage.counted_at if usage else None,
+        ),
     )

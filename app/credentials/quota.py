@@ -1,0 +1,110 @@
+"""How much a user may store. Who has reached it gets nothing more that writes, and reads and deletes as ever.
+
+What they store is counted by a job (`usage.py`), and told by the bucket's events where it sends them (`events.py`), so
+it is known late: a quota is a limit with some play. Whoever finds that it was reached revokes what is out, once.
+"""
+
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING
+from uuid import UUID
+
+from sqlalchemy import and_, case
+from sqlalchemy.orm import Session
+
+from app import audit, revocations
+from app.audit import Origin
+from app.credentials.orders import Order
+from app.credentials.policy import WRITES
+from app.db import signal_after_commit, upsert
+from app.models import Usage, User
+from app.problems import QuotaExceeded
+from app.settings import Settings
+
+if TYPE_CHECKING:
+    from app.runtime import Runtime
+
+SIGNAL = "usage"
+RECOUNT_AFTER = timedelta(minutes=1)
+"""How soon a user who was refused, or of whom an event told, is counted again: they may have made room."""
+
+
+def effective(settings: Settings, own: int | None) -> int | None:
+    """The user's own quota, else everybody's; None is none. In bytes."""
+    return settings.quota_bytes if own is None else own
+
+
+def find(session: Session, user_id: UUID) -> Usage | None:
+    return session.get(Usage, user_id)
+
+
+async def admit(runtime: "Runtime", origin: Origin, order: Order, *, quota: int, adding: int = 0) -> None:
+    """Lets a credential be issued by which what its user stores may change, and sees to it that they are counted.
+
+    `adding`: bytes that are to be written by it. Raises `QuotaExceeded`.
+    """
+    now, user_id = runtime.clock.now(), order.user_id
+    usage = await runtime.database.read(find, user_id)
+    stored = usage.bytes if usage else 0
+    if order.access in WRITES and (stored >= quota or stored + adding > quota):
+        await runtime.database.write(_refuse, origin, now, order)
+    due_at = now + timedelta(seconds=runtime.settings.quota_count_seconds) if usage else now
+    if usage is None or usage.next_count_at > due_at:
+        await runtime.database.write(expect_count, user_id, due_at)
+
+
+def _refuse(session: Session, origin: Origin, now: datetime, order: Order) -> None:
+    usage = session.get(Usage, order.user_id)
+    counted_at = usage.counted_at if usage else None
+    expect_count(session, order.user_id, max(now, counted_at + RECOUNT_AFTER) if counted_at else now)
+    audit.record(
+        session,
+        origin,
+        "credential.issued",
+        now,
+        outcome="refused",
+        actor_id=order.user_id,
+        subject_id=order.user_id,
+        session_id=order.session_id,
+        reason=QuotaExceeded.code,
+    )
+    raise QuotaExceeded
+
+
+def expect_count(session: Session, user_id: UUID, at: datetime) -> None:
+    """The user is counted by then, if not earlier; of a count that is under way, the end says when the next one is."""
+    values = {
+        "user_id": user_id,
+        "bytes": 0,
+        "objects": 0,
+        "exceeded": False,
+        "next_count_at": at,
+        "attempts": 0,
+        "bytes_so_far": 0,
+        "objects_so_far": 0,
+    }
+    sooner = and_(Usage.began_at.is_(None), Usage.next_count_at > at)
+    upsert(
+        session,
+        Usage,
+        values,
+        lambda new: {"next_count_at": case((sooner, new.next_count_at), else_=Usage.next_count_at)},
+    )
+    signal_after_commit(session, SIGNAL)
+
+
+def judge(session: Session, origin: Origin, now: datetime, settings: Settings, *, user: User, usage: Usage) -> None:
+    """Revokes what the user has where they have reached the quota just now. Both rows are this transaction's alone."""
+    quota = effective(settings, user.quota_bytes)
+    full = quota is not None and usage.bytes >= quota
+    if full and not usage.exceeded:
+        revocations.revoke_user(
+            session,
+            origin,
+            now,
+            user_id=user.id,
+            actor_id=None,
+            session_id=None,
+            reason=QuotaExceeded.code,
+            longest=timedelta(seconds=settings.credential_max_ttl),
+        )
+    usage.exceeded = full
