@@ -140,5 +140,5 @@ def dev_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[DevServer]:
             yield DevServer(line.split()[1], data_dir, process)
         finally:
             process.terminate()
-            process.wait(timeout=20)
+            process.wait(timeout=60)
             process.stdout.close()

@@ -61,7 +61,7 @@ class Answer:
 
 class Connection:
     def __init__(self, port: int) -> None:
-        self.socket = socket.create_connection(("127.0.0.1", port), timeout=10)
+        self.socket = socket.create_connection(("127.0.0.1", port), timeout=30)
         self._file = self.socket.makefile("rb")
 
     def send(self, data: bytes) -> None:

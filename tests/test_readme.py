@@ -4,13 +4,14 @@ import os
 import re
 import shutil
 import signal
-import socket
 import subprocess
 from pathlib import Path
 
 import httpx2
 import psutil
 import pytest
+
+from tests.support.ports import free_port
 
 ROOT = Path(__file__).parent.parent
 
@@ -42,12 +43,6 @@ def outside_environment() -> dict[str, str]:
         for name, value in os.environ.items()
         if not name.startswith(("TOKENVEND_", "AWS_", "PYTEST_", "VIRTUAL_ENV", "MAKE", "MFLAGS"))
     } | {"PATH": path}
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 @pytest.mark.xdist_group("readme")
@@ -82,7 +77,7 @@ class TestTwoCommands:
             assert (clone / "var" / "tokenvend.db").exists()
         finally:
             os.killpg(process.pid, signal.SIGINT)  # what Ctrl-C does
-            process.wait(timeout=30)
+            process.wait(timeout=60)
             process.stdout.close()
         _, alive = psutil.wait_procs(family, timeout=10)
         assert alive == []

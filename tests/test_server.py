@@ -51,7 +51,7 @@ class Serving:
         return found
 
     def get(self, path: str = "/") -> dict[str, Any]:
-        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=10)
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=30)
         try:
             connection.request("GET", path, headers={"Connection": "close"})
             answer: dict[str, Any] = json.loads(connection.getresponse().read())
@@ -60,7 +60,7 @@ class Serving:
         return answer
 
     def end(self) -> tuple[str, str]:
-        return self.process.communicate(timeout=20)
+        return self.process.communicate(timeout=60)
 
     def is_gone(self) -> bool:
         return all(is_gone(pid) for pid in self.family)
@@ -89,7 +89,7 @@ def start() -> Iterator[Start]:
         serving.process.communicate()
 
 
-def eventually(condition: Callable[[], bool], seconds: float = 15) -> bool:
+def eventually(condition: Callable[[], bool], seconds: float = 60) -> bool:
     deadline = time.monotonic() + seconds
     while not condition():
         if time.monotonic() > deadline:
@@ -121,7 +121,7 @@ class TestStop:
     def test_request_under_way_is_finished_and_new_ones_are_refused(self, start: Start, workers: int) -> None:
         """Section 5, SIGTERM under load"""
         serving = start(workers)
-        with socket.create_connection(("127.0.0.1", serving.port), timeout=10) as client, client.makefile("rb") as file:
+        with socket.create_connection(("127.0.0.1", serving.port), timeout=30) as client, client.makefile("rb") as file:
             head = b"POST /wait HTTP/1.1\r\nHost: localhost\r\nExpect: 100-continue\r\nContent-Length: 3\r\n\r\n"
             client.sendall(head)
             assert file.readline() == b"HTTP/1.1 100 Continue\r\n"  # so the application has it in hand

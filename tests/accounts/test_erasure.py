@@ -144,7 +144,7 @@ class TestErasure:
         with on_postgresql.runtime.database.engine.connect() as vend, ThreadPoolExecutor(1) as pool:
             vend.execute(text("SELECT id FROM users FOR SHARE"))
             erasing = pool.submit(device.erase)
-            assert eventually(lambda: on_postgresql.sql(waiting) == [(1,)], within=1.5)
+            assert eventually(lambda: on_postgresql.sql(waiting) == [(1,)])
             vend.execute(text("SELECT id FROM sessions FOR SHARE NOWAIT"))
             vend.commit()
             assert erasing.result().status_code == 202

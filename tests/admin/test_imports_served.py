@@ -135,7 +135,7 @@ def test_a_server_that_is_stopped_ends_and_the_import_is_taken_up(tmp_path: Path
         server.wait_for(import_ids[0], "rows", 3_000)
     finally:
         process.terminate()
-        process.wait(timeout=30)
+        process.wait(timeout=60)
         process.stdout.close()
         for connection in connections:
             connection.close()

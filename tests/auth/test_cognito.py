@@ -4,7 +4,6 @@ The pool is moto's server, in a process of its own.
 """
 
 import json
-import socket
 import subprocess
 import sys
 import time
@@ -28,15 +27,10 @@ from tests.support.clock import ManualClock
 from tests.support.issuer import Issuer
 from tests.support.odd_http import OddServer, http
 from tests.support.outside import Outside, trusting
+from tests.support.ports import free_port
 from tests.support.service import PASSWORD, Service
 
 REGION = "us-east-1"
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 @dataclass
@@ -89,7 +83,7 @@ def moto_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         yield f"http://127.0.0.1:{port}"
     finally:
         process.terminate()
-        process.wait(timeout=20)
+        process.wait(timeout=60)
         log.close()
 
 

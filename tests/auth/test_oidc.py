@@ -738,7 +738,7 @@ class TestBrokenProvider:
         token = outside.token()
         with outside.service.runtime.database.engine.connect(), ThreadPoolExecutor(10) as pool:
             waiting = [pool.submit(outside.present, token) for _ in range(10)]
-            assert outside.issuer.reached.wait(5)
+            assert outside.issuer.reached.wait(20)
             assert outside.nonce()
             assert not waiting[0].done()
             for answer in waiting:

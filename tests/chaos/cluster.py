@@ -3,7 +3,6 @@
 import csv
 import io
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
@@ -19,6 +18,7 @@ from tests.storms.deployment import environment
 from tests.support.canned_sts import CannedSts
 from tests.support.databases import DebianServer
 from tests.support.engine import eventually
+from tests.support.ports import free_port
 from tests.support.redis import RedisServer, redis_server
 
 REPLICAS = 2
@@ -168,12 +168,6 @@ def _haproxy(directory: Path, port: int, replicas: list[int]) -> Iterator[None]:
         finally:
             process.kill()
             process.wait()
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def status(port: int, path: str) -> int | None:

@@ -126,7 +126,7 @@ def found(program: str) -> str:
 def printed(process: "subprocess.Popen[str]") -> str:
     """All of its standard output, which it has to close though it goes on; it is ended if it does not."""
     assert process.stdout is not None
-    timer = threading.Timer(20, process.kill)
+    timer = threading.Timer(60, process.kill)
     timer.start()
     try:
         return process.stdout.read()

@@ -114,15 +114,15 @@ class TestRenewal:
 
         def hold(path: str) -> None:
             asked.set()
-            told.wait(timeout=20)
+            told.wait(timeout=60)
 
         canned.before_answer = hold
         process = signed_in.start("tokenvend", "creds", "--format", "env")
         try:
-            assert asked.wait(timeout=20)
+            assert asked.wait(timeout=60)
             process.send_signal(signal.SIGTERM)
             told.set()
-            output, _ = process.communicate(timeout=20)
+            output, _ = process.communicate(timeout=60)
         finally:
             process.kill()
             process.wait()
@@ -257,7 +257,7 @@ class TestTokenFile:
             assert process.poll() is None
             assert (file.read_text(), file.stat().st_mode & 0o777) == ("access-2", 0o600)
             process.send_signal(ending)
-            _, complaints = process.communicate(timeout=20)
+            _, complaints = process.communicate(timeout=60)
         finally:
             process.kill()
             process.wait()

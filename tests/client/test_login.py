@@ -152,7 +152,7 @@ class TestSecondFactor:
     def test_works_with_the_service_itself(self, terminal: Terminal, dev_server: DevServer) -> None:
         """By the app's code and by a recovery code; neither works twice."""
         email, clock = f"user{uuid.uuid4()}@example.org", SystemClock()
-        with Client(base_url=f"{dev_server.url}/v1", timeout=10) as http:
+        with Client(base_url=f"{dev_server.url}/v1", timeout=30) as http:
             account = {"email": email, "password": PASSWORD}
             assert http.post("/users", json=account).status_code == 201
             tokens = http.post("/auth/login", json=account).json()["tokens"]
@@ -193,7 +193,7 @@ def converse(terminal: Terminal, canned: CannedService, answers: dict[bytes, str
         pass
     finally:
         os.close(leader)
-        status = process.wait(timeout=20)
+        status = process.wait(timeout=60)
     return status, shown
 
 

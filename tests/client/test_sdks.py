@@ -68,7 +68,7 @@ class User:
 @pytest.fixture
 def user(dev_server: DevServer, terminal: Terminal) -> User:
     email = f"{uuid.uuid4()}@example.org"
-    with Client(base_url=dev_server.url, timeout=10) as http:
+    with Client(base_url=dev_server.url, timeout=30) as http:
         answer = http.post("/v1/users", json={"email": email, "password": PASSWORD})
         assert answer.status_code == 201, answer.text
     terminal.log_in(dev_server.url, email)
@@ -185,7 +185,7 @@ def running(user: User) -> Iterator[Callable[..., str]]:
     yield start
     for process in processes:
         process.send_signal(signal.SIGINT)
-        _, complaints = process.communicate(timeout=20)
+        _, complaints = process.communicate(timeout=60)
         assert (process.returncode, complaints) == (0, "")
 
 
@@ -203,7 +203,7 @@ class TestSession:
     def test_ends_at_the_service_with_logout(self, user: User) -> None:
         token = user.terminal.store.get().tokens.access_token
         headers = {"Authorization": f"Bearer {token}"}
-        with Client(base_url=user.service.url, headers=headers, timeout=10) as http:
+        with Client(base_url=user.service.url, headers=headers, timeout=30) as http:
             [device] = http.get("/v1/me/sessions").json()["items"]
             assert device["device_name"].startswith("tokenvend on ")
             assert user.terminal.tokenvend("logout").returncode == 0

@@ -96,7 +96,7 @@ class TestLocks:
         with database.engine.connect() as administrator, ThreadPoolExecutor(1) as pool:
             administrator.execute(lock.where(User.id == uuid.UUID(lower.user_id)))
             vends = pool.submit(asyncio.run, ledger.record(database, entries))
-            assert eventually(lambda: on_postgresql.sql(waiting) == [(1,)], within=1.5)
+            assert eventually(lambda: on_postgresql.sql(waiting) == [(1,)])
             administrator.execute(lock.where(User.id == uuid.UUID(higher.user_id)).with_for_update(nowait=True))
             administrator.commit()
             assert list(vends.result().values()) == [None, None]

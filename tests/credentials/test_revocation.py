@@ -379,7 +379,7 @@ class TestVendingAgain:
             if form["Action"] == "AssumeRole" and not threads:
                 threads.append(threading.Thread(target=service.runtime.database.run, args=("write", revoke_slowly)))
                 threads[0].start()
-                assert begun.wait(5)
+                assert begun.wait(20)
 
         service.sts.before_answer = meanwhile
         answer = device.vend()
@@ -708,12 +708,12 @@ class TestFaults:
 
             def hold(_form: dict[str, str]) -> None:
                 inside.set()
-                gate.wait(5)
+                gate.wait(20)
 
             iam.before_answer = hold
             first = threading.Thread(target=work, args=(one,))
             first.start()
-            assert inside.wait(5)
+            assert inside.wait(20)
             assert work(other)
             gate.set()
             first.join()

@@ -14,7 +14,7 @@ from tests.journeys.served import serving
 from tests.support.databases import PostgresDatabases
 
 PHOTOGRAPHS = Path(__file__).parent.parent / "photos"
-READY_WITHIN = 20.0
+READY_WITHIN = 60.0
 
 
 @pytest.fixture(scope="session")

@@ -61,7 +61,7 @@ class Deployment:
             signer = S3SigV4Auth if service == "s3" else SigV4Auth
             credentials = Credentials(keys.access_key_id, keys.secret_access_key, keys.session_token)
             signer(credentials, service, REGION).add_auth(request)
-        with closing(http.client.HTTPConnection(urlsplit(self.endpoint_url).netloc, timeout=10)) as connection:
+        with closing(http.client.HTTPConnection(urlsplit(self.endpoint_url).netloc, timeout=30)) as connection:
             connection.request(method, target, body=body, headers=dict(request.headers.items()))
             answer = connection.getresponse()
             content = answer.read()
@@ -135,7 +135,7 @@ def s3_of(vended: Mapping[str, Any]) -> Any:
 def person(deployment: Deployment) -> Iterator[Person]:
     """Registers, signs in, and is gone with the block."""
     email = f"{uuid.uuid4()}@example.org"
-    with Client(base_url=deployment.url, timeout=10) as http:
+    with Client(base_url=deployment.url, timeout=30) as http:
         _expect(201, http.post("/v1/users", json={"email": email, "password": PASSWORD}))
         tokens = _expect(200, http.post("/v1/auth/login", json={"email": email, "password": PASSWORD}))["tokens"]
         http.headers["Authorization"] = f"Bearer {tokens['access_token']}"

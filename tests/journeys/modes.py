@@ -33,7 +33,7 @@ def running_in(mode: str, data_dir: Path) -> Iterator[Deployment]:
             yield deployment_in(data_dir, line.split()[1])
         finally:
             process.terminate()
-            process.wait(timeout=20)
+            process.wait(timeout=60)
             process.stdout.close()
 
 

@@ -1,7 +1,6 @@
 """`tokenvend serve` as in production: settings from the environment, PostgreSQL, an engine that runs elsewhere."""
 
 import os
-import socket
 import subprocess
 import sys
 import time
@@ -13,9 +12,10 @@ from pathlib import Path
 from httpx2 import HTTPError, get
 
 from app.engine import Engine
+from tests.support.ports import free_port
 from tests.support.service import SECRET_KEY
 
-READY_WITHIN = 20.0
+READY_WITHIN = 60.0
 
 
 @dataclass(frozen=True)
@@ -27,7 +27,7 @@ class Served:
 @contextmanager
 def serving(directory: Path, running: Engine, database_url: str) -> Iterator[Served]:
     """A service that is ready, and ends with the block."""
-    port = _free_port()
+    port = free_port()
     url = f"http://127.0.0.1:{port}"
     with (directory / "stderr.log").open("a") as log:
         process = subprocess.Popen(
@@ -41,7 +41,7 @@ def serving(directory: Path, running: Engine, database_url: str) -> Iterator[Ser
         yield Served(url, process)
     finally:
         process.terminate()
-        process.wait(timeout=20)
+        process.wait(timeout=60)
 
 
 def _environment(running: Engine, url: str, database_url: str) -> dict[str, str]:
@@ -64,13 +64,6 @@ def _environment(running: Engine, url: str, database_url: str) -> dict[str, str]
         "AWS_SECRET_ACCESS_KEY": running.secret_access_key,
         "AWS_EC2_METADATA_DISABLED": "true",
     }
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-    return port
 
 
 def _wait_until_ready(process: "subprocess.Popen[bytes]", url: str, log: Path) -> None:

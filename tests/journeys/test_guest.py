@@ -13,7 +13,7 @@ from tests.journeys.deployment import PASSWORD, Deployment, Person, s3_of
 @contextmanager
 def signed_in(deployment: Deployment, path: str, body: dict[str, str]) -> Iterator[Person]:
     """Whoever the answer of a sign-in makes us."""
-    with Client(base_url=deployment.url, timeout=10) as http:
+    with Client(base_url=deployment.url, timeout=30) as http:
         answer = http.post(path, json=body)
         assert answer.status_code == 200, answer.text
         token = answer.json()["tokens"]["access_token"]

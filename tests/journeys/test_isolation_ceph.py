@@ -460,7 +460,7 @@ class TestPresigned:
         person = scene.ada if whose == "ada" else scene.bob
         s3 = scene.deployment.s3(scene.keys())
         form = s3.generate_presigned_post(scene.deployment.bucket, f"{person.prefix}form.jpg", ExpiresIn=60)
-        with Client(timeout=10) as http:
+        with Client(timeout=30) as http:
             answer = http.post(form["url"], data=form["fields"], files={"file": b"form"})
         assert answer.status_code == status
 

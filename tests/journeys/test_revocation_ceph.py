@@ -40,7 +40,7 @@ def meet(revoking: Deployment) -> Iterator[Callable[[], Person]]:
 
 
 def other_device(stack: ExitStack, of: Person, email: str) -> Person:
-    http = stack.enter_context(Client(base_url=of.deployment.url, timeout=10))
+    http = stack.enter_context(Client(base_url=of.deployment.url, timeout=30))
     answer = http.post("/v1/auth/login", json={"email": email, "password": PASSWORD})
     assert answer.status_code == 200, answer.text
     token = answer.json()["tokens"]["access_token"]

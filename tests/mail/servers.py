@@ -16,6 +16,8 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
+from tests.support.ports import free_port
+
 HERE = "127.0.0.1"
 ELSEWHERE = "127.0.0.2"
 """Not among the names of this machine, so to the service it is another one."""
@@ -65,9 +67,7 @@ def smtp_server(
     inbox: Inbox, *, host: str = HERE, implicit: ssl.SSLContext | None = None, **options: Any
 ) -> Iterator[int]:
     """The port of a server. Options are aiosmtpd's: `tls_context`, `auth_required`, `enable_SMTPUTF8`."""
-    with socket.socket() as probe:
-        probe.bind((host, 0))
-        port = probe.getsockname()[1]
+    port = free_port(host)
     kind: Any = Controller if implicit is None else _Implicit
     extra = {} if implicit is None else {"implicit": implicit}
     controller = kind(inbox, hostname=host, port=port, **extra, **options)

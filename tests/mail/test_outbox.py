@@ -254,7 +254,7 @@ class TestTaking:
             assert worker.stdout is not None
             assert worker.stdout.readline() == "taken\n"
             os.kill(worker.pid, signal.SIGKILL)
-            worker.wait(timeout=10)
+            worker.wait(timeout=60)
             worker.stdout.close()
             send(service)
             assert inbox.envelopes == []

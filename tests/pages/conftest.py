@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import pytest
-from playwright.sync_api import Browser, sync_playwright
+from playwright.sync_api import Browser, expect, sync_playwright
 
 from tests.pages.desk import Company, Desk, open_company
 from tests.pages.visit import DESKTOP, Visit
@@ -20,6 +20,7 @@ ARGUMENTS = [
     "--disable-component-update",
     "--disable-sync",
 ]
+expect.set_options(timeout=20_000)  # five seconds are short where other tests run beside these
 PHOTOGRAPHS = Path(__file__).parent.parent / "photos"
 
 

@@ -26,7 +26,7 @@ PAGES = ("verify-email", "reset-password", "change-email")
 def call(person: Visit, path: str, body: Any = None, token: str = "", method: str | None = None) -> Any:
     headers = {"Content-Type": "application/json", **({"Authorization": f"Bearer {token}"} if token else {})}
     data = None if body is None else json.dumps(body).encode()
-    with urlopen(Request(person.url + path, data, headers, method=method), timeout=10) as answer:
+    with urlopen(Request(person.url + path, data, headers, method=method), timeout=30) as answer:
         text = answer.read()
     return json.loads(text) if text else None
 

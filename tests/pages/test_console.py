@@ -163,8 +163,8 @@ class TestSearch:
 
         held: list[Route] = []
         page.route("**/v1/admin/users?query=person+2*", lambda route: held.append(route))  # noqa: PLW0108 - playwright marks it
-        page.get_by_label("Search").fill("person 2")
-        page.wait_for_timeout(400)
+        with page.expect_request("**/v1/admin/users?query=person+2*"):
+            page.get_by_label("Search").fill("person 2")
         search(person, "person 101", 1)
         assert held
         with page.expect_response("**/v1/admin/users?query=person+2*"):

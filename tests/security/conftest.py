@@ -15,9 +15,10 @@ import structlog
 from tests.security.observed import LiveServer
 from tests.support.canned_sts import CannedSts
 from tests.support.databases import SqliteDatabases
+from tests.support.ports import free_port
 from tests.support.service import ROLE_ARN, SECRET_KEY, Service, running_service
 
-START_WITHIN = 30.0
+START_WITHIN = 60.0
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -64,9 +65,7 @@ def listener() -> Iterator[socket.socket]:
 def live_server(sqlite_databases: SqliteDatabases, tmp_path_factory: pytest.TempPathFactory) -> Iterator[LiveServer]:
     """`tokenvend serve` as an operator starts it, at its most talkative, and all that it prints."""
     directory = tmp_path_factory.mktemp("live")
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = free_port()
     sts = CannedSts()
     url = f"http://127.0.0.1:{port}"
     environment = {name: value for name, value in os.environ.items() if not name.startswith(("TOKENVEND_", "AWS_"))}
@@ -97,7 +96,7 @@ def live_server(sqlite_databases: SqliteDatabases, tmp_path_factory: pytest.Temp
         yield server
     finally:
         process.terminate()
-        process.wait(timeout=20)
+        process.wait(timeout=60)
         sts.close()
 
 

@@ -2,7 +2,6 @@
 
 import asyncio
 import os
-import socket
 import subprocess
 import sys
 import uuid
@@ -21,6 +20,7 @@ from app.crypto import Vault
 from app.runtime import build_runtime
 from tests.support.accounts import add_signed_in
 from tests.support.engine import eventually
+from tests.support.ports import free_port
 from tests.support.service import ROLE_ARN, SECRET_KEY, test_settings
 
 ROOT = Path(__file__).parents[2]
@@ -97,9 +97,7 @@ def serving(directory: Path, env: dict[str, str], count: int) -> Iterator[tuple[
 
 @contextmanager
 def _started(directory: Path, env: dict[str, str]) -> Iterator[tuple["subprocess.Popen[bytes]", int, Path]]:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = free_port()
     log = directory / f"serve-{port}.log"
     with log.open("wb") as output:
         process = subprocess.Popen(

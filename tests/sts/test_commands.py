@@ -3,7 +3,6 @@
 import logging
 import os
 import re
-import socket
 import subprocess
 import sys
 import time
@@ -21,6 +20,7 @@ from app.cli import main
 from tests.credentials.crowd import sign_in
 from tests.support.canned_sts import CannedSts
 from tests.support.clock import ManualClock
+from tests.support.ports import free_port
 from tests.support.service import ROLE_ARN, SECRET_KEY, running_service
 
 DEVICE = "arn:aws:iam::123456789012:mfa/operator"
@@ -194,8 +194,7 @@ class TestMfa:
     def test_one_code_is_enough_for_several_workers(
         self, sts: CannedSts, environment: dict[str, str], tmp_path: Path
     ) -> None:
-        with socket.create_server(("127.0.0.1", 0)) as free:
-            port = free.getsockname()[1]
+        port = free_port()
         log = tmp_path / "log"
         with log.open("w") as stream:
             process = psutil.Popen(
@@ -214,7 +213,7 @@ class TestMfa:
             assert [CODE in str(worker.environ()) for worker in (process, *workers)] == [False] * (len(workers) + 1)
         finally:
             process.terminate()
-            process.wait(timeout=20)
+            process.wait(timeout=60)
         assert answer == 200
         actions = [form["Action"] for form in sts.forms]
         assert actions[0] == "GetSessionToken"

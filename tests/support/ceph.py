@@ -20,6 +20,7 @@ import pytest
 from botocore.config import Config
 
 from app.engine.config import HOST, OBJECT_ACTIONS, REGION, KeyPair
+from tests.support.ports import free_port
 
 PACKAGES = {"radosgw": "radosgw", "ceph-mon": "ceph-mon", "ceph-osd": "ceph-osd", "setpriv": "util-linux"}
 """Executable → the Debian package that has it. The other tools used here come with these."""
@@ -32,7 +33,7 @@ ROLE_NAME = "tokenvend-vending"
 ROLE_ARN = f"arn:aws:iam:::role/{ROLE_NAME}"
 """There are no accounts, so there is none in the ARN."""
 BROKER = "broker"
-READY_WITHIN = 20.0
+READY_WITHIN = 60.0
 
 
 @dataclass(frozen=True)
@@ -67,7 +68,7 @@ def ceph_node(*, bucket: str = "photos") -> Iterator[CephNode]:
         pytest.skip(
             f"these tests need Ceph: install it with `apt-get install {' '.join(missing)}` or your system's like"
         )
-    monitor, gateway = _free_ports(2)
+    monitor, gateway = free_port(), free_port()
     with tempfile.TemporaryDirectory(prefix="tv-ceph-") as name, ExitStack() as processes:
         cluster = _Cluster(Path(name), processes, monitor)
         cluster.start_store()
@@ -211,12 +212,3 @@ def _permissions(bucket: str) -> list[dict[str, Any]]:
 
 def _policy(*statements: dict[str, Any]) -> str:
     return json.dumps({"Version": "2012-10-17", "Statement": statements}, separators=(",", ":"))
-
-
-def _free_ports(count: int) -> list[int]:
-    """Different ones, since all are held until the last is found."""
-    with ExitStack() as stack:
-        probes = [stack.enter_context(socket.socket()) for _ in range(count)]
-        for probe in probes:
-            probe.bind((HOST, 0))
-        return [probe.getsockname()[1] for probe in probes]

@@ -92,7 +92,7 @@ def preflight(running: RunningEngine, origin: str, path: str) -> Mapping[str, st
         return {}
 
 
-def eventually(holds: Callable[[], bool], *, within: float = 10) -> bool:
+def eventually(holds: Callable[[], bool], *, within: float = 30) -> bool:
     """Whether it holds in that time (seconds), asked every 50 ms."""
     deadline = time.monotonic() + within
     while not holds():
