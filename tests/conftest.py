@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from app import passwords
 from tests.security.cheap_hashing import CountingContext
@@ -18,6 +19,9 @@ from tests.support.remembered_hashing import REMEMBERING_CONTEXT
 from tests.support.service import Service, running_service
 
 DATABASES = ("sqlite", "postgresql")
+# A busy machine must not fail a property for the time that its examples took.
+settings.register_profile("tokenvend", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("tokenvend")
 MEMORY = Path("/dev/shm")
 ROOM = 2 * 1024**3
 

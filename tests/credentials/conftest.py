@@ -2,11 +2,6 @@ from collections.abc import Iterator
 
 import pytest
 import structlog
-from hypothesis import settings
-
-# A busy machine must not fail a property for the time that one example took.
-settings.register_profile("tokenvend", deadline=None)
-settings.load_profile("tokenvend")
 
 
 @pytest.fixture(autouse=True)

@@ -29,7 +29,7 @@ class Served(Protocol):
     def url(self) -> str: ...
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="package")  # not for the session: playwright's event loop would be in the way of other tests
 def browser() -> Iterator[Browser]:
     executable = next(filter(None, map(shutil.which, BROWSERS)), None)
     if executable is None:
