@@ -42,7 +42,7 @@ NOT_IN_THE_STACK = {
 PARAMETERS = {
     "VpcCidr": "10.0.0.0/16",
     "HostName": "tokens.example.org",
-    "Image": "123456789012.dkr.ecr.eu-central-1.amazonaws.com/tokenvend@sha256:0123",
+    "Image": "123456789012.dkr.ecr.eu-central-1.amazonaws.com/tokenvend@sha256:" + "0" * 64,
     "VendedRoleArn": "arn:aws:iam::123456789012:role/vended",
     "ExternalId": EXTERNAL_ID,
     "KmsKeyArn": ARNS["KmsKeyArn"],
