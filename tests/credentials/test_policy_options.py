@@ -139,6 +139,10 @@ class TestEncryption:
         document = json.loads((DEPLOY / "vending-role-permissions-kms.json").read_text())
         (statement,) = document["Statement"]
         assert set(statement["Action"]) == {"kms:Decrypt", "kms:GenerateDataKey"}
+        condition = statement["Condition"]
+        assert condition["StringEquals"] == {"kms:ViaService": "s3.REGION.amazonaws.com"}
+        contexts = ["arn:aws:s3:::BUCKET", "arn:aws:s3:::BUCKET/users/*"]  # of the bucket's own keys, and of an object
+        assert condition["StringLike"] == {"kms:EncryptionContext:aws:s3:arn": contexts}
 
 
 class TestSize:

@@ -142,7 +142,9 @@ class TestStorage:
     def test_a_key_adds_its_policy(self, account: Account) -> None:
         key = f"arn:aws:kms:{REGION}:{account.id}:key/1234"
         made = storage(account, KmsKeyArn=key)
-        expected = by_hand("vending-role-permissions-kms.json", REGION=REGION, ACCOUNT=account.id, KMS_KEY_ID="1234")
+        expected = by_hand(
+            "vending-role-permissions-kms.json", REGION=REGION, ACCOUNT=account.id, KMS_KEY_ID="1234", BUCKET=BUCKET
+        )
         assert expected in account.managed(role_name(made["VendedRoleArn"]))
         (rule,) = account.s3.get_bucket_encryption(Bucket=BUCKET)["ServerSideEncryptionConfiguration"]["Rules"]
         assert rule["ApplyServerSideEncryptionByDefault"] == {"SSEAlgorithm": "aws:kms", "KMSMasterKeyID": key}
@@ -323,7 +325,9 @@ class TestWebIdentity:
             Revocation="role_policy",
         )
         role = role_name(made["VendedRoleArn"])
-        allowed = by_hand("vending-role-permissions-kms.json", REGION=REGION, ACCOUNT=account.id, KMS_KEY_ID="1234")
+        allowed = by_hand(
+            "vending-role-permissions-kms.json", REGION=REGION, ACCOUNT=account.id, KMS_KEY_ID="1234", BUCKET=BUCKET
+        )
         assert allowed in account.managed(role)
         assert account.inline(role) == {}
         boundary = account.iam.get_role(RoleName=role)["Role"]["PermissionsBoundary"]["PermissionsBoundaryArn"]
