@@ -1,7 +1,7 @@
 """The administrators' console in a real browser: signing in, finding users, and what is done to them.
 
 The page keeps these handles for tests. Ids: `sign-in`, `form-error`, `notice`, `nav`, `who`, `role`, `sign-out`; the
-sections `dashboard`, `users`, `user`, `keys`, `audit`; `search`, `user-list`, `actions`, `profile`, `user-sessions`,
+sections `dashboard`, `users`, `user`, `keys`, `audit`, `imports`; `search`, `user-list`, `actions`, `profile`, `user-sessions`,
 `user-credentials`, `user-events`; `question` (its fields by name); `status`.
 """
 
@@ -469,3 +469,7 @@ class TestSupport:
         person.go("Audit")
         expect(page.locator("#audit-list tbody tr").first).to_be_visible()
         expect(page.get_by_role("button", name="Download as NDJSON")).to_be_hidden()
+        expect(page.locator("#nav").get_by_role("link", name="Imports")).to_be_hidden()
+        page.evaluate("() => { location.hash = '#/imports'; }")
+        expect(page.locator("#dashboard")).to_be_visible()
+        expect(page.locator("#imports")).to_be_hidden()

@@ -287,7 +287,7 @@ class TestPage:
             "addEventListener('securitypolicyviolation', (event) => violations.push(event.violatedDirective));"
         )
         person.enter(admin)
-        for section in ("Users", "Access keys", "Audit", "Dashboard"):
+        for section in ("Users", "Access keys", "Audit", "Imports", "Dashboard"):
             person.go(section)
         expect(page.locator(".chart canvas")).to_have_count(6)
         assert page.evaluate("() => violations") == []

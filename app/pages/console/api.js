@@ -40,3 +40,8 @@ export const findKey = (id) => authorized("GET", `${ADMIN}/access-keys/${encodeU
 
 export const decodeMessage = (message) =>
   authorized("POST", `${ADMIN}/authorization-messages/decode`, { body: { encoded_message: message } });
+
+// `sent`: the file, its media type and a signal that stops it. The answer comes at its end.
+export const importUsers = (parameters, sent) => authorized("POST", `${ADMIN}/user-imports${query(parameters)}`, sent);
+
+export const getImport = (id, page) => authorized("GET", `${ADMIN}/user-imports/${encodeURIComponent(id)}${query(page)}`);

@@ -4,14 +4,15 @@ import * as api from "./api.js";
 import { setActor } from "./actions.js";
 import { clearAudit, showAudit, wireAudit } from "./audit.js";
 import { clearDashboard, hideDashboard, showDashboard, wireDashboard } from "./dashboard.js";
+import { clearImports, showImports, wireImports } from "./imports.js";
 import { clearKeys, showKey, wireKeys } from "./keys.js";
 import { announce, byId } from "./shared/dom.js";
 import { setNotice, wireSignIn } from "./sign-in.js";
 import { clearUser, showUser, wireUser } from "./user.js";
 import { clearUsers, showUsers, wireUsers } from "./users.js";
 
-const SECTIONS = ["sign-in", "dashboard", "users", "user", "keys", "audit"];
-const TITLES = { dashboard: "Dashboard", users: "Users", user: "User", keys: "Access keys", audit: "Audit" };
+const SECTIONS = ["sign-in", "dashboard", "users", "user", "keys", "audit", "imports"];
+const TITLES = { dashboard: "Dashboard", users: "Users", user: "User", keys: "Access keys", audit: "Audit", imports: "Imports" };
 let me = null;
 
 function decoded(text) {
@@ -28,7 +29,8 @@ function place() {
   const [first, ...rest] = path.split("/");
   const about = decoded(rest.join("/"));
   if (first === "users" && about) return { section: "user", about };
-  return { section: ["users", "keys", "audit"].includes(first) ? first : "dashboard", about, parameters: new URLSearchParams(query) };
+  const sections = ["users", "keys", "audit", ...(me?.role === "admin" ? ["imports"] : [])];
+  return { section: sections.includes(first) ? first : "dashboard", about, parameters: new URLSearchParams(query) };
 }
 
 function showSection(name) {
@@ -51,6 +53,7 @@ function route({ focus = true } = {}) {
   else if (section === "users") showUsers();
   else if (section === "user") showUser(about);
   else if (section === "keys") showKey(about);
+  else if (section === "imports") showImports();
   else showAudit(parameters);
 }
 
@@ -67,7 +70,7 @@ function enter(profile) {
 function leave(notice = "") {
   me = null;
   setActor(null);
-  for (const clear of [clearDashboard, clearUsers, clearUser, clearKeys, clearAudit]) clear();
+  for (const clear of [clearDashboard, clearUsers, clearUser, clearKeys, clearAudit, clearImports]) clear();
   byId("who").textContent = byId("role").textContent = "";
   byId("nav").hidden = byId("account").hidden = true;
   for (const dialog of document.querySelectorAll("dialog[open]")) dialog.close();
@@ -105,6 +108,7 @@ function start() {
   wireUser();
   wireKeys();
   wireAudit();
+  wireImports();
   wireDashboard();
   wireSignIn(enter);
   byId("sign-out").addEventListener("click", signOut);

@@ -33,12 +33,12 @@ export function explain(problem) {
 
 const sentence = (text) => `${text.charAt(0).toUpperCase()}${text.slice(1)}${/[.!?]$/.test(text) ? "" : "."}`;
 
-async function ask(method, path, { body, bearer, keepalive = false, signal = null, accept = "application/json" } = {}) {
+async function ask(method, path, { body, file, type, bearer, keepalive = false, signal = null, accept = "application/json" } = {}) {
   const headers = { Accept: accept };
-  if (body) headers["Content-Type"] = "application/json";
+  if (body || file) headers["Content-Type"] = file ? type : "application/json";
   if (bearer) headers.Authorization = `Bearer ${bearer}`;
   const request = { method, headers, keepalive, signal, credentials: "omit", cache: "no-store", redirect: "error" };
-  if (body) request.body = JSON.stringify(body);
+  if (body || file) request.body = file ?? JSON.stringify(body);
   const response = await fetch(path, request).catch((error) => {
     if (error.name === "AbortError") throw error;
     throw new Problem({ code: "unreachable", detail: "The service cannot be reached. Are you online?" });

@@ -1,0 +1,129 @@
+"""Users of another system, imported at the console in a real browser: checked first, and with a report by row.
+
+Ids: `import-source`, `import-file`, `check-import`, `run-import`, `stop-import`, `import-error`, `import-facts`,
+`import-problems`.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from playwright.sync_api import Page, expect
+
+from tests.pages.desk import Account, Company, Desk
+from tests.pages.visit import PHONE
+
+OpenDesk = Callable[..., Desk]
+
+
+@pytest.fixture(scope="module")
+def admin(company: Company) -> Account:
+    return company.person("admin", name="Grace Hopper")
+
+
+def choose(page: Page, text: str, name: str = "users.csv") -> None:
+    page.get_by_label("File", exact=True).set_input_files(
+        {"name": name, "mimeType": "application/octet-stream", "buffer": text.encode()}
+    )
+
+
+def check(page: Page) -> None:
+    page.get_by_role("button", name="Check the file").click()
+    expect(page.locator("#import-report")).to_be_visible()
+
+
+def fact(page: Page, name: str) -> str:
+    return page.locator("#import-facts div").filter(has=page.get_by_text(name, exact=True)).locator("dd").inner_text()
+
+
+def number_of(company: Company, pattern: str) -> Any:
+    return company.sql("SELECT count(*) FROM users WHERE email LIKE :pattern", pattern=pattern)[0][0]
+
+
+class TestImport:
+    def test_is_checked_first_and_then_done_with_a_report_by_row(
+        self, desk: OpenDesk, company: Company, admin: Account
+    ) -> None:
+        person = desk().enter(admin, "#/imports")
+        page = person.page
+        page.get_by_role("button", name="Check the file").click()
+        expect(page.locator("#import-error")).to_have_text("Choose the file first.")
+        wrong = "".join(f"nobody{number}\n" for number in range(60))
+        choose(page, f"email\nada@import.example\n{admin.email}\n{wrong}grace@import.example\n")
+        check(page)
+        counts = ("Rows", "Would be new", "Known already", "Not taken")
+        assert [fact(page, name) for name in counts] == ["63", "2", "1", "60"]
+        assert number_of(company, "%@import.example") == 0
+        rows = page.locator("#import-problems tbody tr")
+        expect(rows).to_have_count(50)
+        expect(rows.first).to_contain_text("invalid_email")
+        page.get_by_role("button", name="Show more").click()
+        expect(rows).to_have_count(60)
+        for scheme in ("light", "dark"):
+            page.emulate_media(color_scheme=scheme)  # type: ignore[arg-type]
+            person.screenshot(f"imports-desktop-{scheme}")
+        page.get_by_role("button", name="Import 2 new users").click()
+        person.answer("Import")
+        expect(page.locator("#import-facts")).to_contain_text("Imported")
+        assert [fact(page, name) for name in ("State", "New", "Known already", "Not taken")] == [
+            *("completed", "2", "1", "60")
+        ]
+        expect(page.locator("#run-import")).to_be_hidden()
+        assert number_of(company, "%@import.example") == 2
+        assert all(person.access_token not in request.url for request in person.requests)
+
+    def test_of_another_file_is_checked_anew(self, desk: OpenDesk, company: Company, admin: Account) -> None:
+        page = desk().enter(admin, "#/imports").page
+        choose(page, '{"email": "mary@other.example"}\n', "users.ndjson")
+        check(page)
+        expect(page.get_by_role("button", name="Import 1 new user", exact=True)).to_be_visible()
+        choose(page, '{"email": "jane@other.example"}\n', "users.ndjson")
+        expect(page.locator("#run-import")).to_be_hidden()
+        assert number_of(company, "%@other.example") == 0
+
+    def test_that_broke_off_goes_on(self, desk: OpenDesk, company: Company, admin: Account) -> None:
+        person = desk().enter(admin, "#/imports")
+        person.excused.add("/user-imports")
+        page = person.page
+        choose(page, "email\nlinus@broken.example\n")
+        check(page)
+        page.route("**/user-imports?*dry_run=false*", lambda route: route.abort("connectionreset"), times=1)
+        page.get_by_role("button", name="Import 1 new user").click()
+        person.answer("Import")
+        expect(page.locator("#import-error")).to_contain_text("The service cannot be reached")
+        page.get_by_role("button", name="Go on with the import").click()
+        expect(page.locator("#import-facts")).to_contain_text("Imported")
+        posts = [r.url for r in person.requests if r.method == "POST" and "dry_run=false" in r.url]
+        assert len(posts) == 2
+        assert len(set(posts)) == 1  # the same id
+        assert number_of(company, "%@broken.example") == 1
+
+    def test_that_cannot_be_done_says_why(self, desk: OpenDesk, admin: Account) -> None:
+        person = desk().enter(admin, "#/imports")
+        person.excused.add("/user-imports")
+        page = person.page
+        choose(page, "name;mail\n")
+        page.get_by_role("button", name="Check the file").click()
+        expect(page.locator("#import-error")).not_to_be_empty()
+        expect(page.locator("#import-facts")).to_contain_text("failed")
+        page.get_by_label("Source", exact=True).select_option("firebase")
+        page.get_by_role("button", name="Check the file").click()
+        expect(page.locator("#import-error")).to_contain_text("From firebase, send the file as application/json.")
+        expect(page.get_by_role("button", name="Check the file")).to_be_enabled()
+
+    def test_fits_a_phone_and_is_forgotten_with_the_session(self, desk: OpenDesk, admin: Account) -> None:
+        person = desk(viewport=PHONE).enter(admin, "#/imports")
+        page = person.page
+        choose(page, "email\nada@phone.example\nnobody\n")
+        check(page)
+        expect(page.locator("#import-problems tbody tr")).to_have_count(1)
+        links = page.locator("#nav a").all()
+        assert len({link.bounding_box()["y"] for link in links}) == 1  # type: ignore[index]
+        for scheme in ("light", "dark"):
+            page.emulate_media(color_scheme=scheme)  # type: ignore[arg-type]
+            person.screenshot(f"imports-phone-{scheme}")
+            assert person.overflow() == 0
+        page.get_by_role("button", name="Sign out").click()
+        expect(page.locator("#imports")).to_be_hidden()
+        assert page.locator("#import-facts").inner_html() == ""
+        assert page.locator("#import-problems tbody tr").count() == 0
