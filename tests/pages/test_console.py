@@ -1,8 +1,8 @@
 """The administrators' console in a real browser: signing in, finding users, and what is done to them.
 
 The page keeps these handles for tests. Ids: `sign-in`, `form-error`, `notice`, `nav`, `who`, `role`, `sign-out`; the
-sections `dashboard`, `users`, `user`, `keys`, `audit`, `imports`; `search`, `user-list`, `actions`, `profile`, `user-sessions`,
-`user-credentials`, `user-events`; `question` (its fields by name); `status`.
+sections `dashboard`, `users`, `user`, `keys`, `audit`, `imports`; `search`, `user-list`, `actions`, `profile`,
+`user-sessions`, `user-credentials`, `user-events`; `question` (its fields by name); `status`.
 """
 
 import json

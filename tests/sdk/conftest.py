@@ -83,5 +83,6 @@ def travels(way: Unreliable, bucket: Deployment) -> Callable[..., None]:
         assert lost == again == once_more
         assert seen["saved"] == [True, True, False]
         assert (seen["ended"], seen["signed_out"]) == (True, True)
+        assert seen.get("in_order", True)  # of TypeScript, where whoever keeps it may take their time
 
     return travel

@@ -6,7 +6,7 @@ import { readFileSync } from 'node:fs'
 import { PutObjectCommand } from '@aws-sdk/client-s3'
 
 import { createClient } from './client/index.js'
-import { endAllSessions, getProfile, registerUser } from './sdk.gen.js'
+import { endAllSessions, getProfile, logIn, registerUser } from './sdk.gen.js'
 import { expect, Refused, SignedOut, TokenStore } from './token-store.js'
 import { Vendor } from './vendor.js'
 
@@ -44,6 +44,24 @@ const left = leaving.accessToken(await leaving.accessToken()).then(
 )
 await leaving.logOut()
 
+// A store that is slower with the older than with the newer.
+const slow: (string | null)[] = []
+const write = async (token: string | null) => {
+  if (token === 'older') await new Promise((resolve) => setTimeout(resolve, 200))
+  slow.push(token)
+}
+const writing = new TokenStore(url, { save: write })
+const session = await expect(logIn({ client: createClient({ baseUrl: url }), body: { email, password } }))
+const [older, newer] = ['older', 'newer'].map((refresh_token) => ({ ...session.tokens!, refresh_token }))
+await Promise.all([writing.adopt(older!), writing.adopt(newer!)])
+const fail = (token: string | null) => (token === 'older' ? Promise.reject(new Error('full')) : void slow.push(token))
+const failing = new TokenStore(url, { save: fail })
+const full = await failing.adopt(older!).then(
+  () => false,
+  () => true
+)
+await failing.adopt(newer!)
+
 const other = new TokenStore(url)
 await other.logIn({ email, password, device_name: "Ada's other laptop" })
 await expect(endAllSessions({ client: store.client }))
@@ -66,6 +84,7 @@ console.log(
     seconds_left: (expiration.getTime() - Date.now()) / 1000,
     ended,
     signed_out: signedOut && (await left),
-    saved: saved.map((token) => token !== null)
+    saved: saved.map((token) => token !== null),
+    in_order: full && slow.join() === 'older,newer,newer'
   })
 )

@@ -43,6 +43,7 @@ class TokenStore extends QueuedInterceptor {
   String? _accessToken;
   Duration _renewAt = Duration.zero;
   Future<String>? _renewal;
+  Future<void> _saved = Future.value();
 
   /// The challenge of the second factor, where the user has one.
   Future<MfaChallenge?> logIn(LoginRequest request) async {
@@ -68,7 +69,7 @@ class TokenStore extends QueuedInterceptor {
     _refreshToken = tokens.refreshToken;
     _accessToken = tokens.accessToken;
     _renewAt = _clock.elapsed + Duration(seconds: tokens.expiresIn - early);
-    await save(tokens.refreshToken);
+    await _keep(tokens.refreshToken);
   }
 
   /// One that is not [spent]. Whoever asks while it is renewed waits for the one renewal. Throws [SignedOut].
@@ -97,10 +98,8 @@ class TokenStore extends QueuedInterceptor {
     try {
       options.headers['Authorization'] = 'Bearer ${await accessToken(spent: spent)}';
       handler.resolve(await _public.dio.fetch<Object>(options));
-    } on DioException catch (error) {
-      handler.next(error);
     } catch (error) {
-      handler.next(DioException(requestOptions: options, error: error));
+      handler.next(error is DioException ? error : DioException(requestOptions: options, error: error));
     }
   }
 
@@ -142,6 +141,8 @@ class TokenStore extends QueuedInterceptor {
 
   Future<void> _forget() async {
     _refreshToken = _accessToken = null;
-    await save(null);
+    await _keep(null);
   }
+  /// One after the other: a slow [save] does not overwrite a later one.
+  Future<void> _keep(String? token) => _saved = _saved.then((_) => save(token), onError: (_) => save(token));
 }

@@ -37,7 +37,16 @@ struct Authorizer: OpenAPIInterceptor {
         else { return completion(.dontRetry) }
         requestBuilder.addHeaders([Self.again: "1"])
         let spent = urlRequest.value(forHTTPHeaderField: "Authorization").map { String($0.dropFirst("Bearer ".count)) }
-        Task { completion((try? await store.accessToken(spent: spent)) == nil ? .dontRetry : .retry) }
+        Task {
+            do {
+                _ = try await store.accessToken(spent: spent)
+                completion(.retry)
+            } catch is SignedOut {
+                completion(.retry)  // which gets no token, and says so in the place of the 401
+            } catch {
+                completion(.dontRetry)
+            }
+        }
     }
 }
 

@@ -54,7 +54,9 @@ export class TokenStore {
 
   constructor(baseUrl: string, { refreshToken, save }: TokenStoreOptions = {}) {
     this.#refreshToken = refreshToken ?? null
-    this.#save = save ?? (() => undefined)
+    let saved: Promise<void> = Promise.resolve()
+    // One after the other: a slow one does not overwrite a later one.
+    this.#save = (token) => (saved = saved.catch(() => undefined).then(() => save?.(token)))
     this.#public = createClient({ baseUrl })
     this.client = createClient({ baseUrl, fetch: (input, init) => this.#fetch(new Request(input, init)) })
   }
