@@ -13,6 +13,8 @@ from pathlib import Path
 from urllib.error import HTTPError
 from urllib.request import urlopen
 
+import psutil
+
 from app.migrate import upgrade
 from tests.storms.deployment import environment
 from tests.support.canned_sts import CannedSts
@@ -21,7 +23,8 @@ from tests.support.engine import eventually
 from tests.support.ports import free_port
 from tests.support.redis import RedisServer, redis_server
 
-REPLICAS = 2
+WORKERS = (1, 2)
+"""Processes of each replica: alone, as in a container, and under one that watches over them."""
 DRAIN_SECONDS = 2
 HAPROXY = """
 defaults
@@ -48,16 +51,16 @@ backend replicas
 class Replica:
     """`tokenvend serve`, started, stopped and killed again and again at one port."""
 
-    def __init__(self, directory: Path, env: dict[str, str]) -> None:
+    def __init__(self, directory: Path, env: dict[str, str], workers: int) -> None:
         self.port = free_port()
-        self._directory, self._env = directory, env
+        self._directory, self._env, self._workers = directory, env, workers
         self._log = directory / f"serve-{self.port}.log"
         self._process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
         with self._log.open("ab") as log:
             self._process = subprocess.Popen(
-                [sys.executable, "-m", "app", "serve", "--port", str(self.port)],
+                [sys.executable, "-m", "app", "serve", "--port", str(self.port), "--workers", str(self._workers)],
                 cwd=self._directory,
                 env=self._env,
                 stdin=subprocess.DEVNULL,
@@ -73,8 +76,10 @@ class Replica:
 
     def kill(self) -> None:
         if self._process is not None:
+            workers = psutil.Process(self._process.pid).children() if self._process.poll() is None else []
             self._process.kill()
             self._process.wait()
+            psutil.wait_procs(workers, timeout=60)  # who miss the one that watched over them
 
     def is_ready(self) -> bool:
         return status(self.port, "/readyz") == 200
@@ -118,13 +123,13 @@ class Cluster:
             "TOKENVEND_TRUSTED_PROXIES": "127.0.0.1",
             "TOKENVEND_DRAIN_SECONDS": str(DRAIN_SECONDS),
         }
-        self.replicas = [Replica(directory, env) for _ in range(REPLICAS)]
+        self.replicas = [Replica(directory, env, workers) for workers in WORKERS]
         for replica in self.replicas:
             stack.callback(replica.kill)
             replica.start()
         self.port = free_port()
         stack.enter_context(_haproxy(directory, self.port, [replica.port for replica in self.replicas]))
-        assert self.becomes_ready(within=60) is not None, self.replicas[0].log()
+        assert self.becomes_ready() is not None, self.replicas[0].log()
 
     def stop_sts(self) -> None:
         self.sts.close()
@@ -132,11 +137,11 @@ class Cluster:
     def start_sts(self) -> None:
         self.sts = CannedSts(port=self._sts_port)
 
-    def becomes_ready(self, within: float = 30) -> float | None:
+    def becomes_ready(self, within: float = 60) -> float | None:
         """The seconds until every replica is, and the balancer knows; None if it takes longer."""
         began = time.monotonic()
         ready = eventually(
-            lambda: all(replica.is_ready() for replica in self.replicas) and self._balanced() == REPLICAS,
+            lambda: all(replica.is_ready() for replica in self.replicas) and self._balanced() == len(WORKERS),
             within=within,
         )
         return time.monotonic() - began if ready else None
