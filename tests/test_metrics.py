@@ -2,6 +2,7 @@
 
 import asyncio
 import re
+import threading
 from collections.abc import Callable
 
 import pytest
@@ -11,6 +12,7 @@ from sqlalchemy.orm import Session
 from app import jobs
 from app.jobs import Job
 from app.runtime import Runtime
+from tests.support.engine import eventually
 from tests.support.service import Service
 
 
@@ -73,6 +75,20 @@ class TestReadiness:
         assert service.client.get("/readyz").status_code == 503
         assert value(service, 'tokenvend_ready{part="engine"}') == 0
         assert value(service, 'tokenvend_ready{part="database"}') == 1
+
+    def test_is_told_as_it_was_last_seen_while_the_database_answers_nobody(self, service: Service) -> None:
+        """A scrape reads what this process has in memory: what is slow must not hide how slow it is."""
+        assert service.client.get("/readyz").status_code == 200
+        service.clock.advance(minutes=1)
+        over, portal = threading.Event(), service.client.portal
+        assert portal is not None
+        waiting = [portal.start_task_soon(service.runtime.database.read, lambda _: over.wait(30)) for _ in range(9)]
+        try:
+            assert eventually(lambda: value(service, "tokenvend_database_waiting") == 1)
+            assert value(service, 'tokenvend_ready{part="database"}') == 1
+        finally:
+            over.set()
+        assert [one.result(30) for one in waiting] == [True] * 9
 
 
 class TestPool:
