@@ -57,6 +57,7 @@ Event = Literal[
     "credential.revoked",
     "credential.all_revoked",
     "access.refused",
+    "isolation.broken",
     "signing_key.created",
     "audit.exported",
     "audit.pruned",

@@ -1,11 +1,13 @@
 """`tokenvend doctor`: what is needed for a vend, tried for real, one finding each with the mend."""
 
 import uuid
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from app.credentials import isolation, policy, vending
-from app.credentials.broker import LONGEST_CHAINED, StsCredential
+from app.credentials import isolation, vending
+from app.credentials.broker import LONGEST_CHAINED
+from app.credentials.isolation import Tenant
 from app.credentials.revocation import IamFailed
 from app.migrate import is_migrated
 from app.problems import Problem
@@ -21,12 +23,14 @@ MENDS = {
     "base credentials": "give this machine an instance role, a task role or a profile that STS knows",
     "assume_role": "the role's trust policy must allow this identity sts:AssumeRole (and sts:SetSourceIdentity, or set "
     "TOKENVEND_SOURCE_IDENTITY=off; with TOKENVEND_SESSION_TAGS sts:TagSession) with TOKENVEND_EXTERNAL_ID if it asks "
-    "for one, and the role's maximum session duration must reach TOKENVEND_CREDENTIAL_MAX_TTL",
+    "for one",
     "web_identity": "STS must reach TOKENVEND_PUBLIC_URL, so the service must be running; the account's OIDC provider "
     "must be its /sts with the audience sts.amazonaws.com, and the role's trust policy must allow that provider "
     "sts:AssumeRoleWithWebIdentity for the subject tokenvend",
     "federation_token": "the base credentials must be an IAM user's own keys, and its policy must allow "
     "sts:GetFederationToken and the object actions on users/*",
+    "maximum duration": "the role's maximum session duration (MaxSessionDuration) must reach "
+    "TOKENVEND_CREDENTIAL_MAX_TTL, or set that lower",
     "revocation": "the base credentials must be allowed iam:PutRolePolicy, iam:GetRolePolicy and iam:DeleteRolePolicy "
     "on the role (deploy/aws/service-permissions-revocation.json), and another engine's IAM be named in "
     "TOKENVEND_IAM_ENDPOINT_URL; or set TOKENVEND_REVOCATION=off",
@@ -58,21 +62,14 @@ async def _examine(runtime: Runtime) -> list[Finding]:
     findings = [*await _service(runtime), *await _base_credentials(runtime)]
     if findings[-1].state == "failed":
         return findings
-    settings = runtime.settings
-    own, foreign = uuid.uuid4(), uuid.uuid4()
     try:
-        credential, duration = await _vend(runtime, own)
+        own, vends = await _vend(runtime)
     except Problem as problem:
-        failed = _failed(settings.vending_mode, problem.cause or problem.code)
-        return [*findings, replace(failed, name="vend")]
-    findings.append(Finding("vend", "ok", f"a credential of {duration} s was issued"))
-    findings += await _revocation(runtime)
-    try:
-        return [*findings, *await _isolation(runtime, credential, own, foreign)]
-    except isolation.S3Unreachable as error:
-        return [*findings, _failed("S3", str(error))]
-    except Problem as problem:
-        return [*findings, replace(_failed(settings.vending_mode, problem.cause or problem.code), name="second vend")]
+        failed = _failed(runtime.settings.vending_mode, problem.cause or problem.code)
+        findings.append(replace(failed, name=_trust(runtime)))
+    else:
+        findings += [*vends, *await _revocation(runtime), *await _isolation(runtime, own)]
+    return [*findings, *await _cors(runtime)]
 
 
 async def _service(runtime: Runtime) -> list[Finding]:
@@ -115,13 +112,29 @@ async def _base_credentials(runtime: Runtime) -> list[Finding]:
     ]
 
 
-async def _vend(runtime: Runtime, user_id: uuid.UUID) -> tuple[StsCredential, int]:
-    """One of the longest life that is given, for a user who does not exist, and how long it lives."""
-    duration = runtime.settings.credential_max_ttl
-    if duration > LONGEST_CHAINED and await runtime.broker.chains_roles():
-        duration = LONGEST_CHAINED
-    order = vending.make_order(runtime, user_id, uuid.uuid4(), access="read_write", path="", duration=duration)
-    return await runtime.broker.obtain(order), duration
+async def _vend(runtime: Runtime) -> tuple[Tenant, list[Finding]]:
+    """One of the shortest life for a user who does not exist, and one of the longest that is given.
+
+    Raises what `Broker.obtain` raises of the first: the second may be refused for its duration alone.
+    """
+    own, longest = await _tenant(runtime, vending.SHORTEST), runtime.settings.credential_max_ttl
+    findings = [Finding(_trust(runtime), "ok", f"a credential of {vending.SHORTEST} s was issued")]
+    if longest > LONGEST_CHAINED and await runtime.broker.chains_roles():
+        longest = LONGEST_CHAINED
+    try:
+        own = await _tenant(runtime, longest)
+    except Problem as problem:
+        return own, [*findings, _failed("maximum duration", problem.cause or problem.code)]
+    return own, [*findings, Finding("maximum duration", "ok", f"a credential of {longest} s was issued")]
+
+
+def _trust(runtime: Runtime) -> str:
+    return "vend" if runtime.settings.vending_mode == "federation_token" else "trust policy"
+
+
+async def _tenant(runtime: Runtime, duration: int) -> Tenant:
+    order = vending.make_order(runtime, uuid.uuid4(), uuid.uuid4(), access="read_write", path="", duration=duration)
+    return Tenant(order.prefix, await runtime.broker.obtain(order))
 
 
 async def _revocation(runtime: Runtime) -> list[Finding]:
@@ -134,31 +147,51 @@ async def _revocation(runtime: Runtime) -> list[Finding]:
     return [Finding("revocation", "ok", "a policy of the role's was written and taken away")]
 
 
-async def _isolation(runtime: Runtime, credential: StsCredential, own: uuid.UUID, foreign: uuid.UUID) -> list[Finding]:
-    probe = isolation.Probe(runtime.settings, credential)
-    findings = []
-    own_refused = await probe.refused_own(policy.user_prefix(own))
-    if own_refused:
-        findings.append(_failed("own prefix", f"refused: {', '.join(own_refused)}"))
-    else:
-        findings.append(Finding("own prefix", "ok", "put, get, list and delete are allowed"))
-    reached = await probe.reached_foreign(policy.user_prefix(foreign))
-    if reached:
-        findings.append(_failed("foreign prefix", f"not refused: {', '.join(reached)}"))
-    else:
-        findings.append(Finding("foreign prefix", "ok", "put, get, list and delete are refused"))
-    stranger, _ = await _vend(runtime, foreign)
-    believed = await isolation.believed_changed_tokens(runtime.settings, credential, policy.user_prefix(own), stranger)
-    if believed:
-        findings.append(_failed("session token", f"{believed} of {isolation.CHANGED_TOKENS} changed ones open it"))
-    else:
-        findings.append(Finding("session token", "ok", "changed ones open nothing"))
+async def _isolation(runtime: Runtime, own: Tenant) -> list[Finding]:
+    settings, findings = runtime.settings, []
+    try:
+        stranger = await _tenant(runtime, vending.SHORTEST)
+        outcome = await isolation.try_both(settings, own, stranger)
+        if outcome.refused:
+            findings.append(_failed("own prefix", f"refused: {_once(outcome.refused)}"))
+        else:
+            findings.append(Finding("own prefix", "ok", "put, get, list and delete are allowed"))
+        if outcome.reached:
+            findings.append(_failed("foreign prefix", f"not refused: {_once(outcome.reached)}"))
+        elif outcome.unclear:
+            findings.append(Finding("foreign prefix", "failed", f"refused by something else: {_once(outcome.unclear)}"))
+        else:
+            findings.append(Finding("foreign prefix", "ok", "put, get, list and delete are refused, both ways"))
+        believed = await isolation.believed_changed_tokens(settings, own.credential, own.prefix, stranger.credential)
+        if believed:
+            findings.append(_failed("session token", f"{believed} of {isolation.CHANGED_TOKENS} changed ones open it"))
+        else:
+            findings.append(Finding("session token", "ok", "changed ones open nothing"))
+    except isolation.S3Unreachable as error:
+        findings.append(_failed("S3", str(error)))
+    except Problem as problem:
+        failed = _failed(settings.vending_mode, problem.cause or problem.code)
+        findings.append(replace(failed, name="second vend"))
+    return findings
+
+
+async def _cors(runtime: Runtime) -> list[Finding]:
+    """It takes no credential: so it is told whatever else failed."""
+    findings: list[Finding] = []
     for origin in runtime.settings.cors_origins:
-        if await probe.allows_origin(origin):
+        try:
+            allowed = await isolation.allows_origin(runtime.settings, origin)
+        except isolation.S3Unreachable as error:
+            return [*findings, Finding("CORS", "warning", f"cannot be told, for S3 does not answer ({error})")]
+        if allowed:
             findings.append(Finding("CORS", "ok", f"{origin} may send requests to the bucket"))
         else:
             findings.append(Finding("CORS", "warning", f"{origin} may not; {MENDS['CORS']}"))
     return findings
+
+
+def _once(names: Iterable[str]) -> str:
+    return ", ".join(dict.fromkeys(names))
 
 
 def _failed(name: str, what: str) -> Finding:

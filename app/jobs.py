@@ -13,7 +13,7 @@ import structlog
 
 from app import cleaning, revocations
 from app.admin import tally
-from app.credentials import erasure, quota, revocation, usage
+from app.credentials import canary, erasure, quota, revocation, usage
 from app.mail import outbox
 from app.problems import Problem
 
@@ -42,6 +42,7 @@ JOBS: tuple[Job, ...] = (
     Job("revocation", revocation.apply_next, every=5, woken_by=revocations.SIGNAL),
     Job("erasure", erasure.erase_next, every=30),
     Job("usage", usage.count_next, every=15, woken_by=quota.SIGNAL),
+    Job("canary", canary.watch, every=60),
     Job("tally", tally.work, every=15),
     Job("cleaning", cleaning.clean, every=3600),
 )

@@ -122,6 +122,24 @@ class Metrics:
             "For how long the count had been due that a replica began last; 0 where none was.",
             registry=self.registry,
         )
+        self.canary_runs = Counter(
+            "tokenvend_canary_runs",
+            "Tries of the isolation canary by this process, by result: passed, failed, broken.",
+            ["result"],
+            registry=self.registry,
+        )
+        for result in ("passed", "failed", "broken"):
+            self.canary_runs.labels(result)  # from 0 on, so that the first one is an increase
+        self.canary_broken = Gauge(
+            "tokenvend_canary_broken",
+            "1 while the last try of the isolation canary reached another user's prefix.",
+            registry=self.registry,
+        )
+        self.canary_passed = Gauge(
+            "tokenvend_canary_passed_timestamp_seconds",
+            "When the isolation canary last passed, on whichever replica; 0 where it never has.",
+            registry=self.registry,
+        )
         self.shared_cache_faults = Counter(
             "tokenvend_shared_cache_faults",
             "Times that the shared cache did not answer and a replica went on without it.",

@@ -409,6 +409,19 @@ class RolePolicy(Model):
     """In a row."""
 
 
+class Canary(Model):
+    """The last try of the isolation canary, in one row, and who of the replicas is at the next one."""
+
+    __tablename__ = "canary"
+
+    id: Mapped[int] = mapped_column(Integer, primary_key=True, autoincrement=False)
+    next_try_at: Mapped[datetime]
+    attempts: Mapped[int] = mapped_column(Integer)
+    result: Mapped[str | None] = mapped_column(String(16))
+    """`passed`, `failed` or `broken`; None before the first one is over."""
+    passed_at: Mapped[datetime | None]
+
+
 class AuditEvent(Model):
     """Who did what to whom, when, from where. Written in the transaction of the act itself.
 

@@ -173,6 +173,11 @@ class Settings(BaseSettings):
     revocation_policy_size: int = Field(
         8192, ge=1024, le=10_240, description="the most characters of that policy; IAM takes 10,240 of all of a role's"
     )
+    canary: Switch = Field(
+        "off",
+        description="`on`: every hour two users whom nobody can be try each other's prefix, and an alarm tells if one "
+        "reaches it",
+    )
     iam_endpoint_url: str | None = Field(None, description="for engines other than AWS, with `role_policy`")
     s3_endpoint_url: str | None = Field(None, description="for engines other than AWS")
     s3_public_endpoint_url: str | None = Field(None, description="S3 as the clients reach it, where that differs")

@@ -59,7 +59,8 @@ class TestGoodEngine:
             "migrations": "ok",
             "keys": "ok",
             "base credentials": "warning",
-            "vend": "ok",
+            "trust policy": "ok",
+            "maximum duration": "ok",
             "own prefix": "ok",
             "foreign prefix": "ok",
             "session token": "ok",
@@ -88,7 +89,7 @@ class TestEngineWithoutPolicies:
         finally:
             server.stop()
         assert found["own prefix"][0] == "ok"
-        for name, reached in (("foreign prefix", "put, get, list, delete"), ("session token", "24 of 24")):
+        for name, reached in (("foreign prefix", "get, list, put, delete"), ("session token", "24 of 24")):
             state, message = found[name]
             assert (state, reached in message, "STOP" in message) == ("failed", True, True)
 
@@ -103,7 +104,28 @@ class TestRole:
             credential_max_ttl=43_200,
         )
         assert found["base credentials"] == ("warning", CHAINED)
-        assert found["vend"] == ("ok", "a credential of 3600 s was issued")
+        assert found["trust policy"] == ("ok", "a credential of 900 s was issued")
+        assert found["maximum duration"] == ("ok", "a credential of 3600 s was issued")
+
+    def test_that_gives_less_than_the_maximum_is_told_apart_from_one_that_gives_nothing(
+        self, database_url: str, sts: CannedSts
+    ) -> None:
+        """What can be tried with the shorter one is tried."""
+
+        settings = {"sts_endpoint_url": sts.url, "s3_endpoint_url": "http://127.0.0.1:1", "cors_origins": (ORIGIN,)}
+        sts.longest = 1800
+        short = examine(database_url, boto3.Session(**KEYS), **settings)
+        sts.answer_only("GetCallerIdentity")
+        none = examine(database_url, boto3.Session(**KEYS), **settings)
+        assert short["trust policy"] == ("ok", "a credential of 900 s was issued")
+        state, message = short["maximum duration"]
+        assert (state, "MaxSessionDuration" in message, "ValidationError" in message) == ("failed", True, True)
+        assert short["S3"][0] == "failed"
+        state, message = none["trust policy"]
+        assert (state, "sts:AssumeRole" in message) == ("failed", True)
+        assert "maximum duration" not in none
+        for found in (short, none):
+            assert found["CORS"] == ("warning", "cannot be told, for S3 does not answer (NewConnectionError)")
 
 
 class TestRevocation:

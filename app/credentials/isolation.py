@@ -1,9 +1,10 @@
-"""Tries on the engine itself what a vended credential reaches: its own prefix, and nothing of a neighbour's."""
+"""Tries on the engine itself what vended credentials reach: each its own prefix, and nothing of the other's."""
 
 import asyncio
-from collections.abc import Callable
-from dataclasses import replace
-from typing import Any
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from typing import Any, Literal
 
 import urllib3
 from botocore.exceptions import BotoCoreError, ClientError
@@ -17,10 +18,68 @@ from app.settings import Settings
 NAME = "tokenvend-isolation-probe"
 CHANGED_TOKENS = 24
 DENIALS = frozenset({"AccessDenied", "403"})
+Attempt = Literal["put", "get", "list", "delete"]
+FOREIGN: tuple[Attempt, ...] = ("get", "list", "put", "delete")
+"""In this order: what is read is what the other one put."""
+FOUND = frozenset({"NoSuchKey", "404"})
+"""It was looked for, so it would have been found."""
+NOBODY = StsCredential("none", "none", "none", datetime.max.replace(tzinfo=UTC), None)
 
 
 class S3Unreachable(Exception):
     """S3 did not answer; the message is the kind of fault."""
+
+
+@dataclass(frozen=True)
+class Tenant:
+    """Somebody with a folder, and the credential for it."""
+
+    prefix: str
+    credential: StsCredential
+
+
+@dataclass(frozen=True)
+class Outcome:
+    refused: list[str]
+    """Which of put, get, list and delete were refused in one's own folder, although they must work, and how."""
+    reached: list[str]
+    """Which of them the other's folder answered, although they must be denied; "not found" is an answer."""
+    unclear: list[str]
+    """Which of them it neither answered nor denied, and what S3 said instead."""
+
+
+async def try_both(settings: Settings, one: Tenant, other: Tenant) -> Outcome:
+    """Each puts an object into its own folder, then tries everything on the other's. Raises `S3Unreachable`."""
+    outcome = Outcome([], [], [])
+    probes = [
+        (Probe(settings, mine.credential), mine.prefix, theirs.prefix) for mine, theirs in ((one, other), (other, one))
+    ]
+    try:
+        for probe, own, _ in probes:
+            await _try_own(probe, own, ("put", "get", "list"), outcome)
+        for probe, _, foreign in probes:
+            await _try_foreign(probe, foreign, outcome)
+        for probe, own, _ in probes:
+            await _try_own(probe, own, ("delete",), outcome)
+    except S3Unreachable:
+        if not outcome.reached:  # which counts, whatever came after it
+            raise
+    return outcome
+
+
+async def _try_foreign(probe: "Probe", prefix: str, outcome: Outcome) -> None:
+    for name in FOREIGN:
+        code = await probe.attempt(name, prefix)
+        if code is None or code in FOUND:
+            outcome.reached.append(name)
+        elif code not in DENIALS:
+            outcome.unclear.append(f"{name} ({code})")
+
+
+async def _try_own(probe: "Probe", prefix: str, names: Sequence[Attempt], outcome: Outcome) -> None:
+    for name in names:
+        if (code := await probe.attempt(name, prefix)) is not None:
+            outcome.refused.append(f"{name} ({code})")
 
 
 class Probe:
@@ -30,49 +89,37 @@ class Probe:
         self._bucket = settings.bucket
         self._s3 = s3.make_client(settings, credential)
 
-    async def refused_own(self, prefix: str) -> list[str]:
-        """Which of put, get, list and delete are refused although they must work."""
-        return [f"{name} ({refusal})" for name, refusal in await self._attempts(prefix) if refusal]
-
-    async def reached_foreign(self, prefix: str) -> list[str]:
-        """Which of them are not denied, although they must be. A missing object counts: it was looked for."""
-        return [name for name, refusal in await self._attempts(prefix) if refusal not in DENIALS]
-
-    async def put(self, prefix: str) -> None:
-        await self._try(self._s3.put_object, prefix, Body=b"probe")
-
-    async def reads(self, prefix: str) -> bool:
-        """What `put` wrote."""
-        return await self._try(self._s3.get_object, prefix) is None
-
-    async def delete(self, prefix: str) -> None:
-        await self._try(self._s3.delete_object, prefix)
-
-    async def _try(self, call: Callable[..., Any], prefix: str, **more: Any) -> str | None:
-        return await asyncio.to_thread(_refusal, call, {"Bucket": self._bucket, "Key": prefix + NAME, **more})
-
-    async def allows_origin(self, origin: str) -> bool:
-        """Whether a page of `origin` may PUT to the bucket, going by a CORS preflight."""
-        return await asyncio.to_thread(self._preflight, origin)
-
-    async def _attempts(self, prefix: str) -> list[tuple[str, str | None]]:
+    async def attempt(self, name: Attempt, prefix: str) -> str | None:
+        """S3's code where it refuses that on an object, or a list, of the prefix."""
         place = {"Bucket": self._bucket, "Key": prefix + NAME}
-        calls: list[tuple[str, Callable[..., Any], dict[str, Any]]] = [
-            ("put", self._s3.put_object, {**place, "Body": b"probe"}),
-            ("get", self._s3.get_object, place),
-            ("list", self._s3.list_objects_v2, {"Bucket": self._bucket, "Prefix": prefix}),
-            ("delete", self._s3.delete_object, place),
-        ]
-        return [(name, await asyncio.to_thread(_refusal, call, arguments)) for name, call, arguments in calls]
+        match name:
+            case "put":
+                return await asyncio.to_thread(_refusal, self._s3.put_object, {**place, "Body": b"probe"})
+            case "get":
+                return await asyncio.to_thread(_refusal, self._s3.get_object, place)
+            case "list":
+                folder = {"Bucket": self._bucket, "Prefix": prefix}
+                return await asyncio.to_thread(_refusal, self._s3.list_objects_v2, folder)
+            case "delete":
+                return await asyncio.to_thread(_refusal, self._s3.delete_object, place)
 
-    def _preflight(self, origin: str) -> bool:
-        url = f"{self._s3.meta.endpoint_url}/{self._bucket}/users/"
-        headers = {"Origin": origin, "Access-Control-Request-Method": "PUT"}
-        try:
-            answer = urllib3.request("OPTIONS", url, headers=headers, timeout=5, retries=False)
-        except HTTPError as error:
-            raise S3Unreachable(type(error).__name__) from error
-        return answer.headers.get("Access-Control-Allow-Origin") in (origin, "*")
+
+async def allows_origin(settings: Settings, origin: str) -> bool:
+    """Whether a page of `origin` may PUT to the bucket, going by a CORS preflight, which nobody signs.
+
+    Raises `S3Unreachable`.
+    """
+    return await asyncio.to_thread(_preflight, settings, origin)
+
+
+def _preflight(settings: Settings, origin: str) -> bool:
+    url = f"{s3.make_client(settings, NOBODY).meta.endpoint_url}/{settings.bucket}/users/"
+    headers = {"Origin": origin, "Access-Control-Request-Method": "PUT"}
+    try:
+        answer = urllib3.request("OPTIONS", url, headers=headers, timeout=5, retries=False)
+    except HTTPError as error:
+        raise S3Unreachable(type(error).__name__) from error
+    return answer.headers.get("Access-Control-Allow-Origin") in (origin, "*")
 
 
 async def believed_changed_tokens(settings: Settings, own: StsCredential, prefix: str, stranger: StsCredential) -> int:
@@ -81,14 +128,15 @@ async def believed_changed_tokens(settings: Settings, own: StsCredential, prefix
     An engine that encrypts its tokens and does not authenticate them drops the policy that it can no longer read.
     """
     probe, token, believed = Probe(settings, own), stranger.session_token, 0
-    await probe.put(prefix)
+    await probe.attempt("put", prefix)
     try:
         for number in range(CHANGED_TOKENS):
             place = len(token) * number // CHANGED_TOKENS
             changed = token[:place] + ("A" if token[place] != "A" else "B") + token[place + 1 :]
-            believed += await Probe(settings, replace(stranger, session_token=changed)).reads(prefix)
+            holder = Probe(settings, replace(stranger, session_token=changed))
+            believed += await holder.attempt("get", prefix) is None
     finally:
-        await probe.delete(prefix)
+        await probe.attempt("delete", prefix)
     return believed
 
 

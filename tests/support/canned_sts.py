@@ -60,6 +60,8 @@ class CannedSts:
         self.forms: list[dict[str, str]] = []
         self.requests: list[Request] = []
         self.caller_arn = "arn:aws:sts::123456789012:assumed-role/service/i-1"
+        self.longest = 43_200
+        """The role's MaxSessionDuration."""
         self.before_answer: Callable[[dict[str, str]], None] = lambda form: None
         self._clock = clock or SystemClock()
         self._failures: deque[Answer] = deque()
@@ -108,6 +110,8 @@ class CannedSts:
             failure = self._failures.popleft() if self._failures else None
             if self._only not in (None, form["Action"]):
                 failure = self._refusal("AccessDenied", 403)
+            if int(form.get("DurationSeconds", 0)) > self.longest and form["Action"] != "GetFederationToken":
+                failure = self._refusal("ValidationError", 400)
         self.before_answer(form)
         if failure is not None:
             return failure
