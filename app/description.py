@@ -20,6 +20,7 @@ from app.audit import Event, Outcome
 from app.auth import mfa, sessions
 from app.auth.api import wire
 from app.credentials.access_checks import Reason
+from app.credentials.orders import Purpose
 from app.credentials.policy import Access
 from app.examples import EXAMPLES
 from app.problems import Problem as Refusal
@@ -58,6 +59,7 @@ REFUSAL = {
 }
 CHOICES: Mapping[str, tuple[str, ...]] = {
     "Access": get_args(Access),
+    "CredentialPurpose": get_args(Purpose),
     "AccessReason": get_args(Reason),
     "AuditEventName": get_args(Event),
     "AuditOutcome": get_args(Outcome),

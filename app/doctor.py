@@ -6,13 +6,12 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 from app.credentials import isolation, vending
-from app.credentials.broker import LONGEST_CHAINED
 from app.credentials.isolation import Tenant
 from app.credentials.revocation import IamFailed
 from app.migrate import is_migrated
 from app.problems import Problem
 from app.runtime import Runtime
-from app.settings import SettingsError
+from app.settings import LONGEST_CHAINED, SettingsError
 
 State = Literal["ok", "warning", "failed"]
 
@@ -30,7 +29,7 @@ MENDS = {
     "federation_token": "the base credentials must be an IAM user's own keys, and its policy must allow "
     "sts:GetFederationToken and the object actions on users/*",
     "maximum duration": "the role's maximum session duration (MaxSessionDuration) must reach "
-    "TOKENVEND_CREDENTIAL_MAX_TTL, or set that lower",
+    "TOKENVEND_CREDENTIAL_MAX_TTL and TOKENVEND_UPLOAD_MAX_TTL, or set those lower",
     "revocation": "the base credentials must be allowed iam:PutRolePolicy, iam:GetRolePolicy and iam:DeleteRolePolicy "
     "on the role (deploy/aws/service-permissions-revocation.json), and another engine's IAM be named in "
     "TOKENVEND_IAM_ENDPOINT_URL; or set TOKENVEND_REVOCATION=off",
@@ -117,7 +116,7 @@ async def _vend(runtime: Runtime) -> tuple[Tenant, list[Finding]]:
 
     Raises what `Broker.obtain` raises of the first: the second may be refused for its duration alone.
     """
-    own, longest = await _tenant(runtime, vending.SHORTEST), runtime.settings.credential_max_ttl
+    own, longest = await _tenant(runtime, vending.SHORTEST), runtime.settings.longest_ttl
     findings = [Finding(_trust(runtime), "ok", f"a credential of {vending.SHORTEST} s was issued")]
     if longest > LONGEST_CHAINED and await runtime.broker.chains_roles():
         longest = LONGEST_CHAINED

@@ -33,6 +33,8 @@ LONGEST_OF_A_ROLE = 43_200
 """Seconds; GetFederationToken has no role and gives three times as many."""
 MOST_BYTES = 2**53 - 1
 """The largest whole number that every reader of JSON takes as it is: nine petabytes."""
+LONGEST_CHAINED = 3600
+"""Seconds: what STS gives a role that assumes another one, whatever the other's MaxSessionDuration."""
 MOST_POLICY_ARNS = 10
 MOST_TAGS = 50
 TAG_KEY = r"(?!aws:)[\w .:/=+@-]{1,128}"
@@ -151,6 +153,13 @@ class Settings(BaseSettings):
     )
     credential_ttl: int = Field(3600, ge=900, le=129_600, description="seconds that a credential lives")
     credential_max_ttl: int = Field(3600, ge=900, le=129_600, description="the most a caller may ask for, in seconds")
+    upload_max_ttl: int | None = Field(
+        None,
+        ge=900,
+        le=LONGEST_OF_A_ROLE,
+        description="the most for an upload lease, in seconds; `CREDENTIAL_MAX_TTL` if empty, and more only in "
+        "`web_identity` mode",
+    )
     sts_endpoint_url: str | None = Field(
         None, description="for engines other than AWS, or a VPC endpoint; `{region}` in it is replaced"
     )
@@ -489,13 +498,22 @@ class Settings(BaseSettings):
         return value
 
     @model_validator(mode="after")
-    def _consistent(self) -> Self:
+    def _lifetimes(self) -> Self:
         if self.credential_ttl > self.credential_max_ttl:
             raise ValueError(
                 f"{PREFIX}CREDENTIAL_TTL: must not exceed {PREFIX}CREDENTIAL_MAX_TTL ({self.credential_max_ttl})"
             )
         if self.credential_max_ttl > LONGEST_OF_A_ROLE and self.vending_mode != "federation_token":
             raise ValueError(f"{PREFIX}CREDENTIAL_MAX_TTL: must not exceed {LONGEST_OF_A_ROLE} for a role")
+        if self.longest_ttl > max(self.credential_max_ttl, LONGEST_CHAINED) and self.vending_mode != "web_identity":
+            raise ValueError(
+                f"{PREFIX}UPLOAD_MAX_TTL: must not exceed {LONGEST_CHAINED} and {PREFIX}CREDENTIAL_MAX_TTL but in "
+                "web_identity mode: AWS gives a role that assumes another one an hour at most"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
         if unknown := set(self.transitive_tag_keys) - set(tag_keys(self.session_tags)):
             raise ValueError(f"{PREFIX}TRANSITIVE_TAG_KEYS: {', '.join(sorted(unknown))}: not in SESSION_TAGS")
         if self.mfa_serial and self.vending_mode == "web_identity":
@@ -572,6 +590,16 @@ class Settings(BaseSettings):
         if wrong:
             mend = "must be set; `tokenvend dev` brings its own"
             raise SettingsError("\n".join(f"{PREFIX}{name.upper()}: {mend}" for name in wrong))
+
+    @property
+    def upload_ttl(self) -> int:
+        """Seconds that an upload lease lives, at most."""
+        return self.credential_max_ttl if self.upload_max_ttl is None else self.upload_max_ttl
+
+    @property
+    def longest_ttl(self) -> int:
+        """Seconds that any credential lives, at most."""
+        return max(self.credential_max_ttl, self.upload_ttl)
 
     @property
     def partition(self) -> str:

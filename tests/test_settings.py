@@ -75,6 +75,9 @@ class TestWrongValues:
             ("CREDENTIAL_TTL", "899", "greater than or equal to 900"),
             ("CREDENTIAL_TTL", "7200", "must not exceed"),
             ("CREDENTIAL_MAX_TTL", "50000", "must not exceed 43200 for a role"),
+            ("UPLOAD_MAX_TTL", "899", "greater than or equal to 900"),
+            ("UPLOAD_MAX_TTL", "43201", "less than or equal to 43200"),
+            ("UPLOAD_MAX_TTL", "3601", "but in web_identity mode"),
             ("STS_ENDPOINT_URL", "ftp://sts", "must be an address"),
             ("S3_FORCE_PATH_STYLE", "perhaps", "boolean"),
             ("PASSWORD_MIN_LENGTH", "4", "greater than or equal to 8"),
@@ -150,6 +153,16 @@ class TestModes:
             load_settings()
         monkeypatch.setenv("TOKENVEND_VENDING_MODE", "federation_token")
         assert load_settings().credential_max_ttl == 129_600
+
+    def test_an_upload_lease_may_last_longer_where_no_role_assumes_another(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setenv("TOKENVEND_UPLOAD_MAX_TTL", "43200")
+        monkeypatch.setenv("TOKENVEND_VENDING_MODE", "web_identity")
+        settings = load_settings()
+        assert (settings.credential_max_ttl, settings.upload_ttl, settings.longest_ttl) == (3600, 43_200, 43_200)
+        monkeypatch.delenv("TOKENVEND_UPLOAD_MAX_TTL")
+        assert (load_settings().upload_ttl, load_settings().longest_ttl) == (3600, 3600)
 
     def test_federation_needs_no_role(self, monkeypatch: pytest.MonkeyPatch) -> None:
         without = {name: value for name, value in PRODUCTION.items() if name != "TOKENVEND_ROLE_ARN"}

@@ -55,7 +55,7 @@ async def work(runtime: "Runtime") -> bool:
     await runtime.own_work.add(runtime.database, now)
     if await runtime.database.read(next_due, now) is None:
         return False
-    longest = timedelta(seconds=runtime.settings.credential_max_ttl)
+    longest = timedelta(seconds=runtime.settings.longest_ttl)
     await runtime.database.write_unhurried(tally_next, now, longest=longest)
     return True
 

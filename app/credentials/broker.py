@@ -10,12 +10,9 @@ from app.credentials.identity_token import IdentityTokens
 from app.credentials.orders import Order
 from app.metrics import Metrics
 from app.problems import FieldError, InvalidRequest, StsRefused, StsUnavailable
-from app.settings import VendingMode
+from app.settings import LONGEST_CHAINED, VendingMode
 from app.sts.client import StsClient
 from app.sts.transport import Answer
-
-LONGEST_CHAINED = 3600
-"""Seconds: what STS gives a role that assumes another one, whatever the other's MaxSessionDuration."""
 
 LONG_LIVED = (
     "the base credentials are long-lived keys, which leak sooner or later: use an instance role, a task role, "

@@ -169,6 +169,8 @@ def _row(entry: Entry) -> dict[str, Any]:
 def _event(entry: Entry, problem: Problem | None) -> dict[str, Any]:
     order = entry.order
     detail = {"credential_id": str(entry.id), "access": order.access} if problem is None else {"reason": problem.code}
+    if order.purpose is not None:
+        detail["purpose"] = order.purpose
     return audit.row(
         entry.origin,
         "credential.issued",

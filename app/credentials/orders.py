@@ -4,10 +4,12 @@ import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Any, Literal
 
 from app.crypto import b64url
 from app.settings import VendingMode
+
+Purpose = Literal["upload"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +40,7 @@ class Order:
     terms: Terms
     not_before: datetime | None = None
     """In whole seconds: what STS issued before is revoked, and is not what is asked for."""
+    purpose: Purpose | None = None
 
     def __hash__(self) -> int:
         """Of what tells most orders apart: equality looks at the rest."""

@@ -105,6 +105,6 @@ def judge(session: Session, origin: Origin, now: datetime, settings: Settings, *
             actor_id=None,
             session_id=None,
             reason=QuotaExceeded.code,
-            longest=timedelta(seconds=settings.credential_max_ttl),
+            longest=timedelta(seconds=settings.longest_ttl),
         )
     usage.exceeded = full

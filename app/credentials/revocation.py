@@ -238,7 +238,7 @@ def revoke_own(
         actor_id=user.id,
         session_id=actor.session_id,
         reason="own_wish",
-        longest=timedelta(seconds=settings.credential_max_ttl),
+        longest=timedelta(seconds=settings.longest_ttl),
     )
     return count, effective_by(session, now, settings, user.id)
 

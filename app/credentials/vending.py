@@ -9,12 +9,13 @@ from app.actor import Actor
 from app.audit import Origin
 from app.auth import authentication
 from app.credentials import policy, quota
-from app.credentials.broker import LONGEST_CHAINED, StsCredential
+from app.credentials.broker import StsCredential
 from app.credentials.cache import Issued
 from app.credentials.ledger import Entry
-from app.credentials.orders import Order
+from app.credentials.orders import Order, Purpose
 from app.credentials.policy import Access
-from app.problems import InvalidDuration, StsUnavailable
+from app.problems import FieldError, InvalidDuration, InvalidRequest, StsUnavailable
+from app.settings import LONGEST_CHAINED
 
 if TYPE_CHECKING:
     from app.runtime import Runtime
@@ -30,17 +31,28 @@ class RevokedMeanwhile(Exception):
 
 
 async def issue(
-    runtime: "Runtime", origin: Origin, actor: Actor, *, access: Access, path: str, duration: int | None
+    runtime: "Runtime",
+    origin: Origin,
+    actor: Actor,
+    *,
+    access: Access,
+    path: str,
+    duration: int | None,
+    purpose: Purpose | None = None,
 ) -> Issued:
     """A credential for the actor's prefix, or the folder `path` in it: the cached one, or a new one in the ledger.
 
     No database connection is held while STS works; what happened to the session meanwhile is read again when the row is
     written. Right after a revocation it waits, for a second at most, so that the new one is not of the revoked.
-    Raises `InvalidPath`, `PolicyTooLarge`, `InvalidDuration`, `RateLimited`, `QuotaExceeded` and what `Broker.obtain`
-    raises; `InvalidToken` and `AccountDisabled` where the session was ended, or the user disabled, meanwhile.
+    An `upload` lease writes in one folder, does nothing else, and may live longer.
+    Raises `InvalidRequest` for a lease that would do more, `InvalidPath`, `PolicyTooLarge`, `InvalidDuration`,
+    `RateLimited`, `QuotaExceeded` and what `Broker.obtain` raises; `InvalidToken` and `AccountDisabled` where the
+    session was ended, or the user disabled, meanwhile.
     """
     await runtime.limiter.hit("issue_credentials", str(actor.user_id))
-    settings, seconds = runtime.settings, await _duration(runtime, duration)
+    if purpose is not None:
+        _refuse_wide_lease(access, path)
+    settings, seconds = runtime.settings, await _duration(runtime, duration, purpose)
     for _ in range(TRIES):
         order = make_order(
             runtime,
@@ -50,6 +62,7 @@ async def issue(
             path=path,
             duration=seconds,
             not_before=actor.not_before,
+            purpose=purpose,
         )
         try:
             return await _issue(runtime, origin, order, quota.effective(settings, actor.quota_bytes))
@@ -106,6 +119,7 @@ def make_order(
     path: str,
     duration: int,
     not_before: datetime | None = None,
+    purpose: Purpose | None = None,
 ) -> Order:
     """Raises `InvalidPath`, `PolicyTooLarge`."""
     settings, terms = runtime.settings, runtime.terms
@@ -118,15 +132,28 @@ def make_order(
         encryption=runtime.encryption,
         fenced=bool(terms.policy_arns),
     )
-    return Order(user_id, session_id, access, prefix, duration, text, terms, not_before)
+    return Order(user_id, session_id, access, prefix, duration, text, terms, not_before, purpose)
 
 
-async def _duration(runtime: "Runtime", asked: int | None) -> int:
+def _refuse_wide_lease(access: Access, path: str) -> None:
+    errors = []
+    if access != "write":
+        errors.append(FieldError("body.access", "not_for_upload", "An upload lease has the access `write`."))
+    if path == "":
+        errors.append(FieldError("body.path", "missing", "An upload lease is for one folder."))
+    if errors:
+        raise InvalidRequest(errors=errors)
+
+
+async def _duration(runtime: "Runtime", asked: int | None, purpose: Purpose | None) -> int:
     """Seconds. A chained role gives an hour at most: more by default is cut to that, more by wish is refused."""
     settings = runtime.settings
-    seconds = settings.credential_ttl if asked is None else asked
-    if not SHORTEST <= seconds <= settings.credential_max_ttl:
-        raise InvalidDuration(f"`duration_seconds` is {SHORTEST} to {settings.credential_max_ttl}.")
+    longest, default = settings.credential_max_ttl, settings.credential_ttl
+    if purpose == "upload":
+        longest = default = settings.upload_ttl
+    seconds = default if asked is None else asked
+    if not SHORTEST <= seconds <= longest:
+        raise InvalidDuration(f"`duration_seconds` is {SHORTEST} to {longest}.")
     if seconds <= LONGEST_CHAINED or not await runtime.broker.chains_roles():
         return seconds
     if asked is not None:

@@ -188,6 +188,7 @@ class TestShare:
             {"duration": 900},
             {"policy": "{ }"},
             {"not_before": datetime(2026, 6, 1, tzinfo=UTC)},
+            {"purpose": "upload"},
             *({"terms": dataclasses.replace(ORDER.terms, **change)} for change in terms),
         ]
         # A member that is added to an order later needs its line here.

@@ -2,11 +2,13 @@
 
 import json
 import re
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from app.models import Revocation
 from tests.credentials.crowd import sign_in
 from tests.credentials.test_policy import HOSTILE
 from tests.support.service import ROLE_ARN, Device, Service
@@ -165,6 +167,50 @@ class TestWish:
         assert device.vend().json()["expires_in"] == 900
         assert device.vend(duration_seconds=1800).json()["expires_in"] == 1800
         assert device.vend(duration_seconds=1801).json()["code"] == "invalid_duration"
+
+    def test_a_lease_is_for_writing_in_one_folder(self, service: Service) -> None:
+        (device,) = sign_in(service, 1)
+        for wish, locations in (
+            ({}, ["body.path"]),
+            ({"access": "read_write"}, ["body.access", "body.path"]),
+            ({"access": "read", "path": "albums/"}, ["body.access"]),
+        ):
+            answer = device.vend(purpose="upload", **wish)
+            assert [error["location"] for error in answer.json()["errors"]] == locations
+        for oddity in ("download", "", 1, ["upload"]):
+            assert refusal(device, purpose=oddity, path="albums/") == (422, "invalid_request")
+        assert service.sts.forms == []
+        leases = [device.vend(purpose="upload", path="albums/", **more).json() for more in ({}, {"access": "write"})]
+        assert leases[0]["access_key_id"] == leases[1]["access_key_id"]
+        assert (leases[0]["access"], leases[0]["expires_in"]) == ("write", 3600)
+        service.clock.advance(seconds=1)
+        plain = device.vend(access="write", path="albums/", purpose=None).json()
+        assert service.sts.assumed[0]["Policy"] == service.sts.assumed[1]["Policy"]
+        assert plain["access_key_id"] != leases[0]["access_key_id"]
+        details = [
+            detail if isinstance(detail, dict) else json.loads(detail)
+            for (detail,) in service.sql(
+                "SELECT detail FROM audit_events WHERE event = 'credential.issued' ORDER BY id"
+            )
+        ]
+        assert [detail.get("purpose") for detail in details] == ["upload", None]
+
+    def test_a_lease_may_live_longer(self, make_service: Any) -> None:
+        service = make_service(credential_ttl=900, credential_max_ttl=1800, upload_max_ttl=3600)
+        (device,) = sign_in(service, 1)
+        lease = {"purpose": "upload", "path": "albums/"}
+        assert device.vend(**lease).json()["expires_in"] == 3600
+        assert device.vend(**lease, duration_seconds=900).json()["expires_in"] == 900
+        assert device.vend(**lease, duration_seconds=3601).json()["code"] == "invalid_duration"
+        assert device.vend(duration_seconds=1801).json()["code"] == "invalid_duration"
+
+    def test_a_lease_that_is_under_way_is_revoked_too(self, make_service: Any) -> None:
+        """The row tells the engine, and whoever vends, for as long as the longest one may live."""
+        service = make_service(credential_ttl=900, credential_max_ttl=1800, upload_max_ttl=3600)
+        (device,) = sign_in(service, 1)
+        device.post("/v1/credentials/revoke")
+        (row,) = service.runtime.database.run("read", lambda session: session.query(Revocation).all())
+        assert row.expires_at >= service.clock.now() + timedelta(seconds=3600)
 
     def test_what_only_the_service_decides_is_refused(self, service: Service) -> None:
         """VC3, AZ3: no policy, role or session name of the client's."""

@@ -15,9 +15,10 @@ from tests.journeys.deployment import Deployment, Keys
 
 
 @contextmanager
-def running_in(mode: str, data_dir: Path) -> Iterator[Deployment]:
+def running_in(mode: str, data_dir: Path, **settings: str) -> Iterator[Deployment]:
     environment = {name: value for name, value in os.environ.items() if not name.startswith(("TOKENVEND_", "AWS_"))}
     environment |= {"TOKENVEND_VENDING_MODE": mode, "TOKENVEND_RATE_LIMITS": "off"}
+    environment |= {f"TOKENVEND_{name}": value for name, value in settings.items()}
     with (data_dir / "stderr.log").open("w") as log:
         process = subprocess.Popen(
             [sys.executable, "-m", "app", "dev", "--port", "0", "--data-dir", str(data_dir)],

@@ -51,7 +51,7 @@ class Stats(ResponseModel):
 async def get_stats(runtime: RuntimeDep, _actor: Support, window: Window = "24h") -> Stats:
     """How much happened over time. Cached vends and calls of STS arrive within seconds, all else at once."""
     now = runtime.clock.now()
-    longest = timedelta(seconds=runtime.settings.credential_max_ttl)
+    longest = timedelta(seconds=runtime.settings.longest_ttl)
     found = await runtime.database.read(stats.read, now, window, longest=longest)
     return Stats(
         window=window,

@@ -239,7 +239,7 @@ async def revoke_user_credentials(
     user_id: UUID, runtime: RuntimeDep, origin: OriginDep, actor: Admin, body: ReasonRequest
 ) -> AdminUser:
     """Revokes all live credentials of the user, who stays signed in: their devices get new ones."""
-    act, longest = _act(runtime, origin, actor, body.reason), timedelta(seconds=runtime.settings.credential_max_ttl)
+    act, longest = _act(runtime, origin, actor, body.reason), timedelta(seconds=runtime.settings.longest_ttl)
     return _shown(
         await runtime.database.write(lifecycle.revoke_credentials, act, user_id, longest=longest), runtime.settings
     )

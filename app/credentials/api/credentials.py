@@ -9,6 +9,7 @@ from pydantic import AfterValidator, Field
 from app.credentials import access_checks, ledger, revocation, vending
 from app.credentials.access_checks import Reason
 from app.credentials.cache import Issued
+from app.credentials.orders import Purpose
 from app.credentials.policy import Access
 from app.runtime import Runtime
 from app.web import (
@@ -36,9 +37,20 @@ class CredentialsRequest(RequestModel):
     access: Access = "read_write"
     path: Annotated[str, Field(examples=["albums/2026/"], max_length=1024)] = ""
     duration_seconds: int | None = None
+    purpose: Annotated[
+        Purpose | None,
+        Field(
+            description="`upload`: a lease for a long upload, with `path` and the access `write`, which is what it has "
+            "where none is named. It may live longer than other credentials."
+        ),
+    ] = None
     include_shared: Annotated[
         bool, AfterValidator(_not_shared), Field(description="Only false: no folder is shared yet.")
     ] = False
+
+    @property
+    def wanted(self) -> Access:
+        return "write" if self.purpose and "access" not in self.model_fields_set else self.access
 
 
 class Credentials(ResponseModel):
@@ -111,7 +123,13 @@ async def issue_credentials(
     """Temporary AWS keys for the caller's own prefix. Keep them in memory alone, and ask again before `expiration`."""
     wish = body or CredentialsRequest()
     issued = await vending.issue(
-        runtime, origin, actor, access=wish.access, path=wish.path, duration=wish.duration_seconds
+        runtime,
+        origin,
+        actor,
+        access=wish.wanted,
+        path=wish.path,
+        duration=wish.duration_seconds,
+        purpose=wish.purpose,
     )
     return _credentials(runtime, issued)
 
