@@ -8,7 +8,7 @@ import hashlib
 import hmac
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from secrets import token_bytes
@@ -192,6 +192,14 @@ def client_secret_hash(client_secret: str, client_id: str, username: str) -> str
     """What Cognito calls SECRET_HASH: base64 of HMAC-SHA256."""
     mac = hmac.new(client_secret.encode(), (username + client_id).encode("utf-8", "surrogatepass"), hashlib.sha256)
     return base64.b64encode(mac.digest()).decode("ascii")
+
+
+def signature_v4(secret: str, scope: Sequence[str], text: str) -> str:
+    """AWS's signature of `text`, in hexadecimal; the scope is date, Region and service (Signature Version 4)."""
+    key = f"AWS4{secret}".encode()
+    for part in (*scope, "aws4_request"):
+        key = hmac.digest(key, part.encode(), "sha256")
+    return hmac.digest(key, text.encode(), "sha256").hex()
 
 
 def b64url(data: bytes) -> str:

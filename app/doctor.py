@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from app.credentials import isolation, vending
+from app.credentials import isolation, tickets, vending
 from app.credentials.isolation import Tenant
 from app.credentials.revocation import IamFailed
 from app.migrate import is_migrated
@@ -38,6 +38,8 @@ MENDS = {
     "foreign prefix": "STOP: this engine does not enforce session policies; do not run the service on it",
     "session token": "STOP: whoever holds a credential here can rid it of its policy (Ceph RGW does not authenticate "
     "its tokens); do not run the service on this engine",
+    "upload tickets": "set TOKENVEND_UPLOAD_TICKETS=off on an engine that does not take them; on AWS look at the "
+    "bucket's own policy and its encryption",
     "CORS": "only web apps need it: allow the origin, all methods and headers, and expose ETag, on the bucket",
 }
 
@@ -166,6 +168,7 @@ async def _isolation(runtime: Runtime, own: Tenant) -> list[Finding]:
             findings.append(_failed("session token", f"{believed} of {isolation.CHANGED_TOKENS} changed ones open it"))
         else:
             findings.append(Finding("session token", "ok", "changed ones open nothing"))
+        findings.append(await _tickets(runtime, own))
     except isolation.S3Unreachable as error:
         findings.append(_failed("S3", str(error)))
     except Problem as problem:
@@ -191,6 +194,22 @@ async def _cors(runtime: Runtime) -> list[Finding]:
 
 def _once(names: Iterable[str]) -> str:
     return ", ".join(dict.fromkeys(names))
+
+
+async def _tickets(runtime: Runtime, own: Tenant) -> Finding:
+    """Whether the engine does what the form of an upload ticket says. Only who gives some has to mend it."""
+    name, settings, now = "upload tickets", runtime.settings, runtime.clock.now()
+    key, size = own.prefix + isolation.NAME, 5
+    fields = tickets.form(
+        settings, own.credential, now, now + tickets.LIFE, key=key, content_type="application/octet-stream", size=size
+    )
+    probe = isolation.Probe(settings, own.credential)
+    wrong = await probe.wrong_with_form(tickets.url(settings, public=False), fields, key, size)
+    if settings.gives_upload_tickets:
+        return Finding(name, "warning", f"{wrong}; {MENDS[name]}") if wrong else Finding(name, "ok", "they work")
+    if wrong:
+        return Finding(name, "ok", f"off, as they must be on this engine: {wrong}")
+    return Finding(name, "ok", "off; they would work: TOKENVEND_UPLOAD_TICKETS=on")
 
 
 def _failed(name: str, what: str) -> Finding:

@@ -189,6 +189,11 @@ class NotFound(Problem):
     default_detail = "There is nothing here, or it is not yours."
 
 
+class UploadTicketsOff(Problem):
+    status, code, title = 404, "upload_tickets_off", "There are no upload tickets here"
+    default_detail = "This deployment gives none: upload by a credential of `POST /v1/credentials`."
+
+
 class MethodNotAllowed(Problem):
     status, code, title = 405, "method_not_allowed", "Method not allowed"
     default_detail = "This address does not answer to this method."

@@ -191,6 +191,10 @@ class Settings(BaseSettings):
     s3_endpoint_url: str | None = Field(None, description="for engines other than AWS")
     s3_public_endpoint_url: str | None = Field(None, description="S3 as the clients reach it, where that differs")
     s3_force_path_style: bool = Field(False, description="`true` for engines without a host name for each bucket")
+    upload_tickets: Switch | None = Field(
+        None,
+        description="`POST /v1/uploads`: `on` where S3 is AWS's own, else `off`; `tokenvend doctor` tries them",
+    )
     quota_bytes: int | None = Field(
         None, ge=0, le=MOST_BYTES, description="what each user may store, where an administrator says nothing else"
     )
@@ -611,6 +615,11 @@ class Settings(BaseSettings):
     @property
     def _needed(self) -> tuple[str, ...]:
         return ("bucket",) if self.vending_mode == "federation_token" else ("bucket", "role_arn")
+
+    @property
+    def gives_upload_tickets(self) -> bool:
+        default = "off" if self.s3_endpoint_url else "on"
+        return (self.upload_tickets or default) == "on"
 
     @property
     def drains_for(self) -> int:

@@ -64,9 +64,11 @@ class TestGoodEngine:
             "own prefix": "ok",
             "foreign prefix": "ok",
             "session token": "ok",
+            "upload tickets": "ok",
             "CORS": "warning",
         }
         assert found["base credentials"][1] == LONG_LIVED
+        assert found["upload tickets"][1].startswith("off, as they must be on this engine")
         assert found["CORS"][1].startswith(f"{STRANGE_ORIGIN} may not")
 
 

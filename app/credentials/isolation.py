@@ -89,6 +89,19 @@ class Probe:
         self._bucket = settings.bucket
         self._s3 = s3.make_client(settings, credential)
 
+    async def wrong_with_form(self, url: str, fields: Sequence[tuple[str, str]], key: str, size: int) -> str | None:
+        """What is wrong with how S3 takes a form that is for `size` bytes at `key`; None where it does as it says."""
+        larger = await asyncio.to_thread(_send_form, url, fields, b"x" * (size + 1))
+        if larger < 300:
+            return f"a file that is too large is answered with {larger}"
+        status = await asyncio.to_thread(_send_form, url, fields, b"x" * size)
+        if status != 201:
+            return f"it is refused with {status}"
+        place = {"Bucket": self._bucket, "Key": key}
+        missing = await asyncio.to_thread(_refusal, self._s3.head_object, place)
+        await asyncio.to_thread(_refusal, self._s3.delete_object, place)
+        return f"it is answered with {status}, and nothing is stored" if missing else None
+
     async def attempt(self, name: Attempt, prefix: str) -> str | None:
         """S3's code where it refuses that on an object, or a list, of the prefix."""
         place = {"Bucket": self._bucket, "Key": prefix + NAME}
@@ -138,6 +151,15 @@ async def believed_changed_tokens(settings: Settings, own: StsCredential, prefix
     finally:
         await probe.attempt("delete", prefix)
     return believed
+
+
+def _send_form(url: str, fields: Sequence[tuple[str, str]], body: bytes) -> int:
+    """The status of the answer. Raises `S3Unreachable`."""
+    parts: list[tuple[str, Any]] = [*fields, ("file", ("probe", body, "application/octet-stream"))]
+    try:
+        return urllib3.request("POST", url, fields=parts, timeout=5, retries=False).status
+    except HTTPError as error:
+        raise S3Unreachable(type(error).__name__) from error
 
 
 def _refusal(call: Callable[..., Any], arguments: dict[str, Any]) -> str | None:

@@ -50,14 +50,27 @@ def narrowed_prefix(user_id: uuid.UUID, path: str) -> str:
         return user_prefix(user_id)
     if not path.endswith("/"):
         raise InvalidPath("A path ends in `/`.")
+    return user_prefix(user_id) + _plain(path)
+
+
+def object_key(user_id: uuid.UUID, path: str) -> str:
+    """The key of the object at `path` under the user's prefix. Raises `InvalidPath`."""
+    if path == "" or path.endswith("/"):
+        raise InvalidPath("The path of an object is not empty and does not end in `/`.")
+    return user_prefix(user_id) + _plain(path)
+
+
+def _plain(path: str) -> str:
+    """The path, if it stays where it is put whoever reads it. Raises `InvalidPath`."""
     if _widens(path):
         raise InvalidPath('Control characters and * ? $ \\ " are not allowed in a path.')
     if len(path.encode()) > MAX_PATH_BYTES:
         raise InvalidPath(f"A path has up to {MAX_PATH_BYTES} bytes of UTF-8.")
-    for spelling in (path, unquote(path)):  # a proxy or engine that decodes once more must not walk up either
-        if any(segment in ("", ".", "..") for segment in spelling[:-1].split("/")):
+    named = path.removesuffix("/")
+    for spelling in (named, unquote(named)):  # a proxy or engine that decodes once more must not walk up either
+        if any(segment in ("", ".", "..") for segment in spelling.split("/")):
             raise InvalidPath("A path is relative and has no empty, `.` or `..` segment, percent-encoded or not.")
-    return user_prefix(user_id) + path
+    return path
 
 
 @dataclass(frozen=True, slots=True)

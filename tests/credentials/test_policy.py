@@ -227,6 +227,17 @@ class TestHostilePaths:
         with pytest.raises(InvalidPath):
             policy.narrowed_prefix(USER, path)
 
+    @pytest.mark.parametrize(
+        "path", sorted({form for path in HOSTILE.values() for form in (path, path.removesuffix("/"))})
+    )
+    def test_are_no_objects_either(self, path: str) -> None:
+        """VC2: of an upload ticket. Longer than allowed is so with its `/` alone."""
+        if path in ("albums", "é" * 128):
+            assert policy.object_key(USER, path) == f"users/{USER}/{path}"
+            return
+        with pytest.raises(InvalidPath):
+            policy.object_key(USER, path)
+
     @given(st.text(max_size=20), st.sampled_from('*?$\\"\n\r\t\0\x1f\x7f\x9f\ud800\udfff'), st.text(max_size=20))
     def test_whatever_stands_around_them(self, before: str, hostile: str, after: str) -> None:
         with pytest.raises(InvalidPath):

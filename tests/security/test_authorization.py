@@ -284,6 +284,7 @@ class TestMassAssignment:
             "/v1/me/upgrade": {"email": "mass@example.org", "password": PASSWORD},
             "/v1/credentials": {"access": "read"},
             "/v1/access-checks": {"action": "s3:GetObject", "key": "users/a.jpg"},
+            "/v1/uploads": {"path": "a.jpg", "content_type": "image/jpeg", "size": 1},
             "/v1/me/passkeys": {"credential": ATTESTED, "name": "mine"},
             "/v1/auth/passkey/options": {},
             "/v1/auth/passkey": {"credential": ASSERTED},

@@ -1,5 +1,5 @@
 """The routes of this feature, one file an action or noun."""
 
-from app.credentials.api import credentials, usage
+from app.credentials.api import credentials, uploads, usage
 
-ROUTERS = (credentials.router, usage.router)
+ROUTERS = (credentials.router, uploads.router, usage.router)
