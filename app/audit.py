@@ -56,6 +56,7 @@ Event = Literal[
     "credential.issued",
     "credential.revoked",
     "credential.all_revoked",
+    "storage_events.subscribed",
     "access.refused",
     "isolation.broken",
     "signing_key.created",

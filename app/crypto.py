@@ -12,11 +12,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from secrets import token_bytes
-from typing import Any
+from typing import Any, Literal
 
+from cryptography import x509
 from cryptography.exceptions import InvalidSignature, InvalidTag
 from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec, padding
+from cryptography.hazmat.primitives.asymmetric import ec, padding, rsa
 from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
@@ -200,6 +201,27 @@ def signature_v4(secret: str, scope: Sequence[str], text: str) -> str:
     for part in (*scope, "aws4_request"):
         key = hmac.digest(key, part.encode(), "sha256")
     return hmac.digest(key, text.encode(), "sha256").hex()
+
+
+def is_signed(
+    certificate: bytes, signature: str, text: bytes, *, digest: Literal["SHA-1", "SHA-256"], at: datetime
+) -> bool:
+    """Whether the RSA key of the certificate (PEM), valid at that time, made the signature (base64, PKCS #1 v1.5).
+
+    Who vouches for the certificate is the caller's to know. Raises ValueError for one that is none.
+    """
+    read = x509.load_pem_x509_certificate(certificate)
+    key = read.public_key()
+    if not isinstance(key, rsa.RSAPublicKey) or key.key_size not in RSA_BITS:
+        raise ValueError("not an RSA key of a usual size")
+    if not read.not_valid_before_utc <= at <= read.not_valid_after_utc:
+        return False
+    kind = hashes.SHA1() if digest == "SHA-1" else hashes.SHA256()  # noqa: S303 - what SNS calls version 1
+    try:
+        key.verify(base64.b64decode(signature, validate=True), text, padding.PKCS1v15(), kind)
+    except InvalidSignature:
+        return False
+    return True
 
 
 def b64url(data: bytes) -> str:

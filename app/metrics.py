@@ -117,6 +117,12 @@ class Metrics:
             ["outcome"],
             registry=self.registry,
         )
+        self.storage_events = Counter(
+            "tokenvend_storage_events",
+            "Messages of SNS about the bucket, by outcome: noted, ignored (of nobody with a quota, or again), refused.",
+            ["outcome"],
+            registry=self.registry,
+        )
         self.usage_delay = Gauge(
             "tokenvend_usage_delay_seconds",
             "For how long the count had been due that a replica began last; 0 where none was.",

@@ -69,6 +69,11 @@ class OriginNotAllowed(Problem):
     default_detail = "Pages of this origin may not call, or not with this method or these headers."
 
 
+class InvalidStorageEvent(Problem):
+    status, code, title = 400, "invalid_storage_event", "The message is not the bucket's"
+    default_detail = "This takes messages of SNS alone, of the one topic, signed by it within the last hour."
+
+
 class UnreadableImport(Problem):
     status, code, title = 400, "unreadable_import", "The file could not be read"
     default_detail = "The file is not of the format that was named, or it ends too early."
@@ -187,6 +192,11 @@ class QuotaExceeded(Problem):
 class NotFound(Problem):
     status, code, title = 404, "not_found", "Not found"
     default_detail = "There is nothing here, or it is not yours."
+
+
+class StorageEventsOff(Problem):
+    status, code, title = 404, "storage_events_off", "Nobody listens to the bucket here"
+    default_detail = "This deployment listens to no events: TOKENVEND_STORAGE_EVENTS_TOPIC_ARN is not set."
 
 
 class UploadTicketsOff(Problem):

@@ -14,7 +14,7 @@ from app.admin.tally import OwnWork
 from app.auth import sessions
 from app.auth.cognito import UserPool
 from app.auth.keys import Keyring
-from app.auth.providers import Providers
+from app.auth.providers import Fetcher, Providers
 from app.auth.sessions import SessionState
 from app.auth.tokens import AccessTokens
 from app.clock import Clock, SystemClock
@@ -27,6 +27,7 @@ from app.credentials.orders import Terms
 from app.credentials.policy import Encryption
 from app.credentials.revocation import IAM_CONFIG, RoleDenials
 from app.credentials.shared import SharedCache
+from app.credentials.sns import Topic
 from app.crypto import FirebaseScrypt, Vault
 from app.db import Batch, Database
 from app.health import Health
@@ -79,6 +80,10 @@ class Runtime:
     shared_cache: SharedCache | None
     role_denials: RoleDenials | None
     """Only where `REVOCATION=role_policy`."""
+    storage_events: Topic | None
+    """Where the bucket's events come from."""
+    fetcher: Fetcher
+    """Of what SNS names."""
     health: Health
     user_pool: UserPool | None
     """Where users who were there before bring their passwords from."""
@@ -95,6 +100,7 @@ class Runtime:
         self.hasher.close()
         self.import_threads.shutdown(wait=False, cancel_futures=True)
         await self.providers.close()
+        await self.fetcher.close()
         if self.user_pool is not None:
             await self.user_pool.close()
         await self.limiter.close()
@@ -128,6 +134,7 @@ def build_runtime(settings: Settings, *, clock: Clock | None = None, aws: boto3.
     sts = _sts(settings, aws, clock, metrics, tracing)
     broker = Broker(sts, clock, metrics, mode=settings.vending_mode, identity_tokens=identity_tokens)
     memory = settings.cache_url == "memory://"
+    fetcher, topic_arn = Fetcher(), settings.storage_events_topic_arn
     shared_cache = None if memory else SharedCache(settings.cache_url, vault, clock, metrics)
     return Runtime(
         settings=settings,
@@ -153,6 +160,8 @@ def build_runtime(settings: Settings, *, clock: Clock | None = None, aws: boto3.
         credential_cache=CredentialCache(clock, metrics, shared_cache.obtain if shared_cache else None),
         shared_cache=shared_cache,
         role_denials=_role_denials(settings, aws) if settings.revocation == "role_policy" else None,
+        storage_events=Topic(topic_arn, clock, fetcher.get) if topic_arn else None,
+        fetcher=fetcher,
         health=Health(database, keyring, broker, clock, metrics),
         user_pool=_user_pool(settings, clock),
         import_threads=ThreadPoolExecutor(CONCURRENT_IMPORTS, thread_name_prefix="import"),

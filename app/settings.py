@@ -201,6 +201,9 @@ class Settings(BaseSettings):
     quota_count_seconds: int = Field(
         900, ge=60, le=86_400, description="between two counts of what a user stores who may be uploading"
     )
+    storage_events_topic_arn: str | None = Field(
+        None, description="SNS topic that gets the bucket's events, for usage that is known sooner; off if empty"
+    )
     email_verification: Literal["off", "required"] | None = Field(
         None, description="whether an address is verified before the first sign-in: off in development, else required"
     )
@@ -348,6 +351,15 @@ class Settings(BaseSettings):
     def _key(cls, value: str | None) -> str | None:
         if value is not None and not re.fullmatch(r"arn:aws[a-z-]*:kms:[a-z0-9-]+:\d{12}:key/[\w-]+", value):
             raise ValueError("must be the ARN of a key, not of an alias: arn:aws:kms:eu-central-1:123456789012:key/…")
+        return value
+
+    @field_validator("storage_events_topic_arn")
+    @classmethod
+    def _topic(cls, value: str | None) -> str | None:
+        if value is not None and not re.fullmatch(
+            r"arn:aws[a-z-]*:sns:[a-z0-9-]+:\d{12}:[\w-]{1,256}", value, re.ASCII
+        ):
+            raise ValueError("must be the ARN of a topic: arn:aws:sns:eu-central-1:123456789012:name")
         return value
 
     @field_validator("external_id")

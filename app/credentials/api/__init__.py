@@ -1,5 +1,5 @@
 """The routes of this feature, one file an action or noun."""
 
-from app.credentials.api import credentials, uploads, usage
+from app.credentials.api import credentials, storage_events, uploads, usage
 
-ROUTERS = (credentials.router, uploads.router, usage.router)
+ROUTERS = (credentials.router, uploads.router, usage.router, storage_events.router)
