@@ -354,6 +354,24 @@ class TestActions:
         changed = json.loads(company.audit_rows("user.role_changed", user.id)[0][1])
         assert (changed["former_role"], changed["role"], changed["reason"]) == ("user", "support", WHY)
 
+    def test_a_quota_is_given_and_taken_away(self, desk: OpenDesk, company: Company, admin: Account) -> None:
+        user = company.person()
+        person = desk().enter(admin, f"#/users/{user.id}")
+        usage = person.page.get_by_test_id("usage")
+        expect(usage).to_have_text("Not counted of no quota")
+        person.page.get_by_role("button", name="Change quota", exact=True).click()
+        person.answer("Change it", quota="much", reason=WHY)
+        expect(person.dialog.locator("[data-part=error]")).to_contain_text("A quota is a number")
+        person.answer("Change it", quota="1.5", reason=WHY)
+        expect(usage).to_have_text("Not counted of 1.5 MB")
+        company.sql("UPDATE usage SET bytes = 1500000, objects = 3")
+        detail = json.loads(company.audit_rows("user.quota_changed", user.id)[0][1])
+        assert (detail["former_bytes"], detail["bytes"], detail["reason"]) == (None, 1_500_000, WHY)
+        person.act("Change quota", "Change it", quota="", reason=WHY)
+        expect(usage).to_have_text("1.5 MB in 3 objects of no quota")
+        person.act("Change quota", "Change it", quota="1", reason=WHY)
+        expect(usage).to_have_text("1.5 MB in 3 objects of 1.0 MB full")
+
     def test_erasing_wants_the_address_typed(self, desk: OpenDesk, company: Company, admin: Account) -> None:
         user = company.person()
         person = desk().enter(admin, f"#/users/{user.id}")

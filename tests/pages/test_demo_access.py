@@ -1,15 +1,23 @@
 """What the key and the session of the sample app may do, and that both end. Its handles: see `test_demo.py`."""
 
+import sqlite3
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 from httpx2 import post
 from playwright.sync_api import Request, Route, expect
 
+from tests.conftest import DevServer
 from tests.pages.visit import DENIED, PASSWORD, Visit
 
 OpenVisit = Callable[..., Visit]
+
+
+def set_quota(server: DevServer, email: str, quota: int | None) -> None:
+    with closing(sqlite3.connect(server.data_dir / "tokenvend.db", timeout=10)) as database, database:
+        database.execute("UPDATE users SET quota_bytes = ? WHERE email = ?", (quota, email))
 
 
 class TestKey:
@@ -38,6 +46,31 @@ class TestKey:
         person.page.locator("#files").set_input_files(china)
         expect(person.page.locator("[data-testid=upload][data-state=failed]")).to_contain_text("AccessDenied")
         expect(person.page.get_by_test_id("photo")).to_have_count(0)
+
+    def test_of_who_is_over_quota_looks_and_makes_room(
+        self, visit: OpenVisit, dev_server: DevServer, china: Path, flower: Path
+    ) -> None:
+        person = visit().register()
+        page, key_id = person.page, "[data-part=key-id]"
+        person.upload(china)
+        set_quota(dev_server, person.email, 0)
+        person.excused |= {"/v1/credentials", "flower.jpg"}
+        before = page.locator(key_id).inner_text()
+        page.locator("#access").select_option("write")
+        expect(page.locator(key_id)).not_to_have_text(before)
+        expect(page.locator("#full")).to_contain_text("Your storage is full")
+        expect(page.locator("#access")).to_have_value("read_delete")
+        expect(page.locator("[data-right=add]")).to_have_attribute("data-granted", "false")
+        page.locator("#files").set_input_files(flower)
+        expect(page.locator("[data-testid=upload][data-state=failed]")).to_contain_text("quota_exceeded")
+        person.screenshot("full")
+        person.view("china.jpg")
+        page.locator("#close-viewer").click()
+
+        set_quota(dev_server, person.email, None)
+        page.get_by_role("button", name="Try again").first.click()
+        expect(page.locator("#full")).to_be_hidden()
+        expect(page.locator("[data-testid=upload]")).to_have_count(0)
 
     def test_does_not_open_somebody_elses_picture(self, visit: OpenVisit, china: Path) -> None:
         owner = visit().register()

@@ -7,6 +7,7 @@ import { ask } from "./shared/question.js";
 import { freshly } from "./shared/second-factor.js";
 
 const REASON = { name: "reason", label: "Reason", hint: "It stands in the audit, beside your name.", maxlength: 500 };
+const MEGABYTE = 1_000_000;
 const by = (verb) => (user, { reason }) => api.actOnUser(user.id, verb, reason);
 let me = null;
 
@@ -42,6 +43,15 @@ const ACTIONS = [
     submit: "Change it", run: (user, { role, reason }) => api.changeUser(user.id, { role, reason }), done: "The role is changed.",
   },
   {
+    id: "change-quota", label: "Change quota",
+    fields: (user) => [{
+      name: "quota", label: "Quota in MB", value: user.quota_bytes === null ? "" : String(user.quota_bytes / MEGABYTE),
+      hint: "Empty: that of everybody. 0: nothing may be uploaded.", inputmode: "decimal", required: false,
+    }, REASON],
+    title: "Change the quota", text: "It counts at once. Who stores as much or more looks and deletes, and uploads nothing.",
+    submit: "Change it", run: (user, { quota, reason }) => api.changeUser(user.id, { quota_bytes: readQuota(quota), reason }), done: "The quota is changed.",
+  },
+  {
     id: "reset-mfa", label: "Reset second factor", fits: (user) => user.mfa_enabled, danger: true,
     title: "Reset the second factor?", text: "Authenticator app and recovery codes are gone, all devices are signed out, and a mail tells the user. Be sure of who asked.",
     submit: "Reset", run: by("reset-mfa"), done: "The second factor is reset.",
@@ -66,6 +76,13 @@ const ACTIONS = [
     },
   },
 ];
+
+function readQuota(text) {
+  const given = text.trim().replace(",", ".");
+  if (given === "") return null;
+  if (!/^\d+(\.\d+)?$/.test(given)) throw new api.Problem({ detail: "A quota is a number, such as 500 or 1.5." });
+  return Math.round(Number(given) * MEGABYTE);
+}
 
 const proof = (user) => user.email ?? "erase";
 

@@ -5,7 +5,7 @@ import { makeButtons } from "./actions.js";
 import { badge, facts, make, moment } from "./element.js";
 import { COLUMNS, eventRow } from "./events.js";
 import { PagedTable } from "./paged.js";
-import { byId } from "./shared/dom.js";
+import { byId, sayBytes } from "./shared/dom.js";
 import { badgesOf, nameOf } from "./users.js";
 
 const PAGE = 10;
@@ -13,6 +13,11 @@ let shown = null;
 let tables = {};
 
 const mono = (text) => make("span", { class: "mono" }, text);
+
+const sayUsage = ({ bytes, objects, quota_bytes: quota, counted_at: at }) => make("span", { "data-testid": "usage" },
+  at || bytes ? `${sayBytes(bytes)} in ${objects} ${objects === 1 ? "object" : "objects"}` : "Not counted", " ",
+  quota === null ? "of no quota" : `of ${sayBytes(quota)}`, " ",
+  ...(quota !== null && bytes >= quota ? [badge("full", "bad")] : []), ...(at ? [" · counted ", moment(at)] : []));
 
 export function stateOf(credential) {
   if (credential.revoked_at) return badge("revoked", "bad");
@@ -34,6 +39,7 @@ function show(user) {
     ["Name", user.display_name],
     ["Role", user.role],
     ["Second factor", user.mfa_enabled ? "Authenticator app" : "No authenticator app"],
+    ["Storage", sayUsage(user.usage)],
     ["Created", moment(user.created_at)],
     ["Last seen", moment(user.last_seen_at)],
     ["Id", mono(user.id)],

@@ -12,9 +12,19 @@ const serverNow = (held) => Date.now() + held.skew;
 // A fifth of the lifetime, five minutes at most: before that the service would hand out the same one again.
 const isDue = (held) => held.expiresAt - serverNow(held) < Math.min(300_000, held.lifetime / 5);
 
+// Over quota nothing that writes is given: what is left is to look, and to make room.
+async function vendOrLess(wanted) {
+  try {
+    return await vend(wanted);
+  } catch (problem) {
+    if (problem.code !== "quota_exceeded") throw problem;
+    return { ...await vend("read_delete"), full: true };
+  }
+}
+
 async function obtain(wanted) {
   const asked = Date.now();
-  const answer = await vend(wanted);
+  const answer = await vendOrLess(wanted);
   const answered = Date.now();
   return {
     ...answer,
@@ -56,6 +66,12 @@ export async function replace(refused) {
   return current === refused ? renew() : fresh();
 }
 
+// For an upload: who was refused one asks again, for there may be room by now.
+export async function writable() {
+  const held = await fresh();
+  return held.full ? renew() : held;
+}
+
 export async function choose(wanted) {
   const before = access;
   access = wanted;
@@ -82,7 +98,7 @@ export function facts() {
   const { access: granted, bucket, prefix, region, endpoint_url: endpoint, skew, lifetime } = current;
   const id = current.access_key_id;
   return {
-    access: granted, bucket, prefix, region, endpoint, skew, lifetime,
+    access: granted, full: Boolean(current.full), bucket, prefix, region, endpoint, skew, lifetime,
     accessKeyId: id,
     keyId: `${id.slice(0, 4)}…${id.slice(-4)}`,
     remaining: Math.max(0, current.expiresAt - serverNow(current)),

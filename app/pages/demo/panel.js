@@ -3,7 +3,7 @@
 import * as credential from "./credential.js";
 import { announce, byId, part } from "./shared/dom.js";
 
-const RIGHTS = { read: ["look"], write: ["add"], read_write: ["look", "add", "remove"] };
+const RIGHTS = { read: ["look"], write: ["add"], read_write: ["look", "add", "remove"], read_delete: ["look", "remove"] };
 const CLOCK_TOLERANCE = 5000;
 const RETRY_AFTER = 30_000;
 let ticking = 0;
@@ -33,6 +33,7 @@ function show() {
   part(panel, "engine").textContent = known.endpoint ?? `AWS, ${known.region}`;
   part(panel, "clock").textContent = sayClock(known.skew);
   byId("access").value = known.access;
+  byId("full").hidden = !known.full;
   for (const right of panel.querySelectorAll("[data-right]")) {
     right.dataset.granted = RIGHTS[known.access].includes(right.dataset.right);
   }
@@ -65,6 +66,7 @@ export function startPanel() {
 export function stopPanel() {
   clearInterval(ticking);
   for (const cell of byId("panel").querySelectorAll("dd[data-part]")) cell.textContent = "";
+  byId("full").hidden = true;
   byId("countdown").textContent = "";
   byId("countdown-short").textContent = "";
 }
@@ -74,7 +76,8 @@ export function wirePanel() {
   byId("access").addEventListener("change", async ({ target }) => {
     try {
       await credential.choose(target.value);
-      announce(`The new credential may ${target.selectedOptions[0].textContent.toLowerCase()}.`);
+      const full = credential.facts().full ? "Your storage is full. " : "";
+      announce(`${full}The new credential may ${target.selectedOptions[0].textContent.toLowerCase()}.`);
     } catch (problem) {
       announce(problem.message);
       show();

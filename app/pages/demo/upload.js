@@ -1,6 +1,6 @@
 // One file from this device to S3: a single PUT, or parts in parallel for a large one, with the true progress of both.
 
-import { fresh } from "./credential.js";
+import { writable } from "./credential.js";
 import { parseXml, perform, Refusal, request, sign } from "./s3.js";
 
 const LARGE = 8_000_000;
@@ -42,8 +42,13 @@ function transmit({ method, url, headers }, body, { signal, progress }) {
   });
 }
 
+function refuseIfFull({ full }) {
+  if (full) throw new Refusal(403, "quota_exceeded", "Your storage is full: delete something first. Room shows after a minute or so.");
+}
+
 const put = (key, body, { query, headers, signal, progress }) =>
   perform(async (held) => {
+    refuseIfFull(held);
     const signed = await sign(held, "PUT", key, { query, headers });
     signal.throwIfAborted();
     return transmit(signed, body, { signal, progress });
@@ -110,8 +115,9 @@ async function multipart(file, key, headers, { signal, progress }) {
 
 // Resolves to the new picture; `progress` is called with the bytes that have left this device.
 export async function upload(file, { signal, progress }) {
-  const { prefix } = await fresh();
-  const key = newKey(prefix, file.name);
+  const held = await writable();
+  refuseIfFull(held);
+  const key = newKey(held.prefix, file.name);
   const headers = { "Content-Type": file.type || "application/octet-stream" };
   if (file.size > LARGE) await multipart(file, key, headers, { signal, progress });
   else await put(key, file, { headers, signal, progress });
