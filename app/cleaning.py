@@ -15,6 +15,7 @@ from app.models import (
     Activity,
     AuditEvent,
     DeviceSession,
+    Grant,
     Model,
     OutboxMail,
     RefreshToken,
@@ -33,6 +34,8 @@ KEPT = timedelta(days=1)
 SESSIONS_KEPT = timedelta(days=90)
 """For which a user, or who looks into a theft, sees the devices of before."""
 MAILS_KEPT = timedelta(days=30)
+GRANTS_KEPT = timedelta(days=90)
+"""For which a user who takes their data along sees what they shared, and what was shared with them."""
 IMPORTS_KEPT = timedelta(days=90)
 """After its last batch, an import and its report: for as long it may be taken up again."""
 ACTIVITY_KEPT = timedelta(days=400)
@@ -67,6 +70,7 @@ def stale_kinds(now: datetime) -> tuple[Kind, ...]:
     old = (DeviceSession.ended_at < now - SESSIONS_KEPT) | (DeviceSession.expires_at < now - SESSIONS_KEPT)
     forgotten = RefreshToken.session_id.in_(select(DeviceSession.id).where(old))
     without_tokens = ~exists().where(RefreshToken.session_id == DeviceSession.id)
+    over = (Grant.withdrawn_at < now - GRANTS_KEPT) | (Grant.expires_at < now - GRANTS_KEPT)
     settled = OutboxMail.sent_at.is_not(None) | OutboxMail.failed_at.is_not(None)
     reported = UserImportProblem.import_id.in_(select(UserImport.id).where(UserImport.updated_at < now - IMPORTS_KEPT))
     without_problems = ~exists().where(UserImportProblem.import_id == UserImport.id)
@@ -77,6 +81,7 @@ def stale_kinds(now: datetime) -> tuple[Kind, ...]:
         Kind("expired refresh tokens", RefreshToken, (RefreshToken.token_hash,), expired),
         Kind("refresh tokens of old sessions", RefreshToken, (RefreshToken.token_hash,), forgotten & ~expired),
         Kind("old sessions", DeviceSession, (DeviceSession.id,), old, ready=(without_tokens,)),
+        Kind("grants that are over", Grant, (Grant.id,), over, ready=(Grant.recall_at.is_(None),)),
         Kind("counts over time", Activity, (Activity.started_at,), Activity.started_at < now - ACTIVITY_KEPT),
         Kind(
             "reports of old imports", UserImportProblem, (UserImportProblem.import_id, UserImportProblem.row), reported

@@ -183,7 +183,7 @@ def _tidy(schema: Json, *, name: str | None = None) -> None:
     schema.pop("writeOnly", None)
     _name_choice(schema)
     _flatten_null(schema)
-    if name in ("email", "new_email"):
+    if name in ("email", "new_email", "grantee_email", "owner_email"):
         schema["format"] = "email"
     if name in EXAMPLES and _is_text(schema):
         schema.setdefault("examples", [EXAMPLES[name]])

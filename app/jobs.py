@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING
 
 import structlog
 
-from app import cleaning, revocations
+from app import cleaning, revocations, sharing
 from app.admin import tally
-from app.credentials import canary, erasure, quota, revocation, usage
+from app.credentials import canary, erasure, grants, quota, revocation, usage
 from app.mail import outbox
 from app.problems import Problem
 
@@ -40,6 +40,7 @@ async def _send_mail(runtime: "Runtime") -> bool:
 JOBS: tuple[Job, ...] = (
     Job("outbox", _send_mail, every=5, woken_by=outbox.SIGNAL),
     Job("revocation", revocation.apply_next, every=5, woken_by=revocations.SIGNAL),
+    Job("sharing", grants.recall_next, every=5, woken_by=sharing.SIGNAL),
     Job("erasure", erasure.erase_next, every=30),
     Job("usage", usage.count_next, every=15, woken_by=quota.SIGNAL),
     Job("canary", canary.watch, every=60),

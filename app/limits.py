@@ -43,6 +43,8 @@ LimitName = Literal[
     "issue_credentials",
     "revoke_credentials",
     "explain_access",
+    "share",
+    "invitation",
 ]
 
 LIMITS: dict[LimitName, str] = {
@@ -61,11 +63,14 @@ LIMITS: dict[LimitName, str] = {
     "issue_credentials": "60/minute",
     "revoke_credentials": "10/minute",
     "explain_access": "60/minute",
+    "share": "60/hour",
+    "invitation": "10/hour",
 }
 """By client address, where a mobile carrier puts thousands of phones behind one, up to `confirm`. `letter` counts mails
 to one address, and `reset` those by which an owner whom strangers have locked out gets in again: other letters must not
 use them up. `guess` counts wrong passwords and codes for one account, wherever they are tried, until one was right
-(NIST SP 800-63B-4 §3.2.2); the last three credentials of one user, their revocation, and what they allow."""
+(NIST SP 800-63B-4 §3.2.2). Credentials of one user, their revocation and what they allow are next, then folders that
+one user shares, and mails to one address which tell of them: those, too, use up no other letter."""
 RENEWED: frozenset[LimitName] = frozenset({"guess"})
 """Their window ends a day after the last hit that counted, so that no more than 100 guesses in a row go through, a few
 each day neither. A refused one does not renew it: that would be for a stranger to lock an account for ever."""

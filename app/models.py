@@ -337,6 +337,45 @@ class Usage(Model):
     objects_so_far: Mapped[int] = mapped_column(BigInteger)
 
 
+class Grant(Model):
+    """A folder of its owner's that somebody else may read. Withdrawn, left or expired, it stays so."""
+
+    __tablename__ = "grants"
+    __table_args__ = (
+        Index(None, "owner_id", "created_at", "id"),
+        Index(None, "grantee_id", "created_at", "id"),
+        Index(
+            "ix_grants_unbound",
+            "grantee_email_key",
+            postgresql_where=text("grantee_id IS NULL"),
+            sqlite_where=text("grantee_id IS NULL"),
+        ),
+        Index(
+            "ix_grants_recalled",
+            "recall_at",
+            postgresql_where=text("recall_at IS NOT NULL"),
+            sqlite_where=text("recall_at IS NOT NULL"),
+        ),
+    )
+
+    id: Mapped[uuid.UUID] = mapped_column(primary_key=True)
+    owner_id: Mapped[uuid.UUID] = mapped_column(ForeignKey("users.id"))
+    grantee_id: Mapped[uuid.UUID | None] = mapped_column(ForeignKey("users.id"))
+    """Whose it is for good, once somebody holds the address. Until then it is an invitation."""
+    grantee_email: Mapped[str] = mapped_column(String(254))
+    """As the owner gave it, and all that they get to see of the other. Empty once either account is erased."""
+    grantee_email_key: Mapped[str] = mapped_column(String(1024))
+    path: Mapped[str] = mapped_column(String(256))
+    """In the owner's prefix; ends in `/`."""
+    created_at: Mapped[datetime]
+    expires_at: Mapped[datetime | None] = mapped_column(index=True)
+    """In whole seconds; never changed."""
+    withdrawn_at: Mapped[datetime | None] = mapped_column(index=True)
+    """When its owner took it back, its grantee left it, or either account was erased."""
+    recall_at: Mapped[datetime | None]
+    """Since when a job is to revoke what carries it: its owner was disabled or erased."""
+
+
 class Revocation(Model):
     """Whose credentials are to open nothing any more. It goes once none of them can be alive.
 
@@ -382,6 +421,8 @@ class IssuedCredential(Model):
     sts_request_id: Mapped[str | None] = mapped_column(String(128))
     issued_at: Mapped[datetime] = mapped_column()
     expires_at: Mapped[datetime] = mapped_column(index=True)
+    shared: Mapped[list[dict[str, str]] | None] = mapped_column(JSON(none_as_null=True))
+    """What it reaches of others': `{grant_id, prefix}` of each folder. None where it carries no share."""
     revoked_at: Mapped[datetime | None] = mapped_column()
     """By itself."""
     withdrawn_at: Mapped[datetime | None] = column_property(

@@ -161,6 +161,11 @@ class EmailNotVerified(Problem):
     keeps_writes = True
 
 
+class SharingNotAllowed(Problem):
+    status, code, title = 403, "sharing_not_allowed", "This account cannot share"
+    default_detail = "Guests, and who has not verified their e-mail address where that is asked for, cannot share."
+
+
 class Forbidden(Problem):
     status, code, title = 403, "forbidden", "Not for this role"
     default_detail = "This is for administrators; some of it for support too."
@@ -257,6 +262,16 @@ class LastSignIn(Problem):
     default_detail = "Set a password, or add a passkey or an outside identity, before this one is removed."
 
 
+class GrantExists(Problem):
+    status, code, title = 409, "grant_exists", "The folder is shared with this address already"
+    default_detail = "It is shared until another time: withdraw that grant first, then share the folder anew."
+
+
+class TooManyGrants(Problem):
+    status, code, title = 409, "too_many_grants", "Too many folders are shared"
+    default_detail = "Withdraw some of the grants first, or share a folder that holds several."
+
+
 class ContentTooLarge(Problem):
     status, code, title = 413, "content_too_large", "The request is too large"
     default_detail = "The body of a request may have up to 65,536 bytes, but for an import of users."
@@ -288,6 +303,11 @@ class InvalidDuration(Problem):
 class PolicyTooLarge(Problem):
     status, code, title = (422, "policy_too_large", "The request needs too large a policy")
     default_detail = "STS has no room for a session policy this large: ask for a shorter `path`."
+
+
+class InvalidSharedPart(Problem):
+    status, code, title = 422, "invalid_shared_part", "There is no such part"
+    default_detail = "`shared_part` is up to `shared_parts` of an answer, and more than 1 with `include_shared` alone."
 
 
 class RateLimited(Problem):

@@ -24,6 +24,7 @@ from app.credentials.cache import CredentialCache
 from app.credentials.identity_token import IdentityTokens
 from app.credentials.ledger import Entry
 from app.credentials.orders import Terms
+from app.credentials.packing import Packing
 from app.credentials.policy import Encryption
 from app.credentials.revocation import IAM_CONFIG, RoleDenials
 from app.credentials.shared import SharedCache
@@ -78,6 +79,8 @@ class Runtime:
     """Gives the problem that refuses an entry, or None once its row is committed."""
     credential_cache: CredentialCache
     shared_cache: SharedCache | None
+    packing: Packing
+    """Of shares into credentials."""
     role_denials: RoleDenials | None
     """Only where `REVOCATION=role_policy`."""
     storage_events: Topic | None
@@ -159,6 +162,7 @@ def build_runtime(settings: Settings, *, clock: Clock | None = None, aws: boto3.
         ledger=Batch(lambda entries: ledger.record(database, entries)),
         credential_cache=CredentialCache(clock, metrics, shared_cache.obtain if shared_cache else None),
         shared_cache=shared_cache,
+        packing=Packing(),
         role_denials=_role_denials(settings, aws) if settings.revocation == "role_policy" else None,
         storage_events=Topic(topic_arn, clock, fetcher.get) if topic_arn else None,
         fetcher=fetcher,

@@ -17,6 +17,7 @@ from pydantic import (
     BaseModel,
     BeforeValidator,
     ConfigDict,
+    Field,
     PlainSerializer,
     SecretStr,
     TypeAdapter,
@@ -90,6 +91,12 @@ def _written_out(value: object) -> object:
     return value
 
 
+def _text_of_one(value: object) -> object:
+    if not isinstance(value, str):
+        raise ValueError("a moment is written as 2026-11-23T18:00:00Z")
+    return _written_out(value)
+
+
 def _in_utc(moment: datetime) -> datetime:
     try:
         return moment.astimezone(UTC)
@@ -98,7 +105,9 @@ def _in_utc(moment: datetime) -> datetime:
 
 
 Moment = Annotated[AwareDatetime, BeforeValidator(_written_out), AfterValidator(_in_utc)]
-"""RFC 3339, as a caller writes it."""
+"""RFC 3339, as a caller writes it in a query."""
+MomentInBody = Annotated[AwareDatetime, Field(strict=False), BeforeValidator(_text_of_one), AfterValidator(_in_utc)]
+"""The same in JSON, which has no type of its own for it: a text is read as one, a number never."""
 
 
 def _printable(value: str) -> str:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from sqlalchemy import and_, delete, insert, or_, select, update
 from sqlalchemy.orm import Session
 
-from app import audit, revocations
+from app import audit, revocations, sharing
 from app.accounts import profile, reauthentication
 from app.actor import FRESH, Actor
 from app.audit import Origin
@@ -98,6 +98,7 @@ def carry_out(
     user.email = user.email_key = user.email_verified_at = user.display_name = user.password_hash = None
     user.status, user.role, user.guest = "erased", "user", False
     _end_sessions(session, origin, now, user.id, actor)
+    sharing.end_with_account(session, now, user.id)
     for model in SIGN_INS:
         session.execute(delete(model).where(model.user_id == user.id))
     session.execute(delete(Usage).where(Usage.user_id == user.id))

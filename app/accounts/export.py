@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import ColumnElement, func, select, tuple_
+from sqlalchemy import ColumnElement, func, or_, select, tuple_
 from sqlalchemy.orm import Session
 
 from app import audit
@@ -15,6 +15,7 @@ from app.audit import Origin
 from app.models import (
     AuditEvent,
     DeviceSession,
+    Grant,
     Identity,
     IssuedCredential,
     OutboxMail,
@@ -48,6 +49,11 @@ LISTINGS = {
         IssuedCredential,
         lambda user: IssuedCredential.user_id == user.id,
         (IssuedCredential.issued_at, IssuedCredential.id),
+    ),
+    "grants": Listing(
+        Grant,
+        lambda user: or_(Grant.owner_id == user.id, Grant.grantee_id == user.id),
+        (Grant.created_at, Grant.id),
     ),
     "events": Listing(AuditEvent, lambda user: AuditEvent.subject_id == user.id, (AuditEvent.at, AuditEvent.id)),
 }

@@ -12,7 +12,7 @@ from uuid import UUID
 from sqlalchemy import delete, select
 from sqlalchemy.orm import Session
 
-from app import audit, revocations, single_use
+from app import audit, revocations, sharing, single_use
 from app.accounts import addresses, erasure, registration
 from app.actor import Actor
 from app.admin import users
@@ -104,11 +104,13 @@ def allow(session: Session, act: Act, settings: Settings, user_id: UUID, *, quot
 def disable(session: Session, act: Act, user_id: UUID) -> Account:
     """Ends all sessions too (ASVS 7.4.2), but for a guest's: it is all that could ever open the account again.
 
+    What the user shares nobody gets any more, until they are enabled.
     Raises `NotFound`, `LastAdmin`, `Forbidden`.
     """
     user = _lock(session, act, "user.disabled", user_id, leaves=True)
     user.status = "disabled"
     single_use.withdraw(session, act.now, "mfa", "password_reset", "email_change", user_id=user_id)
+    sharing.suspend(session, act.now, user_id)
     if user.guest:
         _revoke_credentials(session, act, user_id, timedelta(0))  # nothing that is under way is let through
     else:

@@ -158,6 +158,7 @@ def _row(entry: Entry) -> dict[str, Any]:
         "access_key_id": credential.access_key_id,
         "access": order.access,
         "prefix": order.prefix,
+        "shared": [{"grant_id": str(share.grant_id), "prefix": share.prefix} for share in order.shares] or None,
         "role_session_name": order.role_session_name,
         "sts_request_id": credential.request_id,
         # By the later clock, ours or STS's: a revocation is up to a second that is later than both.
@@ -192,6 +193,11 @@ def record_own(session: Session, entry: Entry) -> None:
 def find_issued(session: Session, access_key_id: str) -> IssuedCredential | None:
     """The credential with that id."""
     return session.scalar(select(IssuedCredential).where(IssuedCredential.access_key_id == access_key_id))
+
+
+def shared_prefixes(row: IssuedCredential) -> list[str]:
+    """What it reaches of others'."""
+    return [share["prefix"] for share in row.shared or ()]
 
 
 def list_issued(

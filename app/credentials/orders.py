@@ -4,10 +4,13 @@ import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from app.crypto import b64url
 from app.settings import VendingMode
+
+if TYPE_CHECKING:
+    from app.runtime import Runtime
 
 Purpose = Literal["upload"]
 
@@ -27,6 +30,15 @@ class Terms:
 
 
 @dataclass(frozen=True, slots=True)
+class Share:
+    """A folder of somebody else's that a credential reads."""
+
+    grant_id: uuid.UUID
+    prefix: str
+    ends_at: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
 class Order:
     """Everything that shapes a credential; equal orders may share one, so this is the key of the cache too."""
 
@@ -41,6 +53,8 @@ class Order:
     not_before: datetime | None = None
     """In whole seconds: what STS issued before is revoked, and is not what is asked for."""
     purpose: Purpose | None = None
+    shares: tuple[Share, ...] = ()
+    """By their grants too: a folder that is shared again is never found in what was issued before."""
 
     def __hash__(self) -> int:
         """Of what tells most orders apart: equality looks at the rest."""
@@ -65,6 +79,18 @@ class Order:
     def tags(self) -> dict[str, str]:
         told = {"user_id": str(self.user_id), "session_id": str(self.session_id), "access": self.access}
         return dict(_tag(tag, told) for tag in self.terms.session_tags)
+
+
+def of_policy(runtime: "Runtime", prefix: str, access: str) -> dict[str, Any]:
+    """What `policy.build` makes a policy of, but for shares."""
+    return {
+        "partition": runtime.settings.partition,
+        "bucket": runtime.settings.bucket,
+        "prefix": prefix,
+        "access": access,
+        "encryption": runtime.encryption,
+        "fenced": bool(runtime.terms.policy_arns),
+    }
 
 
 def assume_role(order: Order) -> dict[str, Any]:

@@ -37,6 +37,7 @@ _WIDENING = re.compile(r'[*?$\\"\x00-\x1f\x7f-\x9f\ud800-\udfff]')
 surrogates.
 """
 _PREFIX = re.compile(r"users/[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}/(?:[^/]+/)*\Z")
+_FOLDER = re.compile(r"users/[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}/(?:[^/]+/)+\Z")
 
 
 def user_prefix(user_id: uuid.UUID) -> str:
@@ -86,37 +87,44 @@ class Encryption:
 
 @functools.lru_cache(maxsize=10_000)
 def build(
-    *, partition: str, bucket: str, prefix: str, access: Access, encryption: Encryption | None = None, fenced: bool
+    *,
+    partition: str,
+    bucket: str,
+    prefix: str,
+    access: Access,
+    encryption: Encryption | None = None,
+    fenced: bool,
+    shared: tuple[str, ...] = (),
 ) -> str:
     """The policy as compact ASCII JSON of up to 2,048 characters.
 
     Managed policies sent along with it would add to what it allows, so `fenced` denies everything else of S3 outright.
+    `shared`: folders of others, which are read and listed, whatever else `access` allows in the own prefix.
     Raises `PolicyTooLarge`, and ValueError for a prefix that `narrowed_prefix` would not have given.
     """
     if not _PREFIX.match(prefix) or _widens(prefix):
         raise ValueError("not the prefix of a user")
+    if not all(_FOLDER.match(folder) and not _widens(folder) for folder in shared):
+        raise ValueError("not a folder of a user")
+    if shared and access not in LISTS:
+        raise ValueError("what is shared is shared to be read")
     bucket_arn = f"arn:{partition}:s3:::{bucket}"
-    own, listed = f"{bucket_arn}/{prefix}*", [f"{prefix}*", prefix]
+    own, folders = f"{bucket_arn}/{prefix}*", [f"{bucket_arn}/{folder}*" for folder in shared]
+    # Of what is shared no `prefix` without its `*`, which matches nothing too: each share costs as little as it can.
+    listed = [f"{prefix}*", prefix, *(f"{folder}*" for folder in shared)]
     actions = list(OBJECT_ACTIONS[access])
     statements = [_statement("Objects", "Allow", Action=actions, Resource=own)]
+    if shared:
+        statements.append(_statement("Shared", "Allow", Action=list(_READ), Resource=folders))
     if access in LISTS:
         condition = {"StringLike": {"s3:prefix": listed}}
         statements.append(_statement("List", "Allow", Action="s3:ListBucket", Resource=bucket_arn, Condition=condition))
     if encryption is not None:
         statements.append(_encryption(encryption, access, bucket_arn, own))
+        if shared and not encryption.bucket_keys:  # with bucket keys the one above is for the whole bucket
+            statements.append(_encryption(encryption, "read", bucket_arn, folders, sid="SharedEncryption"))
     if fenced:
-        lists = ["s3:ListBucket"] if access in LISTS else []
-        statements += [
-            _statement("Elsewhere", "Deny", Action="s3:*", NotResource=[bucket_arn, own]),
-            _statement("Otherwise", "Deny", NotAction=actions + lists, Resource=f"{bucket_arn}*"),
-            _statement(
-                "ListElsewhere",
-                "Deny",
-                Action="s3:ListBucket",
-                Resource=bucket_arn,
-                Condition={"StringNotLike": {"s3:prefix": f"{prefix}*"}},
-            ),
-        ]
+        statements += _fence(bucket_arn, own, folders, listed, access)
     document = {"Version": "2012-10-17", "Statement": statements}
     text = json.dumps(document, separators=(",", ":"), ensure_ascii=True)
     if len(text) > MAX_POLICY_LENGTH:
@@ -127,16 +135,47 @@ def build(
     return text
 
 
-def _encryption(encryption: Encryption, access: Access, bucket_arn: str, own: str) -> dict[str, Any]:
+def _fence(bucket_arn: str, own: str, folders: list[str], listed: list[str], access: Access) -> list[dict[str, Any]]:
+    """Denies what is not allowed: elsewhere, otherwise, and in what is shared all but reading."""
+    lists = ["s3:ListBucket"] if access in LISTS else []
+    elsewhere = [pattern for pattern in listed if pattern.endswith("*")]
+    fence = [
+        _statement("Elsewhere", "Deny", Action="s3:*", NotResource=[bucket_arn, own, *folders]),
+        _statement("Otherwise", "Deny", NotAction=[*OBJECT_ACTIONS[access], *lists], Resource=f"{bucket_arn}*"),
+        _statement(
+            "ListElsewhere",
+            "Deny",
+            Action="s3:ListBucket",
+            Resource=bucket_arn,
+            Condition={"StringNotLike": {"s3:prefix": elsewhere if folders else elsewhere[0]}},
+        ),
+    ]
+    if folders and OBJECT_ACTIONS[access] != _READ:  # else nothing but reading is left already
+        fence.append(_statement("SharedOtherwise", "Deny", NotAction=list(_READ), Resource=folders))
+    return fence
+
+
+def fits(**of_policy: Any) -> bool:
+    """Whether there is room for the policy that `build` would make of this."""
+    try:
+        build.__wrapped__(**of_policy)  # past the cache: who packs tries many that nobody asks for
+    except PolicyTooLarge:
+        return False
+    return True
+
+
+def _encryption(
+    encryption: Encryption, access: Access, bucket_arn: str, objects: str | list[str], *, sid: str = "Encryption"
+) -> dict[str, Any]:
     """A download decrypts, an upload generates a data key, and the parts of a multipart upload do both."""
     context = "kms:EncryptionContext:aws:s3:arn"
     via = {"kms:ViaService": encryption.via_service}
     if encryption.bucket_keys:
         condition: dict[str, Any] = {"StringEquals": {**via, context: bucket_arn}}
     else:
-        condition = {"StringEquals": via, "StringLike": {context: own}}
+        condition = {"StringEquals": via, "StringLike": {context: objects}}
     actions = ["kms:Decrypt", "kms:GenerateDataKey"] if access in WRITES else "kms:Decrypt"
-    return _statement("Encryption", "Allow", Action=actions, Resource=encryption.key_arn, Condition=condition)
+    return _statement(sid, "Allow", Action=actions, Resource=encryption.key_arn, Condition=condition)
 
 
 def _statement(sid: str, effect: Literal["Allow", "Deny"], **members: Any) -> dict[str, Any]:

@@ -216,6 +216,15 @@ def effective_by(session: Session, now: datetime, settings: Settings, user_id: U
     return max(now, min(last_expiry, revoked_at + timedelta(seconds=settings.revocation_delay)))
 
 
+def effective_by_of_any(session: Session, now: datetime, settings: Settings) -> datetime:
+    """The same of a revocation of now, whoever has credentials, or none: the answer tells nobody which."""
+    longest = timedelta(seconds=settings.longest_ttl)
+    told = session.get(RolePolicy, settings.role_arn)
+    if settings.revocation == "off" or (told is not None and told.failures):
+        return now + longest
+    return now + min(longest, timedelta(seconds=settings.revocation_delay))
+
+
 def effective_by_of(session: Session, settings: Settings, credential: IssuedCredential) -> datetime | None:
     """The same of one in the ledger; None where it was not revoked."""
     if credential.withdrawn_at is None:

@@ -55,7 +55,7 @@ async def create(
         raise UploadTicketsOff
     key = policy.object_key(actor.user_id, path)
     folder = path[: path.rfind("/") + 1]
-    issued = await vending.issue(runtime, origin, actor, access="write", path=folder, duration=None)
+    issued = (await vending.issue(runtime, origin, actor, access="write", path=folder, duration=None)).issued
     allowance = quota.effective(settings, actor.quota_bytes)
     if allowance is not None:
         await quota.admit(runtime, origin, issued.order, quota=allowance, adding=size)

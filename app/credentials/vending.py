@@ -1,20 +1,29 @@
-"""Vending: from a signed-in user's wish to a credential for their own prefix."""
+"""Vending: from a signed-in user's wish to a credential for their own prefix, and for what others share with them."""
 
 import asyncio
 import uuid
-from datetime import datetime
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
 from app.actor import Actor
 from app.audit import Origin
 from app.auth import authentication
-from app.credentials import policy, quota
+from app.credentials import grants, policy, quota
 from app.credentials.broker import StsCredential
 from app.credentials.cache import Issued
 from app.credentials.ledger import Entry
-from app.credentials.orders import Order, Purpose
+from app.credentials.orders import Order, Purpose, Share, of_policy
 from app.credentials.policy import Access
-from app.problems import FieldError, InvalidDuration, InvalidRequest, StsUnavailable
+from app.problems import (
+    FieldError,
+    InvalidDuration,
+    InvalidRequest,
+    InvalidSharedPart,
+    PolicyTooLarge,
+    StsUnavailable,
+)
 from app.settings import LONGEST_CHAINED
 
 if TYPE_CHECKING:
@@ -26,8 +35,33 @@ TRIES = 3
 """Where credentials are revoked again and again meanwhile, or STS's clock is behind ours."""
 
 
+MOST_REFUSALS = 8
+"""Policies with shares that STS finds too large before one wish is given up; the next goes on from there."""
+STEP = 900
+"""Seconds: of credentials that end with a share there are few lengths, so that one of them is cached for a while."""
+CLOCKS = timedelta(minutes=1)
+"""For STS's clock, and the time that it takes, a share ends that much earlier for who asks."""
+
+
 class RevokedMeanwhile(Exception):
-    """What STS issued is revoked already: the actor's credentials were while it was working."""
+    """What STS issued is revoked already: the actor's credentials, or a grant, were while it was working."""
+
+
+@dataclass(frozen=True)
+class Vended:
+    issued: Issued
+    part: int
+    """Which of the parts that the shares make."""
+    parts: int
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What one of several credentials carries, and for how many seconds."""
+
+    shares: tuple[Share, ...]
+    parts: int
+    seconds: int
 
 
 async def issue(
@@ -39,42 +73,110 @@ async def issue(
     path: str,
     duration: int | None,
     purpose: Purpose | None = None,
-) -> Issued:
+    include_shared: bool = False,
+    part: int = 1,
+) -> Vended:
     """A credential for the actor's prefix, or the folder `path` in it: the cached one, or a new one in the ledger.
+
+    With `include_shared` it reads a `part` of what is shared with the actor too, as much as a policy holds. It ends
+    before the first of those grants does: what has an expiry is left out where a `duration` is asked for that is
+    longer, and without one shortens it. No engine has to know of it: SeaweedFS has no `aws:CurrentTime`.
 
     No database connection is held while STS works; what happened to the session meanwhile is read again when the row is
     written. Right after a revocation it waits, for a second at most, so that the new one is not of the revoked.
     An `upload` lease writes in one folder, does nothing else, and may live longer.
-    Raises `InvalidRequest` for a lease that would do more, `InvalidPath`, `PolicyTooLarge`, `InvalidDuration`,
-    `RateLimited`, `QuotaExceeded` and what `Broker.obtain` raises; `InvalidToken` and `AccountDisabled` where the
-    session was ended, or the user disabled, meanwhile.
+    Raises `InvalidRequest`, `InvalidPath`, `PolicyTooLarge`, `InvalidDuration`, `InvalidSharedPart`, `RateLimited`,
+    `QuotaExceeded` and what `Broker.obtain` raises; `InvalidToken` and `AccountDisabled` where the session was ended,
+    or the user disabled, meanwhile.
     """
     await runtime.limiter.hit("issue_credentials", str(actor.user_id))
     if purpose is not None:
         _refuse_wide_lease(access, path)
-    settings, seconds = runtime.settings, await _duration(runtime, duration, purpose)
-    for _ in range(TRIES):
+    if include_shared and access not in policy.LISTS:
+        raise InvalidRequest(
+            errors=[
+                FieldError("body.include_shared", "not_for_write", "What is shared is read: ask for another access.")
+            ]
+        )
+    if part > 1 and not include_shared:
+        raise InvalidSharedPart
+    allowance = quota.effective(runtime.settings, actor.quota_bytes)
+    seconds = await _duration(runtime, duration, purpose)
+    revoked = refused = 0
+    while revoked < TRIES:
+        plan = Plan((), 1, seconds)
+        if include_shared:
+            shares = await grants.list_shares(runtime, origin, actor)
+            plan = _plan(runtime, actor, shares, access=access, path=path, part=part, seconds=seconds, asked=duration)
         order = make_order(
             runtime,
             actor.user_id,
             actor.session_id,
             access=access,
             path=path,
-            duration=seconds,
+            duration=plan.seconds,
             not_before=actor.not_before,
             purpose=purpose,
+            shares=plan.shares,
         )
         try:
-            return await _issue(runtime, origin, order, quota.effective(settings, actor.quota_bytes))
+            return Vended(await _issue(runtime, origin, order, allowance), part, plan.parts)
         except RevokedMeanwhile:
+            revoked += 1
             actor = await authentication.look_up(runtime, origin, user_id=actor.user_id, session_id=actor.session_id)
+        except PolicyTooLarge:
+            refused += 1
+            if not plan.shares or refused > MOST_REFUSALS:
+                raise
+            runtime.packing.note_refused(actor.user_id, plan.shares)
     raise StsUnavailable("Credentials are being revoked at the moment. Try again.", cause="revoked", retry_after=1)
+
+
+def _plan(
+    runtime: "Runtime",
+    actor: Actor,
+    shares: Sequence[Share],
+    *,
+    access: Access,
+    path: str,
+    part: int,
+    seconds: int,
+    asked: int | None,
+) -> Plan:
+    """Raises `InvalidPath`, `InvalidSharedPart`, `PolicyTooLarge` where the part is a share that fits into none."""
+    now = runtime.clock.now()
+    own = of_policy(runtime, policy.narrowed_prefix(actor.user_id, path), access)
+    if not policy.fits(**own):
+        policy.build(**own)  # says why
+
+    def left(share: Share) -> int:
+        return seconds if share.ends_at is None else int((share.ends_at - now - CLOCKS).total_seconds())
+
+    least = SHORTEST if asked is None else seconds
+    lasting = [share for share in shares if left(share) >= least]
+    parts, too_large = runtime.packing.pack(
+        actor.user_id, lasting, lambda prefixes: policy.fits(**own, shared=prefixes)
+    )
+    in_all = len(parts) + len(too_large)
+    if part > in_all:
+        raise InvalidSharedPart
+    if part > len(parts):
+        raise PolicyTooLarge(
+            "This part is one folder whose name is too long for a policy beside this `path`: ask for `read` access, or "
+            "a shorter `path`, or leave this part out."
+        )
+    carried = parts[part - 1]
+    if asked is None:
+        seconds = min([seconds, *(max(left(share) // STEP * STEP, SHORTEST) for share in carried)])
+    return Plan(carried, in_all, seconds)
 
 
 async def _issue(runtime: "Runtime", origin: Origin, order: Order, allowance: int | None) -> Issued:
     """Raises `RevokedMeanwhile`, and what `issue` does."""
+    issued_here = False
 
     async def issue_new() -> Issued:
+        nonlocal issued_here
         if allowance is not None and order.access != "read":  # cached ones are revoked where it was reached since
             await quota.admit(runtime, origin, order, quota=allowance)
         credential = await _obtain(runtime, order)
@@ -87,13 +189,29 @@ async def _issue(runtime: "Runtime", origin: Origin, order: Order, allowance: in
         state = await runtime.session_states.get(order.session_id)
         if state is not None and state.not_before != order.not_before:
             raise RevokedMeanwhile
+        await _require_shares(runtime, order, credential)
+        issued_here = True
         return Issued(entry.id, order, credential, now)
 
     issued = await runtime.credential_cache.obtain(order, issue_new)
     if not issued.fresh(runtime.clock.now()):
         # STS took its time to fail, and the session may have ended meanwhile: for a new one the ledger would tell.
         await authentication.look_up(runtime, origin, user_id=order.user_id, session_id=order.session_id)
+    if not issued_here:
+        # Of a cache, or of a flight that was there before: a grant may have ended since ours were read.
+        await _require_shares(runtime, order, issued.credential)
     return issued
+
+
+async def _require_shares(runtime: "Runtime", order: Order, credential: StsCredential) -> None:
+    """Raises `RevokedMeanwhile` where one of the grants has ended, or ends before the credential: see `sharing.py`."""
+    if not order.shares:
+        return
+    ends = [share.ends_at for share in order.shares if share.ends_at is not None]
+    if any(end < credential.expires_at for end in ends):
+        raise RevokedMeanwhile
+    if not await runtime.database.read(grants.still_count, runtime.clock.now(), order.shares):
+        raise RevokedMeanwhile
 
 
 async def _obtain(runtime: "Runtime", order: Order) -> StsCredential:
@@ -120,19 +238,12 @@ def make_order(
     duration: int,
     not_before: datetime | None = None,
     purpose: Purpose | None = None,
+    shares: tuple[Share, ...] = (),
 ) -> Order:
     """Raises `InvalidPath`, `PolicyTooLarge`."""
-    settings, terms = runtime.settings, runtime.terms
     prefix = policy.narrowed_prefix(user_id, path)
-    text = policy.build(
-        partition=settings.partition,
-        bucket=settings.bucket,
-        prefix=prefix,
-        access=access,
-        encryption=runtime.encryption,
-        fenced=bool(terms.policy_arns),
-    )
-    return Order(user_id, session_id, access, prefix, duration, text, terms, not_before, purpose)
+    text = policy.build(**of_policy(runtime, prefix, access), shared=tuple(share.prefix for share in shares))
+    return Order(user_id, session_id, access, prefix, duration, text, runtime.terms, not_before, purpose, shares)
 
 
 def _refuse_wide_lease(access: Access, path: str) -> None:

@@ -145,6 +145,19 @@ LETTERS: dict[Kind, Letter] = {
         ("Your account was erased, and the pictures in it are being deleted.",),
         "If that was not you, write to whoever runs the app: it cannot be brought back, but they should know.",
     ),
+    "folder_shared": Letter(
+        "A folder was shared with you",
+        ("Somebody who uses the app shared a folder of pictures with you. You find it in the app, with their name.",),
+        "If you did not expect it, remove it in the app: it is gone from there then, and nothing else changes.",
+    ),
+    "folder_waiting": Letter(
+        "A folder is waiting for you",
+        (
+            "Somebody who uses the app shared a folder of pictures with this e-mail address.",
+            "Make an account with this address in the app, or verify it if you have one: the folder is there then.",
+        ),
+        "If you did not expect it, do nothing: no account is made for you.",
+    ),
 }
 
 

@@ -43,6 +43,8 @@ Kind = Literal[
     "identity_linked",
     "identity_unlinked",
     "account_erased",
+    "folder_shared",
+    "folder_waiting",
 ]
 
 

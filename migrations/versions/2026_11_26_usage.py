@@ -4,7 +4,7 @@ import sqlalchemy as sa
 from alembic import op
 
 revision = "2026112605"
-down_revision = "2026112603"
+down_revision = "2026112604"
 branch_labels = None
 depends_on = None
 

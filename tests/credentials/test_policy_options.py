@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, get_args
 
 import pytest
-from hypothesis import assume, given
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from app.credentials import policy
@@ -27,12 +27,19 @@ BUCKET_KEYS = Encryption(KEY, "s3.eu-central-1.amazonaws.com", bucket_keys=True)
 CHINESE = Encryption(
     KEY.replace("aws:kms:eu-central-1", "aws-cn:kms:cn-north-1"), "s3.cn-north-1.amazonaws.com.cn", False
 )
+ADA = "users/6a1d2c3b-7e8f-4a5b-8c9d-0e1f2a3b4c5d/"
+SHARED = (f"{ADA}albums/2026/", f"{ADA}Fotos/Zürich/")
 VARIANTS: dict[str, dict[str, Any]] = {
     **{f"{access}.kms": {"access": access, "encryption": ENCRYPTION} for access in get_args(Access)},
     **{f"{access}.fenced": {"access": access, "fenced": True} for access in get_args(Access)},
     "read_write.bucket_keys": {"access": "read_write", "encryption": BUCKET_KEYS},
     "read_write.kms.aws-cn": {"access": "read_write", "encryption": CHINESE, "partition": "aws-cn"},
     "read_write.kms.fenced": {"access": "read_write", "encryption": ENCRYPTION, "fenced": True},
+    **{f"{access}.shared": {"access": access, "shared": SHARED} for access in ("read", "read_write")},
+    "read.shared.fenced": {"access": "read", "shared": SHARED[:1], "fenced": True},
+    "read_write.shared.fenced": {"access": "read_write", "shared": SHARED[:1], "fenced": True},
+    "read_write.shared.kms": {"access": "read_write", "shared": SHARED, "encryption": ENCRYPTION},
+    "read_write.shared.bucket_keys": {"access": "read_write", "shared": SHARED, "encryption": BUCKET_KEYS},
 }
 MANAGED = [
     json.dumps({"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Action": action, "Resource": resource}]})
@@ -96,6 +103,69 @@ class TestFence:
 
     def test_without_it_they_would_open_everything(self) -> None:
         assert allowed(build(), "s3:GetObject", object_arn(f"users/{uuid.uuid4()}/a.jpg"), also=[MANAGED[1]])
+
+
+class TestShared:
+    """What others share is read and listed, and not a thing more, fenced or not, whatever is sent along."""
+
+    @settings(max_examples=25)
+    @given(st.sampled_from(["read", "read_write"]), st.uuids(), paths.filter(bool), keys, st.booleans())
+    def test_is_read_and_nothing_else_of_its_owners(
+        self, access: Access, owner: uuid.UUID, path: str, key: str, fenced: bool
+    ) -> None:
+        assume(owner != USER and len(path.encode()) < 30)
+        folder, encrypted = policy.narrowed_prefix(owner, path), not fenced
+        options: dict[str, Any] = {"fenced": fenced, "encryption": ENCRYPTION if encrypted else None}
+        text = build(access, shared=(folder,), **options)
+        also = [MANAGED[1]] if fenced else []
+        for action in OBJECT_ACTIONS:
+            assert allowed(text, action, object_arn(folder + key), also=also) == (action == "s3:GetObject")
+            for outside in (
+                f"users/{owner}/{key}",
+                folder[:-1],
+                f"{folder[:-1]}x/{key}",
+                f"users/{owner}x/{path}{key}",
+            ):
+                if not outside.startswith(folder):
+                    assert not allowed(text, action, object_arn(outside), also=also), (action, outside)
+            own = policy.user_prefix(USER) + key
+            expected = allowed(build(access, **options), action, object_arn(own), also=also)
+            assert allowed(text, action, object_arn(own), also=also) == expected
+        for listed, expected in {
+            **dict.fromkeys((folder, folder + key, policy.user_prefix(USER)), True),
+            **dict.fromkeys((f"users/{owner}/", f"users/{owner}", folder[:-1], f"{folder[:-1]}x/", "users/", "", None)),
+        }.items():
+            actual = allowed(text, "s3:ListBucket", "arn:aws:s3:::photos", also=also, s3_prefix=listed)
+            assert actual == bool(expected), listed
+        context = {
+            "kms:ViaService": ENCRYPTION.via_service,
+            "kms:EncryptionContext:aws:s3:arn": object_arn(folder + key),
+        }
+        assert allowed(text, "kms:Decrypt", KEY, context=context) == encrypted
+        assert not allowed(text, "kms:GenerateDataKey", KEY, context=context)
+        context["kms:EncryptionContext:aws:s3:arn"] = object_arn(f"{folder[:-1]}x/{key}")
+        assert not allowed(text, "kms:Decrypt", KEY, context=context)
+
+    @pytest.mark.parametrize(
+        "folder",
+        ["", ADA, ADA[:-1], f"{ADA}albums", f"{ADA}a/*/", f"{ADA}a?/", f"{ADA}${{x}}/", f"{ADA}a//", "albums/"],
+    )
+    def test_is_a_folder_of_a_user(self, folder: str) -> None:
+        with pytest.raises(ValueError, match="not a folder"):
+            build(shared=(folder,))
+
+    def test_has_room_beside_fence_and_key_where_nothing_is_written(self) -> None:
+        assert build("read", shared=SHARED[:1], fenced=True, encryption=ENCRYPTION)
+
+    def test_is_not_written(self) -> None:
+        with pytest.raises(ValueError, match="to be read"):
+            build("write", shared=SHARED)
+
+    def test_has_only_so_much_room(self) -> None:
+        many = tuple(f"{ADA}albums/{number}/" for number in range(12))
+        assert build(shared=many[:10])
+        with pytest.raises(PolicyTooLarge):
+            build(shared=many)
 
 
 class TestEncryption:

@@ -61,6 +61,8 @@ class TestAnswer:
             "bucket": "photos",
             "prefix": f"users/{device.user_id}/",
             "shared_prefixes": [],
+            "shared_part": 1,
+            "shared_parts": 1,
             "region": "us-east-1",
             "endpoint_url": None,
             "force_path_style": False,
@@ -89,13 +91,6 @@ class TestAnswer:
         answer = device.post("/v1/credentials", json=body) if body is not None else device.post("/v1/credentials")
         assert answer.status_code == 200
         assert (answer.json()["access"], answer.json()["expires_in"]) == ("read_write", 3600)
-
-    @pytest.mark.parametrize("wanted", [True, 0, 1, "false"])
-    def test_shares_nothing_yet(self, service: Service, wanted: Any) -> None:
-        (device,) = sign_in(service, 1)
-        assert device.vend(include_shared=False).status_code == 200
-        answer = device.vend(include_shared=wanted)
-        assert (answer.status_code, answer.json()["errors"][0]["location"]) == (422, "body.include_shared")
 
 
 class TestPrefix:

@@ -228,6 +228,18 @@ class TestOtherPeoplesObjects:
         sessions = stranger.get("/v1/me/sessions").json()["items"]
         assert [entry["session_id"] for entry in sessions] == [stranger.session_id]
 
+    def test_a_foreign_grant_looks_like_an_absent_one(self, service: Service) -> None:
+        """AZ2: 404, the same bytes, and the folder stays shared; nobody lists what is others'."""
+        owner, grantee, stranger = (service.device() for _ in range(3))
+        grant = owner.post("/v1/grants", json={"grantee_email": grantee.email, "path": "albums/"}).json()
+        foreign = stranger.delete(f"/v1/grants/{grant['grant_id']}")
+        absent = stranger.delete(f"/v1/grants/{uuid.uuid4()}")
+        assert_problem(foreign, 404, "not_found")
+        assert without_request_id(foreign) == without_request_id(absent)
+        for path in ("/v1/grants", "/v1/grants/received"):
+            assert stranger.get(path).json()["items"] == []
+        assert grantee.get("/v1/grants/received").json()["items"][0]["grant_id"] == grant["grant_id"]
+
     @pytest.mark.parametrize("spelling", ["1", "+1", "1_0", "me", "null", "*", "' OR 1=1--", "%2e%2e", "é", "0" * 400])
     def test_ids_are_uuids_and_nothing_else(self, device: Device, spelling: str) -> None:
         """AZ2: nothing that counts, globs or climbs."""
@@ -286,6 +298,7 @@ class TestMassAssignment:
             "/v1/credentials": {"access": "read"},
             "/v1/access-checks": {"action": "s3:GetObject", "key": "users/a.jpg"},
             "/v1/uploads": {"path": "a.jpg", "content_type": "image/jpeg", "size": 1},
+            "/v1/grants": {"grantee_email": "mass@example.org", "path": "albums/"},
             "/v1/me/passkeys": {"credential": ATTESTED, "name": "mine"},
             "/v1/auth/passkey/options": {},
             "/v1/auth/passkey": {"credential": ASSERTED},
@@ -315,9 +328,15 @@ TOKENS = {"token_type", "access_token", "expires_in", "refresh_token", "refresh_
 PROFILE = {"id", "email", "email_verified", "display_name", "status", "role", "prefix", "mfa_enabled", "created_at"}
 CREDENTIAL = {
     *("credential_id", "access_key_id", "secret_access_key", "session_token", "expiration", "expires_in"),
-    *("server_time", "access", "bucket", "prefix", "shared_prefixes", "region", "endpoint_url", "force_path_style"),
+    *("server_time", "access", "bucket", "prefix", "region", "endpoint_url", "force_path_style"),
+    *("shared_prefixes", "shared_part", "shared_parts"),
 }
-ENTRY = {"credential_id", "access_key_id", "access", "prefix", "session_id", "issued_at", "expiration", "revoked_at"}
+ENTRY = {
+    *("credential_id", "access_key_id", "access", "prefix", "shared_prefixes", "session_id"),
+    *("issued_at", "expiration", "revoked_at"),
+}
+GRANT = {"grant_id", "grantee_email", "prefix", "path", "created_at", "expires_at"}
+RECEIVED = GRANT - {"grantee_email"} | {"owner_display_name", "owner_email"}
 
 
 class TestAnswers:
@@ -336,6 +355,13 @@ class TestAnswers:
         assert container.keys() == {"AccessKeyId", "SecretAccessKey", "Token", "Expiration"}
         ledger = device.get("/v1/me/credentials").json()
         assert ledger["items"][0].keys() == ENTRY
+        other = service.device()
+        wish = {"grantee_email": other.email, "path": "albums/"}
+        assert device.post("/v1/grants", json=wish).json().keys() == GRANT
+        assert device.get("/v1/grants").json()["items"][0].keys() == GRANT
+        received = other.get("/v1/grants/received").json()
+        assert received["items"][0].keys() == RECEIVED
+        assert device.delete(f"/v1/grants/{received['items'][0]['grant_id']}").json().keys() == {"effective_by"}
         sessions = device.get("/v1/me/sessions").json()
         assert sessions["items"][0].keys() == {"session_id", "device_name", "created_at", "last_used_at", "current"}
         assert ledger.keys() == sessions.keys() == {"items", "next_cursor"}

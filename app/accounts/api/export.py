@@ -12,10 +12,12 @@ from app.accounts.api.me import Profile, read_profile
 from app.accounts.export import LISTINGS
 from app.audit import Outcome
 from app.auth.sessions import Method
+from app.credentials import ledger, policy
 from app.credentials.policy import Access
 from app.models import (
     AuditEvent,
     DeviceSession,
+    Grant,
     Identity,
     IssuedCredential,
     OutboxMail,
@@ -66,9 +68,23 @@ class ExportedCredential(ResponseModel):
     access_key_id: str
     access: Access
     prefix: str
+    shared_prefixes: list[str]
     issued_at: Timestamp
     expiration: Timestamp
     revoked_at: Timestamp | None
+
+
+class ExportedGrant(ResponseModel):
+    """A folder that the user shares, or that is shared with them."""
+
+    grant_id: UUID
+    by_the_user: bool
+    grantee_email: str | None
+    """Null where somebody else wrote it, or its account was erased."""
+    prefix: str
+    created_at: Timestamp
+    expires_at: Timestamp | None
+    withdrawn_at: Timestamp | None
 
 
 class ExportedEvent(ResponseModel):
@@ -94,6 +110,7 @@ class AccountExport(ResponseModel):
     identities: list[ExportedIdentity]
     mails: list[ExportedMail]
     credentials: list[ExportedCredential]
+    grants: list[ExportedGrant]
     events: list[ExportedEvent]
 
 
@@ -121,13 +138,13 @@ async def _pieces(runtime: Runtime, user: User, whole: AccountExport) -> AsyncIt
         yield f',"{name}":['
         separator, after = "", None
         while rows := await runtime.database.read(export.page, user, name, after):
-            yield separator + ",".join(_EXPORTED[name](row).model_dump_json() for row in rows)
+            yield separator + ",".join(_EXPORTED[name](user, row).model_dump_json() for row in rows)
             separator, after = ",", export.keys_of(name, rows[-1])
         yield "]"
     yield "}"
 
 
-def _session(row: DeviceSession) -> ExportedSession:
+def _session(_user: User, row: DeviceSession) -> ExportedSession:
     return ExportedSession(
         session_id=row.id,
         device_name=row.device_name,
@@ -139,11 +156,11 @@ def _session(row: DeviceSession) -> ExportedSession:
     )
 
 
-def _passkey(row: Passkey) -> ExportedPasskey:
+def _passkey(_user: User, row: Passkey) -> ExportedPasskey:
     return ExportedPasskey(name=row.name, created_at=row.created_at, last_used_at=row.last_used_at)
 
 
-def _identity(row: Identity) -> ExportedIdentity:
+def _identity(_user: User, row: Identity) -> ExportedIdentity:
     return ExportedIdentity(
         provider=row.provider,
         issuer=row.issuer,
@@ -154,24 +171,38 @@ def _identity(row: Identity) -> ExportedIdentity:
     )
 
 
-def _mail(row: OutboxMail) -> ExportedMail:
+def _mail(_user: User, row: OutboxMail) -> ExportedMail:
     return ExportedMail(kind=row.kind, recipient=row.recipient, created_at=row.created_at, sent_at=row.sent_at)
 
 
-def _credential(row: IssuedCredential) -> ExportedCredential:
+def _credential(_user: User, row: IssuedCredential) -> ExportedCredential:
     return ExportedCredential(
         credential_id=row.id,
         session_id=row.session_id,
         access_key_id=row.access_key_id,
         access=row.access,
         prefix=row.prefix,
+        shared_prefixes=ledger.shared_prefixes(row),
         issued_at=row.issued_at,
         expiration=row.expires_at,
         revoked_at=row.withdrawn_at,
     )
 
 
-def _event(row: AuditEvent) -> ExportedEvent:
+def _grant(user: User, row: Grant) -> ExportedGrant:
+    by_the_user = row.owner_id == user.id
+    return ExportedGrant(
+        grant_id=row.id,
+        by_the_user=by_the_user,
+        grantee_email=row.grantee_email or None if by_the_user else None,
+        prefix=policy.narrowed_prefix(row.owner_id, row.path),
+        created_at=row.created_at,
+        expires_at=row.expires_at,
+        withdrawn_at=row.withdrawn_at,
+    )
+
+
+def _event(_user: User, row: AuditEvent) -> ExportedEvent:
     return ExportedEvent(
         at=row.at,
         event=row.event,
@@ -182,11 +213,12 @@ def _event(row: AuditEvent) -> ExportedEvent:
     )
 
 
-_EXPORTED: Mapping[str, Callable[[Any], ResponseModel]] = {
+_EXPORTED: Mapping[str, Callable[[User, Any], ResponseModel]] = {
     "sessions": _session,
     "passkeys": _passkey,
     "identities": _identity,
     "mails": _mail,
     "credentials": _credential,
+    "grants": _grant,
     "events": _event,
 }

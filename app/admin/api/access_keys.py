@@ -9,6 +9,7 @@ from pydantic import Field
 from app.admin import access_keys
 from app.admin.access_keys import Vended
 from app.admin.users import Status
+from app.credentials import ledger
 from app.credentials.policy import Access
 from app.web import JsonRoute, RequestModel, ResponseModel, RuntimeDep, Support, Timestamp
 
@@ -39,6 +40,7 @@ class AccessKeyIssuance(ResponseModel):
     session_id: UUID
     access: Access
     prefix: str
+    shared_prefixes: list[str]
     issued_at: Timestamp
     expiration: Timestamp
     revoked_at: Timestamp | None
@@ -97,6 +99,7 @@ def _issuance(vended: Vended) -> AccessKeyIssuance:
         session_id=row.session_id,
         access=row.access,
         prefix=row.prefix,
+        shared_prefixes=ledger.shared_prefixes(row),
         issued_at=row.issued_at,
         expiration=row.expires_at,
         revoked_at=row.withdrawn_at,

@@ -14,7 +14,7 @@ from app.admin.lifecycle import Act
 from app.admin.users import Account, Role, Status
 from app.audit import Origin
 from app.auth.sessions import Method
-from app.credentials import policy, quota
+from app.credentials import ledger, policy, quota
 from app.credentials.policy import Access
 from app.runtime import Runtime
 from app.settings import MOST_BYTES, Settings
@@ -110,6 +110,7 @@ class UserCredential(ResponseModel):
     access_key_id: str
     access: Access
     prefix: str
+    shared_prefixes: list[str]
     session_id: UUID
     issued_at: Timestamp
     expiration: Timestamp
@@ -287,6 +288,7 @@ async def list_user_credentials(
             access_key_id=row.access_key_id,
             access=row.access,
             prefix=row.prefix,
+            shared_prefixes=ledger.shared_prefixes(row),
             session_id=row.session_id,
             issued_at=row.issued_at,
             expiration=row.expires_at,

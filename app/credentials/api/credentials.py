@@ -4,13 +4,13 @@ from typing import Annotated
 from uuid import UUID
 
 from fastapi import APIRouter, Query
-from pydantic import AfterValidator, Field
+from pydantic import Field
 
 from app.credentials import access_checks, ledger, revocation, vending
 from app.credentials.access_checks import Reason
-from app.credentials.cache import Issued
 from app.credentials.orders import Purpose
 from app.credentials.policy import Access
+from app.credentials.vending import Vended
 from app.runtime import Runtime
 from app.web import (
     DirectRoute,
@@ -27,12 +27,6 @@ from app.web import (
 router = APIRouter(prefix="/v1", tags=["credentials"], route_class=JsonRoute)
 
 
-def _not_shared(value: bool) -> bool:
-    if value:
-        raise ValueError("no folder is shared yet")
-    return value
-
-
 class CredentialsRequest(RequestModel):
     access: Access = "read_write"
     path: Annotated[str, Field(examples=["albums/2026/"], max_length=1024)] = ""
@@ -44,9 +38,11 @@ class CredentialsRequest(RequestModel):
             "where none is named. It may live longer than other credentials."
         ),
     ] = None
-    include_shared: Annotated[
-        bool, AfterValidator(_not_shared), Field(description="Only false: no folder is shared yet.")
-    ] = False
+    include_shared: Annotated[bool, Field(description="Reads what others share with the caller too.")] = False
+    shared_part: Annotated[
+        int,
+        Field(ge=1, description="Which part of it, up to `shared_parts`: a credential holds some dozen folders."),
+    ] = 1
 
     @property
     def wanted(self) -> Access:
@@ -65,6 +61,9 @@ class Credentials(ResponseModel):
     bucket: str
     prefix: str
     shared_prefixes: list[str]
+    shared_part: int
+    shared_parts: int
+    """Credentials that it takes to read all that is shared."""
     region: str
     endpoint_url: str | None
     force_path_style: bool
@@ -90,6 +89,7 @@ class IssuedCredential(ResponseModel):
     access_key_id: str
     access: Access
     prefix: str
+    shared_prefixes: list[str]
     session_id: UUID
     issued_at: Timestamp
     expiration: Timestamp
@@ -120,9 +120,13 @@ class AccessCheck(ResponseModel):
 async def issue_credentials(
     runtime: RuntimeDep, origin: OriginDep, actor: SignedIn, body: CredentialsRequest | None = None
 ) -> Credentials:
-    """Temporary AWS keys for the caller's own prefix. Keep them in memory alone, and ask again before `expiration`."""
+    """Temporary AWS keys for the caller's own prefix. Keep them in memory alone, and ask again before `expiration`.
+
+    With `include_shared` they read what others share with the caller too, and end before the first of those grants: one
+    that ends sooner than `duration_seconds`, or than in 16 minutes, is left out.
+    """
     wish = body or CredentialsRequest()
-    issued = await vending.issue(
+    vended = await vending.issue(
         runtime,
         origin,
         actor,
@@ -130,8 +134,10 @@ async def issue_credentials(
         path=wish.path,
         duration=wish.duration_seconds,
         purpose=wish.purpose,
+        include_shared=wish.include_shared,
+        part=wish.shared_part,
     )
-    return _credentials(runtime, issued)
+    return _credentials(runtime, vended)
 
 
 router.add_api_route("/credentials", issue_credentials, methods=["POST"], route_class_override=DirectRoute)
@@ -146,8 +152,8 @@ async def get_container_credentials(
     path: Annotated[str, Query(max_length=1024)] = "",
 ) -> ContainerCredentials:
     """The same in the AWS SDKs' container format, for `AWS_CONTAINER_CREDENTIALS_FULL_URI`."""
-    issued = await vending.issue(runtime, origin, actor, access=access, path=path, duration=None)
-    credential = issued.credential
+    vended = await vending.issue(runtime, origin, actor, access=access, path=path, duration=None)
+    credential = vended.issued.credential
     return ContainerCredentials(
         access_key_id=credential.access_key_id,
         secret_access_key=credential.secret_access_key,
@@ -199,6 +205,7 @@ async def list_credentials(
             access_key_id=row.access_key_id,
             access=row.access,
             prefix=row.prefix,
+            shared_prefixes=ledger.shared_prefixes(row),
             session_id=row.session_id,
             issued_at=row.issued_at,
             expiration=row.expires_at,
@@ -209,8 +216,9 @@ async def list_credentials(
     return IssuedCredentialPage(items=items, next_cursor=next_cursor)
 
 
-def _credentials(runtime: Runtime, issued: Issued) -> Credentials:
-    settings, credential, now = runtime.settings, issued.credential, runtime.clock.now()
+def _credentials(runtime: Runtime, vended: Vended) -> Credentials:
+    issued, settings, now = vended.issued, runtime.settings, runtime.clock.now()
+    credential = issued.credential
     return Credentials(
         credential_id=issued.credential_id,
         access_key_id=credential.access_key_id,
@@ -222,7 +230,9 @@ def _credentials(runtime: Runtime, issued: Issued) -> Credentials:
         access=issued.order.access,
         bucket=settings.bucket,
         prefix=issued.order.prefix,
-        shared_prefixes=[],
+        shared_prefixes=[share.prefix for share in issued.order.shares],
+        shared_part=vended.part,
+        shared_parts=vended.parts,
         region=settings.region,
         endpoint_url=settings.s3_public_endpoint_url or settings.s3_endpoint_url,
         force_path_style=settings.s3_force_path_style,

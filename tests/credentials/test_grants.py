@@ -1,0 +1,461 @@
+"""Grants: who shares what with whom, what each gets to see of it, and what a credential carries."""
+
+import json
+import uuid
+from collections.abc import Callable
+from datetime import timedelta
+from typing import Any
+
+import pytest
+
+from tests.support.service import Device, Service
+
+pytestmark = pytest.mark.usefixtures("hashing")
+
+PATH = "albums/2026/"
+
+
+def share(owner: Device, email: str, path: str = PATH, **members: Any) -> dict[str, Any]:
+    answer = owner.post("/v1/grants", json={"grantee_email": email, "path": path, **members})
+    assert answer.status_code == 201, answer.text
+    grant: dict[str, Any] = answer.json()
+    return grant
+
+
+def shared_with(device: Device, **wish: Any) -> list[str]:
+    answer = device.vend(include_shared=True, **wish)
+    assert answer.status_code == 200, answer.text
+    prefixes: list[str] = answer.json()["shared_prefixes"]
+    return prefixes
+
+
+def events(service: Service, like: str = "grant.%") -> list[str]:
+    return [event for (event,) in service.sql("SELECT event FROM audit_events WHERE event LIKE :l ORDER BY id", l=like)]
+
+
+def prefix_of(owner: Device, path: str = PATH) -> str:
+    return f"users/{owner.user_id}/{path}"
+
+
+@pytest.fixture
+def ada(service: Service) -> Device:
+    return service.device("ada@example.org")
+
+
+@pytest.fixture
+def bob(service: Service) -> Device:
+    return service.device("bob@example.org")
+
+
+class TestCreate:
+    def test_a_folder_is_shared_and_its_grantee_told(self, service: Service, ada: Device, bob: Device) -> None:
+        grant = share(ada, "Bob@Example.org")
+        assert grant == {
+            "grant_id": grant["grant_id"],
+            "grantee_email": "Bob@example.org",
+            "prefix": prefix_of(ada),
+            "path": PATH,
+            "created_at": "2026-06-01T12:00:00Z",
+            "expires_at": None,
+        }
+        assert ada.get("/v1/grants").json() == {"items": [grant], "next_cursor": None}
+        (mail,) = service.mails("bob@example.org")  # as its holder has it
+        assert mail.subject == "A folder was shared with you"
+        for told in (ada.email, PATH, ada.user_id):
+            assert told not in mail.text + mail.html
+        assert events(service) == ["grant.created"]
+
+    def test_the_same_again_is_what_is_there(self, service: Service, ada: Device, bob: Device) -> None:
+        until = "2026-07-01T00:00:00Z"
+        first = share(ada, bob.email, expires_at=until)
+        assert share(ada, "BOB@example.org", expires_at="2026-07-01T02:00:00.4+02:00") == first
+        assert len(service.mails(bob.email)) == 1
+        answer = ada.post("/v1/grants", json={"grantee_email": bob.email, "path": PATH})
+        assert (answer.status_code, answer.json()["code"]) == (409, "grant_exists")
+        service.clock.advance(days=40)
+        assert share(service.device(ada.email), bob.email)["grant_id"] != first["grant_id"]
+
+    def test_only_a_folder_can_be(self, service: Service, ada: Device) -> None:
+        for path in ("", "albums", "/a/", "../", "a/*/", "a/${x}/", "a/?/", "a//", 'a"/', "%2e%2e/", "é" * 200 + "/"):
+            answer = ada.post("/v1/grants", json={"grantee_email": "bob@example.org", "path": path})
+            assert (answer.status_code, answer.json()["code"]) == (422, "invalid_path"), path
+        assert service.sql("SELECT count(*) FROM grants") == [(0,)]
+
+    def test_a_name_that_no_policy_has_room_for_is_refused(self, ada: Device) -> None:
+        answer = ada.post("/v1/grants", json={"grantee_email": "bob@example.org", "path": "🏔" * 60 + "/"})
+        assert (answer.status_code, answer.json()["code"]) == (422, "policy_too_large")
+
+    def test_what_makes_no_sense_is_refused(self, service: Service, ada: Device) -> None:
+        for members in (
+            {"grantee_email": "nobody"},
+            {"grantee_email": "ADA@example.org"},
+            {"expires_at": "2026-06-01T12:00:00Z"},
+            {"expires_at": "2026-06-01T12:00:00.9Z"},
+            {"expires_at": 1780000000},
+        ):
+            answer = ada.post("/v1/grants", json={"grantee_email": "bob@example.org", "path": PATH} | members)
+            assert answer.status_code == 422
+            assert answer.json()["errors"][0]["location"] == f"body.{next(iter(members))}"
+        assert service.sql("SELECT count(*) FROM grants") == service.sql("SELECT count(*) FROM outbox") == [(0,)]
+
+    def test_guests_do_not_share(self, service: Service) -> None:
+        tokens = service.client.post("/v1/auth/guest", json={}).json()["tokens"]
+        guest = Device(service, "", tokens["access_token"], tokens["refresh_token"], tokens["session_id"])
+        answer = guest.post("/v1/grants", json={"grantee_email": "bob@example.org", "path": PATH})
+        assert (answer.status_code, answer.json()["code"]) == (403, "sharing_not_allowed")
+
+    def test_nor_who_has_not_verified_their_address(self, make_service: Callable[..., Service]) -> None:
+        service = make_service(email_verification="required")
+        ada = verified(service, "ada@example.org")
+        service.sql("UPDATE users SET email_verified_at = NULL")
+        answer = ada.post("/v1/grants", json={"grantee_email": "bob@example.org", "path": PATH})
+        assert (answer.status_code, answer.json()["code"]) == (403, "sharing_not_allowed")
+
+    def test_there_are_only_so_many(self, service: Service, ada: Device, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr("app.credentials.grants.MOST_TO_ONE", 2)
+        monkeypatch.setattr("app.credentials.grants.MOST_IN_ALL", 3)
+        share(ada, "bob@example.org", "a/")
+        share(ada, "bob@example.org", "b/")
+        third = ada.post("/v1/grants", json={"grantee_email": "bob@example.org", "path": "c/"})
+        share(ada, "eve@example.org", "a/")
+        fourth = ada.post("/v1/grants", json={"grantee_email": "kim@example.org", "path": "a/"})
+        assert [answer.json()["code"] for answer in (third, fourth)] == ["too_many_grants"] * 2
+
+    def test_and_so_fast(self, make_service: Callable[..., Service]) -> None:
+        service = make_service(rate_limits="on")
+        ada, eve = service.device("ada@example.org"), service.device("eve@example.org")
+        answers = [
+            owner.post("/v1/grants", json={"grantee_email": "bob@example.org", "path": f"{number}/"})
+            for number in range(6)
+            for owner in (ada, eve)
+        ]
+        assert [answer.status_code for answer in answers] == [201] * 10 + [429] * 2
+
+
+def verified(service: Service, email: str) -> Device:
+    service.register(email)
+    service.sql("UPDATE users SET email_verified_at = created_at WHERE email = :email", email=email)
+    return service.device(email)
+
+
+class TestUnknownAddress:
+    @pytest.mark.parametrize("verification", ["off", "required"])
+    def test_nobody_learns_who_has_an_account(self, make_service: Callable[..., Service], verification: str) -> None:
+        """AU9: known, unknown, disabled, unverified: the same bytes but for id and address, and as many mails."""
+        service = make_service(email_verification=verification)
+        ada, bob = verified(service, "ada@example.org"), verified(service, "known01@example.org")
+        verified(service, "gone001@example.org")
+        service.disable("gone001@example.org")
+        service.register("unver01@example.org")
+        seen = []
+        for email in ("known01@example.org", "never01@example.org", "gone001@example.org", "unver01@example.org"):
+            ((before,),) = service.sql("SELECT count(*) FROM outbox")
+            answer = ada.post("/v1/grants", json={"grantee_email": email, "path": PATH})
+            ((after,),) = service.sql("SELECT count(*) FROM outbox")
+            listed = ada.get("/v1/grants").json()["items"][0]
+            assert listed == answer.json()
+            withdrawn = ada.delete(f"/v1/grants/{listed['grant_id']}")
+            text = answer.text.replace(listed["grant_id"], "-").replace(email, "-")
+            headers = {name: value for name, value in answer.headers.items() if name != "x-request-id"}
+            seen.append((answer.status_code, text, headers, after - before, withdrawn.status_code, withdrawn.json()))
+        assert all(one == seen[0] for one in seen)
+        assert seen[0][3] == 1
+        kinds = service.sql("SELECT kind FROM outbox WHERE kind LIKE 'folder%' ORDER BY kind")
+        expected = ["folder_shared"] * (1 if verification == "required" else 2)
+        assert [kind for (kind,) in kinds] == sorted(expected + ["folder_waiting"] * (4 - len(expected)))
+        assert bob.get("/v1/grants/received").json()["items"] == []
+
+    def test_who_gets_the_address_gets_the_folder(self, service: Service, ada: Device) -> None:
+        share(ada, "carol@example.org")
+        assert service.mails("carol@example.org")[0].subject == "A folder is waiting for you"
+        carol = service.device("Carol@example.org")
+        (received,) = carol.get("/v1/grants/received").json()["items"]
+        assert received["prefix"] == prefix_of(ada)
+        assert events(service) == ["grant.created", "grant.bound"]
+
+    def test_and_once_it_is_somebodys_it_stays_theirs(self, service: Service, ada: Device) -> None:
+        share(ada, "carol@example.org")
+        carol = service.device("carol@example.org")
+        assert shared_with(carol) == [prefix_of(ada)]
+        service.sql("UPDATE users SET email = 'c@example.org', email_key = 'c@example.org' WHERE email LIKE 'carol%'")
+        other = service.device("carol@example.org")
+        assert shared_with(other) == []
+        assert shared_with(carol) == [prefix_of(ada)]
+
+    def test_only_who_has_verified_it_where_that_is_asked_for(self, make_service: Callable[..., Service]) -> None:
+        service = make_service(email_verification="required")
+        ada, carol = verified(service, "ada@example.org"), verified(service, "carol@example.org")
+        service.sql("UPDATE users SET email_verified_at = NULL WHERE email LIKE 'carol%'")
+        share(ada, "carol@example.org")
+        assert shared_with(carol) == carol.get("/v1/grants/received").json()["items"] == []
+        service.sql("UPDATE users SET email_verified_at = created_at")
+        assert shared_with(carol) == [prefix_of(ada)]
+
+
+class TestLists:
+    def test_received_tells_who_shares_and_nothing_more(self, service: Service, bob: Device) -> None:
+        service.register("ada@example.org", display_name="Ada")
+        ada = service.device("ada@example.org")
+        grant = share(ada, bob.email, expires_at="2026-07-01T00:00:00Z")
+        assert bob.get("/v1/grants/received").json()["items"] == [
+            {
+                "grant_id": grant["grant_id"],
+                "owner_display_name": "Ada",
+                "owner_email": "ada@example.org",
+                "prefix": prefix_of(ada),
+                "path": PATH,
+                "created_at": "2026-06-01T12:00:00Z",
+                "expires_at": "2026-07-01T00:00:00Z",
+            }
+        ]
+        assert ada.get("/v1/grants/received").json()["items"] == bob.get("/v1/grants").json()["items"] == []
+
+    def test_page_by_cursor_newest_first(self, service: Service, ada: Device, bob: Device) -> None:
+        for number in range(5):
+            share(ada, bob.email, f"{number}/")
+            service.clock.advance(seconds=1 if number % 2 else 0)
+        for device, path in ((ada, "/v1/grants"), (bob, "/v1/grants/received")):
+            seen, cursor = [], ""
+            while cursor is not None:
+                page = device.get(f"{path}?limit=2&cursor={cursor}" if cursor else f"{path}?limit=2").json()
+                seen += [item["path"] for item in page["items"]]
+                cursor = page["next_cursor"]
+            assert sorted(seen) == [f"{number}/" for number in range(5)]
+            assert seen[0] == "4/"
+            assert device.get(f"{path}?cursor=x").status_code == 422
+
+
+class TestWithdraw:
+    def test_takes_it_from_its_grantee(self, service: Service, ada: Device, bob: Device) -> None:
+        grant = share(ada, bob.email)
+        before = bob.vend(include_shared=True).json()
+        answer = ada.delete(f"/v1/grants/{grant['grant_id']}")
+        assert (answer.status_code, answer.json()) == (202, {"effective_by": "2026-06-01T13:00:00Z"})
+        assert ada.get("/v1/grants").json()["items"] == bob.get("/v1/grants/received").json()["items"] == []
+        service.clock.advance(seconds=1)
+        after = bob.vend(include_shared=True).json()
+        assert after["shared_prefixes"] == []
+        assert after["access_key_id"] != before["access_key_id"]
+        revoked = {item["access_key_id"]: item["revoked_at"] for item in bob.get("/v1/me/credentials").json()["items"]}
+        assert (revoked[before["access_key_id"]], revoked[after["access_key_id"]]) == ("2026-06-01T12:00:00Z", None)
+        assert events(service) == ["grant.created", "grant.withdrawn"]
+        assert events(service, "credential.revoked") == ["credential.revoked"]
+
+    def test_who_shares_and_withdraws_cuts_nobody_off(self, service: Service, ada: Device, bob: Device) -> None:
+        """Only a credential that carries the folder is revoked, and the others of its user with it."""
+        own = bob.vend().json()
+        grant = share(ada, bob.email)
+        assert ada.delete(f"/v1/grants/{grant['grant_id']}").json() == {"effective_by": "2026-06-01T13:00:00Z"}
+        assert bob.vend().json()["access_key_id"] == own["access_key_id"]
+        assert service.sql("SELECT count(*) FROM revocations") == [(0,)]
+
+    def test_its_grantee_leaves_it(self, service: Service, ada: Device, bob: Device) -> None:
+        grant = share(ada, bob.email)
+        assert shared_with(bob) == [prefix_of(ada)]
+        assert bob.delete(f"/v1/grants/{grant['grant_id']}").status_code == 202
+        service.clock.advance(seconds=1)
+        assert shared_with(bob) == ada.get("/v1/grants").json()["items"] == []
+        assert events(service) == ["grant.created", "grant.left"]
+
+    def test_one_of_others_looks_like_none(self, service: Service, ada: Device, bob: Device) -> None:
+        """AZ2."""
+        grant, eve = share(ada, bob.email), service.device()
+        foreign, absent = (eve.delete(f"/v1/grants/{id_}") for id_ in (grant["grant_id"], uuid.uuid4()))
+        assert foreign.status_code == absent.status_code == 404
+        assert shared_with(bob) == [prefix_of(ada)]
+        assert ada.delete(f"/v1/grants/{grant['grant_id']}").status_code == 202
+        assert ada.delete(f"/v1/grants/{grant['grant_id']}").status_code == 404
+
+    def test_an_invitation_too(self, service: Service, ada: Device) -> None:
+        grant = share(ada, "carol@example.org")
+        assert ada.delete(f"/v1/grants/{grant['grant_id']}").status_code == 202
+        assert shared_with(service.device("carol@example.org")) == []
+
+    def test_says_when_a_credential_ends_that_was_revoked_before(self, make_service: Callable[..., Service]) -> None:
+        """With `REVOCATION=off` it works until it expires, whoever revoked it."""
+        service = make_service(credential_max_ttl=7200)
+        service.sts.caller_arn = "arn:aws:iam::123456789012:user/broker"
+        ada, bob = service.device("ada@example.org"), service.device("bob@example.org")
+        grant = share(ada, bob.email)
+        expiration = bob.vend(include_shared=True, duration_seconds=7200).json()["expiration"]
+        bob.post("/v1/credentials/revoke")
+        service.clock.advance(seconds=60)
+        effective_by = ada.delete(f"/v1/grants/{grant['grant_id']}").json()["effective_by"]
+        assert effective_by >= expiration
+
+
+class TestVend:
+    def test_carries_what_is_shared_when_asked(self, service: Service, ada: Device, bob: Device) -> None:
+        grant = share(ada, bob.email)
+        assert bob.vend().json()["shared_prefixes"] == []
+        vended = bob.vend(include_shared=True, path="mine/", access="read").json()
+        assert (vended["shared_prefixes"], vended["shared_part"], vended["shared_parts"]) == ([prefix_of(ada)], 1, 1)
+        statements = {one["Sid"]: one for one in json.loads(service.sts.assumed[-1]["Policy"])["Statement"]}
+        assert statements["Shared"] == {
+            "Sid": "Shared",
+            "Effect": "Allow",
+            "Action": ["s3:GetObject"],
+            "Resource": [f"arn:aws:s3:::photos/{prefix_of(ada)}*"],
+        }
+        assert statements["List"]["Condition"]["StringLike"]["s3:prefix"][2:] == [f"{prefix_of(ada)}*", prefix_of(ada)]
+        (kept,) = service.sql("SELECT shared FROM issued_credentials WHERE shared IS NOT NULL")
+        carried = json.loads(kept[0]) if isinstance(kept[0], str) else kept[0]
+        assert carried == [{"grant_id": grant["grant_id"], "prefix": prefix_of(ada)}]
+        assert bob.vend(include_shared=True, path="mine/", access="read").json() == vended, "it is cached"
+
+    def test_every_key_is_traced_to_what_it_reaches(self, service: Service, ada: Device, bob: Device) -> None:
+        share(ada, bob.email)
+        vended, staff = bob.vend(include_shared=True).json(), service.staff()
+        own = bob.get("/v1/me/credentials").json()["items"][0]
+        found = staff.get(f"/v1/admin/access-keys/{vended['access_key_id']}").json()["credential"]
+        listed = staff.get(f"/v1/admin/users/{bob.user_id}/credentials").json()["items"][0]
+        assert {tuple(entry["shared_prefixes"]) for entry in (own, found, listed)} == {(prefix_of(ada),)}
+
+    def test_takes_nothing_but_true_and_false(self, bob: Device) -> None:
+        for wanted in (0, 1, "true", None):
+            answer = bob.vend(include_shared=wanted)
+            assert (answer.status_code, answer.json()["errors"][0]["location"]) == (422, "body.include_shared")
+
+    def test_is_not_for_writing(self, service: Service, bob: Device) -> None:
+        answer = bob.vend(include_shared=True, access="write")
+        assert (answer.status_code, answer.json()["errors"][0]["code"]) == (422, "not_for_write")
+        assert service.sts.forms == []
+
+    def test_a_folder_of_who_is_disabled_is_left_out(self, service: Service, ada: Device, bob: Device) -> None:
+        share(ada, bob.email)
+        service.disable(ada.email)
+        assert shared_with(bob) == bob.get("/v1/grants/received").json()["items"] == []
+
+
+class TestExpiry:
+    """A credential ends before what it carries: no engine has to know of the expiry."""
+
+    def test_a_wish_without_a_duration_is_shortened(self, service: Service, ada: Device, bob: Device) -> None:
+        share(ada, bob.email, expires_at="2026-06-01T12:50:00Z")
+        vended = bob.vend(include_shared=True).json()
+        assert (vended["shared_prefixes"], vended["expiration"]) == ([prefix_of(ada)], "2026-06-01T12:45:00Z")
+        service.clock.advance(minutes=1)
+        assert bob.vend(include_shared=True).json()["access_key_id"] == vended["access_key_id"], "it is cached"
+        assert bob.vend().json()["expires_in"] == 3600
+
+    def test_a_duration_that_is_longer_leaves_it_out(self, service: Service, ada: Device, bob: Device) -> None:
+        share(ada, bob.email, expires_at="2026-06-01T12:50:00Z")
+        assert shared_with(bob, duration_seconds=3600) == []
+        vended = bob.vend(include_shared=True, duration_seconds=2700).json()
+        assert (vended["shared_prefixes"], vended["expires_in"]) == ([prefix_of(ada)], 2700)
+
+    def test_nothing_is_vended_for_its_last_quarter_of_an_hour(
+        self, service: Service, ada: Device, bob: Device
+    ) -> None:
+        share(ada, bob.email, expires_at="2026-06-01T12:16:00Z")
+        assert bob.vend(include_shared=True).json()["expiration"] == "2026-06-01T12:15:00Z"
+        service.clock.advance(seconds=1)
+        assert shared_with(bob) == []
+
+    def test_no_credential_outlives_its_grant(self, service: Service, ada: Device, bob: Device) -> None:
+        """Every few minutes of the last hour, cached or not."""
+        share(ada, bob.email, expires_at="2026-06-01T13:10:00Z")
+        carried = 0
+        for _ in range(25):
+            vended = bob.vend(include_shared=True).json()
+            carried += len(vended["shared_prefixes"])
+            assert not vended["shared_prefixes"] or vended["expiration"] <= "2026-06-01T13:10:00Z"
+            service.clock.advance(seconds=181)
+            tokens = service.refresh(bob.refresh_token).json()
+            bob.access_token, bob.refresh_token = tokens["access_token"], tokens["refresh_token"]
+        assert carried > 15
+        assert len(service.sts.assumed) < 10
+
+    def test_nor_where_sts_is_ahead_of_us(self, service: Service, ada: Device, bob: Device) -> None:
+        share(ada, bob.email, expires_at="2026-06-01T12:16:00Z")
+        service.sts._clock = type("Ahead", (), {"now": lambda self: service.clock.now() + timedelta(minutes=3)})()
+        answer = bob.vend(include_shared=True)
+        assert (answer.status_code, answer.json()["code"]) == (503, "sts_unavailable")
+        assert "ASIA" not in answer.text
+
+
+class TestMeanwhile:
+    """What happens to a grant while STS works wins over what STS then issues."""
+
+    @pytest.mark.parametrize("how", ["withdrawn", "left", "disabled"])
+    def test_nobody_gets_what_has_ended(self, service: Service, ada: Device, bob: Device, how: str) -> None:
+        grant, phone = share(ada, bob.email), service.device(bob.email)
+
+        def end(_form: dict[str, str]) -> None:
+            service.sts.before_answer = lambda form: None
+            if how == "disabled":
+                service.disable(ada.email)
+            else:
+                who = ada if how == "withdrawn" else phone
+                assert who.delete(f"/v1/grants/{grant['grant_id']}").status_code == 202
+
+        service.sts.before_answer = end
+        assert shared_with(bob) == []
+        assert len(service.sts.assumed) == 2
+        assert "Shared" not in service.sts.assumed[1]["Policy"]
+
+    def test_what_waits_for_the_same_credential_neither(self, service: Service, ada: Device, bob: Device) -> None:
+        grant = share(ada, bob.email)
+        assert shared_with(bob) == [prefix_of(ada)]
+        ada.delete(f"/v1/grants/{grant['grant_id']}")
+        service.clock.advance(seconds=1)
+        again = share(ada, bob.email)
+        assert again["grant_id"] != grant["grant_id"]
+        before = len(service.sts.assumed)
+        assert shared_with(bob) == [prefix_of(ada)]
+        assert len(service.sts.assumed) == before + 1, "what was issued for the withdrawn grant is not found again"
+
+
+class TestParts:
+    def test_more_than_a_policy_holds_is_split(self, service: Service, ada: Device, bob: Device) -> None:
+        for number in range(25):
+            share(ada, bob.email, f"albums/{number:04}/")
+            service.clock.advance(seconds=1)
+        first = bob.vend(include_shared=True).json()
+        parts = [shared_with(bob, shared_part=number) for number in range(1, first["shared_parts"] + 1)]
+        assert [prefix for part in parts for prefix in part] == [prefix_of(ada, f"albums/{n:04}/") for n in range(25)]
+        assert len(parts) > 2
+        assert all(len(form["Policy"]) <= 2048 for form in service.sts.assumed)
+        assert all(f"users/{bob.user_id}/*" in form["Policy"] for form in service.sts.assumed)
+        beyond = bob.vend(include_shared=True, shared_part=len(parts) + 1)
+        assert (beyond.status_code, beyond.json()["code"]) == (422, "invalid_shared_part")
+
+    def test_without_shares_there_is_one(self, bob: Device) -> None:
+        for part, status in ((0, 422), (-1, 422), (1, 200), (2, 422), (10**30, 422)):
+            assert bob.vend(include_shared=True, shared_part=part).status_code == status
+            assert bob.vend(shared_part=part).status_code == status
+
+    def test_smaller_ones_where_sts_packs_badly(self, service: Service, ada: Device, bob: Device) -> None:
+        for number in range(6):
+            share(ada, bob.email, f"{number}/")
+            service.clock.advance(seconds=1)
+        service.sts.fail("PackedPolicyTooLarge")
+        vended = bob.vend(include_shared=True).json()
+        assert (len(vended["shared_prefixes"]), vended["shared_parts"]) == (3, 2)
+        assert [len(shared_with(bob, shared_part=part)) for part in (1, 2)] == [3, 3], "it is remembered"
+        other = service.device("kim@example.org")
+        share(ada, other.email, "1/")
+        share(ada, other.email, "2/")
+        assert len(shared_with(other)) == 2, "of each user alone"
+
+    def test_what_fits_into_none_is_said_and_hinders_nobody(self, service: Service, ada: Device, bob: Device) -> None:
+        for number in range(2):
+            share(ada, bob.email, f"{number}/")
+            service.clock.advance(seconds=1)
+        service.sts.fail("PackedPolicyTooLarge", times=2)  # both, then the first alone
+        vended = bob.vend(include_shared=True).json()
+        assert (vended["shared_prefixes"], vended["shared_parts"]) == ([prefix_of(ada, "1/")], 2)
+        answer = bob.vend(include_shared=True, shared_part=2)
+        assert (answer.status_code, answer.json()["code"]) == (422, "policy_too_large")
+
+    def test_nor_one_beside_a_long_path(self, service: Service, ada: Device, bob: Device) -> None:
+        share(ada, bob.email, "é" * 60 + "/")
+        path = "é" * 60 + "/"
+        vended = bob.vend(include_shared=True, path=path).json()
+        assert (vended["shared_prefixes"], vended["shared_parts"]) == ([], 2)
+        assert bob.vend(include_shared=True, path=path, shared_part=2).json()["code"] == "policy_too_large"
+        assert len(shared_with(bob)) == 1
+
+    def test_an_own_path_that_is_too_long_is_said_as_ever(self, bob: Device) -> None:
+        answer = bob.vend(include_shared=True, path="🏔" * 60 + "/")
+        assert (answer.status_code, answer.json()["code"]) == (422, "policy_too_large")
