@@ -1,0 +1,116 @@
+"""What becomes of shared folders as their people are disabled, enabled and erased, and as time passes."""
+
+from typing import Any
+
+import pytest
+
+from app import cleaning
+from app.credentials import grants
+from tests.credentials.test_grants import prefix_of, share, shared_with
+from tests.support.service import Device, Service
+
+pytestmark = pytest.mark.usefixtures("hashing")
+WHY = {"reason": "a test"}
+
+
+def recall(service: Service) -> None:
+    """The job, until nothing waits."""
+    assert service.client.portal is not None
+    while service.client.portal.call(grants.recall_next, service.runtime):
+        pass
+
+
+def revoked(device: Device) -> list[bool]:
+    return [item["revoked_at"] is not None for item in device.get("/v1/me/credentials").json()["items"]]
+
+
+@pytest.fixture
+def ada(service: Service) -> Device:
+    return service.device("ada@example.org")
+
+
+@pytest.fixture
+def bob(service: Service, ada: Device) -> Device:
+    """With a credential that reads Ada's folder."""
+    bob = service.device("bob@example.org")
+    share(ada, bob.email)
+    assert shared_with(bob) == [prefix_of(ada)]
+    return bob
+
+
+class TestDisabledOwner:
+    def test_shares_nothing_until_enabled_again(self, service: Service, ada: Device, bob: Device) -> None:
+        staff, eve = service.staff(), service.device()
+        eve.vend()
+        assert staff.post(f"/v1/admin/users/{ada.user_id}/disable", json=WHY).status_code == 200
+        assert revoked(bob) == [False], "not before the job"
+        recall(service)
+        assert (revoked(bob), revoked(eve)) == ([True], [False])
+        service.clock.advance(seconds=1)
+        assert shared_with(bob) == bob.get("/v1/grants/received").json()["items"] == []
+        assert staff.post(f"/v1/admin/users/{ada.user_id}/enable", json=WHY).status_code == 200
+        recall(service)
+        assert shared_with(bob) == [prefix_of(ada)]
+        assert revoked(bob) == [False, False, True], "of what came after nothing is revoked"
+
+    def test_takes_nothing_from_who_does_not_look(self, service: Service, ada: Device, bob: Device) -> None:
+        kim, staff = service.device(), service.staff()
+        share(ada, kim.email)
+        kim.vend()
+        staff.post(f"/v1/admin/users/{ada.user_id}/disable", json=WHY)
+        recall(service)
+        assert revoked(kim) == [False]
+        assert service.sql("SELECT count(*) FROM grants WHERE recall_at IS NOT NULL") == [(0,)]
+
+
+class TestErasure:
+    def test_of_the_owner_ends_what_they_share(self, service: Service, ada: Device, bob: Device) -> None:
+        share(ada, "never@example.org")
+        assert ada.erase().status_code == 202
+        recall(service)
+        assert revoked(bob) == [True]
+        service.clock.advance(seconds=1)
+        assert shared_with(bob) == []
+        assert shared_with(service.device("never@example.org")) == []
+        assert service.sql("SELECT DISTINCT grantee_email, grantee_email_key FROM grants") == [("", "")]
+
+    def test_of_the_grantee_ends_it_too_and_keeps_no_address(self, service: Service, ada: Device, bob: Device) -> None:
+        assert bob.erase().status_code == 202
+        recall(service)
+        assert ada.get("/v1/grants").json()["items"] == []
+        again = service.device("bob@example.org")
+        assert shared_with(again) == []
+        assert service.sql("SELECT DISTINCT grantee_email, grantee_email_key FROM grants") == [("", "")]
+        assert ada.get("/v1/me/export").json()["grants"][0]["grantee_email"] is None
+
+
+class TestExport:
+    def test_lists_what_was_given_and_received(self, service: Service, ada: Device, bob: Device) -> None:
+        ours, theirs = (device.get("/v1/me/export").json() for device in (ada, bob))
+        (given,), (received,) = ours["grants"], theirs["grants"]
+        assert (given["by_the_user"], given["grantee_email"], given["prefix"]) == (True, bob.email, prefix_of(ada))
+        assert (received["by_the_user"], received["grantee_email"]) == (False, None)
+        assert theirs["credentials"][0]["shared_prefixes"] == [prefix_of(ada)]
+        assert ada.email not in str(theirs)
+
+    def test_does_not_tell_the_owner_that_somebody_took_it_up(self, service: Service, ada: Device) -> None:
+        share(ada, "carol@example.org")
+        carol = service.device("carol@example.org")
+        assert shared_with(carol) == [prefix_of(ada)]
+        told = [event["event"] for event in ada.get("/v1/me/export").json()["events"]]
+        assert "grant.created" in told
+        assert "grant.bound" not in told
+        assert carol.user_id not in ada.get("/v1/me/export").text
+
+
+class TestCleaning:
+    def test_grants_go_ninety_days_after_they_are_over(self, service: Service, ada: Device, bob: Device) -> None:
+        ended = share(ada, bob.email, "b/")
+        share(ada, bob.email, "c/", expires_at="2026-06-02T12:00:00Z")
+        ada.delete(f"/v1/grants/{ended['grant_id']}")
+        left: list[Any] = []
+        for days, seconds in ((90, 0), (0, 1), (1, 0)):
+            service.clock.advance(days=days, seconds=seconds)
+            service.runtime.database.run("write", cleaning.delete_stale, service.clock.now())
+            left.append([path for (path,) in service.sql("SELECT path FROM grants ORDER BY path")])
+        assert left == [["albums/2026/", "b/", "c/"], ["albums/2026/", "c/"], ["albums/2026/"]]
