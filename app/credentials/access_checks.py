@@ -8,13 +8,14 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Literal, cast
+from uuid import UUID
 
 from sqlalchemy.orm import Session
 
 from app.actor import Actor
 from app.credentials import ledger, policy, revocation, vending
 from app.credentials.evaluation import Request, Verdict, evaluate
-from app.credentials.orders import Order
+from app.credentials.orders import Order, Share
 from app.credentials.policy import Encryption
 from app.models import IssuedCredential
 from app.problems import NotFound
@@ -79,6 +80,7 @@ async def explain(
     await runtime.limiter.hit("explain_access", str(actor.user_id))
     access: policy.Access = "read_write"
     session_id, path = actor.session_id, ""
+    shares: tuple[Share, ...] = ()
     if access_key_id is not None:
         used = await runtime.database.read(_find, runtime.settings, actor, access_key_id)
         if (ended := _ended(used, runtime.clock.now())) is not None:
@@ -86,8 +88,15 @@ async def explain(
         row = used.credential
         access, session_id = cast(policy.Access, row.access), row.session_id
         path = row.prefix.removeprefix(policy.user_prefix(actor.user_id))
+        shares = tuple(Share(UUID(share["grant_id"]), share["prefix"], None) for share in row.shared or ())
     order = vending.make_order(
-        runtime, actor.user_id, session_id, access=access, path=path, duration=runtime.settings.credential_ttl
+        runtime,
+        actor.user_id,
+        session_id,
+        access=access,
+        path=path,
+        duration=runtime.settings.credential_ttl,
+        shares=shares,
     )
     action = OPERATIONS.get(action.lower(), action)
     return _judge(runtime.settings, runtime.encryption, order, action, key)
@@ -191,7 +200,10 @@ def role_policy(settings: Settings, encryption: Encryption | None) -> Mapping[st
                 "Effect": "Allow",
                 "Action": ["kms:Decrypt", "kms:GenerateDataKey"],
                 "Resource": encryption.key_arn,
-                "Condition": {"StringEquals": {"kms:ViaService": encryption.via_service}},
+                "Condition": {
+                    "StringEquals": {"kms:ViaService": encryption.via_service},
+                    "StringLike": {"kms:EncryptionContext:aws:s3:arn": [bucket, f"{bucket}/users/*"]},
+                },
             }
         )
     return {"Version": "2012-10-17", "Statement": statements}
@@ -223,7 +235,7 @@ def _advice(settings: Settings, order: Order, request: Request, key: str) -> str
         ),
         (
             key.startswith("users/") and not key.startswith(own),
-            "This is not within the user's own prefix, which is all that a credential reaches.",
+            "This is not within the user's own prefix; elsewhere only what others share is read, by `include_shared`.",
         ),
         (not key.startswith(own), "Keys of the user begin with the `prefix` that came with the credential."),
         (

@@ -213,7 +213,7 @@ class TestRolePolicy:
         actions = re.findall(r"- (s3:\w+)\n", text)
         objects, lists = role_policy(test_settings(bucket="photos"), None)["Statement"]
         assert sorted(objects["Action"]) == sorted(actions[:5])
-        assert 'Resource: !Sub "arn:${AWS::Partition}:s3:::${BucketName}/users/*"' in text
+        assert re.search(r'Resource: !Sub \[?"arn:\$\{AWS::Partition\}:s3:::\$\{Bucket(Name)?\}/users/\*"', text)
         assert 'Condition: {StringLike: {"s3:prefix": "users/*"}}' in text
         assert lists["Condition"] == {"StringLike": {"s3:prefix": "users/*"}}
 
@@ -234,3 +234,21 @@ class TestRolePolicy:
         monkeypatch.setenv(f"{PREFIX}ROLE_POLICY", value)
         with pytest.raises(SettingsError, match="TOKENVEND_ROLE_POLICY: must be a policy document"):
             load_settings()
+
+
+class TestShares:
+    def test_what_the_credential_carries_is_read_and_nothing_else(self, service: Service) -> None:
+        ada, bob = service.device(), service.device()
+        grant = {"grantee_email": bob.email, "path": "albums/2026/"}
+        assert ada.post("/v1/grants", json=grant).status_code == 201
+        folder = f"users/{ada.user_id}/albums/2026/"
+        carrying = bob.vend(include_shared=True).json()["access_key_id"]
+        plain = bob.vend().json()["access_key_id"]
+
+        found = ask(bob, "s3:GetObject", f"{folder}a.jpg", access_key_id=carrying)
+        assert (found["reason"], json.loads(found["statement"])["Sid"]) == ("allowed", "Shared")
+        assert ask(bob, "s3:ListBucket", folder, access_key_id=carrying)["allowed"]
+        assert not ask(bob, "s3:PutObject", f"{folder}a.jpg", access_key_id=carrying)["allowed"]
+        assert not ask(bob, "s3:GetObject", f"users/{ada.user_id}/a.jpg", access_key_id=carrying)["allowed"]
+        found = ask(bob, "s3:GetObject", f"{folder}a.jpg", access_key_id=plain)
+        assert (found["reason"], "include_shared" in found["detail"]) == ("session_policy", True)
