@@ -15,8 +15,6 @@ from app.settings import PREFIX, Settings
 from tests.deploy.reading import ROOT
 from tests.deploy.templates import ARNS, AWS, EXTERNAL_ID, REGION, decoded, resolved, resources
 
-LATER = {"TOKENVEND_STORAGE_EVENTS_TOPIC_ARN"}
-"""A setting that the stacks know before the service: it is passed over where it is not known."""
 NOT_IN_THE_STACK = {
     "ALLOWED_HOSTS": "the certificate and the balancer know one name, and that is PUBLIC_URL's",
     "COGNITO_ENDPOINT_URL": "is AWS's own",
@@ -28,9 +26,11 @@ NOT_IN_THE_STACK = {
     "LOG_LEVEL": "scaling and alarms count lines of `info`",
     "MFA_SERIAL": "the base identity is a role, and has no such device",
     "POLICY_ARNS": "the vended role of the stacks reaches S3 alone",
+    "QUOTA_COUNT_SECONDS": "with StorageEvents usage is known at once, and a quarter of an hour is what S3 is asked else",
     "RATE_LIMITS": "production refuses `off`",
     "REVOCATION_DELAY": "the default is what IAM takes",
     "REVOCATION_POLICY_SIZE": "the role of the stacks has no other inline policy, so the default is what fits",
+    "ROLE_POLICY": "the default is that of the stacks",
     "S3_ENDPOINT_URL": "is AWS's own",
     "S3_FORCE_PATH_STYLE": "AWS has a host name for each bucket",
     "S3_PUBLIC_ENDPOINT_URL": "is AWS's own",
@@ -38,6 +38,7 @@ NOT_IN_THE_STACK = {
     "STS_CLIENT": "options of the SDK are none of the stack's",
     "STS_ENDPOINT_URL": "is AWS's own; a VPC endpoint's private DNS is found by the same name",
     "TRANSITIVE_TAG_KEYS": "nobody chains on from the vended role",
+    "UPLOAD_TICKETS": "on with AWS's own S3",
 }
 PARAMETERS = {
     "VpcCidr": "10.0.0.0/16",
@@ -81,7 +82,7 @@ class TestSettings:
         known = {PREFIX + name.upper() for name in Settings.model_fields} - {f"{PREFIX}REGION"} | {"AWS_REGION"}
         used = environment_of_a_task().keys() | secrets_of_a_task()
         left_out = {PREFIX + name for name in NOT_IN_THE_STACK}
-        assert used <= known | LATER
+        assert used <= known
         assert known - used == left_out
         assert all(NOT_IN_THE_STACK.values())
 
