@@ -29,18 +29,30 @@ export async function erase(form) {
 
 export const explainAccess = (question) => authorized("POST", "/v1/access-checks", { body: question });
 
-export const vend = (access) => authorized("POST", "/v1/credentials", { body: { access } });
+// What others share is read, so a key that only uploads does not carry it.
+export const vend = (access) =>
+  authorized("POST", "/v1/credentials", { body: { access, include_shared: access !== "write" } });
 
-export async function listSessions() {
-  const sessions = [];
+async function listAll(path) {
+  const items = [];
   let cursor = null;
   do {
-    const page = await authorized("GET", `/v1/me/sessions${cursor ? `?cursor=${encodeURIComponent(cursor)}` : ""}`);
-    sessions.push(...page.items);
+    const page = await authorized("GET", `${path}${cursor ? `?cursor=${encodeURIComponent(cursor)}` : ""}`);
+    items.push(...page.items);
     cursor = page.next_cursor;
   } while (cursor);
-  return sessions;
+  return items;
 }
+
+export const listSessions = () => listAll("/v1/me/sessions");
+
+export const share = (form) => authorized("POST", "/v1/grants", { body: form });
+
+export const listShared = () => listAll("/v1/grants");
+
+export const listReceived = () => listAll("/v1/grants/received");
+
+export const endSharing = (id) => authorized("DELETE", `/v1/grants/${encodeURIComponent(id)}`);
 
 export const endSession = (id) => authorized("DELETE", `/v1/me/sessions/${encodeURIComponent(id)}`);
 

@@ -72,6 +72,12 @@ export async function writable() {
   return held.full ? renew() : held;
 }
 
+// One that reads these folders too, if the service lends it: what is shared may be newer than what this page holds.
+export async function carrying(prefixes) {
+  const held = await fresh();
+  return prefixes.every((prefix) => held.shared_prefixes.includes(prefix)) ? held : replace(held);
+}
+
 export async function choose(wanted) {
   const before = access;
   access = wanted;

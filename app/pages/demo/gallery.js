@@ -11,7 +11,7 @@ let opened = () => {};
 
 export const onOpen = (listener) => { opened = listener; };
 
-const newestFirst = (a, b) => b.modified - a.modified || (a.key < b.key ? 1 : -1);
+export const newestFirst = (a, b) => b.modified - a.modified || (a.key < b.key ? 1 : -1);
 
 function say() {
   const bytes = [...photos.values()].reduce((sum, { photo }) => sum + photo.size, 0);
@@ -19,20 +19,20 @@ function say() {
   byId("empty").hidden = photos.size > 0;
 }
 
-function makeTile(photo) {
+export function makeTile(photo, open) {
   const tile = stamp("photo-tile");
   const name = nameOf(photo.key);
   tile.dataset.key = photo.key;
   const button = tile.querySelector("button");
   button.setAttribute("aria-label", `${name}, ${sayBytes(photo.size)}, ${sayTime(photo.modified)}`);
-  button.addEventListener("click", () => opened(photo.key));
+  button.addEventListener("click", () => open(photo.key));
   part(tile, "name").textContent = name;
   return tile;
 }
 
 function place(photo, where) {
   if (photos.has(photo.key)) return;
-  const tile = makeTile(photo);
+  const tile = makeTile(photo, (key) => opened(key));
   photos.set(photo.key, { photo, tile });
   byId("grid")[where](tile);
   thumbnails.watch(tile);
@@ -53,6 +53,8 @@ export function remove(key) {
 }
 
 export const shownKeys = () => [...byId("grid").children].map((tile) => tile.dataset.key);
+
+export const keys = () => [...photos.keys()];
 
 export const find = (key) => photos.get(key)?.photo;
 

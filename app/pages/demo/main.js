@@ -8,7 +8,9 @@ import { announce, byId } from "./shared/dom.js";
 import * as gallery from "./gallery.js";
 import { clearPasskeys, loadPasskeys, wirePasskeys } from "./passkeys.js";
 import { startPanel, stopPanel, wirePanel } from "./panel.js";
+import { clearReceived, loadReceived, onOpenReceived } from "./received.js";
 import { clearRefusals, wireRefusals } from "./refusal.js";
+import { closeSharing, wireSharing } from "./sharing.js";
 import { setNotice, wireSignIn } from "./sign-in.js";
 import { watchMailbox } from "./mailbox.js";
 import { onUploaded, stopAll, wireUploads } from "./uploads.js";
@@ -34,6 +36,7 @@ async function enter() {
   showScreen("album");
   startPanel();
   gallery.load();
+  loadReceived();
   loadDevices(signOut);
   loadPasskeys();
 }
@@ -41,7 +44,9 @@ async function enter() {
 function leave(notice = "") {
   stopAll();
   closeViewer();
+  closeSharing();
   gallery.clear();
+  clearReceived();
   stopPanel();
   clearRefusals();
   clearDevices();
@@ -72,17 +77,19 @@ function start() {
   api.onSessionEnd(() => leave("Your session has ended. Please sign in again."));
   onUploaded(gallery.add);
   gallery.onOpen(openViewer);
+  onOpenReceived(openViewer);
   wireSignIn(enter);
   wirePasskeys(enter);
   wireAccount(() => leave("Your account is deleted."));
   wireUploads();
   wireViewer();
+  wireSharing();
   wirePanel();
   wireRefusals();
   watchMailbox();
   byId("sign-out").addEventListener("click", signOut);
   byId("retry-list").addEventListener("click", gallery.load);
-  byId("refresh").addEventListener("click", gallery.load);
+  byId("refresh").addEventListener("click", () => Promise.all([gallery.load(), loadReceived()]));
   // The tokens end with the page, so the session they belong to should not outlive it.
   addEventListener("pagehide", ({ persisted }) => { if (!persisted) api.logOut({ leaving: true }).catch(() => {}); });
 }

@@ -126,7 +126,10 @@ export async function listPage(prefix, { token, limit = 1000, signal } = {}) {
 }
 
 export async function listPhotos(signal) {
-  const { prefix } = await credential.fresh();
+  return listFolder((await credential.fresh()).prefix, signal);
+}
+
+export async function listFolder(prefix, signal) {
   const photos = [];
   let token = null;
   do {

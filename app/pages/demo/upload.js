@@ -17,7 +17,16 @@ function plainName(name) {
 function newKey(prefix, name) {
   const moment = new Date().toISOString().replace(/[:.-]/g, "");
   const random = crypto.getRandomValues(new Uint32Array(2)).reduce((text, n) => text + n.toString(36), "");
-  return `${prefix}${moment}-${random}-${plainName(name)}`;
+  return `${prefix}albums/${moment.slice(0, 4)}-${moment.slice(4, 6)}/${moment}-${random}-${plainName(name)}`;
+}
+
+// The album that a key is in, as a path under the prefix: a month of uploads. None for what stands beside the albums.
+export const albumOf = (prefix, key) => key.slice(prefix.length).match(/^albums\/[^/]+\//)?.[0] ?? null;
+
+export function sayAlbum(path) {
+  const [year, month] = path.split("/").at(-2).split("-").map(Number);
+  if (!(month >= 1 && month <= 12)) return path.split("/").at(-2);
+  return new Intl.DateTimeFormat(undefined, { year: "numeric", month: "long" }).format(new Date(year, month - 1));
 }
 
 export const nameOf = (key) => key.split("/").pop().replace(/^\d{8}T\d{9}Z-[a-z0-9]+-/, "");

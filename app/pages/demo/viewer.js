@@ -39,19 +39,21 @@ async function showOriginal(own) {
   }
 }
 
-export function openViewer(key) {
+// `album` has the picture and those beside it; of somebody else's album nothing can be deleted.
+export function openViewer(key, album = gallery) {
   forget();
-  const photo = gallery.find(key);
+  const photo = album.find(key);
   const name = nameOf(key);
-  shown = { key, name, loading: new AbortController(), blob: null, url: "" };
+  shown = { key, name, album, loading: new AbortController(), blob: null, url: "" };
   const image = part(viewer, "image");
   // The thumbnail stands in, blurred, until the original is here.
-  image.src = gallery.thumbnailOf(key);
+  image.src = album.thumbnailOf(key);
   image.alt = name;
   part(viewer, "name").textContent = name;
   part(viewer, "facts").textContent = `${sayBytes(photo.size)} · ${sayTime(photo.modified)}`;
   part(viewer, "key").textContent = key;
-  const keys = gallery.shownKeys();
+  byId("delete").hidden = album !== gallery;
+  const keys = album.shownKeys();
   byId("previous").disabled = keys.indexOf(key) === 0;
   byId("next").disabled = keys.indexOf(key) === keys.length - 1;
   if (!viewer.open) viewer.showModal();
@@ -59,9 +61,10 @@ export function openViewer(key) {
 }
 
 function step(by) {
-  const keys = gallery.shownKeys();
+  const { album } = shown;
+  const keys = album.shownKeys();
   const key = keys[keys.indexOf(shown.key) + by];
-  if (key) openViewer(key);
+  if (key) openViewer(key, album);
 }
 
 async function download() {

@@ -1,0 +1,86 @@
+"""Sharing an album in the sample app: one person shares, another sees it, and no more once it is taken back.
+
+Ids: `share`, `share-email`, `share-album`, `share-days`, `share-now`, `close-sharing`, `received`. Test ids: `grant`,
+`received-folder` (`data-prefix`).
+"""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import expect
+
+from tests.pages.visit import DESKTOP, Visit
+
+OpenVisit = Callable[..., Visit]
+SMALL = {"width": 360, "height": 740}
+
+
+def share(owner: Visit, email: str, days: str = "") -> None:
+    page = owner.page
+    page.locator("#share").click()
+    page.locator("#share-email").fill(email)
+    page.locator("#share-days").select_option(days)
+    page.locator("#share-now").click()
+    expect(page.get_by_test_id("grant")).to_contain_text(email)
+
+
+def test_an_album_is_shared_seen_and_taken_back(visit: OpenVisit, china: Path, flower: Path) -> None:
+    owner, other = visit().register(), visit().register()
+    owner.page.locator("#share").click()
+    expect(owner.page.locator("#nothing-to-share")).to_be_visible()
+    owner.page.locator("#close-sharing").click()
+    owner.upload(china, flower)
+    share(owner, other.email)
+
+    page = other.page
+    expect(page.locator("#received")).to_be_hidden()
+    page.locator("#refresh").click()
+    folder = page.get_by_test_id("received-folder")
+    expect(folder).to_contain_text("From Ada Lovelace")
+    expect(folder.locator("[data-testid=photo][data-state=shown]")).to_have_count(2)
+    assert folder.get_attribute("data-prefix") == other.credential["shared_prefixes"][0]
+    key = other.view("china.jpg")
+    assert key.startswith(owner.credential["prefix"])
+    expect(page.locator("#delete")).to_be_hidden()
+    expect(page.locator("#next")).to_be_enabled()
+    page.locator("#close-viewer").click()
+
+    owner.page.get_by_test_id("grant").get_by_role("button").click()
+    expect(owner.page.locator("#status")).to_contain_text("No new key opens it")
+    expect(owner.page.get_by_test_id("grant")).to_have_count(0)
+    page.locator("#refresh").click()
+    expect(page.locator("#received")).to_be_hidden()
+    expect(page.get_by_test_id("received-folder")).to_have_count(0)
+
+
+def test_who_does_not_want_it_removes_it(visit: OpenVisit, china: Path) -> None:
+    owner, other = visit().register(), visit().register()
+    owner.upload(china)
+    share(owner, other.email, "7")
+    other.page.locator("#refresh").click()
+    other.page.get_by_test_id("received-folder").get_by_role("button", name="Remove").click()
+    expect(other.page.locator("#received")).to_be_hidden()
+    owner.page.locator("#close-sharing").click()
+    owner.page.locator("#share").click()
+    expect(owner.page.locator("#no-grants")).to_be_visible()
+
+
+@pytest.mark.parametrize("viewport", [SMALL, DESKTOP], ids=["phone", "desktop"])
+def test_it_fits_any_screen_by_day_and_by_night(
+    visit: OpenVisit, viewport: dict[str, int], china: Path, flower: Path
+) -> None:
+    owner, other = visit(viewport=viewport).register(), visit(viewport=viewport).register()
+    owner.upload(china, flower)
+    other.upload(flower)
+    share(owner, other.email, "30")
+    other.page.locator("#refresh").click()
+    expect(other.page.get_by_test_id("received-folder").locator("[data-state=shown]")).to_have_count(2)
+    for scheme in ("light", "dark"):
+        for person, name in ((owner, "sharing"), (other, "received")):
+            person.page.emulate_media(color_scheme=scheme)  # type: ignore[arg-type]
+            width = person.page.evaluate("document.documentElement.scrollWidth")
+            assert width <= viewport["width"]
+            if name == "received":
+                person.page.get_by_test_id("received-folder").scroll_into_view_if_needed()
+            person.screenshot(f"{name}-{'phone' if viewport is SMALL else 'desktop'}-{scheme}")
