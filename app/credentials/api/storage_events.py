@@ -8,8 +8,8 @@ from app.web import JsonRoute, OriginDep, RuntimeDep, strict_json
 
 router = APIRouter(prefix="/v1", tags=["credentials"], route_class=JsonRoute)
 
-MEDIA_TYPES = ("text/plain", "application/json")
-"""SNS calls its JSON the former."""
+MEDIA_TYPES = ("text/plain", "application/json", "application/octet-stream")
+"""SNS calls its JSON the first. The OpenAPI document has the last: generators of clients know no text/plain."""
 
 
 @router.post(
@@ -18,9 +18,9 @@ MEDIA_TYPES = ("text/plain", "application/json")
     response_class=Response,
     openapi_extra={
         "requestBody": {
-            "description": "A message of SNS's, signed by it.",
+            "description": "A message of SNS's, signed by it, which SNS sends as text/plain.",
             "required": True,
-            "content": {"text/plain": {"schema": {"type": "string", "format": "binary"}}},
+            "content": {"application/octet-stream": {"schema": {"type": "string", "format": "binary"}}},
         }
     },
 )
