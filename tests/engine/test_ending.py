@@ -16,12 +16,13 @@ from app.engine import config, directory
 from tests.support.engine import eventually
 
 SERVICE = """
-import signal, sys
+import sys, time
 from pathlib import Path
 from app import engine
 with engine.start(Path(sys.argv[1])) as started:
     print(started.pid, flush=True)
-    signal.pause()
+    while True:  # signal.pause would miss a signal that comes just before it
+        time.sleep(0.05)
 """
 
 
@@ -53,14 +54,14 @@ class TestEnd:
         with service(tmp_path) as (holder, processes):
             assert len({process.pid for process in processes}) == 2  # SeaweedFS and its watchdog
             os.killpg(holder.pid, number)
-            holder.wait(10)
+            holder.wait(60)
             assert all_ended(processes)
         assert leftovers(tmp_path) == []
 
     def test_by_kill_lets_the_next_start_wait_for_it(self, tmp_path: Path) -> None:
         with service(tmp_path) as (holder, _):
             holder.kill()
-            holder.wait(10)
+            holder.wait(60)
             with engine.start(tmp_path) as started:
                 assert psutil.pid_exists(started.pid)
 

@@ -292,22 +292,24 @@ SPOOFED = ["X-Forwarded-For", "x-forwarded-for", "X-Real-IP", "Forwarded", "CF-C
 
 class TestAddresses:
     @pytest.mark.parametrize("name", SPOOFED)
-    def test_no_header_makes_another_client(self, make_service: Callable[..., Service], name: str) -> None:
+    def test_no_header_makes_another_client(self, make_on_sqlite: Callable[..., Service], name: str) -> None:
         """HT8: without a trusted proxy, whatever a client says of itself, its requests are of one bucket."""
-        service = make_service(rate_limits="on")
+        service = make_on_sqlite(rate_limits="on")
         statuses = [_refresh_from(service, name, f"198.51.100.{number}") for number in range(601)]
         assert statuses == [401] * 600 + [429]
 
     @pytest.mark.parametrize("name", ["X-Real-IP", "Forwarded"])
-    def test_a_trusted_proxy_speaks_by_one_header_alone(self, make_service: Callable[..., Service], name: str) -> None:
+    def test_a_trusted_proxy_speaks_by_one_header_alone(
+        self, make_on_sqlite: Callable[..., Service], name: str
+    ) -> None:
         """HT8: others, which it may pass on from a client, are not read."""
-        service = make_service(rate_limits="on", trusted_proxies=(PROXY,))
+        service = make_on_sqlite(rate_limits="on", trusted_proxies=(PROXY,))
         statuses = [_refresh_from(service, name, f"for=198.51.100.{number}") for number in range(601)]
         assert statuses[-1] == 429
 
-    def test_a_trusted_proxys_last_hop_is_the_client(self, make_service: Callable[..., Service]) -> None:
+    def test_a_trusted_proxys_last_hop_is_the_client(self, make_on_sqlite: Callable[..., Service]) -> None:
         """HT8: what the client itself put before it is not believed."""
-        service = make_service(rate_limits="on", trusted_proxies=(PROXY,))
+        service = make_on_sqlite(rate_limits="on", trusted_proxies=(PROXY,))
         header = "X-Forwarded-For"
         statuses = [_refresh_from(service, header, f"203.0.113.{n % 250}, 198.51.100.9") for n in range(601)]
         assert statuses == [401] * 600 + [429]
@@ -324,9 +326,9 @@ class TestAddresses:
         assert_problem(answer, 401, "invalid_login")
         assert service.sql("SELECT address FROM audit_events WHERE event = 'session.started'") == [(PROXY,)]
 
-    def test_an_ipv6_network_is_one_client(self, make_service: Callable[..., Service]) -> None:
+    def test_an_ipv6_network_is_one_client(self, make_on_sqlite: Callable[..., Service]) -> None:
         """HT8: of 64 bits, as one household has; the next one is another."""
-        service = make_service(rate_limits="on", trusted_proxies=(PROXY,))
+        service = make_on_sqlite(rate_limits="on", trusted_proxies=(PROXY,))
         statuses = [_refresh_from(service, "X-Forwarded-For", f"2001:db8:0:1:{n:x}::{n:x}") for n in range(601)]
         assert statuses == [401] * 600 + [429]
         assert _refresh_from(service, "X-Forwarded-For", "2001:db8:0:2::1") == 401
