@@ -509,7 +509,7 @@ class TestDeadlines:
             polite = connect()
             polite.send(post("/sleep-first", b"", b"Expect: 100-continue", length=3))
             assert (polite.line(), polite.line()) == (b"HTTP/1.1 100 Continue\r\n", b"\r\n")
-            time.sleep(0.9)  # a body in time, though more than a second after its head
+            time.sleep(0.65)  # a body in time, though more than a second after its head
             polite.send(b"abc")
             assert polite.answer().json["length"] == 3
 
