@@ -27,6 +27,7 @@ class TestLookUp:
                 "session_id": ada.session_id,
                 "access": "read",
                 "prefix": f"users/{ada.user_id}/albums/",
+                "shared_prefixes": [],
                 "issued_at": "2026-06-01T12:00:00Z",
                 "expiration": "2026-06-01T13:00:00Z",
                 "revoked_at": None,

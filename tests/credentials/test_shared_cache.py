@@ -17,10 +17,10 @@ import pytest
 from httpx2 import AsyncClient
 from starlette.testclient import TestClient
 
-from app.credentials import shared
+from app.credentials import grants, shared
 from app.credentials.broker import StsCredential
 from app.credentials.cache import Issued
-from app.credentials.orders import Order, Terms
+from app.credentials.orders import Order, Share, Terms
 from app.credentials.shared import AVOIDED_FOR, LOCK_TTL, SharedCache
 from app.crypto import Vault
 from app.main import create_app
@@ -189,6 +189,7 @@ class TestShare:
             {"policy": "{ }"},
             {"not_before": datetime(2026, 6, 1, tzinfo=UTC)},
             {"purpose": "upload"},
+            {"shares": (Share(uuid.UUID(int=4), "users/2/a/", None),)},
             *({"terms": dataclasses.replace(ORDER.terms, **change)} for change in terms),
         ]
         # A member that is added to an order later needs its line here.
@@ -208,6 +209,34 @@ class TestShare:
 
 async def answer(credential: Issued) -> Issued:
     return credential
+
+
+class TestShares:
+    @pytest.mark.parametrize("cached_in", ["redis", "memory"])
+    def test_a_withdrawn_folder_is_handed_out_by_no_replica(
+        self, pair: tuple[Service, Service], monkeypatch: pytest.MonkeyPatch, cached_in: str
+    ) -> None:
+        """Not to a request either that read the grants before the withdrawal, and finds the credential after it."""
+        first, second = pair
+        ada, bob = first.device("ada@example.org"), first.device("bob@example.org")
+        grant = ada.post("/v1/grants", json={"grantee_email": bob.email, "path": "albums/"}).json()
+        vended = bob.vend(include_shared=True).json()
+        assert vended["shared_prefixes"] == [grant["prefix"]]
+        if cached_in == "memory":
+            assert at(second, bob).vend(include_shared=True).json() == vended
+        read, late = grants.list_shares, []
+
+        async def list_shares(*arguments: Any) -> Any:
+            shares = await read(*arguments)
+            if not late:
+                late.append(await asyncio.to_thread(ada.delete, f"/v1/grants/{grant['grant_id']}"))
+                first.clock.advance(seconds=1)
+            return shares
+
+        monkeypatch.setattr(grants, "list_shares", list_shares)
+        after = at(second, bob).vend(include_shared=True).json()
+        assert late[0].status_code == 202
+        assert after["shared_prefixes"] == bob.vend(include_shared=True).json()["shared_prefixes"] == []
 
 
 class TestSecrecy:
