@@ -1,6 +1,7 @@
 """Clients that `make sdk` generated, and apps made of them."""
 
 import json
+import os
 import re
 import subprocess
 from collections.abc import Callable, Iterator, Mapping
@@ -48,6 +49,42 @@ def run(
 @pytest.fixture(autouse=True, scope="session")
 def generated() -> None:
     assert (SDK / "typescript" / "src").is_dir(), "generate the clients first: make sdk"
+
+
+KOTLIN = BUILD / "node_modules" / "kotlin-compiler" / "lib"
+MAVEN = Path.home() / ".m2" / "repository"
+Kotlin = tuple[str, ...]
+"""The command that runs a compiled app, but for the name of its class."""
+
+
+@pytest.fixture(scope="session")
+def kotlin(tmp_path_factory: pytest.TempPathFactory) -> Kotlin:
+    """Compiled with the guide's code, against interfaces of AWS's SDK, which is in no registry that the tests reach."""
+    classes = tmp_path_factory.mktemp("kotlin")
+    guide = classes / "guide.kt"
+    guide.write_text(CODE["kotlin"], encoding="utf-8")
+    classpath = os.pathsep.join(map(str, [*_kotlin_jars(), *_http_jars()]))
+    sources = SDK / "kotlin" / "src" / "main" / "kotlin"
+    compiler = ("java", "-cp", KOTLIN / "kotlin-compiler.jar", "org.jetbrains.kotlin.cli.jvm.K2JVMCompiler")
+    options = ("-nowarn", "-no-stdlib", "-no-reflect", "-jvm-target", "17")
+    plugin = f"-Xplugin={KOTLIN / 'kotlinx-serialization-compiler-plugin.jar'}"
+    run(*compiler, *options, plugin, "-cp", classpath, "-d", classes, sources, HERE / "kotlin", guide, timeout=480)
+    return ("java", "-cp", os.pathsep.join([classpath, str(classes)]))
+
+
+def _kotlin_jars() -> list[Path]:
+    serialization = sorted((TOOLS.parent / "lib").glob("**/kotlinx-serialization-*-jvm-*.jar"))
+    assert len(serialization) == 2
+    return [KOTLIN / "kotlin-stdlib.jar", KOTLIN / "kotlinx-coroutines-core-jvm.jar", *serialization]
+
+
+def _http_jars() -> list[Path]:
+    """OkHttp is in no registry that the tests reach, but Maven keeps it where something else has wanted it."""
+    names = ("okhttp3/okhttp/*/okhttp", "okio/okio-jvm/*/okio-jvm")
+    found = [sorted(MAVEN.glob(f"com/squareup/{name}-*.jar")) for name in names]
+    if not all(found):
+        pytest.skip("no OkHttp in Maven's repository: mvn dependency:get -Dartifact=com.squareup.okhttp3:okhttp:4.12.0")
+    return [jars[-1] for jars in found]
 
 
 @pytest.fixture

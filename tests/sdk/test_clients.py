@@ -7,17 +7,14 @@ from pathlib import Path
 
 import pytest
 
-from tests.sdk.conftest import BUILD, CODE, HERE, NODE_TOOLS, SDK, TOOLS, run
-
-KOTLIN = BUILD / "node_modules" / "kotlin-compiler" / "lib"
-MAVEN = Path.home() / ".m2" / "repository"
+from tests.sdk.conftest import BUILD, HERE, NODE_TOOLS, SDK, TOOLS, Kotlin, run
 
 
 class TestPython:
     def test_is_strictly_typed(self) -> None:
         environment = {"PATH": os.environ["PATH"], "MYPYPATH": str(SDK / "python")}
         mypy = (TOOLS / "mypy", "--strict", "--cache-dir", BUILD / ".mypy_cache")
-        run(*mypy, SDK / "python" / "tokenvend_client", HERE / "journey.py", environment=environment)
+        run(*mypy, SDK / "python" / "tokenvend_client", HERE / "journey.py", HERE / "clock.py", environment=environment)
 
     def test_travels(self, travels: Callable[..., None], monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setenv("PYTHONPATH", str(SDK / "python"))
@@ -32,33 +29,8 @@ class TestTypeScript:
 
 
 class TestKotlin:
-    def test_compiles_and_travels(self, travels: Callable[..., None], tmp_path: Path) -> None:
-        """With the guide's code, against interfaces of the SDK, which is in no registry that the tests reach."""
-        guide = tmp_path / "guide.kt"
-        guide.write_text(CODE["kotlin"], encoding="utf-8")
-        jars = [*kotlin_jars(), *http_jars()]
-        classpath = os.pathsep.join(map(str, jars))
-        sources = SDK / "kotlin" / "src" / "main" / "kotlin"
-        compiler = ("java", "-cp", KOTLIN / "kotlin-compiler.jar", "org.jetbrains.kotlin.cli.jvm.K2JVMCompiler")
-        options = ("-nowarn", "-no-stdlib", "-no-reflect", "-jvm-target", "17")
-        plugin = f"-Xplugin={KOTLIN / 'kotlinx-serialization-compiler-plugin.jar'}"
-        run(*compiler, *options, plugin, "-cp", classpath, "-d", tmp_path, sources, HERE / "kotlin", guide)
-        travels("java", "-cp", os.pathsep.join([classpath, str(tmp_path)]), "JourneyKt")
-
-
-def kotlin_jars() -> list[Path]:
-    serialization = sorted((TOOLS.parent / "lib").glob("**/kotlinx-serialization-*-jvm-*.jar"))
-    assert len(serialization) == 2
-    return [KOTLIN / "kotlin-stdlib.jar", KOTLIN / "kotlinx-coroutines-core-jvm.jar", *serialization]
-
-
-def http_jars() -> list[Path]:
-    """OkHttp is in no registry that the tests reach, but Maven keeps it where something else has wanted it."""
-    names = ("okhttp3/okhttp/*/okhttp", "okio/okio-jvm/*/okio-jvm")
-    found = [sorted(MAVEN.glob(f"com/squareup/{name}-*.jar")) for name in names]
-    if not all(found):
-        pytest.skip("no OkHttp in Maven's repository: mvn dependency:get -Dartifact=com.squareup.okhttp3:okhttp:4.12.0")
-    return [jars[-1] for jars in found]
+    def test_compiles_and_travels(self, travels: Callable[..., None], kotlin: Kotlin) -> None:
+        travels(*kotlin, "JourneyKt")
 
 
 def read_by_grammar(language: str, folder: Path) -> dict[str, list[str]]:

@@ -45,6 +45,20 @@ class TestUpload:
         monkeypatch.setenv("PYTHONPATH", str(SDK / "python"))
         assert stored(bucket, run(TOOLS / "python", tmp_path / "guide.py"))
 
+    def test_in_parts_in_python(
+        self, dev_server: DevServer, bucket: Deployment, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """With the session of the guide's other code."""
+        short = here("python", dev_server).replace("    return photos.prefix + name", "    return vendor")
+        call = f"""
+vendor = upload(b"", "a.jpg", "{uuid.uuid4()}@example.org", "{PASSWORD}")
+upload_film(open("{PHOTOGRAPH}", "rb"), "film.mov", vendor)
+print(vendor.vended.prefix + "film.mov")
+"""
+        (tmp_path / "guide.py").write_text(f"{CODE['py']}\n{short}\n{call}", encoding="utf-8")
+        monkeypatch.setenv("PYTHONPATH", str(SDK / "python"))
+        assert stored(bucket, run(TOOLS / "python", tmp_path / "guide.py"))
+
     def test_in_typescript(self, dev_server: DevServer, bucket: Deployment, tmp_path: Path) -> None:
         """In a package of its own, which has the client in its node_modules."""
         client = SDK / "typescript"
@@ -55,6 +69,16 @@ class TestUpload:
         (app / "package.json").write_text('{"type": "module"}', encoding="utf-8")
         (app / "node_modules").mkdir()
         (app / "node_modules" / "tokenvend-client").symlink_to(client, target_is_directory=True)
+        short = here("typescript", dev_server).replace("Promise<string>", "Promise<Vendor>")
+        short = short.replace("return prefix + name", "return vendor")
+        film = f"""
+import {{ readFileSync }} from 'node:fs'
+const vendor = await upload(new Uint8Array(), 'a.jpg', '{uuid.uuid4()}@example.org', '{PASSWORD}')
+await uploadFilm(new Blob([readFileSync('{PHOTOGRAPH}')]), 'film.mov', vendor)
+console.log(vendor.vended!.prefix + 'film.mov')
+"""
+        parts = CODE["ts"].replace("import type { Vendor } from 'tokenvend-client/vendor'", "")
+        (app / "src" / "film.ts").write_text(parts + short + film, encoding="utf-8")
         call = f"""
 import {{ readFileSync }} from 'node:fs'
 console.log(await upload(readFileSync('{PHOTOGRAPH}'), 'a.jpg', '{uuid.uuid4()}@example.org', '{PASSWORD}'))
@@ -62,3 +86,4 @@ console.log(await upload(readFileSync('{PHOTOGRAPH}'), 'a.jpg', '{uuid.uuid4()}@
         (app / "src" / "guide.ts").write_text(here("typescript", dev_server) + call, encoding="utf-8")
         run(NODE_TOOLS / "tsc", "--project", app)
         assert stored(bucket, run("node", app / "dist" / "guide.js"))
+        assert stored(bucket, run("node", app / "dist" / "film.js"))

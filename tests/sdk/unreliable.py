@@ -47,18 +47,18 @@ class Unreliable:
             vended["access_key_id"] = "WRONG" + vended["access_key_id"][5:]
         elif count == 2:
             vended["expires_in"] = SHORT
-            vended["expiration"] = _later(vended["server_time"], timedelta(seconds=SHORT))
+            vended["expiration"] = later(vended["server_time"], timedelta(seconds=SHORT))
         elif count > 3:
-            vended |= {name: _later(vended[name], -SKEW) for name in ("server_time", "expiration")}
+            vended |= {name: later(vended[name], -SKEW) for name in ("server_time", "expiration")}
         return status, json.dumps(vended).encode()
 
 
-def _later(moment: str, by: timedelta) -> str:
+def later(moment: str, by: timedelta) -> str:
     return (datetime.fromisoformat(moment) + by).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 @contextmanager
-def unreliable_way_to(service_url: str) -> Iterator[Unreliable]:
+def unreliable_way_to(service_url: str, kind: type[Unreliable] = Unreliable) -> Iterator[Unreliable]:
     """Ends with the block."""
 
     class Handler(BaseHTTPRequestHandler):
@@ -101,7 +101,7 @@ def unreliable_way_to(service_url: str) -> Iterator[Unreliable]:
 
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     server.daemon_threads = True
-    way = Unreliable(f"http://127.0.0.1:{server.server_port}")
+    way = kind(f"http://127.0.0.1:{server.server_port}")
     thread = threading.Thread(target=server.serve_forever)
     thread.start()
     try:

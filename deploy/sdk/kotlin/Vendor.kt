@@ -5,6 +5,7 @@ import aws.smithy.kotlin.runtime.auth.awscredentials.Credentials
 import aws.smithy.kotlin.runtime.auth.awscredentials.CredentialsProvider
 import aws.smithy.kotlin.runtime.collections.Attributes
 import aws.smithy.kotlin.runtime.time.Instant
+import java.time.Clock
 import java.time.Duration
 import java.time.OffsetDateTime
 import kotlinx.coroutines.sync.Mutex
@@ -18,8 +19,11 @@ import tokenvend.models.Credentials as Vended
  *
  * `S3Client { credentialsProvider = vendor }`; bucket, prefix, region and endpoint are in [vended].
  */
-class Vendor(private val api: CredentialsApi, private val wish: CredentialsRequest = CredentialsRequest()) :
-    CredentialsProvider {
+class Vendor(
+    private val api: CredentialsApi,
+    private val wish: CredentialsRequest = CredentialsRequest(),
+    private val clock: Clock = Clock.systemUTC(),
+) : CredentialsProvider {
     /** How much the service's clock is ahead of this device's. */
     var ahead: Duration = Duration.ZERO
         private set
@@ -39,7 +43,7 @@ class Vendor(private val api: CredentialsApi, private val wish: CredentialsReque
     /** The last answer of the service. Whoever asks while keys are vended waits for the one vend. */
     suspend fun vended(): Vended = mutex.withLock {
         last?.takeIf(::lasts) ?: api.issueCredentials(wish).also {
-            ahead = Duration.between(OffsetDateTime.now(), it.serverTime)
+            ahead = Duration.between(OffsetDateTime.now(clock), it.serverTime)
             renewAt = System.nanoTime() + (it.expiresIn - EARLY) * 1_000_000_000L
             last = it
         }
@@ -60,7 +64,7 @@ class Vendor(private val api: CredentialsApi, private val wish: CredentialsReque
     /** The monotonic clock stands still while some devices sleep, so the other one has to agree. */
     private fun lasts(keys: Vended): Boolean =
         System.nanoTime() < renewAt &&
-            OffsetDateTime.now().plus(ahead).plusSeconds(EARLY.toLong()).isBefore(keys.expiration)
+            OffsetDateTime.now(clock).plus(ahead).plusSeconds(EARLY.toLong()).isBefore(keys.expiration)
 
     private companion object {
         /** Seconds before their end that keys are replaced. */

@@ -5,6 +5,7 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 import boto3
+import botocore.auth
 import botocore.session
 from botocore.config import Config
 from botocore.credentials import CredentialProvider, CredentialResolver, RefreshableCredentials
@@ -22,8 +23,36 @@ EXPIRED = frozenset({"ExpiredToken", "InvalidAccessKeyId"})
 """What S3 says of keys that are over; engines other than AWS know only the second."""
 
 
+SIGNER = "tokenvend-s3v4"
+"""S3's signature, by the service's clock: S3 refuses those that are 15 minutes off, and boto3 reads the machine's."""
+
+
 def _now() -> datetime:
     return datetime.now(UTC)
+
+
+class _ByServerTime:
+    def _modify_request_before_signing(self, request: Any) -> None:
+        """The first step of a signature, and before anything else in it needs the time."""
+        request.context["timestamp"] = request.context["server_time"]().strftime("%Y%m%dT%H%M%SZ")
+        super()._modify_request_before_signing(request)  # type: ignore[misc]
+
+
+class _Auth(_ByServerTime, botocore.auth.S3SigV4Auth):
+    """Of a request's headers."""
+
+
+class _QueryAuth(_ByServerTime, botocore.auth.S3SigV4QueryAuth):
+    """Of a presigned URL."""
+
+
+_SIGNERS: Any = botocore.auth.AUTH_TYPE_MAPS
+_SIGNERS |= {SIGNER: _Auth, f"{SIGNER}-query": _QueryAuth}
+
+
+def _choose_signer(*, signature_version: Any, **_: Any) -> str | None:
+    """None leaves the choice to boto3: of a form's signature, say."""
+    return SIGNER if signature_version in {"v4", "v4-query", "s3v4", "s3v4-query", "s3", "s3-query"} else None
 
 
 class Vendor(CredentialProvider):
@@ -71,13 +100,18 @@ class Vendor(CredentialProvider):
             config=Config(s3={"addressing_style": "path" if self.vended.force_path_style else "auto"}),
             **options,
         )
-        on_answer: Callable[..., Any] = self._on_answer
-        client.meta.events.register("needs-retry.s3", on_answer)
+        events: Any = client.meta.events
+        events.register("needs-retry.s3", self._on_answer)
+        events.register_first("choose-signer.s3", _choose_signer)
+        events.register("before-sign.s3", self._before_sign)
         return client
 
     def server_time(self) -> datetime:
         """By the service's clock; after a refusal, later than any key lives."""
         return datetime.max.replace(tzinfo=UTC) if self._refused else self._clock() + self._ahead
+
+    def _before_sign(self, *, request: Any, **_: Any) -> None:
+        request.context["server_time"] = lambda: self._clock() + self._ahead
 
     def _on_answer(self, *, response: Any, request_dict: Any, **_: Any) -> float | None:
         """Seconds after which botocore signs and sends the request again; None to leave it."""

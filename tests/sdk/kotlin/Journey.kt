@@ -100,12 +100,23 @@ fun main(arguments: Array<String>) = runBlocking<Unit> {
     exitProcess(0)
 }
 
-/** Signature Version 4 of one PUT. */
 fun put(http: OkHttpClient, url: String, region: String, keys: Credentials, file: File) {
-    val body = file.readBytes()
-    val time = DateTimeFormatter.ofPattern("yyyyMMdd'T'HHmmss'Z'").withZone(ZoneOffset.UTC).format(Instant.now())
+    send(http, "PUT", url, region, keys, file.readBytes(), Instant.now())
+}
+
+/** One request with Signature Version 4 of that time; parameters of [url] in their order, each with its `=`. */
+fun send(
+    http: OkHttpClient,
+    method: String,
+    url: String,
+    region: String,
+    keys: Credentials,
+    body: ByteArray,
+    now: Instant,
+): Response {
+    val time = DateTimeFormatter.ofPattern("yyyyMMdd'T'HHmmss'Z'").withZone(ZoneOffset.UTC).format(now)
     val scope = "${time.take(8)}/$region/s3/aws4_request"
-    val request = Request.Builder().url(url).put(body.toRequestBody())
+    val request = Request.Builder().url(url).method(method, body.toRequestBody())
     val target = request.build().url
     val headers = sortedMapOf(
         "host" to "${target.host}:${target.port}",
@@ -115,18 +126,21 @@ fun put(http: OkHttpClient, url: String, region: String, keys: Credentials, file
     )
     val names = headers.keys.joinToString(";")
     val lines = headers.map { (name, value) -> "$name:$value\n" }.joinToString("")
-    val canonical = "PUT\n${target.encodedPath}\n\n$lines\n$names\n${sha256(body)}"
+    val query = target.encodedQuery.orEmpty()
+    val canonical = "$method\n${target.encodedPath}\n$query\n$lines\n$names\n${sha256(body)}"
     val text = "AWS4-HMAC-SHA256\n$time\n$scope\n${sha256(canonical.toByteArray())}"
     val key = scope.split("/").fold("AWS4${keys.secretAccessKey}".toByteArray(), ::hmac)
     val credential = "Credential=${keys.accessKeyId}/$scope"
     val authorization = "AWS4-HMAC-SHA256 $credential, SignedHeaders=$names, Signature=${hex(hmac(key, text))}"
     headers.forEach { (name, value) -> request.header(name, value) }
     http.newCall(request.header("Authorization", authorization).build()).execute().use { answer ->
-        if (answer.isSuccessful) return
         val content = answer.body!!.string()
+        if (answer.isSuccessful) return Response(answer.header("ETag"), content)
         throw ServiceException(ServiceErrorMetadata(Regex("<Code>(\\w+)</Code>").find(content)?.groupValues?.get(1)))
     }
 }
+
+class Response(val etag: String?, val content: String)
 
 fun hmac(key: ByteArray, text: String): ByteArray =
     Mac.getInstance("HmacSHA256").apply { init(SecretKeySpec(key, "HmacSHA256")) }.doFinal(text.toByteArray())
