@@ -132,9 +132,9 @@ def _claim(session: Session, now: datetime, settings: Settings) -> tuple[Claim |
     ).one_or_none()
     if row is None or oldest is None:
         return None, timedelta(0)
-    own, status = session.execute(select(User.quota_bytes, User.status).where(User.id == row.user_id)).one()
+    user = session.get(User, row.user_id)
     delay = max(now - oldest, timedelta(microseconds=1))
-    if status == "erased" or quota.effective(settings, own) is None:
+    if user is None or user.status == "erased" or quota.effective(settings, user.quota_bytes) is None:
         _update(session, row.user_id, row.attempts, next_count_at=now + LEFT_ALONE_FOR, **_BLANK)
         return None, delay
     so_far = Count(row.bytes_so_far, row.objects_so_far, unquote(row.counted_to) if row.counted_to else None)

@@ -36,6 +36,16 @@ class TestExport:
         assert events == ["user.registered", "session.started", "credential.issued", "user.exported"]
         assert exported["recovery_codes_left"] == 0
         assert exported["passkeys"] == exported["identities"] == exported["mails"] == []
+        assert (exported["quota_bytes"], exported["usage"]) == (None, None)
+
+    def test_has_quota_and_usage(self, service: Service) -> None:
+        device = service.device()
+        service.sql("UPDATE users SET quota_bytes = 1000")
+        device.vend()
+        service.sql("UPDATE usage SET bytes = 30, objects = 2")
+        exported = device.get("/v1/me/export").json()
+        assert exported["quota_bytes"] == 1000
+        assert exported["usage"] == {"bytes": 30, "objects": 2, "counted_at": None}
 
     def test_has_mails_to_other_addresses(self, service: Service) -> None:
         """To the new one that was asked for, and to the former one."""

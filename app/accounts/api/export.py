@@ -12,7 +12,7 @@ from app.accounts.api.me import Profile, read_profile
 from app.accounts.export import LISTINGS
 from app.audit import Outcome
 from app.auth.sessions import Method
-from app.credentials import ledger, policy
+from app.credentials import ledger, policy, quota
 from app.credentials.policy import Access
 from app.models import (
     AuditEvent,
@@ -97,6 +97,14 @@ class ExportedEvent(ResponseModel):
     by_the_user: bool
 
 
+class ExportedUsage(ResponseModel):
+    """As it was last counted."""
+
+    bytes: int
+    objects: int
+    counted_at: Timestamp | None
+
+
 class AccountExport(ResponseModel):
     """Everything that is stored about a user, but for secrets and their hashes. The pictures are in the bucket."""
 
@@ -105,6 +113,10 @@ class AccountExport(ResponseModel):
     guest: bool
     has_password: bool
     recovery_codes_left: int
+    quota_bytes: int | None
+    """Of their own."""
+    usage: ExportedUsage | None
+    """Null where nobody counts."""
     sessions: list[ExportedSession]
     passkeys: list[ExportedPasskey]
     identities: list[ExportedIdentity]
@@ -120,6 +132,8 @@ async def export_account(runtime: RuntimeDep, origin: OriginDep, actor: SteppedU
     now = runtime.clock.now()
     recovery_codes_left = await runtime.database.write(export.begin, origin, now, actor)
     user = await runtime.database.read(profile.get_user, actor.user_id)
+    usage = await runtime.database.read(quota.find, actor.user_id)
+    counted = ExportedUsage(bytes=usage.bytes, objects=usage.objects, counted_at=usage.counted_at) if usage else None
     empty: dict[str, Any] = {name: [] for name in LISTINGS}
     whole = AccountExport(
         exported_at=now,
@@ -127,6 +141,8 @@ async def export_account(runtime: RuntimeDep, origin: OriginDep, actor: SteppedU
         guest=user.guest,
         has_password=user.password_hash is not None,
         recovery_codes_left=recovery_codes_left,
+        quota_bytes=user.quota_bytes,
+        usage=counted,
         **empty,
     )
     return StreamingResponse(_pieces(runtime, user, whole), media_type="application/json")
