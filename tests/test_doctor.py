@@ -53,6 +53,7 @@ class TestGoodEngine:
                 s3_endpoint_url=running.endpoint_url,
                 s3_force_path_style=True,
                 cors_origins=(ORIGIN, STRANGE_ORIGIN),
+                upload_tickets="on",
             )
         assert {name: state for name, (state, _) in found.items()} == {
             "database": "ok",
@@ -64,11 +65,11 @@ class TestGoodEngine:
             "own prefix": "ok",
             "foreign prefix": "ok",
             "session token": "ok",
-            "upload tickets": "ok",
+            "upload tickets": "warning",
             "CORS": "warning",
         }
         assert found["base credentials"][1] == LONG_LIVED
-        assert found["upload tickets"][1].startswith("off, as they must be on this engine")
+        assert found["upload tickets"][1].startswith("it is refused with 403; set TOKENVEND_UPLOAD_TICKETS=off")
         assert found["CORS"][1].startswith(f"{STRANGE_ORIGIN} may not")
 
 
