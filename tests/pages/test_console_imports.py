@@ -98,6 +98,26 @@ class TestImport:
         assert len(set(posts)) == 1  # the same id
         assert number_of(company, "%@broken.example") == 1
 
+    def test_is_stopped_and_goes_on(self, desk: OpenDesk, company: Company, admin: Account) -> None:
+        person = desk().enter(admin, "#/imports")
+        person.excused.add("/user-imports")
+        page = person.page
+        choose(page, "email\nbarbara@stopped.example\n")
+        check(page)
+        page.route("**/user-imports?*dry_run=false*", lambda _route: None, times=1)  # it never arrives
+        page.get_by_role("button", name="Import 1 new user").click()
+        person.answer("Import")
+        expect(page.locator("#import-words")).to_have_text("Importing users.csv (30 bytes)…")
+        expect(page.locator("#import-progress")).to_be_visible()
+        expect(page.get_by_role("button", name="Check the file")).to_be_disabled()
+        person.screenshot("imports-progress-desktop-light")
+        page.get_by_role("button", name="Stop", exact=True).click()
+        expect(page.locator("#status")).to_contain_text("Stopped.")
+        expect(page.locator("#import-error")).to_be_empty()
+        page.get_by_role("button", name="Go on with the import").click()
+        expect(page.locator("#import-facts")).to_contain_text("Imported")
+        assert number_of(company, "%@stopped.example") == 1
+
     def test_that_cannot_be_done_says_why(self, desk: OpenDesk, admin: Account) -> None:
         person = desk().enter(admin, "#/imports")
         person.excused.add("/user-imports")
