@@ -18,6 +18,7 @@ from app.actor import Actor
 from app.audit import Origin
 from app.credentials import policy, quota, vending
 from app.credentials.broker import StsCredential
+from app.credentials.vending import Wish
 from app.problems import UploadTicketsOff
 from app.settings import Settings
 from app.sts.endpoints import dns_suffix
@@ -55,7 +56,7 @@ async def create(
         raise UploadTicketsOff
     key = policy.object_key(actor.user_id, path)
     folder = path[: path.rfind("/") + 1]
-    issued = (await vending.issue(runtime, origin, actor, access="write", path=folder, duration=None)).issued
+    issued = (await vending.issue(runtime, origin, actor, Wish(access="write", path=folder))).issued
     allowance = quota.effective(settings, actor.quota_bytes)
     if allowance is not None:
         await quota.admit(runtime, origin, issued.order, quota=allowance, adding=size)

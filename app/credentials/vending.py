@@ -47,11 +47,26 @@ class RevokedMeanwhile(Exception):
     """What STS issued is revoked already: the actor's credentials, or a grant, were while it was working."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Wish:
+    """What somebody asks for."""
+
+    access: Access = "read_write"
+    path: str = ""
+    """A folder in the own prefix, which it is narrowed to."""
+    duration: int | None = None
+    """Seconds; None: what this service gives."""
+    purpose: Purpose | None = None
+    """An `upload` lease writes in one folder, does nothing else, and may live longer."""
+    include_shared: bool = False
+    part: int = 1
+    """Which of the parts that the shares make."""
+
+
+@dataclass(frozen=True, slots=True)
 class Vended:
     issued: Issued
     part: int
-    """Which of the parts that the shares make."""
     parts: int
 
 
@@ -64,63 +79,41 @@ class Plan:
     seconds: int
 
 
-async def issue(
-    runtime: "Runtime",
-    origin: Origin,
-    actor: Actor,
-    *,
-    access: Access,
-    path: str,
-    duration: int | None,
-    purpose: Purpose | None = None,
-    include_shared: bool = False,
-    part: int = 1,
-) -> Vended:
-    """A credential for the actor's prefix, or the folder `path` in it: the cached one, or a new one in the ledger.
+async def issue(runtime: "Runtime", origin: Origin, actor: Actor, wish: Wish) -> Vended:
+    """A credential for the actor's prefix, or a folder in it: the cached one, or a new one in the ledger.
 
-    With `include_shared` it reads a `part` of what is shared with the actor too, as much as a policy holds. It ends
+    With `include_shared` it reads a part of what is shared with the actor too, as much as a policy holds. It ends
     before the first of those grants does: what has an expiry is left out where a `duration` is asked for that is
     longer, and without one shortens it. No engine has to know of it: SeaweedFS has no `aws:CurrentTime`.
 
     No database connection is held while STS works; what happened to the session meanwhile is read again when the row is
     written. Right after a revocation it waits, for a second at most, so that the new one is not of the revoked.
-    An `upload` lease writes in one folder, does nothing else, and may live longer.
     Raises `InvalidRequest`, `InvalidPath`, `PolicyTooLarge`, `InvalidDuration`, `InvalidSharedPart`, `RateLimited`,
     `QuotaExceeded` and what `Broker.obtain` raises; `InvalidToken` and `AccountDisabled` where the session was ended,
     or the user disabled, meanwhile.
     """
     await runtime.limiter.hit("issue_credentials", str(actor.user_id))
-    if purpose is not None:
-        _refuse_wide_lease(access, path)
-    if include_shared and access not in policy.LISTS:
-        raise InvalidRequest(
-            errors=[
-                FieldError("body.include_shared", "not_for_write", "What is shared is read: ask for another access.")
-            ]
-        )
-    if part > 1 and not include_shared:
-        raise InvalidSharedPart
+    _refuse_contradictions(wish)
     allowance = quota.effective(runtime.settings, actor.quota_bytes)
-    seconds = await _duration(runtime, duration, purpose)
+    seconds = await _duration(runtime, wish)
     revoked = refused = 0
     while revoked < TRIES:
         plan = Plan((), 1, seconds)
-        if include_shared:
-            shares = await grants.list_shares(runtime, origin, actor)
-            plan = _plan(runtime, actor, shares, access=access, path=path, part=part, seconds=seconds, asked=duration)
+        if wish.include_shared:
+            plan = _plan(runtime, actor, wish, await grants.list_shares(runtime, origin, actor), seconds)
         order = make_order(
             runtime,
             actor.user_id,
             actor.session_id,
-            access=access,
-            path=path,
+            access=wish.access,
+            path=wish.path,
             duration=plan.seconds,
             not_before=actor.not_before,
-            purpose=purpose,
+            purpose=wish.purpose,
             shares=plan.shares,
         )
         try:
-            return Vended(await _issue(runtime, origin, order, allowance), part, plan.parts)
+            return Vended(await _issue(runtime, origin, order, allowance), wish.part, plan.parts)
         except RevokedMeanwhile:
             revoked += 1
             actor = await authentication.look_up(runtime, origin, user_id=actor.user_id, session_id=actor.session_id)
@@ -132,41 +125,47 @@ async def issue(
     raise StsUnavailable("Credentials are being revoked at the moment. Try again.", cause="revoked", retry_after=1)
 
 
-def _plan(
-    runtime: "Runtime",
-    actor: Actor,
-    shares: Sequence[Share],
-    *,
-    access: Access,
-    path: str,
-    part: int,
-    seconds: int,
-    asked: int | None,
-) -> Plan:
+def _refuse_contradictions(wish: Wish) -> None:
+    """Raises `InvalidRequest`, `InvalidSharedPart`."""
+    errors = []
+    if wish.purpose == "upload" and wish.access != "write":
+        errors.append(FieldError("body.access", "not_for_upload", "An upload lease has the access `write`."))
+    if wish.purpose == "upload" and wish.path == "":
+        errors.append(FieldError("body.path", "missing", "An upload lease is for one folder."))
+    if wish.include_shared and wish.access not in policy.LISTS:
+        message = "What is shared is read: ask for another access."
+        errors.append(FieldError("body.include_shared", "not_for_write", message))
+    if errors:
+        raise InvalidRequest(errors=errors)
+    if wish.part > 1 and not wish.include_shared:
+        raise InvalidSharedPart
+
+
+def _plan(runtime: "Runtime", actor: Actor, wish: Wish, shares: Sequence[Share], seconds: int) -> Plan:
     """Raises `InvalidPath`, `InvalidSharedPart`, `PolicyTooLarge` where the part is a share that fits into none."""
     now = runtime.clock.now()
-    own = of_policy(runtime, policy.narrowed_prefix(actor.user_id, path), access)
+    own = of_policy(runtime, policy.narrowed_prefix(actor.user_id, wish.path), wish.access)
     if not policy.fits(**own):
         policy.build(**own)  # says why
 
     def left(share: Share) -> int:
         return seconds if share.ends_at is None else int((share.ends_at - now - CLOCKS).total_seconds())
 
-    least = SHORTEST if asked is None else seconds
+    least = SHORTEST if wish.duration is None else seconds
     lasting = [share for share in shares if left(share) >= least]
     parts, too_large = runtime.packing.pack(
         actor.user_id, lasting, lambda prefixes: policy.fits(**own, shared=prefixes)
     )
     in_all = len(parts) + len(too_large)
-    if part > in_all:
+    if wish.part > in_all:
         raise InvalidSharedPart
-    if part > len(parts):
+    if wish.part > len(parts):
         raise PolicyTooLarge(
             "This part is one folder whose name is too long for a policy beside this `path`: ask for `read` access, or "
             "a shorter `path`, or leave this part out."
         )
-    carried = parts[part - 1]
-    if asked is None:
+    carried = parts[wish.part - 1]
+    if wish.duration is None:
         seconds = min([seconds, *(max(left(share) // STEP * STEP, SHORTEST) for share in carried)])
     return Plan(carried, in_all, seconds)
 
@@ -246,28 +245,18 @@ def make_order(
     return Order(user_id, session_id, access, prefix, duration, text, runtime.terms, not_before, purpose, shares)
 
 
-def _refuse_wide_lease(access: Access, path: str) -> None:
-    errors = []
-    if access != "write":
-        errors.append(FieldError("body.access", "not_for_upload", "An upload lease has the access `write`."))
-    if path == "":
-        errors.append(FieldError("body.path", "missing", "An upload lease is for one folder."))
-    if errors:
-        raise InvalidRequest(errors=errors)
-
-
-async def _duration(runtime: "Runtime", asked: int | None, purpose: Purpose | None) -> int:
+async def _duration(runtime: "Runtime", wish: Wish) -> int:
     """Seconds. A chained role gives an hour at most: more by default is cut to that, more by wish is refused."""
     settings = runtime.settings
     longest, default = settings.credential_max_ttl, settings.credential_ttl
-    if purpose == "upload":
+    if wish.purpose == "upload":
         longest = default = settings.upload_ttl
-    seconds = default if asked is None else asked
+    seconds = default if wish.duration is None else wish.duration
     if not SHORTEST <= seconds <= longest:
         raise InvalidDuration(f"`duration_seconds` is {SHORTEST} to {longest}.")
     if seconds <= LONGEST_CHAINED or not await runtime.broker.chains_roles():
         return seconds
-    if asked is not None:
+    if wish.duration is not None:
         raise InvalidDuration(
             f"`duration_seconds` is {SHORTEST} to {LONGEST_CHAINED}: this service runs with a role, and AWS gives a "
             "role that assumes another one an hour at most."

@@ -10,7 +10,7 @@ from app.credentials import access_checks, ledger, revocation, vending
 from app.credentials.access_checks import Reason
 from app.credentials.orders import Purpose
 from app.credentials.policy import Access
-from app.credentials.vending import Vended
+from app.credentials.vending import Vended, Wish
 from app.runtime import Runtime
 from app.web import (
     DirectRoute,
@@ -45,8 +45,16 @@ class CredentialsRequest(RequestModel):
     ] = 1
 
     @property
-    def wanted(self) -> Access:
-        return "write" if self.purpose and "access" not in self.model_fields_set else self.access
+    def wish(self) -> Wish:
+        unnamed = self.purpose == "upload" and "access" not in self.model_fields_set
+        return Wish(
+            access="write" if unnamed else self.access,
+            path=self.path,
+            duration=self.duration_seconds,
+            purpose=self.purpose,
+            include_shared=self.include_shared,
+            part=self.shared_part,
+        )
 
 
 class Credentials(ResponseModel):
@@ -125,19 +133,8 @@ async def issue_credentials(
     With `include_shared` they read what others share with the caller too, and end before the first of those grants: one
     that ends sooner than `duration_seconds`, or than in 16 minutes, is left out.
     """
-    wish = body or CredentialsRequest()
-    vended = await vending.issue(
-        runtime,
-        origin,
-        actor,
-        access=wish.wanted,
-        path=wish.path,
-        duration=wish.duration_seconds,
-        purpose=wish.purpose,
-        include_shared=wish.include_shared,
-        part=wish.shared_part,
-    )
-    return _credentials(runtime, vended)
+    wish = (body or CredentialsRequest()).wish
+    return _credentials(runtime, await vending.issue(runtime, origin, actor, wish))
 
 
 router.add_api_route("/credentials", issue_credentials, methods=["POST"], route_class_override=DirectRoute)
@@ -152,7 +149,7 @@ async def get_container_credentials(
     path: Annotated[str, Query(max_length=1024)] = "",
 ) -> ContainerCredentials:
     """The same in the AWS SDKs' container format, for `AWS_CONTAINER_CREDENTIALS_FULL_URI`."""
-    vended = await vending.issue(runtime, origin, actor, access=access, path=path, duration=None)
+    vended = await vending.issue(runtime, origin, actor, Wish(access=access, path=path))
     credential = vended.issued.credential
     return ContainerCredentials(
         access_key_id=credential.access_key_id,
