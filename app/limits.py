@@ -70,7 +70,7 @@ LIMITS: dict[LimitName, str] = {
 to one address, and `reset` those by which an owner whom strangers have locked out gets in again: other letters must not
 use them up. `guess` counts wrong passwords and codes for one account, wherever they are tried, until one was right
 (NIST SP 800-63B-4 §3.2.2). Credentials of one user, their revocation and what they allow are next, then folders that
-one user shares, and mails to one address which tell of them: those, too, use up no other letter."""
+one user shares, and those of them that go to one address: nobody uses up what another has."""
 RENEWED: frozenset[LimitName] = frozenset({"guess"})
 """Their window ends a day after the last hit that counted, so that no more than 100 guesses in a row go through, a few
 each day neither. A refused one does not renew it: that would be for a stranger to lock an account for ever."""

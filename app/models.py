@@ -371,9 +371,11 @@ class Grant(Model):
     expires_at: Mapped[datetime | None] = mapped_column(index=True)
     """In whole seconds; never changed."""
     withdrawn_at: Mapped[datetime | None] = mapped_column(index=True)
-    """When its owner took it back, its grantee left it, or either account was erased."""
+    """When its owner took it back, or either account was erased."""
+    left_at: Mapped[datetime | None]
+    """When its grantee wanted it no more, which its owner is not told."""
     recall_at: Mapped[datetime | None]
-    """Since when a job is to revoke what carries it: its owner was disabled or erased."""
+    """Since when a job is to revoke what carries it: it was taken back, or its owner disabled or erased."""
 
 
 class Revocation(Model):

@@ -1,62 +1,147 @@
-"""What becomes of shared folders as accounts come and go, and of the credentials that carry them.
+"""What becomes of shared folders as accounts come, change and go, and of the credentials that carry them.
 
-A grant counts as long as nobody has ended it and its owner is active. Its end is two things: from the commit on no vend
-carries it any more, and what carries it already is revoked. An account may share with very many, whom nobody can lock
-in the order of their ids once that account is locked: then `recall_at` leaves the second to a job.
+A grant counts as long as nobody has ended or left it and its owner is active. Its end is two things: from the commit on
+no vend carries it any more, and a job revokes what carries it already (`recall_at`), at once. So ending one takes as
+long whether anybody looked at it or not, and needs no lock on those who did, who may be very many.
 """
 
 import uuid
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import ColumnElement, func, or_, select, update
+from sqlalchemy import ColumnElement, case, or_, select, update
 from sqlalchemy.orm import Session
 
-from app import revocations
+from app import audit, revocations
 from app.audit import Origin
 from app.db import signal_after_commit
-from app.models import Grant, IssuedCredential
+from app.models import Grant, IssuedCredential, User
 
 SIGNAL = "grants"
+WAITS = timedelta(days=30)
+"""For whoever comes to hold the address. Later it is nobody's, though its owner goes on seeing it."""
 
 
 def lasts(now: datetime) -> ColumnElement[bool]:
-    """Of grants that nobody has ended. Whether one counts depends on its owner too."""
+    """Of grants that neither their owner nor time has ended: what the owner sees."""
     return Grant.withdrawn_at.is_(None) & or_(Grant.expires_at.is_(None), Grant.expires_at > now)
+
+
+def bind(
+    session: Session,
+    origin: Origin,
+    now: datetime,
+    *,
+    user_id: uuid.UUID,
+    session_id: uuid.UUID | None,
+    verifies: bool,
+) -> None:
+    """Makes what waits for the address of a locked user theirs for good, whatever becomes of the address."""
+    condition = waits_for(now, user_id, verifies)
+    for grant in _lock(session, condition):
+        grant.grantee_id = user_id
+        audit.record(
+            session,
+            origin,
+            "grant.bound",
+            now,
+            actor_id=user_id,
+            subject_id=user_id,  # not its owner, who may read what is about them
+            session_id=session_id,
+            **detail(grant),
+        )
+
+
+def waits_for(now: datetime, user_id: uuid.UUID, verifies: bool) -> ColumnElement[bool]:
+    """Of grants for the address that the user holds, and has verified where that is asked for."""
+    key = select(User.email_key).where(User.id == user_id, User.status == "active")
+    if verifies:
+        key = key.where(User.email_verified_at.is_not(None))
+    return (
+        Grant.grantee_id.is_(None)
+        & (Grant.grantee_email_key == key.scalar_subquery())
+        & (Grant.owner_id != user_id)
+        & (Grant.created_at > now - WAITS)
+        & lasts(now)
+    )
 
 
 def suspend(session: Session, now: datetime, owner_id: uuid.UUID) -> None:
     """What an owner shares, whom this transaction has locked and made inactive, until they are active again."""
-    _recall(session, (Grant.owner_id == owner_id) & lasts(now), recall_at=now)
+    for grant in _lock(session, (Grant.owner_id == owner_id) & Grant.grantee_id.is_not(None) & lasts(now)):
+        grant.recall_at = now
+    signal_after_commit(session, SIGNAL)
 
 
-def end_with_account(session: Session, now: datetime, user_id: uuid.UUID) -> None:
-    """What a user shared, and what was shared with them: they are locked, and being erased. No address is kept."""
-    _recall(session, (Grant.owner_id == user_id) & lasts(now), recall_at=now)
-    ended = {
-        "withdrawn_at": func.coalesce(Grant.withdrawn_at, now),
-        "grantee_email": "",
-        "grantee_email_key": "",
-    }
-    session.execute(_update(or_(Grant.owner_id == user_id, Grant.grantee_id == user_id), ended))
+def end_with_account(
+    session: Session, origin: Origin, now: datetime, *, user_id: uuid.UUID, email_key: str | None, actor_id: uuid.UUID
+) -> None:
+    """What a user shared, and what was shared with them: they are locked, and being erased. No address is kept.
 
-
-def carried(
-    session: Session, now: datetime, *, grantee_id: uuid.UUID, grant_ids: Collection[uuid.UUID]
-) -> tuple[bool, bool]:
-    """Whether a credential of the user's that may be alive carries one of the grants, and one that is not revoked."""
-    ledger, wanted = IssuedCredential, {str(grant_id) for grant_id in grant_ids}
-    rows = session.execute(
-        select(ledger.shared, ledger.revoked_at).where(
-            ledger.user_id == grantee_id,
-            ledger.issued_at > now - revocations.LONGEST_LIFE - revocations.TOLERANCE,  # for the index
-            ledger.expires_at > now,
-            ledger.shared.is_not(None),
+    `email_key`: of the address that was theirs. What waits for it is for nobody who comes to hold it after them.
+    """
+    waiting = Grant.grantee_id.is_(None) & (Grant.grantee_email_key == email_key)
+    concerned = _lock(session, or_(Grant.owner_id == user_id, Grant.grantee_id == user_id, waiting))
+    given = 0
+    for grant in concerned:
+        if grant.owner_id == user_id and grant.withdrawn_at is None:
+            grant.recall_at = now if grant.grantee_id else None
+            given += 1
+        grant.withdrawn_at = grant.withdrawn_at or now
+        grant.grantee_email = grant.grantee_email_key = ""
+    if given:
+        signal_after_commit(session, SIGNAL)
+        audit.record(
+            session,
+            origin,
+            "grant.withdrawn",
+            now,
+            actor_id=actor_id,
+            subject_id=user_id,
+            reason="erased",
+            count=given,
         )
+
+
+def end(session: Session, now: datetime, grant_id: uuid.UUID, owner_id: uuid.UUID) -> Grant | None:
+    """The grant, which its owner takes back; None where there is none to."""
+    grant: Grant | None = session.scalar(
+        update(Grant)
+        .where(Grant.id == grant_id, Grant.owner_id == owner_id, Grant.withdrawn_at.is_(None))
+        .values(withdrawn_at=now, recall_at=case((Grant.grantee_id.is_not(None), now), else_=None))
+        .returning(Grant)
     )
-    revoked = [row.revoked_at is not None for row in rows if wanted & {share["grant_id"] for share in row.shared}]
-    return bool(revoked), not all(revoked)
+    if grant is not None:
+        signal_after_commit(session, SIGNAL)
+    return grant
+
+
+def leave(session: Session, now: datetime, grant_id: uuid.UUID, grantee_id: uuid.UUID) -> Grant | None:
+    """The grant, which its grantee wants no more; None where there is none. Its owner goes on seeing it.
+
+    Nothing is revoked: what the grantee has already is no danger to them, and all else that they have would go with it.
+    """
+    still = (Grant.withdrawn_at.is_(None), Grant.left_at.is_(None))
+    return session.scalar(
+        update(Grant)
+        .where(Grant.id == grant_id, Grant.grantee_id == grantee_id, *still)
+        .values(left_at=now)
+        .returning(Grant)
+    )
+
+
+def next_recall(session: Session) -> tuple[uuid.UUID, Sequence[uuid.UUID]] | None:
+    """A grantee, locked, and which of their grants have ended since somebody looked: each is given out once."""
+    waiting = select(Grant.grantee_id).where(Grant.recall_at.is_not(None)).order_by(Grant.recall_at).limit(1)
+    grantee_id = session.scalar(waiting)
+    if grantee_id is None:
+        return None
+    session.execute(select(User.id).where(User.id == grantee_id).with_for_update())
+    ended = _lock(session, (Grant.grantee_id == grantee_id) & Grant.recall_at.is_not(None))
+    for grant in ended:
+        grant.recall_at = None
+    return grantee_id, [grant.id for grant in ended]
 
 
 def revoke_carriers(
@@ -66,38 +151,47 @@ def revoke_carriers(
     *,
     grantee_id: uuid.UUID,
     grant_ids: Collection[uuid.UUID],
-    actor_id: uuid.UUID | None,
-    session_id: uuid.UUID | None,
     longest: timedelta,
-) -> bool:
-    """Revokes what a locked user has, if something of it carries one of the grants, which have ended. Whether it does.
+) -> None:
+    """Revokes what a locked user has, if something of it carries one of the grants, whose end has been committed.
 
     Nothing that is vended meanwhile is missed. A vend reads the grants, and once its row is in the ledger reads them
     again; the row is written by a statement that locks the user for share. Either that had the lock before us, and we
-    see the row; or it gets it after our commit, and sees that the grant has ended. Only who has such a credential is
-    revoked: a stranger who shares and withdraws cuts nobody off.
+    see the row; or it gets it after us, and sees that the grant has ended. Only who has such a credential is revoked.
     """
-    carries, alive = carried(session, now, grantee_id=grantee_id, grant_ids=grant_ids)
-    if alive:
+    ledger, wanted = IssuedCredential, {str(grant_id) for grant_id in grant_ids}
+    carried = session.scalars(
+        select(ledger.shared).where(
+            ledger.user_id == grantee_id,
+            ledger.issued_at > now - revocations.LONGEST_LIFE - revocations.TOLERANCE,  # for the index
+            ledger.expires_at > now,
+            ledger.revoked_at.is_(None),
+            ledger.shared.is_not(None),
+        )
+    )
+    if any(wanted & {share["grant_id"] for share in shares or ()} for shares in carried):
         revocations.revoke_user(
             session,
             origin,
             now,
             user_id=grantee_id,
-            actor_id=actor_id,
-            session_id=session_id,
+            actor_id=None,
+            session_id=None,
             reason="grant_withdrawn",
             longest=longest,
         )
-    return carries
 
 
-def _recall(session: Session, condition: ColumnElement[bool], **values: Any) -> None:
-    """Only what somebody may carry: an invitation that nobody has taken up is just ended."""
-    recalled = session.execute(_update(condition & Grant.grantee_id.is_not(None), values).returning(Grant.id))
-    if recalled.first() is not None:
-        signal_after_commit(session, SIGNAL)
+def detail(grant: Grant) -> dict[str, Any]:
+    """Of an audit event."""
+    return {
+        "grant_id": str(grant.id),
+        "owner_id": str(grant.owner_id),
+        "grantee_id": str(grant.grantee_id) if grant.grantee_id else None,
+    }
 
 
-def _update(condition: ColumnElement[bool], values: dict[str, Any]) -> Any:
-    return update(Grant).where(condition).values(**values).execution_options(synchronize_session=False)
+def _lock(session: Session, condition: ColumnElement[bool]) -> Sequence[Grant]:
+    """In the order of their ids, so that two who have some in common wait for each other."""
+    rows = select(Grant).where(condition).order_by(Grant.id).with_for_update()
+    return session.scalars(rows.execution_options(populate_existing=True)).all()

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from app import audit, single_use
+from app import audit, sharing, single_use
 from app.accounts import addresses, links, profile, registration
 from app.accounts.addresses import Address
 from app.accounts.reauthentication import verify_owner
@@ -73,6 +73,8 @@ def _request(session: Session, vault: Vault, origin: Origin, now: datetime, *, a
 def _confirm(session: Session, vault: Vault, origin: Origin, now: datetime, *, token: str) -> None:
     user, claimed = links.claim(session, vault, origin, now, purpose="email_change", token=token, event="email.changed")
     old_email = user.email
+    # What waits for the old address is theirs, not whoever's who comes to hold it.
+    sharing.bind(session, origin, now, user_id=user.id, session_id=None, verifies=True)
     address = Address(claimed.data["email"], claimed.data["email_key"])
     if not registration.give_address(session, user, address, verified_at=now):  # it was registered meanwhile
         audit.record(session, origin, "email.changed", now, outcome="refused", subject_id=user.id, reason="email_taken")

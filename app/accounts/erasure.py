@@ -95,10 +95,11 @@ def carry_out(
     """Makes the account of a locked user nobody's, and leaves its prefix to the job. `actor`: its owner or another."""
     _forget_mails(session, user.id)
     outbox.tell(session, vault, now, "account_erased", user)
+    held = user.email_key if user.email_verified_at is not None else None
     user.email = user.email_key = user.email_verified_at = user.display_name = user.password_hash = None
     user.status, user.role, user.guest = "erased", "user", False
     _end_sessions(session, origin, now, user.id, actor)
-    sharing.end_with_account(session, now, user.id)
+    sharing.end_with_account(session, origin, now, user_id=user.id, email_key=held, actor_id=actor.user_id)
     for model in SIGN_INS:
         session.execute(delete(model).where(model.user_id == user.id))
     session.execute(delete(Usage).where(Usage.user_id == user.id))

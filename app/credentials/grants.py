@@ -4,14 +4,13 @@ Whether an address has an account is nobody's to learn: answer, work and what is
 grant waits then, and belongs to the first who holds that address when they ask for what is shared with them.
 """
 
-import functools
 import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import ColumnElement, func, or_, select, tuple_, update
+from sqlalchemy import ColumnElement, func, or_, select, tuple_
 from sqlalchemy.orm import Session
 
 from app import audit, cursors, sharing
@@ -41,14 +40,16 @@ if TYPE_CHECKING:
     from app.runtime import Runtime
 
 RECALL = Origin(request_id="", address="sharing")
+RECALLED_WITHIN = timedelta(seconds=5)
+"""Of a grant's end: as often the job looks where it is not woken."""
+LEFT_BEFORE_BARRED = 2
+"""Grants of one owner that somebody left: then whatever that owner shares with them is left from the start."""
+TOLD_EVERY = timedelta(days=1)
+"""Mails to one address of one owner's folders."""
 MOST_TO_ONE = 100
 """Grants that count, of one owner to one address."""
 MOST_IN_ALL = 1000
 """Of one owner; and of those with whom one user is shared, what is looked at: the oldest."""
-
-
-class BoundMeanwhile(Exception):
-    """The grant has become somebody's, whom this transaction has not locked."""
 
 
 @dataclass(frozen=True)
@@ -92,24 +93,27 @@ async def create(
     own = orders.of_policy(runtime, policy.user_prefix(actor.user_id), "read")
     if not policy.fits(**own, shared=(prefix,)):
         raise PolicyTooLarge("The name of this folder is too long to be shared: no session policy has room for it.")
-    await runtime.limiter.hit("share", str(actor.user_id))
-    await runtime.limiter.hit("invitation", account_key(runtime.vault, address.key))
     verifies = runtime.settings.verifies_email
+    there_is = await runtime.database.read(
+        _find, now, actor, address=address, path=path, ends_at=ends_at, verifies=verifies
+    )
+    if there_is is not None:
+        return there_is
+    await runtime.limiter.hit("share", str(actor.user_id))
+    await runtime.limiter.hit("invitation", account_key(runtime.vault, f"{actor.user_id} {address.key}"))
     return await runtime.database.write(
         _create, runtime.vault, origin, now, actor, address=address, path=path, ends_at=ends_at, verifies=verifies
     )
 
 
 async def withdraw(runtime: "Runtime", origin: Origin, actor: Actor, grant_id: uuid.UUID) -> datetime:
-    """Ends a grant that the actor gave, or was given. When, at the latest, nothing of it is read any more.
+    """Ends a grant that the actor gave, or leaves one that they were given: when nothing of it is read any more.
 
     Raises `NotFound`, for one of others too.
     """
-    story = functools.partial(_withdraw, settings=runtime.settings, grant_id=grant_id)
-    try:
-        return await runtime.database.write(story, origin, runtime.clock.now(), actor)
-    except BoundMeanwhile:  # for good, so it cannot be again
-        return await runtime.database.write(story, origin, runtime.clock.now(), actor)
+    return await runtime.database.write(
+        _withdraw, origin, runtime.clock.now(), actor, settings=runtime.settings, grant_id=grant_id
+    )
 
 
 def list_given(
@@ -150,9 +154,36 @@ def still_count(session: Session, now: datetime, shares: Sequence[Share]) -> boo
 
 
 async def recall_next(runtime: "Runtime") -> bool:
-    """Revokes what carries grants of who was disabled or erased, for one grantee, and says whether there was one."""
-    longest = timedelta(seconds=runtime.settings.credential_max_ttl)
+    """Revokes what carries grants that have ended, for one grantee, and says whether there was one."""
+    longest = timedelta(seconds=runtime.settings.longest_ttl)
     return await runtime.database.write(_recall_next, runtime.clock.now(), longest=longest)
+
+
+def _find(
+    session: Session,
+    now: datetime,
+    actor: Actor,
+    *,
+    address: Address,
+    path: str,
+    ends_at: datetime | None,
+    verifies: bool,
+) -> Given | None:
+    """The grant that is there already. Raises `SharingNotAllowed`, `InvalidRequest`, `GrantExists`."""
+    owner = profile.get_user(session, actor.user_id)
+    if owner.guest or (verifies and owner.email_verified_at is None):
+        raise SharingNotAllowed
+    if owner.email_key == address.key:
+        raise InvalidRequest(errors=[FieldError("body.grantee_email", "own_address", "This is your own address.")])
+    existing = session.scalar(
+        select(Grant)
+        .where(Grant.owner_id == owner.id, Grant.grantee_email_key == address.key, Grant.path == path)
+        .where(sharing.lasts(now))
+        .limit(1)
+    )
+    if existing is not None and existing.expires_at != ends_at:
+        raise GrantExists
+    return _given(existing) if existing is not None else None
 
 
 def _create(
@@ -171,25 +202,26 @@ def _create(
     both = select(User).where(or_(User.id == actor.user_id, User.email_key == address.key))
     users = session.scalars(both.order_by(User.id).with_for_update()).all()
     owner = profile.lock_user(session, actor.user_id)
-    if owner.guest or (verifies and owner.email_verified_at is None):
-        raise SharingNotAllowed
-    if owner.email_key == address.key:
-        raise InvalidRequest(errors=[FieldError("body.grantee_email", "own_address", "This is your own address.")])
-    theirs = (Grant.owner_id == owner.id, sharing.lasts(now))
-    existing = session.scalar(
-        select(Grant).where(*theirs, Grant.grantee_email_key == address.key, Grant.path == path).limit(1)
-    )
-    if existing is not None:
-        if existing.expires_at != ends_at:
-            raise GrantExists
-        return _given(existing)
-    in_all, to_one = session.execute(
-        select(func.count(), func.count().filter(Grant.grantee_email_key == address.key)).where(*theirs)
+    there_is = _find(session, now, actor, address=address, path=path, ends_at=ends_at, verifies=verifies)
+    if there_is is not None:
+        return there_is
+    holder = next((user for user in users if user.id != owner.id), None)
+    known = holder is not None and holder.status == "active" and not (verifies and holder.email_verified_at is None)
+    with_them = Grant.grantee_email_key == address.key
+    if holder is not None and known:
+        with_them = or_(with_them, Grant.grantee_id == holder.id)
+    lasting = sharing.lasts(now)
+    in_all, to_one, left, told = session.execute(
+        select(
+            func.count().filter(lasting),
+            func.count().filter(lasting, with_them),
+            func.count().filter(Grant.left_at.is_not(None), with_them),
+            func.count().filter(Grant.created_at > now - TOLD_EVERY, with_them),
+        ).where(Grant.owner_id == owner.id)
     ).one()
     if in_all >= MOST_IN_ALL or to_one >= MOST_TO_ONE:
         raise TooManyGrants
-    holder = next((user for user in users if user.id != owner.id), None)
-    known = holder is not None and holder.status == "active" and not (verifies and holder.email_verified_at is None)
+    barred = left >= LEFT_BEFORE_BARRED
     grant = Grant(
         id=uuid.uuid4(),
         owner_id=owner.id,
@@ -199,79 +231,42 @@ def _create(
         path=path,
         created_at=now,
         expires_at=ends_at,
+        left_at=now if barred else None,
     )
     session.add(grant)
     session.flush()
     # To the address as its holder has it: another spelling may be another mailbox. A disabled one is told nothing.
     recipient = address.text if holder is None else holder.email if holder.status == "active" else None
-    kind: outbox.Kind = "folder_shared" if known else "folder_waiting"
-    outbox.put(session, vault, now, kind, about=holder.id if holder and known else None, recipient=recipient)
-    _record(session, origin, now, actor, event="grant.created", grant=grant)
+    outbox.put(
+        session,
+        vault,
+        now,
+        "folder_shared" if known else "folder_waiting",
+        about=holder.id if holder and known else None,
+        recipient=None if told or barred else recipient,
+    )
+    _record(session, origin, now, actor, event="grant.created", grant=grant, path=path)
     return _given(grant)
 
 
 def _withdraw(
     session: Session, origin: Origin, now: datetime, actor: Actor, *, settings: Settings, grant_id: uuid.UUID
 ) -> datetime:
-    """Raises `BoundMeanwhile`: whose grant it became was not locked, so their vends could be missed."""
-    mine = or_(Grant.owner_id == actor.user_id, Grant.grantee_id == actor.user_id)
-    grant = session.scalar(select(Grant).where(Grant.id == grant_id, mine, Grant.withdrawn_at.is_(None)))
-    if grant is None:
-        raise NotFound
-    people = [person for person in (grant.owner_id, grant.grantee_id) if person is not None]
-    session.execute(select(User.id).where(User.id.in_(people)).order_by(User.id).with_for_update()).all()
-    ended = session.execute(
-        update(Grant)
-        .where(Grant.id == grant_id, Grant.withdrawn_at.is_(None))
-        .values(withdrawn_at=now)
-        .returning(Grant.grantee_id)
-        .execution_options(synchronize_session=False)
-    ).one_or_none()
-    if ended is None:
-        raise NotFound
-    if ended.grantee_id != grant.grantee_id:
-        raise BoundMeanwhile
-    event: audit.Event = "grant.withdrawn" if grant.owner_id == actor.user_id else "grant.left"
-    _record(session, origin, now, actor, event=event, grant=grant)
-    effective_by = revocation.effective_by_of_any(session, now, settings)
-    if grant.grantee_id is not None and sharing.revoke_carriers(
-        session,
-        origin,
-        now,
-        grantee_id=grant.grantee_id,
-        grant_ids=[grant.id],
-        actor_id=actor.user_id,
-        session_id=actor.session_id,
-        longest=timedelta(seconds=settings.credential_max_ttl),
-    ):
-        effective_by = max(effective_by, revocation.effective_by(session, now, settings, grant.grantee_id))
-    return effective_by
+    if (grant := sharing.end(session, now, grant_id, actor.user_id)) is not None:
+        _record(session, origin, now, actor, event="grant.withdrawn", grant=grant)
+        return revocation.effective_by_of_any(session, now, settings) + RECALLED_WITHIN
+    if (grant := sharing.leave(session, now, grant_id, actor.user_id)) is not None:
+        _record(session, origin, now, actor, event="grant.left", grant=grant)
+        return now + timedelta(seconds=settings.longest_ttl)
+    raise NotFound
 
 
 def _recall_next(session: Session, now: datetime, *, longest: timedelta) -> bool:
-    waiting = select(Grant.grantee_id).where(Grant.recall_at.is_not(None), Grant.grantee_id.is_not(None))
-    grantee_id = session.scalar(waiting.order_by(Grant.recall_at).limit(1))
-    if grantee_id is None:
+    found = sharing.next_recall(session)
+    if found is None:
         return False
-    session.execute(select(User.id).where(User.id == grantee_id).with_for_update())
-    recalled = session.scalars(
-        update(Grant)
-        .where(Grant.grantee_id == grantee_id, Grant.recall_at.is_not(None))
-        .values(recall_at=None)
-        .returning(Grant.id)
-        .execution_options(synchronize_session=False)
-    ).all()
-    if recalled:  # else another replica was faster
-        sharing.revoke_carriers(
-            session,
-            RECALL,
-            now,
-            grantee_id=grantee_id,
-            grant_ids=recalled,
-            actor_id=None,
-            session_id=None,
-            longest=longest,
-        )
+    grantee_id, grant_ids = found
+    sharing.revoke_carriers(session, RECALL, now, grantee_id=grantee_id, grant_ids=grant_ids, longest=longest)
     return True
 
 
@@ -282,35 +277,18 @@ async def _bind_waiting(runtime: "Runtime", origin: Origin, now: datetime, actor
 
 
 def _is_waiting(session: Session, now: datetime, user_id: uuid.UUID, verifies: bool) -> bool:
-    return session.scalar(select(Grant.id).where(*_waiting_for(now, user_id, verifies)).limit(1)) is not None
+    return session.scalar(select(Grant.id).where(sharing.waits_for(now, user_id, verifies)).limit(1)) is not None
 
 
 def _bind(session: Session, origin: Origin, now: datetime, actor: Actor, verifies: bool) -> None:
     """Raises `InvalidToken`, `AccountDisabled`."""
     profile.lock_user(session, actor.user_id)
-    bound = session.scalars(
-        update(Grant)
-        .where(*_waiting_for(now, actor.user_id, verifies))
-        .values(grantee_id=actor.user_id)
-        .returning(Grant)
-        .execution_options(synchronize_session=False)
-    ).all()
-    for grant in bound:
-        _record(session, origin, now, actor, event="grant.bound", grant=grant)
+    sharing.bind(session, origin, now, user_id=actor.user_id, session_id=actor.session_id, verifies=verifies)
 
 
-def _waiting_for(now: datetime, user_id: uuid.UUID, verifies: bool) -> tuple[ColumnElement[bool], ...]:
-    """Grants for the address that the user holds, and has verified where that is asked for."""
-    key = select(User.email_key).where(User.id == user_id, User.status == "active")
-    if verifies:
-        key = key.where(User.email_verified_at.is_not(None))
-    address = Grant.grantee_email_key == key.scalar_subquery()
-    return Grant.grantee_id.is_(None), address, Grant.owner_id != user_id, sharing.lasts(now)
-
-
-def _counts(now: datetime) -> tuple[ColumnElement[bool], ColumnElement[bool]]:
+def _counts(now: datetime) -> tuple[ColumnElement[bool], ...]:
     """Of grants, joined with their owners."""
-    return sharing.lasts(now), User.status == "active"
+    return sharing.lasts(now), Grant.left_at.is_(None), User.status == "active"
 
 
 def _list_received(
@@ -387,17 +365,18 @@ def _next(page: Sequence[Grant], limit: int) -> str | None:
     return cursors.encode(page[limit - 1].created_at, page[limit - 1].id) if len(page) > limit else None
 
 
-def _record(session: Session, origin: Origin, now: datetime, actor: Actor, *, event: audit.Event, grant: Grant) -> None:
-    """About the owner, who may read what is about them: so whose the address turned out to be is about its holder."""
+def _record(
+    session: Session, origin: Origin, now: datetime, actor: Actor, *, event: audit.Event, grant: Grant, **more: Any
+) -> None:
+    """About its owner, who may read what is about them, but for whether somebody left it."""
     audit.record(
         session,
         origin,
         event,
         now,
         actor_id=actor.user_id,
-        subject_id=actor.user_id if event == "grant.bound" else grant.owner_id,
+        subject_id=actor.user_id,
         session_id=actor.session_id,
-        grant_id=str(grant.id),
-        owner_id=str(grant.owner_id),
-        grantee_id=str(grant.grantee_id) if grant.grantee_id else None,
+        **sharing.detail(grant),
+        **more,
     )

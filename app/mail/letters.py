@@ -148,7 +148,7 @@ LETTERS: dict[Kind, Letter] = {
     "folder_shared": Letter(
         "A folder was shared with you",
         ("Somebody who uses the app shared a folder of pictures with you. You find it in the app, with their name.",),
-        "If you did not expect it, remove it in the app: it is gone from there then, and nothing else changes.",
+        "If you did not expect it, remove it in the app: it is gone then, and whoever shared it is not told.",
     ),
     "folder_waiting": Letter(
         "A folder is waiting for you",

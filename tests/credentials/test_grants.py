@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 
-from tests.support.service import Device, Service
+from app.credentials import grants
+from tests.support.service import PASSWORD, Device, Service
 
 pytestmark = pytest.mark.usefixtures("hashing")
 
@@ -27,6 +28,13 @@ def shared_with(device: Device, **wish: Any) -> list[str]:
     assert answer.status_code == 200, answer.text
     prefixes: list[str] = answer.json()["shared_prefixes"]
     return prefixes
+
+
+def recall(service: Service) -> None:
+    """The job, until nothing waits."""
+    assert service.client.portal is not None
+    while service.client.portal.call(grants.recall_next, service.runtime):
+        pass
 
 
 def events(service: Service, like: str = "grant.%") -> list[str]:
@@ -125,14 +133,18 @@ class TestCreate:
         assert [answer.json()["code"] for answer in (third, fourth)] == ["too_many_grants"] * 2
 
     def test_and_so_fast(self, make_service: Callable[..., Service]) -> None:
+        """Whoever shares uses up nobody else's, and who may not share, or shares again what is shared, uses up none."""
         service = make_service(rate_limits="on")
         ada, eve = service.device("ada@example.org"), service.device("eve@example.org")
-        answers = [
-            owner.post("/v1/grants", json={"grantee_email": "bob@example.org", "path": f"{number}/"})
-            for number in range(6)
-            for owner in (ada, eve)
-        ]
-        assert [answer.status_code for answer in answers] == [201] * 10 + [429] * 2
+        guest = service.client.post("/v1/auth/guest", json={}).json()["tokens"]["access_token"]
+        body = {"grantee_email": "bob@example.org", "path": "a/"}
+        for _ in range(11):
+            answer = service.client.post("/v1/grants", json=body, headers={"Authorization": f"Bearer {guest}"})
+            assert answer.status_code == 403
+            assert ada.post("/v1/grants", json=body).status_code == 201
+        more = [ada.post("/v1/grants", json=body | {"path": f"{number}/"}).status_code for number in range(10)]
+        assert more == [201] * 9 + [429]
+        assert eve.post("/v1/grants", json=body).status_code == 201
 
 
 def verified(service: Service, email: str) -> Device:
@@ -233,8 +245,9 @@ class TestWithdraw:
         grant = share(ada, bob.email)
         before = bob.vend(include_shared=True).json()
         answer = ada.delete(f"/v1/grants/{grant['grant_id']}")
-        assert (answer.status_code, answer.json()) == (202, {"effective_by": "2026-06-01T13:00:00Z"})
+        assert (answer.status_code, answer.json()) == (202, {"effective_by": "2026-06-01T13:00:05Z"})
         assert ada.get("/v1/grants").json()["items"] == bob.get("/v1/grants/received").json()["items"] == []
+        recall(service)
         service.clock.advance(seconds=1)
         after = bob.vend(include_shared=True).json()
         assert after["shared_prefixes"] == []
@@ -248,17 +261,45 @@ class TestWithdraw:
         """Only a credential that carries the folder is revoked, and the others of its user with it."""
         own = bob.vend().json()
         grant = share(ada, bob.email)
-        assert ada.delete(f"/v1/grants/{grant['grant_id']}").json() == {"effective_by": "2026-06-01T13:00:00Z"}
+        assert ada.delete(f"/v1/grants/{grant['grant_id']}").json() == {"effective_by": "2026-06-01T13:00:05Z"}
+        recall(service)
         assert bob.vend().json()["access_key_id"] == own["access_key_id"]
         assert service.sql("SELECT count(*) FROM revocations") == [(0,)]
 
     def test_its_grantee_leaves_it(self, service: Service, ada: Device, bob: Device) -> None:
+        """Nothing of theirs is revoked for it, and its owner goes on seeing it."""
         grant = share(ada, bob.email)
         assert shared_with(bob) == [prefix_of(ada)]
-        assert bob.delete(f"/v1/grants/{grant['grant_id']}").status_code == 202
-        service.clock.advance(seconds=1)
-        assert shared_with(bob) == ada.get("/v1/grants").json()["items"] == []
+        left = bob.delete(f"/v1/grants/{grant['grant_id']}")
+        assert (left.status_code, left.json()) == (202, {"effective_by": "2026-06-01T13:00:00Z"})
+        recall(service)
+        assert shared_with(bob) == bob.get("/v1/grants/received").json()["items"] == []
+        assert ada.get("/v1/grants").json()["items"] == [grant]
+        assert share(ada, bob.email) == grant
+        assert bob.delete(f"/v1/grants/{grant['grant_id']}").status_code == 404
         assert events(service) == ["grant.created", "grant.left"]
+        assert service.sql("SELECT count(*) FROM revocations") == [(0,)]
+        assert "grant.left" not in ada.get("/v1/me/export").text
+        assert ada.delete(f"/v1/grants/{grant['grant_id']}").status_code == 202
+
+    def test_whose_folders_were_left_twice_shares_no_more_with_them(
+        self, service: Service, ada: Device, bob: Device
+    ) -> None:
+        """Nor does anybody get mails of it; to its owner it looks like any other."""
+        for path in ("a/", "b/"):
+            grant = share(ada, bob.email, path)
+            assert shared_with(bob) == [prefix_of(ada, path)]
+            bob.delete(f"/v1/grants/{grant['grant_id']}")
+        service.clock.advance(days=2)
+        ada, bob = service.device(ada.email), service.device(bob.email)
+        ada.delete(f"/v1/grants/{grant['grant_id']}")
+        again, mails = share(ada, bob.email, "b/"), len(service.mails(bob.email))
+        assert shared_with(bob) == []
+        assert again in ada.get("/v1/grants").json()["items"]
+        assert len(service.mails(bob.email)) == mails
+        assert shared_with(bob) == []
+        share(service.device("kim@example.org"), bob.email, "c/")
+        assert len(shared_with(bob)) == 1
 
     def test_one_of_others_looks_like_none(self, service: Service, ada: Device, bob: Device) -> None:
         """AZ2."""
@@ -285,6 +326,44 @@ class TestWithdraw:
         service.clock.advance(seconds=60)
         effective_by = ada.delete(f"/v1/grants/{grant['grant_id']}").json()["effective_by"]
         assert effective_by >= expiration
+
+
+class TestInvitation:
+    def test_is_not_for_who_holds_the_address_after_its_holder(self, service: Service, ada: Device) -> None:
+        """An address that was verified, and whose holder erased their account, may be anybody's later."""
+        share(ada, "carol@example.org")
+        carol = service.device("carol@example.org")
+        service.sql("UPDATE users SET email_verified_at = created_at WHERE email = 'carol@example.org'")
+        assert carol.erase().status_code == 202
+        assert service.sql("SELECT DISTINCT grantee_email, grantee_email_key FROM grants") == [("", "")]
+        assert shared_with(service.device("carol@example.org")) == []
+
+    def test_stays_with_who_changes_their_address(self, service: Service, ada: Device) -> None:
+        share(ada, "carol@example.org")
+        carol = service.device("carol@example.org")
+        service.sql("UPDATE users SET email_verified_at = created_at WHERE email = 'carol@example.org'")
+        body = {"new_email": "new@example.org", "password": PASSWORD}
+        assert carol.post("/v1/me/email", json=body).status_code == 202
+        token = service.mails("new@example.org")[-1].token
+        assert service.client.post("/v1/me/email/confirm", json={"token": token}).status_code == 204
+        assert shared_with(service.device("carol@example.org")) == []
+        assert shared_with(carol) == [prefix_of(ada)]
+
+    def test_that_nobody_took_up_is_nobodys_after_a_month(self, service: Service, ada: Device) -> None:
+        """Its owner sees no difference."""
+        grant = share(ada, "carol@example.org")
+        service.clock.advance(days=30, seconds=1)
+        ada = service.device(ada.email)
+        assert shared_with(service.device("carol@example.org")) == []
+        assert ada.get("/v1/grants").json()["items"] == [grant]
+
+    def test_is_mailed_once_a_day(self, service: Service, ada: Device) -> None:
+        for hours in (0, 1, 24):
+            service.clock.advance(hours=hours)
+            ada = service.device(ada.email)
+            grant = share(ada, "carol@example.org")
+            ada.delete(f"/v1/grants/{grant['grant_id']}")
+        assert len(service.mails("carol@example.org")) == 2
 
 
 class TestVend:

@@ -5,19 +5,11 @@ from typing import Any
 import pytest
 
 from app import cleaning
-from app.credentials import grants
-from tests.credentials.test_grants import prefix_of, share, shared_with
+from tests.credentials.test_grants import prefix_of, recall, share, shared_with
 from tests.support.service import Device, Service
 
 pytestmark = pytest.mark.usefixtures("hashing")
 WHY = {"reason": "a test"}
-
-
-def recall(service: Service) -> None:
-    """The job, until nothing waits."""
-    assert service.client.portal is not None
-    while service.client.portal.call(grants.recall_next, service.runtime):
-        pass
 
 
 def revoked(device: Device) -> list[bool]:
@@ -108,6 +100,7 @@ class TestCleaning:
         ended = share(ada, bob.email, "b/")
         share(ada, bob.email, "c/", expires_at="2026-06-02T12:00:00Z")
         ada.delete(f"/v1/grants/{ended['grant_id']}")
+        recall(service)
         left: list[Any] = []
         for days, seconds in ((90, 0), (0, 1), (1, 0)):
             service.clock.advance(days=days, seconds=seconds)

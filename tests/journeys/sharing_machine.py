@@ -1,6 +1,7 @@
 """Users, devices, grants and revocations in any order, with a model of who may read what, asked of the engine."""
 
 import time
+from collections import Counter
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from typing import Any
@@ -9,6 +10,7 @@ from httpx2 import Client
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
+from app.credentials.grants import LEFT_BEFORE_BARRED
 from tests.journeys.deployment import PASSWORD, Deployment, Keys, Person, keys_of, person
 from tests.journeys.shared_folder import get, share
 
@@ -51,7 +53,9 @@ class Sharing(RuleBasedStateMachine):
         self.devices = [Device(number, one.http) for number, one in enumerate(self.people)]
         self.devices.append(Device(0, self._second_device(self.people[0])))
         self.grants: dict[tuple[int, int, str], str] = {}
-        """Owner, grantee and path → id."""
+        """Owner, grantee and path → id: what owners see."""
+        self.left: set[tuple[int, int, str]] = set()
+        self.times_left: Counter[tuple[int, int]] = Counter()
         self.held: list[Held] = []
         for one in self.people:
             for key in KEYS:
@@ -64,19 +68,32 @@ class Sharing(RuleBasedStateMachine):
     @rule(owner=people, step=st.integers(1, PEOPLE - 1), path=st.sampled_from(PATHS))
     def share(self, owner: int, step: int, path: str) -> None:
         grantee = (owner + step) % PEOPLE
+        which = (owner, grantee, path)
+        if which not in self.grants and self.times_left[owner, grantee] >= LEFT_BEFORE_BARRED:
+            self.left.add(which)
         grant_id = share(self.people[owner], self.people[grantee], path)
-        assert self.grants.setdefault((owner, grantee, path), grant_id) == grant_id
+        assert self.grants.setdefault(which, grant_id) == grant_id
 
     @precondition(lambda self: self.grants)
-    @rule(data=st.data(), leaves=st.booleans())
-    def withdraw(self, data: Any, leaves: bool) -> None:
-        owner, grantee, path = data.draw(st.sampled_from(sorted(self.grants)))
-        actor = self.people[grantee if leaves else owner]
-        answer = actor.http.delete(f"/v1/grants/{self.grants.pop((owner, grantee, path))}")
-        assert answer.status_code == 202, answer.text
+    @rule(data=st.data())
+    def withdraw(self, data: Any) -> None:
+        which = data.draw(st.sampled_from(sorted(self.grants)))
+        owner, grantee, path = which
+        self._delete(self.people[owner], self.grants.pop(which))
+        self.left.discard(which)
         theirs = [one for one in self.held if one.whose == grantee and one.alive]
         if any((owner, path) in one.grants for one in theirs):
             self._end(theirs)
+
+    @precondition(lambda self: self.grants.keys() - self.left)
+    @rule(data=st.data())
+    def leave(self, data: Any) -> None:
+        """What its grantee holds goes on."""
+        which = data.draw(st.sampled_from(sorted(self.grants.keys() - self.left)))
+        owner, grantee, _ = which
+        self._delete(self.people[grantee], self.grants[which])
+        self.left.add(which)
+        self.times_left[owner, grantee] += 1
 
     @rule(number=st.integers(0, PEOPLE))
     def revoke(self, number: int) -> None:
@@ -89,7 +106,8 @@ class Sharing(RuleBasedStateMachine):
         device = self.devices[number]
         answer = device.http.post("/v1/credentials", json={"include_shared": shared, "access": access})
         assert answer.status_code == 200, answer.text
-        expected = {(owner, path) for owner, grantee, path in self.grants if shared and grantee == device.whose}
+        theirs = self.grants.keys() - self.left
+        expected = {(owner, path) for owner, grantee, path in theirs if shared and grantee == device.whose}
         prefixes = {self.people[owner].prefix + path for owner, path in expected}
         assert set(answer.json()["shared_prefixes"]) == prefixes
         held = Held(device.whose, keys_of(answer.json()), frozenset(expected))
@@ -101,7 +119,8 @@ class Sharing(RuleBasedStateMachine):
     def list_received(self, number: int) -> None:
         device = self.devices[number]
         items = device.http.get("/v1/grants/received").json()["items"]
-        expected = {grant_id for (_, grantee, _), grant_id in self.grants.items() if grantee == device.whose}
+        theirs = {which for which in self.grants.keys() - self.left if which[1] == device.whose}
+        expected = {self.grants[which] for which in theirs}
         assert {item["grant_id"] for item in items} == expected
 
     @invariant()
@@ -111,6 +130,10 @@ class Sharing(RuleBasedStateMachine):
             id(one): one for one in (*getattr(self, "held", [])[-1:], *getattr(self, "held", [])[:1])
         }.values():
             self._check(held)
+
+    def _delete(self, person: Person, grant_id: str) -> None:
+        answer = person.http.delete(f"/v1/grants/{grant_id}")
+        assert answer.status_code == 202, answer.text
 
     def _check(self, held: Held) -> None:
         for owner in range(PEOPLE):

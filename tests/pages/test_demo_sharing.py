@@ -43,7 +43,7 @@ def test_an_album_is_shared_seen_and_taken_back(visit: OpenVisit, china: Path, f
     key = other.view("china.jpg")
     assert key.startswith(owner.credential["prefix"])
     expect(page.locator("#delete")).to_be_hidden()
-    expect(page.locator("#next")).to_be_enabled()
+    expect(page.locator("#next:enabled, #previous:enabled")).to_have_count(1)  # two were uploaded, in any order
     page.locator("#close-viewer").click()
 
     owner.page.get_by_test_id("grant").get_by_role("button").click()
@@ -63,7 +63,7 @@ def test_who_does_not_want_it_removes_it(visit: OpenVisit, china: Path) -> None:
     expect(other.page.locator("#received")).to_be_hidden()
     owner.page.locator("#close-sharing").click()
     owner.page.locator("#share").click()
-    expect(owner.page.locator("#no-grants")).to_be_visible()
+    expect(owner.page.get_by_test_id("grant")).to_have_count(1)  # whether anybody wants it is not the owner's to know
 
 
 @pytest.mark.parametrize("viewport", [SMALL, DESKTOP], ids=["phone", "desktop"])

@@ -112,10 +112,10 @@ async def list_received_grants(
 
 @router.delete("/{grant_id}", status_code=202)
 async def withdraw_grant(runtime: RuntimeDep, origin: OriginDep, actor: SignedIn, grant_id: UUID) -> GrantWithdrawal:
-    """Ends a grant: its owner takes it back, or its grantee wants it no more.
+    """Ends a grant: its owner takes it back, or its grantee wants it no more, which its owner is not told.
 
-    No credential that is vended from now on has it. Those of the grantee's that have are revoked with all others of
-    theirs, and each device gets new ones; `effective_by` says when the engine refuses the last of them.
+    No credential that is vended from now on has it. Where its owner takes it back those that have are revoked, with all
+    others of their user's, and each device gets new ones. `effective_by` says when the last of them opens it no more.
     """
     return GrantWithdrawal(effective_by=await grants.withdraw(runtime, origin, actor, grant_id))
 
