@@ -41,7 +41,7 @@ class CredentialsRequest(RequestModel):
     include_shared: Annotated[bool, Field(description="Reads what others share with the caller too.")] = False
     shared_part: Annotated[
         int,
-        Field(ge=1, description="Which part of it, up to `shared_parts`: a credential holds some dozen folders."),
+        Field(ge=1, description="Which part of it, up to `shared_parts`: a credential holds 7 to 12 folders."),
     ] = 1
 
     @property

@@ -42,7 +42,10 @@ class UploadTicket(ResponseModel):
 async def create_upload_ticket(
     runtime: RuntimeDep, origin: OriginDep, actor: SignedIn, body: UploadTicketRequest
 ) -> UploadTicket:
-    """A form for one object of exactly this size and type, good for 15 minutes. S3 answers it with 201 and an ETag."""
+    """A form for one object of exactly this size and type. S3 answers it with 201 and an ETag.
+
+    It is good for 15 minutes, or for what is left of the credential that signs it: `expires_in` says.
+    """
     ticket = await tickets.create(
         runtime, origin, actor, path=body.path, content_type=body.content_type, size=body.size
     )
