@@ -172,12 +172,12 @@ def _plan(runtime: "Runtime", actor: Actor, wish: Wish, shares: Sequence[Share],
 
 async def _issue(runtime: "Runtime", origin: Origin, order: Order, allowance: int | None) -> Issued:
     """Raises `RevokedMeanwhile`, and what `issue` does."""
+    if allowance is not None and order.access != "read":  # for a cached one too: an event may tell what no count has
+        await quota.admit(runtime, origin, order, quota=allowance)
     issued_here = False
 
     async def issue_new() -> Issued:
         nonlocal issued_here
-        if allowance is not None and order.access != "read":  # cached ones are revoked where it was reached since
-            await quota.admit(runtime, origin, order, quota=allowance)
         credential = await _obtain(runtime, order)
         now = runtime.clock.now()
         entry = Entry(uuid.uuid4(), origin, order, credential, now)
