@@ -5,7 +5,7 @@ Only policies are looked at, never the bucket: nobody learns here whether someth
 
 import json
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Literal, cast
 from uuid import UUID
@@ -28,27 +28,34 @@ Reason = Literal[
     "allowed", "session_policy", "role_policy", "explicit_deny", "not_evaluable", "revoked", "expired"
 ]  # fmt: skip
 
-OPERATIONS = {
-    "s3:headobject": "s3:GetObject",
-    "s3:copyobject": "s3:PutObject",
-    "s3:createmultipartupload": "s3:PutObject",
-    "s3:uploadpart": "s3:PutObject",
-    "s3:completemultipartupload": "s3:PutObject",
-    "s3:listparts": "s3:ListMultipartUploadParts",
-    "s3:listmultipartuploads": "s3:ListBucketMultipartUploads",
-    "s3:deleteobjects": "s3:DeleteObject",
-    "s3:headbucket": "s3:ListBucket",
-    "s3:listobjects": "s3:ListBucket",
-    "s3:listobjectsv2": "s3:ListBucket",
-    "s3:listobjectversions": "s3:ListBucketVersions",
+_GET = ("s3:GetObject", "kms:Decrypt")
+_PUT = ("s3:PutObject", "kms:GenerateDataKey")
+_PUT_PART = (*_PUT, "kms:Decrypt")
+OPERATIONS: Mapping[str, tuple[str, ...]] = {
+    "s3:getobject": _GET,
+    "s3:headobject": _GET,
+    "s3:putobject": _PUT,
+    "s3:copyobject": _PUT,
+    "s3:createmultipartupload": _PUT,
+    "s3:uploadpart": _PUT_PART,
+    "s3:uploadpartcopy": _PUT_PART,
+    "s3:completemultipartupload": _PUT_PART,
+    "s3:listparts": ("s3:ListMultipartUploadParts",),
+    "s3:listmultipartuploads": ("s3:ListBucketMultipartUploads",),
+    "s3:deleteobjects": ("s3:DeleteObject",),
+    "s3:headbucket": ("s3:ListBucket",),
+    "s3:listobjects": ("s3:ListBucket",),
+    "s3:listobjectsv2": ("s3:ListBucket",),
+    "s3:listobjectversions": ("s3:ListBucketVersions",),
 }
-"""Calls of S3 whose name is not that of the action which they take."""
+"""The actions that calls of S3 take: those of KMS where the bucket is encrypted with the operator's key. Others take
+the one of their name. https://docs.aws.amazon.com/AmazonS3/latest/userguide/mpuAndPermissions.html"""
+COPIES = frozenset({"s3:copyobject", "s3:uploadpartcopy"})
+"""They get their source besides, of which nothing is known here."""
 LISTS = frozenset({"s3:listbucket", "s3:listbucketversions"})
 """Their key is a prefix."""
 OF_OBJECTS = frozenset({"s3:abortmultipartupload", "s3:listmultipartuploadparts", "s3:bypassgovernanceretention"})
 """And whatever has `Object` in its name, but no `Bucket`."""
-KMS = {"s3:getobject": "kms:Decrypt", "s3:putobject": "kms:GenerateDataKey"}
-"""What each takes besides, of a bucket that is encrypted with the operator's key."""
 
 
 @dataclass(frozen=True)
@@ -56,7 +63,8 @@ class Explanation:
     allowed: bool
     reason: Reason
     statement: str | None
-    """JSON of the statement that decided, or of the one that is missing; None where no policy was looked at."""
+    """JSON of the statement that decided, or of the one that is missing; None where no policy was looked at. Of the
+    role's policy, which is the operator's alone to read, Sid and Effect."""
     detail: str
 
 
@@ -72,7 +80,7 @@ class Used:
 async def explain(
     runtime: "Runtime", actor: Actor, *, action: str, key: str, access_key_id: str | None = None
 ) -> Explanation:
-    """What policies say of `action`, such as `s3:GetObject`, on `key`, for a credential of the actor's.
+    """What policies say of `action`, such as `s3:GetObject`, or of a call, on `key`, for a credential of the actor's.
 
     Without `access_key_id`: for what a vend without any wishes gives. Raises `NotFound` for one that is not the
     actor's, and `RateLimited`.
@@ -98,7 +106,6 @@ async def explain(
         duration=runtime.settings.credential_ttl,
         shares=shares,
     )
-    action = OPERATIONS.get(action.lower(), action)
     return _judge(runtime.settings, runtime.encryption, order, action, key)
 
 
@@ -127,7 +134,7 @@ def _judge(settings: Settings, encryption: Encryption | None, order: Order, acti
     bounds = json.loads(settings.role_policy) if settings.role_policy else role_policy(settings, encryption)
     first: Verdict | None = None
     for request in _requests(settings, encryption, order, action, key):
-        verdict, bound = evaluate(json.loads(order.policy), request), evaluate(bounds, request)
+        verdict, bound = evaluate(json.loads(order.policy), request), _named(evaluate(bounds, request))
         by_outcome = {found.outcome: found for found in (bound, verdict)}
         if denied := by_outcome.get("denied"):
             return _refusal("explicit_deny", denied.statement, "A statement denies this, whatever else allows it.")
@@ -141,11 +148,26 @@ def _judge(settings: Settings, encryption: Encryption | None, order: Order, acti
             return _refusal("not_evaluable", unknown.statement, said)
         first = first or verdict
     assert first is not None
+    of_source = ""
+    if action.lower() in COPIES:
+        if order.access not in policy.LISTS:  # who lists reads
+            source = Request("s3:GetObject", f"arn:{settings.partition}:s3:::{settings.bucket}/{order.prefix}*", {})
+            said = f"A copy takes s3:GetObject on its source too, and the access `{order.access}` never has it."
+            return _refusal("session_policy", _missing(source), said)
+        of_source = "A copy takes s3:GetObject on its source too: ask about that by the source's key. "
     said = (
-        "Both policies allow this. A 403 has another cause then: a clock that is off, a signature, the bucket's own "
-        "policy, or, without the right to list, an object that is not there."
+        f"{of_source}Both policies allow this. A 403 has another cause then: a clock that is off, a signature, the "
+        "bucket's own policy, or, without the right to list, an object that is not there."
     )
     return Explanation(allowed=True, reason="allowed", statement=_json(first.statement), detail=said)
+
+
+def _named(verdict: Verdict) -> Verdict:
+    """With no more of its statement than what tells the operator which it is."""
+    statement = verdict.statement
+    if statement is None:
+        return verdict
+    return replace(verdict, statement={name: statement[name] for name in ("Sid", "Effect") if name in statement})
 
 
 def _refusal(reason: Reason, statement: Mapping[str, Any] | None, detail: str) -> Explanation:
@@ -156,23 +178,24 @@ def _requests(
     settings: Settings, encryption: Encryption | None, order: Order, action: str, key: str
 ) -> Iterator[Request]:
     """What S3 asks IAM about the request; the condition keys are those that this service gave a value itself."""
-    name, bucket = action.lower(), f"arn:{settings.partition}:s3:::{settings.bucket}"
-    of_object = name in OF_OBJECTS or ("object" in name and "bucket" not in name)
+    bucket = f"arn:{settings.partition}:s3:::{settings.bucket}"
     endpoint = settings.s3_public_endpoint_url or settings.s3_endpoint_url or "https:"
-    context: dict[str, tuple[str, ...]] = {
+    common: dict[str, tuple[str, ...]] = {
         "aws:securetransport": ("true" if endpoint.startswith("https:") else "false",),
         "aws:sourceidentity": (str(order.user_id),) if order.terms.source_identity else (),
-        "s3:prefix": (key,) if name in LISTS and key else (),
+        "s3:prefix": (),
         **{f"aws:principaltag/{tag.lower()}": (value,) for tag, value in order.tags.items()},
     }
-    yield Request(action, f"{bucket}/{key}" if of_object else bucket, context)
-    if encryption is not None and name in KMS:
-        within = bucket if encryption.bucket_keys else f"{bucket}/{key}"
-        kms: dict[str, tuple[str, ...]] = {
-            "kms:viaservice": (encryption.via_service,),
-            "kms:encryptioncontext:aws:s3:arn": (within,),
-        }
-        yield Request(KMS[name], encryption.key_arn, context | kms)
+    for taken in OPERATIONS.get(action.lower(), (action,)):
+        name = taken.lower()
+        if not name.startswith("kms:"):
+            of_object = name in OF_OBJECTS or ("object" in name and "bucket" not in name)
+            prefix = (key,) if name in LISTS and key else ()
+            yield Request(taken, f"{bucket}/{key}" if of_object else bucket, common | {"s3:prefix": prefix})
+        elif encryption is not None:
+            within = bucket if encryption.bucket_keys else f"{bucket}/{key}"
+            kms = {"kms:viaservice": (encryption.via_service,), "kms:encryptioncontext:aws:s3:arn": (within,)}
+            yield Request(taken, encryption.key_arn, common | kms)
 
 
 def role_policy(settings: Settings, encryption: Encryption | None) -> Mapping[str, Any]:
@@ -212,7 +235,7 @@ def role_policy(settings: Settings, encryption: Encryption | None) -> Mapping[st
 def _missing(request: Request) -> Mapping[str, Any]:
     """The least that would have to stand there."""
     statement: dict[str, Any] = {"Effect": "Allow", "Action": request.action, "Resource": request.resource}
-    if prefix := request.context["s3:prefix"]:
+    if prefix := request.context.get("s3:prefix", ()):
         statement["Condition"] = {"StringEquals": {"s3:prefix": prefix[0]}}
     return statement
 

@@ -78,16 +78,19 @@ def _asked(scene: "Scene", row: "Row") -> Asked:
 
 def _of_object(method: str, key: str, query: dict[str, str], headers: dict[str, str]) -> Asked:
     found = next((name for part, name in OF_AN_OBJECT.items() if part in query), None)
+    copies = "x-amz-copy-source" in headers
     if "uploadId" in query:
-        asked = [(UPLOADS[method], key)]
+        asked = [("s3:UploadPartCopy" if copies and method == "PUT" else UPLOADS[method], key)]
     elif "uploads" in query:
         asked = [("s3:CreateMultipartUpload", key)]
     elif method == "POST":
         return []
+    elif copies and method == "PUT" and not found:
+        asked = [("s3:CopyObject", key)]
     else:
         asked = [(f"s3:{VERBS[method]}{found or 'Object'}", key)]
     asked += [(action, key) for header, action in HEADERS.items() if header in headers and not found]
-    if "x-amz-copy-source" in headers:
+    if copies:
         source, _, version = headers["x-amz-copy-source"].partition("?")
         bucket, _, copied = unquote(source).lstrip("/").partition("/")
         if bucket != "photos":

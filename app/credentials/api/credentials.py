@@ -177,7 +177,7 @@ async def explain_access(runtime: RuntimeDep, actor: SignedIn, body: AccessCheck
     """Why S3 refuses a request of the app's: what the session policy and the role's own policy say of action and key.
 
     Policies alone are looked at, so nothing is told about what is there. Calls of S3, such as `s3:HeadObject`, stand
-    for the action that they take.
+    for the actions that they take; a copy's source is not known, so ask for `s3:GetObject` there too.
     """
     found = await access_checks.explain(
         runtime, actor, action=body.action, key=body.key, access_key_id=body.access_key_id
