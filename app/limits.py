@@ -37,6 +37,7 @@ LimitName = Literal[
     "refresh",
     "mail",
     "confirm",
+    "storage_event",
     "letter",
     "reset",
     "guess",
@@ -57,6 +58,7 @@ LIMITS: dict[LimitName, str] = {
     "refresh": "600/minute",
     "mail": "30/minute",
     "confirm": "60/minute",
+    "storage_event": "30/minute",
     "letter": "10/hour",
     "reset": "10/hour",
     "guess": "100/day",
@@ -66,11 +68,12 @@ LIMITS: dict[LimitName, str] = {
     "share": "60/hour",
     "invitation": "10/hour",
 }
-"""By client address, where a mobile carrier puts thousands of phones behind one, up to `confirm`. `letter` counts mails
-to one address, and `reset` those by which an owner whom strangers have locked out gets in again: other letters must not
-use them up. `guess` counts wrong passwords and codes for one account, wherever they are tried, until one was right
-(NIST SP 800-63B-4 §3.2.2). Credentials of one user, their revocation and what they allow are next, then folders that
-one user shares, and those of them that go to one address: nobody uses up what another has."""
+"""By client address, where a mobile carrier puts thousands of phones behind one, up to `storage_event`, of which those
+count that name a certificate which cannot be had. `letter` counts mails to one address, and `reset` those by which an
+owner whom strangers have locked out gets in again: other letters must not use them up. `guess` counts wrong passwords
+and codes for one account, wherever they are tried, until one was right (NIST SP 800-63B-4 §3.2.2). Credentials of one
+user, their revocation and what they allow are next, then folders that one user shares, and those of them that go to
+one address: nobody uses up what another has."""
 RENEWED: frozenset[LimitName] = frozenset({"guess"})
 """Their window ends a day after the last hit that counted, so that no more than 100 guesses in a row go through, a few
 each day neither. A refused one does not renew it: that would be for a stranger to lock an account for ever."""

@@ -8,7 +8,7 @@ import math
 import re
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any, Literal, cast
 from urllib.parse import parse_qs, urlsplit
@@ -19,6 +19,7 @@ import structlog
 from app import crypto
 from app.auth.providers import Unusable
 from app.clock import Clock
+from app.limits import Limiter, address_key
 from app.problems import InvalidStorageEvent, RateLimited
 from app.sts.endpoints import dns_suffix
 
@@ -36,14 +37,16 @@ OLDEST = timedelta(hours=1)
 FETCH_WITHIN = 3.0
 """Seconds for the certificate, or the confirmation."""
 SOUGHT_EVERY = 5.0
-"""Seconds between two looks for a certificate that is not here: a stranger cannot make this service hammer SNS."""
+"""Seconds between two looks for a certificate that is not here. Strangers make up addresses, so each has its own, and
+looks that fail are limited by who made this service look."""
+MOST_SOUGHT = 1_000
 MOST_CERTIFICATES = 10
 MOST_REMEMBERED = 10_000
 """Messages that came: SNS may deliver one twice."""
 
 Fetch = Callable[[str], Awaitable[bytes]]
 _FAULTS = (aiohttp.ClientError, OSError, TimeoutError, ValueError, Unusable)
-_CERTIFICATE_PATH = re.compile(r"/[\w.-]+\.pem")
+_CERTIFICATE_PATH = re.compile(r"/SimpleNotificationService-[0-9a-f]{32}\.pem")
 
 
 @dataclass(frozen=True)
@@ -51,6 +54,14 @@ class Message:
     kind: Kind
     id: str
     text: str
+
+
+@dataclass(slots=True)
+class _Search:
+    """For one certificate."""
+
+    lock: asyncio.Lock = field(default_factory=asyncio.Lock)
+    began_at: float = -math.inf
 
 
 class Topic:
@@ -64,16 +75,17 @@ class Topic:
         self._clock = clock
         self._fetch = fetch
         self._certificates: OrderedDict[str, bytes] = OrderedDict()
-        self._sought_at = -math.inf
-        self._seeking = asyncio.Lock()
+        self._searches: OrderedDict[str, _Search] = OrderedDict()
         self._seen: OrderedDict[str, None] = OrderedDict()
 
-    async def receive(self, value: Any) -> Message:
-        """The message, verified; a subscription is confirmed. Raises `InvalidStorageEvent`, or `RateLimited` where a
-        certificate cannot be had just now."""
+    async def receive(self, value: Any, limiter: Limiter, address: str) -> Message:
+        """The message, verified; a subscription is confirmed. `address` is that of who sent it.
+
+        Raises `InvalidStorageEvent`, or `RateLimited` where a certificate cannot be had just now.
+        """
         message = _members(value)
         self._check(message)
-        certificate = await self._certificate(message["SigningCertURL"])
+        certificate = await self._certificate(message["SigningCertURL"], limiter, address)
         try:
             signed = crypto.is_signed(
                 certificate,
@@ -126,19 +138,25 @@ class Topic:
             return False
         return path is None or (path.fullmatch(parts.path) is not None and not parts.query)
 
-    async def _certificate(self, url: str) -> bytes:
+    async def _certificate(self, url: str, limiter: Limiter, address: str) -> bytes:
+        """Raises `RateLimited`."""
         if (known := self._certificates.get(url)) is not None:
             return known
-        async with self._seeking:
+        search = self._searches.setdefault(url, _Search())
+        if len(self._searches) > MOST_SOUGHT:
+            self._searches.popitem(last=False)
+        async with search.lock:
             if (known := self._certificates.get(url)) is not None:
                 return known
-            if self._clock.monotonic() - self._sought_at < SOUGHT_EVERY:
+            if self._clock.monotonic() - search.began_at < SOUGHT_EVERY:
                 raise RateLimited(retry_after=int(SOUGHT_EVERY))
-            self._sought_at = self._clock.monotonic()
+            await limiter.hit("storage_event", address_key(address))
+            search.began_at = self._clock.monotonic()
             certificate = self._certificates[url] = await self._get(url)
-        self._sought_at = -math.inf
+        self._searches.pop(url, None)
         if len(self._certificates) > MOST_CERTIFICATES:
             self._certificates.popitem(last=False)
+        await limiter.take_back("storage_event", address_key(address))
         return certificate
 
     async def _confirm(self, url: str) -> None:

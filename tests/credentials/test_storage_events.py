@@ -31,7 +31,8 @@ from tests.support.service import Device, Service
 
 ARN = "arn:aws:sns:eu-central-1:123456789012:photos"
 HOST = "https://sns.eu-central-1.amazonaws.com"
-CERTIFICATE_URL = f"{HOST}/SimpleNotificationService-0123abcd.pem"
+PATH = f"/SimpleNotificationService-{'0123abcd' * 4}.pem"
+CERTIFICATE_URL = f"{HOST}{PATH}"
 CONFIRM = f"{HOST}/?Action=ConfirmSubscription&TopicArn={ARN}&Token=abc"
 ORDER = {
     "Notification": ("Message", "MessageId", "Subject", "Timestamp", "TopicArn", "Type"),
@@ -52,6 +53,10 @@ def certificate(key: rsa.RSAPrivateKey, begins_at: datetime, ends_at: datetime) 
     built = x509.CertificateBuilder().subject_name(name).issuer_name(name).public_key(key.public_key())
     built = built.serial_number(1).not_valid_before(begins_at).not_valid_after(ends_at)
     return built.sign(key, hashes.SHA256()).public_bytes(serialization.Encoding.PEM)
+
+
+def made_up(number: int) -> str:
+    return f"/SimpleNotificationService-{number:032x}.pem"
 
 
 @dataclass
@@ -102,11 +107,7 @@ def make_sns(make_service: Callable[..., Service]) -> Iterator[Callable[..., Sns
         now = service.clock.now()
         known = Sns(
             service,
-            {
-                "/SimpleNotificationService-0123abcd.pem": certificate(
-                    KEY, now - timedelta(days=1), now + timedelta(days=1)
-                )
-            },
+            {PATH: certificate(KEY, now - timedelta(days=1), now + timedelta(days=1))},
         )
 
         class Handler(BaseHTTPRequestHandler):
@@ -180,13 +181,12 @@ class TestSignature:
         assert stored(device) == (0, 0)
         assert sns_of.service.client.get("/metrics").text.count('storage_events_total{outcome="refused"} 8.0') == 1
         assert sns_of.send(good).status_code == 204
-        assert sns_of.asked == ["/SimpleNotificationService-0123abcd.pem"], "once for all of them"
+        assert sns_of.asked == [PATH], "once for all of them"
 
     def test_by_a_certificate_that_has_ended_is_refused(self, sns_of: Sns) -> None:
         now = sns_of.service.clock.now()
-        path = "/SimpleNotificationService-0123abcd.pem"
         for number, (begins, ends) in enumerate([(-2, -1), (1, 2)]):
-            place = path.replace("0123", f"{number}")
+            place = made_up(number)
             sns_of.pages[place] = certificate(KEY, now + timedelta(days=begins), now + timedelta(days=ends))
             message = sns_of.message({"Records": []}, SigningCertURL=f"{HOST}{place}")
             assert_problem(sns_of.send(message), 400, "invalid_storage_event")
@@ -195,44 +195,76 @@ class TestSignature:
         "page", [b"", b"no certificate", b"-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n"]
     )
     def test_by_no_certificate_is_refused(self, sns_of: Sns, page: bytes) -> None:
-        sns_of.pages["/odd.pem"] = page
-        message = sns_of.message({"Records": []}, SigningCertURL=f"{HOST}/odd.pem")
+        sns_of.pages[made_up(0)] = page
+        message = sns_of.message({"Records": []}, SigningCertURL=f"{HOST}{made_up(0)}")
         assert_problem(sns_of.send(message), 400, "invalid_storage_event")
 
     def test_whose_certificate_cannot_be_had_is_tried_again_later(self, sns_of: Sns) -> None:
-        """SNS comes again after 429; a stranger's made-up addresses are asked for once in five seconds."""
-        page = sns_of.pages.pop("/SimpleNotificationService-0123abcd.pem")
+        """SNS comes again after 429."""
+        page = sns_of.pages.pop(PATH)
         message = sns_of.message({"Records": []})
         for _ in range(3):
             answer = sns_of.send(message)
             assert_problem(answer, 429, "rate_limited")
             assert int(answer.headers["retry-after"]) > 0
         assert len(sns_of.asked) == 1
-        sns_of.pages["/SimpleNotificationService-0123abcd.pem"] = page
+        sns_of.pages[PATH] = page
         sns_of.service.clock.advance(seconds=sns.SOUGHT_EVERY)
         assert sns_of.send(message).status_code == 204
+
+    def test_is_verified_whatever_certificates_strangers_make_up(
+        self, sns_of: Sns, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(sns, "MOST_SOUGHT", 3)
+        for number in range(5):
+            for _ in range(2):
+                message = sns_of.message({"Records": []}, key=OTHER_KEY, SigningCertURL=f"{HOST}{made_up(number)}")
+                assert_problem(sns_of.send(message), 429, "rate_limited")
+        assert sns_of.asked == [made_up(number) for number in range(5)], "each once in five seconds"
+        topic = sns_of.service.runtime.storage_events
+        assert topic is not None
+        assert len(topic._searches) == 3
+        assert sns_of.send(sns_of.message({"Records": []})).status_code == 204
+
+    def test_by_one_certificate_is_verified_for_many_at_once(self, sns_of: Sns) -> None:
+        messages = [sns_of.message({"Records": []}) for _ in range(6)]
+        assert all_at_once(lambda index: sns_of.send(messages[index]).status_code, crowd=6) == [204] * 6
+        assert sns_of.asked == [PATH]
+
+    def test_of_made_up_certificates_is_limited_by_address(self, make_sns: Callable[..., Sns]) -> None:
+        known = make_sns(rate_limits="on")
+        for number in range(40):
+            message = known.message({"Records": []}, SigningCertURL=f"{HOST}{made_up(number)}")
+            assert_problem(known.send(message), 429, "rate_limited")
+        assert len(known.asked) == 30
+        known.service.clock.advance(minutes=1)
+        for _ in range(40):  # what can be had does not count
+            assert known.send(known.message({"Records": []})).status_code == 204
 
 
 class TestMessage:
     @pytest.mark.parametrize(
         "url",
         [
-            "http://sns.eu-central-1.amazonaws.com/a.pem",
-            "https://sns.us-east-1.amazonaws.com/a.pem",
-            "https://sns.eu-central-1.amazonaws.com.evil.example/a.pem",
-            "https://sns.eu-central-1.amazonaws.com.cn/a.pem",
-            "https://evil.example/sns.eu-central-1.amazonaws.com/a.pem",
-            "https://sns.eu-central-1.amazonaws.com@evil.example/a.pem",
-            "https://evil.example@sns.eu-central-1.amazonaws.com/a.pem",
-            "https://sns.eu-central-1.amazonaws.com:444/a.pem",
-            "https://sns.eu-central-1.amazonaws.com/a.pem?x=.pem",
-            "https://sns.eu-central-1.amazonaws.com/a.pem#x",
-            "https://sns.eu-central-1.amazonaws.com/a.txt",
+            f"http://sns.eu-central-1.amazonaws.com{PATH}",
+            f"https://sns.us-east-1.amazonaws.com{PATH}",
+            f"https://sns.eu-central-1.amazonaws.com.evil.example{PATH}",
+            f"https://sns.eu-central-1.amazonaws.com.cn{PATH}",
+            f"https://evil.example/sns.eu-central-1.amazonaws.com{PATH}",
+            f"https://sns.eu-central-1.amazonaws.com@evil.example{PATH}",
+            f"https://evil.example@sns.eu-central-1.amazonaws.com{PATH}",
+            f"https://sns.eu-central-1.amazonaws.com:444{PATH}",
+            f"https://sns.eu-central-1.amazonaws.com{PATH}?x=.pem",
+            f"https://sns.eu-central-1.amazonaws.com{PATH}#x",
+            f"https://sns.eu-central-1.amazonaws.com{PATH}.txt",
+            f"https://sns.eu-central-1.amazonaws.com{PATH.replace('0123', '012', 1)}",
+            f"https://sns.eu-central-1.amazonaws.com{PATH.replace('abcd', 'abcg', 1)}",
+            "https://sns.eu-central-1.amazonaws.com/a.pem",
             "https://sns.eu-central-1.amazonaws.com/?Action=x.pem",
-            "https://sns.eu-central-1.amazonaws.com/../a/b.pem",
-            "https://sns.eu-central-1.amazonaws.com\\@evil.example/a.pem",
-            "https://sns.eu-central-1.amazonaws.com\n/a.pem",
-            "https://[::1/a.pem",
+            f"https://sns.eu-central-1.amazonaws.com/..{PATH}",
+            f"https://sns.eu-central-1.amazonaws.com\\@evil.example{PATH}",
+            f"https://sns.eu-central-1.amazonaws.com\n{PATH}",
+            f"https://[::1{PATH}",
             "file:///a.pem",
             "",
         ],
@@ -302,7 +334,7 @@ class TestSubscription:
     def test_asks_nothing_else(self, sns_of: Sns, url: str) -> None:
         message = sns_of.message(Type="SubscriptionConfirmation", SubscribeURL=url, Token="abc")
         assert_problem(sns_of.send(message), 400, "invalid_storage_event")
-        assert sns_of.asked == ["/SimpleNotificationService-0123abcd.pem"]
+        assert sns_of.asked == [PATH]
 
 
 class TestUsage:

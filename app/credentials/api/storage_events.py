@@ -32,7 +32,7 @@ async def add_storage_event(request: Request, runtime: RuntimeDep, origin: Origi
     try:
         if request.headers.get("content-type", "").partition(";")[0].strip().lower() not in MEDIA_TYPES:
             raise UnsupportedMediaType("SNS sends `Content-Type: text/plain`.")
-        message = await topic.receive(strict_json(await request.body()))
+        message = await topic.receive(strict_json(await request.body()), runtime.limiter, origin.address)
         is_news = message.kind == "Notification" and topic.is_new(message)
         changes = events.read(message.text, runtime.settings.bucket) if is_news else {}
     except Problem:
