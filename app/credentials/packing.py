@@ -2,49 +2,68 @@
 
 import sys
 import uuid
-from collections import OrderedDict, defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TypeVar
 
 from app.credentials.orders import Share
+from app.credentials.policy import Access, Room
 
-MOST_USERS = 10_000
-"""Whose policies STS found too large; each takes a few hundred bytes."""
+Key = TypeVar("Key")
+Value = TypeVar("Value")
+
+MOST_REMEMBERED = 10_000
+"""Of what STS found too large; each takes a few hundred bytes."""
+
+
+@dataclass(frozen=True, slots=True)
+class Beside:
+    """What the shares are packed beside: the user's own part of the policy."""
+
+    user_id: uuid.UUID
+    access: Access
+    prefix: str
 
 
 class Packing:
-    """Characters are counted. What STS packs a policy into it alone knows: whose policy it refused gets smaller parts
-    for as long as this process remembers. By user, so that nobody's odd folder makes the parts of others small.
+    """Characters are counted. What STS packs a policy into it alone knows: what it refused gets smaller parts for as
+    long as this process remembers. By user, so that nobody's odd folder makes the parts of others small, and by what
+    else the policy says: what has no room beside a long path has it elsewhere.
     """
 
     def __init__(self) -> None:
-        self._most: OrderedDict[uuid.UUID, int] = OrderedDict()
-        self._refused: defaultdict[uuid.UUID, set[uuid.UUID]] = defaultdict(set)
+        self._most: dict[Beside, int] = {}
+        self._refused: dict[tuple[Beside, uuid.UUID], None] = {}
 
-    def pack(
-        self, user_id: uuid.UUID, shares: Sequence[Share], fits: Callable[[tuple[str, ...]], bool]
-    ) -> tuple[list[tuple[Share, ...]], list[Share]]:
+    def pack(self, beside: Beside, shares: Sequence[Share], room: Room) -> tuple[list[tuple[Share, ...]], list[Share]]:
         """The parts, at least one, in the order of the shares; and the shares that fit into none."""
-        most, refused = self._most.get(user_id, sys.maxsize), self._refused.get(user_id, ())
-        parts: list[tuple[Share, ...]] = [()]
+        most = self._most.get(beside, sys.maxsize)
+        parts: list[list[Share]] = [[]]
         too_large: list[Share] = []
+        left = room.left
         for share in shares:
-            longer = (*parts[-1], share)
-            if share.grant_id in refused:
+            taken = room.taken(share.prefix)
+            if taken > room.left or (beside, share.grant_id) in self._refused:
                 too_large.append(share)
-            elif len(longer) <= most and fits(tuple(each.prefix for each in longer)):
-                parts[-1] = longer
-            elif fits((share.prefix,)):
-                parts.append((share,))
-            else:
-                too_large.append(share)
-        return parts, too_large
+                continue
+            if taken > left or len(parts[-1]) >= most:
+                parts.append([])
+                left = room.left
+            parts[-1].append(share)
+            left -= taken
+        return [tuple(part) for part in parts], too_large
 
-    def note_refused(self, user_id: uuid.UUID, part: Sequence[Share]) -> None:
-        """STS has no room for a part of the user's that `pack` gave."""
-        most = self._most.pop(user_id, sys.maxsize)
+    def note_refused(self, beside: Beside, part: Sequence[Share]) -> None:
+        """STS has no room for a part that `pack` gave."""
         if len(part) == 1:
-            self._refused[user_id].add(part[0].grant_id)
-        self._most[user_id] = min(most, len(part) // 2 or most)
-        if len(self._most) > MOST_USERS:
-            forgotten, _ = self._most.popitem(last=False)
-            self._refused.pop(forgotten, None)
+            _remember(self._refused, (beside, part[0].grant_id), None)
+        else:
+            _remember(self._most, beside, min(self._most.get(beside, sys.maxsize), len(part) // 2))
+
+
+def _remember(memory: dict[Key, Value], key: Key, value: Value) -> None:
+    """As the newest; the oldest is forgotten for it."""
+    memory.pop(key, None)
+    memory[key] = value
+    if len(memory) > MOST_REMEMBERED:
+        del memory[next(iter(memory))]

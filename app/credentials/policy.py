@@ -108,6 +108,60 @@ def build(
         raise ValueError("not a folder of a user")
     if shared and access not in LISTS:
         raise ValueError("what is shared is shared to be read")
+    text = _write(
+        partition=partition,
+        bucket=bucket,
+        prefix=prefix,
+        access=access,
+        encryption=encryption,
+        fenced=fenced,
+        shared=shared,
+    )
+    if len(text) > MAX_POLICY_LENGTH:
+        raise PolicyTooLarge(
+            f"The session policy for this `path` has {len(text):,} characters and STS takes {MAX_POLICY_LENGTH:,}: "
+            "ask for a shorter `path`, or one of ASCII characters."
+        )
+    return text
+
+
+@dataclass(frozen=True, slots=True)
+class Room:
+    """For what is shared, in a policy."""
+
+    left: int
+    """Characters beside everything else."""
+    each: int
+    """Characters that a folder takes beside its name, wherever the policy has it."""
+    times: int
+    """How often the policy has the name."""
+
+    def taken(self, folder: str) -> int:
+        """Characters that the folder adds."""
+        return self.each + self.times * (len(json.dumps(folder)) - 2)
+
+
+def room(**of_policy: Any) -> Room:
+    """What `build` has left for `shared`: with any folders it writes 2,048 - left + taken(each of them) characters."""
+    folder = user_prefix(uuid.UUID(int=0))
+    one, longer, two = (
+        len(_write(**of_policy, shared=shared)) for shared in ((folder,), (folder + "x",), (folder,) * 2)
+    )
+    times = longer - one
+    return Room(MAX_POLICY_LENGTH - one + (two - one), two - one - times * len(folder), times)
+
+
+def _write(
+    *,
+    partition: str,
+    bucket: str,
+    prefix: str,
+    access: Access,
+    encryption: Encryption | None,
+    fenced: bool,
+    shared: tuple[str, ...],
+) -> str:
+    """The policy, however long."""
     bucket_arn = f"arn:{partition}:s3:::{bucket}"
     own, folders = f"{bucket_arn}/{prefix}*", [f"{bucket_arn}/{folder}*" for folder in shared]
     # Of what is shared no `prefix` without its `*`, which matches nothing too: each share costs as little as it can.
@@ -126,13 +180,7 @@ def build(
     if fenced:
         statements += _fence(bucket_arn, own, folders, listed, access)
     document = {"Version": "2012-10-17", "Statement": statements}
-    text = json.dumps(document, separators=(",", ":"), ensure_ascii=True)
-    if len(text) > MAX_POLICY_LENGTH:
-        raise PolicyTooLarge(
-            f"The session policy for this `path` has {len(text):,} characters and STS takes {MAX_POLICY_LENGTH:,}: "
-            "ask for a shorter `path`, or one of ASCII characters."
-        )
-    return text
+    return json.dumps(document, separators=(",", ":"), ensure_ascii=True)
 
 
 def _fence(bucket_arn: str, own: str, folders: list[str], listed: list[str], access: Access) -> list[dict[str, Any]]:
@@ -158,7 +206,7 @@ def _fence(bucket_arn: str, own: str, folders: list[str], listed: list[str], acc
 def fits(**of_policy: Any) -> bool:
     """Whether there is room for the policy that `build` would make of this."""
     try:
-        build.__wrapped__(**of_policy)  # past the cache: who packs tries many that nobody asks for
+        build.__wrapped__(**of_policy)  # past the cache: it is asked of what nobody may ask for again
     except PolicyTooLarge:
         return False
     return True

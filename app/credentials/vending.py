@@ -15,6 +15,7 @@ from app.credentials.broker import StsCredential
 from app.credentials.cache import Issued
 from app.credentials.ledger import Entry
 from app.credentials.orders import Order, Purpose, Share, of_policy
+from app.credentials.packing import Beside
 from app.credentials.policy import Access
 from app.problems import (
     FieldError,
@@ -35,7 +36,7 @@ TRIES = 3
 """Where credentials are revoked again and again meanwhile, or STS's clock is behind ours."""
 
 
-MOST_REFUSALS = 8
+MOST_REFUSALS = 3
 """Policies with shares that STS finds too large before one wish is given up; the next goes on from there."""
 STEP = 900
 """Seconds: of credentials that end with a share there are few lengths, so that one of them is cached for a while."""
@@ -121,7 +122,7 @@ async def issue(runtime: "Runtime", origin: Origin, actor: Actor, wish: Wish) ->
             refused += 1
             if not plan.shares or refused > MOST_REFUSALS:
                 raise
-            runtime.packing.note_refused(actor.user_id, plan.shares)
+            runtime.packing.note_refused(_beside(actor, wish), plan.shares)
     raise StsUnavailable("Credentials are being revoked at the moment. Try again.", cause="revoked", retry_after=1)
 
 
@@ -153,9 +154,7 @@ def _plan(runtime: "Runtime", actor: Actor, wish: Wish, shares: Sequence[Share],
 
     least = SHORTEST if wish.duration is None else seconds
     lasting = [share for share in shares if left(share) >= least]
-    parts, too_large = runtime.packing.pack(
-        actor.user_id, lasting, lambda prefixes: policy.fits(**own, shared=prefixes)
-    )
+    parts, too_large = runtime.packing.pack(_beside(actor, wish), lasting, policy.room(**own))
     in_all = len(parts) + len(too_large)
     if wish.part > in_all:
         raise InvalidSharedPart
@@ -168,6 +167,10 @@ def _plan(runtime: "Runtime", actor: Actor, wish: Wish, shares: Sequence[Share],
     if wish.duration is None:
         seconds = min([seconds, *(max(left(share) // STEP * STEP, SHORTEST) for share in carried)])
     return Plan(carried, in_all, seconds)
+
+
+def _beside(actor: Actor, wish: Wish) -> Beside:
+    return Beside(actor.user_id, wish.access, policy.narrowed_prefix(actor.user_id, wish.path))
 
 
 async def _issue(runtime: "Runtime", origin: Origin, order: Order, allowance: int | None) -> Issued:

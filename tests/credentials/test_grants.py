@@ -530,6 +530,18 @@ class TestParts:
         answer = bob.vend(include_shared=True, shared_part=2)
         assert (answer.status_code, answer.json()["code"]) == (422, "policy_too_large")
 
+        assert len(shared_with(bob, access="read")) == 2, "a smaller policy may have room"
+
+    def test_one_wish_asks_sts_only_so_often(self, service: Service, ada: Device, bob: Device) -> None:
+        for number in range(10):
+            share(ada, bob.email, f"{number}/")
+            service.clock.advance(seconds=1)
+        service.sts.fail("PackedPolicyTooLarge", times=4)  # of 10, of 5, of 2 and of 1
+        before = len(service.sts.forms)
+        assert bob.vend(include_shared=True).json()["code"] == "policy_too_large"
+        assert len(service.sts.forms) - before == 4
+        assert len(shared_with(bob)) == 1, "the next goes on from there"
+
     def test_nor_one_beside_a_long_path(self, service: Service, ada: Device, bob: Device) -> None:
         share(ada, bob.email, "é" * 60 + "/")
         path = "é" * 60 + "/"

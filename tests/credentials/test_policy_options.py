@@ -167,6 +167,32 @@ class TestShared:
         with pytest.raises(PolicyTooLarge):
             build(shared=many)
 
+    @given(
+        st.sampled_from(["read", "read_write", "read_delete"]),
+        paths,
+        st.lists(st.tuples(st.uuids(), paths.filter(bool)), min_size=1, max_size=8),
+        st.sampled_from([None, ENCRYPTION, BUCKET_KEYS]),
+        st.booleans(),
+    )
+    def test_takes_the_room_that_is_counted(
+        self,
+        access: Access,
+        path: str,
+        shared: list[tuple[uuid.UUID, str]],
+        encryption: Encryption | None,
+        fenced: bool,
+    ) -> None:
+        prefix = policy.narrowed_prefix(USER, path)
+        folders = tuple(policy.narrowed_prefix(owner, folder) for owner, folder in shared)
+        options: dict[str, Any] = {"encryption": encryption, "fenced": fenced}
+        room = policy.room(partition="aws", bucket="photos", prefix=prefix, access=access, **options)
+        left = room.left - sum(room.taken(folder) for folder in folders)
+        if left >= 0:
+            assert len(build(access, prefix, shared=folders, **options)) == 2048 - left
+        else:
+            with pytest.raises(PolicyTooLarge, match=f"has {2048 - left:,} characters"):
+                build(access, prefix, shared=folders, **options)
+
 
 class TestEncryption:
     @given(accesses, st.uuids(), paths, keys)
