@@ -49,6 +49,7 @@ EXAMPLES: dict[str, object] = {
     "end_reason": "signed_out",
     "endpoint_url": "https://s3.eu-central-1.amazonaws.com",
     "event": "session.started",
+    "grant_ids": ["7c1d5e90-2b64-4f0a-8d3e-5a6f7b8c9d01"],
     "grantee_email": "bob@example.org",
     "id": _BASE64URL,
     "id_token": "eyJhbGciOiJSUzI1NiJ9…",

@@ -49,7 +49,9 @@ TOLD_EVERY = timedelta(days=1)
 MOST_TO_ONE = 100
 """Grants that count, of one owner to one address."""
 MOST_IN_ALL = 1000
-"""Of one owner; and of those with whom one user is shared, what is looked at: the oldest."""
+"""Of one owner."""
+MOST_PACKED = 200
+"""Grants to one user that are looked at for credentials, unless they are named: the oldest."""
 
 
 @dataclass(frozen=True)
@@ -139,11 +141,16 @@ async def list_received(
     return await runtime.database.read(_list_received, now, actor, limit=limit, cursor=cursor)
 
 
-async def list_shares(runtime: "Runtime", origin: Origin, actor: Actor) -> Sequence[Share]:
-    """What a credential of the actor's may carry, the oldest first; each folder once."""
+async def list_shares(
+    runtime: "Runtime", origin: Origin, actor: Actor, *, grant_ids: Sequence[uuid.UUID] | None = None
+) -> Sequence[Share]:
+    """What a credential of the actor's may carry, the oldest first; each folder once, by the grant that ends last.
+
+    Of the oldest grants, or of those of `grant_ids` that are the actor's: others are passed over without a word.
+    """
     now = runtime.clock.now()
     await _bind_waiting(runtime, origin, now, actor)
-    return await runtime.database.read(_list_shares, now, actor.user_id)
+    return await runtime.database.read(_list_shares, now, actor.user_id, grant_ids)
 
 
 def still_count(session: Session, now: datetime, shares: Sequence[Share]) -> bool:
@@ -317,15 +324,25 @@ def _list_received(
     return received, _next([grant for grant, *_ in page], limit)
 
 
-def _list_shares(session: Session, now: datetime, user_id: uuid.UUID) -> Sequence[Share]:
-    rows = session.execute(
+def _list_shares(
+    session: Session, now: datetime, user_id: uuid.UUID, grant_ids: Sequence[uuid.UUID] | None
+) -> Sequence[Share]:
+    rows = (
         select(Grant.id, Grant.owner_id, Grant.path, Grant.expires_at)
         .join(User, User.id == Grant.owner_id)
         .where(Grant.grantee_id == user_id, *_counts(now))
-        .order_by(Grant.created_at, Grant.id)
-        .limit(MOST_IN_ALL)
     )
-    return [Share(grant_id, _prefix(owner_id, path), ends_at) for grant_id, owner_id, path, ends_at in rows]
+    if grant_ids is not None:
+        rows = rows.where(Grant.id.in_(grant_ids))
+    shares: dict[str, Share] = {}  # who changed their address may have one folder by two grants
+    for grant_id, owner_id, path, ends_at in session.execute(
+        rows.order_by(Grant.created_at, Grant.id).limit(MOST_PACKED)
+    ):
+        share = Share(grant_id, _prefix(owner_id, path), ends_at)
+        other = shares.get(share.prefix)
+        if other is None or (other.ends_at is not None and (ends_at is None or ends_at > other.ends_at)):
+            shares[share.prefix] = share
+    return list(shares.values())
 
 
 def _prefix(owner_id: uuid.UUID, path: str) -> str:

@@ -60,6 +60,8 @@ class Wish:
     purpose: Purpose | None = None
     """An `upload` lease writes in one folder, does nothing else, and may live longer."""
     include_shared: bool = False
+    grant_ids: tuple[uuid.UUID, ...] | None = None
+    """Which of what is shared; None: all, the oldest first."""
     part: int = 1
     """Which of the parts that the shares make."""
 
@@ -101,7 +103,8 @@ async def issue(runtime: "Runtime", origin: Origin, actor: Actor, wish: Wish) ->
     while revoked < TRIES:
         plan = Plan((), 1, seconds)
         if wish.include_shared:
-            plan = _plan(runtime, actor, wish, await grants.list_shares(runtime, origin, actor), seconds)
+            shares = await grants.list_shares(runtime, origin, actor, grant_ids=wish.grant_ids)
+            plan = _plan(runtime, actor, wish, shares, seconds)
         order = make_order(
             runtime,
             actor.user_id,
@@ -136,6 +139,9 @@ def _refuse_contradictions(wish: Wish) -> None:
     if wish.include_shared and wish.access not in policy.LISTS:
         message = "What is shared is read: ask for another access."
         errors.append(FieldError("body.include_shared", "not_for_write", message))
+    if wish.grant_ids is not None and not wish.include_shared:
+        message = "These name what is shared: ask with `include_shared`."
+        errors.append(FieldError("body.grant_ids", "not_for_own", message))
     if errors:
         raise InvalidRequest(errors=errors)
     if wish.part > 1 and not wish.include_shared:

@@ -409,6 +409,92 @@ class TestVend:
         assert shared_with(bob) == bob.get("/v1/grants/received").json()["items"] == []
 
 
+class TestNamed:
+    """`grant_ids`: of all that is shared the client names what it needs, so nobody's grants crowd out another's."""
+
+    def test_only_the_named_ones_are_carried(self, service: Service, ada: Device, bob: Device) -> None:
+        a, b, c = (share(ada, bob.email, path)["grant_id"] for path in ("a/", "b/", "c/"))
+        for named, expected in (([c], ["c/"]), ([c, a, a], ["a/", "c/"]), ([], []), (None, ["a/", "b/", "c/"])):
+            prefixes = shared_with(bob, grant_ids=named)
+            assert sorted(prefixes) == [prefix_of(ada, path) for path in expected], named
+        before = len(service.sts.assumed)
+        assert shared_with(bob, grant_ids=[a, c.upper()]) == shared_with(bob, grant_ids=[c, a])
+        assert len(service.sts.assumed) == before, "it is cached, however they are named"
+        assert ada.delete(f"/v1/grants/{b}").status_code == 202
+        service.clock.advance(seconds=1)
+        assert shared_with(bob, grant_ids=[b, c]) == [prefix_of(ada, "c/")]
+
+    def test_a_stranger_crowds_nobody_out(
+        self, service: Service, ada: Device, bob: Device, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr("app.credentials.grants.MOST_PACKED", 12)
+        eve = service.device("eve@example.org")
+        for number in range(12):
+            share(eve, bob.email, f"{number:02}{'x' * 60}/")
+        service.clock.advance(seconds=1)
+        grant = share(ada, bob.email)
+        first = bob.vend(include_shared=True).json()
+        parts = [shared_with(bob, shared_part=number) for number in range(1, first["shared_parts"] + 1)]
+        assert len(parts) > 1
+        assert not any(prefix_of(ada) in part for part in parts)
+        vended = bob.vend(include_shared=True, grant_ids=[grant["grant_id"]]).json()
+        assert (vended["shared_prefixes"], vended["shared_part"], vended["shared_parts"]) == ([prefix_of(ada)], 1, 1)
+
+    def test_those_of_others_look_like_none(self, service: Service, ada: Device, bob: Device) -> None:
+        """AZ2: not even to who gave them."""
+        grant, eve = share(ada, bob.email)["grant_id"], service.device()
+        assert shared_with(bob, grant_ids=[grant]) == [prefix_of(ada)]
+        for device in (ada, eve):
+            foreign, absent = (
+                device.vend(include_shared=True, grant_ids=[id_]).json() for id_ in (grant, str(uuid.uuid4()))
+            )
+            assert foreign == absent
+            assert foreign["shared_prefixes"] == []
+
+    def test_what_waits_is_bound_and_carried(self, service: Service, ada: Device) -> None:
+        grant = share(ada, "carol@example.org")["grant_id"]
+        carol = service.device("carol@example.org")
+        assert shared_with(carol, grant_ids=[grant]) == [prefix_of(ada)]
+
+    def test_they_come_in_parts_too(self, ada: Device, bob: Device) -> None:
+        named = [share(ada, bob.email, f"{number:02}{'x' * 60}/")["grant_id"] for number in range(12)]
+        first = bob.vend(include_shared=True, grant_ids=named[2:]).json()
+        parts = [
+            shared_with(bob, grant_ids=named[2:], shared_part=number + 1) for number in range(first["shared_parts"])
+        ]
+        assert len(parts) > 1
+        assert sorted(prefix for part in parts for prefix in part) == [
+            prefix_of(ada, f"{number:02}{'x' * 60}/") for number in range(2, 12)
+        ]
+
+    def test_what_makes_no_sense_is_refused(self, service: Service, bob: Device) -> None:
+        wishes: tuple[dict[str, Any], ...] = (
+            {"grant_ids": []},
+            {"grant_ids": [str(uuid.uuid4())], "include_shared": False},
+            {"grant_ids": ["x"], "include_shared": True},
+            {"grant_ids": [1], "include_shared": True},
+            {"grant_ids": str(uuid.uuid4()), "include_shared": True},
+            {"grant_ids": [str(uuid.uuid4())] * 101, "include_shared": True},
+        )
+        for wish in wishes:
+            answer = bob.vend(**wish)
+            assert answer.status_code == 422
+            assert answer.json()["errors"][0]["location"].startswith("body.grant_ids"), wish
+        assert service.sts.forms == []
+        assert bob.vend(grant_ids=None).status_code == 200
+
+    def test_a_folder_that_came_twice_is_carried_once(self, service: Service, ada: Device, bob: Device) -> None:
+        """By the grant that ends last: bob had another address before."""
+        share(ada, bob.email, expires_at="2026-06-01T12:50:00Z")
+        service.sql("UPDATE users SET email = 'b@example.org', email_key = 'b@example.org' WHERE email LIKE 'bob%'")
+        service.clock.advance(seconds=1)
+        share(ada, bob.email, "other/")
+        assert ada.post("/v1/grants", json={"grantee_email": "b@example.org", "path": PATH}).status_code == 201
+        assert len(bob.get("/v1/grants/received").json()["items"]) == 2
+        vended = bob.vend(include_shared=True).json()
+        assert (vended["shared_prefixes"], vended["expires_in"]) == ([prefix_of(ada)], 3600)
+
+
 class TestExpiry:
     """A credential ends before what it carries: no engine has to know of the expiry."""
 

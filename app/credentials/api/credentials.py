@@ -39,6 +39,15 @@ class CredentialsRequest(RequestModel):
         ),
     ] = None
     include_shared: Annotated[bool, Field(description="Reads what others share with the caller too.")] = False
+    grant_ids: Annotated[
+        list[Annotated[UUID, Field(strict=False)]] | None,
+        Field(
+            max_length=100,
+            description="With `include_shared`: these of the grants that the caller received; without it all, of which "
+            "the 200 oldest are looked at. What does not count, or is somebody else's, is left out: see "
+            "`shared_prefixes`.",
+        ),
+    ] = None
     shared_part: Annotated[
         int,
         Field(ge=1, description="Which part of it, up to `shared_parts`: a credential holds 7 to 12 folders."),
@@ -53,6 +62,7 @@ class CredentialsRequest(RequestModel):
             duration=self.duration_seconds,
             purpose=self.purpose,
             include_shared=self.include_shared,
+            grant_ids=None if self.grant_ids is None else tuple(self.grant_ids),
             part=self.shared_part,
         )
 
