@@ -48,6 +48,14 @@ class RevokedMeanwhile(Exception):
     """What STS issued is revoked already: the actor's credentials, or a grant, were while it was working."""
 
 
+class OutlivesShare(Exception):
+    """What STS issued ends after a grant that it carries."""
+
+    def __init__(self, ahead: timedelta) -> None:
+        """By how much STS's clock is ahead of ours."""
+        self.ahead = ahead
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Wish:
     """What somebody asks for."""
@@ -100,11 +108,12 @@ async def issue(runtime: "Runtime", origin: Origin, actor: Actor, wish: Wish) ->
     allowance = quota.effective(runtime.settings, actor.quota_bytes)
     seconds = await _duration(runtime, wish)
     revoked = refused = 0
+    clocks = CLOCKS
     while revoked < TRIES:
         plan = Plan((), 1, seconds)
         if wish.include_shared:
             shares = await grants.list_shares(runtime, origin, actor, grant_ids=wish.grant_ids)
-            plan = _plan(runtime, actor, wish, shares, seconds)
+            plan = _plan(runtime, actor, wish, shares, seconds=seconds, clocks=clocks)
         order = make_order(
             runtime,
             actor.user_id,
@@ -121,6 +130,9 @@ async def issue(runtime: "Runtime", origin: Origin, actor: Actor, wish: Wish) ->
         except RevokedMeanwhile:
             revoked += 1
             actor = await authentication.look_up(runtime, origin, user_id=actor.user_id, session_id=actor.session_id)
+        except OutlivesShare as outlives:
+            revoked += 1
+            clocks = max(clocks, CLOCKS + outlives.ahead)
         except PolicyTooLarge:
             refused += 1
             if not plan.shares or refused > MOST_REFUSALS:
@@ -148,18 +160,22 @@ def _refuse_contradictions(wish: Wish) -> None:
         raise InvalidSharedPart
 
 
-def _plan(runtime: "Runtime", actor: Actor, wish: Wish, shares: Sequence[Share], seconds: int) -> Plan:
-    """Raises `InvalidPath`, `InvalidSharedPart`, `PolicyTooLarge` where the part is a share that fits into none."""
+def _plan(
+    runtime: "Runtime", actor: Actor, wish: Wish, shares: Sequence[Share], *, seconds: int, clocks: timedelta
+) -> Plan:
+    """Of a part is left out what ends too soon for an STS that is `clocks` ahead: parts are those of before.
+
+    Raises `InvalidPath`, `InvalidSharedPart`, `PolicyTooLarge` where the part is a share that fits into none."""
     now = runtime.clock.now()
     own = of_policy(runtime, policy.narrowed_prefix(actor.user_id, wish.path), wish.access)
     if not policy.fits(**own):
         policy.build(**own)  # says why
 
-    def left(share: Share) -> int:
-        return seconds if share.ends_at is None else int((share.ends_at - now - CLOCKS).total_seconds())
+    def left(share: Share, clocks: timedelta) -> int:
+        return seconds if share.ends_at is None else int((share.ends_at - now - clocks).total_seconds())
 
     least = SHORTEST if wish.duration is None else seconds
-    lasting = [share for share in shares if left(share) >= least]
+    lasting = [share for share in shares if left(share, CLOCKS) >= least]
     parts, too_large = runtime.packing.pack(_beside(actor, wish), lasting, policy.room(**own))
     in_all = len(parts) + len(too_large)
     if wish.part > in_all:
@@ -169,9 +185,9 @@ def _plan(runtime: "Runtime", actor: Actor, wish: Wish, shares: Sequence[Share],
             "This part is one folder whose name is too long for a policy beside this `path`: ask for `read` access, or "
             "a shorter `path`, or leave this part out."
         )
-    carried = parts[wish.part - 1]
+    carried = tuple(share for share in parts[wish.part - 1] if left(share, clocks) >= least)
     if wish.duration is None:
-        seconds = min([seconds, *(max(left(share) // STEP * STEP, SHORTEST) for share in carried)])
+        seconds = min([seconds, *(max(left(share, clocks) // STEP * STEP, SHORTEST) for share in carried)])
     return Plan(carried, in_all, seconds)
 
 
@@ -180,7 +196,7 @@ def _beside(actor: Actor, wish: Wish) -> Beside:
 
 
 async def _issue(runtime: "Runtime", origin: Origin, order: Order, allowance: int | None) -> Issued:
-    """Raises `RevokedMeanwhile`, and what `issue` does."""
+    """Raises `RevokedMeanwhile`, `OutlivesShare`, and what `issue` does."""
     if allowance is not None and order.access != "read":  # for a cached one too: an event may tell what no count has
         await quota.admit(runtime, origin, order, quota=allowance)
     issued_here = False
@@ -212,13 +228,17 @@ async def _issue(runtime: "Runtime", origin: Origin, order: Order, allowance: in
 
 
 async def _require_shares(runtime: "Runtime", order: Order, credential: StsCredential) -> None:
-    """Raises `RevokedMeanwhile` where one of the grants has ended, or ends before the credential: see `sharing.py`."""
+    """Raises `RevokedMeanwhile` where one of the grants has ended, `OutlivesShare` where one ends before `credential`.
+
+    See `sharing.py`.
+    """
     if not order.shares:
         return
     ends = [share.ends_at for share in order.shares if share.ends_at is not None]
+    now = runtime.clock.now()
     if any(end < credential.expires_at for end in ends):
-        raise RevokedMeanwhile
-    if not await runtime.database.read(grants.still_count, runtime.clock.now(), order.shares):
+        raise OutlivesShare(order.issued_at(credential.expires_at) - now)
+    if not await runtime.database.read(grants.still_count, now, order.shares):
         raise RevokedMeanwhile
 
 
