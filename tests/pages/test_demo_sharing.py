@@ -1,5 +1,7 @@
 """Sharing an album in the sample app: one person shares, another sees it, and no more once it is taken back.
 
+What one key has no room for is opened by another, which the page then holds instead.
+
 Ids: `share`, `share-email`, `share-album`, `share-days`, `share-now`, `close-sharing`, `received`. Test ids: `grant`,
 `received-folder` (`data-prefix`).
 """
@@ -23,6 +25,15 @@ def share(owner: Visit, email: str, days: str = "") -> None:
     page.locator("#share-days").select_option(days)
     page.locator("#share-now").click()
     expect(page.get_by_test_id("grant")).to_contain_text(email)
+
+
+def crowd(stranger: Visit, email: str, count: int) -> None:
+    """Shares so many folders with long names, of which a key has room for three."""
+    (login,) = stranger.answered("/v1/auth/login")
+    headers = {"Authorization": f"Bearer {login['tokens']['access_token']}"}
+    for number in range(count):
+        form = {"grantee_email": email, "path": f"{number}{'x' * 180}/"}
+        assert stranger.page.request.post(f"{stranger.url}/v1/grants", data=form, headers=headers).status == 201
 
 
 def test_an_album_is_shared_seen_and_taken_back(visit: OpenVisit, china: Path, flower: Path) -> None:
@@ -84,3 +95,39 @@ def test_it_fits_any_screen_by_day_and_by_night(
             if name == "received":
                 person.page.get_by_test_id("received-folder").scroll_into_view_if_needed()
             person.screenshot(f"{name}-{'phone' if viewport is SMALL else 'desktop'}-{scheme}")
+
+
+@pytest.mark.parametrize("viewport", [SMALL, DESKTOP], ids=["phone", "desktop"])
+def test_what_a_key_has_no_room_for_is_opened_by_another(
+    visit: OpenVisit, viewport: dict[str, int], china: Path, flower: Path
+) -> None:
+    stranger, owner, other = visit().register(), visit().register(), visit(viewport=viewport).register()
+    crowd(stranger, other.email, 4)
+    owner.upload(china, flower)
+    share(owner, other.email)
+    page = other.page
+    page.locator("#refresh").click()
+    folders = page.get_by_test_id("received-folder")
+    expect(folders).to_have_count(5)
+    prefix = owner.credential["prefix"]
+    wanted = page.locator(f"[data-testid=received-folder][data-prefix^='{prefix}']")
+    first = folders.last  # the newest are shown first
+    opened = page.locator("[data-testid=received-folder][data-state=open]")
+    expect(opened).to_have_count(3)
+    expect(wanted).to_have_attribute("data-state", "shut")
+    wanted.scroll_into_view_if_needed()
+    other.screenshot(f"received-shut-{'phone' if viewport is SMALL else 'desktop'}")
+    assert page.evaluate("document.documentElement.scrollWidth") <= viewport["width"]
+
+    wanted.get_by_role("button", name="Open").click()
+    expect(wanted.locator("[data-testid=photo][data-state=shown]")).to_have_count(2)
+    expect(opened).to_have_count(1)
+    assert other.credential["shared_prefixes"] == [wanted.get_attribute("data-prefix")]
+    first.get_by_role("button", name="Open").click()
+    expect(first).to_contain_text("Nothing in it yet.")
+    expect(opened).to_have_count(2)
+    expect(wanted.locator("[data-testid=photo][data-state=shown]")).to_have_count(2)
+    assert len(other.credential["shared_prefixes"]) == 2
+    wanted.scroll_into_view_if_needed()
+    other.screenshot(f"received-opened-{'phone' if viewport is SMALL else 'desktop'}")
+    assert other.view("china.jpg").startswith(prefix)

@@ -29,9 +29,11 @@ export async function erase(form) {
 
 export const explainAccess = (question) => authorized("POST", "/v1/access-checks", { body: question });
 
-// What others share is read, so a key that only uploads does not carry it.
-export const vend = (access) =>
-  authorized("POST", "/v1/credentials", { body: { access, include_shared: access !== "write" } });
+// What others share is read, so a key that only uploads does not carry it. `grants` names which of it; null: any.
+export const vend = ({ access, grants }) =>
+  authorized("POST", "/v1/credentials", {
+    body: access === "write" ? { access } : { access, include_shared: true, grant_ids: grants },
+  });
 
 async function listAll(path) {
   const items = [];

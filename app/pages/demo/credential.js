@@ -5,7 +5,9 @@ import { vend } from "./api.js";
 export const changes = new EventTarget();
 let current = null;
 let pending = null;
-let access = "read_write";
+// `grants`: ids of what others share that the key is to read; null: the oldest, as many as it has room for.
+const ANY = { access: "read_write", grants: null };
+let wanted = ANY;
 
 const serverNow = (held) => Date.now() + held.skew;
 
@@ -13,18 +15,18 @@ const serverNow = (held) => Date.now() + held.skew;
 const isDue = (held) => held.expiresAt - serverNow(held) < Math.min(300_000, held.lifetime / 5);
 
 // Over quota nothing that writes is given: what is left is to look, and to make room.
-async function vendOrLess(wanted) {
+async function vendOrLess(wish) {
   try {
-    return await vend(wanted);
+    return await vend(wish);
   } catch (problem) {
     if (problem.code !== "quota_exceeded") throw problem;
-    return { ...await vend("read_delete"), full: true };
+    return { ...await vend({ ...wish, access: "read_delete" }), full: true };
   }
 }
 
-async function obtain(wanted) {
+async function obtain(wish) {
   const asked = Date.now();
-  const answer = await vendOrLess(wanted);
+  const answer = await vendOrLess(wish);
   const answered = Date.now();
   return {
     ...answer,
@@ -37,9 +39,9 @@ async function obtain(wanted) {
 
 function renew() {
   if (pending) return pending;
-  const attempt = obtain(access)
+  const attempt = obtain(wanted)
     .then((held) => {
-      // Signed out, or asked for another access meanwhile: this answer is nobody's any more.
+      // Signed out, or asked for another one meanwhile: this answer is nobody's any more.
       if (pending !== attempt) return fresh();
       current = held;
       changes.dispatchEvent(new Event("renewed"));
@@ -72,28 +74,30 @@ export async function writable() {
   return held.full ? renew() : held;
 }
 
-// One that reads these folders too, if the service lends it: what is shared may be newer than what this page holds.
-export async function carrying(prefixes) {
-  const held = await fresh();
-  return prefixes.every((prefix) => held.shared_prefixes.includes(prefix)) ? held : replace(held);
-}
-
-export async function choose(wanted) {
-  const before = access;
-  access = wanted;
+async function change(wish) {
+  const before = wanted;
+  wanted = { ...wanted, ...wish };
   pending = null;
   try {
     return await renew();
   } catch (problem) {
-    access = before;
+    wanted = before;
     throw problem;
   }
 }
 
+// One that reads these folders too, if the service lends it: what is shared may be newer than what this page holds.
+export async function carrying(prefixes, grants = null) {
+  const held = await fresh();
+  return prefixes.every((prefix) => held.shared_prefixes.includes(prefix)) ? held : change({ grants });
+}
+
+export const choose = (access) => change({ access });
+
 export function drop() {
   current = null;
   pending = null;
-  access = "read_write";
+  wanted = ANY;
 }
 
 // S3 refuses a request dated more than 15 minutes off, so a device with a wrong clock signs with the service's time.

@@ -1,4 +1,5 @@
-// What others share with this person: a list of folders, each with its pictures, opened by the page's own key.
+// What others share with this person: a list of folders, each with its pictures, opened by the page's own key. One key
+// has room for some of them: who opens another one gets a key for it and for what is open, or for it alone.
 
 import * as api from "./api.js";
 import * as credential from "./credential.js";
@@ -9,6 +10,7 @@ import { announce, byId, part, sayTime, stamp } from "./shared/dom.js";
 import * as thumbnails from "./thumbnails.js";
 import { sayAlbum } from "./upload.js";
 
+const MOST_NAMED = 100;
 let loading = new AbortController();
 let opened = () => {};
 
@@ -18,6 +20,7 @@ function makeFolder(grant) {
   const folder = stamp("received-folder");
   const owner = grant.owner_display_name || grant.owner_email || "Somebody";
   folder.dataset.prefix = grant.prefix;
+  folder.dataset.grant = grant.grant_id;
   part(folder, "name").textContent = sayAlbum(grant.path);
   const until = grant.expires_at ? ` · until ${sayTime(new Date(grant.expires_at))}` : "";
   part(folder, "from").textContent = `From ${owner}${until}`;
@@ -29,19 +32,37 @@ function makeFolder(grant) {
     await api.endSharing(grant.grant_id).catch((problem) => announce(explain(problem)));
     await loadReceived();
   });
+  const open = part(folder, "open");
+  open.setAttribute("aria-label", `Open ${sayAlbum(grant.path)} of ${owner}`);
+  open.addEventListener("click", () => openFolder(folder));
   return folder;
 }
 
-async function fill(folder, held, signal) {
-  const { prefix } = folder.dataset;
-  const say = (text) => { part(folder, "state").textContent = text; };
-  if (!held.shared_prefixes.includes(prefix)) {
-    say("The key that this page holds does not open it. It ends within minutes, or there are more folders than one key has room for.");
-    return;
-  }
+const folders = () => [...byId("received-folders").children];
+
+const isOpen = (folder) => folder.dataset.state === "open";
+
+const say = (folder, text) => { part(folder, "state").textContent = text; };
+
+function empty(folder) {
+  for (const tile of part(folder, "grid").children) thumbnails.release(tile);
+  part(folder, "grid").replaceChildren();
+}
+
+function shut(folder) {
+  folder.dataset.state = "shut";
+  empty(folder);
+  say(folder, "");
+  part(folder, "open").hidden = false;
+}
+
+async function fill(folder, signal) {
+  folder.dataset.state = "open";
+  part(folder, "open").hidden = true;
+  say(folder, "");
   try {
-    const photos = (await listFolder(prefix, signal)).sort(newestFirst);
-    if (signal.aborted) return;
+    const photos = (await listFolder(folder.dataset.prefix, signal)).sort(newestFirst);
+    if (signal.aborted || !isOpen(folder)) return;
     const tiles = new Map();
     const album = {
       find: (key) => photos.find((photo) => photo.key === key),
@@ -54,9 +75,38 @@ async function fill(folder, held, signal) {
       part(folder, "grid").append(tile);
       thumbnails.watch(tile);
     }
-    say(photos.length ? "" : "Nothing in it yet.");
+    if (!photos.length) say(folder, "Nothing in it yet.");
   } catch (error) {
-    if (!signal.aborted) say(error.message);
+    if (!signal.aborted) say(folder, error.message);
+  }
+}
+
+// Those that the key opens, and no others.
+function show(held, signal) {
+  const carried = (folder) => held.shared_prefixes.includes(folder.dataset.prefix);
+  folders().filter((folder) => !carried(folder)).forEach(shut);
+  return Promise.all(folders().filter((folder) => carried(folder) && !isOpen(folder)).map((folder) => fill(folder, signal)));
+}
+
+async function openFolder(folder) {
+  const { signal } = loading;
+  const { prefix, grant } = folder.dataset;
+  const button = part(folder, "open");
+  button.disabled = true;
+  say(folder, "");
+  try {
+    const shown = folders().filter(isOpen).map(({ dataset }) => dataset.grant);
+    let held = await credential.carrying([prefix], [grant, ...shown].slice(0, MOST_NAMED));
+    if (held.shared_parts > 1) held = await credential.carrying([prefix], [grant]);
+    if (signal.aborted) return;
+    await show(held, signal);
+    if (!held.shared_prefixes.includes(prefix)) {
+      say(folder, "No key opens it: it ends within minutes, its name is too long, or your key is one that only uploads.");
+    }
+  } catch (problem) {
+    if (!signal.aborted) announce(explain(problem));
+  } finally {
+    button.disabled = false;
   }
 }
 
@@ -68,10 +118,9 @@ export async function loadReceived() {
     if (signal.aborted || !grants.length) return;
     const held = await credential.carrying(grants.map(({ prefix }) => prefix));
     if (signal.aborted) return;
-    const folders = grants.map(makeFolder);
-    byId("received-folders").replaceChildren(...folders);
+    byId("received-folders").replaceChildren(...grants.map(makeFolder));
     byId("received").hidden = false;
-    await Promise.all(folders.map((folder) => fill(folder, held, signal)));
+    await show(held, signal);
   } catch (problem) {
     if (!signal.aborted) announce(explain(problem));
   }
@@ -80,7 +129,7 @@ export async function loadReceived() {
 export function clearReceived() {
   loading.abort();
   loading = new AbortController();
-  for (const tile of byId("received-folders").querySelectorAll("[data-testid=photo]")) thumbnails.release(tile);
+  folders().forEach(empty);
   byId("received-folders").replaceChildren();
   byId("received").hidden = true;
 }
