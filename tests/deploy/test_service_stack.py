@@ -233,7 +233,7 @@ class TestAlarms:
             assert set(re.findall(r'\$\.code = "(\w+)"', pattern)) <= Problem.catalogue.keys(), pattern
         alarmed = {part["Properties"].get("MetricName") for part in found.values() if "Alarm" in part["Type"]}
         assert filters.keys() - alarmed == {"Vends"}
-        for name in ("JobFailed", "RevocationDelayed", "KeysUnavailable", "IsolationBroken"):
+        for name in ("JobFailed", "RevocationDelayed", "KeysUnavailable", "IsolationBroken", "UsageNotCounted"):
             assert name in filters
             (metric,) = filters[name]["Properties"]["MetricTransformations"]
             assert found[f"{name}Alarm"]["Properties"]["Namespace"] == metric["MetricNamespace"]
