@@ -1,5 +1,8 @@
 """Each part stopped under steady load: nothing that was accepted is lost, and nobody gets an answer that is not in the
-README. `make chaos` runs these, and they print how long it took to be ready again.
+README. `make chaos` runs these, and they print how long it took to be ready again beside how long it should take.
+
+The time is printed and not asserted: on a machine that is busy with something else it says nothing about the service, and
+a test that fails for it would be run again until it passes. That it becomes ready at all is asserted.
 """
 
 import time
@@ -12,6 +15,8 @@ from tests.chaos.load import BALANCER, BROKEN, PEOPLE, Load, assert_kept, steady
 
 BEFORE, AFTER = 4.0, 4.0
 """Seconds of load without a fault."""
+READY_WITHIN = 5.0
+"""Seconds from the end of a fault to readiness: the aim."""
 
 
 @pytest.fixture(scope="module")
@@ -33,9 +38,10 @@ def finish(name: str, cluster: Cluster, load: Load, ready_after: float | None) -
     assert ready_after is not None, "not ready again"
     time.sleep(AFTER)
     load.stop()
+    missed = ", MISSED" if ready_after > READY_WITHIN else ""
     print(
-        f"\n{name}: ready again after {ready_after:.1f} s, longest time without a success {load.longest_gap:.1f} s, "
-        f"{load.count():,} requests, refused {dict(load.errors())}"
+        f"\n{name}: ready again after {ready_after:.1f} s (aim {READY_WITHIN:.0f} s{missed}), "
+        f"longest time without a success {load.longest_gap:.1f} s, {load.count():,} requests, refused {dict(load.errors())}"
     )
     assert load.undocumented == []
     assert_kept(load, cluster.database_url)
