@@ -38,6 +38,6 @@ if __name__ == "__main__":
     main(
         Path(os.environ["STORE_DIR"]),
         Path(os.environ["STORE_CREDENTIALS"]),
-        tuple(filter(None, os.environ.get("STORE_ORIGINS", "").split(","))),
+        tuple(origin.strip() for origin in os.environ.get("STORE_ORIGINS", "").split(",") if origin.strip()),
         int(os.environ.get("STORE_PORT", FIRST_PORT)),
     )
