@@ -1,8 +1,10 @@
 """What the README says is what the code does: settings, problems and commands, each one."""
 
 import re
+from collections import Counter
 from pathlib import Path
 
+import pytest
 import typer.main
 
 from app.cli import cli
@@ -10,7 +12,14 @@ from app.metrics import Metrics
 from app.problems import Problem
 from app.settings import PREFIX, Settings
 
-README = Path(__file__).parent.parent / "README.md"
+ROOT = Path(__file__).parent.parent
+README = ROOT / "README.md"
+DOCUMENTS = [
+    README,
+    ROOT / "CHANGELOG.md",
+    *sorted((ROOT / "deploy").glob("*.md")),
+    *sorted((ROOT / "deploy").glob("*/*.md")),
+]
 
 
 def rows(section: str) -> list[str]:
@@ -69,3 +78,19 @@ class TestReadme:
 
     def test_lists_every_metric(self) -> None:
         assert rows("metrics") == metric_rows()
+
+
+class TestDocuments:
+    """What joining two branches does to prose, and no other test sees."""
+
+    @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda document: str(document.relative_to(ROOT)))
+    def test_have_a_blank_line_before_each_heading(self, document: Path) -> None:
+        text = re.sub(r"^ *```.*?^ *```$", "", document.read_text(encoding="utf-8"), flags=re.DOTALL | re.MULTILINE)
+        assert re.findall(r"[^\n]\n(#{1,4} .+)", text) == []
+
+    @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda document: str(document.relative_to(ROOT)))
+    def test_say_nothing_twice_in_a_table(self, document: Path) -> None:
+        """By the first cell of a row, where that is more than a number."""
+        for table in re.findall(r"(?:^\|.*\n)+", document.read_text(encoding="utf-8"), re.MULTILINE):
+            firsts = Counter(re.findall(r"^\| ([^|]*[a-z][^|]*) \|", table, re.MULTILINE))
+            assert [first for first, times in firsts.items() if times > 1] == []
