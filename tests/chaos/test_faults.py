@@ -1,8 +1,8 @@
 """Each part stopped under steady load: nothing that was accepted is lost, and nobody gets an answer that is not in the
 README. `make chaos` runs these, and they print how long it took to be ready again beside how long it should take.
 
-The time is printed and not asserted: on a machine that is busy with something else it says nothing about the service, and
-a test that fails for it would be run again until it passes. That it becomes ready at all is asserted.
+The time is printed and not asserted: on a machine that is busy with something else it says nothing about the service,
+and a test that fails for it would be run again until it passes. That it becomes ready at all is asserted.
 """
 
 import time
@@ -41,7 +41,8 @@ def finish(name: str, cluster: Cluster, load: Load, ready_after: float | None) -
     missed = ", MISSED" if ready_after > READY_WITHIN else ""
     print(
         f"\n{name}: ready again after {ready_after:.1f} s (aim {READY_WITHIN:.0f} s{missed}), "
-        f"longest time without a success {load.longest_gap:.1f} s, {load.count():,} requests, refused {dict(load.errors())}"
+        f"longest time without a success {load.longest_gap:.1f} s, {load.count():,} requests, "
+        f"refused {dict(load.errors())}"
     )
     assert load.undocumented == []
     assert_kept(load, cluster.database_url)

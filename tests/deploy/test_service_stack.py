@@ -26,7 +26,7 @@ NOT_IN_THE_STACK = {
     "LOG_LEVEL": "scaling and alarms count lines of `info`",
     "MFA_SERIAL": "the base identity is a role, and has no such device",
     "POLICY_ARNS": "the vended role of the stacks reaches S3 alone",
-    "QUOTA_COUNT_SECONDS": "with StorageEvents usage is known at once, and a quarter of an hour is what S3 is asked else",
+    "QUOTA_COUNT_SECONDS": "with StorageEvents usage is known at once; without, a quarter of an hour is often",
     "RATE_LIMITS": "production refuses `off`",
     "REVOCATION_DELAY": "the default is what IAM takes",
     "REVOCATION_POLICY_SIZE": "the role of the stacks has no other inline policy, so the default is what fits",
