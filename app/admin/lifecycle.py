@@ -95,7 +95,7 @@ def allow(session: Session, act: Act, settings: Settings, user_id: UUID, *, quot
     user.quota_bytes = quota_bytes
     if quota.effective(settings, quota_bytes) is not None:
         quota.expect_count(session, user_id, act.now)
-        usage = session.get_one(Usage, user_id, with_for_update=True, populate_existing=True)
+    if usage := session.get(Usage, user_id, with_for_update=True, populate_existing=True):
         quota.judge(session, act.origin, act.now, settings, user=user, usage=usage)
     session.flush()
     return users.get(session, user_id)

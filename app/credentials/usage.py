@@ -135,7 +135,7 @@ def _claim(session: Session, now: datetime, settings: Settings) -> tuple[Claim |
     user = session.get(User, row.user_id)
     delay = max(now - oldest, timedelta(microseconds=1))
     if user is None or user.status == "erased" or quota.effective(settings, user.quota_bytes) is None:
-        _update(session, row.user_id, row.attempts, next_count_at=now + LEFT_ALONE_FOR, **_BLANK)
+        _update(session, row.user_id, row.attempts, next_count_at=now + LEFT_ALONE_FOR, exceeded=False, **_BLANK)
         return None, delay
     so_far = Count(row.bytes_so_far, row.objects_so_far, unquote(row.counted_to) if row.counted_to else None)
     return Claim(row.user_id, row.attempts, row.began_at, so_far), delay

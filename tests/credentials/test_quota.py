@@ -377,6 +377,26 @@ class TestOwnQuota:
         assert world.service.sql("SELECT count(*) FROM issued_credentials") == issued
         assert usage_of(device)["quota_bytes"] is None
 
+    def test_reached_again_after_it_was_taken_away_revokes_again(self, world: World) -> None:
+        device, admin = world.service.device(), world.service.staff()
+        place = f"/v1/admin/users/{device.user_id}"
+        admin.patch(place, {"quota_bytes": 50, **WHY})
+        world.put(device, "a.jpg", 50)
+        assert world.count()
+        for times in (1, 2):
+            assert len(world.revocations()) == times
+            admin.patch(place, {"quota_bytes": None, **WHY})
+            assert device.vend().status_code == 200
+            admin.patch(place, {"quota_bytes": 50, **WHY})
+
+    def test_of_everybody_that_is_no_more_forgets_who_had_reached_it(self, world: World) -> None:
+        device, admin = world.service.device(), world.service.staff()
+        admin.patch(f"/v1/admin/users/{device.user_id}", {"quota_bytes": 0, **WHY})
+        world.service.sql("UPDATE users SET quota_bytes = NULL")  # as if it had been the setting's
+        assert world.service.sql("SELECT exceeded FROM usage") in ([(True,)], [(1,)])
+        assert world.count()
+        assert world.service.sql("SELECT exceeded FROM usage") in ([(False,)], [(0,)])
+
     def test_left_out_stays_as_it_is(self, world: World) -> None:
         device, admin = world.service.device(), world.service.staff()
         place = f"/v1/admin/users/{device.user_id}"
