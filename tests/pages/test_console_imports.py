@@ -46,6 +46,8 @@ class TestImport:
     ) -> None:
         person = desk().enter(admin, "#/imports")
         page = person.page
+        expect(page.locator("#import-problems")).to_be_hidden()
+        person.screenshot("imports-before")
         page.get_by_role("button", name="Check the file").click()
         expect(page.locator("#import-error")).to_have_text("Choose the file first.")
         wrong = "".join(f"nobody{number}\n" for number in range(60))
@@ -63,6 +65,9 @@ class TestImport:
             page.emulate_media(color_scheme=scheme)  # type: ignore[arg-type]
             person.screenshot(f"imports-desktop-{scheme}")
         page.get_by_role("button", name="Import 2 new users").click()
+        expect(person.dialog).to_contain_text(
+            "2 accounts are made, each with a prefix of its own. 1 row has one already"
+        )
         person.answer("Import")
         expect(page.locator("#import-facts")).to_contain_text("Imported")
         assert [fact(page, name) for name in ("State", "New", "Known already", "Not taken")] == [

@@ -91,9 +91,12 @@ class TestKey:
             assert stranger.refusals() == DENIED
             expect(page.locator("#verdict")).to_contain_text("Refused by the storage engine")
             for row in page.get_by_test_id("refusal").all()[1:]:
-                expect(row.locator("[data-part=why]")).to_contain_text(
-                    "session_policy: This is not within the user's own"
+                why = row.locator("[data-part=why]")
+                expect(why).to_contain_text(
+                    "The policy of this key does not allow it. This is not within the user's own"
                 )
+                expect(why).not_to_contain_text("`")
+                expect(why.locator("code").last).to_have_text("session_policy")
 
         # The same button on one's own picture opens it, so a refusal is not all it can say.
         owner.page.locator("#close-viewer").click()

@@ -41,7 +41,8 @@ def test_an_album_is_shared_seen_and_taken_back(visit: OpenVisit, china: Path, f
     owner.page.locator("#share").click()
     expect(owner.page.locator("#nothing-to-share")).to_be_visible()
     owner.page.locator("#close-sharing").click()
-    owner.upload(china, flower)
+    owner.upload(flower)
+    owner.upload(china)  # the newest, which has a next one
     share(owner, other.email)
 
     page = other.page
@@ -53,6 +54,8 @@ def test_an_album_is_shared_seen_and_taken_back(visit: OpenVisit, china: Path, f
     assert folder.get_attribute("data-prefix") == other.credential["shared_prefixes"][0]
     key = other.view("china.jpg")
     assert key.startswith(owner.credential["prefix"])
+    expect(page.locator("#viewer [data-part=facts]")).to_contain_text("Shared by Ada Lovelace")
+    other.screenshot("shared-picture")
     expect(page.locator("#delete")).to_be_hidden()
     expect(page.locator("#next:enabled, #previous:enabled")).to_have_count(1)  # two were uploaded, in any order
     page.locator("#close-viewer").click()

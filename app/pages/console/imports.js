@@ -15,6 +15,8 @@ let problems = null;
 // What runs or ran last: the same id with the same file goes on where an import was interrupted.
 let current = null;
 
+const count = (number, one, many) => `${whole.format(number)} ${number === 1 ? one : many}`;
+
 const chosen = () => byId("import-file").files[0] ?? null;
 const typeOf = (file) => TYPES[file.name.split(".").pop().toLowerCase()] ?? "application/octet-stream";
 
@@ -37,7 +39,7 @@ function show(report) {
     ["Import id", make("span", { class: "mono" }, report.import_id)],
   ];
   facts(byId("import-facts"), rows);
-  byId("import-report").hidden = false;
+  byId("import-report").hidden = byId("import-problems").hidden = false;
 }
 
 const isOfTheForm = (run) => run !== null && run.file === chosen() && run.source === byId("import-source").value;
@@ -50,11 +52,11 @@ function offer() {
   const [isChecked, goesOn] = isOfTheForm(current) && !current.running
     ? [current.dryRun && status === "completed" && created > 0, !current.dryRun && brokeOff(current)] : [false, false];
   byId("run-import").hidden = !isChecked && !goesOn;
-  byId("run-import").textContent = goesOn ? "Go on with the import" : `Import ${whole.format(created)} new ${created === 1 ? "user" : "users"}`;
+  byId("run-import").textContent = goesOn ? "Go on with the import" : `Import ${count(created, "new user", "new users")}`;
 }
 
 function clearReport() {
-  byId("import-report").hidden = byId("run-import").hidden = true;
+  byId("import-report").hidden = byId("import-problems").hidden = byId("run-import").hidden = true;
   byId("import-facts").replaceChildren();
   problems.clear();
 }
@@ -131,7 +133,11 @@ function check(event) {
 async function importAll() {
   if (!current.dryRun) return start(false);
   const { created, existing, refused } = current.report;
-  const text = `${whole.format(created)} accounts are made, each with a prefix of its own. ${whole.format(existing)} rows have one already, which stays as it is; ${whole.format(refused)} are not taken. It cannot be undone at once.`;
+  const text = [
+    count(created, "account is made, with a prefix of its own.", "accounts are made, each with a prefix of its own."),
+    count(existing, "row has one already, which stays as it is;", "rows have one already, which stays as it is;"),
+    count(refused, "is not taken.", "are not taken."), "It cannot be undone at once.",
+  ].join(" ");
   const agreed = await ask({ title: "Import these users?", text, submit: "Import" }, () => true);
   if (agreed) await start(false);
 }

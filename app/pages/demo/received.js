@@ -21,6 +21,7 @@ function makeFolder(grant) {
   const owner = grant.owner_display_name || grant.owner_email || "Somebody";
   folder.dataset.prefix = grant.prefix;
   folder.dataset.grant = grant.grant_id;
+  folder.dataset.owner = owner;
   part(folder, "name").textContent = sayAlbum(grant.path);
   const until = grant.expires_at ? ` · until ${sayTime(new Date(grant.expires_at))}` : "";
   part(folder, "from").textContent = `From ${owner}${until}`;
@@ -65,6 +66,7 @@ async function fill(folder, signal) {
     if (signal.aborted || !isOpen(folder)) return;
     const tiles = new Map();
     const album = {
+      owner: folder.dataset.owner,
       find: (key) => photos.find((photo) => photo.key === key),
       shownKeys: () => photos.map(({ key }) => key),
       thumbnailOf: (key) => tiles.get(key).querySelector("img").src,

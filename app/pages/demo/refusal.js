@@ -3,7 +3,7 @@
 
 import { explainAccess } from "./api.js";
 import { facts } from "./credential.js";
-import { byId, part, stamp } from "./shared/dom.js";
+import { byId, code, part, stamp } from "./shared/dom.js";
 import { listPage, request } from "./s3.js";
 
 const SHORT_ID = 8;
@@ -18,11 +18,24 @@ function aim(pasted) {
 
 const shorten = (path) => path.replace(/[0-9a-f]{8}-[0-9a-f-]{27}/g, (id) => `${id.slice(0, SHORT_ID)}…`);
 
+const REASONS = {
+  allowed: "The policies allow it.",
+  session_policy: "The policy of this key does not allow it.",
+  role_policy: "The role behind this key does not allow it.",
+  explicit_deny: "A policy forbids it.",
+  not_evaluable: "Only the engine can tell.",
+  revoked: "This key was revoked.",
+  expired: "This key has expired.",
+};
+
+// The service writes what is code between backticks.
+const typeset = (text) => text.split("`").map((piece, place) => (place % 2 ? code(piece) : piece));
+
 // What the policies say of it: the service knows them, and the engine tells nobody.
 async function explain(row, action, key) {
   try {
     const { reason, detail } = await explainAccess({ action, key, access_key_id: facts().accessKeyId });
-    part(row, "why").textContent = `${reason}: ${detail}`;
+    part(row, "why").replaceChildren(REASONS[reason] ?? "", " ", ...typeset(detail), " ", code(reason));
   } catch {
     part(row, "why").textContent = ""; // the refusal stands without its explanation
   }

@@ -1,6 +1,6 @@
 // The queue of uploads as a person sees it: a row for each file, two files at a time, each of which can be stopped.
 
-import { announce, byId, part, sayBytes, stamp } from "./shared/dom.js";
+import { announce, byId, code, part, sayBytes, stamp } from "./shared/dom.js";
 import { upload } from "./upload.js";
 
 const FILES_AT_ONCE = 2;
@@ -20,9 +20,9 @@ function drop(row) {
   byId("uploads").hidden = rows.size === 0;
 }
 
-function show(row, state, text) {
+function show(row, state, ...words) {
   row.node.dataset.state = state;
-  part(row.node, "state").textContent = text;
+  part(row.node, "state").replaceChildren(...words);
   part(row.node, "retry").hidden = state !== "failed";
   part(row.node, "stop").setAttribute("aria-label", `${state === "failed" ? "Dismiss" : "Cancel"} ${row.file.name}`);
 }
@@ -48,7 +48,7 @@ async function run(row) {
     setTimeout(drop, SHOWN_WHEN_DONE, row);
   } catch (error) {
     if (signal.aborted) return;
-    show(row, "failed", error.code ? `${error.message} (${error.code})` : error.message);
+    show(row, "failed", error.message, ...(error.code ? [" ", code(error.code)] : []));
     announce(`${row.file.name} could not be uploaded.`);
   }
 }

@@ -39,7 +39,7 @@ async function showOriginal(own) {
   }
 }
 
-// `album` has the picture and those beside it; of somebody else's album nothing can be deleted.
+// `album` has the picture and those beside it; of somebody else's album, which has an `owner`, nothing can be deleted.
 export function openViewer(key, album = gallery) {
   forget();
   const photo = album.find(key);
@@ -50,7 +50,9 @@ export function openViewer(key, album = gallery) {
   image.src = album.thumbnailOf(key);
   image.alt = name;
   part(viewer, "name").textContent = name;
-  part(viewer, "facts").textContent = `${sayBytes(photo.size)} · ${sayTime(photo.modified)}`;
+  part(viewer, "facts").textContent = [
+    ...(album.owner ? [`Shared by ${album.owner}`] : []), sayBytes(photo.size), sayTime(photo.modified),
+  ].join(" · ");
   part(viewer, "key").textContent = key;
   byId("delete").hidden = album !== gallery;
   const keys = album.shownKeys();

@@ -10,6 +10,8 @@ export const part = (root, name) => root.querySelector(`[data-part="${name}"]`);
 
 export const stamp = (templateId) => byId(templateId).content.firstElementChild.cloneNode(true);
 
+export const code = (text) => Object.assign(document.createElement("code"), { textContent: text });
+
 export function announce(text) {
   const status = byId("status");
   clearTimeout(hiding);
