@@ -226,8 +226,8 @@ class TestShares:
             assert at(second, bob).vend(include_shared=True).json() == vended
         read, late = grants.list_shares, []
 
-        async def list_shares(*arguments: Any) -> Any:
-            shares = await read(*arguments)
+        async def list_shares(*arguments: Any, **options: Any) -> Any:
+            shares = await read(*arguments, **options)
             if not late:
                 late.append(await asyncio.to_thread(ada.delete, f"/v1/grants/{grant['grant_id']}"))
                 first.clock.advance(seconds=1)

@@ -110,7 +110,7 @@ class CannedSts:
             failure = self._failures.popleft() if self._failures else None
             if self._only not in (None, form["Action"]):
                 failure = self._refusal("AccessDenied", 403)
-            if int(form.get("DurationSeconds", 0)) > self.longest and form["Action"] != "GetFederationToken":
+            if form["Action"].startswith("AssumeRole") and int(form.get("DurationSeconds", 0)) > self.longest:
                 failure = self._refusal("ValidationError", 400)
         self.before_answer(form)
         if failure is not None:
