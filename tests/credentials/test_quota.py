@@ -244,9 +244,20 @@ class TestFull:
             key = {"Bucket": world.bucket, "Key": f"{vended['prefix']}a.jpg"}
             assert holder.get_object(**key)["ContentLength"] == QUOTA
             holder.delete_object(**key)
-        assert world.service.sql(
-            "SELECT count(*) FROM audit_events WHERE event = 'credential.issued' AND outcome = 'refused'"
-        ) == [(3,)]
+
+    def test_is_audited_once_a_minute_of_each_session(self, world: World) -> None:
+        def rows() -> Any:
+            refused = "event = 'credential.issued' AND outcome = 'refused'"
+            return world.service.sql(f"SELECT count(*), count(DISTINCT session_id) FROM audit_events WHERE {refused}")
+
+        device = world.filled()
+        for asking, expected in ((device, (1, 1)), (world.service.device(device.email), (2, 2))):
+            for access in ("write", "read_write", "read_write"):
+                assert_problem(asking.vend(access=access), 403, "quota_exceeded")
+            assert rows() == [expected]
+        world.later(seconds=60)
+        assert_problem(device.vend(), 403, "quota_exceeded")
+        assert rows() == [(3, 2)]
 
     def test_writes_again_soon_after_there_is_room(self, world: World) -> None:
         """A refusal has them counted again, once a minute at most."""
