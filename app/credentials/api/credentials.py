@@ -131,7 +131,7 @@ class AccessCheck(ResponseModel):
     allowed: bool
     reason: Reason
     statement: str | None
-    """JSON of the statement that decided, or of the one that is missing."""
+    """JSON of the statement that decided, or of the one that is missing. Of the role's own: Sid and Effect alone."""
     detail: str
 
 
