@@ -22,11 +22,18 @@ class Vendor implements AWSCredentialsProvider {
   /// What S3 says of keys that are over; engines other than AWS know only the second.
   static const expired = {'ExpiredToken', 'InvalidAccessKeyId'};
 
+  /// What S3 says of revoked keys, and of whatever the user may not do; the second in answer to HEAD.
+  static const denied = {'AccessDenied', '403'};
+
+  /// In which the service is not asked again about denied keys that it has said are still good.
+  static const pause = Duration(seconds: 60);
+
   final CredentialsApi _api;
   final CredentialsRequest? _wish;
   final Stopwatch _clock = Stopwatch()..start();
   Credentials? _last;
   Duration _renewAt = Duration.zero;
+  Duration _askAt = Duration.zero;
   Duration _ahead = Duration.zero;
   Future<Credentials>? _renewal;
 
@@ -41,12 +48,11 @@ class Vendor implements AWSCredentialsProvider {
   /// The last answer of the service: bucket, prefix, region and endpoint are in it.
   Future<Credentials> vended() async {
     final last = _last;
-    if (last != null && _lasts(last)) return last;
-    return _renewal ??= _vend().whenComplete(() => _renewal = null);
+    return last != null && _lasts(last) ? last : _renew();
   }
 
   /// Sends one request for an object, signed by the service's clock, and once more with new keys where S3 says that the
-  /// old ones are over. [path] is below the prefix. Throws [S3Refused].
+  /// old ones are over, or they were revoked. [path] is below the prefix. Throws [S3Refused].
   Future<List<int>> send(AWSHttpMethod method, String path, {List<int>? body, String? contentType}) async {
     for (var again = true;; again = false) {
       final keys = await vended();
@@ -54,10 +60,27 @@ class Vendor implements AWSCredentialsProvider {
       final bytes = await answer.bodyBytes;
       if (answer.statusCode < 300) return bytes;
       final code = RegExp('<Code>(\\w+)</Code>').firstMatch(String.fromCharCodes(bytes))?.group(1);
-      if (!again || !expired.contains(code)) throw S3Refused(answer.statusCode, code);
-      if (identical(_last, keys)) _last = null;
+      if (again && await _replaced(keys, code ?? '${answer.statusCode}')) continue;
+      throw S3Refused(answer.statusCode, code);
     }
   }
+
+  /// Whether there are other keys than those that S3 refused so. Asks the service once for all who were refused.
+  Future<bool> _replaced(Credentials refused, String code) async {
+    final isDenied = denied.contains(code);
+    if (!isDenied && !expired.contains(code)) return false;
+    bool same() => _last?.accessKeyId == refused.accessKeyId;
+    if (same() && (!isDenied || _clock.elapsed >= _askAt)) {
+      try {
+        await _renew();
+      } finally {
+        _askAt = _clock.elapsed + (same() ? pause : Duration.zero);
+      }
+    }
+    return !same();
+  }
+
+  Future<Credentials> _renew() => _renewal ??= _vend().whenComplete(() => _renewal = null);
 
   Future<AWSBaseHttpResponse> _signed(
     Credentials keys,

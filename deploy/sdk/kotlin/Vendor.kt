@@ -31,6 +31,7 @@ class Vendor(
     private val mutex = Mutex()
     private var last: Vended? = null
     private var renewAt = 0L
+    private var askAt = System.nanoTime()
 
     override suspend fun resolve(attributes: Attributes): Credentials {
         val keys = vended()
@@ -42,23 +43,38 @@ class Vendor(
 
     /** The last answer of the service. Whoever asks while keys are vended waits for the one vend. */
     suspend fun vended(): Vended = mutex.withLock {
-        last?.takeIf(::lasts) ?: api.issueCredentials(wish).also {
-            ahead = Duration.between(OffsetDateTime.now(clock), it.serverTime)
-            renewAt = System.nanoTime() + (it.expiresIn - EARLY) * 1_000_000_000L
-            last = it
-        }
+        last?.takeIf(::lasts) ?: vend()
     }
 
-    /** Runs [call], and once more with new keys where S3 says that the old ones are over. */
+    /** Runs [call], and once more with new keys where S3 says that the old ones are over, or they were revoked. */
     suspend fun <T> withFreshKeys(call: suspend () -> T): T {
         val used = vended()
         try {
             return call()
         } catch (refusal: ServiceException) {
-            if (refusal.sdkErrorMetadata.errorCode !in EXPIRED) throw refusal
+            if (!replaced(used, refusal.sdkErrorMetadata.errorCode)) throw refusal
         }
-        mutex.withLock { if (last === used) last = null }
         return call()
+    }
+
+    /** Whether there are other keys than those that S3 refused so. Asks the service once for all who were refused. */
+    private suspend fun replaced(refused: Vended, code: String?): Boolean = mutex.withLock {
+        if (code != DENIED && code !in EXPIRED) return false
+        fun same() = last?.accessKeyId == refused.accessKeyId
+        if (same() && (code != DENIED || System.nanoTime() >= askAt)) {
+            try {
+                vend()
+            } finally {
+                askAt = System.nanoTime() + if (same()) PAUSE * 1_000_000_000L else 0
+            }
+        }
+        !same()
+    }
+
+    private suspend fun vend(): Vended = api.issueCredentials(wish).also {
+        ahead = Duration.between(OffsetDateTime.now(clock), it.serverTime)
+        renewAt = System.nanoTime() + (it.expiresIn - EARLY) * 1_000_000_000L
+        last = it
     }
 
     /** The monotonic clock stands still while some devices sleep, so the other one has to agree. */
@@ -72,5 +88,11 @@ class Vendor(
 
         /** What S3 says of keys that are over; engines other than AWS know only the second. */
         val EXPIRED = setOf("ExpiredToken", "InvalidAccessKeyId")
+
+        /** What S3 says of revoked keys, and of whatever the user may not do. */
+        const val DENIED = "AccessDenied"
+
+        /** Seconds in which the service is not asked again about denied keys that it has said are still good. */
+        const val PAUSE = 60
     }
 }

@@ -16,12 +16,17 @@ public actor Vendor: AWSCredentialIdentityResolver {
     private static let early = 300
     /// What S3 says of keys that are over; engines other than AWS know only the second.
     private static let expired: Set<String> = ["ExpiredToken", "InvalidAccessKeyId"]
+    /// What S3 says of revoked keys, and of whatever the user may not do.
+    private static let denied = "AccessDenied"
+    /// In which the service is not asked again about denied keys that it has said are still good.
+    private static let pause = Duration.seconds(60)
 
     private let configuration: TokenvendAPIConfiguration
     private let wish: CredentialsRequest
     private let clock = ContinuousClock()
     private var last: Credentials?
     private var renewAt = ContinuousClock.Instant.now
+    private var askAt = ContinuousClock.Instant.now
     private var renewal: Task<Credentials, any Error>?
 
     public init(configuration: TokenvendAPIConfiguration, wish: CredentialsRequest = CredentialsRequest()) {
@@ -43,22 +48,37 @@ public actor Vendor: AWSCredentialIdentityResolver {
     /// The last answer of the service. Whoever asks while keys are vended waits for the one vend.
     public func vended() async throws -> Credentials {
         if let last, clock.now < renewAt { return last }
+        return try await renew()
+    }
+
+    /// Runs the call, and once more with new keys where S3 says that the old ones are over, or they were revoked.
+    public nonisolated func withFreshKeys<T: Sendable>(_ call: @Sendable () async throws -> T) async throws -> T {
+        let used = try await vended()
+        do {
+            return try await call()
+        } catch let error as any AWSServiceError {
+            guard try await replaced(used, code: error.errorCode ?? "") else { throw error }
+            return try await call()
+        }
+    }
+
+    /// Whether there are other keys than those that S3 refused so. Asks the service once for all who were refused.
+    private func replaced(_ refused: Credentials, code: String) async throws -> Bool {
+        let denied = code == Self.denied
+        guard denied || Self.expired.contains(code) else { return false }
+        if last?.accessKeyId == refused.accessKeyId, !denied || clock.now >= askAt {
+            defer { askAt = last?.accessKeyId == refused.accessKeyId ? clock.now + Self.pause : clock.now }
+            _ = try await renew()
+        }
+        return last?.accessKeyId != refused.accessKeyId
+    }
+
+    private func renew() async throws -> Credentials {
         if let renewal { return try await renewal.value }
         let task = Task { try await vend() }
         renewal = task
         defer { renewal = nil }
         return try await task.value
-    }
-
-    /// Runs the call, and once more with new keys where S3 says that the old ones are over.
-    public nonisolated func withFreshKeys<T: Sendable>(_ call: @Sendable () async throws -> T) async throws -> T {
-        let used = try await vended()
-        do {
-            return try await call()
-        } catch let error as any AWSServiceError where Self.expired.contains(error.errorCode ?? "") {
-            await discard(used)
-            return try await call()
-        }
     }
 
     private func vend() async throws -> Credentials {
@@ -68,9 +88,5 @@ public actor Vendor: AWSCredentialIdentityResolver {
         renewAt = clock.now + .seconds(keys.expiresIn - Self.early)
         last = keys
         return keys
-    }
-
-    private func discard(_ used: Credentials) {
-        if last == used { last = nil }
     }
 }
