@@ -7,14 +7,34 @@ from pathlib import Path
 
 import pytest
 
-from tests.sdk.conftest import BUILD, HERE, NODE_TOOLS, SDK, TOOLS, Kotlin, run
+from tests.sdk.conftest import BUILD, HERE, NODE_TOOLS, ROOT, SDK, TOOLS, Kotlin, run
+
+HELPERS = sorted(
+    file for file in (ROOT / "deploy" / "sdk").glob("*/*") if file.suffix in {".kt", ".swift", ".dart", ".ts", ".py"}
+)
+
+
+def test_every_language_has_helpers() -> None:
+    assert {file.parent.name for file in HELPERS} == {"kotlin", "swift", "dart", "typescript", "python"}
+
+
+@pytest.mark.parametrize("helper", HELPERS, ids=lambda file: file.name)
+def test_a_helper_takes_fewer_than_150_lines(helper: Path) -> None:
+    assert 5 < len(helper.read_text(encoding="utf-8").splitlines()) < 150
 
 
 class TestPython:
     def test_is_strictly_typed(self) -> None:
         environment = {"PATH": os.environ["PATH"], "MYPYPATH": str(SDK / "python")}
         mypy = (TOOLS / "mypy", "--strict", "--cache-dir", BUILD / ".mypy_cache")
-        run(*mypy, SDK / "python" / "tokenvend_client", HERE / "journey.py", HERE / "clock.py", environment=environment)
+        run(
+            *mypy,
+            SDK / "python" / "tokenvend_client",
+            HERE / "journey.py",
+            HERE / "clock.py",
+            HERE / "revocation.py",
+            environment=environment,
+        )
 
     def test_travels(self, travels: Callable[..., None], monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setenv("PYTHONPATH", str(SDK / "python"))

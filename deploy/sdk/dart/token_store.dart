@@ -143,6 +143,7 @@ class TokenStore extends QueuedInterceptor {
     _refreshToken = _accessToken = null;
     await _keep(null);
   }
+
   /// One after the other: a slow [save] does not overwrite a later one.
   Future<void> _keep(String? token) => _saved = _saved.then((_) => save(token), onError: (_) => save(token));
 }

@@ -78,7 +78,7 @@ class TokenStore(
     /** One that is not [spent]. Whoever asks while it is renewed waits for the one renewal. Throws [SignedOut]. */
     suspend fun accessToken(spent: String? = null): String = mutex.withLock {
         val good = accessToken?.takeIf { it != spent && System.nanoTime() < renewAt }
-        good ?: renew().accessToken
+        good ?: refresh().also(::keep).accessToken
     }
 
     private fun authorize(chain: Interceptor.Chain): Response {
@@ -94,10 +94,8 @@ class TokenStore(
     /** OkHttp hands an [IOException] to who called; any other ends the app. */
     private fun waitForToken(spent: String? = null): String = try {
         runBlocking { accessToken(spent) }
-    } catch (error: IOException) {
-        throw error
     } catch (error: Exception) {
-        throw IOException("No access token.", error)
+        throw error as? IOException ?: IOException("No access token.", error)
     }
 
     private suspend fun begin(result: LoginResult): MfaChallenge? {
@@ -105,13 +103,8 @@ class TokenStore(
         return result.mfa
     }
 
-    private suspend fun renew(): TokenSet {
-        val tokens = refresh(RefreshRequest(refreshToken ?: throw SignedOut()))
-        keep(tokens)
-        return tokens
-    }
-
-    private suspend fun refresh(request: RefreshRequest): TokenSet {
+    private suspend fun refresh(): TokenSet {
+        val request = RefreshRequest(refreshToken ?: throw SignedOut())
         val giveUpAt = System.nanoTime() + LOST_FOR * 1_000_000_000L
         var pause = 500L
         while (true) {

@@ -7,18 +7,8 @@ from collections.abc import AsyncGenerator, Callable, Generator
 from typing import TypeVar, cast
 
 import httpx
-from tokenvend_client import AuthenticatedClient, Client
+from tokenvend_client import AuthenticatedClient, Client, models
 from tokenvend_client.api.auth import answer_mfa_challenge, log_in, log_out, refresh_session
-from tokenvend_client.models import (
-    LoginRequest,
-    LoginResult,
-    LogoutRequest,
-    MfaChallenge,
-    MfaRequest,
-    Problem,
-    RefreshRequest,
-    TokenSet,
-)
 
 T = TypeVar("T")
 
@@ -31,7 +21,7 @@ LOST_FOR = 25.0
 class Refused(Exception):
     """The service said no, and why: `problem.code`."""
 
-    def __init__(self, problem: Problem) -> None:
+    def __init__(self, problem: models.Problem) -> None:
         super().__init__(f"{problem.code}: {problem.detail} (request {problem.request_id})")
         self.problem = problem
 
@@ -40,9 +30,9 @@ class SignedOut(Exception):
     """There is no session, or none any more: sign in."""
 
 
-def expect(answer: T | Problem | None) -> T:
+def expect(answer: T | models.Problem | None) -> T:
     """What a generated function answers with, which is None where the answer is empty. Raises `Refused`."""
-    if isinstance(answer, Problem):
+    if isinstance(answer, models.Problem):
         raise Refused(answer)
     return cast(T, answer)
 
@@ -71,24 +61,31 @@ class TokenStore(httpx.Auth):
             base_url=base_url, token="", timeout=timeout, raise_on_unexpected_status=True, httpx_args={"auth": self}
         )
 
-    def log_in(self, email: str, password: str, device_name: str) -> MfaChallenge | None:
+    def log_in(self, email: str, password: str, device_name: str) -> models.MfaChallenge | None:
         """The challenge of the second factor, where the user has one. Raises `Refused`."""
-        body = LoginRequest(email=email, password=password, device_name=device_name)
-        return self._begin(expect(log_in.sync(client=self._public, body=body)))
+        body = models.LoginRequest(email=email, password=password, device_name=device_name)
+        result = expect(log_in.sync(client=self._public, body=body))
+        if result.tokens is not None:
+            self.adopt(result.tokens)
+        return result.mfa
 
-    def answer(self, request: MfaRequest) -> None:
-        self._begin(expect(answer_mfa_challenge.sync(client=self._public, body=request)))
+    def answer(self, request: models.MfaRequest) -> None:
+        result = expect(answer_mfa_challenge.sync(client=self._public, body=request))
+        if result.tokens is not None:
+            self.adopt(result.tokens)
 
     def log_out(self) -> None:
         """Forgets the session, also where the service cannot be told, which is then raised."""
         with self._lock:
             try:
                 if self._refresh_token is not None:
-                    expect(log_out.sync(client=self._public, body=LogoutRequest(refresh_token=self._refresh_token)))
+                    expect(
+                        log_out.sync(client=self._public, body=models.LogoutRequest(refresh_token=self._refresh_token))
+                    )
             finally:
                 self._forget()
 
-    def adopt(self, tokens: TokenSet) -> None:
+    def adopt(self, tokens: models.TokenSet) -> None:
         """Goes on with these: of a sign-in, a refresh or a step-up."""
         with self._lock:
             self._keep(tokens)
@@ -97,7 +94,7 @@ class TokenStore(httpx.Auth):
         """One that is not `spent`. Whoever asks while it is renewed waits for the one renewal. Raises `SignedOut`."""
         with self._lock:
             if self._access_token in (None, spent) or time.monotonic() >= self._renew_at:
-                self._renew()
+                self._keep(self._refresh())
             assert self._access_token is not None
             return self._access_token
 
@@ -118,17 +115,10 @@ class TokenStore(httpx.Auth):
             request.headers["Authorization"] = f"Bearer {token}"
             yield request
 
-    def _begin(self, result: LoginResult) -> MfaChallenge | None:
-        if result.tokens is not None:
-            self.adopt(result.tokens)
-        return result.mfa
-
-    def _renew(self) -> None:
+    def _refresh(self) -> models.TokenSet:
         if self._refresh_token is None:
             raise SignedOut
-        self._keep(self._refresh(RefreshRequest(refresh_token=self._refresh_token)))
-
-    def _refresh(self, body: RefreshRequest) -> TokenSet:
+        body = models.RefreshRequest(refresh_token=self._refresh_token)
         give_up_at, pause = time.monotonic() + LOST_FOR, 0.5
         while True:
             last = time.monotonic() + pause > give_up_at
@@ -146,7 +136,7 @@ class TokenStore(httpx.Auth):
             time.sleep(pause)
             pause *= 2
 
-    def _keep(self, tokens: TokenSet) -> None:
+    def _keep(self, tokens: models.TokenSet) -> None:
         try:
             self._save(tokens.refresh_token)
         finally:
