@@ -22,7 +22,8 @@ SDK = BUILD / "sdk"
 TOOLS = BUILD / "tools" / "bin"
 NODE_TOOLS = BUILD / "node_modules" / ".bin"
 GUIDE = (ROOT / "deploy" / "sdk" / "README.md").read_text(encoding="utf-8")
-CODE: dict[str, str] = dict(re.findall(r"```(\w+)\n(.*?)```", GUIDE, re.DOTALL))
+CODE: dict[str, str] = dict(re.findall(r"```(\w+(?: \w+)?)\n(.*?)```", GUIDE, re.DOTALL))
+"""By what stands behind the fence."""
 PHOTOGRAPH = HERE.parent / "photos" / "china.jpg"
 
 
