@@ -56,8 +56,9 @@ public actor Vendor: AWSCredentialIdentityResolver {
         let used = try await vended()
         do {
             return try await call()
-        } catch let error as any AWSServiceError {
-            guard try await replaced(used, code: error.errorCode ?? "") else { throw error }
+        } catch {
+            guard let code = (error as? any AWSServiceError)?.errorCode, try await replaced(used, code: code)
+            else { throw error }
             return try await call()
         }
     }
