@@ -130,7 +130,7 @@ class TestDoctor:
             sts.close()
         assert done.returncode == 1
         assert "ok      base credentials: arn:aws:sts::123456789012:assumed-role/service/i-1" in done.stdout
-        assert "failed  vend: AccessDenied; the role's trust policy must allow" in done.stdout
+        assert "failed  trust policy: AccessDenied; the role's trust policy must allow" in done.stdout
 
     def test_says_that_s3_is_not_there(self, tmp_path: Path, environment: dict[str, str]) -> None:
         sts = CannedSts()

@@ -10,7 +10,7 @@ from httpx2 import Response
 
 from app import db, limits, line, server
 from app.auth import cognito, providers
-from app.credentials import shared
+from app.credentials import shared, sns
 from app.db import POSTGRESQL_ARGS
 from app.mail import transport as mail
 from app.migrate import upgrade
@@ -142,6 +142,7 @@ def waits() -> list[str]:
         ("Redis, of credentials", f"{shared.TIMEOUT:g} s", f"done without for {shared.AVOIDED_FOR:g} s"),
         ("an OpenID provider's keys", f"{providers.FETCH_WITHIN:g} s", "503"),
         ("a Cognito user pool", f"{cognito.CONNECT_WITHIN:g} s, {cognito.ANSWER_WITHIN:g} s", "503"),
+        ("SNS, for a certificate or a confirmation", f"{sns.FETCH_WITHIN:g} s", "429, after which SNS comes again"),
         ("a mail server", f"{mail.TIMEOUT:g} s a step, {mail.SEND_WITHIN:g} s a mail", "tried again for a day"),
     ]  # fmt: skip
     return [f"| {what} | {how_long} | {then} |" for what, how_long, then in told]

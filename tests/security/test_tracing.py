@@ -106,7 +106,7 @@ class TestTraces:
         sent = b"".join(collector.bodies)
         assert len(collector.spans) > 10
         secrets = [device.access_token, device.refresh_token, device.user_id, *map(str, vended.values())]
-        told = ("True", "False", "None", "3600", "read_write", "photos", "us-east-1", "[]")
+        told = ("True", "False", "None", "3600", "read_write", "photos", "us-east-1", "[]", "1")
         for canary in ("canary", "sparrow", "example.org", "eyJ", *[s for s in secrets if s not in told and s]):
             assert canary.encode() not in sent, canary
         assert bytes.fromhex("0af7651916cd43dd8448eb211c80319c") not in {s.trace_id for s in collector.spans}

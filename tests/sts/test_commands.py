@@ -157,7 +157,7 @@ class TestMfa:
         self, sts: CannedSts, environment: dict[str, str], tmp_path: Path
     ) -> None:
         done = in_a_process("doctor", "--mfa-code", CODE, environment=environment | MFA, cwd=tmp_path)
-        assert "ok      vend" in done.stdout, done.stdout + done.stderr
+        assert "ok      trust policy" in done.stdout, done.stdout + done.stderr
         assert sts.forms[0] == {
             "Action": "GetSessionToken",
             "Version": "2011-06-15",
