@@ -16,9 +16,10 @@ from app.engine import config, directory
 from tests.support.engine import eventually
 
 SERVICE = """
-import sys, time
+import signal, sys, time
 from pathlib import Path
 from app import engine
+signal.signal(signal.SIGINT, signal.default_int_handler)  # whoever runs tests in the background may ignore it
 with engine.start(Path(sys.argv[1])) as started:
     print(started.pid, flush=True)
     while True:  # signal.pause would miss a signal that comes just before it
