@@ -110,7 +110,7 @@ async def list_received_grants(
     return ReceivedGrantPage(items=items, next_cursor=next_cursor)
 
 
-@router.delete("/{grant_id}", status_code=202)
+@router.delete("/{grant_id:uuid}", status_code=202)  # `/received` is none
 async def withdraw_grant(runtime: RuntimeDep, origin: OriginDep, actor: SignedIn, grant_id: UUID) -> GrantWithdrawal:
     """Ends a grant: its owner takes it back, or its grantee wants it no more, which its owner is not told.
 
