@@ -111,7 +111,7 @@ class TestPictures:
         page = person.page
         person.slow_down(1_000_000)
         page.locator("#files").set_input_files(panorama)
-        expect(page.get_by_test_id("upload")).to_contain_text("of 11.6 MB")
+        expect(page.get_by_test_id("upload")).to_contain_text(re.compile(r"of 11\.6 MB · [1-9]"))  # it has begun
         with page.expect_response(lambda answer: answer.request.method == "DELETE") as withdrawal:
             page.get_by_role("button", name="Cancel panorama.jpg").click()
         assert withdrawal.value.status == 204

@@ -69,8 +69,9 @@ function slice(file) {
   return Array.from({ length: count }, (_, index) => file.slice(index * length, (index + 1) * length));
 }
 
-async function begin(key, headers, signal) {
-  const answer = await request("POST", key, { query: { uploads: "" }, headers, signal });
+// It is let finish: what began without our knowing its id could not be withdrawn.
+async function begin(key, headers) {
+  const answer = await request("POST", key, { query: { uploads: "" }, headers });
   return parseXml(answer).querySelector("UploadId").textContent;
 }
 
@@ -106,7 +107,8 @@ function sendParts(key, uploadId, parts, { signal, progress }) {
 }
 
 async function multipart(file, key, headers, { signal, progress }) {
-  const uploadId = await begin(key, headers, signal);
+  signal.throwIfAborted();
+  const uploadId = await begin(key, headers);
   const halt = new AbortController();
   const either = AbortSignal.any([signal, halt.signal]);
   const { lanes, etags } = sendParts(key, uploadId, slice(file), { signal: either, progress });
