@@ -16,9 +16,8 @@ from sqlalchemy.orm import Session
 
 from app import audit
 from app.audit import Origin
-from app.credentials import isolation, ledger, vending
+from app.credentials import isolation, policy, vending
 from app.credentials.isolation import S3Unreachable, Tenant
-from app.credentials.ledger import Entry
 from app.db import insert_if_absent
 from app.models import Canary
 from app.problems import Problem
@@ -81,12 +80,8 @@ async def _try(runtime: "Runtime") -> Finding:
 
 
 async def _tenant(runtime: "Runtime", user_id: uuid.UUID) -> Tenant:
-    session_id = uuid.uuid5(user_id, "canary")
-    order = vending.make_order(runtime, user_id, session_id, access="read_write", path="", duration=vending.SHORTEST)
-    credential = await runtime.broker.obtain(order)
-    entry = Entry(uuid.uuid4(), ORIGIN, order, credential, runtime.clock.now())
-    await runtime.database.write(ledger.record_own, entry)
-    return Tenant(order.prefix, credential)
+    credential = await vending.issue_to_job(runtime, ORIGIN, user_id, access="read_write")
+    return Tenant(policy.user_prefix(user_id), credential)
 
 
 def _claim(session: Session, now: datetime) -> int | None:

@@ -18,8 +18,7 @@ from sqlalchemy.orm import Session
 
 from app import audit
 from app.audit import Origin
-from app.credentials import ledger, policy, s3, vending
-from app.credentials.ledger import Entry
+from app.credentials import policy, s3, vending
 from app.credentials.s3 import S3Failed
 from app.models import DeviceSession, Erasure, IssuedCredential, RefreshToken
 from app.problems import Problem
@@ -92,23 +91,9 @@ async def _empty(runtime: "Runtime", claim: Claim) -> None:
 
 async def _client(runtime: "Runtime", claim: Claim) -> tuple[Any, datetime]:
     """S3 by a new credential for the prefix alone, and until when it works."""
-    order = vending.make_order(
-        runtime,
-        claim.user_id,
-        _session_id(claim.user_id),
-        access="read_write",
-        path="",
-        duration=min(LIFETIME, runtime.settings.credential_max_ttl),
-    )
-    credential = await runtime.broker.obtain(order)
-    entry = Entry(uuid.uuid4(), ORIGIN, order, credential, runtime.clock.now())
-    await runtime.database.write(ledger.record_own, entry)
+    duration = min(LIFETIME, runtime.settings.credential_max_ttl)
+    credential = await vending.issue_to_job(runtime, ORIGIN, claim.user_id, access="read_write", duration=duration)
     return await asyncio.to_thread(s3.make_client, runtime.settings, credential), credential.expires_at
-
-
-def _session_id(user_id: uuid.UUID) -> uuid.UUID:
-    """Stands for the job in the names of its STS sessions: no device has it."""
-    return uuid.uuid5(user_id, "erasure")
 
 
 def _claim(session: Session, now: datetime) -> Claim | None:
@@ -142,7 +127,8 @@ def _settle(session: Session, now: datetime, claim: Claim) -> None:
     """Completes it, if the prefix was emptied after the last credential for it had expired; else waits for that."""
     last = session.scalar(
         select(func.max(IssuedCredential.expires_at)).where(
-            IssuedCredential.user_id == claim.user_id, IssuedCredential.session_id != _session_id(claim.user_id)
+            IssuedCredential.user_id == claim.user_id,
+            IssuedCredential.session_id != vending.job_session(ORIGIN, claim.user_id),
         )
     )
     if last is not None and claim.claimed_at <= last + TOLERANCE:

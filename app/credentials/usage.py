@@ -18,8 +18,7 @@ from sqlalchemy import func, select, update
 from sqlalchemy.orm import Session
 
 from app.audit import Origin
-from app.credentials import ledger, policy, quota, s3, vending
-from app.credentials.ledger import Entry
+from app.credentials import policy, quota, s3, vending
 from app.credentials.s3 import S3Failed
 from app.models import IssuedCredential, Usage, User
 from app.problems import Problem
@@ -103,12 +102,7 @@ async def _count(runtime: "Runtime", claim: Claim) -> None:
 
 async def _client(runtime: "Runtime", user_id: uuid.UUID) -> Any:
     """S3 by a new credential that reads the prefix alone."""
-    # No device has such a session: it stands for the job in the names of its STS sessions.
-    session_id = uuid.uuid5(user_id, "usage")
-    order = vending.make_order(runtime, user_id, session_id, access="read", path="", duration=vending.SHORTEST)
-    credential = await runtime.broker.obtain(order)
-    entry = Entry(uuid.uuid4(), ORIGIN, order, credential, runtime.clock.now())
-    await runtime.database.write(ledger.record_own, entry)
+    credential = await vending.issue_to_job(runtime, ORIGIN, user_id, access="read")
     return await asyncio.to_thread(s3.make_client, runtime.settings, credential)
 
 

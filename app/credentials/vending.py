@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from app.actor import Actor
 from app.audit import Origin
 from app.auth import authentication
-from app.credentials import grants, policy, quota
+from app.credentials import grants, ledger, policy, quota
 from app.credentials.broker import StsCredential
 from app.credentials.cache import Issued
 from app.credentials.ledger import Entry
@@ -254,6 +254,25 @@ async def _obtain(runtime: "Runtime", order: Order) -> StsCredential:
             return credential
         await asyncio.sleep(min((order.not_before - issued_at).total_seconds(), 1))
     raise StsUnavailable(cause="STS's clock is behind that of a revocation", retry_after=2)
+
+
+async def issue_to_job(
+    runtime: "Runtime", origin: Origin, user_id: uuid.UUID, *, access: Access, duration: int = SHORTEST
+) -> StsCredential:
+    """A new credential for a user's prefix, by which a job of this service works, with its row in the ledger.
+
+    Raises what `Broker.obtain` raises.
+    """
+    order = make_order(runtime, user_id, job_session(origin, user_id), access=access, path="", duration=duration)
+    credential = await runtime.broker.obtain(order)
+    entry = Entry(uuid.uuid4(), origin, order, credential, runtime.clock.now())
+    await runtime.database.write(ledger.record_own, entry)
+    return credential
+
+
+def job_session(origin: Origin, user_id: uuid.UUID) -> uuid.UUID:
+    """Stands for the job in the names of its STS sessions: no device has it."""
+    return uuid.uuid5(user_id, origin.address)
 
 
 def make_order(
