@@ -17,6 +17,7 @@ from app.credentials import canary
 from app.engine import Engine
 from app.jobs import JOBS
 from tests.support.clock import ManualClock
+from tests.support.engine import of_engine, owner_of
 from tests.support.service import Service, running_service
 
 KEYS = {"aws_access_key_id": "AKIATESTTESTTEST", "aws_secret_access_key": "base-secret"}
@@ -56,17 +57,6 @@ def make(database_url: str) -> Iterator[Make]:
         yield made
 
 
-def on(running: Engine) -> dict[str, Any]:
-    return {
-        "aws": running.broker_session(),
-        "role_arn": running.role_arn,
-        "AWS_REGION": running.region,
-        "sts_endpoint_url": running.endpoint_url,
-        "s3_endpoint_url": running.endpoint_url,
-        "s3_force_path_style": True,
-    }
-
-
 def on_careless(url: str) -> dict[str, Any]:
     return {
         "aws": boto3.Session(**KEYS),
@@ -103,7 +93,7 @@ def runs(service: Service) -> list[float]:
 
 class TestGoodEngine:
     def test_passes_every_hour_and_leaves_nothing(self, make: Make, running: Engine) -> None:
-        service = make(**on(running))
+        service = make(**of_engine(running))
         assert watch(service) == ["info canary_passed"]
         service.clock.advance(seconds=3599)
         assert watch(service) == []
@@ -112,36 +102,30 @@ class TestGoodEngine:
         assert runs(service) == [2, 0, 0]
         assert series(service)["broken"] == 0
         assert series(service)["passed_timestamp_seconds"] == service.clock.now().timestamp()
-        owner = boto3.client(
-            "s3",
-            endpoint_url=running.endpoint_url,
-            region_name=running.region,
-            aws_access_key_id=running.owner_access_key_id,
-            aws_secret_access_key=running.owner_secret_access_key,
-        )
+        owner = owner_of(running)
         assert "Contents" not in owner.list_objects_v2(Bucket=running.bucket)
 
     def test_its_credentials_are_in_the_ledger(self, make: Make, running: Engine) -> None:
-        service = make(**on(running))
+        service = make(**of_engine(running))
         watch(service)
         rows = service.sql("SELECT prefix, access FROM issued_credentials")
         assert {tuple(row) for row in rows} == {(f"users/{user_id}/", "read_write") for user_id in canary.USERS}
 
     def test_is_one_replicas_at_a_time_and_told_by_all(self, make: Make, running: Engine) -> None:
-        first, second = make(**on(running)), make(**on(running))
+        first, second = make(**of_engine(running)), make(**of_engine(running))
         assert [watch(first), watch(second)] == [["info canary_passed"], []]
         assert runs(second) == [0, 0, 0]
         assert series(second)["passed_timestamp_seconds"] == series(first)["passed_timestamp_seconds"] > 0
 
     def test_that_died_is_taken_up(self, make: Make, running: Engine) -> None:
-        service = make(**on(running))
+        service = make(**of_engine(running))
         assert service.runtime.database.run("write", canary._claim, service.clock.now()) == 1
         assert watch(service) == []
         service.clock.advance(seconds=300)
         assert watch(service) == ["info canary_passed"]
 
     def test_is_off_unless_it_is_wanted(self, make: Make, running: Engine) -> None:
-        service = make(**on(running), canary="off")
+        service = make(**of_engine(running), canary="off")
         assert watch(service) == []
         assert service.sql("SELECT * FROM canary") == []
 
@@ -161,7 +145,7 @@ class TestEngineWithoutPolicies:
         assert service.client.get("/readyz").status_code == 200
 
     def test_is_tried_again_soon_until_it_is_mended(self, make: Make, careless: str, running: Engine) -> None:
-        broken, mended = make(**on_careless(careless)), make(**on(running))
+        broken, mended = make(**on_careless(careless)), make(**of_engine(running))
         watch(broken)
         watch(mended)
         assert series(mended)["broken"] == 1
@@ -174,7 +158,7 @@ class TestEngineWithoutPolicies:
 class TestNoEngine:
     @pytest.mark.parametrize("away", ["s3_endpoint_url", "sts_endpoint_url"])
     def test_is_no_alarm_but_a_failure(self, make: Make, running: Engine, away: str) -> None:
-        service = make(**{**on(running), away: "http://127.0.0.1:1"})
+        service = make(**{**of_engine(running), away: "http://127.0.0.1:1"})
         assert watch(service) == ["error canary_failed"]
         assert (runs(service), series(service)["broken"]) == ([0, 1, 0], 0)
         service.clock.advance(seconds=301)
@@ -182,7 +166,7 @@ class TestNoEngine:
 
     def test_a_closed_bucket_is_a_failure_too(self, make: Make, running: Engine) -> None:
         """Everything is denied, one's own too: nobody reads the other's, and nobody can work."""
-        service = make(**on(running), bucket="elsewhere")
+        service = make(**of_engine(running) | {"bucket": "elsewhere"})
         assert watch(service) == ["error canary_failed"]
 
 

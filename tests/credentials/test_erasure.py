@@ -19,7 +19,7 @@ from app.models import Erasure
 from app.problems import StsUnavailable
 from app.runtime import build_runtime
 from tests.support.clock import ManualClock
-from tests.support.engine import CLIENT
+from tests.support.engine import CLIENT, of_engine, owner_of
 from tests.support.service import Device, Service, running_service
 
 ODD = (
@@ -78,22 +78,10 @@ def world(running: Engine, database_url: str, monkeypatch: pytest.MonkeyPatch) -
             running_service(
                 database_url,
                 clock=ManualClock(datetime.now(UTC)),
-                aws=boto3.Session(running.access_key_id, running.secret_access_key, region_name=running.region),
-                sts_endpoint_url=running.endpoint_url,
-                s3_endpoint_url=running.endpoint_url,
-                s3_force_path_style=True,
-                bucket=running.bucket,
-                role_arn=running.role_arn,
+                **of_engine(running),
             )
         )
-        owner = boto3.client(
-            "s3",
-            region_name=running.region,
-            endpoint_url=running.endpoint_url,
-            aws_access_key_id=running.owner_access_key_id,
-            aws_secret_access_key=running.owner_secret_access_key,
-            config=CLIENT,
-        )
+        owner = owner_of(running)
         yield World(service, owner, running.bucket)
         owner.close()
 

@@ -7,7 +7,6 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-import boto3
 import pytest
 from sqlalchemy import select
 
@@ -21,7 +20,7 @@ from tests.credentials.test_erasure import as_holder
 from tests.security.observed import assert_problem
 from tests.security.races import all_at_once
 from tests.support.clock import ManualClock
-from tests.support.engine import CLIENT
+from tests.support.engine import of_engine, owner_of
 from tests.support.service import Device, Service, running_service
 
 QUOTA = 100
@@ -79,23 +78,11 @@ def make_world(running: Engine, database_url: str) -> Iterator[Callable[..., Wor
                 running_service(
                     database_url,
                     clock=ManualClock(datetime.now(UTC)),
-                    aws=boto3.Session(running.access_key_id, running.secret_access_key, region_name=running.region),
-                    sts_endpoint_url=running.endpoint_url,
-                    s3_endpoint_url=running.endpoint_url,
-                    s3_force_path_style=True,
-                    bucket=running.bucket,
-                    role_arn=running.role_arn,
+                    **of_engine(running),
                     **changes,
                 )
             )
-            owner = boto3.client(
-                "s3",
-                region_name=running.region,
-                endpoint_url=running.endpoint_url,
-                aws_access_key_id=running.owner_access_key_id,
-                aws_secret_access_key=running.owner_secret_access_key,
-                config=CLIENT,
-            )
+            owner = owner_of(running)
             stack.callback(owner.close)
             return World(service, owner, running.bucket)
 

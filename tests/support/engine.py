@@ -18,6 +18,31 @@ from app.engine import Engine, config, process
 CLIENT = Config(connect_timeout=2, read_timeout=10, retries={"total_max_attempts": 1}, s3={"addressing_style": "path"})
 
 
+def of_engine(engine: Engine) -> dict[str, Any]:
+    """What `running_service` takes for the engine in the place of the canned STS."""
+    return {
+        "aws": engine.broker_session(),
+        "AWS_REGION": engine.region,
+        "sts_endpoint_url": engine.endpoint_url,
+        "s3_endpoint_url": engine.endpoint_url,
+        "s3_force_path_style": True,
+        "bucket": engine.bucket,
+        "role_arn": engine.role_arn,
+    }
+
+
+def owner_of(engine: Engine) -> Any:
+    """S3 as whom the bucket belongs to."""
+    return boto3.client(
+        "s3",
+        region_name=engine.region,
+        endpoint_url=engine.endpoint_url,
+        aws_access_key_id=engine.owner_access_key_id,
+        aws_secret_access_key=engine.owner_secret_access_key,
+        config=CLIENT,
+    )
+
+
 @dataclass(frozen=True)
 class RunningEngine:
     engine: Engine
