@@ -48,35 +48,47 @@ LimitName = Literal[
     "invitation",
 ]
 
-LIMITS: dict[LimitName, str] = {
-    "register": "30/minute",
-    "guest": "30/minute",
-    "log_in": "60/minute",
-    "mfa": "60/minute",
-    "passkey": "120/minute",
-    "oidc": "120/minute",
-    "refresh": "600/minute",
-    "mail": "30/minute",
-    "confirm": "60/minute",
-    "storage_event": "30/minute",
-    "letter": "10/hour",
-    "reset": "10/hour",
-    "guess": "100/day",
-    "issue_credentials": "60/minute",
-    "revoke_credentials": "10/minute",
-    "explain_access": "60/minute",
-    "share": "60/hour",
-    "invitation": "10/hour",
+Holder = Literal["address", "user", "mail address", "user and mail address", "account"]
+"""Whose allowance a hit uses up: a client address, where an IPv6 network of 64 bits counts as one; a signed-in user; a
+mail address; or an account that somebody tries to get into, whether it exists or not."""
+
+
+@dataclass(frozen=True, slots=True)
+class Limit:
+    amount: str
+    """As `limits` spells it: hits and window, "60/minute"."""
+    per: Holder
+    counts: str
+    """What is counted, for the README."""
+    renewed: bool = False
+    """Whether each hit that passes begins the window anew. A refused hit never does: else a stranger could keep an
+    account locked for ever."""
+
+
+LIMITS: dict[LimitName, Limit] = {
+    "register": Limit("30/minute", per="address", counts="registrations, and upgrades of guests"),
+    "guest": Limit("30/minute", per="address", counts="new guests"),
+    "log_in": Limit("60/minute", per="address", counts="sign-ins with a password"),
+    "mfa": Limit("60/minute", per="address", counts="codes of a second factor, and step-ups"),
+    "passkey": Limit("120/minute", per="address", counts="calls with passkeys"),
+    "oidc": Limit("120/minute", per="address", counts="calls with outside identities"),
+    "refresh": Limit("600/minute", per="address", counts="refreshes of a session"),
+    "mail": Limit("30/minute", per="address", counts="requests for a mail"),
+    "confirm": Limit("60/minute", per="address", counts="confirmations of a link that was mailed"),
+    "storage_event": Limit("30/minute", per="address", counts="messages of SNS that name an unreachable certificate"),
+    "letter": Limit("10/hour", per="mail address", counts="mails, but for password resets"),
+    "reset": Limit("10/hour", per="mail address", counts="password resets"),
+    "guess": Limit("100/day", per="account", counts="wrong passwords and codes in a row", renewed=True),
+    "issue_credentials": Limit("60/minute", per="user", counts="credentials"),
+    "revoke_credentials": Limit("10/minute", per="user", counts="revocations of credentials"),
+    "explain_access": Limit("60/minute", per="user", counts="questions why access was denied"),
+    "share": Limit("60/hour", per="user", counts="folders shared"),
+    "invitation": Limit("10/hour", per="user and mail address", counts="folders shared with that address"),
 }
-"""By client address, where a mobile carrier puts thousands of phones behind one, up to `storage_event`, of which those
-count that name a certificate which cannot be had. `letter` counts mails to one address, and `reset` those by which an
-owner whom strangers have locked out gets in again: other letters must not use them up. `guess` counts wrong passwords
-and codes for one account, wherever they are tried, until one was right (NIST SP 800-63B-4 §3.2.2). Credentials of one
-user, their revocation and what they allow are next, then folders that one user shares, and those of them that go to
-one address: nobody uses up what another has."""
-RENEWED: frozenset[LimitName] = frozenset({"guess"})
-"""Their window ends a day after the last hit that counted, so that no more than 100 guesses in a row go through, a few
-each day neither. A refused one does not renew it: that would be for a stranger to lock an account for ever."""
+"""A mobile carrier puts thousands of phones behind one client address, so limits by address are wide. Password resets
+have a limit of their own: an owner whom strangers locked out needs them, whatever other mails were sent. A right
+password clears `guess` (NIST SP 800-63B-4 §3.2.2); because its window is renewed, a few guesses each day stay in a row
+too."""
 
 MOST_KEYS = 100_000
 """Of each limit, in memory: 30 MB for who sends each request from a network of its own."""
@@ -122,7 +134,7 @@ class LocalWindows:
             window = windows[key] = _Window(now + item.get_expiry())
         elif window.hits >= item.amount:
             return window.ends_at - now
-        elif name in RENEWED:
+        elif LIMITS[name].renewed:
             window.ends_at = now + item.get_expiry()
             windows.move_to_end(key)
         window.hits += 1
@@ -199,7 +211,7 @@ class SharedWindows:
         if hits > item.amount:
             ends_at = await self._ask(lambda: self._storage.get_expiry(stored))
             return ends_at - REDIS_CLOCK.now().timestamp()
-        if name in RENEWED and hits > 1:
+        if LIMITS[name].renewed and hits > 1:
             await self._ask(lambda: self._redis.expire(f"{KEY_PREFIX}:{stored}", expiry))
         return None
 
@@ -251,7 +263,7 @@ class Limiter:
         self._metrics = metrics
         self._shared = shared
         self._enabled = enabled
-        self._items: dict[LimitName, RateLimitItem] = {name: parse(limit) for name, limit in LIMITS.items()}
+        self._items: dict[LimitName, RateLimitItem] = {name: parse(limit.amount) for name, limit in LIMITS.items()}
 
     async def hit(self, name: LimitName, key: str) -> None:
         if not self._enabled:

@@ -1,4 +1,4 @@
-"""What the README says is what the code does: settings, problems and commands, each one."""
+"""What the README says is what the code does: settings, problems, commands, metrics and limits, each one."""
 
 import re
 from collections import Counter
@@ -8,6 +8,7 @@ import pytest
 import typer.main
 
 from app.cli import cli
+from app.limits import LIMITS
 from app.metrics import Metrics
 from app.problems import Problem
 from app.settings import PREFIX, Settings
@@ -66,6 +67,13 @@ def metric_rows() -> list[str]:
     return [f"| `{m.name}{'_total' if m.type == 'counter' else ''}` | {m.documentation} |" for m in found]
 
 
+def limit_rows() -> list[str]:
+    return [
+        f"| `{name}` | {limit.amount.replace('/', ' a ')} | {limit.per} | {limit.counts} |"
+        for name, limit in LIMITS.items()
+    ]
+
+
 class TestReadme:
     def test_lists_every_setting(self) -> None:
         assert rows("settings") == setting_rows()
@@ -78,6 +86,9 @@ class TestReadme:
 
     def test_lists_every_metric(self) -> None:
         assert rows("metrics") == metric_rows()
+
+    def test_lists_every_limit(self) -> None:
+        assert rows("limits") == limit_rows()
 
 
 class TestDocuments:

@@ -72,7 +72,7 @@ async def refusal(counting: Limiter, name: LimitName, key: str = KEY) -> int | N
 class TestWindowsInMemory:
     @pytest.mark.parametrize("name", LIMITS)
     def test_as_many_pass_as_the_table_says(self, name: LimitName) -> None:
-        item = parse(LIMITS[name])
+        item = parse(LIMITS[name].amount)
 
         async def count() -> None:
             async with limiter("memory://", ManualClock()) as counting:
