@@ -53,6 +53,11 @@ def bind(
         )
 
 
+def holds_address(user: User, *, verifies: bool) -> bool:
+    """Whether what waits for the user's address is for them: they have verified it where that is asked for."""
+    return user.email_key is not None and not (verifies and user.email_verified_at is None)
+
+
 def waits_for(now: datetime, user_id: uuid.UUID, verifies: bool) -> ColumnElement[bool]:
     """Of grants for the address that the user holds, and has verified where that is asked for."""
     key = select(User.email_key).where(User.id == user_id, User.status == "active")

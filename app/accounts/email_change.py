@@ -43,7 +43,8 @@ async def request(runtime: "Runtime", origin: Origin, actor: Actor, *, new_email
 
 async def confirm(runtime: "Runtime", origin: Origin, *, token: str) -> None:
     """Makes the address that the token was sent to the account's. Raises `InvalidSingleUseToken`, `EmailTaken`."""
-    await runtime.database.write(_confirm, runtime.vault, origin, runtime.clock.now(), token=token)
+    verifies = runtime.settings.verifies_email
+    await runtime.database.write(_confirm, runtime.vault, origin, runtime.clock.now(), token=token, verifies=verifies)
 
 
 def _request(session: Session, vault: Vault, origin: Origin, now: datetime, *, actor: Actor, address: Address) -> None:
@@ -70,11 +71,11 @@ def _request(session: Session, vault: Vault, origin: Origin, now: datetime, *, a
     )
 
 
-def _confirm(session: Session, vault: Vault, origin: Origin, now: datetime, *, token: str) -> None:
+def _confirm(session: Session, vault: Vault, origin: Origin, now: datetime, *, token: str, verifies: bool) -> None:
     user, claimed = links.claim(session, vault, origin, now, purpose="email_change", token=token, event="email.changed")
     old_email = user.email
-    # What waits for the old address is theirs, not whoever's who comes to hold it.
-    sharing.bind(session, origin, now, user_id=user.id, session_id=None, verifies=True)
+    # What waits for the old address goes along with its holder: whoever holds that address later gets none of it.
+    sharing.bind(session, origin, now, user_id=user.id, session_id=None, verifies=verifies)
     address = Address(claimed.data["email"], claimed.data["email_key"])
     if not registration.give_address(session, user, address, verified_at=now):  # it was registered meanwhile
         audit.record(session, origin, "email.changed", now, outcome="refused", subject_id=user.id, reason="email_taken")

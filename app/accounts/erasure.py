@@ -49,7 +49,15 @@ async def erase(runtime: "Runtime", origin: Origin, actor: Actor, *, password: s
         verified_hash = await reauthentication.verify_password(runtime, origin, actor, password)
     elif not actor.is_fresh(runtime.clock.now()):
         raise StepUpRequired("Sign in again, and erase the account within five minutes.")
-    await runtime.database.write(_erase, runtime.vault, origin, runtime.clock.now(), actor, verified_hash=verified_hash)
+    await runtime.database.write(
+        _erase,
+        runtime.vault,
+        origin,
+        runtime.clock.now(),
+        actor,
+        verifies=runtime.settings.verifies_email,
+        verified_hash=verified_hash,
+    )
 
 
 def _has_password(session: Session, actor: Actor) -> bool:
@@ -57,7 +65,14 @@ def _has_password(session: Session, actor: Actor) -> bool:
 
 
 def _erase(
-    session: Session, vault: Vault, origin: Origin, now: datetime, actor: Actor, *, verified_hash: str | None
+    session: Session,
+    vault: Vault,
+    origin: Origin,
+    now: datetime,
+    actor: Actor,
+    *,
+    verifies: bool,
+    verified_hash: str | None,
 ) -> None:
     if actor.role == "admin" and is_last_admin(session, actor.user_id):
         audit.record(
@@ -79,7 +94,7 @@ def _erase(
         raise WrongPassword
     if not _second_factor_is_fresh(session, now, actor):
         raise StepUpRequired
-    carry_out(session, vault, origin, now, user, actor=actor)
+    carry_out(session, vault, origin, now, user, verifies=verifies, actor=actor)
 
 
 def carry_out(
@@ -89,13 +104,17 @@ def carry_out(
     now: datetime,
     user: User,
     *,
+    verifies: bool,
     actor: Actor,
     reason: str | None = None,
 ) -> None:
-    """Makes the account of a locked user nobody's, and leaves its prefix to the job. `actor`: its owner or another."""
+    """Makes the account of a locked user nobody's, and leaves its prefix to the job. `actor`: its owner or another.
+
+    `verifies`: whether this service asks for verified addresses.
+    """
     _forget_mails(session, user.id)
     outbox.tell(session, vault, now, "account_erased", user)
-    held = user.email_key if user.email_verified_at is not None else None
+    held = user.email_key if sharing.holds_address(user, verifies=verifies) else None
     user.email = user.email_key = user.email_verified_at = user.display_name = user.password_hash = None
     user.status, user.role, user.guest = "erased", "user", False
     _end_sessions(session, origin, now, user.id, actor)

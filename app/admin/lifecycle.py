@@ -171,10 +171,13 @@ async def send_password_reset(runtime: "Runtime", act: Act, user_id: UUID) -> Ac
     return await runtime.database.write(_send_password_reset, runtime.vault, act, user_id)
 
 
-def erase(session: Session, vault: Vault, act: Act, user_id: UUID) -> None:
-    """As by the user's own wish. Raises `NotFound`, `LastAdmin`, `Forbidden`."""
+def erase(session: Session, vault: Vault, act: Act, user_id: UUID, *, verifies: bool) -> None:
+    """As by the user's own wish. `verifies`: whether this service asks for verified addresses.
+
+    Raises `NotFound`, `LastAdmin`, `Forbidden`.
+    """
     user = _lock(session, act, "user.erasure_requested", user_id, leaves=True)
-    erasure.carry_out(session, vault, act.origin, act.now, user, actor=act.actor, reason=act.reason)
+    erasure.carry_out(session, vault, act.origin, act.now, user, verifies=verifies, actor=act.actor, reason=act.reason)
 
 
 def _send_password_reset(session: Session, vault: Vault, act: Act, user_id: UUID) -> Account:

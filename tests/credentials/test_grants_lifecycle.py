@@ -1,12 +1,14 @@
 """What becomes of shared folders as their people are disabled, enabled and erased, and as time passes."""
 
+import uuid
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 
 from app import cleaning
-from tests.credentials.test_grants import prefix_of, recall, share, shared_with
-from tests.support.service import Device, Service
+from tests.credentials.test_grants import prefix_of, recall, share, shared_with, verified
+from tests.support.service import PASSWORD, Device, Service
 
 pytestmark = pytest.mark.usefixtures("hashing")
 WHY = {"reason": "a test"}
@@ -74,6 +76,54 @@ class TestErasure:
         assert shared_with(again) == []
         assert service.sql("SELECT DISTINCT grantee_email, grantee_email_key FROM grants") == [("", "")]
         assert ada.get("/v1/me/export").json()["grants"][0]["grantee_email"] is None
+
+
+def erase_by(staff: Device, user_id: str) -> int:
+    path = f"/v1/admin/users/{user_id}"
+    return staff.service.client.request("DELETE", path, json=WHY, headers=staff.headers).status_code
+
+
+class TestWaiting:
+    """What waits for an address is for its next holder, and for nobody who comes to hold it after them."""
+
+    def test_ends_with_the_account_that_holds_it(self, service: Service, ada: Device) -> None:
+        """Also where addresses are not verified: the first to register one holds it."""
+        share(ada, "carol@example.org")
+        assert service.device("carol@example.org").erase().status_code == 202
+        later = service.device("carol@example.org")
+        assert shared_with(later) == later.get("/v1/grants/received").json()["items"] == []
+        assert ada.get("/v1/grants").json()["items"] == []
+
+    def test_and_where_an_administrator_erases_it(self, service: Service, ada: Device) -> None:
+        share(ada, "carol@example.org")
+        carol, staff = service.device("carol@example.org"), service.staff()
+        staff.post(f"/v1/admin/users/{carol.user_id}/disable", json=WHY)
+        assert erase_by(staff, carol.user_id) == 202
+        assert service.device("carol@example.org").get("/v1/grants/received").json()["items"] == []
+
+    def test_goes_along_where_its_holder_changes_their_address(self, service: Service, ada: Device) -> None:
+        share(ada, "carol@example.org")
+        carol = service.device("carol@example.org")
+        body = {"new_email": "carol@example.com", "password": PASSWORD}
+        assert carol.post("/v1/me/email", json=body).status_code == 202
+        token = service.mails("carol@example.com")[0].token
+        assert service.client.post("/v1/me/email/confirm", json={"token": token}).status_code == 204
+        later = service.device("carol@example.org")
+        assert shared_with(later) == later.get("/v1/grants/received").json()["items"] == []
+        assert shared_with(carol) == [prefix_of(ada)]
+
+    def test_stays_where_whoever_leaves_never_showed_that_it_is_theirs(
+        self, make_service: Callable[..., Service]
+    ) -> None:
+        """Else anybody could end what waits for an address, by an account that they cannot even sign in to."""
+        service = make_service(email_verification="required")
+        ada, staff = verified(service, "ada@example.org"), verified(service, "staff@example.org")
+        service.sql("UPDATE users SET role = 'admin' WHERE email = 'staff@example.org'")
+        share(ada, "carol@example.org")
+        service.register("carol@example.org")
+        ((stranger,),) = service.sql("SELECT id FROM users WHERE email = 'carol@example.org'")
+        assert erase_by(staff, str(uuid.UUID(str(stranger)))) == 202
+        assert shared_with(verified(service, "carol@example.org")) == [prefix_of(ada)]
 
 
 class TestExport:

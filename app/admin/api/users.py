@@ -196,7 +196,7 @@ async def update_user(
 async def erase_user(user_id: UUID, runtime: RuntimeDep, origin: OriginDep, actor: Admin, body: ReasonRequest) -> None:
     """Erases the account for good: it is gone at once, and its pictures shortly after. The last administrator stays."""
     act = _act(runtime, origin, actor, body.reason)
-    await runtime.database.write(lifecycle.erase, runtime.vault, act, user_id)
+    await runtime.database.write(lifecycle.erase, runtime.vault, act, user_id, verifies=runtime.settings.verifies_email)
 
 
 @router.post("/{user_id}/disable")
