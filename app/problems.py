@@ -166,6 +166,11 @@ class SharingNotAllowed(Problem):
     default_detail = "Guests, and who has not verified their e-mail address where that is asked for, cannot share."
 
 
+class GuestsOff(Problem):
+    status, code, title = 403, "guests_off", "There are no new guests here"
+    default_detail = "This deployment makes no guest accounts: ask the user to register or to sign in."
+
+
 class Forbidden(Problem):
     status, code, title = 403, "forbidden", "Not for this role"
     default_detail = "This is for administrators; some of it for support too."

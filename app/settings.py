@@ -225,6 +225,7 @@ class Settings(BaseSettings):
     oidc_providers: dict[str, OidcProvider] = Field(
         {}, description='JSON: `{"google": {"issuer": "https://accounts.google.com", "client_ids": ["…"]}}`'
     )
+    guests: Switch = Field("on", description="`off`: no new guests; those that are there go on and can be upgraded")
     password_min_length: int = Field(8, ge=8, le=128, description="in code points; 15 for NIST SP 800-63B-4")
     import_max_bytes: int = Field(
         2**30, ge=65_536, description="the largest file that `POST /v1/admin/user-imports` takes"

@@ -37,6 +37,7 @@ def install(app: FastAPI, settings: Settings) -> None:
         reach = f"img-src 'self' blob: data:; connect-src 'self' {_bucket_origin(settings)}"
         csp = f"{STRICT}; style-src 'self'; {reach}"
         app.add_route("/demo/mailbox", _mailbox, include_in_schema=False)
+        app.add_route("/demo/settings.json", _demo_settings, include_in_schema=False)
         _serve(app, "demo", csp, vendored="aws4fetch")
     if settings.docs_on:
         # Swagger UI writes style attributes.
@@ -56,6 +57,12 @@ def _serve_account(app: FastAPI) -> None:
 async def _events(_request: Request) -> Response:
     """The names of audit events, for the console to choose from."""
     return JSONResponse(get_args(Event))
+
+
+async def _demo_settings(request: Request) -> Response:
+    """What the sample page offers, as far as the operator decides it."""
+    runtime: Runtime = request.app.state.runtime
+    return JSONResponse({"guests": runtime.settings.guests == "on"})
 
 
 async def _mailbox(request: Request) -> Response:

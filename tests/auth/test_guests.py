@@ -66,6 +66,18 @@ class TestStarting:
         statuses = [service.client.post("/v1/auth/guest", json={}).status_code for _ in range(31)]
         assert statuses == [200] * 30 + [429]
 
+    def test_can_be_turned_off_for_new_guests(self, make_service: Callable[..., Service]) -> None:
+        """VC12: guests that exist go on: they refresh, vend and can be upgraded."""
+        device = guest(make_service())
+        closed = make_service(guests="off")
+        assert_problem(closed.client.post("/v1/auth/guest", json={}), 403, "guests_off")
+        assert closed.client.get("/demo/settings.json").json() == {"guests": False}, "the sample app hides its button"
+        assert closed.sql("SELECT count(*) FROM users") == [(1,)]
+        device.service = closed
+        assert closed.refresh(device.refresh_token).status_code == 200
+        assert device.vend().status_code == 200
+        assert upgrade(device).json() == {"status": "active"}
+
     def test_ends_with_the_session(self, service: Service) -> None:
         """TK7: thirty idle days, or a sign-out, and nothing opens it again."""
         idle, signed_out = guest(service), guest(service)

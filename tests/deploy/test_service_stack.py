@@ -20,6 +20,7 @@ NOT_IN_THE_STACK = {
     "COGNITO_ENDPOINT_URL": "is AWS's own",
     "DOCS": "off in production; the document is deploy/sdk/openapi.json",
     "DRAIN_SECONDS": "5 in production; the target group's delay is set for it",
+    "GUESTS": "new guests are on unless an operator of the stack's own settings says otherwise",
     "IAM_ENDPOINT_URL": "is AWS's own",
     "IMPORT_MAX_BYTES": "a gigabyte is some millions of users, more than that are several files",
     "KMS_BUCKET_KEYS": "storage.yaml makes the bucket without: with them the key isolates no user",

@@ -10,6 +10,7 @@ from app.auth.api.wire import LoginResult, login_result
 from app.auth.guests import Upgraded
 from app.limits import address_key
 from app.passwords import MAX_LENGTH
+from app.problems import GuestsOff
 from app.web import JsonRoute, OriginDep, PasswordText, PrintableText, RequestModel, ResponseModel, RuntimeDep, SignedIn
 
 router = APIRouter(prefix="/v1", route_class=JsonRoute)
@@ -30,7 +31,12 @@ class UpgradeResult(ResponseModel):
 
 @router.post("/auth/guest", tags=["auth"])
 async def start_guest(body: GuestRequest, runtime: RuntimeDep, origin: OriginDep) -> LoginResult:
-    """An account without address and password. Its refresh token is all that opens it: with the device it is lost."""
+    """An account without address and password. Its refresh token is all that opens it: with the device it is lost.
+
+    403 `guests_off` where the operator has turned guests off; guests that exist already are not affected.
+    """
+    if runtime.settings.guests == "off":
+        raise GuestsOff
     await runtime.limiter.hit("guest", address_key(origin.address))
     grant = await runtime.database.write(
         guests.start, runtime.vault, origin, runtime.clock.now(), device_name=body.device_name

@@ -10,6 +10,12 @@ export async function beGuest(form) {
   keep((await send("POST", "/v1/auth/guest", { body: form })).tokens);
 }
 
+/** Whether the service makes new guests. */
+export async function takesGuests() {
+  const response = await fetch("/demo/settings.json", { cache: "no-store" });
+  return response.ok && (await response.json()).guests;
+}
+
 export const requestReset = (email) => send("POST", "/v1/password-resets", { body: { email } });
 
 export const requestVerification = (email) => send("POST", "/v1/email-verifications", { body: { email } });

@@ -111,6 +111,7 @@ export function wireSignIn(onSignedIn) {
   });
   const complaining = (act) => () => act().catch(show);
   byId("forgot").addEventListener("click", complaining(forgot));
+  api.takesGuests().then((taken) => { byId("guest").hidden = !taken; }, () => {});
   byId("guest").addEventListener("click", complaining(async () => {
     await api.beGuest({ device_name: deviceName() });
     await onSignedIn();
