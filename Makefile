@@ -47,6 +47,9 @@ deploy-check: .checks/installed ## Checks what is in deploy/ with the tools of i
 	$(BIN)/uv pip install --python .checks/bin/python --quiet --require-hashes -r deploy/checks/requirements.lock
 	@touch $@
 
+wheel: install ## Builds the package that a machine without an image installs: dist/
+	$(BIN)/python -m hatchling build -t wheel -d dist
+
 sbom: ## Lists what is installed, as CycloneDX: build/sbom.json
 	@mkdir -p build
 	$(PYTHON) deploy/sbom.py >build/sbom.json
@@ -89,4 +92,4 @@ lock: install ## Renews the locks from pyproject.toml
 	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --upgrade --group sdk \
 		--custom-compile-command "make lock" --output-file requirements-sdk.lock
 
-.PHONY: help install run test chaos check bench format lock deploy-check sbom openapi sdk sdk-test
+.PHONY: help install run test chaos check bench format lock deploy-check wheel sbom openapi sdk sdk-test

@@ -185,7 +185,7 @@ class SharedWindows:
             from redis.backoff import NoBackoff  # noqa: PLC0415
             from redis.exceptions import RedisError  # noqa: PLC0415
         except ModuleNotFoundError as error:
-            message = "TOKENVEND_RATE_LIMIT_URL: Redis needs the extra: pip install 'tokenvend[redis]'"
+            message = "TOKENVEND_RATE_LIMIT_URL: Redis needs the package `redis`, which requirements.lock has"
             raise SettingsError(message) from error
         self._pool = ConnectionPool.from_url(
             url, socket_timeout=TIMEOUT, socket_connect_timeout=TIMEOUT, retry=Retry(NoBackoff(), 0)

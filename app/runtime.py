@@ -200,7 +200,7 @@ def _tracing(settings: Settings) -> Tracing:
     try:
         return OtlpTracing(settings.otlp_endpoint)
     except ModuleNotFoundError as error:
-        message = "TOKENVEND_OTLP_ENDPOINT: traces need the extra: pip install 'tokenvend[otel]'"
+        message = "TOKENVEND_OTLP_ENDPOINT: traces need OpenTelemetry's packages, which requirements.lock has"
         raise SettingsError(message) from error
 
 

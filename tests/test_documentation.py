@@ -22,6 +22,15 @@ DOCUMENTS = [
     *sorted((ROOT / "deploy").glob("*/*.md")),
 ]
 
+SAYS_NOTHING = {".lock", ".json", ".png", ".svg", ".ico", ".pyc", ".woff2"}
+TOLD = [
+    file
+    for place in ("app", "deploy", "changelog.d", "README.md", "CHANGELOG.md", "Makefile", "pyproject.toml")
+    for file in ((ROOT / place).rglob("*") if (ROOT / place).is_dir() else [ROOT / place])
+    if file.is_file() and file.suffix not in SAYS_NOTHING and "vendor" not in file.parts
+]
+"""Whatever a person reads, or sees when something is missing."""
+
 
 def rows(section: str) -> list[str]:
     text = README.read_text(encoding="utf-8")
@@ -89,6 +98,40 @@ class TestReadme:
 
     def test_lists_every_limit(self) -> None:
         assert rows("limits") == limit_rows()
+
+
+INSTALLS = re.compile(r"\b(?:pip|pipx|uv|uvx|npm|npx|poetry)\b[^\n`]*")
+"""A command that may ask a package index, up to the end of the line."""
+BY_NAME = re.compile(r"(?<![\w./@$-])tokenvend(?:-client)?(?![\w/.-])")
+
+
+class TestInstalling:
+    """The project is on no package index: whoever registered its name there would run code beside the secret key."""
+
+    @pytest.mark.parametrize(
+        ("command", "by_name"),
+        [
+            ("pip install tokenvend", True),
+            ("pip install 'tokenvend[redis]'", True),
+            ('pip install "tokenvend[dev]"', True),
+            ("/opt/tokenvend/bin/pip install -U tokenvend==0.1.0", True),
+            ("uvx tokenvend login", True),
+            ("npm install tokenvend-client", True),
+            ("/opt/tokenvend/bin/pip install --no-deps dist/tokenvend-*.whl", False),
+            ("pip install build/sdk/python", False),
+        ],
+    )
+    def test_by_name_is_told_from_a_file(self, command: str, by_name: bool) -> None:
+        assert asks_an_index(command) is by_name
+
+    def test_is_never_by_name(self) -> None:
+        """OP6."""
+        lines = [line for file in TOLD for line in file.read_text(encoding="utf-8").replace("\\\n", " ").splitlines()]
+        assert [line for line in lines if asks_an_index(line)] == []
+
+
+def asks_an_index(line: str) -> bool:
+    return any(BY_NAME.search(command) for command in INSTALLS.findall(line))
 
 
 class TestDocuments:

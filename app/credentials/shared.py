@@ -55,7 +55,8 @@ class SharedCache:
             from redis.asyncio import Redis  # noqa: PLC0415 - an extra, and 20 MB
             from redis.exceptions import RedisError  # noqa: PLC0415
         except ModuleNotFoundError as error:
-            raise SettingsError("TOKENVEND_CACHE_URL: Redis needs the extra: pip install 'tokenvend[redis]'") from error
+            message = "TOKENVEND_CACHE_URL: Redis needs the package `redis`, which requirements.lock has"
+            raise SettingsError(message) from error
         self._redis = Redis.from_url(url, socket_timeout=TIMEOUT, socket_connect_timeout=TIMEOUT)
         # The builtin ones are what the package's parser stumbles on in an answer that is not Redis'.
         self._faults: tuple[type[Exception], ...] = (RedisError, OSError, ValueError, RecursionError)

