@@ -6,6 +6,7 @@ cached ones out, and to the job that tells the engine. AWS knows the second in w
 in an earlier one is revoked, and nobody gets another one that was.
 """
 
+import itertools
 import uuid
 from collections import defaultdict
 from collections.abc import Collection, Mapping, Sequence
@@ -18,13 +19,15 @@ from sqlalchemy.orm import Session
 from app import audit
 from app.audit import Origin
 from app.db import signal_after_commit, upsert
-from app.models import EVERYONE, IssuedCredential, Revocation
+from app.models import EVERYONE, DeviceSession, IssuedCredential, Revocation
 
 SIGNAL = "revocations"
 LONGEST_LIFE = timedelta(hours=36)
 """Of a credential: GetFederationToken's."""
 TOLERANCE = timedelta(minutes=5)
 """By which the engine's clock may be behind ours: AWS refuses the signatures of who is further off."""
+MOST_NAMED = 8
+"""Sessions that one act names one by one. Where more of a user's hold credentials, all that the user has is revoked."""
 Scope = Literal["everyone", "user", "session"]
 
 
@@ -43,14 +46,42 @@ def revoke_sessions(
     now: datetime,
     *,
     user_id: uuid.UUID,
-    session_ids: Collection[uuid.UUID],
+    session_ids: Collection[uuid.UUID] | None = None,
+    keeping: uuid.UUID | None = None,
     actor_id: uuid.UUID | None,
     reason: str,
 ) -> None:
-    """Of sessions that this transaction has ended: no vend that is under way will be let through any more."""
+    """Revokes what sessions hold that this transaction has ended, for a user whose row it has locked.
+
+    Without `session_ids`: what all sessions of the user hold, but for `keeping`. The ledger lets no vend of an ended
+    session through, so nothing is noted for a session that holds nothing. Where more than `MOST_NAMED` sessions hold
+    credentials, all credentials of the user are revoked, those of `keeping` too: that session is given new ones.
+    """
+    alive = _alive(session, now, user_id)
+    held = {row.session_id for row in alive}
+    if session_ids is None:
+        # A job of this service holds credentials by a session of no device. It does not end with them.
+        held &= set(session.scalars(select(DeviceSession.id).where(DeviceSession.id.in_(held))))
+        held -= {keeping}
+    else:
+        held &= set(session_ids)
+    if len(held) > MOST_NAMED:
+        revoke_user(
+            session,
+            origin,
+            now,
+            user_id=user_id,
+            actor_id=actor_id,
+            session_id=None,
+            reason=reason,
+            longest=timedelta(0),
+        )
+        return
     live: dict[uuid.UUID, list[_Live]] = defaultdict(list)
-    for row in _mark(session, now, user_id, set(session_ids)):
-        live[row.session_id].append(row)
+    for row in alive:
+        if row.session_id in held:
+            live[row.session_id].append(row)
+    _mark(session, now, list(itertools.chain(*live.values())))
     for session_id, of_it in live.items():
         put(
             session,
@@ -89,7 +120,8 @@ def revoke_user(
 
     `longest`: what a vend may live that is under way now, has no row in the ledger yet, and is never handed out.
     """
-    live = _mark(session, now, user_id)
+    live = _alive(session, now, user_id)
+    _mark(session, now, live)
     if not live and not longest:
         return 0
     put(
@@ -160,13 +192,8 @@ def is_pending(session: Session, user_id: uuid.UUID, session_id: uuid.UUID) -> b
     return session.scalar(found.limit(1)) is not None
 
 
-def _mark(
-    session: Session, now: datetime, user_id: uuid.UUID, session_ids: Collection[uuid.UUID] | None = None
-) -> list[_Live]:
-    """Notes in the ledger that the user's live credentials, or those of these sessions, are revoked; says which.
-
-    Sessions may be tens of thousands, more than a statement takes parameters; live credentials are few.
-    """
+def _alive(session: Session, now: datetime, user_id: uuid.UUID) -> list[_Live]:
+    """The user's credentials that nobody has revoked and that have not expired, locked."""
     ledger = IssuedCredential
     alive = (
         select(ledger.id, ledger.session_id, ledger.issued_at, ledger.expires_at)
@@ -179,11 +206,15 @@ def _mark(
         .order_by(ledger.id)  # so that two who revoke at once wait for each other in the same order
         .with_for_update()
     )
-    live = [_Live(*row) for row in session.execute(alive) if session_ids is None or row.session_id in session_ids]
+    return [_Live(*row) for row in session.execute(alive)]
+
+
+def _mark(session: Session, now: datetime, live: Collection[_Live]) -> None:
+    """Notes in the ledger that these are revoked."""
+    ledger = IssuedCredential
     if live:
         revoked = update(ledger).where(ledger.id.in_([row.id for row in live])).values(revoked_at=now)
         session.execute(revoked.execution_options(synchronize_session=False))
-    return live
 
 
 def _last(live: Sequence[_Live]) -> datetime:
