@@ -13,7 +13,12 @@ from tests.deploy.templates import decoded
 
 GUIDE = (DEPLOY / "README.md").read_text(encoding="utf-8")
 RUNBOOK = (DEPLOY / "RUNBOOK.md").read_text(encoding="utf-8")
-STACKS = {"photos-storage": "storage.yaml", "photos-data": "data.yaml", "photos-service": "service.yaml"}
+STACKS = {
+    "photos-storage": "storage.yaml",
+    "photos-data": "data.yaml",
+    "photos-service": "service.yaml",
+    "photos-alarms": "alarms.yaml",
+}
 
 
 def commands() -> list[tuple[str, str, set[str]]]:
@@ -29,7 +34,7 @@ def commands() -> list[tuple[str, str, set[str]]]:
 
 class TestCommands:
     def test_name_parameters_that_there_are(self) -> None:
-        assert len(commands()) == 6
+        assert len(commands()) == 7
         for stack, template, given in commands():
             assert given <= decoded(template)["Parameters"].keys(), template
             assert STACKS.get(stack, template) == template
@@ -41,7 +46,7 @@ class TestCommands:
             needed = {name for name, parameter in parameters if "Default" not in parameter}
             assert template in made or needed <= given, template
             made.add(template)
-        assert made == {"storage.yaml", "data.yaml", "service.yaml", "web-identity.yaml"}
+        assert made == {*STACKS.values(), "web-identity.yaml"}
 
     def test_allow_roles_to_be_made_where_some_are(self) -> None:
         for line in GUIDE.replace("\\\n", " ").splitlines():

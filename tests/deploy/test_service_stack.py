@@ -13,7 +13,7 @@ from app.problems import Problem
 from app.server import make_config
 from app.settings import PREFIX, Settings
 from tests.deploy.reading import ROOT
-from tests.deploy.templates import ARNS, AWS, EXTERNAL_ID, REGION, decoded, resolved, resources
+from tests.deploy.templates import ARNS, AWS, EXTERNAL_ID, REGION, decoded, references, resolved, resources
 
 NOT_IN_THE_STACK = {
     "ALLOWED_HOSTS": "the certificate and the balancer know one name, and that is PUBLIC_URL's",
@@ -222,18 +222,46 @@ EVENTS_OF_OTHERS = {"isolation_broken"}
 """Lines that the service may come to write."""
 
 
+def metric_filters(template: str) -> dict[str, Any]:
+    found = resources(template).items()
+    return {name: part for name, part in found if part["Type"] == "AWS::Logs::MetricFilter"}
+
+
 class TestAlarms:
+    def test_stand_in_a_template_of_their_own_beside_what_scaling_counts(self) -> None:
+        """The service's template has to be short enough for CloudFormation, and each new setting makes it longer."""
+        found = {part["Type"] for part in resources("service.yaml").values()}
+        assert not found & {"AWS::CloudWatch::Alarm", "AWS::CloudWatch::Dashboard"}
+        assert metric_filters("service.yaml").keys() == {"Vends"}
+        assert len((AWS / "service.yaml").read_bytes()) < 45_000
+
+    def test_are_told_what_the_services_stack_puts_out(self) -> None:
+        parameters = decoded("alarms.yaml")["Parameters"]
+        needed = {name for name, parameter in parameters.items() if "Default" not in parameter}
+        assert needed - {"ServiceStack"} <= decoded("service.yaml")["Outputs"].keys()
+        used = references(resources("alarms.yaml")) | set(
+            re.findall(r"\$\{(\w+)\}", json.dumps(resources("alarms.yaml")))
+        )
+        assert parameters.keys() <= used
+
+    def test_count_in_the_namespace_of_the_services_stack(self) -> None:
+        (vends,) = metric_filters("service.yaml")["Vends"]["Properties"]["MetricTransformations"]
+        assert vends["MetricNamespace"] == {"Fn::Sub": "tokenvend/${AWS::StackName}"}
+        for part in metric_filters("alarms.yaml").values():
+            (metric,) = part["Properties"]["MetricTransformations"]
+            assert metric["MetricNamespace"] == {"Fn::Sub": "tokenvend/${ServiceStack}"}
+
     def test_count_lines_that_the_service_writes(self) -> None:
         source = "\n".join(file.read_text() for file in (ROOT / "app").rglob("*.py"))
         events = set(re.findall(r'log\.\w+\(\s*"(\w+)"', source)) | EVENTS_OF_OTHERS
-        found = resources("service.yaml")
-        filters = {name: part for name, part in found.items() if part["Type"] == "AWS::Logs::MetricFilter"}
-        for part in filters.values():
+        found = resources("alarms.yaml")
+        filters = metric_filters("alarms.yaml")
+        for part in (*filters.values(), *metric_filters("service.yaml").values()):
             pattern = part["Properties"]["FilterPattern"]
             assert set(re.findall(r'\$\.event = "(\w+)"', pattern)) <= events, pattern
             assert set(re.findall(r'\$\.code = "(\w+)"', pattern)) <= Problem.catalogue.keys(), pattern
         alarmed = {part["Properties"].get("MetricName") for part in found.values() if "Alarm" in part["Type"]}
-        assert filters.keys() - alarmed == {"Vends"}
+        assert filters.keys() <= alarmed
         for name in ("JobFailed", "RevocationDelayed", "KeysUnavailable", "IsolationBroken", "UsageNotCounted"):
             assert name in filters
             (metric,) = filters[name]["Properties"]["MetricTransformations"]
