@@ -3,9 +3,11 @@
 import base64
 import itertools
 import json
+import sys
 import tracemalloc
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import FrameType
 from typing import Any
 
 import pytest
@@ -41,6 +43,59 @@ def emails(found: list[Row]) -> list[str]:
 def native(**members: Any) -> Row:
     (row,) = rows("tokenvend", NDJSON, json.dumps({"email": "ada@example.org", **members}).encode())
     return row
+
+
+def cost(source: SourceName, media_type: str, data: bytes, piece: int) -> int:
+    """Characters that methods of text and of bytes are called on while the file is read: work without a clock."""
+    looked_at = 0
+
+    def watch(_frame: FrameType, event: str, called: Any) -> None:
+        nonlocal looked_at
+        if event == "c_call" and isinstance(text := getattr(called, "__self__", None), str | bytes | bytearray):
+            looked_at += len(text)
+
+    pieces = [data[at : at + piece] for at in range(0, len(data), piece)]
+    before = sys.getprofile()
+    sys.setprofile(watch)
+    try:
+        for _ in SOURCES[source].readers[media_type](pieces):
+            pass
+    finally:
+        sys.setprofile(before)
+    return looked_at
+
+
+class TestCost:
+    """IM9"""
+
+    @pytest.mark.parametrize(
+        ("source", "media_type", "piece", "file"),
+        [
+            ("tokenvend", CSV, 65_536, lambda n: b'email\n"' + b"\n" * n + b'"\n'),
+            ("tokenvend", CSV, 65_536, lambda n: b"email\n" + b"a@example.org\n" * (n // 14)),
+            ("tokenvend", CSV, 3, lambda n: b"email\n" + b"x" * n + b"\n"),
+            ("tokenvend", NDJSON, 3, lambda n: b'{"email": "' + b"x" * n + b'"}\n'),
+            ("firebase", JSON, 3, lambda n: b'{"users": [{"email": "' + b"x" * n + b'"}]}'),
+            ("supabase", SQL, 65_536, lambda n: b"COPY auth.users (email) FROM stdin;\n" + b"\t" * n + b"\n\\.\n"),
+            (
+                *("supabase", SQL, 65_536),
+                lambda n: b"INSERT INTO auth.users (email) VALUES ('" + b"\n" * n + b"');\n",
+            ),
+            (
+                *("supabase", SQL, 65_536),
+                lambda n: b"INSERT INTO auth.users (email) VALUES " + b"('a')," * (n // 6) + b"('b');\n",
+            ),
+            ("supabase", SQL, 65_536, lambda n: b"INSERT INTO posts VALUES ('" + b"\n" * n + b"');\n"),
+        ],
+        ids=["long field", "rows", "pieces", "json in pieces", "array", "copy", "long value", "tuples", "other table"],
+    )
+    def test_twice_the_file_costs_twice_as_much(
+        self, source: SourceName, media_type: str, piece: int, file: Callable[[int], bytes]
+    ) -> None:
+        dump = b"" if media_type != SQL else b"\nCOPY auth.users (email) FROM stdin;\n\\.\n"
+        once, twice = (cost(source, media_type, file(n) + dump, piece) for n in (10_000, 20_000))
+        assert twice < 2.2 * once
+        assert twice < 20 * 20_000
 
 
 class TestSamples:
@@ -115,6 +170,11 @@ class TestCsv:
         assert len(found) > 5_000
         assert found[-1] == "b@example.org"
 
+    @pytest.mark.parametrize("last", [b'a@example.org,"x', b'a@example.org,x"y'])
+    def test_a_quote_that_is_open_at_the_end_costs_the_last_row_alone(self, last: bytes) -> None:
+        found = rows("tokenvend", CSV, b"email,display_name\nada@example.org,Ada\n", last)
+        assert emails(found) == ["ada@example.org", "malformed_row"]
+
     @pytest.mark.parametrize(
         "text",
         [
@@ -184,6 +244,9 @@ class TestNative:
             ({"password_hash": "$scrypt$ln=14,r=8,p=1$c2FsdHNhbHQ$\0" + "A" * 43}, "unsupported_hash"),
             ({"password_hash": "$1$abc$" + "A" * 22}, "unsupported_hash"),
             ({"password_hash": "\ud800" * 10}, "unsupported_hash"),
+            ({"password_hash": "x" * 60_000}, "unsupported_hash"),
+            ({"role": "r" * 65}, "invalid_value"),
+            ({"id": "i" * 65}, "invalid_value"),
             ({"password_hash": ["$2b$10$"]}, "invalid_value"),
         ],
     )
@@ -274,6 +337,11 @@ class TestFirebase:
     def test_a_project_without_users_has_none(self, text: bytes) -> None:
         assert rows("firebase", JSON, text) == []
 
+    def test_a_row_is_bounded_however_large_the_pieces_are(self) -> None:
+        """IM9"""
+        text = b'{"users": [{"email": "' + b"x" * 70_000 + b'"}, {"email": "a@example.org"}]}'
+        assert emails(rows("firebase", JSON, text)) == ["row_too_long", "a@example.org"]
+
     def test_an_entry_that_is_no_object_costs_itself_alone(self) -> None:
         assert emails(rows("firebase", JSON, b'{"users": [1, {"email": "a@example.org"}]}')) == [
             "malformed_row",
@@ -329,6 +397,9 @@ class TestSupabase:
             b"COPY auth.users (id) FROM stdin;\n\\.\n",
             b"INSERT INTO auth.users (email) VALUES (E'a\\'');\n",
             b"INSERT INTO auth.users (email) VALUES ('a",
+            b"INSERT INTO auth.users (email) VALUES ('a@example.org'),\n",
+            b"INSERT INTO auth.users (email) VALUES\n, ('a@example.org');\n",
+            b"INSERT INTO auth.users (email) VALUES ();\n",
             b"INSERT INTO auth.users (email) VALUES (lower('A'));\n",
             b"INSERT INTO auth.users (email) VALUES\n" + b"('a@example.org'" * 10_000,
         ],

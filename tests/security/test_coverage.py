@@ -14,7 +14,7 @@ CLAIMED = """
     HT1–12
     AU1–20
     ID1–7
-    IM1–8
+    IM1–9
     OP1–6
 """
 """Of REQUIREMENTS.md, where each is spelt out: an id is added here with the feature that it is about."""

@@ -3,6 +3,8 @@
 from app.admin.formats.rows import ImportedUser, Record, Refused, moment, text_or_none, user
 
 COLUMNS = ("id", "email", "email_verified", "display_name", "status", "role", "created_at", "password_hash")
+LONGEST_WORD = 64
+"""Characters of an id or of a role."""
 FORMULA = tuple("=+-@＝＋－＠")
 """What a spreadsheet takes for a formula at the beginning of a cell (CWE-1236)."""
 
@@ -20,9 +22,17 @@ def take(record: Record) -> ImportedUser:
         password_hash=text_or_none(record.get("password_hash"), "password_hash"),
         created_at=moment(record.get("created_at"), "created_at"),
         disabled=status == "disabled",
-        role=text_or_none(record.get("role"), "role") or "user",
-        former_id=text_or_none(record.get("id"), "id"),
+        role=_short(record.get("role"), "role") or "user",
+        former_id=_short(record.get("id"), "id"),
     )
+
+
+def _short(value: object, member: str) -> str | None:
+    """Rows wait in memory by the thousand: what is kept of each is bounded."""
+    text = text_or_none(value, member)
+    if text is not None and len(text) > LONGEST_WORD:
+        raise Refused("invalid_value", f"`{member}` has over {LONGEST_WORD} characters.")
+    return text
 
 
 def harmless(value: str) -> str:

@@ -22,24 +22,48 @@ BOM = codecs.BOM_UTF8
 
 def lines(chunks: Iterable[bytes]) -> Iterator[bytes | None]:
     """Lines with their ends; None for one that is too long, of which no more than that is held."""
-    rest, skipping, first = b"", False, True
+    held, size, first = bytearray(), 0, True
     for chunk in chunks:
-        pieces = (rest + chunk).split(b"\n")
-        rest = pieces.pop()
-        for piece in pieces:
-            if first:
-                piece, first = piece.removeprefix(BOM), False  # noqa: PLW2901 - the mark is no part of the line
-            if skipping or len(piece) > MOST_BYTES:
+        *ends, rest = chunk.split(b"\n")
+        for end in ends:
+            if size + len(end) > MOST_BYTES:
                 yield None
-                skipping = False
             else:
-                yield piece + b"\n"
-        if len(rest) > MOST_BYTES:
-            rest, skipping = b"", True
-    if skipping:
+                line = bytes(held) + end + b"\n" if held else end + b"\n"
+                yield line.removeprefix(BOM) if first else line
+            held, size, first = bytearray(), 0, False
+        size += len(rest)
+        if size > MOST_BYTES:
+            held = bytearray()
+        else:
+            held += rest
+    if size > MOST_BYTES:
         yield None
-    elif rest:
-        yield rest.removeprefix(BOM) if first else rest
+    elif held:
+        yield bytes(held.removeprefix(BOM) if first else held)
+
+
+def closed(found: Iterable[bytes | None], mark: bytes) -> Iterator[bytes | None]:
+    """Lines, each joined with the lines after it until its quotation marks are closed; None for what is too long.
+
+    Marks are counted once for each line, and lines are joined once: a row of many lines costs no more than a line of
+    the same length. At the end of the file the last row may be open.
+    """
+    parts: list[bytes] = []
+    size, opened = 0, False
+    for line in found:
+        size += MOST_BYTES + 1 if line is None else len(line)
+        if line is None or size > MOST_BYTES:
+            yield None
+        else:
+            parts.append(line)
+            opened ^= line.count(mark) % 2 == 1
+            if opened:
+                continue
+            yield b"".join(parts)
+        parts, size, opened = [], 0, False
+    if parts:
+        yield b"".join(parts)
 
 
 def csv_of(
@@ -73,23 +97,16 @@ def csv_of(
 
 def _csv_rows(found: Iterable[bytes | None]) -> Iterator[list[str] | RowProblem]:
     """A row goes on after the end of a line while a quotation mark in it is not closed. Empty lines are none."""
-    row = b""
-    for line in found:
-        if line is None or len(row) + len(line) > MOST_BYTES:
-            row = b""
+    for row in closed(found, b'"'):
+        if row is None:
             yield TOO_LONG
-            continue
-        row += line
-        if row.count(b'"') % 2:
-            continue
-        if row.strip(b"\r\n"):
+        elif row.strip(b"\r\n"):
             yield _csv_row(row)
-        row = b""
-    if row:
-        yield MALFORMED
 
 
 def _csv_row(row: bytes) -> list[str] | RowProblem:
+    if row.count(b'"') % 2:
+        return MALFORMED
     try:
         parsed = list(csv.reader([row.decode("utf-8")], strict=True))
     except UnicodeDecodeError:
@@ -158,8 +175,9 @@ def array(chunks: Iterable[bytes], *, start: re.Pattern[str], what: str) -> Iter
                 buffer, at = buffer[at:], 0
                 more()
                 continue
+            too_long = end - at > MOST_BYTES
             row, at, divided = row + 1, end, False
-            yield value if isinstance(value, dict) else MALFORMED
+            yield TOO_LONG if too_long else value if isinstance(value, dict) else MALFORMED
 
 
 def _text(chunks: Iterable[bytes], at_least: int = 32_768) -> Iterator[str]:

@@ -13,6 +13,8 @@ from app.text import is_printable
 
 Record = Mapping[str, Any]
 LONGEST_NAME = 100
+LONGEST_HASH = 512
+"""Characters that are looked at; fewer are stored."""
 FIRST_YEAR = 1970
 
 
@@ -143,7 +145,7 @@ def _name(value: object) -> str | None:
 def _hash(text: str | None) -> str | None:
     if text is None:
         return None
-    stored = supported_hash(text)
+    stored = supported_hash(text) if len(text) <= LONGEST_HASH else None
     if stored is None:
         raise Refused(
             "unsupported_hash",

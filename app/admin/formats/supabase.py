@@ -1,10 +1,11 @@
 """Supabase: its table `auth.users`, as CSV or in a dump of its data by pg_dump (COPY, or INSERT)."""
 
+import itertools
 import json
 import re
 from collections.abc import Iterable, Iterator
 
-from app.admin.formats.records import MALFORMED, MISFIT, MOST_BYTES, NOT_UTF8, TOO_LONG, lines
+from app.admin.formats.records import MISFIT, NOT_UTF8, TOO_LONG, closed, lines
 from app.admin.formats.rows import ImportedUser, Record, Refused, RowProblem, moment, text_or_none, user
 from app.problems import UnreadableImport
 
@@ -12,7 +13,8 @@ _TABLE = r'(?:"?auth"?\.)"?users"?'
 _COPY = re.compile(rf"COPY {_TABLE} \(([^)]+)\) FROM stdin;\s*")
 _ANY_COPY = re.compile(r"COPY .* FROM stdin;\s*")
 _INSERT = re.compile(rf"INSERT INTO {_TABLE} \(([^)]+)\) VALUES\s*")
-_VALUE = re.compile(r"\s*(?:'((?:[^']|'')*)'|([A-Za-z0-9_.+-]+))\s*([,)])")
+_VALUE = re.compile(r"\s*(?:((?:'[^']*')+)|([A-Za-z0-9_.+-]+))\s*([,)])")
+_DIVIDER = re.compile(r"\s*(,?)\s*")
 _ESCAPED = re.compile(r"\\(.)", re.DOTALL)
 _CONTROL = {"b": "\b", "f": "\f", "n": "\n", "r": "\r", "t": "\t", "v": "\v"}
 
@@ -61,7 +63,8 @@ def read_dump(chunks: Iterable[bytes]) -> Iterator[Record | RowProblem]:
                 pass
         elif match := _INSERT.match(statement):
             found = True
-            yield from _inserted(source, _columns(match[1]), statement[match.end() :])
+            rest = statement[match.end() :].encode("utf-8")
+            yield from _inserted(itertools.chain([rest], source), _columns(match[1]))
         elif not statement.startswith("--"):
             _pass_over(source, line)
     if not found:
@@ -122,36 +125,34 @@ def _unescaped(field: str) -> str | None:
     return _ESCAPED.sub(lambda match: _CONTROL.get(match[1], match[1]), field) if "\\" in field else field
 
 
-def _inserted(source: Iterator[bytes | None], columns: list[str], text: str) -> Iterator[Record | RowProblem]:
-    """Tuples, each of which may go on after the end of a line within quotation marks."""
-    while True:
-        while not text.strip() or text.count("'") % 2:
-            more = next(source, b"")
-            if not more or len(text) + len(more) > MOST_BYTES:
-                raise UnreadableImport("A row of the dump has over 65,536 bytes, or the dump ends within one.")
-            try:
-                text += more.decode("utf-8")
-            except UnicodeDecodeError:
-                raise UnreadableImport("The dump is not text in UTF-8.") from None
-        values, rest = _tuple(text)
-        if len(values) == len(columns):
-            yield dict(zip(columns, values, strict=True))
-        else:
-            yield MISFIT if values else MALFORMED
-        if not rest.startswith(","):
-            return
-        text = rest[1:]
+def _inserted(found: Iterator[bytes | None], columns: list[str]) -> Iterator[Record | RowProblem]:
+    """Tuples, each of which may go on after the end of a line within quotation marks. Raises `UnreadableImport`."""
+    for piece in closed(found, b"'"):
+        if piece is None:
+            raise UnreadableImport("A row of the dump has over 65,536 bytes, or the dump ends within one.")
+        try:
+            text = piece.decode("utf-8")
+        except UnicodeDecodeError:
+            raise UnreadableImport("The dump is not text in UTF-8.") from None
+        at = len(text) - len(text.lstrip())
+        while at < len(text):
+            values, at = _tuple(text, at)
+            yield dict(zip(columns, values, strict=True)) if len(values) == len(columns) else MISFIT
+            divider = _DIVIDER.match(text, at)
+            if divider is None or not divider[1]:
+                return
+            at = divider.end()
+    raise UnreadableImport("The dump ends within the rows of auth.users.")
 
 
-def _tuple(text: str) -> tuple[list[str | None], str]:
-    """The values of the tuple that `text` begins with, and what follows it."""
-    text = text.lstrip()
+def _tuple(text: str, at: int) -> tuple[list[str | None], int]:
+    """The values of the tuple that begins at `at`, and where it ends. Raises `UnreadableImport`."""
     values: list[str | None] = []
-    at = 1
-    while text.startswith("(") and (match := _VALUE.match(text, at)):
+    begun, at = text[at] == "(", at + 1
+    while begun and (match := _VALUE.match(text, at)):
         quoted, bare, end = match.groups()
-        values.append(quoted.replace("''", "'") if bare is None else None if bare.upper() == "NULL" else bare)
+        values.append(quoted[1:-1].replace("''", "'") if bare is None else None if bare.upper() == "NULL" else bare)
         at = match.end()
         if end == ")":
-            return values, text[at:].lstrip()
+            return values, at
     raise UnreadableImport("A row of the dump is not a plain list of values.")
