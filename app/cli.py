@@ -29,6 +29,7 @@ from app.credentials.broker import Broker
 from app.credentials.identity_token import TTL as IDENTITY_TOKEN_TTL
 from app.crypto import DecryptionFailed
 from app.environment import load_settings
+from app.local import is_loopback
 from app.migrate import is_migrated, upgrade
 from app.problems import DatabaseUnavailable, Problem
 from app.progress import moving, pieces
@@ -97,6 +98,11 @@ def serve(
     """Runs the service alone, from settings."""
     settings = load_settings()
     settings.require_engine()
+    if settings.answers_this_machine_alone and not is_loopback(host):
+        _fail(
+            f"--host {host}: development answers this machine alone, for it has fewer guards than production. "
+            "Set TOKENVEND_ENVIRONMENT=production, or TOKENVEND_DEVELOPMENT_REMOTE=on to let other machines in"
+        )
     configure_logging(settings.log_level)
     asyncio.run(mfa.exchange(settings, mfa_code))
     server.run(

@@ -15,8 +15,9 @@ from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app.clock import Clock
+from app.local import has_local_peer
 from app.metrics import Metrics, known_method
-from app.problems import ContentTooLarge, HostNotAllowed, InternalError, Problem
+from app.problems import ContentTooLarge, HostNotAllowed, InternalError, LocalOnly, Problem
 from app.telemetry import request_id as current_request_id
 from app.tracing import NoTracing, Span, Tracing
 
@@ -49,8 +50,11 @@ class Edge:
         clock: Clock,
         metrics: Metrics,
         tracing: Tracing | None = None,
+        local_only: bool = False,
     ) -> None:
+        """`local_only` refuses whoever is not on this machine, whichever server runs the application."""
         self._app = app
+        self._local_only = local_only
         self._hosts = hosts
         self._trusted = tuple(ip_network(network, strict=False) for network in trusted_proxies)
         self._clock = clock
@@ -104,6 +108,8 @@ class Edge:
                 self._observe(scope, status, started_at, span)
 
     def _check(self, scope: Scope) -> None:
+        if self._local_only and not has_local_peer(scope):
+            raise LocalOnly
         host = length = b""
         for name, value in scope["headers"]:
             if name == b"host":

@@ -87,6 +87,7 @@ def create_app(settings: Settings, runtime: Runtime | None = None) -> FastAPI:
         clock=runtime.clock,
         metrics=runtime.metrics,
         tracing=runtime.tracing,
+        local_only=settings.answers_this_machine_alone,
     )
     return app
 
@@ -121,6 +122,8 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
 async def _warn(runtime: Runtime) -> None:
     """Says at start what the operator should know of the base credentials; faults are `/readyz`'s to tell."""
     if runtime.settings.environment == "development":
+        if runtime.settings.development_remote == "on":
+            log.warning("development_answers_other_machines")
         return
     with contextlib.suppress(Problem):
         for warning in await runtime.broker.warnings(runtime.settings.credential_max_ttl):

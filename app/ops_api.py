@@ -10,7 +10,8 @@ from app import health
 from app.auth.keys import Keyring
 from app.credentials.identity_token import ISSUER_PATH
 from app.crypto import ALGORITHM
-from app.problems import NotFound, NotReady, Unauthenticated
+from app.local import is_local
+from app.problems import LocalOnly, NotFound, NotReady, Unauthenticated
 from app.runtime import Runtime
 from app.web import NamedRoute, ResponseModel, RuntimeDep
 
@@ -71,10 +72,15 @@ async def check_readiness(runtime: RuntimeDep, request: Request) -> Readiness:
     "/metrics", response_class=Response, responses={200: {"content": {"text/plain": {"schema": {"type": "string"}}}}}
 )
 async def get_metrics(runtime: RuntimeDep, request: Request) -> Response:
-    """This process's metrics for Prometheus. In production, only with the bearer token that the operator set."""
+    """This process's metrics for Prometheus: with the bearer token that the operator set.
+
+    Without one there are none in production, and in development only for this machine.
+    """
     token = runtime.settings.metrics_token.get_secret_value()
     if not token and runtime.settings.environment == "production":
         raise NotFound
+    if not token and not is_local(request.scope):
+        raise LocalOnly
     scheme, _, sent = request.headers.get("authorization", "").partition(" ")
     if token and not (scheme.lower() == "bearer" and secrets.compare_digest(sent.strip().encode(), token.encode())):
         raise Unauthenticated("Send the metrics token as `Authorization: Bearer …`.")

@@ -182,6 +182,11 @@ class StepUpRequired(Problem):
     default_detail = "Ask for the password or a code, send it to `/v1/auth/step-up`, and try again within five minutes."
 
 
+class LocalOnly(Problem):
+    status, code, title = 403, "local_only", "For this machine alone"
+    default_detail = "A service in development answers only its own machine here, and no proxy."
+
+
 class MfaRequired(Problem):
     status, code, title = 403, "mfa_required", "A second factor is needed"
     default_detail = "This needs a session that was opened, or stepped up, with a second factor."

@@ -98,6 +98,10 @@ class Settings(BaseSettings):
     environment: Literal["development", "production"] = Field(
         "development", description="`production` refuses weak or missing values at start"
     )
+    development_remote: Switch = Field(
+        "off",
+        description="`on`: development answers other machines too; `off`: it listens on the loopback alone",
+    )
     database_url: str = Field(
         "sqlite:///var/tokenvend.db",
         repr=False,
@@ -251,7 +255,9 @@ class Settings(BaseSettings):
     allowed_hosts: CommaSeparated = Field((), description="Host headers answered to; the public URL's host if empty")
     cors_origins: CommaSeparated = Field((), description="origins of web apps that may call, comma-separated")
     metrics_token: SecretStr = Field(
-        SecretStr(""), description="bearer token of `/metrics`; in production it is off without one"
+        SecretStr(""),
+        description="bearer token of `/metrics`; without one it is off in production, and for its own machine in "
+        "development",
     )
     otlp_endpoint: str | None = Field(
         None, description="an OpenTelemetry collector, such as `http://127.0.0.1:4318`, that gets traces; none if empty"
@@ -578,6 +584,10 @@ class Settings(BaseSettings):
         return frozenset(host.lower() for host in self.allowed_hosts) or frozenset(
             {(urlsplit(self.public_url).hostname or "").lower()}
         )
+
+    @property
+    def answers_this_machine_alone(self) -> bool:
+        return self.environment == "development" and self.development_remote == "off"
 
     @property
     def service_name(self) -> str:

@@ -35,6 +35,7 @@ from app.audit import Origin
 from app.auth import authentication
 from app.crypto import unique_members
 from app.edge import send_problem
+from app.local import is_local
 from app.problems import (
     ContentTooLarge,
     FieldError,
@@ -287,10 +288,13 @@ async def _signed_in_bare(request: Request) -> Actor:
 
 
 async def _with_second_factor(request: Request, actor: Actor) -> Actor:
-    """The actor. Raises `MfaRequired` for who administers without one, outside development (ASVS 6.3.3)."""
+    """The actor. Raises `MfaRequired` for an administrator without a second factor (ASVS 6.3.3).
+
+    Development spares administrators on its own machine the second factor.
+    """
     if actor.role != "user" and not actor.mfa:
         runtime = await _runtime(request)
-        if runtime.settings.environment != "development":
+        if runtime.settings.environment != "development" or not is_local(request.scope):
             await authentication.record_refusal(runtime, await _origin(request), actor, reason="mfa_required")
             raise MfaRequired
     return actor

@@ -19,7 +19,9 @@ from starlette.staticfiles import StaticFiles
 from starlette.types import Scope
 
 from app.audit import Event
+from app.local import is_local
 from app.mail.transport import ConsoleTransport
+from app.problems import LocalOnly
 from app.runtime import Runtime
 from app.settings import Settings
 
@@ -66,7 +68,12 @@ async def _demo_settings(request: Request) -> Response:
 
 
 async def _mailbox(request: Request) -> Response:
-    """The mails that were printed instead of sent, newest first: for the sample page."""
+    """The mails that were printed instead of sent, newest first: for the sample page.
+
+    Their links open accounts, so whoever is not on this machine gets `LocalOnly`.
+    """
+    if not is_local(request.scope):
+        raise LocalOnly
     runtime: Runtime = request.app.state.runtime
     transport = runtime.postman.transport
     kept = reversed(transport.kept) if isinstance(transport, ConsoleTransport) else ()

@@ -15,7 +15,7 @@ CLAIMED = """
     AU1–20
     ID1–7
     IM1–9
-    OP1–6
+    OP1–7
 """
 """Of REQUIREMENTS.md, where each is spelt out: an id is added here with the feature that it is about."""
 
