@@ -7,7 +7,7 @@ from typing import Literal
 
 from app.credentials import isolation, tickets, vending
 from app.credentials.isolation import Tenant
-from app.credentials.revocation import IamFailed
+from app.credentials.role_denials import IamFailed
 from app.migrate import is_migrated
 from app.problems import Problem
 from app.runtime import Runtime

@@ -26,7 +26,7 @@ from app.credentials.ledger import Entry
 from app.credentials.orders import Terms
 from app.credentials.packing import Packing
 from app.credentials.policy import Encryption
-from app.credentials.revocation import IAM_CONFIG, RoleDenials
+from app.credentials.role_denials import IAM_CONFIG, RoleDenials
 from app.credentials.shared import SharedCache
 from app.credentials.sns import Topic
 from app.crypto import FirebaseScrypt, Vault

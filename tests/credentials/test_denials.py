@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from app.credentials import denials
 from app.credentials.denials import Denial
-from app.credentials.revocation import PROBE
+from app.credentials.role_denials import PROBE
 from app.crypto import b64url
 from tests.credentials.iam import allowed
 

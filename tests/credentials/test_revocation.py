@@ -20,7 +20,7 @@ from sqlalchemy.orm import Session
 from app import audit, revocations
 from app.actor import Actor
 from app.credentials import revocation
-from app.credentials.revocation import POLICY_NAME, IamFailed, RoleDenials
+from app.credentials.role_denials import POLICY_NAME, PROBE, IamFailed, RoleDenials
 from app.models import EVERYONE
 from tests.credentials.crowd import sign_in
 from tests.credentials.test_denials import Credential
@@ -748,7 +748,7 @@ class TestOfAws:
 
     def test_the_policy_is_put_and_taken_away(self, client: Any) -> None:
         role = RoleDenials(ROLE_ARN, lambda: client)
-        asyncio.run(role.write(revocation.PROBE))
+        asyncio.run(role.write(PROBE))
         found = client.get_role_policy(RoleName=ROLE, PolicyName=POLICY_NAME)["PolicyDocument"]
         assert found["Statement"][0]["Effect"] == "Deny"
         asyncio.run(role.write(""))
@@ -760,8 +760,8 @@ class TestOfAws:
         """A profile that is not there, and a machine that has none."""
         role = RoleDenials(ROLE_ARN, lambda: boto3.Session(profile_name=profile).client("iam", region_name="us-east-1"))
         with pytest.raises(IamFailed, match=r"ProfileNotFound|NoCredentialsError"):
-            asyncio.run(role.write(revocation.PROBE))
+            asyncio.run(role.write(PROBE))
 
     def test_of_a_role_that_is_not_there_it_says_so(self, client: Any) -> None:
         with pytest.raises(IamFailed, match="NoSuchEntity"):
-            asyncio.run(RoleDenials(f"{ROLE_ARN}-not", lambda: client).write(revocation.PROBE))
+            asyncio.run(RoleDenials(f"{ROLE_ARN}-not", lambda: client).write(PROBE))
