@@ -2,10 +2,14 @@
 
 import uuid
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 
 FRESH = timedelta(minutes=5)
 """For how long a sign-in, or a step-up, is good for what only its user may do (ASVS 7.5.1)."""
+
+
+UNKNOWN = datetime.max.replace(tzinfo=UTC)
+"""When an account was made of which nobody says it: it is as new as can be."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,6 +25,10 @@ class Actor:
     """Credentials that were issued to them before are revoked."""
     quota_bytes: int | None = None
     """Their own; None: the setting decides."""
+    created_at: datetime = UNKNOWN
+    """Of the account."""
+    unverified: bool = False
+    """Whether the account has an e-mail address that nobody has verified."""
 
     def is_fresh(self, now: datetime) -> bool:
         """Whether they were seen to be who they are a moment ago. A guest has nothing to be seen by."""

@@ -8,7 +8,7 @@ import asyncio
 import contextlib
 import math
 from collections import OrderedDict
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from ipaddress import IPv6Address, ip_address
 from itertools import islice
@@ -21,7 +21,7 @@ from app.clock import Clock, SystemClock
 from app.crypto import Vault
 from app.metrics import Metrics
 from app.problems import RateLimited
-from app.settings import SettingsError
+from app.settings import STS_QUOTA, SettingsError
 
 log = structlog.get_logger("tokenvend.limits")
 
@@ -42,15 +42,19 @@ LimitName = Literal[
     "reset",
     "guess",
     "issue_credentials",
+    "new_credential",
+    "new_credential_from",
+    "new_credential_for_newcomers",
     "revoke_credentials",
     "explain_access",
     "share",
     "invitation",
 ]
 
-Holder = Literal["address", "user", "mail address", "user and mail address", "account"]
+Holder = Literal["address", "user", "mail address", "user and mail address", "account", "all newcomers"]
 """Whose allowance a hit uses up: a client address, where an IPv6 network of 64 bits counts as one; a signed-in user; a
-mail address; or an account that somebody tries to get into, whether it exists or not."""
+mail address; an account that somebody tries to get into, whether it exists or not; or all newcomers together: guests,
+and accounts that are less than a day old or whose e-mail address still has to be verified."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +84,11 @@ LIMITS: dict[LimitName, Limit] = {
     "reset": Limit("10/hour", per="mail address", counts="password resets"),
     "guess": Limit("100/day", per="account", counts="wrong passwords and codes in a row", renewed=True),
     "issue_credentials": Limit("60/minute", per="user", counts="credentials"),
+    "new_credential": Limit("30/minute", per="user", counts="credentials that were not cached"),
+    "new_credential_from": Limit("600/minute", per="address", counts="credentials that were not cached"),
+    "new_credential_for_newcomers": Limit(
+        "300/second", per="all newcomers", counts="credentials that were not cached: half of `TOKENVEND_STS_QUOTA`"
+    ),
     "revoke_credentials": Limit("10/minute", per="user", counts="revocations of credentials"),
     "explain_access": Limit("60/minute", per="user", counts="questions why access was denied"),
     "share": Limit("60/hour", per="user", counts="folders shared"),
@@ -258,12 +267,24 @@ class SharedWindows:
 class Limiter:
     """Raises `RateLimited` with the seconds until the window ends."""
 
-    def __init__(self, local: LocalWindows, shared: SharedWindows | None, metrics: Metrics, *, enabled: bool) -> None:
+    def __init__(
+        self,
+        local: LocalWindows,
+        shared: SharedWindows | None,
+        metrics: Metrics,
+        *,
+        enabled: bool,
+        amounts: Mapping[LimitName, str] | None = None,
+    ) -> None:
+        """`amounts`: those that differ from `LIMITS` here."""
         self._local = local
         self._metrics = metrics
         self._shared = shared
         self._enabled = enabled
-        self._items: dict[LimitName, RateLimitItem] = {name: parse(limit.amount) for name, limit in LIMITS.items()}
+        usual = {name: limit.amount for name, limit in LIMITS.items()}
+        self._items: dict[LimitName, RateLimitItem] = {
+            name: parse(amount) for name, amount in {**usual, **(amounts or {})}.items()
+        }
 
     async def hit(self, name: LimitName, key: str) -> None:
         if not self._enabled:
@@ -301,10 +322,14 @@ class Limiter:
             await self._shared.close()
 
 
-def make_limiter(url: str, clock: Clock, metrics: Metrics, *, enabled: bool) -> Limiter:
-    """By `RATE_LIMIT_URL`. Connects to nothing yet. Raises `SettingsError` where the redis package is not installed."""
+def make_limiter(url: str, clock: Clock, metrics: Metrics, *, enabled: bool, sts_quota: int = STS_QUOTA) -> Limiter:
+    """By `RATE_LIMIT_URL` and `STS_QUOTA`. Connects to nothing yet.
+
+    Raises `SettingsError` where the redis package is not installed.
+    """
     shared = None if url == "memory://" else SharedWindows(url, clock, metrics)
-    return Limiter(LocalWindows(clock, metrics), shared, metrics, enabled=enabled)
+    amounts: dict[LimitName, str] = {"new_credential_for_newcomers": f"{max(1, sts_quota // 2)}/second"}
+    return Limiter(LocalWindows(clock, metrics), shared, metrics, enabled=enabled, amounts=amounts)
 
 
 def account_key(vault: Vault, account: str) -> str:

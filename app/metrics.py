@@ -51,7 +51,7 @@ class Metrics:
         )
         self.vends = Counter(
             "tokenvend_vends",
-            "Credentials handed out, by source: issued, memory, shared (another replica's), stale (STS is down).",
+            "Credentials handed out, by source: issued, memory, shared (another replica's), stale (no new one).",
             ["source"],
             registry=self.registry,
         )

@@ -35,6 +35,8 @@ MOST_BYTES = 2**53 - 1
 """The largest whole number that every reader of JSON takes as it is: nine petabytes."""
 LONGEST_CHAINED = 3600
 """Seconds: what STS gives a role that assumes another one, whatever the other's MaxSessionDuration."""
+STS_QUOTA = 600
+"""Calls a second: what AWS's STS takes from an account in each Region unless it raises the quota."""
 MOST_POLICY_ARNS = 10
 MOST_TAGS = 50
 TAG_KEY = r"(?!aws:)[\w .:/=+@-]{1,128}"
@@ -169,6 +171,11 @@ class Settings(BaseSettings):
     )
     sts_regions: CommaSeparated = Field(
         (), description="Regions whose STS is asked, in this order; `AWS_REGION` alone if empty"
+    )
+    sts_quota: int = Field(
+        STS_QUOTA,
+        ge=2,
+        description="calls a second that STS takes from this account; newcomers together get half of them",
     )
     sts_client: Literal["signed", "boto3"] = Field(
         "signed", description="`boto3` is the SDK's own client: every option of the SDK, three times the CPU"

@@ -151,6 +151,16 @@ class TestWindowsInMemory:
 
         asyncio.run(count())
 
+    def test_newcomers_together_get_half_of_what_sts_takes(self) -> None:
+        """VC12: the other half is left to those who have accounts."""
+
+        async def count() -> None:
+            for quota, half in ((600, 300), (20, 10), (2, 1)):
+                counting = make_limiter("memory://", ManualClock(), Metrics(), enabled=True, sts_quota=quota)
+                assert await passed(counting, "new_credential_for_newcomers", quota) == half
+
+        asyncio.run(count())
+
     def test_off_means_off(self) -> None:
         async def count() -> None:
             counting = make_limiter("memory://", ManualClock(), Metrics(), enabled=False)
@@ -250,10 +260,11 @@ class TestRedis:
         """A guess renews its window; what is stored ends with it."""
 
         async def count() -> None:
+            lasting = [name for name, limit in LIMITS.items() if parse(limit.amount).get_expiry() > 1]
             async with limiter(redis.url, ManualClock()) as counting:
-                for name in LIMITS:
+                for name in lasting:
                     await counting.hit(name, KEY)
-                assert len(redis.stored()) == len(LIMITS)
+                assert len(redis.stored()) == len(lasting)
                 for key in redis.stored():
                     assert 0 < redis.client.ttl(key) <= DAY
                 (guesses,) = (key for key in redis.stored() if "/guess/" in key)

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any, Literal
 
-from sqlalchemy import ARRAY, Text, Uuid, any_, bindparam, cast, func, insert, select, tuple_, update
+from sqlalchemy import ARRAY, Text, Uuid, and_, any_, bindparam, cast, func, insert, select, tuple_, update
 from sqlalchemy.orm import Session, aliased
 
 from app import audit, cursors, revocations
@@ -50,6 +50,8 @@ _STATES = (
         DeviceSession.ended_at,
         DeviceSession.mfa_at,
         User.guest,
+        User.created_at,
+        and_(User.email_key.is_not(None), User.email_verified_at.is_(None)),
         User.quota_bytes,
         _OF_THE_USER.not_before,
         _OF_EVERYONE.not_before,
@@ -88,6 +90,9 @@ class SessionState:
     ended: bool
     mfa: bool
     guest: bool
+    created_at: datetime
+    """Of the account, as those before and after it."""
+    unverified: bool
     quota_bytes: int | None
     not_before: datetime | None
     """Credentials that were issued before are revoked."""
@@ -389,6 +394,8 @@ def _by_id(rows: Iterable[Sequence[Any]]) -> Mapping[uuid.UUID, SessionState]:
             ended_at is not None,
             mfa_at is not None,
             guest,
+            created_at,
+            bool(unverified),
             quota,
             max((floor.astimezone(UTC) for floor in floors if floor is not None), default=None),
         )
@@ -402,6 +409,8 @@ def _by_id(rows: Iterable[Sequence[Any]]) -> Mapping[uuid.UUID, SessionState]:
             ended_at,
             mfa_at,
             guest,
+            created_at,
+            unverified,
             quota,
             *floors,
         ) in rows

@@ -1,7 +1,7 @@
 """Credentials that can be handed out again, and one issuance for all who ask for the same at once."""
 
 import asyncio
-from collections import OrderedDict
+import contextlib
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -10,18 +10,24 @@ from uuid import UUID
 
 from app.clock import Clock
 from app.credentials.broker import StsCredential
+from app.credentials.entries import Entries
 from app.credentials.orders import Order
 from app.metrics import Metrics
-from app.problems import Overloaded, StsRefused, StsThrottled, StsUnavailable
+from app.problems import Overloaded, RateLimited, StsRefused, StsThrottled, StsUnavailable
 
-MOST_ENTRIES = 10_000
-"""About 2 KiB each."""
 LEAST_LEFT = timedelta(minutes=10)
-"""Of a credential that is handed out again only because STS gives no other."""
-STS_PROBLEMS = (StsThrottled, StsUnavailable, StsRefused, Overloaded)
+"""Of a credential that is handed out again only because no new one is to be had."""
+NONE_TO_BE_HAD = (StsThrottled, StsUnavailable, StsRefused, Overloaded, RateLimited)
+"""What refuses a new credential, though the caller may have one."""
 
 Source = Literal["issued", "memory", "shared", "stale"]
 Issue = Callable[[], Awaitable["Issued"]]
+NewcomerAt = Callable[[], str | None]
+"""The client address of a newcomer; None for everybody else. A hit never asks for it."""
+
+
+def _nowhere() -> None:
+    """Of somebody who is no newcomer."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,34 +60,40 @@ class CredentialCache:
             source: metrics.vends.labels(source).inc for source in ("issued", "memory", "shared", "stale")
         }
         self._shared = shared
-        self._entries: OrderedDict[Order, Issued] = OrderedDict()
+        self._entries = Entries()
         self._flights: dict[Order, asyncio.Task[tuple[Issued, Source]]] = {}
 
-    async def obtain(self, order: Order, issue: Issue) -> Issued:
+    async def obtain(self, order: Order, issue: Issue, newcomer_at: NewcomerAt = _nowhere) -> Issued:
         """The cached credential, or the one that `issue` gives to everybody who waits.
 
-        Where STS gives none, the cached one as long as ten minutes of it are left. Raises what `issue` raises.
+        Where no new one is to be had, the cached one as long as ten minutes of it are left. Newcomers' entries make
+        room for those of others. Raises what `issue` raises.
         """
-        entry = self._entries.get(order)
+        entry = self._entries.use(order)
         if entry is not None and entry.fresh(self._clock.now()):
             self._vends["memory"]()
             return entry
-        flight = self._flights.get(order)
-        first = flight is None
-        if flight is None:
-            flight = self._flights[order] = asyncio.create_task(self._issue(order, issue))
-            flight.add_done_callback(_retrieve)
         try:
-            # Shielded: a caller that hangs up does not take the credential from the others.
-            issued, source = await asyncio.shield(flight)
-        except STS_PROBLEMS:
+            issued, source = await self._fly(order, issue, newcomer_at)
+        except NONE_TO_BE_HAD:
             if entry is None or not entry.usable(self._clock.now()):
                 raise
             issued, source = entry, "stale"
-        self._vends[source if first or source == "stale" else "memory"]()
+        self._vends[source]()
         return issued
 
-    async def _issue(self, order: Order, issue: Issue) -> tuple[Issued, Source]:
+    async def _fly(self, order: Order, issue: Issue, newcomer_at: NewcomerAt) -> tuple[Issued, Source]:
+        """What the flight that is under way brings, or else one of the caller's own."""
+        while (flight := self._flights.get(order)) is not None:
+            with contextlib.suppress(RateLimited):  # the address that began it may have used up its share: not ours
+                issued, source = await asyncio.shield(flight)
+                return issued, source if source == "stale" else "memory"
+        flight = self._flights[order] = asyncio.create_task(self._issue(order, issue, newcomer_at))
+        flight.add_done_callback(_retrieve)
+        # Shielded: a caller that hangs up does not take the credential from the others.
+        return await asyncio.shield(flight)
+
+    async def _issue(self, order: Order, issue: Issue, newcomer_at: NewcomerAt) -> tuple[Issued, Source]:
         source: Source = "shared"
 
         async def issue_here() -> Issued:
@@ -97,10 +109,7 @@ class CredentialCache:
             del self._flights[order]
         if source == "shared" and not issued.fresh(self._clock.now()):
             source = "stale"
-        self._entries[order] = issued
-        self._entries.move_to_end(order)
-        if len(self._entries) > MOST_ENTRIES:
-            self._entries.popitem(last=False)
+        self._entries.keep(order, issued, newcomer_at())
         return issued, source
 
 

@@ -18,7 +18,7 @@ import structlog
 
 from app.clock import Clock
 from app.credentials.broker import StsCredential
-from app.credentials.cache import LEAST_LEFT, STS_PROBLEMS, Issue, Issued
+from app.credentials.cache import LEAST_LEFT, NONE_TO_BE_HAD, Issue, Issued
 from app.credentials.orders import Order
 from app.crypto import DecryptionFailed, Vault, b64url
 from app.metrics import Metrics
@@ -69,7 +69,7 @@ class SharedCache:
     async def obtain(self, order: Order, issue: Issue) -> Issued:
         """What a replica has for the order, or what one of them gets by `issue`. Raises what `issue` raises.
 
-        Where STS gives none, what is there as long as ten minutes of it are left.
+        Where no new one is to be had, what is there as long as ten minutes of it are left.
         """
         key = self._key(order)
         lock, holder = f"{key}:lock", secrets.token_hex(16)
@@ -78,7 +78,7 @@ class SharedCache:
             return known
         try:
             issued = await issue()
-        except STS_PROBLEMS:
+        except NONE_TO_BE_HAD:
             await self._release(lock, holder)
             if known is None or not known.usable(self._clock.now()):
                 raise

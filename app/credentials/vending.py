@@ -10,13 +10,14 @@ from typing import TYPE_CHECKING
 from app.actor import Actor
 from app.audit import Origin
 from app.auth import authentication
-from app.credentials import grants, ledger, policy, quota
+from app.credentials import admission, grants, ledger, policy, quota
 from app.credentials.broker import StsCredential
 from app.credentials.cache import Issued
 from app.credentials.ledger import Entry
 from app.credentials.orders import Order, Purpose, Share, of_policy
 from app.credentials.packing import Beside
 from app.credentials.policy import Access
+from app.limits import address_key
 from app.problems import (
     FieldError,
     InvalidDuration,
@@ -126,7 +127,7 @@ async def issue(runtime: "Runtime", origin: Origin, actor: Actor, wish: Wish) ->
             shares=plan.shares,
         )
         try:
-            return Vended(await _issue(runtime, origin, order, allowance), wish.part, plan.parts)
+            return Vended(await _issue(runtime, origin, actor, order, allowance), wish.part, plan.parts)
         except RevokedMeanwhile:
             revoked += 1
             actor = await authentication.look_up(runtime, origin, user_id=actor.user_id, session_id=actor.session_id)
@@ -195,7 +196,7 @@ def _beside(actor: Actor, wish: Wish) -> Beside:
     return Beside(actor.user_id, wish.access, policy.narrowed_prefix(actor.user_id, wish.path))
 
 
-async def _issue(runtime: "Runtime", origin: Origin, order: Order, allowance: int | None) -> Issued:
+async def _issue(runtime: "Runtime", origin: Origin, actor: Actor, order: Order, allowance: int | None) -> Issued:
     """Raises `RevokedMeanwhile`, `OutlivesShare`, and what `issue` does."""
     if allowance is not None and order.access != "read":  # for a cached one too: an event may tell what no count has
         await quota.admit(runtime, origin, order, quota=allowance)
@@ -203,6 +204,7 @@ async def _issue(runtime: "Runtime", origin: Origin, order: Order, allowance: in
 
     async def issue_new() -> Issued:
         nonlocal issued_here
+        await admission.admit(runtime, origin, actor)
         credential = await _obtain(runtime, order)
         now = runtime.clock.now()
         entry = Entry(uuid.uuid4(), origin, order, credential, now)
@@ -217,7 +219,10 @@ async def _issue(runtime: "Runtime", origin: Origin, order: Order, allowance: in
         issued_here = True
         return Issued(entry.id, order, credential, now)
 
-    issued = await runtime.credential_cache.obtain(order, issue_new)
+    def newcomer_at() -> str | None:
+        return address_key(origin.address) if admission.is_newcomer(runtime, actor) else None
+
+    issued = await runtime.credential_cache.obtain(order, issue_new, newcomer_at)
     if not issued.fresh(runtime.clock.now()):
         # STS took its time to fail, and the session may have ended meanwhile: for a new one the ledger would tell.
         await authentication.look_up(runtime, origin, user_id=order.user_id, session_id=order.session_id)

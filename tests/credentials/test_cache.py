@@ -160,12 +160,12 @@ def asked_for(service: Service, count: int, monkeypatch: pytest.MonkeyPatch) -> 
     reached, asked = threading.Event(), 0
     obtain = service.runtime.credential_cache.obtain
 
-    async def counting(order: Any, issue: Callable[[], Awaitable[Issued]]) -> Issued:
+    async def counting(order: Any, issue: Callable[[], Awaitable[Issued]], newcomer_at: Any) -> Issued:
         nonlocal asked
         asked += 1
         if asked == count:
             reached.set()
-        return await obtain(order, issue)
+        return await obtain(order, issue, newcomer_at)
 
     monkeypatch.setattr(service.runtime.credential_cache, "obtain", counting)
     return reached

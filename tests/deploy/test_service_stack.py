@@ -38,6 +38,7 @@ NOT_IN_THE_STACK = {
     "SOURCE_IDENTITY": "the trust policies of the stacks allow it",
     "STS_CLIENT": "options of the SDK are none of the stack's",
     "STS_ENDPOINT_URL": "is AWS's own; a VPC endpoint's private DNS is found by the same name",
+    "STS_QUOTA": "the default is AWS's own quota",
     "TRANSITIVE_TAG_KEYS": "nobody chains on from the vended role",
     "UPLOAD_TICKETS": "on with AWS's own S3",
 }
