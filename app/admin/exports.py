@@ -15,6 +15,7 @@ from sqlalchemy.orm import Session
 from app import audit
 from app.actor import Actor
 from app.admin.formats import native
+from app.admin.formats.spreadsheet import csv_line
 from app.admin.users import require_admin
 from app.audit import Origin
 from app.models import User
@@ -57,14 +58,14 @@ def columns(*, with_hashes: bool) -> Sequence[str]:
 
 
 def header(form: Format, *, with_hashes: bool) -> str:
-    return ",".join(columns(with_hashes=with_hashes)) + "\r\n" if form == "csv" else ""
+    return csv_line(columns(with_hashes=with_hashes)) if form == "csv" else ""
 
 
 def line(form: Format, user: User, *, with_hashes: bool) -> str:
     """A user as the import of this service reads them."""
     shown = _shown(user)
     if form == "csv":
-        return ",".join(_cell(shown[name]) for name in columns(with_hashes=with_hashes)) + "\r\n"
+        return csv_line(_cell(shown[name]) for name in columns(with_hashes=with_hashes))
     return (
         json.dumps({name: shown[name] for name in columns(with_hashes=with_hashes)}).replace("\x7f", "\\u007f") + "\n"
     )
@@ -86,7 +87,4 @@ def _shown(user: User) -> Mapping[str, Any]:
 def _cell(value: Any) -> str:
     if value is None:
         return ""
-    if isinstance(value, bool):
-        return str(value).lower()
-    text = native.harmless(str(value))
-    return '"' + text.replace('"', '""') + '"' if any(c in text for c in ',"\r\n ') else text
+    return str(value).lower() if isinstance(value, bool) else str(value)

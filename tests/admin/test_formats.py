@@ -1,6 +1,7 @@
 """Files of users of other systems: what each row says, and what hostile ones cost."""
 
 import base64
+import csv
 import itertools
 import json
 import sys
@@ -16,8 +17,9 @@ from hypothesis import strategies as st
 
 from app.admin import exports, formats
 from app.admin.formats import CSV, JSON, NDJSON, SOURCES, SQL, SourceName
-from app.admin.formats.native import COLUMNS, harmless
+from app.admin.formats.native import COLUMNS
 from app.admin.formats.rows import ImportedUser, RowProblem
+from app.admin.formats.spreadsheet import armed, csv_line, disarmed
 from app.crypto import FirebaseScrypt, firebase_hash
 from app.problems import UnreadableImport
 
@@ -282,13 +284,45 @@ class TestNative:
             tracemalloc.stop()
         assert emails(found) == ["row_too_long", "ada@example.org"]
 
-    @pytest.mark.parametrize("text", ["=1+1", "+x", "-x", "@x", "＝x", "'", "''=x", "'=x", "plain", "O'Hara"])
-    def test_no_cell_is_a_formula_and_each_comes_back(self, text: str) -> None:
-        assert not harmless(text).startswith(tuple("=+-@＝＋－＠"))
-        header = ",".join(COLUMNS[1:4])
-        (row,) = rows("tokenvend", CSV, f"{header}\n{harmless('=a@example.org')},true,{harmless(text)}\n".encode())
+    def test_an_apostrophe_of_json_is_its_owners(self) -> None:
+        row = native(display_name="'=x")
+        assert isinstance(row, ImportedUser)
+        assert row.display_name == "'=x"
+
+
+class TestSpreadsheet:
+    """IM6"""
+
+    CELLS = (
+        *("=1+1", "+x", "-x", "@x", "＝x", "'", "''=x", "'=x", "plain", "O'Hara", "x;=1+1;y", "x,=1", "x|@y", "x; =1"),
+        *('x;"=1+1', '";"=1+1', "x:-1", "Lovelace, Ada", "a;'b", "a+b", 'x;"" =1', "x;＠y", "x;\u3000=1"),
+    )
+
+    @pytest.mark.parametrize("text", CELLS)
+    def test_each_comes_back(self, text: str) -> None:
+        header = csv_line(COLUMNS[1:4])
+        (row,) = rows("tokenvend", CSV, (header + csv_line(["=a@example.org", "true", text])).encode())
         assert isinstance(row, ImportedUser)
         assert (row.address.text, row.display_name) == ("=a@example.org", text)
+
+    @pytest.mark.parametrize("text", CELLS)
+    @pytest.mark.parametrize("divider", [*",;|:\t"])
+    @pytest.mark.parametrize("mark", ['"', None])
+    def test_none_is_a_formula_wherever_a_line_is_divided(self, text: str, divider: str, mark: str | None) -> None:
+        line = csv_line(["id", text, text, "active"])
+        quoting = csv.QUOTE_MINIMAL if mark else csv.QUOTE_NONE
+        (cells,) = csv.reader([line], delimiter=divider, quotechar=mark, quoting=quoting)
+        for cell in cells:
+            assert not cell.lstrip('" ').startswith(tuple("=+-@＝＋－＠")), cell
+
+    @given(st.text(alphabet="a'\"=+-@＝,;|: \t\r\n", max_size=14))
+    @settings(max_examples=500)
+    def test_disarming_can_be_undone(self, text: str) -> None:
+        assert armed(disarmed(text)) == text
+
+    def test_what_people_are_called_stays_as_it_is(self) -> None:
+        for name in ("Ada Lovelace", "O'Hara", "Jean-Luc", "Lovelace, Ada", "a+b@example.org"):
+            assert disarmed(name) == name
 
 
 class TestFirebase:

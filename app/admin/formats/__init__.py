@@ -27,7 +27,7 @@ class Source:
 
 
 SOURCES: Mapping[SourceName, Source] = {
-    "tokenvend": Source({CSV: records.csv_of("email", known=native.COLUMNS), NDJSON: records.ndjson}, native.take),
+    "tokenvend": Source({CSV: native.read_csv, NDJSON: records.ndjson}, native.take),
     "cognito": Source({CSV: records.csv_of("email")}, cognito.take),
     "firebase": Source({JSON: firebase.read}, firebase.take),
     "supabase": Source({CSV: records.csv_of("email"), SQL: supabase.read_dump}, supabase.take),

@@ -1,12 +1,21 @@
 """This service's own: what `tokenvend users export` and `GET /v1/admin/user-exports` write."""
 
-from app.admin.formats.rows import ImportedUser, Record, Refused, moment, text_or_none, user
+from collections.abc import Iterable, Iterator
+
+from app.admin.formats import records
+from app.admin.formats.rows import ImportedUser, Record, Refused, RowProblem, moment, text_or_none, user
+from app.admin.formats.spreadsheet import armed
 
 COLUMNS = ("id", "email", "email_verified", "display_name", "status", "role", "created_at", "password_hash")
 LONGEST_WORD = 64
 """Characters of an id or of a role."""
-FORMULA = tuple("=+-@＝＋－＠")
-"""What a spreadsheet takes for a formula at the beginning of a cell (CWE-1236)."""
+_rows = records.csv_of("email", known=COLUMNS)
+
+
+def read_csv(chunks: Iterable[bytes]) -> Iterator[Record | RowProblem]:
+    """CSV as `exports` writes it: the apostrophes that keep spreadsheets from calculating are taken away."""
+    for row in _rows(chunks):
+        yield row if isinstance(row, RowProblem) else {name: armed(cell) for name, cell in row.items()}
 
 
 def take(record: Record) -> ImportedUser:
@@ -16,9 +25,9 @@ def take(record: Record) -> ImportedUser:
     if status not in ("active", "disabled"):
         raise Refused("invalid_value", "`status` is neither active nor disabled.")
     return user(
-        email=_plain(record.get("email")),
+        email=record.get("email"),
         email_verified=record.get("email_verified"),
-        display_name=_plain(record.get("display_name")),
+        display_name=record.get("display_name"),
         password_hash=text_or_none(record.get("password_hash"), "password_hash"),
         created_at=moment(record.get("created_at"), "created_at"),
         disabled=status == "disabled",
@@ -33,15 +42,3 @@ def _short(value: object, member: str) -> str | None:
     if text is not None and len(text) > LONGEST_WORD:
         raise Refused("invalid_value", f"`{member}` has over {LONGEST_WORD} characters.")
     return text
-
-
-def harmless(value: str) -> str:
-    """A cell that no spreadsheet takes for a formula: an apostrophe stands before what might be one."""
-    return f"'{value}" if value.startswith((*FORMULA, "'")) else value
-
-
-def _plain(value: object) -> object:
-    """The inverse of `harmless`."""
-    if isinstance(value, str) and value.startswith("'") and value[1:].startswith((*FORMULA, "'")):
-        return value[1:]
-    return value
