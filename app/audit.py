@@ -59,6 +59,7 @@ Event = Literal[
     "storage_events.subscribed",
     "grant.created",
     "grant.bound",
+    "grant.accepted",
     "grant.withdrawn",
     "grant.left",
     "access.refused",

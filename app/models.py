@@ -345,6 +345,14 @@ class Grant(Model):
         Index(None, "owner_id", "created_at", "id"),
         Index(None, "grantee_id", "created_at", "id"),
         Index(
+            "ix_grants_accepted",
+            "grantee_id",
+            "created_at",
+            "id",
+            postgresql_where=text("accepted_at IS NOT NULL"),
+            sqlite_where=text("accepted_at IS NOT NULL"),
+        ),
+        Index(
             "ix_grants_unbound",
             "grantee_email_key",
             postgresql_where=text("grantee_id IS NULL"),
@@ -372,6 +380,8 @@ class Grant(Model):
     """In whole seconds; never changed."""
     withdrawn_at: Mapped[datetime | None] = mapped_column(index=True)
     """When its owner took it back, or either account was erased."""
+    accepted_at: Mapped[datetime | None]
+    """When its grantee accepted it, which its owner is not told. Before that no credential carries it."""
     left_at: Mapped[datetime | None]
     """When its grantee wanted it no more, which its owner is not told."""
     recall_at: Mapped[datetime | None]

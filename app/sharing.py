@@ -1,8 +1,9 @@
 """What becomes of shared folders as accounts come, change and go, and of the credentials that carry them.
 
-A grant counts as long as nobody has ended or left it and its owner is active. Its end is two things: from the commit on
-no vend carries it any more, and a job revokes what carries it already (`recall_at`), at once. So ending one takes as
-long whether anybody looked at it or not, and needs no lock on those who did, who may be very many.
+A grant counts as long as nobody has ended or left it and its owner is active. Credentials carry it once its grantee has
+accepted it, so that no stranger shortens, fills or revokes what somebody else has. Its end is two things: from the
+commit on no vend carries it any more, and a job revokes what carries it already (`recall_at`), at once. So ending one
+takes as long whether anybody looked at it or not, and needs no lock on those who did, who may be very many.
 """
 
 import uuid
@@ -72,6 +73,42 @@ def waits_for(now: datetime, user_id: uuid.UUID, verifies: bool) -> ColumnElemen
     )
 
 
+def counts(now: datetime) -> ColumnElement[bool]:
+    """Of grants that somebody may accept, or has accepted: they last, nobody has left them, their owner is active."""
+    owner = select(User.id).where(User.id == Grant.owner_id, User.status == "active").correlate(Grant)
+    return lasts(now) & Grant.left_at.is_(None) & owner.exists()
+
+
+def accept(
+    session: Session,
+    origin: Origin,
+    now: datetime,
+    *,
+    user_id: uuid.UUID,
+    session_id: uuid.UUID | None,
+    grant_ids: Collection[uuid.UUID],
+) -> None:
+    """Accepts those of the grants that are the user's and count, and are not accepted yet: each is accepted once."""
+    accepted = session.scalars(
+        update(Grant)
+        .where(Grant.id.in_(grant_ids), Grant.grantee_id == user_id, Grant.accepted_at.is_(None), counts(now))
+        .values(accepted_at=now)
+        .returning(Grant)
+        .execution_options(synchronize_session=False)
+    ).all()
+    for grant in accepted:
+        audit.record(
+            session,
+            origin,
+            "grant.accepted",
+            now,
+            actor_id=user_id,
+            subject_id=user_id,  # not its owner, who may read what is about them
+            session_id=session_id,
+            **detail(grant),
+        )
+
+
 def suspend(session: Session, now: datetime, owner_id: uuid.UUID) -> None:
     """What an owner shares, whom this transaction has locked and made inactive, until they are active again."""
     for grant in _lock(session, (Grant.owner_id == owner_id) & Grant.grantee_id.is_not(None) & lasts(now)):
@@ -125,7 +162,7 @@ def end(session: Session, now: datetime, grant_id: uuid.UUID, owner_id: uuid.UUI
 def leave(session: Session, now: datetime, grant_id: uuid.UUID, grantee_id: uuid.UUID) -> Grant | None:
     """The grant, which its grantee wants no more; None where there is none. Its owner goes on seeing it.
 
-    Nothing is revoked: what the grantee has already is no danger to them, and all else that they have would go with it.
+    Nothing is revoked: what the grantee has already is no danger to them. Who declines a grant leaves it unaccepted.
     """
     still = (Grant.withdrawn_at.is_(None), Grant.left_at.is_(None))
     return session.scalar(

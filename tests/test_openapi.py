@@ -27,7 +27,7 @@ OPERATION_IDS = [operation["operationId"] for _, _, operation in OPERATIONS]
 FIXED = {"register_user", "log_in", "refresh_session", "log_out", "issue_credentials"}
 """By the contract."""
 VERBS = re.compile(
-    "add|answer|begin|change|check|complete|confirm|create|decode|disable|download|enable|end|enrol|erase|explain|export"
+    "accept|add|answer|begin|change|check|complete|confirm|create|decode|disable|download|enable|end|enrol|erase|explain|export"
     "|get|import|issue|link|list|log|refresh|register|remove|rename|renew|request|reset|revoke|send|sign|start|step"
     "|unlink|update|upgrade|withdraw"
 )

@@ -1,7 +1,8 @@
 """Grants: a folder of the owner's that somebody else may read. Made for an e-mail address, withdrawn at any time.
 
 Whether an address has an account is nobody's to learn: answer, work and what is listed are the same without one. The
-grant waits then, and belongs to the first who holds that address when they ask for what is shared with them.
+grant waits then, and belongs to the first who holds that address when they ask for what is shared with them. Nobody
+has to take what they are given: credentials carry what their user has accepted, or named.
 """
 
 import uuid
@@ -10,7 +11,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import ColumnElement, func, or_, select, tuple_
+from sqlalchemy import func, or_, select, tuple_
 from sqlalchemy.orm import Session
 
 from app import audit, cursors, sharing
@@ -43,7 +44,11 @@ RECALL = Origin(request_id="", address="sharing")
 RECALLED_WITHIN = timedelta(seconds=5)
 """Of a grant's end: as often the job looks where it is not woken."""
 LEFT_BEFORE_BARRED = 2
-"""Grants of one owner that somebody left: then whatever that owner shares with them is left from the start."""
+"""Grants of one owner that somebody left or declined: then whatever that owner shares with them is left from the start.
+
+A grant that its owner withdrew before it was accepted counts too, or else its owner would always be faster than a
+grantee who does not want it. Not where the grantee has accepted another one of that owner's: friends make mistakes.
+"""
 TOLD_EVERY = timedelta(days=1)
 """Mails to one address of one owner's folders."""
 MOST_TO_ONE = 100
@@ -77,6 +82,7 @@ class Received:
     path: str
     created_at: datetime
     expires_at: datetime | None
+    accepted_at: datetime | None
 
 
 async def create(
@@ -118,6 +124,18 @@ async def withdraw(runtime: "Runtime", origin: Origin, actor: Actor, grant_id: u
     )
 
 
+async def accept(runtime: "Runtime", origin: Origin, actor: Actor, grant_id: uuid.UUID) -> None:
+    """From now on credentials may carry the grant. One that is accepted already stays so.
+
+    Raises `NotFound`, for what is another's, or counts no more, too.
+    """
+    now = runtime.clock.now()
+    await _bind_waiting(runtime, origin, now, actor)
+    accepted_at = await runtime.database.read(_find_accepted, now, actor.user_id, grant_id)
+    if accepted_at is None:
+        await runtime.database.write(_accept_one, origin, now, actor, grant_id=grant_id)
+
+
 def list_given(
     session: Session, now: datetime, actor: Actor, *, limit: int, cursor: str | None
 ) -> tuple[Sequence[Given], str | None]:
@@ -146,18 +164,23 @@ async def list_shares(
 ) -> Sequence[Share]:
     """What a credential of the actor's may carry, the oldest first; each folder once, by the grant that ends last.
 
-    Of the oldest grants, or of those of `grant_ids` that are the actor's: others are passed over without a word.
+    That is the oldest grants that the actor has accepted. Those of `grant_ids` that are the actor's are accepted by
+    being named; others are passed over without a word.
     """
     now = runtime.clock.now()
     await _bind_waiting(runtime, origin, now, actor)
-    return await runtime.database.read(_list_shares, now, actor.user_id, grant_ids)
+    shares, unaccepted = await runtime.database.read(_list_shares, now, actor.user_id, grant_ids)
+    if unaccepted:
+        await runtime.database.write(_accept, origin, now, actor, grant_ids=unaccepted)
+        shares, _ = await runtime.database.read(_list_shares, now, actor.user_id, grant_ids)
+    return shares
 
 
 def still_count(session: Session, now: datetime, shares: Sequence[Share]) -> bool:
     """Whether all of the grants do."""
     ids = [share.grant_id for share in shares]
-    found = select(func.count()).select_from(Grant).join(User, User.id == Grant.owner_id)
-    return session.scalar(found.where(Grant.id.in_(ids), *_counts(now))) == len(ids)
+    found = select(func.count()).select_from(Grant)
+    return session.scalar(found.where(Grant.id.in_(ids), sharing.counts(now))) == len(ids)
 
 
 async def recall_next(runtime: "Runtime") -> bool:
@@ -218,17 +241,20 @@ def _create(
     if holder is not None and known:
         with_them = or_(with_them, Grant.grantee_id == holder.id)
     lasting = sharing.lasts(now)
-    in_all, to_one, left, told = session.execute(
+    withdrawn_at_once = Grant.withdrawn_at.is_not(None) & Grant.accepted_at.is_(None) & Grant.left_at.is_(None)
+    in_all, to_one, left, refusable, accepted, told = session.execute(
         select(
             func.count().filter(lasting),
             func.count().filter(lasting, with_them),
             func.count().filter(Grant.left_at.is_not(None), with_them),
+            func.count().filter(withdrawn_at_once, with_them),
+            func.count().filter(Grant.accepted_at.is_not(None), with_them),
             func.count().filter(Grant.created_at > now - TOLD_EVERY, with_them),
         ).where(Grant.owner_id == owner.id)
     ).one()
     if in_all >= MOST_IN_ALL or to_one >= MOST_TO_ONE:
         raise TooManyGrants
-    barred = left >= LEFT_BEFORE_BARRED
+    barred = left + (0 if accepted else refusable) >= LEFT_BEFORE_BARRED
     grant = Grant(
         id=uuid.uuid4(),
         owner_id=owner.id,
@@ -293,9 +319,24 @@ def _bind(session: Session, origin: Origin, now: datetime, actor: Actor, verifie
     sharing.bind(session, origin, now, user_id=actor.user_id, session_id=actor.session_id, verifies=verifies)
 
 
-def _counts(now: datetime) -> tuple[ColumnElement[bool], ...]:
-    """Of grants, joined with their owners."""
-    return sharing.lasts(now), Grant.left_at.is_(None), User.status == "active"
+def _accept(session: Session, origin: Origin, now: datetime, actor: Actor, *, grant_ids: Sequence[uuid.UUID]) -> None:
+    sharing.accept(session, origin, now, user_id=actor.user_id, session_id=actor.session_id, grant_ids=grant_ids)
+
+
+def _accept_one(session: Session, origin: Origin, now: datetime, actor: Actor, *, grant_id: uuid.UUID) -> None:
+    """Raises `NotFound` where it ended meanwhile."""
+    _accept(session, origin, now, actor, grant_ids=[grant_id])
+    _find_accepted(session, now, actor.user_id, grant_id)
+
+
+def _find_accepted(session: Session, now: datetime, user_id: uuid.UUID, grant_id: uuid.UUID) -> datetime | None:
+    """When the user accepted the grant; None where they have not. Raises `NotFound`."""
+    rows = select(Grant.accepted_at).where(Grant.id == grant_id, Grant.grantee_id == user_id, sharing.counts(now))
+    found = session.execute(rows).one_or_none()
+    if found is None:
+        raise NotFound
+    accepted_at: datetime | None = found.accepted_at
+    return accepted_at
 
 
 def _list_received(
@@ -304,7 +345,7 @@ def _list_received(
     rows = (
         select(Grant, User.display_name, User.email)
         .join(User, User.id == Grant.owner_id)
-        .where(Grant.grantee_id == actor.user_id, *_counts(now))
+        .where(Grant.grantee_id == actor.user_id, sharing.counts(now))
     )
     if cursor is not None:
         rows = rows.where(tuple_(Grant.created_at, Grant.id) < cursors.decode(cursor))
@@ -318,6 +359,7 @@ def _list_received(
             path=grant.path,
             created_at=grant.created_at,
             expires_at=grant.expires_at,
+            accepted_at=grant.accepted_at,
         )
         for grant, display_name, email in page[:limit]
     ]
@@ -326,23 +368,26 @@ def _list_received(
 
 def _list_shares(
     session: Session, now: datetime, user_id: uuid.UUID, grant_ids: Sequence[uuid.UUID] | None
-) -> Sequence[Share]:
+) -> tuple[Sequence[Share], Sequence[uuid.UUID]]:
+    """What was accepted, and which of the named grants are not accepted yet."""
+    named = Grant.accepted_at.is_not(None) if grant_ids is None else Grant.id.in_(grant_ids)
     rows = (
-        select(Grant.id, Grant.owner_id, Grant.path, Grant.expires_at)
-        .join(User, User.id == Grant.owner_id)
-        .where(Grant.grantee_id == user_id, *_counts(now))
+        select(Grant.id, Grant.owner_id, Grant.path, Grant.expires_at, Grant.accepted_at)
+        .where(Grant.grantee_id == user_id, named, sharing.counts(now))
+        .order_by(Grant.created_at, Grant.id)
+        .limit(MOST_PACKED)
     )
-    if grant_ids is not None:
-        rows = rows.where(Grant.id.in_(grant_ids))
     shares: dict[str, Share] = {}  # who changed their address may have one folder by two grants
-    for grant_id, owner_id, path, ends_at in session.execute(
-        rows.order_by(Grant.created_at, Grant.id).limit(MOST_PACKED)
-    ):
+    unaccepted = []
+    for grant_id, owner_id, path, ends_at, accepted_at in session.execute(rows):
+        if accepted_at is None:
+            unaccepted.append(grant_id)
+            continue
         share = Share(grant_id, _prefix(owner_id, path), ends_at)
         other = shares.get(share.prefix)
         if other is None or (other.ends_at is not None and (ends_at is None or ends_at > other.ends_at)):
             shares[share.prefix] = share
-    return list(shares.values())
+    return list(shares.values()), unaccepted
 
 
 def _prefix(owner_id: uuid.UUID, path: str) -> str:

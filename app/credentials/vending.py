@@ -70,7 +70,7 @@ class Wish:
     """An `upload` lease writes in one folder, does nothing else, and may live longer."""
     include_shared: bool = False
     grant_ids: tuple[uuid.UUID, ...] | None = None
-    """Which of what is shared; None: all, the oldest first."""
+    """Which of what is shared; None: all that was accepted, the oldest first."""
     part: int = 1
     """Which of the parts that the shares make."""
 

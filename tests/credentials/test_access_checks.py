@@ -280,7 +280,8 @@ class TestShares:
     def test_what_the_credential_carries_is_read_and_nothing_else(self, service: Service) -> None:
         ada, bob = service.device(), service.device()
         grant = {"grantee_email": bob.email, "path": "albums/2026/"}
-        assert ada.post("/v1/grants", json=grant).status_code == 201
+        grant_id = ada.post("/v1/grants", json=grant).json()["grant_id"]
+        assert bob.post(f"/v1/grants/received/{grant_id}/accept").status_code == 204
         folder = f"users/{ada.user_id}/albums/2026/"
         carrying = bob.vend(include_shared=True).json()["access_key_id"]
         plain = bob.vend().json()["access_key_id"]

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from app import cleaning
-from tests.credentials.test_grants import prefix_of, recall, share, shared_with, verified
+from tests.credentials.test_grants import accept_all, give, prefix_of, recall, share, shared_with, verified
 from tests.support.service import PASSWORD, Device, Service
 
 pytestmark = pytest.mark.usefixtures("hashing")
@@ -27,7 +27,7 @@ def ada(service: Service) -> Device:
 def bob(service: Service, ada: Device) -> Device:
     """With a credential that reads Ada's folder."""
     bob = service.device("bob@example.org")
-    share(ada, bob.email)
+    give(ada, bob)
     assert shared_with(bob) == [prefix_of(ada)]
     return bob
 
@@ -49,7 +49,7 @@ class TestDisabledOwner:
 
     def test_takes_nothing_from_who_does_not_look(self, service: Service, ada: Device, bob: Device) -> None:
         kim, staff = service.device(), service.staff()
-        share(ada, kim.email)
+        give(ada, kim)
         kim.vend()
         staff.post(f"/v1/admin/users/{ada.user_id}/disable", json=WHY)
         recall(service)
@@ -110,6 +110,7 @@ class TestWaiting:
         assert service.client.post("/v1/me/email/confirm", json={"token": token}).status_code == 204
         later = service.device("carol@example.org")
         assert shared_with(later) == later.get("/v1/grants/received").json()["items"] == []
+        accept_all(carol)
         assert shared_with(carol) == [prefix_of(ada)]
 
     def test_stays_where_whoever_leaves_never_showed_that_it_is_theirs(
@@ -123,7 +124,8 @@ class TestWaiting:
         service.register("carol@example.org")
         ((stranger,),) = service.sql("SELECT id FROM users WHERE email = 'carol@example.org'")
         assert erase_by(staff, str(uuid.UUID(str(stranger)))) == 202
-        assert shared_with(verified(service, "carol@example.org")) == [prefix_of(ada)]
+        (received,) = verified(service, "carol@example.org").get("/v1/grants/received").json()["items"]
+        assert received["prefix"] == prefix_of(ada)
 
 
 class TestExport:
@@ -132,23 +134,26 @@ class TestExport:
         (given,), (received,) = ours["grants"], theirs["grants"]
         assert (given["by_the_user"], given["grantee_email"], given["prefix"]) == (True, bob.email, prefix_of(ada))
         assert (received["by_the_user"], received["grantee_email"]) == (False, None)
+        assert (given["accepted_at"], received["accepted_at"]) == (None, "2026-06-01T12:00:00Z")
         assert theirs["credentials"][0]["shared_prefixes"] == [prefix_of(ada)]
         assert ada.email not in str(theirs)
 
     def test_does_not_tell_the_owner_that_somebody_took_it_up(self, service: Service, ada: Device) -> None:
         share(ada, "carol@example.org")
         carol = service.device("carol@example.org")
+        accept_all(carol)
         assert shared_with(carol) == [prefix_of(ada)]
         told = [event["event"] for event in ada.get("/v1/me/export").json()["events"]]
         assert "grant.created" in told
-        assert "grant.bound" not in told
+        assert not {"grant.bound", "grant.accepted"} & set(told)
+        assert ada.get("/v1/me/export").json()["grants"][0]["accepted_at"] is None
         assert carol.user_id not in ada.get("/v1/me/export").text
 
 
 class TestCleaning:
     def test_grants_go_ninety_days_after_they_are_over(self, service: Service, ada: Device, bob: Device) -> None:
-        ended = share(ada, bob.email, "b/")
-        share(ada, bob.email, "c/", expires_at="2026-06-02T12:00:00Z")
+        ended = give(ada, bob, "b/")
+        give(ada, bob, "c/", expires_at="2026-06-02T12:00:00Z")
         ada.delete(f"/v1/grants/{ended['grant_id']}")
         recall(service)
         left: list[Any] = []

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.credentials.test_grants import prefix_of, recall, share
+from tests.credentials.test_grants import give, prefix_of, recall, share
 from tests.support.databases import PostgresDatabases
 from tests.support.service import Device, Service, running_service
 
@@ -29,7 +29,7 @@ class TestWithdrawal:
         """
         service = on_postgresql
         ada, bob = service.device("ada@example.org"), service.device("bob@example.org")
-        grant = share(ada, bob.email)
+        grant = give(ada, bob)
         assert bob.vend(include_shared=True).status_code == 200
         service.sql("DELETE FROM issued_credentials")
         with service.runtime.database.engine.connect() as vend:

@@ -220,6 +220,7 @@ class TestShares:
         first, second = pair
         ada, bob = first.device("ada@example.org"), first.device("bob@example.org")
         grant = ada.post("/v1/grants", json={"grantee_email": bob.email, "path": "albums/"}).json()
+        bob.post(f"/v1/grants/received/{grant['grant_id']}/accept")
         vended = bob.vend(include_shared=True).json()
         assert vended["shared_prefixes"] == [grant["prefix"]]
         if cached_in == "memory":

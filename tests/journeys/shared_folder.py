@@ -108,7 +108,9 @@ def shared_folder(deployment: Deployment, photograph: bytes) -> Iterator[Shared]
             deployment.as_owner.put_object(Bucket=deployment.bucket, Key=bob.prefix + key, Body=b"the sea")
         place = {"Bucket": deployment.bucket, "Key": f"{bob.prefix}{FOLDER}open.jpg"}
         upload = deployment.as_owner.create_multipart_upload(**place)["UploadId"]
-        yield Shared(deployment, ada, bob, share(bob, ada, FOLDER), upload, photograph)
+        grant_id = share(bob, ada, FOLDER)
+        accept(ada, grant_id)
+        yield Shared(deployment, ada, bob, grant_id, upload, photograph)
 
 
 def share(owner: Person, grantee: Person, path: str) -> str:
@@ -117,6 +119,11 @@ def share(owner: Person, grantee: Person, path: str) -> str:
     assert answer.status_code == 201, answer.text
     grant_id: str = answer.json()["grant_id"]
     return grant_id
+
+
+def accept(grantee: Person, grant_id: str) -> None:
+    answer = grantee.http.post(f"/v1/grants/received/{grant_id}/accept")
+    assert answer.status_code == 204, answer.text
 
 
 def get(deployment: Deployment, keys: Keys, key: str) -> int:

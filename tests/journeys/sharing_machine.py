@@ -12,7 +12,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 
 from app.credentials.grants import LEFT_BEFORE_BARRED
 from tests.journeys.deployment import PASSWORD, Deployment, Keys, Person, keys_of, person
-from tests.journeys.shared_folder import get, share
+from tests.journeys.shared_folder import accept, get, share
 
 REFUSED_WITHIN = 20.0
 PATHS = ("a/", "a/x/", "b/")
@@ -55,7 +55,12 @@ class Sharing(RuleBasedStateMachine):
         self.grants: dict[tuple[int, int, str], str] = {}
         """Owner, grantee and path → id: what owners see."""
         self.left: set[tuple[int, int, str]] = set()
+        self.accepted: set[tuple[int, int, str]] = set()
+        self.welcome: set[tuple[int, int]] = set()
+        """Owner and grantee, who accepted something of theirs once."""
         self.times_left: Counter[tuple[int, int]] = Counter()
+        self.times_withdrawn: Counter[tuple[int, int]] = Counter()
+        """Before the grantee accepted or left it."""
         self.held: list[Held] = []
         for one in self.people:
             for key in KEYS:
@@ -69,8 +74,11 @@ class Sharing(RuleBasedStateMachine):
     def share(self, owner: int, step: int, path: str) -> None:
         grantee = (owner + step) % PEOPLE
         which = (owner, grantee, path)
-        if which not in self.grants and self.times_left[owner, grantee] >= LEFT_BEFORE_BARRED:
+        unwanted = self.times_left[owner, grantee]
+        unwanted += 0 if (owner, grantee) in self.welcome else self.times_withdrawn[owner, grantee]
+        if which not in self.grants and unwanted >= LEFT_BEFORE_BARRED:
             self.left.add(which)
+            self.times_left[owner, grantee] += 1
         grant_id = share(self.people[owner], self.people[grantee], path)
         assert self.grants.setdefault(which, grant_id) == grant_id
 
@@ -80,10 +88,23 @@ class Sharing(RuleBasedStateMachine):
         which = data.draw(st.sampled_from(sorted(self.grants)))
         owner, grantee, path = which
         self._delete(self.people[owner], self.grants.pop(which))
+        if which not in self.left | self.accepted:
+            self.times_withdrawn[owner, grantee] += 1
         self.left.discard(which)
+        self.accepted.discard(which)
         theirs = [one for one in self.held if one.whose == grantee and one.alive]
         if any((owner, path) in one.grants for one in theirs):
             self._end(theirs)
+
+    @precondition(lambda self: self.grants.keys() - self.left)
+    @rule(data=st.data())
+    def accept(self, data: Any) -> None:
+        """Once or again; what is held carries no more for it."""
+        which = data.draw(st.sampled_from(sorted(self.grants.keys() - self.left)))
+        owner, grantee, _ = which
+        accept(self.people[grantee], self.grants[which])
+        self.accepted.add(which)
+        self.welcome.add((owner, grantee))
 
     @precondition(lambda self: self.grants.keys() - self.left)
     @rule(data=st.data())
@@ -106,7 +127,7 @@ class Sharing(RuleBasedStateMachine):
         device = self.devices[number]
         answer = device.http.post("/v1/credentials", json={"include_shared": shared, "access": access})
         assert answer.status_code == 200, answer.text
-        theirs = self.grants.keys() - self.left
+        theirs = self.accepted - self.left
         expected = {(owner, path) for owner, grantee, path in theirs if shared and grantee == device.whose}
         prefixes = {self.people[owner].prefix + path for owner, path in expected}
         assert set(answer.json()["shared_prefixes"]) == prefixes

@@ -3,7 +3,7 @@
 What one key has no room for is opened by another, which the page then holds instead.
 
 Ids: `share`, `share-email`, `share-album`, `share-days`, `share-now`, `close-sharing`, `received`. Test ids: `grant`,
-`received-folder` (`data-prefix`).
+`received-folder` (`data-prefix`), which is accepted or declined first.
 """
 
 from collections.abc import Callable
@@ -27,13 +27,31 @@ def share(owner: Visit, email: str, days: str = "") -> None:
     expect(page.get_by_test_id("grant")).to_contain_text(email)
 
 
-def crowd(stranger: Visit, email: str, count: int) -> None:
-    """Shares so many folders with long names, of which a key has room for three."""
-    (login,) = stranger.answered("/v1/auth/login")
-    headers = {"Authorization": f"Bearer {login['tokens']['access_token']}"}
+def accept(other: Visit, count: int = 1) -> None:
+    """So many of what waits for an answer, the newest first."""
+    page = other.page
+    page.locator("#refresh").click()
+    buttons = page.get_by_test_id("received-folder").get_by_role("button", name="Accept")
+    expect(buttons).to_have_count(count)
+    for left in range(count, 0, -1):
+        buttons.first.click()
+        expect(buttons).to_have_count(left - 1)
+
+
+def authorization(person: Visit) -> dict[str, str]:
+    (login,) = person.answered("/v1/auth/login")
+    return {"Authorization": f"Bearer {login['tokens']['access_token']}"}
+
+
+def crowd(stranger: Visit, other: Visit, count: int) -> None:
+    """Shares so many folders with long names, of which a key has room for three, and has them accepted."""
+    request = stranger.page.request
     for number in range(count):
-        form = {"grantee_email": email, "path": f"{number}{'x' * 180}/"}
-        assert stranger.page.request.post(f"{stranger.url}/v1/grants", data=form, headers=headers).status == 201
+        form = {"grantee_email": other.email, "path": f"{number}{'x' * 180}/"}
+        answer = request.post(f"{stranger.url}/v1/grants", data=form, headers=authorization(stranger))
+        assert answer.status == 201
+        accepted = f"{stranger.url}/v1/grants/received/{answer.json()['grant_id']}/accept"
+        assert request.post(accepted, headers=authorization(other)).status == 204
 
 
 def test_an_album_is_shared_seen_and_taken_back(visit: OpenVisit, china: Path, flower: Path) -> None:
@@ -50,6 +68,10 @@ def test_an_album_is_shared_seen_and_taken_back(visit: OpenVisit, china: Path, f
     page.locator("#refresh").click()
     folder = page.get_by_test_id("received-folder")
     expect(folder).to_contain_text("From Ada Lovelace")
+    expect(folder.get_by_test_id("photo")).to_have_count(0)
+    assert other.credential["shared_prefixes"] == []
+    other.screenshot("offered")
+    accept(other)
     expect(folder.locator("[data-testid=photo][data-state=shown]")).to_have_count(2)
     assert folder.get_attribute("data-prefix") == other.credential["shared_prefixes"][0]
     key = other.view("china.jpg")
@@ -68,12 +90,17 @@ def test_an_album_is_shared_seen_and_taken_back(visit: OpenVisit, china: Path, f
     expect(page.get_by_test_id("received-folder")).to_have_count(0)
 
 
-def test_who_does_not_want_it_removes_it(visit: OpenVisit, china: Path) -> None:
+@pytest.mark.parametrize("accepted", [False, True], ids=["offered", "accepted"])
+def test_who_does_not_want_it_removes_it(visit: OpenVisit, china: Path, accepted: bool) -> None:
     owner, other = visit().register(), visit().register()
     owner.upload(china)
     share(owner, other.email, "7")
-    other.page.locator("#refresh").click()
-    other.page.get_by_test_id("received-folder").get_by_role("button", name="Remove").click()
+    if accepted:
+        accept(other)
+    else:
+        other.page.locator("#refresh").click()
+    name = "Remove" if accepted else "Decline"
+    other.page.get_by_test_id("received-folder").get_by_role("button", name=name).click()
     expect(other.page.locator("#received")).to_be_hidden()
     owner.page.locator("#close-sharing").click()
     owner.page.locator("#share").click()
@@ -88,7 +115,12 @@ def test_it_fits_any_screen_by_day_and_by_night(
     owner.upload(china, flower)
     other.upload(flower)
     share(owner, other.email, "30")
+    device = "phone" if viewport is SMALL else "desktop"
     other.page.locator("#refresh").click()
+    other.page.get_by_test_id("received-folder").scroll_into_view_if_needed()
+    assert other.page.evaluate("document.documentElement.scrollWidth") <= viewport["width"]
+    other.screenshot(f"offered-{device}")
+    accept(other)
     expect(other.page.get_by_test_id("received-folder").locator("[data-state=shown]")).to_have_count(2)
     for scheme in ("light", "dark"):
         for person, name in ((owner, "sharing"), (other, "received")):
@@ -97,7 +129,7 @@ def test_it_fits_any_screen_by_day_and_by_night(
             assert width <= viewport["width"]
             if name == "received":
                 person.page.get_by_test_id("received-folder").scroll_into_view_if_needed()
-            person.screenshot(f"{name}-{'phone' if viewport is SMALL else 'desktop'}-{scheme}")
+            person.screenshot(f"{name}-{device}-{scheme}")
 
 
 @pytest.mark.parametrize("viewport", [SMALL, DESKTOP], ids=["phone", "desktop"])
@@ -105,11 +137,11 @@ def test_what_a_key_has_no_room_for_is_opened_by_another(
     visit: OpenVisit, viewport: dict[str, int], china: Path, flower: Path
 ) -> None:
     stranger, owner, other = visit().register(), visit().register(), visit(viewport=viewport).register()
-    crowd(stranger, other.email, 4)
+    crowd(stranger, other, 4)
     owner.upload(china, flower)
     share(owner, other.email)
     page = other.page
-    page.locator("#refresh").click()
+    accept(other)
     folders = page.get_by_test_id("received-folder")
     expect(folders).to_have_count(5)
     prefix = owner.credential["prefix"]

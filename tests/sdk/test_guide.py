@@ -130,7 +130,10 @@ import json
 store = TokenStore("{shared.url}")
 store.log_in("{shared.bob}", "{PASSWORD}", "Bob's laptop")
 check = why_refused(store, Vendor(store.client), "s3:GetObject", "{shared.key}")
-owners = [grant.owner_email for grant in received(store)]
+offered = list(received(store))
+for grant in offered:
+    accept(store, grant)
+owners = [grant.owner_email for grant in offered if grant.accepted_at is None]
 seen = {{"owners": owners, "keys": list(shared_keys(store)), "allowed": check.allowed, "reason": check.reason}}
 print(json.dumps(seen))
 """
@@ -151,7 +154,10 @@ await vendor.s3()
 const {{ allowed, reason }} = await whyRefused(store, vendor, 's3:GetObject', '{shared.key}')
 const owners: string[] = []
 const keys: string[] = []
-for await (const grant of received(store)) owners.push(grant.owner_email!)
+for await (const grant of received(store)) {{
+  if (grant.accepted_at === null) owners.push(grant.owner_email!)
+  await accept(store, grant)
+}}
 for await (const key of sharedKeys(store)) keys.push(key)
 console.log(JSON.stringify({{ owners, keys, allowed, reason }}))
 """

@@ -236,6 +236,10 @@ class TestOtherPeoplesObjects:
         absent = stranger.delete(f"/v1/grants/{uuid.uuid4()}")
         assert_problem(foreign, 404, "not_found")
         assert without_request_id(foreign) == without_request_id(absent)
+        foreign = stranger.post(f"/v1/grants/received/{grant['grant_id']}/accept")
+        absent = stranger.post(f"/v1/grants/received/{uuid.uuid4()}/accept")
+        assert_problem(foreign, 404, "not_found")
+        assert without_request_id(foreign) == without_request_id(absent)
         for path in ("/v1/grants", "/v1/grants/received"):
             assert stranger.get(path).json()["items"] == []
         assert grantee.get("/v1/grants/received").json()["items"][0]["grant_id"] == grant["grant_id"]
@@ -336,7 +340,7 @@ ENTRY = {
     *("issued_at", "expiration", "revoked_at"),
 }
 GRANT = {"grant_id", "grantee_email", "prefix", "path", "created_at", "expires_at"}
-RECEIVED = GRANT - {"grantee_email"} | {"owner_display_name", "owner_email"}
+RECEIVED = GRANT - {"grantee_email"} | {"owner_display_name", "owner_email", "accepted_at"}
 
 
 class TestAnswers:

@@ -85,6 +85,8 @@ class ExportedGrant(ResponseModel):
     created_at: Timestamp
     expires_at: Timestamp | None
     withdrawn_at: Timestamp | None
+    accepted_at: Timestamp | None
+    """Null where the user has not accepted it, and where it is the user who shares."""
 
 
 class ExportedEvent(ResponseModel):
@@ -215,6 +217,7 @@ def _grant(user: User, row: Grant) -> ExportedGrant:
         created_at=row.created_at,
         expires_at=row.expires_at,
         withdrawn_at=row.withdrawn_at,
+        accepted_at=None if by_the_user else row.accepted_at,
     )
 
 

@@ -38,14 +38,14 @@ class CredentialsRequest(RequestModel):
             "where none is named. It may live longer than other credentials."
         ),
     ] = None
-    include_shared: Annotated[bool, Field(description="Reads what others share with the caller too.")] = False
+    include_shared: Annotated[bool, Field(description="Reads what the caller has accepted of others too.")] = False
     grant_ids: Annotated[
         list[Annotated[UUID, Field(strict=False)]] | None,
         Field(
             max_length=100,
-            description="With `include_shared`: these of the grants that the caller received; without it all, of which "
-            "the 200 oldest are looked at. What does not count, or is somebody else's, is left out: see "
-            "`shared_prefixes`.",
+            description="With `include_shared`: these of the grants that the caller received, which accepts them; "
+            "without it the oldest 200 that the caller has accepted. What does not count, or is somebody else's, is "
+            "left out: see `shared_prefixes`.",
         ),
     ] = None
     shared_part: Annotated[
@@ -140,8 +140,8 @@ async def issue_credentials(
 ) -> Credentials:
     """Temporary AWS keys for the caller's own prefix. Keep them in memory alone, and ask again before `expiration`.
 
-    With `include_shared` they read what others share with the caller too, and end before the first of those grants: one
-    that ends sooner than `duration_seconds`, or than in 16 minutes, is left out.
+    With `include_shared` they read the folders of others that the caller has accepted, and end before the first of
+    those grants: one that ends sooner than `duration_seconds`, or than in 16 minutes, is left out.
     """
     wish = (body or CredentialsRequest()).wish
     return _credentials(runtime, await vending.issue(runtime, origin, actor, wish))

@@ -3,7 +3,7 @@
 from typing import Annotated
 from uuid import UUID
 
-from fastapi import APIRouter, Query
+from fastapi import APIRouter, Query, Response
 from pydantic import Field
 
 from app.credentials import grants
@@ -57,6 +57,8 @@ class ReceivedGrant(ResponseModel):
     path: str
     created_at: Timestamp
     expires_at: Timestamp | None
+    accepted_at: Timestamp | None
+    """Null until the caller accepts it: before that, only credentials that name it carry it."""
 
 
 class ReceivedGrantPage(ResponseModel):
@@ -104,10 +106,21 @@ async def list_received_grants(
             path=grant.path,
             created_at=grant.created_at,
             expires_at=grant.expires_at,
+            accepted_at=grant.accepted_at,
         )
         for grant in received
     ]
     return ReceivedGrantPage(items=items, next_cursor=next_cursor)
+
+
+@router.post("/received/{grant_id:uuid}/accept", status_code=204, response_class=Response)
+async def accept_grant(runtime: RuntimeDep, origin: OriginDep, actor: SignedIn, grant_id: UUID) -> None:
+    """Accepts a folder that is shared with the caller: `include_shared` carries it from now on, on every device.
+
+    A folder that the caller does not want is declined, before or after, by `DELETE /v1/grants/{grant_id}`. Its owner is
+    told neither.
+    """
+    await grants.accept(runtime, origin, actor, grant_id)
 
 
 @router.delete("/{grant_id:uuid}", status_code=202)  # `/received` is none

@@ -35,7 +35,8 @@ export async function erase(form) {
 
 export const explainAccess = (question) => authorized("POST", "/v1/access-checks", { body: question });
 
-// What others share is read, so a key that only uploads does not carry it. `grants` names which of it; null: any.
+// What others share is read, so a key that only uploads does not carry it. `grants` names which of it; null: whatever
+// this person has accepted.
 export const vend = ({ access, grants }) =>
   authorized("POST", "/v1/credentials", {
     body: access === "write" ? { access } : { access, include_shared: true, grant_ids: grants },
@@ -59,6 +60,8 @@ export const share = (form) => authorized("POST", "/v1/grants", { body: form });
 export const listShared = () => listAll("/v1/grants");
 
 export const listReceived = () => listAll("/v1/grants/received");
+
+export const acceptGrant = (id) => authorized("POST", `/v1/grants/received/${encodeURIComponent(id)}/accept`);
 
 export const endSharing = (id) => authorized("DELETE", `/v1/grants/${encodeURIComponent(id)}`);
 

@@ -1,5 +1,6 @@
-// What others share with this person: a list of folders, each with its pictures, opened by the page's own key. One key
-// has room for some of them: who opens another one gets a key for it and for what is open, or for it alone.
+// What others share with this person: a list of folders. Each is accepted first, or declined; one that was accepted shows
+// its pictures, opened by the page's own key. One key has room for some folders: whoever opens another folder gets a key
+// for it and for what is open, or for it alone.
 
 import * as api from "./api.js";
 import * as credential from "./credential.js";
@@ -26,18 +27,30 @@ function makeFolder(grant) {
   const until = grant.expires_at ? ` · until ${sayTime(new Date(grant.expires_at))}` : "";
   part(folder, "from").textContent = `From ${owner}${until}`;
   part(folder, "from").title = grant.owner_email ?? "";
-  const leave = part(folder, "leave");
-  leave.setAttribute("aria-label", `Remove ${sayAlbum(grant.path)} of ${owner}`);
-  leave.addEventListener("click", async () => {
-    leave.disabled = true;
-    await api.endSharing(grant.grant_id).catch((problem) => announce(explain(problem)));
-    await loadReceived();
-  });
+  const accepted = grant.accepted_at !== null;
+  part(folder, "offer").hidden = accepted;
+  part(folder, "leave").hidden = !accepted;
+  const whose = `${sayAlbum(grant.path)} of ${owner}`;
+  settleBy(folder, "accept", `Accept ${whose}`, () => api.acceptGrant(grant.grant_id));
+  settleBy(folder, "decline", `Decline ${whose}`, () => api.endSharing(grant.grant_id));
+  settleBy(folder, "leave", `Remove ${whose}`, () => api.endSharing(grant.grant_id));
   const open = part(folder, "open");
-  open.setAttribute("aria-label", `Open ${sayAlbum(grant.path)} of ${owner}`);
+  open.setAttribute("aria-label", `Open ${whose}`);
   open.addEventListener("click", () => openFolder(folder));
   return folder;
 }
+
+function settleBy(folder, name, label, act) {
+  const button = part(folder, name);
+  button.setAttribute("aria-label", label);
+  button.addEventListener("click", async () => {
+    button.disabled = true;
+    await act().catch((problem) => announce(explain(problem)));
+    await loadReceived();
+  });
+}
+
+const isOffered = (folder) => !part(folder, "offer").hidden;
 
 const folders = () => [...byId("received-folders").children];
 
@@ -86,7 +99,7 @@ async function fill(folder, signal) {
 // Those that the key opens, and no others.
 function show(held, signal) {
   const carried = (folder) => held.shared_prefixes.includes(folder.dataset.prefix);
-  folders().filter((folder) => !carried(folder)).forEach(shut);
+  folders().filter((folder) => !carried(folder) && !isOffered(folder)).forEach(shut);
   return Promise.all(folders().filter((folder) => carried(folder) && !isOpen(folder)).map((folder) => fill(folder, signal)));
 }
 
@@ -118,7 +131,8 @@ export async function loadReceived() {
   try {
     const grants = await api.listReceived();
     if (signal.aborted || !grants.length) return;
-    const held = await credential.carrying(grants.map(({ prefix }) => prefix));
+    const accepted = grants.filter(({ accepted_at: at }) => at !== null);
+    const held = await credential.carrying(accepted.map(({ prefix }) => prefix));
     if (signal.aborted) return;
     byId("received-folders").replaceChildren(...grants.map(makeFolder));
     byId("received").hidden = false;
