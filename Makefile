@@ -50,6 +50,9 @@ deploy-check: .checks/installed ## Checks what is in deploy/ with the tools of i
 wheel: install ## Builds the package that a machine without an image installs: dist/
 	$(BIN)/python -m hatchling build -t wheel -d dist
 
+audit: .checks/installed ## Asks PyPI for published weaknesses of what is locked (needs a network)
+	.checks/bin/pip-audit --disable-pip --require-hashes --requirement requirements.lock $$($(BIN)/python -m deploy.advisories)
+
 sbom: ## Lists what is installed, as CycloneDX: build/sbom.json
 	@mkdir -p build
 	$(PYTHON) deploy/sbom.py >build/sbom.json

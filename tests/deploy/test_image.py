@@ -64,10 +64,18 @@ class TestBillOfMaterials:
             [sys.executable, DEPLOY / "sbom.py"], capture_output=True, text=True, check=True
         ).stdout
         bill = json.loads(printed)
-        named = {(part["name"], part["version"]) for part in bill["components"]}
+        packages = [part for part in bill["components"] if part["purl"].startswith("pkg:pypi/")]
+        named = {(part["name"], part["version"]) for part in packages}
         assert named == set(re.findall(r"^([\w.-]+)==(\S+)", lock, re.MULTILINE))
-        assert sum(len(part["hashes"]) for part in bill["components"]) == lock.count("--hash=sha256:")
+        assert sum(len(part["hashes"]) for part in packages) == lock.count("--hash=sha256:")
         assert ("fastapi", next(version for name, version in named if name == "fastapi")) in named
+
+    def test_has_the_copies_of_others_files(self) -> None:
+        bill = sbom.document("", "1")
+        assert [part["purl"].partition("@")[0] for part in bill["components"]] == [
+            *("pkg:npm/aws4fetch", "pkg:npm/swagger-ui-dist", "pkg:npm/uplot")
+        ]
+        assert all(part["licenses"] for part in bill["components"])
 
     def test_reads_markers_and_many_hashes(self) -> None:
         first = (
