@@ -13,11 +13,12 @@ from http import HTTPStatus
 from typing import Any, Literal
 
 import httptools
-from uvicorn._types import ASGIApplication
+from uvicorn._types import ASGI3Application, ASGIApplication
 from uvicorn.protocols.http.flow_control import HIGH_WATER_LIMIT
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
 from app.edge import problem_document
+from app.outflow import Outflow
 from app.problems import HeadersTooLarge, MalformedRequest, Problem, RequestTimeout
 
 log = logging.getLogger(__name__)
@@ -70,6 +71,9 @@ class Protocol(HttpToolsProtocol):
     theirs comes within one `body_timeout` or never; a streamed upload may last as long as it moves.
     A wait for us does not count: while reading is paused, or before the application asks for the body of a
     request that expects 100 Continue.
+
+    In turn it takes `reader_progress` bytes of what it is sent, or the rest, in each `reader_timeout`. Whoever sends
+    requests and reads no answer is not read from either: one answer is under way at a time, and it waits.
     """
 
     max_head = 16 * 1024
@@ -78,6 +82,9 @@ class Protocol(HttpToolsProtocol):
     head_timeout = 10.0
     body_timeout = 10.0
     body_progress = 64 * 1024
+    reader_timeout = 30.0
+    # A hundredth of what the slowest mobile network carries.
+    reader_progress = 4 * 1024
     # After a refusal what still comes is read and dropped for this long: closing a socket with unread bytes
     # resets it, and the client might never see the answer.
     linger = 1.0
@@ -86,6 +93,8 @@ class Protocol(HttpToolsProtocol):
         super().__init__(*args, **kwargs)
         # uvicorn lets a request follow one that said `Connection: close`; a proxy in front believes it ended.
         self.parser.set_dangerous_leniencies(lenient_data_after_close=False)
+        self._active: RequestResponseCycle | None = None
+        """The request that is being answered; `cycle` is the newest, which may still wait in `pipeline`."""
         self._owed: Literal["head", "body"] | None = "head"
         self._deadline: asyncio.TimerHandle | None = None
         self._held = False
@@ -100,10 +109,18 @@ class Protocol(HttpToolsProtocol):
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
+        self._outflow = Outflow(transport, self.loop, seconds=self.reader_timeout, pace=self.reader_progress)
+        self.transport = self._outflow  # type: ignore[assignment]  # as much of a transport as is used
         self._start_deadline()
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._stop_deadline()
+        self._outflow.end()
+        self.pipeline.clear()
+        if self._active is not None:
+            # uvicorn tells the newest request alone; an earlier one would write to a transport that is gone.
+            self._active.disconnected = True
+            self._active.message_event.set()
         self._unset_keepalive_if_required()  # uvicorn would keep all of a connection that was reset until it is due
         super().connection_lost(exc)
 
@@ -170,6 +187,10 @@ class Protocol(HttpToolsProtocol):
         self._framing = 0
         if self._deadline is not None:
             self._stop_deadline()
+
+    def _start_asgi_task(self, cycle: RequestResponseCycle, app: ASGI3Application) -> None:
+        self._active = cycle
+        super()._start_asgi_task(cycle, app)
 
     def on_body(self, body: bytes) -> None:
         self._framing = 0

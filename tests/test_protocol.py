@@ -17,6 +17,7 @@ from weakref import WeakSet
 
 import pytest
 import uvicorn
+from starlette.types import ASGIApp
 
 from app.protocol import Protocol
 from app.server import bind, make_config
@@ -88,8 +89,8 @@ Connect = Callable[[], Connection]
 
 
 @contextmanager
-def serving(protocol: type[Protocol], keep_alive: int = 75) -> Iterator[Connect]:
-    config = make_config(tiny.app, host="127.0.0.1", port=0)
+def serving(protocol: type[Protocol], keep_alive: int = 75, app: ASGIApp = tiny.app) -> Iterator[Connect]:
+    config = make_config(app, host="127.0.0.1", port=0)
     config.http = protocol
     config.timeout_keep_alive = keep_alive
     listener = bind("127.0.0.1", 0)

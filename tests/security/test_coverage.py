@@ -12,7 +12,7 @@ CLAIMED = """
     AZ1–7
     VC1–10
     VC12
-    HT1–12
+    HT1–13
     AU1–20
     ID1–7
     IM1–9

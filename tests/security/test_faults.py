@@ -127,6 +127,8 @@ def waits() -> list[str]:
     size = Settings.model_fields["database_pool_size"].default
     told = [
         ("a client's request: its head, then each part of its body", f"{Protocol.head_timeout:g} s each", "408"),
+        (f"a client to take {Protocol.reader_progress // 1024} KiB of an answer, or its rest",
+         f"{Protocol.reader_timeout:g} s", "closed"),
         ("an idle connection of a client's", f"{config.timeout_keep_alive} s", "closed"),
         ("requests under way when it is stopped", f"{config.timeout_graceful_shutdown} s, less draining", "closed"),
         ("a connection to PostgreSQL", f"{POSTGRESQL_ARGS['connect_timeout']} s", "503"),
