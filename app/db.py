@@ -47,18 +47,27 @@ POSTGRESQL_ARGS = {
 }
 POOL: Mapping[str, Any] = {"max_overflow": 0, "pool_timeout": 1}
 _SIGNALS = "signals"
+_LIMITS = "limits"
 SQLITE_BUSY_TIMEOUT = 2.5
 """Seconds to wait for another writer."""
 
 
 class Database:
     def __init__(
-        self, url: str, *, pool_size: int, password: Password | None = None, tracing: Tracing | None = None
+        self,
+        url: str,
+        *,
+        pool_size: int,
+        password: Password | None = None,
+        tracing: Tracing | None = None,
+        limits: bool = True,
     ) -> None:
+        """`limits`: whether stories keep those that they count in the database."""
         self.engine = make_engine(url, pool_size=pool_size, password=password)
         self._password = password
         self._tracing = tracing or NoTracing()
         self.signals = Signals()
+        self._limits = limits
         self._threads = ThreadPoolExecutor(pool_size, thread_name_prefix="database")
         self._lines: list[Line] = []
         self._idle_lines: list[Line] = []
@@ -120,7 +129,7 @@ class Database:
     def _transaction(self, mode: Literal["read", "write"]) -> Iterator[Session]:
         with (
             self._connect(mode) as connection,
-            Session(connection, expire_on_commit=False) as session,
+            Session(connection, expire_on_commit=False, info={_LIMITS: self._limits}) as session,
         ):
             try:
                 yield session
@@ -257,6 +266,11 @@ def _cause(error: BaseException) -> str:
     """The kind of fault only: drivers put parameters into their messages."""
     original = getattr(error, "orig", None) or error
     return f"{type(original).__module__}.{type(original).__qualname__}"
+
+
+def keeps_limits(session: Session) -> bool:
+    """Whether `RATE_LIMITS` is on."""
+    return bool(session.info.get(_LIMITS, True))
 
 
 def insert_if_absent(session: Session, model: type[DeclarativeBase], values: Mapping[str, Any]) -> bool:

@@ -395,7 +395,16 @@ class Revocation(Model):
     """
 
     __tablename__ = "revocations"
-    __table_args__ = (CheckConstraint("scope IN ('everyone', 'user', 'session')", name="scope"),)
+    __table_args__ = (
+        CheckConstraint("scope IN ('everyone', 'user', 'session')", name="scope"),
+        # Those that take room at the engine are few, however many are withheld from it.
+        Index(
+            "ix_revocations_told",
+            "expires_at",
+            postgresql_where=text("NOT withheld"),
+            sqlite_where=text("NOT withheld"),
+        ),
+    )
 
     subject_id: Mapped[uuid.UUID] = mapped_column(primary_key=True)
     """A session's id, a user's, or for all users the nil UUID."""
@@ -407,6 +416,15 @@ class Revocation(Model):
     expires_at: Mapped[datetime] = mapped_column(index=True)
     applied_at: Mapped[datetime | None]
     """When the engine was told. None while it has not been, and for ever where `REVOCATION=off`."""
+    withheld: Mapped[bool] = mapped_column(Boolean, server_default=false())
+    """Whether the engine is never told: nothing of it is alive, or its cause has no room left there."""
+    goes_on: Mapped[bool] = mapped_column(Boolean, server_default=false())
+    """Of a session: whether it is given new credentials, so that those of before are told apart by `not_before`."""
+    reason: Mapped[str | None] = mapped_column(String(32))
+    """What revoked it; None where nothing was alive."""
+    newcomer: Mapped[bool] = mapped_column(Boolean, server_default=false())
+    source: Mapped[str | None] = mapped_column(String(64))
+    """Whose share of the engine's room it takes: see `allowances.py`."""
 
 
 def _of_everyone(column: Any) -> Any:
@@ -437,6 +455,8 @@ class IssuedCredential(Model):
     """What it reaches of others': `{grant_id, prefix}` of each folder. None where it carries no share."""
     revoked_at: Mapped[datetime | None] = mapped_column()
     """By itself."""
+    withheld: Mapped[bool] = mapped_column(Boolean, server_default=false())
+    """Whether the engine was not told of that, and takes it until it expires."""
     withdrawn_at: Mapped[datetime | None] = column_property(
         func.coalesce(
             revoked_at,

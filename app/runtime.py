@@ -126,6 +126,7 @@ def build_runtime(settings: Settings, *, clock: Clock | None = None, aws: boto3.
         pool_size=settings.database_pool_size,
         password=database_password(settings, aws),
         tracing=tracing,
+        limits=settings.rate_limits == "on",
     )
     hasher = Hasher(firebase=_firebase(settings))
     metrics.database_pool_size.set(settings.database_pool_size)

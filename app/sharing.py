@@ -7,14 +7,15 @@ takes as long whether anybody looked at it or not, and needs no lock on those wh
 """
 
 import uuid
+from collections import defaultdict
 from collections.abc import Collection, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import ColumnElement, case, or_, select, update
+from sqlalchemy import ColumnElement, case, func, or_, select, update
 from sqlalchemy.orm import Session
 
-from app import audit, revocations
+from app import allowances, audit, revocations
 from app.audit import Origin
 from app.db import signal_after_commit
 from app.models import Grant, IssuedCredential, User
@@ -187,41 +188,57 @@ def next_recall(session: Session) -> tuple[uuid.UUID, Sequence[uuid.UUID]] | Non
 
 
 def revoke_carriers(
-    session: Session,
-    origin: Origin,
-    now: datetime,
-    *,
-    grantee_id: uuid.UUID,
-    grant_ids: Collection[uuid.UUID],
-    longest: timedelta,
+    session: Session, origin: Origin, now: datetime, *, grantee_id: uuid.UUID, grant_ids: Collection[uuid.UUID]
 ) -> None:
-    """Revokes what a locked user has, if something of it carries one of the grants, whose end has been committed.
+    """Revokes what those sessions of a locked user hold that carry one of the grants, whose end has been committed.
 
-    Nothing that is vended meanwhile is missed. A vend reads the grants, and once its row is in the ledger reads them
-    again; the row is written by a statement that locks the user for share. Either that had the lock before us, and we
-    see the row; or it gets it after us, and sees that the grant has ended. Only who has such a credential is revoked.
+    The sessions go on, and so does what other sessions of the user hold. Nothing that is vended meanwhile is missed. A
+    vend reads the grants, and once its row is in the ledger reads them again; the row is written by a statement that
+    locks the user for share. Either that had the lock before us, and we see the row; or it gets the lock after us, and
+    sees that the grant has ended.
     """
-    ledger, wanted = IssuedCredential, {str(grant_id) for grant_id in grant_ids}
-    carried = session.scalars(
-        select(ledger.shared).where(
+    ledger = IssuedCredential
+    carried = session.execute(
+        select(ledger.session_id, ledger.shared).where(
             ledger.user_id == grantee_id,
             ledger.issued_at > now - revocations.LONGEST_LIFE - revocations.TOLERANCE,  # for the index
             ledger.expires_at > now,
-            ledger.revoked_at.is_(None),
+            or_(ledger.revoked_at.is_(None), ledger.withheld),
             ledger.shared.is_not(None),
         )
-    )
-    if any(wanted & {share["grant_id"] for share in shares or ()} for shares in carried):
-        revocations.revoke_user(
+    ).all()
+    owners: dict[uuid.UUID, set[str]] = defaultdict(set)
+    for grant_id, owner_id in session.execute(select(Grant.id, Grant.owner_id).where(Grant.id.in_(grant_ids))):
+        owners[owner_id].add(str(grant_id))
+    for owner_id, ended in owners.items():
+        carriers = {
+            session_id for session_id, shares in carried if any(share["grant_id"] in ended for share in shares or ())
+        }
+        revocations.revoke_devices(
             session,
             origin,
             now,
             user_id=grantee_id,
-            actor_id=None,
-            session_id=None,
-            reason="grant_withdrawn",
-            longest=longest,
+            session_ids=carriers,
+            cause=allowances.cause_of_owner(session, now, owner_id),
         )
+
+
+def is_surely_told(session: Session, now: datetime, owner_id: uuid.UUID, longest: timedelta) -> bool:
+    """Whether the engine is told of whatever carries a folder that the owner takes back now.
+
+    It says nothing of the grantee: it counts what the owner, or all owners who are newcomers, took back of late, as if
+    each of those folders were looked at. `longest`: the life of a credential.
+    """
+    cause = allowances.cause_of_owner(session, now, owner_id)
+    since = now - longest - revocations.TOLERANCE
+    withdrawn = select(func.count()).select_from(Grant).where(Grant.withdrawn_at > since)
+    owns = withdrawn.where(Grant.owner_id == owner_id)
+    shares = [(owns, allowances.MOST_OF_SOURCE)]
+    if cause.newcomer:
+        newcomer = User.guest | (User.created_at > now - allowances.NEWCOMER)
+        shares.append((withdrawn.join(User, User.id == Grant.owner_id).where(newcomer), allowances.MOST_OF_NEWCOMERS))
+    return all((session.scalar(count) or 0) * revocations.MOST_NAMED <= most for count, most in shares)
 
 
 def detail(grant: Grant) -> dict[str, Any]:

@@ -112,7 +112,7 @@ def disable(session: Session, act: Act, user_id: UUID) -> Account:
     single_use.withdraw(session, act.now, "mfa", "password_reset", "email_change", user_id=user_id)
     sharing.suspend(session, act.now, user_id)
     if user.guest:
-        _revoke_credentials(session, act, user_id, timedelta(0))  # nothing that is under way is let through
+        _revoke_credentials(session, act, user_id)  # nothing that is under way is let through
     else:
         _end_sessions(session, act, user_id, "disabled")
     _record(session, act, "user.disabled", user_id)
@@ -150,13 +150,13 @@ def reset_mfa(session: Session, vault: Vault, act: Act, user_id: UUID) -> Accoun
     return users.get(session, user_id)
 
 
-def revoke_credentials(session: Session, act: Act, user_id: UUID, *, longest: timedelta) -> Account:
-    """What was vended to the user is revoked; they stay signed in. `longest`: the life of a credential.
+def revoke_credentials(session: Session, act: Act, user_id: UUID) -> Account:
+    """What was vended to the user is revoked; they stay signed in.
 
     Raises `NotFound`, `Forbidden`.
     """
     _lock(session, act, "credential.revoked", user_id)
-    _revoke_credentials(session, act, user_id, longest)
+    _revoke_credentials(session, act, user_id)
     return users.get(session, user_id)
 
 
@@ -227,7 +227,7 @@ def _end_sessions(session: Session, act: Act, user_id: UUID, why: str) -> None:
     sessions.sign_out(session, act.origin, act.now, user_id=user_id, actor_id=act.actor.user_id, reason=why)
 
 
-def _revoke_credentials(session: Session, act: Act, user_id: UUID, longest: timedelta) -> None:
+def _revoke_credentials(session: Session, act: Act, user_id: UUID) -> None:
     revocations.revoke_user(
         session,
         act.origin,
@@ -236,7 +236,6 @@ def _revoke_credentials(session: Session, act: Act, user_id: UUID, longest: time
         actor_id=act.actor.user_id,
         session_id=act.actor.session_id,
         reason=act.reason or "",
-        longest=longest,
     )
 
 

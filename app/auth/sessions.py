@@ -13,7 +13,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, Literal
 
 from sqlalchemy import ARRAY, Text, Uuid, and_, any_, bindparam, cast, func, insert, select, tuple_, update
-from sqlalchemy.orm import Session, aliased
+from sqlalchemy.orm import Session
 
 from app import audit, cursors, revocations
 from app.audit import Origin
@@ -38,28 +38,27 @@ Method = Literal["password", "passkey", "oidc", "guest"]
 PREFIX = "tvr_"
 """Makes a leaked token recognizable to secret scanners, and to our own log redaction."""
 
-_OF_THE_USER, _OF_EVERYONE = aliased(Revocation), aliased(Revocation)
-_STATES = (
-    select(
-        DeviceSession.id,
-        DeviceSession.user_id,
-        User.status,
-        User.role,
-        DeviceSession.authenticated_at,
-        DeviceSession.expires_at,
-        DeviceSession.ended_at,
-        DeviceSession.mfa_at,
-        User.guest,
-        User.created_at,
-        and_(User.email_key.is_not(None), User.email_verified_at.is_(None)),
-        User.quota_bytes,
-        _OF_THE_USER.not_before,
-        _OF_EVERYONE.not_before,
-    )
-    .join(User, User.id == DeviceSession.user_id)
-    .outerjoin(_OF_THE_USER, _OF_THE_USER.subject_id == User.id)
-    .outerjoin(_OF_EVERYONE, _OF_EVERYONE.subject_id == EVERYONE)
+_NOT_BEFORE = (
+    select(func.max(Revocation.not_before))
+    .where(Revocation.subject_id.in_((DeviceSession.id, User.id, EVERYONE)))
+    .correlate(DeviceSession, User)
+    .scalar_subquery()
 )
+_STATES = select(
+    DeviceSession.id,
+    DeviceSession.user_id,
+    User.status,
+    User.role,
+    DeviceSession.authenticated_at,
+    DeviceSession.expires_at,
+    DeviceSession.ended_at,
+    DeviceSession.mfa_at,
+    User.guest,
+    User.created_at,
+    and_(User.email_key.is_not(None), User.email_verified_at.is_(None)),
+    User.quota_bytes,
+    _NOT_BEFORE,
+).join(User, User.id == DeviceSession.user_id)
 _STATES_IN = _STATES.where(DeviceSession.id.in_(bindparam("family_ids", expanding=True)))
 # PostgreSQL gets one text, whatever their number: one statement to prepare, and one parameter to convert.
 _STATES_ANY = _STATES.where(
@@ -95,7 +94,7 @@ class SessionState:
     unverified: bool
     quota_bytes: int | None
     not_before: datetime | None
-    """Credentials that were issued before are revoked."""
+    """Credentials of the session that were issued before are revoked: its own, its user's, or everybody's."""
 
     def is_alive(self, now: datetime) -> bool:
         return not self.ended and now < self.expires_at
@@ -397,7 +396,7 @@ def _by_id(rows: Iterable[Sequence[Any]]) -> Mapping[uuid.UUID, SessionState]:
             created_at,
             bool(unverified),
             quota,
-            max((floor.astimezone(UTC) for floor in floors if floor is not None), default=None),
+            floor.astimezone(UTC) if floor is not None else None,
         )
         for (
             family_id,
@@ -412,7 +411,7 @@ def _by_id(rows: Iterable[Sequence[Any]]) -> Mapping[uuid.UUID, SessionState]:
             created_at,
             unverified,
             quota,
-            *floors,
+            floor,
         ) in rows
     }
 

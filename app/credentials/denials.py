@@ -28,6 +28,8 @@ class Denial:
     user_id: uuid.UUID | None
     session_id: uuid.UUID | None
     not_before: datetime
+    goes_on: bool = False
+    """Of a session: it is given new credentials, so it is denied those of before alone. A user always goes on."""
 
     @property
     def pattern(self) -> str:
@@ -43,8 +45,8 @@ class Denial:
 
     @property
     def before(self) -> datetime | None:
-        """None for a session: it has ended, and is given no other credentials."""
-        return None if self.scope == "session" else self.not_before
+        """None for a session that has ended: it is given no other credentials."""
+        return None if self.scope == "session" and not self.goes_on else self.not_before
 
 
 def names_of(denials: Iterable[Denial]) -> dict[str, datetime | None]:

@@ -185,8 +185,7 @@ def still_count(session: Session, now: datetime, shares: Sequence[Share]) -> boo
 
 async def recall_next(runtime: "Runtime") -> bool:
     """Revokes what carries grants that have ended, for one grantee, and says whether there was one."""
-    longest = timedelta(seconds=runtime.settings.longest_ttl)
-    return await runtime.database.write(_recall_next, runtime.clock.now(), longest=longest)
+    return await runtime.database.write(_recall_next, runtime.clock.now())
 
 
 def _find(
@@ -287,19 +286,20 @@ def _withdraw(
 ) -> datetime:
     if (grant := sharing.end(session, now, grant_id, actor.user_id)) is not None:
         _record(session, origin, now, actor, event="grant.withdrawn", grant=grant)
-        return revocation.effective_by_of_any(session, now, settings) + RECALLED_WITHIN
+        told = sharing.is_surely_told(session, now, actor.user_id, timedelta(seconds=settings.longest_ttl))
+        return revocation.effective_by_of_any(session, now, settings, told=told) + RECALLED_WITHIN
     if (grant := sharing.leave(session, now, grant_id, actor.user_id)) is not None:
         _record(session, origin, now, actor, event="grant.left", grant=grant)
         return now + timedelta(seconds=settings.longest_ttl)
     raise NotFound
 
 
-def _recall_next(session: Session, now: datetime, *, longest: timedelta) -> bool:
+def _recall_next(session: Session, now: datetime) -> bool:
     found = sharing.next_recall(session)
     if found is None:
         return False
     grantee_id, grant_ids = found
-    sharing.revoke_carriers(session, RECALL, now, grantee_id=grantee_id, grant_ids=grant_ids, longest=longest)
+    sharing.revoke_carriers(session, RECALL, now, grantee_id=grantee_id, grant_ids=grant_ids)
     return True
 
 

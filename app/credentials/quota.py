@@ -116,6 +116,5 @@ def judge(session: Session, origin: Origin, now: datetime, settings: Settings, *
             actor_id=None,
             session_id=None,
             reason=QuotaExceeded.code,
-            longest=timedelta(seconds=settings.longest_ttl),
         )
     usage.exceeded = full

@@ -25,7 +25,7 @@ from app.credentials import denials
 from app.credentials.denials import Denial
 from app.credentials.role_denials import IamFailed
 from app.db import insert_if_absent
-from app.models import EVERYONE, IssuedCredential, Revocation, RolePolicy
+from app.models import IssuedCredential, Revocation, RolePolicy
 from app.settings import Settings
 
 if TYPE_CHECKING:
@@ -122,29 +122,35 @@ def look(session: Session, now: datetime, role_arn: str) -> State:
 def effective_by(session: Session, now: datetime, settings: Settings, user_id: UUID) -> datetime:
     """When, at the latest, the engine refuses all that was revoked of a user's, now or before.
 
-    All expire, and an engine that is told stops before. While it cannot be told, their expiry is all that is promised.
+    All expire, and an engine that is told stops before. While it cannot be told, and where it is not, their expiry is
+    all that is promised.
     """
-    revoked_at, last_expiry = session.execute(
-        select(func.max(IssuedCredential.revoked_at), func.max(IssuedCredential.expires_at)).where(
-            IssuedCredential.user_id == user_id,
-            IssuedCredential.issued_at > now - revocations.LONGEST_LIFE,
-            IssuedCredential.revoked_at.is_not(None),
-            IssuedCredential.expires_at > now,
+    ledger = IssuedCredential
+    of_told, of_withheld = ledger.withheld.is_(False), ledger.withheld.is_(True)
+    revoked_at, last_told, last_withheld = session.execute(
+        select(
+            func.max(ledger.revoked_at).filter(of_told),
+            func.max(ledger.expires_at).filter(of_told),
+            func.max(ledger.expires_at).filter(of_withheld),
+        ).where(
+            ledger.user_id == user_id,
+            ledger.issued_at > now - revocations.LONGEST_LIFE,
+            ledger.revoked_at.is_not(None),
+            ledger.expires_at > now,
         )
     ).one()
-    if revoked_at is None or last_expiry is None:
-        return now
-    told = session.get(RolePolicy, settings.role_arn)
-    if settings.revocation == "off" or (told is not None and told.failures):
-        return last_expiry
-    return max(now, min(last_expiry, revoked_at + timedelta(seconds=settings.revocation_delay)))
+    if last_told is not None and revoked_at is not None and _tells(session, settings):
+        last_told = min(last_told, revoked_at + timedelta(seconds=settings.revocation_delay))
+    return max(moment for moment in (now, last_told, last_withheld) if moment is not None)
 
 
-def effective_by_of_any(session: Session, now: datetime, settings: Settings) -> datetime:
-    """The same of a revocation of now, whoever has credentials, or none: the answer tells nobody which."""
+def effective_by_of_any(session: Session, now: datetime, settings: Settings, *, told: bool) -> datetime:
+    """The same of a revocation of now, whoever has credentials, or none: the answer tells nobody which.
+
+    `told`: whether the engine is, whoever it is about.
+    """
     longest = timedelta(seconds=settings.longest_ttl)
-    told = session.get(RolePolicy, settings.role_arn)
-    if settings.revocation == "off" or (told is not None and told.failures):
+    if not told or not _tells(session, settings):
         return now + longest
     return now + min(longest, timedelta(seconds=settings.revocation_delay))
 
@@ -153,9 +159,19 @@ def effective_by_of(session: Session, settings: Settings, credential: IssuedCred
     """The same of one in the ledger; None where it was not revoked."""
     if credential.withdrawn_at is None:
         return None
-    if settings.revocation == "off" or revocations.is_pending(session, credential.user_id, credential.session_id):
+    if (
+        settings.revocation == "off"
+        or credential.withheld
+        or revocations.is_pending(session, credential.user_id, credential.session_id)
+    ):
         return credential.expires_at
     return min(credential.expires_at, credential.withdrawn_at + timedelta(seconds=settings.revocation_delay))
+
+
+def _tells(session: Session, settings: Settings) -> bool:
+    """Whether the engine is told of revocations, and was reached the last time."""
+    told = session.get(RolePolicy, settings.role_arn)
+    return settings.revocation != "off" and (told is None or not told.failures)
 
 
 def revoke_own(
@@ -164,25 +180,26 @@ def revoke_own(
     """The live credentials of a user who goes on: how many they were, and when they stop. Raises `AccountDisabled`."""
     user = profile.lock_user(session, actor.user_id)
     count = revocations.revoke_user(
-        session,
-        origin,
-        now,
-        user_id=user.id,
-        actor_id=user.id,
-        session_id=actor.session_id,
-        reason="own_wish",
-        longest=timedelta(seconds=settings.longest_ttl),
+        session, origin, now, user_id=user.id, actor_id=user.id, session_id=actor.session_id, reason="own_wish"
     )
     return count, effective_by(session, now, settings, user.id)
 
 
 def _living(session: Session, now: datetime) -> Sequence[Revocation]:
-    return session.scalars(select(Revocation).where(Revocation.expires_at > now)).all()
+    """What the engine is to know."""
+    told = (Revocation.expires_at > now, Revocation.withheld.is_(False))
+    return session.scalars(select(Revocation).where(*told)).all()
 
 
 def _denials(rows: Iterable[Revocation]) -> list[Denial]:
     return [
-        Denial(row.scope, row.user_id, row.subject_id if row.scope == "session" else None, row.not_before)  # type: ignore[arg-type]
+        Denial(
+            row.scope,  # type: ignore[arg-type]
+            row.user_id,
+            row.subject_id if row.scope == "session" else None,
+            row.not_before,
+            goes_on=row.goes_on,
+        )
         for row in rows
     ]
 
@@ -212,8 +229,13 @@ def _claim(session: Session, now: datetime, role_arn: str, settings: Settings) -
 def _raise_floor(session: Session, now: datetime, rows: Sequence[Revocation]) -> datetime:
     """Revokes what anybody has that is older than the newest of the revocations, in the place of them all."""
     floor, expires_at = max(row.not_before for row in rows), max(row.expires_at for row in rows)
-    revocations.put(session, now, EVERYONE, scope="everyone", user_id=None, not_before=floor, expires_at=expires_at)
-    covered = (Revocation.scope != "everyone", Revocation.not_before <= floor, Revocation.expires_at <= expires_at)
+    revocations.put(session, now, revocations.ALL, not_before=floor, expires_at=expires_at)
+    covered = (
+        Revocation.scope != "everyone",
+        Revocation.withheld.is_(False),
+        Revocation.not_before <= floor,
+        Revocation.expires_at <= expires_at,
+    )
     session.execute(delete(Revocation).where(*covered).execution_options(synchronize_session=False))
     audit.record(session, ORIGIN, "credential.all_revoked", now, before=floor.isoformat(), revocations=len(rows))
     return floor

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
+from app import revocations
 from app.actor import Actor
 from app.audit import Origin
 from app.auth import authentication
@@ -205,6 +206,7 @@ async def _issue(runtime: "Runtime", origin: Origin, actor: Actor, order: Order,
     async def issue_new() -> Issued:
         nonlocal issued_here
         await admission.admit(runtime, origin, actor)
+        began_at = runtime.clock.now()
         credential = await _obtain(runtime, order)
         now = runtime.clock.now()
         entry = Entry(uuid.uuid4(), origin, order, credential, now)
@@ -213,8 +215,10 @@ async def _issue(runtime: "Runtime", origin: Origin, actor: Actor, order: Order,
             raise problem
         # After the commit: a revocation that did not see our row has been committed before it.
         state = await runtime.session_states.get(order.session_id)
-        if state is not None and state.not_before != order.not_before:
+        if state is not None and _is_later(state.not_before, order.not_before):
             raise RevokedMeanwhile
+        if runtime.clock.now() - began_at > revocations.MARKED_FOR:
+            raise RevokedMeanwhile  # slower than a revocation is remembered for
         await _require_shares(runtime, order, credential)
         issued_here = True
         return Issued(entry.id, order, credential, now)
@@ -230,6 +234,11 @@ async def _issue(runtime: "Runtime", origin: Origin, actor: Actor, order: Order,
         # Of a cache, or of a flight that was there before: a grant may have ended since ours were read.
         await _require_shares(runtime, order, issued.credential)
     return issued
+
+
+def _is_later(not_before: datetime | None, than: datetime | None) -> bool:
+    """Whether something was revoked since. A row that went meanwhile, as nothing of it is alive, revokes nothing."""
+    return not_before is not None and (than is None or not_before > than)
 
 
 async def _require_shares(runtime: "Runtime", order: Order, credential: StsCredential) -> None:

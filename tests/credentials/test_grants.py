@@ -278,13 +278,37 @@ class TestWithdraw:
         assert events(service, "credential.revoked") == ["credential.revoked"]
 
     def test_who_shares_and_withdraws_cuts_nobody_off(self, service: Service, ada: Device, bob: Device) -> None:
-        """Only a credential that carries the folder is revoked, and the others of its user with it."""
+        """Only what a session holds that carries the folder is revoked."""
         own = bob.vend().json()
         grant = give(ada, bob)
         assert ada.delete(f"/v1/grants/{grant['grant_id']}").json() == {"effective_by": "2026-06-01T13:00:05Z"}
         recall(service)
         assert bob.vend().json()["access_key_id"] == own["access_key_id"]
         assert service.sql("SELECT count(*) FROM revocations") == [(0,)]
+
+    def test_leaves_other_devices_of_its_grantee_alone(self, service: Service, ada: Device, bob: Device) -> None:
+        """VC11: whoever never asked for what is shared loses nothing by it."""
+        tablet = service.device(bob.email)
+        grant, own = share(ada, bob.email), tablet.vend().json()
+        before = bob.vend(include_shared=True).json()
+        ada.delete(f"/v1/grants/{grant['grant_id']}")
+        recall(service)
+        assert service.sql("SELECT scope FROM revocations") == [("session",)]
+        assert tablet.vend().json()["access_key_id"] == own["access_key_id"]
+        service.clock.advance(seconds=1)
+        assert bob.vend(include_shared=True).json()["access_key_id"] != before["access_key_id"]
+        revoked = {
+            item["access_key_id"] for item in bob.get("/v1/me/credentials").json()["items"] if item["revoked_at"]
+        }
+        assert revoked == {before["access_key_id"]}
+
+    def test_says_when_it_holds_by_what_its_owner_took_back_before(self, make_service: Callable[..., Service]) -> None:
+        """Not by whether anybody looked: that is for nobody to learn."""
+        service = make_service(rate_limits="on", revocation="role_policy", iam_endpoint_url="http://127.0.0.1:1")
+        ada, bob = service.device("ada@example.org"), service.device("bob@example.org")
+        grants = [share(ada, bob.email, f"{number}/") for number in range(5)]
+        ends = [ada.delete(f"/v1/grants/{grant['grant_id']}").json()["effective_by"] for grant in grants]
+        assert ends == ["2026-06-01T12:01:05Z"] * 4 + ["2026-06-01T13:00:05Z"]
 
     def test_its_grantee_leaves_it(self, service: Service, ada: Device, bob: Device) -> None:
         """Nothing of theirs is revoked for it, and its owner goes on seeing it."""

@@ -3,8 +3,10 @@
 import asyncio
 import itertools
 import threading
+import time
 import uuid
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -17,7 +19,7 @@ import pytest
 from moto.server import ThreadedMotoServer
 from sqlalchemy.orm import Session
 
-from app import audit, revocations
+from app import audit, cleaning, revocations
 from app.actor import Actor
 from app.credentials import revocation
 from app.credentials.role_denials import POLICY_NAME, PROBE, IamFailed, RoleDenials
@@ -95,6 +97,12 @@ def rows(service: Service) -> list[tuple[str, str]]:
     return [(scope, str(uuid.UUID(str(subject)))) for scope, subject in found]
 
 
+def cleaned(service: Service) -> bool:
+    """Deletes what is of no more use."""
+    service.runtime.database.run("write", cleaning.delete_stale, service.clock.now())
+    return True
+
+
 def noted(service: Service, event: str = "credential.revoked") -> list[tuple[str | None, Any]]:
     """Actor and detail of the events, oldest first."""
     admin = service.staff(email=f"{uuid.uuid4()}@example.org")
@@ -131,9 +139,16 @@ class TestOwnWish:
         service.clock.advance(minutes=1)
         assert device.post("/v1/credentials/revoke").json() == {"revoked": 0, "effective_by": "2026-06-01T13:00:00Z"}
 
-    def test_of_nothing_is_effective_now(self, service: Service) -> None:
-        (device,) = sign_in(service, 1)
+    def test_of_nothing_is_effective_now_and_not_told_to_the_engine(self, told: Service, iam: CannedIam) -> None:
+        """VC11: whoever never held a credential takes no room from those who did."""
+        (device,) = sign_in(told, 1)
         assert device.post("/v1/credentials/revoke").json() == {"revoked": 0, "effective_by": "2026-06-01T12:00:00Z"}
+        assert rows(told) == [("user", device.user_id)]
+        assert not work(told)
+        assert (policy(iam), iam.forms) == ("", [])
+        told.clock.advance(minutes=11)
+        assert cleaned(told)
+        assert rows(told) == []
 
     def test_says_within_what_time_the_engine_refuses_them(self, make_told: MakeTold) -> None:
         service = make_told(revocation_delay=90)
@@ -387,6 +402,48 @@ class TestVendingAgain:
         assert answer.status_code == 200
         assert answer.json()["access_key_id"] == "ASIACANNED0000000002"
 
+    @pytest.mark.parametrize("seed", range(6))
+    def test_never_gives_what_was_on_its_way_at_a_revocation_of_nothing(self, told: Service, seed: int) -> None:
+        """VC11: the engine is told of nobody who has nothing in the ledger, and yet nothing slips through.
+
+        The revocation comes at any moment of the vend: before STS is asked, while it works, or at the ledger.
+        """
+        random, devices = Random(seed), sign_in(told, 6)
+        told.sts.before_answer = lambda _form: time.sleep(random.uniform(0, 0.03))
+        pause = [random.uniform(0, 0.06) for _ in devices]
+
+        def revoke(device: Device, seconds: float) -> None:
+            time.sleep(seconds)
+            assert device.post("/v1/credentials/revoke").status_code == 202
+
+        with ThreadPoolExecutor(2 * len(devices)) as threads:
+            vends = [threads.submit(device.vend) for device in devices]
+            list(threads.map(revoke, devices, pause))
+        answers = [vend.result() for vend in vends]
+        for device, answer in zip(devices, answers, strict=True):
+            # Its clock stands still, so nothing that STS issues is of a later second than the revocation.
+            known = told.sql(
+                "SELECT r.withheld FROM revocations r JOIN issued_credentials c ON c.user_id = r.user_id"
+                " WHERE c.access_key_id = :key AND c.revoked_at IS NOT NULL",
+                key=answer.json().get("access_key_id", ""),
+            )
+            assert answer.status_code == 503 or [bool(withheld) for (withheld,) in known] == [False], device.user_id
+        told.clock.advance(seconds=1)
+        assert [device.vend().status_code for device in devices] == [200] * len(devices)
+
+    def test_that_takes_longer_than_a_revocation_is_remembered_gives_nothing_of_before(self, told: Service) -> None:
+        (device,) = sign_in(told, 1)
+        once = iter([True])
+
+        def freeze(form: dict[str, str]) -> None:
+            if form["Action"] == "AssumeRole" and next(once, False):
+                device.post("/v1/credentials/revoke")
+                told.clock.advance(minutes=11)
+                assert cleaned(told)
+
+        told.sts.before_answer = freeze
+        assert device.vend().json()["access_key_id"] == "ASIACANNED0000000002"
+
 
 def waits_for_a_lock(service: Service) -> bool:
     """Whether another session of PostgreSQL's does; SQLite does not say."""
@@ -541,7 +598,6 @@ class TestPolicy:
                     actor_id=None,
                     session_id=None,
                     reason="test",
-                    longest=timedelta(hours=1),
                 )
             revoked_ones += users
             others += [Credential(uuid.uuid4(), uuid.uuid4(), told.clock.now()) for _ in range(3)]

@@ -2,13 +2,11 @@
 
 import json
 import re
-from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from app.models import Revocation
 from tests.credentials.crowd import sign_in
 from tests.credentials.test_policy import HOSTILE
 from tests.support.service import ROLE_ARN, Device, Service
@@ -198,14 +196,6 @@ class TestWish:
         assert device.vend(**lease, duration_seconds=900).json()["expires_in"] == 900
         assert device.vend(**lease, duration_seconds=3601).json()["code"] == "invalid_duration"
         assert device.vend(duration_seconds=1801).json()["code"] == "invalid_duration"
-
-    def test_a_lease_that_is_under_way_is_revoked_too(self, make_service: Any) -> None:
-        """The row tells the engine, and whoever vends, for as long as the longest one may live."""
-        service = make_service(credential_ttl=900, credential_max_ttl=1800, upload_max_ttl=3600)
-        (device,) = sign_in(service, 1)
-        device.post("/v1/credentials/revoke")
-        (row,) = service.runtime.database.run("read", lambda session: session.query(Revocation).all())
-        assert row.expires_at >= service.clock.now() + timedelta(seconds=3600)
 
     def test_what_only_the_service_decides_is_refused(self, service: Service) -> None:
         """VC3, AZ3: no policy, role or session name of the client's."""

@@ -1,6 +1,5 @@
 """`/v1/admin/users`: every user, for the people who run the app."""
 
-from datetime import timedelta
 from typing import Annotated
 from uuid import UUID
 
@@ -240,10 +239,8 @@ async def revoke_user_credentials(
     user_id: UUID, runtime: RuntimeDep, origin: OriginDep, actor: Admin, body: ReasonRequest
 ) -> AdminUser:
     """Revokes all live credentials of the user, who stays signed in: their devices get new ones."""
-    act, longest = _act(runtime, origin, actor, body.reason), timedelta(seconds=runtime.settings.longest_ttl)
-    return _shown(
-        await runtime.database.write(lifecycle.revoke_credentials, act, user_id, longest=longest), runtime.settings
-    )
+    act = _act(runtime, origin, actor, body.reason)
+    return _shown(await runtime.database.write(lifecycle.revoke_credentials, act, user_id), runtime.settings)
 
 
 @router.post("/{user_id}/send-password-reset")

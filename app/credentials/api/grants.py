@@ -127,8 +127,9 @@ async def accept_grant(runtime: RuntimeDep, origin: OriginDep, actor: SignedIn, 
 async def withdraw_grant(runtime: RuntimeDep, origin: OriginDep, actor: SignedIn, grant_id: UUID) -> GrantWithdrawal:
     """Ends a grant: its owner takes it back, or its grantee wants it no more, which its owner is not told.
 
-    No credential that is vended from now on has it. Where its owner takes it back those that have are revoked, with all
-    others of their user's, and each device gets new ones. `effective_by` says when the last of them opens it no more.
+    No credential that is vended from now on has it. Where its owner takes it back, each device of its grantee that
+    holds one which has it loses its credentials, and gets new ones. `effective_by` says when the last of them opens it
+    no more.
     """
     return GrantWithdrawal(effective_by=await grants.withdraw(runtime, origin, actor, grant_id))
 
