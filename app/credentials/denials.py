@@ -18,8 +18,8 @@ from app.revocations import Scope
 EVERYBODY = ""
 """The name under which `Names` has the denial of everybody."""
 Names = Mapping[str, datetime | None]
-"""What a document denies: patterns of `aws:userid`, each with the moment before which a session was issued that is denied.
-None: whenever it was issued."""
+"""What a document denies: patterns of `aws:userid`, each with the moment before which the denied sessions were issued.
+None: whenever they were."""
 
 
 @dataclass(frozen=True, slots=True)
