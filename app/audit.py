@@ -3,10 +3,10 @@
 import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any, Literal, cast
 
-from sqlalchemy import Insert, Select, Table, insert
+from sqlalchemy import Insert, Select, Table, insert, select
 from sqlalchemy.orm import Session
 
 from app.models import AuditEvent
@@ -74,6 +74,9 @@ TABLE = cast(Table, AuditEvent.__table__)
 
 Outcome = Literal["done", "refused"]
 
+REFUSALS_EVERY = timedelta(minutes=1)
+"""How often the same refusal of one session is recorded: see `record_refusal`."""
+
 
 @dataclass(frozen=True)
 class Origin:
@@ -81,6 +84,17 @@ class Origin:
 
     request_id: str
     address: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Refusal:
+    """One that its caller may cause as often as they like."""
+
+    event: Event
+    reason: str
+    actor_id: uuid.UUID | None = None
+    subject_id: uuid.UUID | None = None
+    session_id: uuid.UUID | None = None
 
 
 COMMAND_LINE = Origin(request_id="", address="command line")
@@ -111,6 +125,40 @@ def record(
         **detail,
     )
     record_all(session, [event_row])
+
+
+def record_refusal(session: Session, origin: Origin, at: datetime, refusal: Refusal) -> None:
+    """Records a refusal once for each session, reason and minute; the first one always has its row."""
+    if not is_recorded(session, origin, at, refusal):
+        record(
+            session,
+            origin,
+            refusal.event,
+            at,
+            outcome="refused",
+            actor_id=refusal.actor_id,
+            subject_id=refusal.subject_id,
+            session_id=refusal.session_id,
+            reason=refusal.reason,
+        )
+
+
+def is_recorded(session: Session, origin: Origin, at: datetime, refusal: Refusal) -> bool:
+    """Whether the last minute has a row of the same refusal. A caller without a session is told by the address."""
+    if refusal.session_id is not None:
+        caller = AuditEvent.session_id == refusal.session_id
+    else:
+        caller = AuditEvent.address == origin.address
+    found = select(AuditEvent.id).where(
+        AuditEvent.actor_id == refusal.actor_id,  # each of the two has an index by time
+        AuditEvent.subject_id == refusal.subject_id,
+        caller,
+        AuditEvent.at > at - REFUSALS_EVERY,
+        AuditEvent.event == refusal.event,
+        AuditEvent.outcome == "refused",
+        AuditEvent.detail["reason"].as_string() == refusal.reason,
+    )
+    return session.execute(found.limit(1)).first() is not None
 
 
 def row(

@@ -90,6 +90,8 @@ class Runtime:
     health: Health
     user_pool: UserPool | None
     """Where users who were there before bring their passwords from."""
+    export_turn: asyncio.Semaphore
+    """Of the exports of what is stored about users: one page at a time."""
     import_threads: ThreadPoolExecutor
     import_places: BoundedSemaphore
     """One for each of the threads: whoever finds none is turned away, for their file would wait unread."""
@@ -175,6 +177,7 @@ def build_runtime(settings: Settings, *, clock: Clock | None = None, aws: boto3.
         fetcher=fetcher,
         health=Health(database, keyring, broker, clock, metrics),
         user_pool=_user_pool(settings, clock),
+        export_turn=asyncio.Semaphore(1),
         import_threads=ThreadPoolExecutor(CONCURRENT_IMPORTS, thread_name_prefix="import"),
         import_places=BoundedSemaphore(CONCURRENT_IMPORTS),
     )

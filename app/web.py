@@ -58,6 +58,10 @@ from app.text import is_printable
 log = structlog.get_logger("tokenvend.http")
 
 
+SAFE = ("GET", "HEAD")
+"""Methods that change nothing (RFC 9110 §9.2.1)."""
+
+
 class RequestModel(BaseModel):
     """A closed model: an unknown member is a 422, and no type is converted into another."""
 
@@ -273,7 +277,11 @@ async def _enrolling(request: Request) -> Actor:
     scheme, _, token = request.headers.get("authorization", "").partition(" ")
     if scheme.lower() != "bearer" or not token:
         raise Unauthenticated
-    return await authentication.authenticate(await _runtime(request), await _origin(request), token.strip())
+    runtime = await _runtime(request)
+    actor = await authentication.authenticate(runtime, await _origin(request), token.strip())
+    if request.method not in SAFE and not isinstance(request.scope.get("route"), DirectRoute):
+        await runtime.limiter.hit("change", str(actor.user_id))
+    return actor
 
 
 async def _signed_in_bare(request: Request) -> Actor:

@@ -24,7 +24,8 @@ from app.models import (
     User,
 )
 
-PAGE = 1000
+PAGE = 200
+"""Rows that are read and written out at once: other callers' work gets its turn between two pages."""
 
 
 @dataclass(frozen=True)

@@ -60,6 +60,5 @@ async def _hit(runtime: "Runtime", origin: Origin, key: str, whose: ColumnElemen
 
 def _record_refusal(session: Session, origin: Origin, now: datetime, whose: ColumnElement[bool]) -> None:
     subject_id = session.scalar(select(User.id).where(whose))
-    audit.record(
-        session, origin, "access.refused", now, outcome="refused", subject_id=subject_id, reason="too_many_guesses"
-    )
+    refusal = audit.Refusal(event="access.refused", reason="too_many_guesses", subject_id=subject_id)
+    audit.record_refusal(session, origin, now, refusal)

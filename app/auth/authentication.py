@@ -1,10 +1,7 @@
 """From an access token to the actor. Session and user are looked up on every request: ending either holds at once."""
 
-from datetime import datetime
 from typing import TYPE_CHECKING
 from uuid import UUID
-
-from sqlalchemy.orm import Session
 
 from app import audit
 from app.actor import Actor
@@ -46,18 +43,9 @@ async def look_up(runtime: "Runtime", origin: Origin, *, user_id: UUID, session_
 
 
 async def record_refusal(runtime: "Runtime", origin: Origin, actor: Actor, *, reason: str) -> None:
-    """Somebody whom we know asked for what is not theirs to have (ASVS 16.3.2)."""
-    await runtime.database.write(_record_refusal, origin, runtime.clock.now(), actor, reason)
-
-
-def _record_refusal(session: Session, origin: Origin, now: datetime, actor: Actor, reason: str) -> None:
-    audit.record(
-        session,
-        origin,
-        "access.refused",
-        now,
-        outcome="refused",
-        actor_id=actor.user_id,
-        session_id=actor.session_id,
-        reason=reason,
-    )
+    """Somebody whom we know asked for what is not theirs to have (ASVS 16.3.2): once a minute for each reason."""
+    now = runtime.clock.now()
+    refusal = audit.Refusal(event="access.refused", reason=reason, actor_id=actor.user_id, session_id=actor.session_id)
+    # Looked up first: on SQLite a flood of refusals would otherwise keep everybody who writes waiting.
+    if not await runtime.database.read(audit.is_recorded, origin, now, refusal):
+        await runtime.database.write(audit.record_refusal, origin, now, refusal)

@@ -16,7 +16,7 @@ from sqlalchemy import ARRAY, Text, Uuid, and_, any_, bindparam, cast, func, ins
 from sqlalchemy.orm import Session
 
 from app import audit, cursors, revocations
-from app.audit import Origin
+from app.audit import Origin, Refusal
 from app.crypto import Vault, b64url
 from app.db import Database
 from app.models import EVERYONE, DeviceSession, RefreshToken, Revocation, User
@@ -174,21 +174,10 @@ def refresh(
     if status == "erased":
         raise InvalidRefreshToken
     if status != "active":
-        audit.record(
-            session, origin, "session.refreshed", now, outcome="refused", subject_id=family.user_id, reason="disabled"
-        )
+        audit.record_refusal(session, origin, now, _refreshing(family, "disabled"))
         raise AccountDisabled
     if verified_only and email is not None and email_verified_at is None:
-        audit.record(
-            session,
-            origin,
-            "session.refreshed",
-            now,
-            outcome="refused",
-            subject_id=family.user_id,
-            session_id=family.id,
-            reason="email_not_verified",
-        )
+        audit.record_refusal(session, origin, now, _refreshing(family, "email_not_verified"))
         raise EmailNotVerified
     successor = _successor(vault, family.id, token.generation + 1, refresh_token)
     claimed = session.scalars(
@@ -206,6 +195,10 @@ def refresh(
         family.last_used_at = now
         return _issue(session, vault, now, family, successor, generation=token.generation + 1)
     return _repeat(session, vault, origin, now, token=token, family=family, successor=successor)
+
+
+def _refreshing(family: DeviceSession, reason: str) -> Refusal:
+    return Refusal(event="session.refreshed", reason=reason, subject_id=family.user_id, session_id=family.id)
 
 
 def _repeat(

@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 from uuid import UUID
 
-from sqlalchemy import and_, case, select
+from sqlalchemy import and_, case
 from sqlalchemy.orm import Session
 
 from app import audit, revocations
@@ -16,7 +16,7 @@ from app.audit import Origin
 from app.credentials.orders import Order
 from app.credentials.policy import WRITES
 from app.db import signal_after_commit, upsert
-from app.models import AuditEvent, Usage, User
+from app.models import Usage, User
 from app.problems import QuotaExceeded
 from app.settings import Settings
 
@@ -26,7 +26,6 @@ if TYPE_CHECKING:
 SIGNAL = "usage"
 RECOUNT_AFTER = timedelta(minutes=1)
 """How soon a user who was refused, or of whom an event told, is counted again: they may have made room."""
-AUDITED_EVERY = timedelta(minutes=1)
 
 
 def effective(settings: Settings, own: int | None) -> int | None:
@@ -54,30 +53,18 @@ async def admit(runtime: "Runtime", origin: Origin, order: Order, *, quota: int,
 
 
 def _refuse(session: Session, origin: Origin, now: datetime, order: Order) -> None:
-    """Audited once a minute of each session: an app may ask as often as its limit lets it."""
     usage = session.get(Usage, order.user_id)
     counted_at = usage.counted_at if usage else None
     expect_count(session, order.user_id, max(now, counted_at + RECOUNT_AFTER) if counted_at else now)
-    of_late = select(AuditEvent.id).where(
-        AuditEvent.subject_id == order.user_id,
-        AuditEvent.at > now - AUDITED_EVERY,
-        AuditEvent.session_id == order.session_id,
-        AuditEvent.event == "credential.issued",
-        AuditEvent.outcome == "refused",
-        AuditEvent.detail["reason"].as_string() == QuotaExceeded.code,
+    user_id, session_id = order.user_id, order.session_id
+    refusal = audit.Refusal(
+        event="credential.issued",
+        reason=QuotaExceeded.code,
+        actor_id=user_id,
+        subject_id=user_id,
+        session_id=session_id,
     )
-    if session.execute(of_late.limit(1)).first() is None:
-        audit.record(
-            session,
-            origin,
-            "credential.issued",
-            now,
-            outcome="refused",
-            actor_id=order.user_id,
-            subject_id=order.user_id,
-            session_id=order.session_id,
-            reason=QuotaExceeded.code,
-        )
+    audit.record_refusal(session, origin, now, refusal)
     raise QuotaExceeded
 
 

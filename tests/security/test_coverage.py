@@ -16,7 +16,7 @@ CLAIMED = """
     AU1–20
     ID1–7
     IM1–9
-    OP1–7
+    OP1–8
 """
 """Of REQUIREMENTS.md, where each is spelt out: an id is added here with the feature that it is about."""
 

@@ -1,11 +1,13 @@
 """`/v1/me/export`: what is stored about a user, in their own hands."""
 
-from collections.abc import AsyncIterator, Callable, Mapping
+import asyncio
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from typing import Any
 from uuid import UUID
 
 from fastapi import APIRouter, Response
 from fastapi.responses import StreamingResponse
+from sqlalchemy.orm import Session
 
 from app.accounts import export, profile
 from app.accounts.api.me import Profile, read_profile
@@ -131,6 +133,7 @@ class AccountExport(ResponseModel):
 @router.get("/export", response_model=AccountExport)
 async def export_account(runtime: RuntimeDep, origin: OriginDep, actor: SteppedUp) -> Response:
     """Everything that is stored about the caller, as one JSON text that is sent as it is read."""
+    await runtime.limiter.hit("export", str(actor.user_id))
     now = runtime.clock.now()
     recovery_codes_left = await runtime.database.write(export.begin, origin, now, actor)
     user = await runtime.database.read(profile.get_user, actor.user_id)
@@ -151,15 +154,31 @@ async def export_account(runtime: RuntimeDep, origin: OriginDep, actor: SteppedU
 
 
 async def _pieces(runtime: Runtime, user: User, whole: AccountExport) -> AsyncIterator[str]:
+    """Exports take turns, a page each, and rest for as long as they work: together they take half a core at most."""
     yield whole.model_dump_json(exclude=set(LISTINGS)).removesuffix("}")
     for name in LISTINGS:
         yield f',"{name}":['
         separator, after = "", None
-        while rows := await runtime.database.read(export.page, user, name, after):
-            yield separator + ",".join(_EXPORTED[name](user, row).model_dump_json() for row in rows)
-            separator, after = ",", export.keys_of(name, rows[-1])
+        while True:
+            async with runtime.export_turn:
+                began_at = runtime.clock.monotonic()
+                rows, after = await runtime.database.read(_page, user, name, after)
+                await asyncio.sleep(runtime.clock.monotonic() - began_at)
+            if after is None:
+                break
+            yield separator + rows
+            separator = ","
         yield "]"
     yield "}"
+
+
+def _page(session: Session, user: User, name: str, after: Sequence[Any] | None) -> tuple[str, Sequence[Any] | None]:
+    """A page as it is sent, and where the next one begins; None after the last one."""
+    rows = export.page(session, user, name, after)
+    if not rows:
+        return "", None
+    exported = ",".join(_EXPORTED[name](user, row).model_dump_json() for row in rows)
+    return exported, export.keys_of(name, rows[-1])
 
 
 def _session(_user: User, row: DeviceSession) -> ExportedSession:

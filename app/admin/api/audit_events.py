@@ -105,6 +105,7 @@ async def export_audit_events(
     runtime: RuntimeDep, origin: OriginDep, actor: Admin, filters: FiltersDep
 ) -> StreamingResponse:
     """The same as lines of JSON, all of them, sent as they are read. One that breaks off had a fault."""
+    await runtime.limiter.hit("staff_export", str(actor.user_id))
     await runtime.database.write(audit_events.begin_export, origin, runtime.clock.now(), actor, filters)
     return StreamingResponse(_lines(runtime, actor, filters), media_type=NDJSON)
 

@@ -35,6 +35,7 @@ async def export_users(
     format: Format = "csv",  # noqa: A002 - the name in the query
 ) -> StreamingResponse:
     """All users who have an address, sent as they are read. One that breaks off had a fault."""
+    await runtime.limiter.hit("staff_export", str(actor.user_id))
     await runtime.database.write(exports.begin, origin, runtime.clock.now(), actor, with_hashes=False)
     name = {"Content-Disposition": f'attachment; filename="users.{format}"'}
     return StreamingResponse(_lines(runtime, actor, format), media_type=MEDIA_TYPES[format], headers=name)
