@@ -16,6 +16,7 @@ from app.models import (
     AuditEvent,
     DeviceSession,
     Grant,
+    MailCount,
     Model,
     OutboxMail,
     RefreshToken,
@@ -77,6 +78,7 @@ def stale_kinds(now: datetime) -> tuple[Kind, ...]:
     return (
         Kind("single-use tokens", SingleUseToken, (SingleUseToken.token_hash,), SingleUseToken.expires_at < now - KEPT),
         Kind("mails", OutboxMail, (OutboxMail.id,), (OutboxMail.created_at < now - MAILS_KEPT) & settled),
+        Kind("counts of mails", MailCount, (MailCount.key,), MailCount.ends_at < now),
         Kind("revocations", Revocation, (Revocation.subject_id,), Revocation.expires_at < now),
         Kind("expired refresh tokens", RefreshToken, (RefreshToken.token_hash,), expired),
         Kind("refresh tokens of old sessions", RefreshToken, (RefreshToken.token_hash,), forgotten & ~expired),

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any, Concatenate, Generic, Literal, ParamSpec, TypeVar
 
 import psycopg
-from sqlalchemy import ClauseElement, Connection, Engine, ExceptionContext, create_engine, event, inspect
+from sqlalchemy import ClauseElement, ColumnElement, Connection, Engine, ExceptionContext, create_engine, event, inspect
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.dialects.postgresql import psycopg as psycopg_dialect
 from sqlalchemy.engine import make_url
@@ -292,6 +292,25 @@ def upsert(
     keys = inspect(model).primary_key
     statement = dialect.insert(model).values(**values)
     session.execute(statement.on_conflict_do_update(index_elements=keys, set_=changes(statement.excluded)))
+
+
+def claim_row(
+    session: Session,
+    model: type[DeclarativeBase],
+    values: Mapping[str, Any],
+    changes: Mapping[str, Any],
+    *,
+    where: ColumnElement[bool],
+) -> bool:
+    """Inserts one row, or changes the one that has its key where the condition on that holds; False where it does not.
+
+    It is one statement: of many at once each sees what those before it have written.
+    """
+    dialect = postgresql if session.get_bind().dialect.name == "postgresql" else sqlite
+    keys = inspect(model).primary_key
+    statement = dialect.insert(model).values(**values)
+    statement = statement.on_conflict_do_update(index_elements=keys, set_=changes, where=where)
+    return session.execute(statement.returning(*keys)).first() is not None
 
 
 class Batch(Generic[K, V]):

@@ -83,7 +83,7 @@ LIMITS: dict[LimitName, Limit] = {
     "mail": Limit("30/minute", per="address", counts="requests for a mail"),
     "confirm": Limit("60/minute", per="address", counts="confirmations of a link that was mailed"),
     "storage_event": Limit("30/minute", per="address", counts="messages of SNS that name an unreachable certificate"),
-    "letter": Limit("10/hour", per="mail address", counts="mails, but for password resets"),
+    "letter": Limit("10/hour", per="mail address", counts="requests for a mail, but for password resets"),
     "reset": Limit("10/hour", per="mail address", counts="password resets"),
     "guess": Limit("100/day", per="account", counts="wrong passwords and codes in a row", renewed=True),
     "change": Limit("120/minute", per="user", counts="calls that may change something, but for credentials"),

@@ -176,6 +176,13 @@ class Metrics:
             registry=self.registry,
         )
 
+        self.mails_dropped = Counter(
+            "tokenvend_mails_dropped",
+            "Mails that were not sent since their recipient had had as many in an hour as there may be, by kind.",
+            ["kind"],
+            registry=self.registry,
+        )
+
         self.database_connections = Gauge(
             "tokenvend_database_connections",
             "Connections of the pool that are in use; those of the hot path's batches are not among them.",

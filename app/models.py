@@ -214,6 +214,16 @@ class OutboxMail(Model):
     """When the last try was given up."""
 
 
+class MailCount(Model):
+    """How many mails somebody got in an hour, for a bound. Who it was is a keyed digest."""
+
+    __tablename__ = "mail_counts"
+
+    key: Mapped[bytes] = mapped_column(LargeBinary(32), primary_key=True)
+    mails: Mapped[int] = mapped_column(Integer)
+    ends_at: Mapped[datetime] = mapped_column(index=True)
+
+
 class Erasure(Model):
     """An account that is being erased: a job empties its prefix, and again once no credential for it can be alive."""
 

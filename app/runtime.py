@@ -155,7 +155,7 @@ def build_runtime(settings: Settings, *, clock: Clock | None = None, aws: boto3.
             enabled=settings.rate_limits == "on",
             sts_quota=settings.sts_quota,
         ),
-        postman=Postman(settings, clock, vault, database, transport(settings)),
+        postman=Postman(settings, clock, vault, database, transport(settings), metrics=metrics),
         metrics=metrics,
         own_work=OwnWork(metrics),
         tracing=tracing,

@@ -9,6 +9,7 @@ from sqlalchemy.orm import Session
 
 from app import cleaning, single_use
 from app.mail import outbox
+from app.mail.bounds import Kind
 from app.models import OutboxMail
 from tests.security.races import all_at_once
 from tests.support.service import Device, Service
@@ -34,7 +35,7 @@ def issue(service: Service, *, ttl: timedelta) -> None:
     )
 
 
-def put(service: Service, kind: outbox.Kind, **settled: datetime) -> None:
+def put(service: Service, kind: Kind, **settled: datetime) -> None:
     def story(session: Session) -> None:
         outbox.put(session, service.runtime.vault, service.clock.now(), kind, about=None, recipient="ada@example.org")
         if settled:
@@ -47,6 +48,17 @@ def keep_alive(device: Device) -> None:
     """The app comes back, as often as it has to."""
     answer: Any = device.service.refresh(device.refresh_token).json()
     device.access_token, device.refresh_token = answer["access_token"], answer["refresh_token"]
+
+
+class TestMailCounts:
+    def test_go_with_the_hour_that_they_count(self, service: Service) -> None:
+        put(service, "folder_waiting")
+        now = service.clock.now()
+        service.runtime.database.run("write", outbox.take, service.runtime.vault, now, most=1)
+        for seconds, left in ((3600, 1), (1, 0)):
+            service.clock.advance(seconds=seconds)
+            clean(service)
+            assert count(service, "mail_counts") == left
 
 
 class TestSingleUseTokens:

@@ -14,6 +14,7 @@ from app.auth.password_change import hash_new, replace_hash
 from app.crypto import Vault
 from app.limits import account_key
 from app.mail import outbox
+from app.mail.bounds import Kind
 from app.models import Identity, Passkey, User
 from app.problems import InvalidSingleUseToken
 
@@ -68,7 +69,7 @@ def send_link(
     now: datetime,
     user: User | None,
     *,
-    kind: outbox.Kind = "reset_password",
+    kind: Kind = "reset_password",
     ttl: timedelta = TTL,
 ) -> None:
     """A link to the address of a locked user; those before it open nothing any more.

@@ -14,7 +14,7 @@ from uuid import UUID
 
 from email_validator import validate_email
 
-from app.mail.outbox import Kind
+from app.mail.bounds import Kind
 
 POLICY = SMTP.clone(max_line_length=900)
 """Longer than any address, which folding would break; RFC 5322 allows 998."""

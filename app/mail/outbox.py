@@ -9,13 +9,16 @@ import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from typing import Any, Literal
+from operator import itemgetter
+from typing import Any
 
 from sqlalchemy import insert, select, update
 from sqlalchemy.orm import Session
 
 from app.crypto import DecryptionFailed, Vault
 from app.db import signal_after_commit
+from app.mail import bounds
+from app.mail.bounds import Kind
 from app.models import OutboxMail, User
 
 SEALED_AS = "token of a mail"
@@ -25,27 +28,6 @@ LEASE = timedelta(minutes=5)
 FIRST_DELAY = timedelta(seconds=30)
 LONGEST_DELAY = timedelta(hours=4)
 GIVE_UP_AFTER = timedelta(days=1)
-Kind = Literal[
-    "verify_email",
-    "address_taken",
-    "reset_password",
-    "invitation",
-    "password_changed",
-    "change_email",
-    "email_change_requested",
-    "email_changed",
-    "mfa_enabled",
-    "mfa_disabled",
-    "recovery_codes_made",
-    "recovery_code_used",
-    "passkey_added",
-    "passkey_removed",
-    "identity_linked",
-    "identity_unlinked",
-    "account_erased",
-    "folder_shared",
-    "folder_waiting",
-]
 
 
 @dataclass(frozen=True)
@@ -60,6 +42,19 @@ class Mail:
     attempts: int
     readable: bool = True
     """False where the token was sealed with another SECRET_KEY."""
+
+
+@dataclass(frozen=True)
+class Taken:
+    """What a worker took of what is due."""
+
+    mails: Sequence[Mail]
+    dropped: Sequence[Kind]
+    """Those that their recipient's bound left no room for: they are settled, and nobody gets them."""
+
+    @property
+    def count(self) -> int:
+        return len(self.mails) + len(self.dropped)
 
 
 def tell(session: Session, vault: Vault, now: datetime, kind: Kind, user: User, *, token: str | None = None) -> None:
@@ -103,8 +98,11 @@ def put(
         signal_after_commit(session, SIGNAL)
 
 
-def take(session: Session, vault: Vault, now: datetime, *, most: int) -> Sequence[Mail]:
-    """Up to `most` mails that are due: by one statement, so that no two workers take the same one."""
+def take(session: Session, vault: Vault, now: datetime, *, most: int, bounded: bool = True) -> Taken:
+    """Up to `most` mails that are due: by one statement, so that no two workers take the same one.
+
+    `bounded`: whether each counts against its recipient's bound, at its first try.
+    """
     due = (
         select(OutboxMail.id)
         .where(OutboxMail.sent_at.is_(None), OutboxMail.failed_at.is_(None), OutboxMail.next_try_at <= now)
@@ -127,7 +125,18 @@ def take(session: Session, vault: Vault, now: datetime, *, most: int) -> Sequenc
         )
         .execution_options(synchronize_session=False)
     ).all()
-    return [_open(vault, row) for row in rows]
+    mails = [_open(vault, row) for row in rows]
+    dropped = _beyond_bounds(session, vault, now, mails) if bounded else []
+    for mail in dropped:
+        _settle(session, mail, failed_at=now, token_encrypted=None)
+    return Taken([mail for mail in mails if mail not in dropped], [mail.kind for mail in dropped])
+
+
+def _beyond_bounds(session: Session, vault: Vault, now: datetime, mails: Sequence[Mail]) -> Sequence[Mail]:
+    """In the order of what they are counted by, so that two workers wait for each other and do not deadlock."""
+    first_tries = [mail for mail in mails if mail.attempts == 1]
+    keyed = sorted(((bounds.key_of(vault, mail.kind, mail.recipient), mail) for mail in first_tries), key=itemgetter(0))
+    return [mail for key, mail in keyed if not bounds.admit(session, now, mail.kind, key)]
 
 
 def note_sent(session: Session, now: datetime, mail: Mail) -> None:

@@ -10,6 +10,7 @@ from app.db import Database
 from app.mail import letters, outbox
 from app.mail.outbox import Mail
 from app.mail.transport import Transport, Undelivered
+from app.metrics import Metrics
 from app.settings import Settings
 
 log = structlog.get_logger("tokenvend.mail")
@@ -17,12 +18,21 @@ log = structlog.get_logger("tokenvend.mail")
 
 class Postman:
     def __init__(
-        self, settings: Settings, clock: Clock, vault: Vault, database: Database, transport: Transport
+        self,
+        settings: Settings,
+        clock: Clock,
+        vault: Vault,
+        database: Database,
+        transport: Transport,
+        *,
+        metrics: Metrics,
     ) -> None:
         self.transport = transport
         self._clock = clock
         self._vault = vault
         self._database = database
+        self._metrics = metrics
+        self._bounded = settings.rate_limits == "on"
         self._sender = settings.mail_from
         self._link_base = settings.link_base
         self._pass = asyncio.Lock()
@@ -31,9 +41,14 @@ class Postman:
         """Sends as many at once as the transport can, and says whether there may be more."""
         async with self._pass:
             most = self.transport.most_at_once
-            mails = await self._database.write(outbox.take, self._vault, self._clock.now(), most=most)
-            await asyncio.gather(*map(self._send, mails))
-        return len(mails) == most
+            taken = await self._database.write(
+                outbox.take, self._vault, self._clock.now(), most=most, bounded=self._bounded
+            )
+            for kind in taken.dropped:
+                self._metrics.mails_dropped.labels(kind).inc()
+                log.warning("mail_dropped", kind=kind, reason="too_many_to_one_recipient")
+            await asyncio.gather(*map(self._send, taken.mails))
+        return taken.count == most
 
     async def _send(self, mail: Mail) -> None:
         try:

@@ -11,6 +11,7 @@ from sqlalchemy import text, update
 
 from app import passwords
 from app.mail import outbox
+from app.mail.bounds import Kind
 from app.models import DeviceSession, OutboxMail
 from tests.security.cheap_hashing import CountingContext
 from tests.security.races import all_at_once
@@ -107,7 +108,7 @@ class TestErasure:
         """Links lead nowhere now, and what was sent names the person; others' mails are theirs."""
         device, now = service.device(EMAIL), service.clock.now()
         own = UUID(device.user_id)
-        put: list[tuple[outbox.Kind, UUID, str, str | None]] = [
+        put: list[tuple[Kind, UUID, str, str | None]] = [
             ("verify_email", own, EMAIL, "token"),
             ("password_changed", own, EMAIL, None),
             ("mfa_enabled", own, EMAIL, None),

@@ -12,8 +12,8 @@ from typing import get_args
 import pytest
 
 from app.mail import letters
+from app.mail.bounds import Kind
 from app.mail.letters import LETTERS
-from app.mail.outbox import Kind
 
 NOW = datetime(2026, 6, 1, 12, 0, 0, tzinfo=UTC)
 MAIL_ID = uuid.UUID("7c0f5a3e-6f0c-4a5f-9c58-2a4d1d1f6b11")
