@@ -166,7 +166,9 @@ def create_admin(
     runtime = _runtime()
     address = addresses.parse(email)
     password_hash = asyncio.run(
-        runtime.hasher.hash(password, min_length=runtime.settings.password_min_length, context=(address.text,))
+        runtime.hasher.hash(
+            password, by="command line", min_length=runtime.settings.password_min_length, context=(address.text,)
+        )
     )
     user_id = runtime.database.run(
         "write",

@@ -1,6 +1,6 @@
-"""All cryptography: keys derived from SECRET_KEY, the encryption of secrets at rest, password hashes, signed tokens.
+"""Cryptography but for password hashes: keys derived from SECRET_KEY, secrets at rest, signed tokens, codes.
 
-No other module imports a hashing or JOSE library.
+No module but this one and `password_hashes` imports a hashing or JOSE library.
 """
 
 import base64
@@ -9,7 +9,7 @@ import hmac
 import json
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime
 from secrets import token_bytes
 from typing import Any, Literal
@@ -18,12 +18,10 @@ from cryptography import x509
 from cryptography.exceptions import InvalidSignature, InvalidTag
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec, padding, rsa
-from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 from jose import jwk, jws
 from jose.exceptions import JOSEError
-from passlib.context import CryptContext
 from passlib.exc import TokenError
 from passlib.totp import TOTP
 
@@ -35,158 +33,10 @@ MAX_TOKEN_LENGTH = 4096
 MAX_ID_TOKEN_LENGTH = 8192
 RSA_BITS = range(2048, 8193)
 
-BCRYPT_SEES = 72
-"""Bytes of a password; what is longer was cut there by the systems that such hashes come from."""
-MOST_MEMORY = 256 * 1024
-"""KiB that one verification may take, of as many at once as there are cores."""
-MOST_ARGON2_WORK = 4 * MOST_MEMORY
-"""KiB times rounds: what takes about a second of a core, as do bcrypt's cost, scrypt's work and PBKDF2's rounds."""
-MOST_LANES = 16
-MOST_BCRYPT_COST = 14
-MOST_SCRYPT_WORK = 2**22
-"""N times r times p."""
-MOST_PBKDF2_ROUNDS = 3_000_000
-
-
-_SCHEMES = CryptContext(
-    schemes=["argon2", "bcrypt", "scrypt", "pbkdf2_sha256", "pbkdf2_sha512", "pbkdf2_sha1"],
-    deprecated="auto",  # all but the first
-    argon2__type="ID",
-    argon2__memory_cost=19456,  # KiB
-    argon2__time_cost=2,
-    argon2__parallelism=1,
-)
-"""OWASP's least costly argon2id set (ASVS 5.0 appendix C). Hashes with less are upgraded at sign-in."""
-
 
 def random_base32(size: int) -> str:
     """As many random bytes, a multiple of 5, as base32 (RFC 4648 §6): letters and 2–7, without padding."""
     return base64.b32encode(token_bytes(size)).decode("ascii")
-
-
-class PasswordContext:
-    """Hashes with argon2id. Verifies what other systems made too, once: such a hash is to be replaced by ours.
-
-    `verify` and `needs_update` raise ValueError for a hash that is not of these schemes: see `is_supported_hash`.
-    """
-
-    def hash(self, password: str) -> str:
-        return str(_SCHEMES.hash(password))
-
-    def verify(self, password: str, password_hash: str) -> bool:
-        if not password_hash.startswith("$2"):
-            return bool(_SCHEMES.verify(password, password_hash))
-        if "\0" in password:  # where bcrypt would stop reading
-            return False
-        return bool(_SCHEMES.verify(password.encode("utf-8", "surrogatepass")[:BCRYPT_SEES], password_hash))
-
-    def needs_update(self, password_hash: str) -> bool:
-        """Whether it is not one of today's: made by another system, or with other costs."""
-        return bool(_SCHEMES.needs_update(password_hash))
-
-
-PASSWORD_CONTEXT = PasswordContext()
-
-
-# Most of those that come in millions; passlib takes a tenth of a thousandth of a second for each.
-_BCRYPT = re.compile(rf"\$2[aby]\$(?:0[4-9]|1[0-{MOST_BCRYPT_COST - 10}])\$[./A-Za-z0-9]{{53}}")
-
-
-def is_supported_hash(text: str) -> bool:
-    """Whether passwords can be verified against this hash, in passlib's spelling, in about a second and 256 MiB.
-
-    That is argon2, bcrypt (2a, 2b, 2y), scrypt (`$scrypt$`) and PBKDF2 with SHA-1, SHA-256 or SHA-512.
-    """
-    if _BCRYPT.fullmatch(text):
-        return True
-    scheme = _SCHEMES.identify(text)
-    if scheme is None or len(text) > 255:  # its column
-        return False
-    try:
-        parsed: Any = _SCHEMES.handler(scheme).from_string(text)
-    except (ValueError, TypeError, AssertionError, NotImplementedError):  # all of these are passlib's
-        return False
-    return parsed.checksum is not None and _is_affordable(scheme, parsed)
-
-
-def _is_affordable(scheme: str, parsed: Any) -> bool:
-    rounds = int(parsed.rounds)
-    if scheme == "argon2":
-        memory = int(parsed.memory_cost)
-        lanes = int(parsed.parallelism)  # each is a thread
-        return lanes <= MOST_LANES and 8 * lanes <= memory <= MOST_MEMORY and memory * rounds <= MOST_ARGON2_WORK
-    if scheme == "bcrypt":
-        return str(parsed.ident) in ("$2a$", "$2b$", "$2y$") and rounds <= MOST_BCRYPT_COST
-    if scheme == "scrypt":
-        blocks = 2**rounds * int(parsed.block_size)
-        memory, work = blocks // 8, blocks * int(parsed.parallelism)
-        return str(parsed.ident) == "$scrypt$" and memory <= MOST_MEMORY and work <= MOST_SCRYPT_WORK
-    return rounds <= MOST_PBKDF2_ROUNDS
-
-
-FIREBASE = "$firebase-scrypt$"
-_FIREBASE = re.compile(r"\$firebase-scrypt\$([A-Za-z0-9+/]{1,86}={0,2})\$([A-Za-z0-9+/]{86}==)")
-_PHC = re.compile(
-    r"\$(pbkdf2(?:-sha1|-sha256|-sha512)?)\$i=(\d{1,9})(?:,l=\d{1,4})?\$([A-Za-z0-9+/]{1,128})\$([A-Za-z0-9+/]{1,128})"
-)
-
-_VISIBLE = re.compile(r"[!-~]+")
-
-
-def supported_hash(text: str) -> str | None:
-    """The hash as it is stored, if `is_supported_hash` or Firebase's. PBKDF2 may be spelt as PHC does (`$i=…,l=…$`)."""
-    if _FIREBASE.fullmatch(text):
-        return text
-    if match := _PHC.fullmatch(text):
-        name, rounds, salt, checksum = match.groups()
-        name = name.removesuffix("-sha1")
-        text = f"${name}${rounds}${salt.replace('+', '.')}${checksum.replace('+', '.')}"
-    # passlib looks past white space within base64.
-    return text if _VISIBLE.fullmatch(text) and is_supported_hash(text) else None
-
-
-@dataclass(frozen=True)
-class FirebaseScrypt:
-    """Firebase's variant of scrypt (github.com/firebase/scrypt), with the parameters of one project.
-
-    scrypt's key encrypts the project's signer key; what comes out is the hash. So a stored hash, which is salt and hash
-    alone (standard base64), tells nothing to who does not have the signer key.
-    """
-
-    signer_key: bytes = field(repr=False)
-    """64 bytes."""
-    salt_separator: bytes
-    rounds: int
-    mem_cost: int
-
-    def verify(self, password: str, password_hash: str) -> bool:
-        match = _FIREBASE.fullmatch(password_hash)
-        if match is None:
-            return False
-        salt, expected = (base64.b64decode(part) for part in match.groups())
-        key = hashlib.scrypt(
-            password.encode("utf-8", "surrogatepass"),
-            salt=salt + self.salt_separator,
-            n=1 << self.mem_cost,
-            r=self.rounds,
-            p=1,
-            maxmem=64 * 2**20,
-            dklen=32,
-        )
-        encryptor = Cipher(algorithms.AES256(key), modes.CTR(bytes(16))).encryptor()
-        return hmac.compare_digest(encryptor.update(self.signer_key), expected)
-
-
-def firebase_hash(salt: str, checksum: str) -> str | None:
-    """What an export by `firebase auth:export` says of a password, as one hash; None where it is of another kind.
-
-    Both are base64, in either alphabet.
-    """
-    ordinary = str.maketrans("-_", "+/")
-    salt, checksum = salt.translate(ordinary), checksum.translate(ordinary)
-    text = f"{FIREBASE}{salt}${checksum}"
-    match = _FIREBASE.fullmatch(text)
-    return text if match and len(salt) % 4 == 0 else None
 
 
 def client_secret_hash(client_secret: str, client_id: str, username: str) -> str:

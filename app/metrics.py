@@ -200,7 +200,8 @@ class Metrics:
         )
         self.hasher_waiting = Gauge(
             "tokenvend_hasher_waiting",
-            "Passwords that are hashed or wait to be; at 500 further sign-ins are refused.",
+            "Passwords at work or waiting, by lane: sign_in (at most 500), judge and new (200 each), dear (50).",
+            ["lane"],
             registry=self.registry,
         )
         self.job_failures = Counter(

@@ -3,32 +3,49 @@
 Each hash takes 19 MiB and about 25 ms of a core, so as many run at once as there are cores; more would only add memory.
 """
 
-import asyncio
 import functools
+import math
 import os
 import re
 import unicodedata
-from collections.abc import Callable, Iterable
-from concurrent.futures import ThreadPoolExecutor
-from itertools import pairwise
-from typing import TypeVar
+from collections import Counter
+from collections.abc import Iterable
+from itertools import islice, pairwise
 
 import structlog
 from zxcvbn import zxcvbn
 from zxcvbn.frequency_lists import FREQUENCY_LISTS
+from zxcvbn.matching import L33T_TABLE, enumerate_l33t_subs, relevant_l33t_subtable
 
-from app.crypto import FIREBASE, PASSWORD_CONTEXT, FirebaseScrypt, PasswordContext, is_supported_hash
+from app.lanes import Lane
+from app.password_hashes import (
+    FIREBASE,
+    HIGHEST_PRICE,
+    PASSWORD_CONTEXT,
+    FirebaseScrypt,
+    PasswordContext,
+    UnusableHash,
+    hash_price,
+)
 from app.problems import FieldError, Overloaded, WeakPassword
 
 log = structlog.get_logger("tokenvend.passwords")
 
-T = TypeVar("T")
-
 MAX_LENGTH = 1024
 LEAST_GUESSES = 10**8
 """zxcvbn's score 3. Its own bound, 10^8 + 5, is one that no password of eight characters reaches, however random."""
-SCORED_LENGTH = 72
-"""zxcvbn's work grows with the square of the length; what follows these characters can only add strength."""
+LETTERS_OF = Counter(symbol for symbols in L33T_TABLE.values() for symbol in symbols)
+"""How many letters zxcvbn takes a symbol for."""
+SCORED_LENGTH = 32
+MOST_LOOK_UPS = 5_000
+"""Parts of one password that zxcvbn may look up, in each of its lists: with the length it bounds the time, to some 10
+milliseconds of a core."""
+AMBIGUOUS = {letter for letter, symbols in L33T_TABLE.items() if any(LETTERS_OF[symbol] > 1 for symbol in symbols)}
+"""Letters that share a symbol with another one."""
+PATIENCE = 10.0
+"""Seconds that a call waits for its turn in a lane."""
+DEAR = 3.0
+"""Times our own hash: a verification that takes more does not delay sign-ins. bcrypt cost 10 takes less."""
 SERVICE_WORDS = ("tokenvend",)
 BLOCKLIST = frozenset(FREQUENCY_LISTS["passwords"])
 """The 30,000 most common ones of real leaks. ASVS 6.2.4 asks for 3,000; what follows them here is variations of these,
@@ -58,10 +75,33 @@ def check_strength(password: str, *, min_length: int, context: Iterable[str] = (
         rest = rest.replace(word, "")
     if rest != folded and len(rest) < 8:
         raise _weak("too_personal", "Leave your address, your name and this service's name out of it.")
-    result = zxcvbn(folded[:SCORED_LENGTH], user_inputs=words)
+    result = zxcvbn(_scored(folded), user_inputs=words)
     if result["guesses"] < LEAST_GUESSES:
         advice = " ".join([result["feedback"]["warning"], *result["feedback"]["suggestions"]]).strip()
         raise _weak("too_guessable", advice or "Add another word or two; uncommon words are better.")
+
+
+def _scored(folded: str) -> str:
+    """As much of the beginning as zxcvbn can judge in a bounded time; what follows can only add strength.
+
+    It looks up each part of the text: forwards, backwards, and once for every way to read digits and symbols as
+    letters. Most passwords have a few such ways. One that mixes all of those symbols has hundreds.
+    """
+    folded = folded[:SCORED_LENGTH]
+    readings = 0
+    for length, character in enumerate(folded, 1):
+        if character in LETTERS_OF and character not in folded[: length - 1]:
+            readings = _readings(folded[:length])
+        if (2 + readings) * length * (length + 1) / 2 > MOST_LOOK_UPS:
+            return folded[: length - 1]
+    return folded
+
+
+def _readings(text: str) -> int:
+    """In how many ways zxcvbn reads a text that has digits or symbols for letters. It lists them; this counts."""
+    table = relevant_l33t_subtable(text, L33T_TABLE)
+    ambiguous = {letter: symbols for letter, symbols in table.items() if letter in AMBIGUOUS}
+    return len(enumerate_l33t_subs(ambiguous)) * math.prod(len(table[letter]) for letter in table.keys() - AMBIGUOUS)
 
 
 def _weak(code: str, message: str) -> WeakPassword:
@@ -96,71 +136,78 @@ def _dummy_hash(context: PasswordContext) -> str:
 
 
 class Hasher:
-    """argon2id in its own threads, one a core. What waits is bounded: beyond it callers get `Overloaded`."""
+    """Judges, hashes and verifies passwords, each in a lane of its own, so that sign-ins wait for nothing else.
 
-    def __init__(
-        self, *, threads: int | None = None, most_waiting: int = 500, firebase: FirebaseScrypt | None = None
-    ) -> None:
-        """`firebase`: the project that hashes of Firebase come from."""
-        self._threads = ThreadPoolExecutor(threads or os.cpu_count() or 2, thread_name_prefix="hasher")
-        self._most_waiting = most_waiting
-        self._waiting = 0
+    `by` is the client's address as limits count it: within a lane the clients take turns. A caller whose turn does not
+    come gets `Overloaded`.
+    """
+
+    def __init__(self, *, threads: int | None = None, firebase: FirebaseScrypt | None = None) -> None:
+        """`threads`: as many as there are cores. `firebase`: the project that hashes of Firebase come from."""
+        threads = threads or os.cpu_count() or 2
+        self._sign_ins = Lane("sign_in", threads=threads, most_waiting=500, patience=PATIENCE)
+        # zxcvbn keeps the words of a user in a module's variable: two at once would be judged by each other's.
+        self._judging = Lane("judge", threads=1, most_waiting=200, patience=PATIENCE)
+        self._new = Lane("new", threads=max(1, threads // 2), most_waiting=200, patience=PATIENCE)
+        self._dear = Lane("dear", threads=1, most_waiting=50, patience=PATIENCE)
         self._firebase = firebase
         self._dummy_hash = _dummy_hash(PASSWORD_CONTEXT)
 
-    async def hash(self, password: str, *, min_length: int, context: Iterable[str] = ()) -> str:
+    @property
+    def lanes(self) -> tuple[Lane, ...]:
+        return (self._sign_ins, self._judging, self._new, self._dear)
+
+    async def hash(self, password: str, *, by: str, min_length: int, context: Iterable[str] = ()) -> str:
         """The hash of a new password that is strong enough. Raises `WeakPassword`, `Overloaded`."""
-        password = normalize(password)
+        await self._judging.run(by, lambda: check_strength(normalize(password), min_length=min_length, context=context))
+        return await self.hash_again(password, by=by)
 
-        def checked() -> str:
-            check_strength(password, min_length=min_length, context=context)
-            return PASSWORD_CONTEXT.hash(password)
-
-        return await self._in_thread(checked)
-
-    async def hash_again(self, password: str) -> str:
+    async def hash_again(self, password: str, *, by: str) -> str:
         """The hash of a password that another system has taken already, however weak. Raises `Overloaded`."""
-        return await self._in_thread(functools.partial(PASSWORD_CONTEXT.hash, normalize(password)))
+        return await self._new.run(by, lambda: PASSWORD_CONTEXT.hash(normalize(password)))
 
-    async def verify(self, password: str, password_hash: str | None) -> tuple[bool, str | None]:
+    async def verify(self, password: str, password_hash: str | None, *, by: str) -> tuple[bool, str | None]:
         """Whether the password is right, and a new hash where the stored one is weaker than today's.
 
-        Without a stored hash a dummy is verified: an unknown address takes as long as a known one. One that was
-        imported from another system takes as long as it took there, up to three times for other letters than ASCII's,
-        until its owner has signed in once.
+        Without a stored hash a dummy is verified: an unknown address takes as long as a known one. A hash that was
+        imported from another system takes as long as it took there, until its owner has signed in once.
         """
-        firebase, verify = self._firebase, PASSWORD_CONTEXT.verify
-        if password_hash is not None and password_hash.startswith(FIREBASE) and firebase is not None:
-            return await self._in_thread(functools.partial(_verify_imported, firebase.verify, password, password_hash))
-        if password_hash is not None and is_supported_hash(password_hash):
-            if PASSWORD_CONTEXT.needs_update(password_hash):
-                return await self._in_thread(functools.partial(_verify_imported, verify, password, password_hash))
-            return await self._in_thread(lambda: (verify(normalize(password), password_hash), None))
-        if password_hash is not None:
-            log.error("password_hash_not_supported", mend="the account needs a new password, by mail")
-        await self._in_thread(functools.partial(verify, normalize(password), self._dummy_hash))
-        return False, None
-
-    async def _in_thread(self, call: Callable[[], T]) -> T:
-        if self._waiting >= self._most_waiting:
-            raise Overloaded(retry_after=5)
-        self._waiting += 1
+        price = None if password_hash is None else self._price(password_hash)
+        if password_hash is None or price is None:
+            await self._sign_ins.run(by, lambda: PASSWORD_CONTEXT.verify(normalize(password), self._dummy_hash))
+            return False, None
+        if self._is_ours(password_hash):
+            return await self._sign_ins.run(
+                by, lambda: PASSWORD_CONTEXT.verify(normalize(password), password_hash)
+            ), None
+        tries = 1 if password.isascii() else max(1, min(3, int(HIGHEST_PRICE / price)))
+        lane = self._dear if price * tries > DEAR else self._sign_ins
+        if not await lane.run(by, lambda: self._verify_imported(password, password_hash, tries)):
+            return False, None
         try:
-            return await asyncio.get_running_loop().run_in_executor(self._threads, call)
-        finally:
-            self._waiting -= 1
+            return True, await self.hash_again(password, by=by)
+        except Overloaded:  # the next sign-in replaces it
+            return True, None
 
-    @property
-    def waiting(self) -> int:
-        """Those that are hashed at the moment, too."""
-        return self._waiting
+    def _price(self, password_hash: str) -> float | None:
+        """None where no password can be verified against it: it was stored under another bound, or is none at all."""
+        if self._firebase is not None and password_hash.startswith(FIREBASE):
+            return self._firebase.price
+        try:
+            return hash_price(password_hash)
+        except UnusableHash:
+            log.error("password_hash_not_supported", mend="the account needs a new password, by mail")
+            return None
+
+    def _is_ours(self, password_hash: str) -> bool:
+        return not password_hash.startswith(FIREBASE) and not PASSWORD_CONTEXT.needs_update(password_hash)
+
+    def _verify_imported(self, password: str, password_hash: str, tries: int) -> bool:
+        verify = PASSWORD_CONTEXT.verify
+        if self._firebase is not None and password_hash.startswith(FIREBASE):
+            verify = self._firebase.verify
+        return any(verify(spelling, password_hash) for spelling in islice(_spellings(password), tries))
 
     def close(self) -> None:
-        self._threads.shutdown(wait=False, cancel_futures=True)
-
-
-def _verify_imported(verify: Callable[[str, str], bool], password: str, password_hash: str) -> tuple[bool, str | None]:
-    """Whether the password is right in one of its spellings, and then its hash as ours are."""
-    if not any(verify(spelling, password_hash) for spelling in _spellings(password)):
-        return False, None
-    return True, PASSWORD_CONTEXT.hash(normalize(password))
+        for lane in self.lanes:
+            lane.close()

@@ -356,7 +356,7 @@ class NotReady(Problem):
 
 class Overloaded(Problem):
     status, code, title = 503, "overloaded", "The service is busy"
-    default_detail = "More sign-ins wait than the service can take at the moment. Try again."
+    default_detail = "More passwords wait to be checked than the service can take at the moment. Try again."
 
 
 class KeysUnavailable(Problem):

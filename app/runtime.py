@@ -4,6 +4,7 @@ import asyncio
 import base64
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from threading import BoundedSemaphore
 from typing import Any
 from uuid import UUID
@@ -29,13 +30,14 @@ from app.credentials.policy import Encryption
 from app.credentials.role_denials import IAM_CONFIG, RoleDenials
 from app.credentials.shared import SharedCache
 from app.credentials.sns import Topic
-from app.crypto import FirebaseScrypt, Vault
+from app.crypto import Vault
 from app.db import Batch, Database
 from app.health import Health
 from app.limits import Limiter, make_limiter
 from app.mail.postman import Postman
 from app.mail.transport import transport
 from app.metrics import Metrics
+from app.password_hashes import FirebaseScrypt
 from app.passwords import Hasher
 from app.problems import Problem
 from app.settings import Settings, SettingsError
@@ -134,7 +136,8 @@ def build_runtime(settings: Settings, *, clock: Clock | None = None, aws: boto3.
     metrics.database_pool_size.set(settings.database_pool_size)
     metrics.database_connections.set_function(lambda: database.connections_in_use)
     metrics.database_waiting.set_function(lambda: database.waiting)
-    metrics.hasher_waiting.set_function(lambda: hasher.waiting)
+    for lane in hasher.lanes:
+        metrics.hasher_waiting.labels(lane.name).set_function(partial(getattr, lane, "waiting"))
     keyring, sts_keyring = (Keyring(database, vault, clock, purpose) for purpose in ("access", "sts"))
     identity_tokens = IdentityTokens(sts_keyring, clock, public_url=settings.public_url)
     sts = _sts(settings, aws, clock, metrics, tracing)

@@ -1,4 +1,4 @@
-"""Hashes that other systems made: verified once, then replaced by ours; what they may cost; and context words."""
+"""Which work waits where, what is judged of a password, and hashes that other systems made, verified once."""
 
 import asyncio
 import unicodedata
@@ -10,11 +10,12 @@ import structlog
 from hypothesis import given
 from hypothesis import strategies as st
 from passlib.hash import argon2, bcrypt, pbkdf2_sha1, pbkdf2_sha256, pbkdf2_sha512, scrypt
+from zxcvbn.matching import L33T_TABLE, enumerate_l33t_subs, relevant_l33t_subtable
 
 from app import passwords
-from app.crypto import PASSWORD_CONTEXT, is_supported_hash
-from app.passwords import Hasher, check_strength
-from app.problems import WeakPassword
+from app.password_hashes import PASSWORD_CONTEXT
+from app.passwords import LEAST_GUESSES, LETTERS_OF, MOST_LOOK_UPS, Hasher, _readings, _scored, check_strength
+from app.problems import Overloaded, WeakPassword
 from tests.security.cheap_hashing import CountingContext
 from tests.security.observed import assert_problem
 from tests.security.races import CROWD, all_at_once
@@ -32,42 +33,12 @@ MAKERS = {
     "argon2d": argon2.using(type="D", memory_cost=64, time_cost=1, parallelism=4),
     "weaker argon2id": argon2.using(type="ID", memory_cost=64, time_cost=1, parallelism=1),
 }
+CHEAP = argon2.using(type="ID", memory_cost=128, time_cost=1, parallelism=1)
+MIXED = "cre\u0300me bru\u0302l\u00e9e"
+"""A password that is neither in NFC nor in NFD."""
+AS_IT_CAME = CHEAP.hash(MIXED)
 SALT, DIGEST = "jVHq/Z8TwlhL6b0X4txbKw", "yslhUMjjwYG4PDWmaO0cLRg3ZKh9OzDQDJgxAnNzN4c"
-AFFORDABLE = [
-    "$2b$14$g1WE.zYkpRGnhRPpTh3w6O1HziA7fFyJ3iyuhcHSG1PnudDdLqmDW",
-    f"$scrypt$ln=17,r=8,p=1${SALT}${DIGEST}",
-    f"$scrypt$ln=14,r=8,p=16${SALT}${DIGEST}",
-    f"$pbkdf2-sha256$1200000${SALT}${DIGEST}",
-    f"$argon2id$v=19$m=65536,t=3,p=4${SALT}${DIGEST}",
-    f"$argon2id$v=19$m=262144,t=3,p=1${SALT}${DIGEST}",
-]
-REFUSED = [
-    "",
-    "no password has this hash",
-    "plain text",
-    "5f4dcc3b5aa765d61d8327deb882cf99",
-    "$1$abcdefgh$yzF3ZSHyMEqn1ZzKUCIDA.",
-    "$2x$05$/OK.fbVrR/bpIqNJ5ianF.CE5elHaaO4EbggVDjb8P19RukzXSM3e",
-    "$2b$15$g1WE.zYkpRGnhRPpTh3w6O1HziA7fFyJ3iyuhcHSG1PnudDdLqmDW",
-    "$2b$31$g1WE.zYkpRGnhRPpTh3w6O1HziA7fFyJ3iyuhcHSG1PnudDdLqmDW",
-    "$2b$12$g1WE.zYkpRGnhRPpTh3w6O",
-    "$2b$12$short",
-    f"$scrypt$ln=20,r=8,p=1${SALT}${DIGEST}",
-    f"$scrypt$ln=14,r=8,p=64${SALT}${DIGEST}",
-    f"$scrypt$ln=99999999,r=8,p=1${SALT}${DIGEST}",
-    f"$scrypt$ln=10,r=99999999999,p=1${SALT}${DIGEST}",
-    f"$scrypt$n=10${SALT}${DIGEST}",
-    f"$scrypt$ln=10,r=8,p=1${SALT}",
-    f"$pbkdf2-sha256$4294967295${SALT}${DIGEST}",
-    f"$pbkdf2-sha256$x${SALT}${DIGEST}",
-    f"$pbkdf2-sha256$1000${SALT}${DIGEST}$more",
-    f"$argon2id$v=19$m=1048576,t=4,p=1${SALT}${DIGEST}",
-    f"$argon2id$v=19$m=65536,t=100,p=1${SALT}${DIGEST}",
-    f"$argon2id$v=19$m=65536,t=1,p=8000${SALT}${DIGEST}",
-    f"$argon2id$v=19$m=65536,t=3,p=4${SALT}",
-    f"$argon2id$v=19$m=65536,t=3,p=4${SALT}${'A' * 300}",
-    "$argon2id$é",
-]
+UNUSABLE = ["", "no password has this hash", f"$argon2id$v=19$m=19456,t=1000,p=1${SALT}${DIGEST}"]
 STORED = "SELECT password_hash FROM users WHERE email = :email"
 
 
@@ -116,24 +87,29 @@ class TestImportedHashes:
         for typed in ("NFC", "NFD"):
             assert service.log_in(email, unicodedata.normalize(typed, "Zoë's crème brûlée")).status_code == 200
 
-    def test_are_tried_three_times_at_most_and_ours_once(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        ours, theirs = CountingContext(), argon2.using(type="ID", memory_cost=128, time_cost=1, parallelism=1)
+    @pytest.mark.parametrize(
+        ("password", "stored", "tries"),
+        [
+            (PASSWORD, CHEAP.hash("x"), 1),
+            (MIXED, CHEAP.hash("x"), 3),
+            (MIXED, AS_IT_CAME, 2),
+            (MIXED, f"$argon2id$v=19$m=19456,t=20,p=1${SALT}${DIGEST}", 3),
+            (MIXED, f"$argon2id$v=19$m=19456,t=40,p=1${SALT}${DIGEST}", 2),
+            (MIXED, f"$argon2id$v=19$m=19456,t=60,p=1${SALT}${DIGEST}", 1),
+            (MIXED, CountingContext().hash("x"), 1),
+            (MIXED, None, 1),
+        ],
+    )
+    def test_are_tried_as_often_as_about_a_second_allows(
+        self, monkeypatch: pytest.MonkeyPatch, password: str, stored: str | None, tries: int
+    ) -> None:
+        """AU22: the spelling that keyboards send comes first; ours is tried once. No hash is computed here."""
+        hasher, ours = Hasher(threads=1), Refusing()
         monkeypatch.setattr(passwords, "PASSWORD_CONTEXT", ours)
-        hasher = Hasher(threads=1)
-        mixed = "cre\u0300me bru\u0302l\u00e9e"  # neither NFC nor NFD
-        tries = []
-        for password, stored in (
-            (PASSWORD, theirs.hash("x")),
-            (mixed, theirs.hash("x")),
-            (mixed, theirs.hash(mixed)),
-            (mixed, ours.hash("x")),
-            (mixed, None),
-        ):
-            before = len(ours.verified)
-            asyncio.run(hasher.verify(password, stored))
-            tries.append(len(ours.verified) - before)
+        asyncio.run(hasher.verify(password, stored, by="somebody"))
         hasher.close()
-        assert tries == [1, 3, 2, 1, 1]
+        assert len(ours.verified) == tries
+        assert ours.verified[0] == unicodedata.normalize("NFC", password)
 
     def test_bcrypt_does_not_stop_at_a_nul(self) -> None:
         stored = MAKERS["bcrypt 2b"].hash("violet")
@@ -152,8 +128,8 @@ class TestImportedHashes:
         email = service.device().email
         verify = service.runtime.hasher.verify
 
-        async def verify_while_changing(password: str, stored: str | None) -> tuple[bool, str | None]:
-            verdict = await verify(password, stored)
+        async def verify_while_changing(password: str, stored: str | None, *, by: str) -> tuple[bool, str | None]:
+            verdict = await verify(password, stored, by=by)
             other = PASSWORD_CONTEXT.hash("copper lantern drifts")
             service.sql("UPDATE users SET password_hash = :hash WHERE email = :email", hash=other, email=email)
             return verdict
@@ -162,29 +138,16 @@ class TestImportedHashes:
         assert_problem(service.log_in(email), 401, "invalid_login")
 
 
-class TestSupportedHashes:
-    @pytest.mark.parametrize("kind", MAKERS)
-    def test_they_are_passlibs_spellings(self, kind: str) -> None:
-        assert is_supported_hash(MAKERS[kind].hash(PASSWORD))
+class Refusing(CountingContext):
+    """Notes the passwords that it is asked about, and computes nothing."""
 
-    @pytest.mark.parametrize("text", AFFORDABLE)
-    def test_what_other_systems_recommend_is_affordable(self, text: str) -> None:
-        assert is_supported_hash(text)
+    def verify(self, *args: Any, **kwargs: Any) -> bool:
+        self.verified.append(args[0])
+        return args[1] == AS_IT_CAME and args[0] == MIXED
 
-    @pytest.mark.parametrize("text", REFUSED)
-    def test_what_would_take_minutes_gigabytes_or_is_none_at_all_is_not(self, text: str) -> None:
-        assert not is_supported_hash(text)
 
-    @given(
-        st.sampled_from([*AFFORDABLE, *REFUSED]),
-        st.integers(0, 80),
-        st.integers(0, 80),
-        st.text(alphabet="$=,0129mtprlnvid./+é\0 ", max_size=8),
-    )
-    def test_no_text_breaks_it(self, text: str, start: int, end: int, between: str) -> None:
-        assert is_supported_hash(text[:start] + between + text[end:]) in (True, False)
-
-    @pytest.mark.parametrize("text", REFUSED)
+class TestUnusableHashes:
+    @pytest.mark.parametrize("text", UNUSABLE)
     def test_one_that_is_stored_all_the_same_opens_nothing(self, text: str, monkeypatch: pytest.MonkeyPatch) -> None:
         """One verification, of the dummy, and a line for the operator that holds no part of it."""
         hasher = Hasher(threads=1)
@@ -192,25 +155,119 @@ class TestSupportedHashes:
         context = type("Context", (), {"verify": lambda _self, *pair: verified.append(pair) or True})()
         monkeypatch.setattr(passwords, "PASSWORD_CONTEXT", context)
         with structlog.testing.capture_logs() as logs:
-            assert asyncio.run(hasher.verify(PASSWORD, text)) == (False, None)
+            assert asyncio.run(hasher.verify(PASSWORD, text, by="somebody")) == (False, None)
         hasher.close()
         assert verified == [(PASSWORD, hasher._dummy_hash)]
         assert [entry["event"] for entry in logs] == ["password_hash_not_supported"]
         assert not text or text not in str(logs)
 
-    def test_the_work_is_done_in_the_hashers_threads(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        names = []
-        run = ThreadPoolExecutor.submit
 
-        def submit(pool: ThreadPoolExecutor, *args: object) -> object:
-            names.append(pool._thread_name_prefix)
-            return run(pool, *args)  # type: ignore[arg-type]
+class TestLanes:
+    """AU22: which work waits where: a sign-in waits for other sign-ins alone."""
 
-        hasher = Hasher(threads=1)
-        monkeypatch.setattr(ThreadPoolExecutor, "submit", submit)
-        assert asyncio.run(hasher.verify(PASSWORD, MAKERS["bcrypt 2b"].hash(PASSWORD)))[0]
+    @pytest.mark.parametrize(
+        ("stored", "used"),
+        [
+            (None, ["sign_in"]),
+            ("no password has this hash", ["sign_in"]),
+            (PASSWORD_CONTEXT.hash(PASSWORD), ["sign_in"]),
+            (MAKERS["bcrypt 2b"].hash(PASSWORD), ["sign_in", "new"]),
+            (argon2.using(type="ID", memory_cost=512, time_cost=300, parallelism=1).hash(PASSWORD), ["dear", "new"]),
+        ],
+    )
+    def test_of_verifications(self, monkeypatch: pytest.MonkeyPatch, stored: str | None, used: list[str]) -> None:
+        hasher, names = Hasher(threads=1), lanes_used(monkeypatch)
+        asyncio.run(hasher.verify(PASSWORD, stored, by="somebody"))
         hasher.close()
-        assert names == ["hasher"]
+        assert names == used
+
+    def test_of_new_passwords(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        hasher, names = Hasher(threads=1), lanes_used(monkeypatch)
+        asyncio.run(hasher.hash(PASSWORD, by="somebody", min_length=8))
+        asyncio.run(hasher.hash_again("weak", by="somebody"))
+        hasher.close()
+        assert names == ["judge", "new", "new"]
+
+    def test_a_weak_password_is_never_hashed(self, hashing: CountingContext) -> None:
+        hasher = Hasher(threads=1)
+        hashed = hashing.hashed
+        with pytest.raises(WeakPassword):
+            asyncio.run(hasher.hash("password1234", by="somebody", min_length=8))
+        hasher.close()
+        assert hashing.hashed == hashed
+
+    def test_a_sign_in_succeeds_where_its_new_hash_finds_no_place(
+        self, service: Service, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """AU6: the next one replaces the hash."""
+        old = MAKERS["bcrypt 2b"].hash(PASSWORD)
+        email = imported(service, old)
+        with monkeypatch.context() as patch:
+            patch.setattr(service.runtime.hasher, "hash_again", overloaded)
+            assert service.log_in(email).status_code == 200
+        assert service.sql(STORED, email=email) == [(old,)]
+        assert service.log_in(email).status_code == 200
+        assert service.sql(STORED, email=email) != [(old,)]
+
+
+async def overloaded(_password: str, *, by: str) -> str:
+    raise Overloaded(retry_after=5)
+
+
+def lanes_used(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The names of the threads to which work is given from now on."""
+    names: list[str] = []
+    submit = ThreadPoolExecutor.submit
+
+    def note(pool: ThreadPoolExecutor, *args: object) -> object:
+        names.append(pool._thread_name_prefix)
+        return submit(pool, *args)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(ThreadPoolExecutor, "submit", note)
+    return names
+
+
+class TestWhatIsJudged:
+    """AU22: zxcvbn is given as much of a password as it can judge in a few milliseconds."""
+
+    @pytest.fixture
+    def judged(self, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+        """What zxcvbn is given. It judges none of it here, so that no input of these tests is a load."""
+        given: list[str] = []
+
+        def judge(text: str, **_words: object) -> dict[str, object]:
+            given.append(text)
+            return {"guesses": 10**9}
+
+        monkeypatch.setattr(passwords, "zxcvbn", judge)
+        return given
+
+    @pytest.mark.parametrize(
+        "password",
+        ["violet tractor moonlight", "correct horse battery staple", "жёлтый трактор над рекой", "tr0ub4dor&3 again"],
+    )
+    def test_is_all_of_an_ordinary_one(self, judged: list[str], password: str) -> None:
+        check_strength(password, min_length=8)
+        assert judged == [password]
+
+    @given(st.text(min_size=8, max_size=80) | st.text(alphabet="".join(LETTERS_OF), min_size=8, max_size=80))
+    def test_takes_a_bounded_number_of_look_ups(self, password: str) -> None:
+        """By zxcvbn's own list of the ways to read a text."""
+        scored = _scored(password)
+        readings = [way for way in enumerate_l33t_subs(relevant_l33t_subtable(scored, L33T_TABLE)) if way]
+        parts = len(scored) * (len(scored) + 1) / 2
+        assert password.startswith(scored)
+        assert (2 + len(readings)) * parts <= MOST_LOOK_UPS
+
+    @given(st.text(alphabet="".join(LETTERS_OF) + "abc", min_size=1, max_size=12))
+    def test_is_counted_as_zxcvbn_lists_it(self, text: str) -> None:
+        listed = enumerate_l33t_subs(relevant_l33t_subtable(text, L33T_TABLE))
+        assert _readings(text) == len(listed)
+
+    @pytest.mark.parametrize("alphabet", ["".join(LETTERS_OF), "0123456789", "abc", "é", "a1b2"])
+    def test_is_enough_to_call_random_ones_strong(self, alphabet: str) -> None:
+        """Where much is cut off there were many symbols: what is left is long enough for 10^8 guesses."""
+        assert 10 ** len(_scored(alphabet * 20)) >= LEAST_GUESSES
 
 
 class TestContextWords:

@@ -11,6 +11,7 @@ from app import audit
 from app.accounts import guesses, profile
 from app.actor import Actor
 from app.audit import Origin
+from app.limits import address_key
 from app.models import User
 from app.problems import StepUpRequired, WrongPassword
 
@@ -26,7 +27,7 @@ async def verify_password(runtime: "Runtime", origin: Origin, actor: Actor, pass
     """
     key = await guesses.count(runtime, origin, actor.user_id)
     password_hash, mfa_enabled = await runtime.database.read(_find, actor.user_id)
-    correct, _ = await runtime.hasher.verify(password, password_hash)
+    correct, _ = await runtime.hasher.verify(password, password_hash, by=address_key(origin.address))
     if not correct or password_hash is None:
         await runtime.database.write(_record_refusal, origin, runtime.clock.now(), actor)
         raise WrongPassword

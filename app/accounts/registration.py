@@ -14,7 +14,7 @@ from app.accounts.addresses import Address
 from app.audit import Origin
 from app.crypto import Vault
 from app.db import insert_if_absent
-from app.limits import account_key
+from app.limits import account_key, address_key
 from app.mail import outbox
 from app.models import User
 from app.problems import EmailTaken
@@ -38,7 +38,10 @@ async def register(
     if verifies:
         await runtime.limiter.hit("letter", account_key(runtime.vault, address.key))
     password_hash = await runtime.hasher.hash(
-        password, min_length=runtime.settings.password_min_length, context=(address.text, display_name or "")
+        password,
+        by=address_key(origin.address),
+        min_length=runtime.settings.password_min_length,
+        context=(address.text, display_name or ""),
     )
     now = runtime.clock.now()
     if verifies:

@@ -18,7 +18,7 @@ from app.audit import Origin
 from app.auth import sessions
 from app.auth.sessions import Grant
 from app.crypto import Vault
-from app.limits import account_key
+from app.limits import account_key, address_key
 from app.mail import outbox
 from app.models import User
 from app.problems import AlreadyRegistered, EmailTaken, InvalidSingleUseToken
@@ -61,6 +61,7 @@ async def upgrade(runtime: "Runtime", origin: Origin, actor: Actor, *, email: st
     user = await runtime.database.read(profile.get_user, actor.user_id)
     password_hash = await runtime.hasher.hash(
         password,
+        by=address_key(origin.address),
         min_length=runtime.settings.password_min_length,
         context=(address.text, user.display_name or ""),
     )

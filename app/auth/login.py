@@ -18,6 +18,7 @@ from app.auth.mfa import Challenge
 from app.auth.migration import Newcomer
 from app.auth.sessions import Grant
 from app.crypto import Vault
+from app.limits import address_key
 from app.models import COGNITO, User
 from app.problems import AccountDisabled, EmailNotVerified, InvalidLogin, UserPoolUnavailable
 
@@ -77,7 +78,9 @@ async def _verify(
     """No database connection is held while the hash is computed."""
     for tried in range(TRIES):
         account = await runtime.database.read(find_account, address.key if address else "")
-        correct, new_hash = await runtime.hasher.verify(password, account.password_hash if account else None)
+        correct, new_hash = await runtime.hasher.verify(
+            password, account.password_hash if account else None, by=address_key(origin.address)
+        )
         now = runtime.clock.now()
         if account is None or not correct:
             if tried == 0 and address and await _brings_password(runtime, origin, address, account, password):

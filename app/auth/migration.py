@@ -16,6 +16,7 @@ from app import audit
 from app.accounts import registration
 from app.accounts.addresses import Address
 from app.audit import Origin
+from app.limits import address_key
 from app.models import COGNITO, User
 
 if TYPE_CHECKING:
@@ -45,7 +46,7 @@ async def bring_password(runtime: "Runtime", origin: Origin, newcomer: Newcomer,
     verified = await runtime.user_pool.verified_address(newcomer.spelling or newcomer.address.text, password)
     if verified is None:
         return False
-    password_hash = await runtime.hasher.hash_again(password)
+    password_hash = await runtime.hasher.hash_again(password, by=address_key(origin.address))
     await runtime.database.write(_adopt, origin, runtime.clock.now(), address=verified, password_hash=password_hash)
     return True
 

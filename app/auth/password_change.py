@@ -13,6 +13,7 @@ from app.actor import Actor
 from app.audit import Origin
 from app.auth import sessions
 from app.crypto import Vault
+from app.limits import address_key
 from app.mail import outbox
 from app.models import User
 from app.problems import FieldError, InvalidRequest, WeakPassword, WrongPassword
@@ -40,17 +41,22 @@ async def change(
         )
     current_hash = await verify_owner(runtime, origin, actor, current_password)
     user = await runtime.database.read(profile.get_user, actor.user_id)
-    new_hash = await hash_new(runtime, user, new_password)
+    new_hash = await hash_new(runtime, origin, user, new_password)
     await runtime.database.write(
         _change, runtime.vault, origin, runtime.clock.now(), actor=actor, current_hash=current_hash, new_hash=new_hash
     )
 
 
-async def hash_new(runtime: "Runtime", user: User, new_password: str) -> str:
+async def hash_new(runtime: "Runtime", origin: Origin, user: User, new_password: str) -> str:
     """The hash of what a body calls `new_password`. Raises `WeakPassword`, `Overloaded`."""
     context = (user.email or "", user.display_name or "")
     try:
-        return await runtime.hasher.hash(new_password, min_length=runtime.settings.password_min_length, context=context)
+        return await runtime.hasher.hash(
+            new_password,
+            by=address_key(origin.address),
+            min_length=runtime.settings.password_min_length,
+            context=context,
+        )
     except WeakPassword as problem:
         errors = [dataclasses.replace(error, location="body.new_password") for error in problem.errors]
         raise WeakPassword(errors=errors) from None

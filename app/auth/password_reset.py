@@ -40,7 +40,7 @@ async def confirm(runtime: "Runtime", origin: Origin, *, token: str, new_passwor
     A password that is too weak does not use the token up. Raises `InvalidSingleUseToken`, `WeakPassword`, `Overloaded`.
     """
     user = await runtime.database.write(_find, runtime.vault, origin, runtime.clock.now(), token=token)
-    new_hash = await hash_new(runtime, user, new_password)
+    new_hash = await hash_new(runtime, origin, user, new_password)
     key, mfa_enabled = await runtime.database.write(
         _confirm, runtime.vault, origin, runtime.clock.now(), token=token, new_hash=new_hash
     )

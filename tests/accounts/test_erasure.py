@@ -190,8 +190,8 @@ class TestProof:
         device = service.device(EMAIL)
         verify = service.runtime.hasher.verify
 
-        async def slow(password: str, password_hash: str | None) -> tuple[bool, str | None]:
-            verified = await verify(password, password_hash)
+        async def slow(password: str, password_hash: str | None, *, by: str) -> tuple[bool, str | None]:
+            verified = await verify(password, password_hash, by=by)
             service.sql("UPDATE users SET password_hash = 'another'")
             return verified
 

@@ -6,7 +6,7 @@ import pytest
 
 from app import cleaning
 from app.accounts import addresses
-from app.crypto import PASSWORD_CONTEXT
+from app.password_hashes import PASSWORD_CONTEXT
 from tests.security.observed import assert_problem, without_request_id
 from tests.security.races import all_at_once
 from tests.security.test_identities import ONE_PERSON

@@ -19,7 +19,7 @@ from httpx2 import Response
 from passlib.exc import PasslibHashWarning
 from sqlalchemy.orm import Session
 
-from app import audit, crypto, passwords
+from app import audit, password_hashes, passwords
 from app.actor import Actor
 from app.admin import audit_events, exports, imports
 from app.admin.formats import NDJSON
@@ -80,7 +80,7 @@ class TestSources:
     def test_each_sample_is_imported_and_signed_in_to(
         self, make_service: Any, monkeypatch: pytest.MonkeyPatch, name: str, password: str | None, refused: int
     ) -> None:
-        monkeypatch.setattr(passwords, "PASSWORD_CONTEXT", crypto.PASSWORD_CONTEXT)
+        monkeypatch.setattr(passwords, "PASSWORD_CONTEXT", password_hashes.PASSWORD_CONTEXT)
         service = make_service(firebase_hash_config=FIREBASE)
         admin = service.staff(email="zoe@example.org")
         source, _, suffix = name.partition(".")

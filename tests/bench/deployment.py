@@ -17,7 +17,8 @@ from sqlalchemy.orm import Session
 
 from app.auth.sessions import Grant
 from app.clock import SystemClock
-from app.crypto import PASSWORD_CONTEXT, Vault
+from app.crypto import Vault
+from app.password_hashes import PASSWORD_CONTEXT
 from app.runtime import build_runtime
 from app.settings import Settings
 from tests.bench import cores

@@ -6,7 +6,7 @@ import pytest
 from httpx2 import Response
 from passlib.hash import argon2
 
-from app import crypto, passwords
+from app import password_hashes, passwords
 from tests.security.cheap_hashing import CountingContext
 from tests.security.observed import assert_problem, row_counts
 from tests.support.service import PASSWORD, Service
@@ -139,7 +139,7 @@ class TestBlocklist:
 class TestStorage:
     def test_it_is_argon2id_of_at_least_owasps_cost(self, service: Service, monkeypatch: pytest.MonkeyPatch) -> None:
         """AU6: m >= 19,456 KiB, t >= 2, p = 1, a salt of its own for each user."""
-        monkeypatch.setattr(passwords, "PASSWORD_CONTEXT", crypto.PASSWORD_CONTEXT)
+        monkeypatch.setattr(passwords, "PASSWORD_CONTEXT", password_hashes.PASSWORD_CONTEXT)
         for email in ("one@example.org", "two@example.org"):
             assert service.register(email).status_code == 201
         hashes = [row[0] for row in service.sql("SELECT password_hash FROM users")]

@@ -8,7 +8,7 @@ from typing import Any
 
 from app.accounts import addresses
 from app.accounts.addresses import Address
-from app.crypto import supported_hash
+from app.password_hashes import UnusableHash, stored_spelling
 from app.text import is_printable
 
 Record = Mapping[str, Any]
@@ -145,10 +145,9 @@ def _name(value: object) -> str | None:
 def _hash(text: str | None) -> str | None:
     if text is None:
         return None
-    stored = supported_hash(text) if len(text) <= LONGEST_HASH else None
-    if stored is None:
-        raise Refused(
-            "unsupported_hash",
-            "The password hash is not argon2, bcrypt, scrypt or PBKDF2, or takes too much time or memory.",
-        )
-    return stored
+    if len(text) > LONGEST_HASH:
+        raise Refused("unsupported_hash", "The password hash is longer than any that is known.")
+    try:
+        return stored_spelling(text)
+    except UnusableHash as unusable:
+        raise Refused("unsupported_hash", str(unusable)) from None

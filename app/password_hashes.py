@@ -1,0 +1,214 @@
+"""Password hashes: ours, and those that other systems made. What it takes to verify one is known before it is done."""
+
+import base64
+import hashlib
+import hmac
+import re
+from dataclasses import dataclass, field
+from typing import Any
+
+from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
+from passlib.context import CryptContext
+
+BCRYPT_SEES = 72
+"""Bytes of a password; what is longer was cut there by the systems that such hashes come from."""
+
+MOST_MEMORY = 256 * 1024
+"""KiB that one verification may take."""
+MOST_LANES = 16
+"""Of argon2. Each one is a thread."""
+HIGHEST_PRICE = 42.0
+"""What one verification may take: so many times our own argon2id, which is about a second of a core. It lets in all
+that real systems store: bcrypt cost 14, Django's PBKDF2 of 1,500,000 rounds, scrypt N=2^17 r=8, argon2 with 64 MiB."""
+
+MEMORY, ROUNDS = 19456, 2
+"""Our own argon2id: KiB, and rounds. It has one lane."""
+# Measured as CPU time on x86-64, each against our own hash; what runs slower elsewhere does so with ours.
+CACHED_MEMORY = 32 * 1024
+"""KiB. A round over more than this is twice as slow, since it does not stay in the processor's cache."""
+LANE_ROUNDS = 256
+"""Of argon2 with more than one lane: each of its rounds starts four threads a lane."""
+BCRYPT_ROUNDS = 450
+SCRYPT_BLOCKS = 64_000
+"""N times r times p."""
+PBKDF2_ROUNDS = {"pbkdf2_sha1": 70_000, "pbkdf2_sha256": 70_000, "pbkdf2_sha512": 27_000}
+"""So many of each are worth one of our own hashes."""
+
+
+_SCHEMES = CryptContext(
+    schemes=["argon2", "bcrypt", "scrypt", "pbkdf2_sha256", "pbkdf2_sha512", "pbkdf2_sha1"],
+    deprecated="auto",  # all but the first
+    argon2__type="ID",
+    argon2__memory_cost=MEMORY,
+    argon2__time_cost=ROUNDS,
+    argon2__parallelism=1,
+)
+"""OWASP's least costly argon2id set (ASVS 5.0 appendix C). Hashes with less are upgraded at sign-in."""
+
+
+class PasswordContext:
+    """Hashes with argon2id. Verifies what other systems made too, once: such a hash is to be replaced by ours.
+
+    `verify` and `needs_update` raise ValueError for a hash that is not of these schemes: see `hash_price`.
+    """
+
+    def hash(self, password: str) -> str:
+        return str(_SCHEMES.hash(password))
+
+    def verify(self, password: str, password_hash: str) -> bool:
+        if not password_hash.startswith("$2"):
+            return bool(_SCHEMES.verify(password, password_hash))
+        if "\0" in password:  # where bcrypt would stop reading
+            return False
+        return bool(_SCHEMES.verify(password.encode("utf-8", "surrogatepass")[:BCRYPT_SEES], password_hash))
+
+    def needs_update(self, password_hash: str) -> bool:
+        """Whether it is not one of today's: made by another system, or with other costs."""
+        return bool(_SCHEMES.needs_update(password_hash))
+
+
+PASSWORD_CONTEXT = PasswordContext()
+
+
+class UnusableHash(Exception):
+    """No password can be verified against it. The message says why, to whoever brings it; it holds no part of it."""
+
+
+UNKNOWN = "The password hash is not argon2, bcrypt, scrypt or PBKDF2."
+TOO_MUCH_MEMORY = "The password hash takes more than 256 MiB of memory to verify."
+TOO_MANY_LANES = f"The argon2 hash has more than {MOST_LANES} lanes, or less memory than its lanes need."
+
+_BCRYPT = re.compile(r"\$2[aby]\$(0[4-9]|[12][0-9]|3[01])\$[./A-Za-z0-9]{53}")
+"""Most of those that come in millions: passlib takes a tenth of a thousandth of a second for each."""
+
+
+def hash_price(text: str) -> float:
+    """What verifying a password against this hash takes, in verifications of our own argon2id. Raises `UnusableHash`.
+
+    The hash is in passlib's spelling: argon2, bcrypt (2a, 2b, 2y), scrypt (`$scrypt$`), or PBKDF2 with SHA-1, SHA-256
+    or SHA-512. Memory, rounds, lanes and threads are all in the price; one that is too high is refused.
+    """
+    if match := _BCRYPT.fullmatch(text):
+        return _allowed(2 ** int(match[1]) / BCRYPT_ROUNDS)
+    scheme = _SCHEMES.identify(text)
+    if scheme is None or len(text) > 255:  # its column
+        raise UnusableHash(UNKNOWN)
+    try:
+        parsed: Any = _SCHEMES.handler(scheme).from_string(text)
+    except (ValueError, TypeError, AssertionError, NotImplementedError):  # all of these are passlib's
+        raise UnusableHash(UNKNOWN) from None
+    if parsed.checksum is None:
+        raise UnusableHash(UNKNOWN)
+    return _price(scheme, parsed)
+
+
+def _price(scheme: str, parsed: Any) -> float:
+    rounds = int(parsed.rounds)
+    if scheme == "argon2":
+        return _argon2_price(int(parsed.memory_cost), rounds, int(parsed.parallelism))
+    if scheme == "scrypt" and str(parsed.ident) == "$scrypt$":
+        return scrypt_price(rounds, int(parsed.block_size), int(parsed.parallelism))
+    if scheme in PBKDF2_ROUNDS:
+        return _allowed(rounds / PBKDF2_ROUNDS[scheme])
+    raise UnusableHash(UNKNOWN)  # other spellings of bcrypt and scrypt
+
+
+def _argon2_price(memory: int, rounds: int, lanes: int) -> float:
+    if lanes > MOST_LANES or memory < 8 * lanes:
+        raise UnusableHash(TOO_MANY_LANES)
+    if memory > MOST_MEMORY:
+        raise UnusableHash(TOO_MUCH_MEMORY)
+    filling = memory * rounds / (MEMORY * ROUNDS) * (2 if memory > CACHED_MEMORY else 1)
+    starting = rounds * lanes / LANE_ROUNDS if lanes > 1 else 0
+    return _allowed(filling + starting)
+
+
+def scrypt_price(log_n: int, r: int, p: int) -> float:
+    """Of one scrypt of so many bits of N. Raises `UnusableHash`."""
+    if log_n > 30 or 2**log_n * r // 8 > MOST_MEMORY:  # 128 bytes each
+        raise UnusableHash(TOO_MUCH_MEMORY)
+    return _allowed(2**log_n * r * p / SCRYPT_BLOCKS)
+
+
+def _allowed(price: float) -> float:
+    if price > HIGHEST_PRICE:
+        raise UnusableHash(
+            f"Verifying the password hash takes {price:.3g} times the work of the service's own; "
+            f"at most {HIGHEST_PRICE:.0f} times is allowed."
+        )
+    return price
+
+
+FIREBASE = "$firebase-scrypt$"
+_FIREBASE = re.compile(r"\$firebase-scrypt\$([A-Za-z0-9+/]{1,86}={0,2})\$([A-Za-z0-9+/]{86}==)")
+_PHC = re.compile(
+    r"\$(pbkdf2(?:-sha1|-sha256|-sha512)?)\$i=(\d{1,9})(?:,l=\d{1,4})?\$([A-Za-z0-9+/]{1,128})\$([A-Za-z0-9+/]{1,128})"
+)
+
+_VISIBLE = re.compile(r"[!-~]+")
+
+
+def stored_spelling(text: str) -> str:
+    """The hash as it is stored: passlib's spelling, or Firebase's. PBKDF2 may come as PHC spells it (`$i=…,l=…$`).
+
+    Raises `UnusableHash`, as `hash_price`.
+    """
+    if _FIREBASE.fullmatch(text):
+        return text
+    if match := _PHC.fullmatch(text):
+        name, rounds, salt, checksum = match.groups()
+        name = name.removesuffix("-sha1")
+        text = f"${name}${rounds}${salt.replace('+', '.')}${checksum.replace('+', '.')}"
+    if not _VISIBLE.fullmatch(text):  # passlib looks past white space within base64
+        raise UnusableHash(UNKNOWN)
+    hash_price(text)
+    return text
+
+
+@dataclass(frozen=True)
+class FirebaseScrypt:
+    """Firebase's variant of scrypt (github.com/firebase/scrypt), with the parameters of one project.
+
+    scrypt's key encrypts the project's signer key; what comes out is the hash. So a stored hash, which is salt and hash
+    alone (standard base64), tells nothing to who does not have the signer key.
+    """
+
+    signer_key: bytes = field(repr=False)
+    """64 bytes."""
+    salt_separator: bytes
+    rounds: int
+    mem_cost: int
+
+    @property
+    def price(self) -> float:
+        """Of one verification, as `hash_price` counts it."""
+        return scrypt_price(self.mem_cost, self.rounds, 1)
+
+    def verify(self, password: str, password_hash: str) -> bool:
+        match = _FIREBASE.fullmatch(password_hash)
+        if match is None:
+            return False
+        salt, expected = (base64.b64decode(part) for part in match.groups())
+        key = hashlib.scrypt(
+            password.encode("utf-8", "surrogatepass"),
+            salt=salt + self.salt_separator,
+            n=1 << self.mem_cost,
+            r=self.rounds,
+            p=1,
+            maxmem=64 * 2**20,
+            dklen=32,
+        )
+        encryptor = Cipher(algorithms.AES256(key), modes.CTR(bytes(16))).encryptor()
+        return hmac.compare_digest(encryptor.update(self.signer_key), expected)
+
+
+def firebase_hash(salt: str, checksum: str) -> str | None:
+    """What an export by `firebase auth:export` says of a password, as one hash; None where it is of another kind.
+
+    Both are base64, in either alphabet.
+    """
+    ordinary = str.maketrans("-_", "+/")
+    salt, checksum = salt.translate(ordinary), checksum.translate(ordinary)
+    text = f"{FIREBASE}{salt}${checksum}"
+    match = _FIREBASE.fullmatch(text)
+    return text if match and len(salt) % 4 == 0 else None

@@ -1,0 +1,142 @@
+"""What verifying a stored hash takes is known before it is done; what takes too much is refused with its reason."""
+
+import contextlib
+import re
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from passlib.hash import argon2, bcrypt, pbkdf2_sha1, pbkdf2_sha256, pbkdf2_sha512, scrypt
+
+from app.password_hashes import (
+    HIGHEST_PRICE,
+    PASSWORD_CONTEXT,
+    TOO_MANY_LANES,
+    TOO_MUCH_MEMORY,
+    UNKNOWN,
+    FirebaseScrypt,
+    UnusableHash,
+    hash_price,
+)
+
+SALT, DIGEST = "jVHq/Z8TwlhL6b0X4txbKw", "yslhUMjjwYG4PDWmaO0cLRg3ZKh9OzDQDJgxAnNzN4c"
+LONG = "A" * 86
+"""64 bytes."""
+BCRYPT = "g1WE.zYkpRGnhRPpTh3w6O1HziA7fFyJ3iyuhcHSG1PnudDdLqmDW"
+STORED_ELSEWHERE = {
+    "bcrypt 10, Supabase and Auth0": f"$2b$10${BCRYPT}",
+    "bcrypt 12": f"$2b$12${BCRYPT}",
+    "bcrypt 13": f"$2y$13${BCRYPT}",
+    "bcrypt 14": f"$2b$14${BCRYPT}",
+    "PBKDF2 of Django 6": f"$pbkdf2-sha256$1500000${SALT}${DIGEST}",
+    "PBKDF2 of OWASP": f"$pbkdf2-sha256$600000${SALT}${DIGEST}",
+    "PBKDF2-SHA512 of Keycloak": f"$pbkdf2-sha512$210000${SALT}${LONG}",
+    "scrypt of OWASP": f"$scrypt$ln=17,r=8,p=1${SALT}${DIGEST}",
+    "scrypt in lanes": f"$scrypt$ln=14,r=8,p=16${SALT}${DIGEST}",
+    "argon2id of Keycloak": f"$argon2id$v=19$m=7168,t=5,p=1${SALT}${DIGEST}",
+    "argon2id of OWASP, 12 MiB": f"$argon2id$v=19$m=12288,t=3,p=1${SALT}${DIGEST}",
+    "argon2id of OWASP, 46 MiB": f"$argon2id$v=19$m=47104,t=1,p=1${SALT}${DIGEST}",
+    "argon2id of RFC 9106": f"$argon2id$v=19$m=65536,t=3,p=4${SALT}${DIGEST}",
+    "argon2id of Django": f"$argon2id$v=19$m=102400,t=2,p=8${SALT}${DIGEST}",
+    "argon2id of 256 MiB": f"$argon2id$v=19$m=262144,t=3,p=1${SALT}${DIGEST}",
+}
+TOO_DEAR = [
+    f"$2b$15${BCRYPT}",
+    f"$2b$31${BCRYPT}",
+    f"$scrypt$ln=14,r=8,p=64${SALT}${DIGEST}",
+    f"$pbkdf2-sha256$3000000${SALT}${DIGEST}",
+    f"$pbkdf2-sha512$1200000${SALT}${LONG}",
+    f"$pbkdf2-sha256$4294967295${SALT}${DIGEST}",
+    f"$argon2id$v=19$m=65536,t=13,p=1${SALT}${DIGEST}",
+    f"$argon2id$v=19$m=19456,t=85,p=1${SALT}${DIGEST}",
+    f"$argon2id$v=19$m=128,t=700,p=16${SALT}${DIGEST}",
+]
+TOO_LARGE = [
+    f"$scrypt$ln=20,r=8,p=1${SALT}${DIGEST}",
+    f"$scrypt$ln=10,r=99999999999,p=1${SALT}${DIGEST}",
+    f"$argon2id$v=19$m=1048576,t=1,p=1${SALT}${DIGEST}",
+]
+OF_TOO_MANY_LANES = [
+    f"$argon2id$v=19$m=65536,t=1,p=17${SALT}${DIGEST}",
+    f"$argon2id$v=19$m=65536,t=1,p=8000${SALT}${DIGEST}",
+]
+NONE = [
+    "",
+    "no password has this hash",
+    "plain text",
+    "5f4dcc3b5aa765d61d8327deb882cf99",
+    "$1$abcdefgh$yzF3ZSHyMEqn1ZzKUCIDA.",
+    "$2x$05$/OK.fbVrR/bpIqNJ5ianF.CE5elHaaO4EbggVDjb8P19RukzXSM3e",
+    "$2b$12$g1WE.zYkpRGnhRPpTh3w6O",
+    "$2b$12$short",
+    f"$scrypt$n=10${SALT}${DIGEST}",
+    f"$scrypt$ln=10,r=8,p=1${SALT}",
+    f"$scrypt$ln=99999999,r=8,p=1${SALT}${DIGEST}",
+    f"$pbkdf2-sha256$x${SALT}${DIGEST}",
+    f"$pbkdf2-sha256$1000${SALT}${DIGEST}$more",
+    f"$argon2id$v=19$m=65536,t=3,p=4${SALT}",
+    f"$argon2id$v=19$m=65536,t=3,p=4${SALT}${'A' * 300}",
+    "$argon2id$é",
+]
+REASONS = (
+    [(text, r"Verifying .* at most 42 times is allowed\.") for text in TOO_DEAR]
+    + [(text, re.escape(TOO_MUCH_MEMORY)) for text in TOO_LARGE]
+    + [(text, re.escape(TOO_MANY_LANES)) for text in OF_TOO_MANY_LANES]
+    + [(text, re.escape(UNKNOWN)) for text in NONE]
+)
+
+
+class TestPrice:
+    """AU22"""
+
+    @pytest.mark.parametrize("name", STORED_ELSEWHERE)
+    def test_what_real_systems_store_is_within_it(self, name: str) -> None:
+        assert 0 < hash_price(STORED_ELSEWHERE[name]) <= HIGHEST_PRICE
+
+    def test_ours_is_one(self) -> None:
+        assert hash_price(PASSWORD_CONTEXT.hash("x")) == 1
+
+    def test_firebases_is_within_it(self) -> None:
+        """With the largest parameters that the setting takes."""
+        assert FirebaseScrypt(b"", b"", rounds=8, mem_cost=14).price <= HIGHEST_PRICE
+
+    @pytest.mark.parametrize(("text", "reason"), REASONS)
+    def test_what_is_not_says_why(self, text: str, reason: str) -> None:
+        with pytest.raises(UnusableHash, match=f"^{reason}$"):
+            hash_price(text)
+
+    @pytest.mark.parametrize(
+        ("less", "more"),
+        [
+            ("m=4096,t=2,p=1", "m=8192,t=2,p=1"),
+            ("m=4096,t=2,p=1", "m=4096,t=3,p=1"),
+            ("m=4096,t=100,p=1", "m=4096,t=100,p=2"),
+            ("m=4096,t=100,p=2", "m=4096,t=100,p=16"),
+            ("m=32768,t=1,p=1", "m=32769,t=1,p=1"),
+        ],
+    )
+    def test_memory_rounds_and_lanes_each_count(self, less: str, more: str) -> None:
+        prices = [hash_price(f"$argon2id$v=19${numbers}${SALT}${DIGEST}") for numbers in (less, more)]
+        assert prices[0] < prices[1]
+
+    @pytest.mark.parametrize(
+        "maker",
+        [
+            *(bcrypt.using(rounds=4, ident=ident) for ident in ("2a", "2b", "2y")),
+            scrypt.using(rounds=4),
+            *(kind.using(rounds=10) for kind in (pbkdf2_sha1, pbkdf2_sha256, pbkdf2_sha512)),
+            *(argon2.using(type=kind, memory_cost=64, time_cost=1, parallelism=4) for kind in ("I", "D", "ID")),
+        ],
+    )
+    def test_the_spelling_is_passlibs(self, maker: type[bcrypt]) -> None:
+        assert hash_price(maker.hash("x")) < 1
+
+    @given(
+        st.sampled_from([*STORED_ELSEWHERE.values(), *(text for text, _ in REASONS)]),
+        st.integers(0, 80),
+        st.integers(0, 80),
+        st.text(alphabet="$=,0129mtprlnvid./+é\0 ", max_size=8),
+    )
+    def test_no_text_breaks_it(self, text: str, start: int, end: int, between: str) -> None:
+        with contextlib.suppress(UnusableHash):
+            assert 0 < hash_price(text[:start] + between + text[end:]) <= HIGHEST_PRICE
