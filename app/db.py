@@ -11,6 +11,7 @@ import functools
 import itertools
 import sqlite3
 import sys
+from collections import deque
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -317,6 +318,7 @@ class Batch(Generic[K, V]):
     """What arrives while the database works is served by the next single call: one statement, or commit, for all of it.
 
     `load` gets the waiting keys and returns a value for each; without one it is None. A lone caller is served at once.
+    Each caller's `ANSWER_WITHIN` counts from when it asked, also while it waits behind a call that does not end.
     """
 
     def __init__(
@@ -328,18 +330,46 @@ class Batch(Generic[K, V]):
         self._load = load
         self._most = most
         self._waiting: dict[K, list[asyncio.Future[V | None]]] = {}
+        self._asked: deque[tuple[float, asyncio.Future[V | None]]] = deque()
+        """Who has no answer, by deadline; those in front who have one are taken out as others ask."""
+        self._watch: asyncio.TimerHandle | None = None
         self._worker: asyncio.Task[None] | None = None
 
     async def get(self, key: K) -> V | None:
-        future: asyncio.Future[V | None] = asyncio.get_running_loop().create_future()
+        """The value of `key`. Raises what `load` raises, and `DatabaseUnavailable` at the caller's deadline."""
+        loop = asyncio.get_running_loop()
+        future: asyncio.Future[V | None] = loop.create_future()
         self._waiting.setdefault(key, []).append(future)
+        while self._asked and self._asked[0][1].done():
+            self._asked.popleft()
+        self._asked.append((loop.time() + ANSWER_WITHIN, future))
+        if self._watch is None:  # one timer for all: one for each caller would cost more than the rest of this
+            self._watch = loop.call_at(self._asked[0][0], self._refuse_late, loop)
         if self._worker is None or self._worker.done():
             self._worker = asyncio.create_task(self._work())
         return await future
 
+    def _refuse_late(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._watch = None
+        while self._asked:
+            deadline, future = self._asked[0]
+            if not future.done():
+                if deadline > loop.time():
+                    self._watch = loop.call_at(deadline, self._refuse_late, loop)
+                    return
+                future.set_exception(DatabaseUnavailable(cause=f"no answer within {ANSWER_WITHIN} s"))
+            self._asked.popleft()
+
+    def _take(self) -> dict[K, list[asyncio.Future[V | None]]]:
+        """Those for the next call, without keys that nobody waits for any more."""
+        keys = list(itertools.islice(self._waiting, self._most))
+        waiting = ((key, [future for future in self._waiting.pop(key) if not future.done()]) for key in keys)
+        return {key: futures for key, futures in waiting if futures}
+
     async def _work(self) -> None:
         while self._waiting:
-            taken = {key: self._waiting.pop(key) for key in list(itertools.islice(self._waiting, self._most))}
+            if not (taken := self._take()):
+                continue
             try:
                 found = await self._load(list(taken))
             except BaseException as error:  # noqa: BLE001 - every waiter gets it

@@ -209,6 +209,87 @@ class TestBatch:
         asyncio.run(story())
 
 
+class TestDeadlineOfACaller:
+    """OP4: it counts from when the caller asked, whatever is in front."""
+
+    def test_holds_behind_a_call_that_does_not_end(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(db, "ANSWER_WITHIN", 0.05)
+
+        async def story() -> None:
+            gate, asked = asyncio.Event(), []
+
+            async def load(keys: Sequence[int]) -> Mapping[int, int]:
+                asked.append(list(keys))
+                await gate.wait()
+                return {key: key for key in keys}
+
+            batch = Batch(load)
+            first = asyncio.create_task(batch.get(1))
+            await asyncio.sleep(0)
+            await asyncio.sleep(0)
+            behind = [asyncio.create_task(batch.get(key)) for key in (2, 2, 3)]
+            answers = await asyncio.gather(first, *behind, return_exceptions=True)
+            assert [type(answer) for answer in answers] == [DatabaseUnavailable] * 4
+            assert asked == [[1]], "all were refused while the first call was still under way"
+            monkeypatch.undo()
+            gate.set()
+            assert await batch.get(4) == 4
+            assert asked == [[1], [4]], "nobody waited for the others any more"
+
+        asyncio.run(story())
+
+    def test_is_not_that_of_the_call_that_serves_it(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """One who asked before the call began is refused before the call is late."""
+        monkeypatch.setattr(db, "ANSWER_WITHIN", 0.1)
+
+        async def story() -> list[str]:
+            gates = {1: asyncio.Event(), 2: asyncio.Event()}
+            happened = []
+
+            async def load(keys: Sequence[int]) -> Mapping[int, int]:
+                began = asyncio.get_running_loop().time()
+                await gates[min(keys)].wait()
+                happened.append("late" if asyncio.get_running_loop().time() - began >= db.ANSWER_WITHIN else "in time")
+                return {key: key for key in keys}
+
+            async def get(key: int) -> None:
+                try:
+                    await batch.get(key)
+                except DatabaseUnavailable:
+                    happened.append(f"{key} refused")
+                else:
+                    happened.append(f"{key} answered")
+
+            batch = Batch(load)
+            loop = asyncio.get_running_loop()
+            first = asyncio.create_task(get(1))
+            await asyncio.sleep(0)
+            await asyncio.sleep(0)
+            second = asyncio.create_task(get(2))
+            loop.call_later(0.05, gates[1].set)
+            loop.call_later(0.2, gates[2].set)
+            await asyncio.gather(first, second)
+            await asyncio.wait({batch._worker} if batch._worker else set())
+            return happened
+
+        assert asyncio.run(story()) == ["in time", "1 answered", "2 refused", "late"]
+
+    def test_costs_one_timer_for_all(self) -> None:
+        async def story() -> None:
+            async def load(keys: Sequence[int]) -> Mapping[int, int]:
+                return {key: key for key in keys}
+
+            batch = Batch(load)
+            for key in range(1000):
+                assert await batch.get(key) == key
+            assert len(batch._asked) == 1
+            watch = batch._watch
+            await batch.get(1)
+            assert batch._watch is watch
+
+        asyncio.run(story())
+
+
 class TestIdleConnections:
     def test_one_that_died_meanwhile_is_replaced_unseen(
         self, postgres_databases: PostgresDatabases, monkeypatch: pytest.MonkeyPatch

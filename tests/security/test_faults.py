@@ -1,15 +1,19 @@
 """What is answered while a part of the deployment is away: a 503 that says when to try again, and nothing is done."""
 
+import asyncio
+import functools
 import signal
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
+from uuid import UUID
 
 import psutil
 import pytest
-from httpx2 import Response
+from httpx2 import AsyncClient, Response
 
-from app import db, limits, line, server
+from app import db, limits, line, passwords, server
 from app.auth import cognito, providers
+from app.auth.sessions import SessionState
 from app.credentials import shared, sns
 from app.db import POSTGRESQL_ARGS
 from app.mail import transport as mail
@@ -18,9 +22,10 @@ from app.protocol import Protocol
 from app.settings import Settings
 from app.sts import client as sts_client
 from app.sts import transport as sts
+from tests.credentials.crowd import on_loop_of
 from tests.security.observed import assert_problem
 from tests.support.databases import DEBIAN, DebianServer
-from tests.support.service import Service, running_service
+from tests.support.service import Device, Service, running_service
 from tests.test_documentation import rows
 
 
@@ -69,6 +74,39 @@ class TestDatabase:
         finally:
             server.close()
 
+    def test_a_hundred_at_once_are_refused_before_a_second_try(self, capsys: pytest.CaptureFixture[str]) -> None:
+        """OP4: whoever waits behind a frozen line does not wait for the next one too."""
+        if not DEBIAN.exists():
+            pytest.skip("this is tried with Debian's PostgreSQL 15: apt install postgresql-15")
+        server = DebianServer()
+        try:
+            server.create()
+            server.start()
+            url = f"postgresql+psycopg://postgres@/postgres?host={server.directory}"
+            upgrade(url)
+            with running_service(url) as service:
+                devices = [service.device() for _ in range(4)]
+                states = service.runtime.session_states
+                tried: list[str] = []
+                load = states._load
+
+                async def noted(keys: Sequence[UUID]) -> Mapping[UUID, SessionState | None]:
+                    tried.append("begun")
+                    try:
+                        return await load(keys)
+                    finally:
+                        tried.append("ended")
+
+                states._load = noted
+                with frozen(server):
+                    seconds = on_loop_of(service, functools.partial(_hundred, devices))
+                    assert tried == ["begun", "ended", "begun"]
+                with capsys.disabled():
+                    print(f" frozen: 100 refused in {min(seconds):.2f} to {max(seconds):.2f} s ", end="")
+                assert devices[0].vend().status_code == 200
+        finally:
+            server.close()
+
     def test_a_pool_that_is_used_up_is_not_waited_for(self, service: Service) -> None:
         """OP4: whoever holds them gives them back."""
         device = service.device()
@@ -94,6 +132,23 @@ class TestDatabase:
         assert service.sql("SELECT count(*) FROM users") == [(accepted + 1,)]
         assert service.sql("SELECT count(*) FROM audit_events WHERE event = 'user.registered'") == [(accepted + 1,)]
         assert device.vend().status_code == 200
+
+
+async def _hundred(devices: Sequence[Device], client: AsyncClient) -> list[float]:
+    """How long each of a hundred requests waited for its 503."""
+    loop = asyncio.get_running_loop()
+
+    async def ask(number: int) -> float:
+        await asyncio.sleep(0.001 * number)
+        device, began = devices[number % len(devices)], loop.time()
+        if number % 2:
+            answer = await client.get("/v1/me", headers=device.headers)
+        else:
+            answer = await client.post("/v1/credentials", json={}, headers=device.headers)
+        assert_unavailable(answer)
+        return loop.time() - began
+
+    return await asyncio.gather(*map(ask, range(100)))
 
 
 def _limit_pages(service: Service, most: int | None) -> None:
@@ -135,8 +190,10 @@ def waits() -> list[str]:
         ("a free one of the pool, " + f"{size} unless `TOKENVEND_DATABASE_POOL_SIZE` says otherwise",
          f"{db.POOL['pool_timeout']} s", "503"),
         ("a statement, a lock", f"{statement:g} s, {lock:g} s", "503"),
-        ("the database, all in all, even where it is frozen", f"{line.ANSWER_WITHIN:g} s", "503"),
+        ("the database in all, for each step of a request, even where it is frozen",
+         f"{line.ANSWER_WITHIN:g} s", "503"),
         ("another writer on SQLite", f"{db.SQLITE_BUSY_TIMEOUT:g} s", "503"),
+        ("a turn at checking or hashing a password", f"{passwords.PATIENCE:g} s", "503"),
         ("a connection to STS, its answer", f"{sts.CONNECT_TIMEOUT:g} s, {sts.READ_TIMEOUT:g} s",
          f"another try, {sts_client.LEAST_TRIES} in all or one for each Region"),
         ("STS, all tries together", f"{sts_client.DEADLINE:g} s", "503"),
