@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import structlog
 
-from app import cleaning, revocations, sharing
+from app import cleaning, endings, revocations, sharing
 from app.admin import tally
 from app.credentials import canary, erasure, grants, quota, revocation, usage
 from app.mail import outbox
@@ -40,6 +40,7 @@ async def _send_mail(runtime: "Runtime") -> bool:
 JOBS: tuple[Job, ...] = (
     Job("outbox", _send_mail, every=5, woken_by=outbox.SIGNAL),
     Job("revocation", revocation.apply_next, every=5, woken_by=revocations.SIGNAL),
+    Job("sessions", endings.settle_next, every=30, woken_by=endings.SIGNAL),
     Job("sharing", grants.recall_next, every=5, woken_by=sharing.SIGNAL),
     Job("erasure", erasure.erase_next, every=30),
     Job("usage", usage.count_next, every=15, woken_by=quota.SIGNAL),

@@ -110,6 +110,10 @@ class User(Model):
     role: Mapped[str] = mapped_column(String(16))
     quota_bytes: Mapped[int | None] = mapped_column(BigInteger)
     """None: the setting decides."""
+    session_epoch: Mapped[int] = mapped_column(Integer, server_default="0")
+    """A session lives while it has the same one: see `endings.py`."""
+    unlocked_at: Mapped[datetime | None]
+    """When staff last ended a lock-out: wrong passwords and codes of before count no more."""
     created_at: Mapped[datetime]
 
     @validates("password_hash")
@@ -119,12 +123,42 @@ class User(Model):
         return value
 
 
+class SessionEnding(Model):
+    """Sessions of one epoch that ended together, until a job has written into each row what is written here."""
+
+    __tablename__ = "session_endings"
+
+    user_id: Mapped[uuid.UUID] = mapped_column(ForeignKey("users.id"), primary_key=True)
+    session_epoch: Mapped[int] = mapped_column(Integer, primary_key=True, autoincrement=False)
+    """The one that is over."""
+    ended_at: Mapped[datetime]
+    reason: Mapped[str] = mapped_column(String(32))
+    actor_id: Mapped[uuid.UUID | None]
+    request_id: Mapped[str] = mapped_column(String(64))
+    address: Mapped[str] = mapped_column(String(64))
+
+
+def _of_its_ending(column: Any, user_id: Any, session_epoch: Any) -> Any:
+    """Of the row that says how the sessions of this user and epoch ended."""
+    of_it = (SessionEnding.user_id == user_id, SessionEnding.session_epoch == session_epoch)
+    return select(column).where(*of_it).correlate_except(SessionEnding).scalar_subquery()
+
+
 class DeviceSession(Model):
     """A signed-in device: the family that its refresh tokens belong to."""
 
     __tablename__ = "sessions"
     __table_args__ = (
         Index(None, "user_id", "created_at"),
+        Index(
+            "ix_sessions_alive",
+            "user_id",
+            "session_epoch",
+            "created_at",
+            "id",
+            postgresql_where=text("ended_at IS NULL"),
+            sqlite_where=text("ended_at IS NULL"),
+        ),
         Index(
             "ix_sessions_ended",
             "ended_at",
@@ -145,8 +179,22 @@ class DeviceSession(Model):
     """When a second factor was last shown, or a passkey that verified its user."""
     last_used_at: Mapped[datetime]
     expires_at: Mapped[datetime] = mapped_column(index=True)
-    ended_at: Mapped[datetime | None]
+    session_epoch: Mapped[int | None] = mapped_column(Integer)
+    """Its user's when it began. A trigger fills in what a replica of the version before leaves out."""
+    ended_at: Mapped[datetime | None] = mapped_column()
+    """Also None where the epoch ended it and no job has settled the row yet: `over_at` is when it ended, either way."""
     end_reason: Mapped[str | None] = mapped_column(String(32))
+    over_at: Mapped[datetime | None] = column_property(
+        func.coalesce(ended_at, _of_its_ending(SessionEnding.ended_at, user_id, session_epoch)),
+        deferred=True,
+        group="over",
+    )
+    """Never written. Loaded where it is asked for, with `undefer_group("over")`; so is `over_reason`."""
+    over_reason: Mapped[str | None] = column_property(
+        func.coalesce(end_reason, _of_its_ending(SessionEnding.reason, user_id, session_epoch)),
+        deferred=True,
+        group="over",
+    )
 
 
 class RefreshToken(Model):

@@ -4,10 +4,10 @@ import uuid
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import and_, delete, insert, or_, select, update
+from sqlalchemy import and_, delete, insert, or_, select
 from sqlalchemy.orm import Session
 
-from app import audit, revocations, sharing
+from app import audit, endings, sharing
 from app.accounts import profile, reauthentication
 from app.actor import FRESH, Actor
 from app.audit import Origin
@@ -117,7 +117,9 @@ def carry_out(
     held = user.email_key if sharing.holds_address(user, verifies=verifies) else None
     user.email = user.email_key = user.email_verified_at = user.display_name = user.password_hash = None
     user.status, user.role, user.guest = "erased", "user", False
-    _end_sessions(session, origin, now, user.id, actor)
+    if actor.user_id == user.id and not endings.is_alive(session, user_id=user.id, family_id=actor.session_id):
+        raise InvalidToken  # who is signed out erases nothing
+    endings.sign_out(session, origin, now, user_id=user.id, actor_id=actor.user_id, reason="erased")
     sharing.end_with_account(session, origin, now, user_id=user.id, email_key=held, actor_id=actor.user_id)
     for model in SIGN_INS:
         session.execute(delete(model).where(model.user_id == user.id))
@@ -168,33 +170,3 @@ def _forget_mails(session: Session, user_id: uuid.UUID) -> None:
     settled = or_(OutboxMail.sent_at.is_not(None), OutboxMail.failed_at.is_not(None))
     linked = OutboxMail.token_encrypted.is_not(None)
     session.execute(delete(OutboxMail).where(OutboxMail.user_id == user_id, or_(settled, linked)))
-
-
-def _end_sessions(session: Session, origin: Origin, now: datetime, user_id: uuid.UUID, actor: Actor) -> None:
-    """Raises `InvalidToken` where its owner's own was ended meanwhile: who is signed out erases nothing."""
-    ended = session.scalars(
-        update(DeviceSession)
-        .where(DeviceSession.user_id == user_id, DeviceSession.ended_at.is_(None))
-        .values(ended_at=now, end_reason="erased")
-        .returning(DeviceSession.id)
-        .execution_options(synchronize_session=False)
-    ).all()
-    if actor.user_id == user_id and actor.session_id not in ended:
-        raise InvalidToken
-    rows = [
-        audit.row(
-            origin,
-            "session.ended",
-            now,
-            actor_id=actor.user_id,
-            subject_id=user_id,
-            session_id=family_id,
-            reason="erased",
-        )
-        for family_id in ended
-    ]
-    if rows:
-        audit.record_all(session, rows)
-    revocations.revoke_sessions(
-        session, origin, now, user_id=user_id, session_ids=ended, actor_id=actor.user_id, reason="erased"
-    )

@@ -7,7 +7,8 @@ from datetime import datetime
 from typing import Any
 
 from sqlalchemy import ColumnElement, func, or_, select, tuple_
-from sqlalchemy.orm import Session
+from sqlalchemy.orm import Session, undefer_group
+from sqlalchemy.sql.base import ExecutableOption
 
 from app import audit
 from app.actor import Actor
@@ -35,6 +36,7 @@ class Listing:
     model: Any
     about: Callable[[User], ColumnElement[bool]]
     keys: tuple[Any, ...]
+    options: tuple[ExecutableOption, ...] = ()
 
 
 LISTINGS = {
@@ -42,6 +44,7 @@ LISTINGS = {
         DeviceSession,
         lambda user: DeviceSession.user_id == user.id,
         (DeviceSession.created_at, DeviceSession.id),
+        options=(undefer_group("over"),),
     ),
     "passkeys": Listing(Passkey, lambda user: Passkey.user_id == user.id, (Passkey.id,)),
     "identities": Listing(Identity, lambda user: Identity.user_id == user.id, (Identity.id,)),
@@ -64,6 +67,7 @@ def page(session: Session, user: User, name: str, after: Sequence[Any] | None) -
     """Up to `PAGE` rows of a listing, those that follow the keys `after`."""
     listing = LISTINGS[name]
     rows = select(listing.model).where(listing.about(user)).order_by(*listing.keys).limit(PAGE)
+    rows = rows.options(*listing.options)
     if after is not None:
         rows = rows.where(tuple_(*listing.keys) > tuple(after))
     return session.scalars(rows).all()

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING
 
-from sqlalchemy.orm import Session
+from sqlalchemy.orm import Session, undefer_group
 
 from app.credentials import ledger, revocation
 from app.credentials.broker import Broker
@@ -51,7 +51,8 @@ def find_vended(session: Session, settings: Settings, access_key_id: str) -> Ven
     credential = ledger.find_issued(session, access_key_id)
     if credential is None:
         return None
-    user, family = session.get(User, credential.user_id), session.get(DeviceSession, credential.session_id)
+    user = session.get(User, credential.user_id)
+    family = session.get(DeviceSession, credential.session_id, options=[undefer_group("over")])
     return Vended(credential, user, family, revocation.effective_by_of(session, settings, credential))
 
 

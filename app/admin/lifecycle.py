@@ -12,13 +12,13 @@ from uuid import UUID
 from sqlalchemy import delete, select
 from sqlalchemy.orm import Session
 
-from app import audit, revocations, sharing, single_use
+from app import audit, endings, revocations, sharing, single_use
 from app.accounts import addresses, erasure, registration
 from app.actor import Actor
 from app.admin import users
 from app.admin.users import Account, Role
 from app.audit import Event, Origin, Outcome
-from app.auth import password_reset, recovery_codes, sessions
+from app.auth import password_reset, recovery_codes
 from app.credentials import quota
 from app.crypto import Vault
 from app.limits import account_key
@@ -224,7 +224,7 @@ def _require_role(session: Session, act: Act, event: Event, subject_id: UUID | N
 
 
 def _end_sessions(session: Session, act: Act, user_id: UUID, why: str) -> None:
-    sessions.sign_out(session, act.origin, act.now, user_id=user_id, actor_id=act.actor.user_id, reason=why)
+    endings.sign_out(session, act.origin, act.now, user_id=user_id, actor_id=act.actor.user_id, reason=why)
 
 
 def _revoke_credentials(session: Session, act: Act, user_id: UUID) -> None:

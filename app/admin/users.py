@@ -6,7 +6,21 @@ from datetime import datetime
 from typing import Literal
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, Select, Uuid, and_, column, exists, func, literal, or_, select, table, tuple_
+from sqlalchemy import (
+    ColumnElement,
+    Select,
+    Uuid,
+    and_,
+    column,
+    exists,
+    func,
+    literal,
+    or_,
+    select,
+    table,
+    tuple_,
+    union_all,
+)
 from sqlalchemy.orm import Session
 
 from app import cursors
@@ -24,7 +38,19 @@ TRIGRAM = 3
 LAST_CHARACTER = "\U0010ffff"
 
 _MFA_ENABLED = exists().where(TotpFactor.user_id == User.id, TotpFactor.confirmed_at.is_not(None))
-_LAST_SEEN = select(func.max(DeviceSession.last_used_at)).where(DeviceSession.user_id == User.id).scalar_subquery()
+NEWEST = 100
+"""Of a user, among which the last use is looked for besides those that are alive: any number may have ended."""
+
+
+def _newest(*which: ColumnElement[bool]) -> Select[tuple[datetime]]:
+    newest = select(DeviceSession.last_used_at).where(DeviceSession.user_id == User.id, *which)
+    ordered = newest.order_by(DeviceSession.created_at.desc(), DeviceSession.id.desc()).limit(NEWEST)
+    return select(ordered.correlate(User).subquery().c.last_used_at)
+
+
+_ALIVE = (DeviceSession.session_epoch == User.session_epoch, DeviceSession.ended_at.is_(None))
+_USED = union_all(_newest(), _newest(*_ALIVE)).subquery()
+_LAST_SEEN = select(func.max(_USED.c.last_used_at)).scalar_subquery()
 _ACCOUNTS = select(User, _MFA_ENABLED.label("mfa_enabled"), _LAST_SEEN.label("last_seen_at"), Usage).outerjoin(
     Usage, Usage.user_id == User.id
 )

@@ -6,12 +6,11 @@ from typing import TYPE_CHECKING
 
 from sqlalchemy.orm import Session
 
-from app import audit, single_use
+from app import audit, endings, single_use
 from app.accounts import profile
 from app.accounts.reauthentication import verify_owner
 from app.actor import Actor
 from app.audit import Origin
-from app.auth import sessions
 from app.crypto import Vault
 from app.limits import address_key
 from app.mail import outbox
@@ -86,7 +85,7 @@ def _change(
     if user.password_hash != current_hash:
         raise WrongPassword  # it was changed while this one was being verified
     replace_hash(session, vault, now, user, new_hash)
-    sessions.sign_out(
+    endings.sign_out(
         session,
         origin,
         now,

@@ -6,10 +6,9 @@ from typing import TYPE_CHECKING
 from sqlalchemy import delete, select
 from sqlalchemy.orm import Session
 
-from app import audit, single_use
+from app import audit, endings, single_use
 from app.accounts import addresses, guesses, links, profile
 from app.audit import Origin
-from app.auth import sessions
 from app.auth.password_change import hash_new, replace_hash
 from app.crypto import Vault
 from app.limits import account_key
@@ -105,6 +104,6 @@ def _confirm(
             session.execute(delete(way_in).where(way_in.user_id == user.id))
         user.email_verified_at = now
     replace_hash(session, vault, now, user, new_hash)
-    sessions.sign_out(session, origin, now, user_id=user.id, actor_id=user.id, reason="password_reset")
+    endings.sign_out(session, origin, now, user_id=user.id, actor_id=user.id, reason="password_reset")
     audit.record(session, origin, "password.reset", now, actor_id=user.id, subject_id=user.id)
     return guesses.key_of(session, vault, user.id), profile.mfa_enabled(session, user.id)

@@ -15,7 +15,7 @@ from typing import Any, Literal
 from sqlalchemy import ARRAY, Text, Uuid, and_, any_, bindparam, cast, func, insert, select, tuple_, update
 from sqlalchemy.orm import Session
 
-from app import audit, cursors, revocations
+from app import audit, cursors, endings
 from app.audit import Origin, Refusal
 from app.crypto import Vault, b64url
 from app.db import Database
@@ -25,7 +25,6 @@ from app.problems import (
     EmailNotVerified,
     InvalidLogin,
     InvalidRefreshToken,
-    NotFound,
     RefreshTokenReused,
 )
 
@@ -51,7 +50,7 @@ _STATES = select(
     User.role,
     DeviceSession.authenticated_at,
     DeviceSession.expires_at,
-    DeviceSession.ended_at,
+    endings.ENDED,
     DeviceSession.mfa_at,
     User.guest,
     User.created_at,
@@ -113,7 +112,8 @@ def start(
 ) -> Grant:
     """Begins a session for a user who was seen to be who they are, and whose row this transaction has locked.
 
-    `mfa`: by a second factor too, or by a passkey that verified them. Raises `AccountDisabled`, `InvalidLogin`.
+    Whoever has `endings.MOST` sessions already loses the least recently used. `mfa`: by a second factor too, or by a
+    passkey that verified them. Raises `AccountDisabled`, `InvalidLogin`.
     """
     if user.status == "erased":
         raise InvalidLogin
@@ -121,6 +121,7 @@ def start(
         audit.record(session, origin, "session.started", now, outcome="refused", subject_id=user.id, reason="disabled")
         raise AccountDisabled
     user.password_from = None  # who has signed in has a way in: no password is brought along any more
+    endings.make_room(session, origin, now, user_id=user.id)
     family = DeviceSession(
         id=uuid.uuid4(),
         user_id=user.id,
@@ -131,6 +132,7 @@ def start(
         mfa_at=now if mfa else None,
         last_used_at=now,
         expires_at=now + SESSION_TTL,
+        session_epoch=endings.epoch_of(user.id),
     )
     session.add(family)
     session.flush()
@@ -159,7 +161,7 @@ def refresh(
     """
     token_hash = _hash(vault, refresh_token)
     found = session.execute(
-        select(RefreshToken, DeviceSession, User.status, User.email, User.email_verified_at)
+        select(RefreshToken, DeviceSession, User.status, User.email, User.email_verified_at, User.session_epoch)
         .join(DeviceSession, DeviceSession.id == RefreshToken.session_id)
         .join(User, User.id == DeviceSession.user_id)
         .where(RefreshToken.token_hash == token_hash)
@@ -168,8 +170,12 @@ def refresh(
     ).one_or_none()
     if found is None:
         raise InvalidRefreshToken
-    token, family, status, email, email_verified_at = found
-    if family.ended_at is not None or now >= family.expires_at or now >= token.expires_at:
+    token, family, status, email, email_verified_at, epoch = found
+    if family.session_epoch != epoch:
+        # Whoever raised it may have kept this session, and we have waited for its row: its user is read anew.
+        epoch = session.scalars(select(User.session_epoch).where(User.id == family.user_id)).one()
+    ended = family.ended_at is not None or family.session_epoch != epoch
+    if ended or now >= family.expires_at or now >= token.expires_at:
         raise InvalidRefreshToken
     if status == "erased":
         raise InvalidRefreshToken
@@ -216,7 +222,7 @@ def _repeat(
     heir = session.get(RefreshToken, _hash(vault, successor))
     if token.used_at is not None and now - token.used_at <= GRACE and heir is not None and heir.used_at is None:
         return Grant(family.user_id, family.id, family.authenticated_at, successor, heir.expires_at)
-    end(session, origin, now, family_id=family.id, actor_id=None, reason="reuse")
+    endings.end(session, origin, now, family_id=family.id, actor_id=None, reason="reuse")
     audit.record(
         session,
         origin,
@@ -260,89 +266,7 @@ def log_out(session: Session, vault: Vault, origin: Origin, now: datetime, *, re
     token = session.get(RefreshToken, _hash(vault, refresh_token))
     if token is not None:
         family = session.get_one(DeviceSession, token.session_id)
-        end(session, origin, now, family_id=family.id, actor_id=family.user_id, reason="logout")
-
-
-def end(
-    session: Session, origin: Origin, now: datetime, *, family_id: uuid.UUID, actor_id: uuid.UUID | None, reason: str
-) -> bool:
-    """Ends one session if it is still alive, with its credentials, and says whether it was."""
-    user_id = session.scalar(
-        update(DeviceSession)
-        .where(DeviceSession.id == family_id, DeviceSession.ended_at.is_(None))
-        .values(ended_at=now, end_reason=reason)
-        .returning(DeviceSession.user_id)
-        .execution_options(synchronize_session=False)
-    )
-    if user_id is None:
-        return False
-    _record_end(session, origin, now, (family_id,), user_id=user_id, actor_id=actor_id, reason=reason)
-    return True
-
-
-def sign_out(
-    session: Session,
-    origin: Origin,
-    now: datetime,
-    *,
-    user_id: uuid.UUID,
-    actor_id: uuid.UUID | None,
-    family_id: uuid.UUID | None = None,
-    keeping: uuid.UUID | None = None,
-    reason: str = "sign_out",
-) -> None:
-    """Ends one of the user's sessions, or all, or all but `keeping`.
-
-    The user is locked first, as everywhere, so whoever signs in or vends meanwhile waits, and is seen by us or sees us.
-    However many they are, they end by as many statements. Raises `NotFound` for one that is not theirs or not alive.
-    """
-    session.execute(select(User.id).where(User.id == user_id).with_for_update())
-    alive = [DeviceSession.user_id == user_id, DeviceSession.ended_at.is_(None)]
-    if family_id is not None:
-        alive.append(DeviceSession.id == family_id)
-    if keeping is not None:
-        alive.append(DeviceSession.id != keeping)
-    ended = session.scalars(
-        update(DeviceSession)
-        .where(*alive)
-        .values(ended_at=now, end_reason=reason)
-        .returning(DeviceSession.id)
-        .execution_options(synchronize_session=False)
-    ).all()
-    if family_id is not None and not ended:
-        raise NotFound
-    _record_end(session, origin, now, ended, user_id=user_id, actor_id=actor_id, reason=reason)
-
-
-def _record_end(
-    session: Session,
-    origin: Origin,
-    now: datetime,
-    ended: Sequence[uuid.UUID],
-    *,
-    user_id: uuid.UUID,
-    actor_id: uuid.UUID | None,
-    reason: str,
-) -> None:
-    """What goes with the end of sessions: an audit row each, and their credentials."""
-    if not ended:
-        return
-    rows = [
-        audit.row(
-            origin,
-            "session.ended",
-            now,
-            actor_id=actor_id,
-            subject_id=user_id,
-            session_id=family_id,
-            reason=reason,
-        )
-        for family_id in ended
-    ]
-    audit.record_all(session, rows)
-    revocations.revoke_sessions(
-        session, origin, now, user_id=user_id, session_ids=ended, actor_id=actor_id, reason=reason
-    )
+        endings.end(session, origin, now, family_id=family.id, actor_id=family.user_id, reason="logout")
 
 
 def list_alive(
@@ -350,8 +274,7 @@ def list_alive(
 ) -> tuple[Sequence[DeviceSession], str | None]:
     """One page of the user's signed-in devices, newest first, and the cursor of the next. Raises `InvalidRequest`."""
     rows = select(DeviceSession).where(
-        DeviceSession.user_id == user_id,
-        DeviceSession.ended_at.is_(None),
+        *endings.alive_of(user_id),
         DeviceSession.expires_at > now,
         DeviceSession.last_used_at > now - REFRESH_IDLE_TTL,
     )
@@ -383,7 +306,7 @@ def _by_id(rows: Iterable[Sequence[Any]]) -> Mapping[uuid.UUID, SessionState]:
             role,
             authenticated_at,
             expires_at,
-            ended_at is not None,
+            bool(ended),
             mfa_at is not None,
             guest,
             created_at,
@@ -398,7 +321,7 @@ def _by_id(rows: Iterable[Sequence[Any]]) -> Mapping[uuid.UUID, SessionState]:
             role,
             authenticated_at,
             expires_at,
-            ended_at,
+            ended,
             mfa_at,
             guest,
             created_at,

@@ -14,11 +14,11 @@ from typing import TYPE_CHECKING
 from sqlalchemy import delete, or_, update
 from sqlalchemy.orm import Session
 
-from app import audit, single_use
+from app import audit, endings, single_use
 from app.accounts import guesses, profile
 from app.actor import Actor
 from app.audit import Origin
-from app.auth import codes, recovery_codes, sessions
+from app.auth import codes, recovery_codes
 from app.crypto import Vault, match_totp, random_base32, totp_uri
 from app.mail import outbox
 from app.models import DeviceSession, TotpFactor, User
@@ -168,7 +168,7 @@ def _tell(
 ) -> None:
     """Ends the other sessions, and leaves word of it."""
     reason = "mfa_enabled" if enabled else "mfa_disabled"
-    sessions.sign_out(session, origin, now, user_id=user.id, actor_id=user.id, keeping=actor.session_id, reason=reason)
+    endings.sign_out(session, origin, now, user_id=user.id, actor_id=user.id, keeping=actor.session_id, reason=reason)
     audit.record(
         session,
         origin,

@@ -37,6 +37,8 @@ LONGEST_WAIT = timedelta(hours=6)
 LIFETIME = 3600
 """Seconds that the job's own credential lives, at most."""
 RENEWED_WITH_LEFT = timedelta(minutes=5)
+SESSIONS_AT_ONCE = 100
+"""Deleted in one transaction. Each has a refresh token for every quarter of an hour in which it was used."""
 
 
 @dataclass(frozen=True)
@@ -66,7 +68,8 @@ async def erase_next(runtime: "Runtime") -> bool:
         log.error("erasure_delayed", user_id=str(claim.user_id), attempts=claim.attempts, cause=cause)
         await runtime.database.write(_postpone, runtime.clock.now(), claim)
         return True
-    await runtime.database.write(_settle, runtime.clock.now(), claim)
+    while await runtime.database.write(_settle, runtime.clock.now(), claim):
+        pass
     return True
 
 
@@ -123,8 +126,11 @@ def _postpone(session: Session, now: datetime, claim: Claim) -> None:
     _update(session, claim, next_try_at=now + min(timedelta(seconds=30) * 2 ** min(claim.attempts, 16), LONGEST_WAIT))
 
 
-def _settle(session: Session, now: datetime, claim: Claim) -> None:
-    """Completes it, if the prefix was emptied after the last credential for it had expired; else waits for that."""
+def _settle(session: Session, now: datetime, claim: Claim) -> bool:
+    """Completes it, if the prefix was emptied after the last credential for it had expired; else waits for that.
+
+    True where it has deleted some of the user's sessions, and has to be called again. Raises `ClaimLost`.
+    """
     last = session.scalar(
         select(func.max(IssuedCredential.expires_at)).where(
             IssuedCredential.user_id == claim.user_id,
@@ -133,11 +139,11 @@ def _settle(session: Session, now: datetime, claim: Claim) -> None:
     )
     if last is not None and claim.claimed_at <= last + TOLERANCE:
         _update(session, claim, next_try_at=last + TOLERANCE + timedelta(seconds=1))
-        return
+        return False
+    if _delete_sessions(session, claim.user_id) == SESSIONS_AT_ONCE:
+        _update(session, claim, next_try_at=now + LEASE)
+        return True
     _update(session, claim, completed_at=now)
-    families = select(DeviceSession.id).where(DeviceSession.user_id == claim.user_id)
-    session.execute(delete(RefreshToken).where(RefreshToken.session_id.in_(families)))
-    session.execute(delete(DeviceSession).where(DeviceSession.user_id == claim.user_id))
     audit.record(
         session,
         ORIGIN,
@@ -146,6 +152,16 @@ def _settle(session: Session, now: datetime, claim: Claim) -> None:
         subject_id=claim.user_id,
         objects=session.scalar(select(Erasure.deleted_objects).where(Erasure.user_id == claim.user_id)),
     )
+    return False
+
+
+def _delete_sessions(session: Session, user_id: uuid.UUID) -> int:
+    """Up to `SESSIONS_AT_ONCE` of the user, with their refresh tokens; how many."""
+    some = select(DeviceSession.id).where(DeviceSession.user_id == user_id).limit(SESSIONS_AT_ONCE)
+    family_ids = session.scalars(some).all()
+    session.execute(delete(RefreshToken).where(RefreshToken.session_id.in_(family_ids)))
+    session.execute(delete(DeviceSession).where(DeviceSession.id.in_(family_ids)))
+    return len(family_ids)
 
 
 def _update(session: Session, claim: Claim, **values: Any) -> None:

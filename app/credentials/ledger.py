@@ -5,7 +5,7 @@ import json
 import uuid
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any
 
 from sqlalchemy import (
@@ -26,7 +26,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.orm import Session
 
-from app import audit, cursors
+from app import audit, cursors, endings
 from app.audit import Origin
 from app.credentials.broker import StsCredential
 from app.credentials.orders import Order
@@ -37,7 +37,7 @@ from app.problems import AccountDisabled, InternalError, InvalidToken, Problem
 _LEDGER: Table = IssuedCredential.__table__  # type: ignore[assignment]
 # Core, and built once: this is the hot path, where the ORM would take most of the time.
 _STATES = (
-    select(DeviceSession.id, User.status, DeviceSession.ended_at)
+    select(DeviceSession.id, User.status, endings.ENDED.label("ended"))
     .select_from(User)  # first, as everybody locks users before sessions
     .join(DeviceSession, DeviceSession.user_id == User.id)
     .order_by(User.id, DeviceSession.id)  # as whoever locks several users does
@@ -50,7 +50,7 @@ _STATES_ANY = _STATES.where(
 )
 
 
-GONE = ("active", datetime.min.replace(tzinfo=UTC))
+GONE = ("active", True)
 """Of a session whose row was deleted while STS was working, with its user's account: it has ended."""
 
 
@@ -101,7 +101,7 @@ def _record(session: Session, entries: Sequence[Entry]) -> Outcome:
 
 
 def _outcome(entries: Sequence[Entry], found: Iterable[Sequence[Any]]) -> Outcome:
-    states = {session_id: (status, ended_at) for session_id, status, ended_at in found}
+    states = {session_id: (status, ended) for session_id, status, ended in found}
     return {entry: _refusal(*states.get(entry.order.session_id, GONE)) for entry in entries}
 
 
@@ -135,7 +135,7 @@ def _statement(names: tuple[str, ...]) -> Select[Any]:
     alive = (
         select(given)
         .join(states, states.c.id == given.c.session_id)
-        .where(states.c.status == "active", states.c.ended_at.is_(None))
+        .where(states.c.status == "active", ~states.c.ended)
         .cte("alive")
     )
     ledger = insert(_LEDGER).from_select(columns, select(*(alive.c[name] for name in columns))).cte("ledger")
@@ -143,10 +143,10 @@ def _statement(names: tuple[str, ...]) -> Select[Any]:
     return select(states).add_cte(ledger, events)
 
 
-def _refusal(status: str, ended_at: datetime | None) -> Problem | None:
+def _refusal(status: str, ended: bool) -> Problem | None:
     if status == "disabled":
         return AccountDisabled()
-    return InvalidToken() if status != "active" or ended_at is not None else None
+    return InvalidToken() if status != "active" or ended else None
 
 
 def _row(entry: Entry) -> dict[str, Any]:

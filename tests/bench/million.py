@@ -131,8 +131,8 @@ class Crowd:
         )
         yield (
             "sessions",
-            "id, user_id, device_name, created_at, authenticated_at, last_used_at, expires_at",
-            lambda n: (str(_id("session", n)), str(_id("user", n)), "phone", then, then, then, later),
+            "id, user_id, device_name, created_at, authenticated_at, last_used_at, expires_at, session_epoch",
+            lambda n: (str(_id("session", n)), str(_id("user", n)), "phone", then, then, then, later, "0"),
         )
         yield (
             "refresh_tokens",

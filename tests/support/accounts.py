@@ -1,7 +1,10 @@
 """Users with a signed-in device, written by the service's own rules but without the work of a password hash each."""
 
-from datetime import datetime
+from datetime import datetime, timedelta
+from typing import Any
+from uuid import UUID, uuid4
 
+from sqlalchemy import insert
 from sqlalchemy.orm import Session
 
 from app import audit
@@ -9,7 +12,8 @@ from app.accounts import addresses, registration
 from app.auth import sessions
 from app.auth.sessions import Grant
 from app.crypto import Vault
-from app.models import User
+from app.models import DeviceSession, User
+from tests.support.service import Device
 
 
 def add_signed_in(
@@ -29,3 +33,13 @@ def add_signed_in(
         mfa=False,
         device_name="test",
     )
+
+
+def add_sessions(device: Device, number: int, **columns: Any) -> None:
+    """As if the device's user had signed in so often, a moment later."""
+    now = device.service.clock.now() + timedelta(seconds=1)
+    times = dict.fromkeys(("created_at", "authenticated_at", "last_used_at"), now)
+    values = {"user_id": UUID(device.user_id), "expires_at": now + timedelta(days=1), **times, **columns}
+    rows = [values | {"id": uuid4()} for _ in range(number)]
+    with device.service.runtime.database.engine.begin() as connection:
+        connection.execute(insert(DeviceSession), rows)

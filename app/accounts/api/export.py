@@ -188,8 +188,8 @@ def _session(_user: User, row: DeviceSession) -> ExportedSession:
         method=row.method,
         created_at=row.created_at,
         last_used_at=row.last_used_at,
-        ended_at=row.ended_at,
-        end_reason=row.end_reason,
+        ended_at=row.over_at,
+        end_reason=row.over_reason,
     )
 
 

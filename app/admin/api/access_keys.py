@@ -123,5 +123,5 @@ def _session(vended: Vended) -> AccessKeySession | None:
         device_name=family.device_name,
         created_at=family.created_at,
         last_used_at=family.last_used_at,
-        ended_at=family.ended_at,
+        ended_at=family.over_at,
     )

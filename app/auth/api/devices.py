@@ -5,6 +5,7 @@ from uuid import UUID
 
 from fastapi import APIRouter, Query, Response
 
+from app import endings
 from app.auth import sessions
 from app.web import JsonRoute, OriginDep, ResponseModel, RuntimeDep, SignedIn, Timestamp
 
@@ -52,7 +53,7 @@ async def list_sessions(
 async def end_session(session_id: UUID, runtime: RuntimeDep, origin: OriginDep, actor: SignedIn) -> None:
     """Signs one of the caller's devices out."""
     await runtime.database.write(
-        sessions.sign_out,
+        endings.sign_out,
         origin,
         runtime.clock.now(),
         user_id=actor.user_id,
@@ -65,5 +66,5 @@ async def end_session(session_id: UUID, runtime: RuntimeDep, origin: OriginDep, 
 async def end_all_sessions(runtime: RuntimeDep, origin: OriginDep, actor: SignedIn) -> None:
     """Signs all of the caller's devices out, this one too."""
     await runtime.database.write(
-        sessions.sign_out, origin, runtime.clock.now(), user_id=actor.user_id, actor_id=actor.user_id
+        endings.sign_out, origin, runtime.clock.now(), user_id=actor.user_id, actor_id=actor.user_id
     )
