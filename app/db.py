@@ -31,6 +31,7 @@ from app.line import ANSWER_WITHIN, CLOCK, PING_AFTER, Line, Row
 from app.problems import DatabaseUnavailable, Problem
 from app.signals import Signals
 from app.tracing import NoTracing, Tracing
+from app.write_faults import WriteFaults
 
 Password = Callable[[], str]
 """Of a connection that is about to be made."""
@@ -68,6 +69,7 @@ class Database:
         self._password = password
         self._tracing = tracing or NoTracing()
         self.signals = Signals()
+        self.write_faults = WriteFaults()
         self._limits = limits
         self._threads = ThreadPoolExecutor(pool_size, thread_name_prefix="database")
         self._lines: list[Line] = []
@@ -88,6 +90,9 @@ class Database:
         text, given = _compiled(statement)
         try:
             return await line.execute(text, {**given, **parameters})
+        except DatabaseUnavailable as problem:
+            self.write_faults.note(problem.__cause__)
+            raise
         finally:
             self._idle_lines.append(line)
 
@@ -124,6 +129,8 @@ class Database:
         except (IntegrityError, DataError):
             raise
         except (DBAPIError, PoolTimeout, OSError) as error:
+            if mode == "write":
+                self.write_faults.note(error)
             raise DatabaseUnavailable(cause=_cause(error)) from error
 
     @contextlib.contextmanager

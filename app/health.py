@@ -1,6 +1,11 @@
 """Whether this process can do its work: what `/readyz` and `tokenvend doctor` ask."""
 
 import asyncio
+import os
+from uuid import uuid4
+
+from sqlalchemy import delete, insert
+from sqlalchemy.orm import Session
 
 from app.auth.keys import Keyring
 from app.clock import Clock
@@ -8,11 +13,14 @@ from app.credentials.broker import Broker
 from app.db import Database
 from app.metrics import Metrics
 from app.migrate import is_migrated
+from app.models import WriteProbe
 from app.problems import Problem
 
 KEPT_FOR = 2.0
 """Seconds: `/readyz` is open to all, and must not spend STS's quota for them."""
 OK = "ok"
+PROBE_BYTES = 65_536
+"""Random, so that no database compresses them. A small write may find room in a page where nothing else does."""
 
 
 class Health:
@@ -39,9 +47,27 @@ class Health:
 
     async def _database_state(self) -> str:
         try:
-            return OK if await self._database.read(is_migrated) else "migrations_pending"
+            if not await self._database.read(is_migrated):
+                return "migrations_pending"
         except Problem as problem:
             return problem.code
+        if self._database.write_faults.current is not None:
+            await self._try_to_write()
+        return self._database.write_faults.current or OK
+
+    async def _try_to_write(self) -> None:
+        """Ends the fault of an earlier write where one succeeds now.
+
+        A balancer sends no requests to a replica that is not ready, so nothing else would find out. The probe's row is
+        committed, since a database may find that it has no room as late as then, and is deleted at once.
+        """
+        try:
+            await self._database.write(_take_probes_back)  # of a replica that died in between
+            await self._database.write(_leave_probe)
+            await self._database.write(_take_probes_back)
+        except Problem:
+            return
+        self._database.write_faults.end()
 
     async def _engine_state(self) -> str:
         try:
@@ -56,3 +82,11 @@ class Health:
         except Problem as problem:
             return problem.code
         return OK
+
+
+def _leave_probe(session: Session) -> None:
+    session.execute(insert(WriteProbe).values(id=uuid4(), data=os.urandom(PROBE_BYTES)))
+
+
+def _take_probes_back(session: Session) -> None:
+    session.execute(delete(WriteProbe))

@@ -193,6 +193,11 @@ class Metrics:
             "Connections that the pool may have.",
             registry=self.registry,
         )
+        self.database_takes_no_writes = Gauge(
+            "tokenvend_database_takes_no_writes",
+            "1 while a write was refused for want of room, or the like, and none has succeeded since; else 0.",
+            registry=self.registry,
+        )
         self.database_waiting = Gauge(
             "tokenvend_database_waiting",
             "Transactions that wait for one of the pool's threads.",

@@ -647,3 +647,12 @@ class Activity(Model):
     sts_errors: Mapped[int] = mapped_column(BigInteger, server_default="0")
     sts_slow: Mapped[int] = mapped_column(BigInteger, server_default="0")
     sts_milliseconds: Mapped[int] = mapped_column(BigInteger, server_default="0")
+
+
+class WriteProbe(Model):
+    """There for a moment, while a replica finds out whether a database that was full takes writes again."""
+
+    __tablename__ = "write_probes"
+
+    id: Mapped[uuid.UUID] = mapped_column(primary_key=True)
+    data: Mapped[bytes] = mapped_column(LargeBinary)

@@ -59,7 +59,10 @@ async def check_health() -> Liveness:
 
 @router.get("/readyz")
 async def check_readiness(runtime: RuntimeDep, request: Request) -> Readiness:
-    """Whether it can do its work: database, signing keys and engine, and is not about to stop. The 503 says which."""
+    """Whether it can do its work: database, signing keys and engine, and is not about to stop. The 503 says which.
+
+    A database that refused a write, since its disk is full, say, is not ready until a write succeeds.
+    """
     if request.app.state.draining.is_set():
         raise NotReady("Not ready: stopping.")
     missing = [f"{name} ({state})" for name, state in (await runtime.health.check()).items() if state != health.OK]

@@ -135,6 +135,7 @@ def build_runtime(settings: Settings, *, clock: Clock | None = None, aws: boto3.
     hasher = Hasher(firebase=_firebase(settings))
     metrics.database_pool_size.set(settings.database_pool_size)
     metrics.database_connections.set_function(lambda: database.connections_in_use)
+    metrics.database_takes_no_writes.set_function(lambda: database.write_faults.current is not None)
     metrics.database_waiting.set_function(lambda: database.waiting)
     for lane in hasher.lanes:
         metrics.hasher_waiting.labels(lane.name).set_function(partial(getattr, lane, "waiting"))

@@ -17,7 +17,7 @@ CLAIMED = """
     AU24
     ID1–7
     IM1–9
-    OP1–8
+    OP1–9
 """
 """Of REQUIREMENTS.md, where each is spelt out: an id is added here with the feature that it is about."""
 

@@ -120,13 +120,13 @@ class TestDatabase:
     def test_a_full_disk_refuses_writes_and_breaks_nothing(self, service: Service) -> None:
         """OP4: on SQLite; nothing is half-written."""
         device = service.device()
-        _limit_pages(service, None)
+        limit_pages(service, None)
         answers = [service.register(f"late{number}@example.com") for number in range(40)]
         refused = [answer for answer in answers if answer.status_code != 201]
         assert refused
         for answer in refused:
             assert_unavailable(answer)
-        _limit_pages(service, 1_000_000)
+        limit_pages(service, 1_000_000)
         assert service.sql("PRAGMA integrity_check") == [("ok",)]
         accepted = len(answers) - len(refused)
         assert service.sql("SELECT count(*) FROM users") == [(accepted + 1,)]
@@ -151,7 +151,7 @@ async def _hundred(devices: Sequence[Device], client: AsyncClient) -> list[float
     return await asyncio.gather(*map(ask, range(100)))
 
 
-def _limit_pages(service: Service, most: int | None) -> None:
+def limit_pages(service: Service, most: int | None) -> None:
     """To so many, or to as many as there are; on every connection of the pool, which has a limit of its own."""
     engine = service.runtime.database.engine
     connections = [engine.raw_connection() for _ in range(service.settings.database_pool_size)]
