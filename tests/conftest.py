@@ -18,6 +18,7 @@ from tests.security.cheap_hashing import CountingContext
 from tests.support.databases import PostgresDatabases, SqliteDatabases
 from tests.support.remembered_hashing import REMEMBERING_CONTEXT
 from tests.support.service import Service, running_service
+from tests.support.work import watch
 
 DATABASES = ("sqlite", "postgresql")
 # A busy machine must not fail a property for the time that its examples took.
@@ -82,6 +83,12 @@ def clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
 def remembered_hashes(monkeypatch: pytest.MonkeyPatch) -> None:
     """No test waits for the hash of a password that was worked out before."""
     monkeypatch.setattr(passwords, "PASSWORD_CONTEXT", REMEMBERING_CONTEXT)
+
+
+@pytest.fixture(autouse=True)
+def no_work_without_a_limit(monkeypatch: pytest.MonkeyPatch) -> None:
+    """AU22: a request that judges, hashes or verifies a password before it has passed a limit fails in every test."""
+    watch(monkeypatch)
 
 
 @pytest.fixture(scope="session")

@@ -25,6 +25,7 @@ async def verify_password(runtime: "Runtime", origin: Origin, actor: Actor, pass
     Each try counts as a guess, as at sign-in, and as there a right one makes the others forgotten only where no second
     factor is left to guess. Raises `WrongPassword` (so too where there is none), `RateLimited`, `Overloaded`.
     """
+    await runtime.limiter.hit("own_password", str(actor.user_id))
     key = await guesses.count(runtime, origin, actor.user_id)
     password_hash, mfa_enabled = await runtime.database.read(_find, actor.user_id)
     correct, _ = await runtime.hasher.verify(password, password_hash, by=address_key(origin.address))

@@ -39,6 +39,7 @@ async def change(
             errors=[FieldError("body.new_password", "guest", "A guest's account is upgraded instead.")]
         )
     current_hash = await verify_owner(runtime, origin, actor, current_password)
+    await runtime.limiter.hit("change_password", str(actor.user_id))
     user = await runtime.database.read(profile.get_user, actor.user_id)
     new_hash = await hash_new(runtime, origin, user, new_password)
     await runtime.database.write(

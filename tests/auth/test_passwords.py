@@ -29,6 +29,14 @@ def change(device: Device, current: str | None, new: str = NEW) -> Response:
     return device.put("/v1/me/password", json={"current_password": current, "new_password": new})
 
 
+def guess_a_hundred_times(device: Device) -> None:
+    """Twenty a minute, as one user may."""
+    for number in range(100):
+        assert change(device, "not the password").status_code == 403
+        if number % 20 == 19:
+            device.service.clock.advance(minutes=1)
+
+
 def set_up_mfa(service: Service) -> None:
     """An authenticator app for every user, whose codes no test asks for."""
     seal = "password_hash" if service.runtime.database.engine.dialect.name == "sqlite" else "''::bytea"
@@ -152,8 +160,7 @@ class TestReset:
         """AU7: whoever reads the account's mail is no guesser."""
         service = make_service(rate_limits="on")
         device = service.device(ADA)
-        for _ in range(100):
-            assert change(device, "not the password").status_code == 403
+        guess_a_hundred_times(device)
         assert_problem(service.log_in(ADA), 429, "rate_limited")
         ask(service)
         assert reset(service, service.mails(ADA)[0].token).status_code == 204
@@ -164,8 +171,7 @@ class TestReset:
         service = make_service(rate_limits="on")
         device = service.device(ADA)
         set_up_mfa(service)
-        for _ in range(100):
-            assert change(device, "not the password").status_code == 403
+        guess_a_hundred_times(device)
         ask(service)
         assert reset(service, service.mails(ADA)[0].token).status_code == 204
         assert_problem(service.log_in(ADA, NEW), 429, "rate_limited")
@@ -208,8 +214,7 @@ class TestChange:
         """AU5: of the same hundred as at sign-in; a right one clears them."""
         service = make_service(rate_limits="on")
         device = service.device(ADA)
-        for _ in range(100):
-            assert change(device, "not the password").status_code == 403
+        guess_a_hundred_times(device)
         assert_problem(change(device, PASSWORD), 429, "rate_limited")
         assert_problem(service.log_in(ADA), 429, "rate_limited")
         assert device.get("/v1/me").status_code == 200

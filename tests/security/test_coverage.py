@@ -14,6 +14,7 @@ CLAIMED = """
     VC12
     HT1–13
     AU1–20
+    AU22
     AU24
     ID1–7
     IM1–9

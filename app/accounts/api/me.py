@@ -11,6 +11,7 @@ from app.accounts import erasure, profile
 from app.actor import Actor
 from app.admin.users import Role, Status
 from app.credentials import policy
+from app.limits import address_key
 from app.passwords import MAX_LENGTH
 from app.runtime import Runtime
 from app.web import (
@@ -77,6 +78,7 @@ async def erase_account(
     Send the password; without one, sign in again up to five minutes before. Who has a second factor steps up by it up
     to five minutes before.
     """
+    await runtime.limiter.hit("mfa", address_key(origin.address))
     password = body.password.get_secret_value() if body and body.password else None
     await erasure.erase(runtime, origin, actor, password=password)
 

@@ -46,6 +46,7 @@ async def confirm_password_reset(body: ConfirmPasswordResetRequest, runtime: Run
 @router.put("/me/password", status_code=204, response_class=Response)
 async def change_password(body: ChangePasswordRequest, runtime: RuntimeDep, origin: OriginDep, actor: SignedIn) -> None:
     """Sets a new password and signs the other devices out."""
+    await runtime.limiter.hit("confirm", address_key(origin.address))
     await password_change.change(
         runtime,
         origin,
