@@ -85,7 +85,7 @@ def is_spent(session: Session, now: datetime, cause: Cause, *, adding: int) -> b
         select(
             func.count().filter(Revocation.newcomer.is_(True), same_kind),
             func.count().filter(Revocation.source == cause.source),
-        ).where(Revocation.withheld.is_(False), Revocation.expires_at > now)
+        ).where(~Revocation.withheld, Revocation.expires_at > now)
     ).one()
     most = MOST_OF_NEWCOMERS_REUSED if cause.reason == REUSE else MOST_OF_NEWCOMERS
     return (cause.newcomer and of_newcomers + adding > most) or (

@@ -108,9 +108,13 @@ class Metrics:
         )
         self.revocation_floors = Counter(
             "tokenvend_revocation_floors",
-            "Times that everybody's credentials were revoked, since the policy had no room for each revocation.",
+            "Times that everybody's credentials were revoked, since the engine had no room for each revocation, by "
+            "what most of those came from: administrator, reuse, grant_withdrawn, own_act.",
+            ["cause"],
             registry=self.registry,
         )
+        for cause in ("administrator", "reuse", "grant_withdrawn", "own_act"):
+            self.revocation_floors.labels(cause)  # from the start, or the first increase of it shows to nobody
         self.usage_counts = Counter(
             "tokenvend_usage_counts",
             "Counts of what a user stores, where there is a quota, by outcome: ok, failed.",

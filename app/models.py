@@ -460,7 +460,7 @@ class Revocation(Model):
             "ix_revocations_told",
             "expires_at",
             postgresql_where=text("NOT withheld"),
-            sqlite_where=text("NOT withheld"),
+            sqlite_where=text("withheld = 0"),
         ),
     )
 

@@ -239,7 +239,7 @@ def put(
 
 def _told(now: datetime) -> Any:
     """Of rows that have their place at the engine, or are about to."""
-    return and_(Revocation.withheld.is_(False), Revocation.expires_at > now)
+    return and_(~Revocation.withheld, Revocation.expires_at > now)
 
 
 def second_after(moment: datetime) -> datetime:
@@ -257,7 +257,7 @@ def is_pending(session: Session, user_id: uuid.UUID, session_id: uuid.UUID) -> b
     found = select(Revocation.subject_id).where(
         Revocation.subject_id.in_((user_id, session_id, EVERYONE)),
         Revocation.applied_at.is_(None),
-        Revocation.withheld.is_(False),
+        ~Revocation.withheld,
     )
     return session.scalar(found.limit(1)) is not None
 

@@ -13,7 +13,7 @@ from app import allowances, audit, revocations
 from app.allowances import Cause
 from app.audit import Origin
 from app.auth import sessions
-from app.credentials import revocation
+from app.credentials import floor, revocation
 from app.models import DeviceSession, IssuedCredential, Revocation, User
 from tests.support.service import Service
 
@@ -71,7 +71,7 @@ def rows(service: Service) -> set[tuple[str, uuid.UUID]]:
     found = service.runtime.database.run(
         "read",
         lambda session: session.execute(
-            select(Revocation.scope, Revocation.subject_id).where(Revocation.withheld.is_(False))
+            select(Revocation.scope, Revocation.subject_id).where(~Revocation.withheld)
         ).all(),
     )
     return {(scope, subject_id) for scope, subject_id in found}
@@ -139,7 +139,7 @@ class TestDevicesThatGoOn:
             cause=self.CAUSE,
         )
         assert (rows(service), revoked(service)) == ({("session", carrier.id)}, {carrier.id})
-        (denial,) = revocation._denials(run(service, revocation._living, now))
+        (denial,) = revocation._denials(run(service, floor.told, now))
         assert (denial.goes_on, denial.not_before) == (True, now + timedelta(seconds=1))
         assert states(service, carrier, other) == [now + timedelta(seconds=1), None]
 
@@ -151,7 +151,7 @@ class TestDevicesThatGoOn:
         run(service, issue, service, carrier.user_id, carrier.id)
         end = {"actor_id": carrier.user_id, "reason": "logout"}
         run(service, revocations.revoke_sessions, audit.COMMAND_LINE, now, **order, **end)
-        (denial,) = revocation._denials(run(service, revocation._living, now))
+        (denial,) = revocation._denials(run(service, floor.told, now))
         assert (denial.session_id, denial.goes_on) == (carrier.id, False)
 
 

@@ -14,15 +14,16 @@ from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
 import structlog
-from sqlalchemy import bindparam, delete, func, select, update
+from sqlalchemy import bindparam, func, select, update
 from sqlalchemy.orm import Session
 
-from app import audit, revocations
+from app import revocations
 from app.accounts import profile
 from app.actor import Actor
 from app.audit import Origin
-from app.credentials import denials
+from app.credentials import denials, floor
 from app.credentials.denials import Denial
+from app.credentials.floor import Floor
 from app.credentials.role_denials import IamFailed
 from app.db import insert_if_absent
 from app.models import IssuedCredential, Revocation, RolePolicy
@@ -33,7 +34,6 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger("tokenvend.revocation")
 
-ORIGIN = Origin(request_id="", address="revocation")
 LEASE = timedelta(seconds=20)
 """For how long a replica has the policy to itself: more than one call takes with its time-outs."""
 GAP = timedelta(seconds=1)
@@ -63,7 +63,7 @@ class Claim:
     document: str
     told: Sequence[tuple[Any, datetime]]
     """Subject and floor of every revocation in it."""
-    raised_to: datetime | None
+    raised: Floor | None
     """The floor for all users, where there was no room for each of the revocations."""
 
 
@@ -84,31 +84,30 @@ async def apply_next(runtime: "Runtime") -> bool:
     claim = await runtime.database.write(_claim, now, role.role_arn, runtime.settings)
     if claim is None:
         return True
-    _tell_of_floor(runtime, claim.raised_to)
+    _tell_of_floor(runtime, claim.raised)
     try:
         await role.write(claim.document)
     except IamFailed as failure:
         log.error("revocation_delayed", kind=failure.kind, cause=str(failure), pending=state.pending)
         runtime.metrics.revocation_writes.labels(failure.kind).inc()
         too_large = failure.kind == "too_large"
-        raised_to = await runtime.database.write(
-            _postpone, runtime.clock.now(), role.role_arn, claim, too_large=too_large
-        )
-        _tell_of_floor(runtime, raised_to)
+        raised = await runtime.database.write(_postpone, runtime.clock.now(), role.role_arn, claim, too_large=too_large)
+        _tell_of_floor(runtime, raised)
         return True
     runtime.metrics.revocation_writes.labels("ok").inc()
     await runtime.database.write(_settle, runtime.clock.now(), role.role_arn, claim)
     return True
 
 
-def _tell_of_floor(runtime: "Runtime", raised_to: datetime | None) -> None:
-    if raised_to is not None:
-        runtime.metrics.revocation_floors.inc()
-        log.warning("all_credentials_revoked", before=raised_to.isoformat())
+def _tell_of_floor(runtime: "Runtime", raised: Floor | None) -> None:
+    if raised is not None:
+        runtime.metrics.revocation_floors.labels(raised.cause).inc()
+        told = {"revocations": raised.revocations, "reasons": raised.reasons, "sources": raised.sources}
+        log.warning("all_credentials_revoked", before=raised.before.isoformat(), **told)
 
 
 def look(session: Session, now: datetime, role_arn: str) -> State:
-    rows = _living(session, now)
+    rows = floor.told(session, now)
     document = denials.build(_denials(rows))
     pending = [row.revoked_at for row in rows if row.applied_at is None]
     told = session.get(RolePolicy, role_arn)
@@ -185,12 +184,6 @@ def revoke_own(
     return count, effective_by(session, now, settings, user.id)
 
 
-def _living(session: Session, now: datetime) -> Sequence[Revocation]:
-    """What the engine is to know."""
-    told = (Revocation.expires_at > now, Revocation.withheld.is_(False))
-    return session.scalars(select(Revocation).where(*told)).all()
-
-
 def _denials(rows: Iterable[Revocation]) -> list[Denial]:
     return [
         Denial(
@@ -216,38 +209,26 @@ def _claim(session: Session, now: datetime, role_arn: str, settings: Settings) -
     )
     if attempts is None:
         return None
-    rows, raised_to = _living(session, now), None
+    rows, raised = floor.told(session, now), None
+
+    def fits(rows: Sequence[Revocation]) -> bool:
+        return len(denials.build(_denials(rows))) <= settings.revocation_policy_size
+
+    if not fits(rows):
+        raised = floor.make_room(session, now, fits)
+        rows = floor.told(session, now)
     document = denials.build(_denials(rows))
-    if len(document) > settings.revocation_policy_size:
-        raised_to = _raise_floor(session, now, rows)
-        session.expire_all()
-        rows = _living(session, now)
-        document = denials.build(_denials(rows))
-    return Claim(attempts, document, [(row.subject_id, row.not_before) for row in rows], raised_to)
+    return Claim(attempts, document, [(row.subject_id, row.not_before) for row in rows], raised)
 
 
-def _raise_floor(session: Session, now: datetime, rows: Sequence[Revocation]) -> datetime:
-    """Revokes what anybody has that is older than the newest of the revocations, in the place of them all."""
-    floor, expires_at = max(row.not_before for row in rows), max(row.expires_at for row in rows)
-    revocations.put(session, now, revocations.ALL, not_before=floor, expires_at=expires_at)
-    covered = (
-        Revocation.scope != "everyone",
-        Revocation.withheld.is_(False),
-        Revocation.not_before <= floor,
-        Revocation.expires_at <= expires_at,
-    )
-    session.execute(delete(Revocation).where(*covered).execution_options(synchronize_session=False))
-    audit.record(session, ORIGIN, "credential.all_revoked", now, before=floor.isoformat(), revocations=len(rows))
-    return floor
-
-
-def _postpone(session: Session, now: datetime, role_arn: str, claim: Claim, *, too_large: bool) -> datetime | None:
+def _postpone(session: Session, now: datetime, role_arn: str, claim: Claim, *, too_large: bool) -> Floor | None:
     """The next try comes later each time. Where the role's other policies leave too little room, all are revoked."""
     failures = session.scalar(select(RolePolicy.failures).where(RolePolicy.role_arn == role_arn)) or 0
     delay = min(GAP * 2 ** min(failures, 16), LONGEST_WAIT) * random.uniform(0.75, 1.25)  # noqa: S311 - it spreads
     ours = _update(session, role_arn, claim, next_try_at=now + delay, failures=failures + 1, digest=None)
-    rows = _living(session, now)
-    return _raise_floor(session, now, rows) if ours and too_large and len(rows) > 1 else None
+    if not ours or not too_large or len(floor.told(session, now)) <= 1 or floor.withhold_newcomers(session, now):
+        return None
+    return floor.raise_floor(session, now)
 
 
 def _settle(session: Session, now: datetime, role_arn: str, claim: Claim) -> None:

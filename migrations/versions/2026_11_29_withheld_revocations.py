@@ -15,8 +15,13 @@ def upgrade() -> None:
         op.add_column("revocations", sa.Column(name, sa.Boolean(), nullable=False, server_default=sa.false()))
     op.add_column("revocations", sa.Column("reason", sa.String(length=32), nullable=True))
     op.add_column("revocations", sa.Column("source", sa.String(length=64), nullable=True))
-    told = sa.text("NOT withheld")
-    op.create_index("ix_revocations_told", "revocations", ["expires_at"], postgresql_where=told, sqlite_where=told)
+    op.create_index(
+        "ix_revocations_told",
+        "revocations",
+        ["expires_at"],
+        postgresql_where=sa.text("NOT withheld"),
+        sqlite_where=sa.text("withheld = 0"),
+    )
     op.add_column("issued_credentials", sa.Column("withheld", sa.Boolean(), nullable=False, server_default=sa.false()))
 
 

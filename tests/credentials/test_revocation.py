@@ -21,7 +21,7 @@ from sqlalchemy.orm import Session
 
 from app import audit, cleaning, revocations
 from app.actor import Actor
-from app.credentials import revocation
+from app.credentials import floor, revocation
 from app.credentials.role_denials import POLICY_NAME, PROBE, IamFailed, RoleDenials
 from app.models import EVERYONE
 from tests.credentials.crowd import sign_in
@@ -527,7 +527,7 @@ class TestPolicy:
         assert not any(one.opens(policy(iam)) for one in known)
         assert rows(told) == [("everyone", str(EVERYONE))]
         assert Credential(uuid.uuid4(), uuid.uuid4(), told.clock.now()).opens(policy(iam))
-        assert "tokenvend_revocation_floors_total 1.0" in told.client.get("/metrics").text
+        assert 'tokenvend_revocation_floors_total{cause="administrator"} 1.0' in told.client.get("/metrics").text
         ((actor, detail),) = noted(told, "credential.all_revoked")
         assert (actor, detail["revocations"]) == (None, "1000")
 
@@ -610,7 +610,7 @@ class TestPolicy:
             assert len(policy(iam)) <= told.settings.revocation_policy_size
             assert [one for one in revoked_ones if one.opens(policy(iam))] == []
             raised = any(scope == "everyone" for scope, _ in rows(told))
-            floors = [row.not_before for row in told.runtime.database.run("read", revocation._living, told.clock.now())]
+            floors = [row.not_before for row in told.runtime.database.run("read", floor.told, told.clock.now())]
             for one in others:
                 assert one.opens(policy(iam)) or (raised and one.issued_at < max(floors))
 
@@ -719,7 +719,7 @@ class TestFaults:
         told.clock.advance(seconds=2)
         work(told)
         assert not any(one.opens(policy(iam)) for one in known)
-        assert "tokenvend_revocation_floors_total 1.0" in told.client.get("/metrics").text
+        assert 'tokenvend_revocation_floors_total{cause="administrator"} 1.0' in told.client.get("/metrics").text
 
     def test_an_iam_that_does_not_answer_is_one(self, make_told: MakeTold) -> None:
         told = make_told(iam_endpoint_url="http://127.0.0.1:1")
