@@ -51,7 +51,7 @@ wheel: install ## Builds the package that a machine without an image installs: d
 	$(BIN)/python -m hatchling build -t wheel -d dist
 
 audit: .checks/installed ## Asks PyPI for published weaknesses of what is locked (needs a network)
-	.checks/bin/pip-audit --disable-pip --require-hashes --requirement requirements.lock $$($(BIN)/python -m deploy.advisories)
+	.checks/bin/pip-audit --strict --disable-pip --require-hashes --requirement requirements.lock $$($(BIN)/python -m deploy.advisories)
 
 sbom: ## Lists what is installed, as CycloneDX: build/sbom.json
 	@mkdir -p build
