@@ -380,6 +380,8 @@ class Usage(Model):
     objects: Mapped[int] = mapped_column(BigInteger)
     counted_at: Mapped[datetime | None]
     """When the last count began."""
+    old_bytes: Mapped[int] = mapped_column(BigInteger, server_default="0")
+    """Of versions that were replaced or deleted, where they are counted."""
     exceeded: Mapped[bool] = mapped_column(Boolean)
     """Whether it had reached the quota when it was last looked at: credentials are revoked where that becomes so."""
     changed_at: Mapped[datetime | None]
@@ -391,8 +393,11 @@ class Usage(Model):
     """Of a count that is not at its end, as are those below."""
     counted_to: Mapped[str | None] = mapped_column(String(3072))
     """The last key of it, percent-encoded: PostgreSQL has no NUL."""
+    counted_to_version: Mapped[str | None] = mapped_column(String(1024))
+    """Of that key, where versions are counted."""
     bytes_so_far: Mapped[int] = mapped_column(BigInteger)
     objects_so_far: Mapped[int] = mapped_column(BigInteger)
+    old_bytes_so_far: Mapped[int] = mapped_column(BigInteger, server_default="0")
 
 
 class Grant(Model):

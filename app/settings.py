@@ -207,10 +207,21 @@ class Settings(BaseSettings):
         description="`POST /v1/uploads`: `on` where S3 is AWS's own, else `off`; `tokenvend doctor` tries them",
     )
     quota_bytes: int | None = Field(
-        None, ge=0, le=MOST_BYTES, description="what each user may store, where an administrator says nothing else"
+        None,
+        ge=0,
+        le=MOST_BYTES,
+        description="what the current objects of each user may take up, where an administrator says nothing else; old "
+        "versions and unfinished uploads are not among them",
     )
     quota_count_seconds: int = Field(
         900, ge=60, le=86_400, description="between two counts of what a user stores who may be uploading"
+    )
+    quota_versions_factor: int | None = Field(
+        None,
+        ge=1,
+        le=1000,
+        description="how many times their quota a user's objects and what they replaced or deleted may take up "
+        "together, in a versioned bucket; without it old versions are not counted",
     )
     storage_events_topic_arn: str | None = Field(
         None, description="SNS topic that gets the bucket's events, for usage that is known sooner; off if empty"

@@ -99,7 +99,7 @@ def note(session: Session, now: datetime, settings: Settings, changes: Mapping[u
         usage.bytes = min(usage.bytes + change.bytes, MOST_BYTES)
         usage.objects += change.objects
         usage.changed_at = now
-        if usage.bytes >= allowance and not usage.exceeded:
+        if quota.is_reached(settings, allowance, usage) and not usage.exceeded:
             session.flush()
             quota.expect_count(session, user_id, now)
     return len(found)

@@ -95,11 +95,13 @@ def build(
     encryption: Encryption | None = None,
     fenced: bool,
     shared: tuple[str, ...] = (),
+    versions: bool = False,
 ) -> str:
     """The policy as compact ASCII JSON of up to 2,048 characters.
 
     Managed policies sent along with it would add to what it allows, so `fenced` denies everything else of S3 outright.
     `shared`: folders of others, which are read and listed, whatever else `access` allows in the own prefix.
+    `versions`: old versions are listed too, which is for a job of this service and for nobody's app.
     Raises `PolicyTooLarge`, and ValueError for a prefix that `narrowed_prefix` would not have given.
     """
     if not _PREFIX.match(prefix) or _widens(prefix):
@@ -116,6 +118,7 @@ def build(
         encryption=encryption,
         fenced=fenced,
         shared=shared,
+        versions=versions,
     )
     if len(text) > MAX_POLICY_LENGTH:
         raise PolicyTooLarge(
@@ -160,6 +163,7 @@ def _write(
     encryption: Encryption | None,
     fenced: bool,
     shared: tuple[str, ...],
+    versions: bool = False,
 ) -> str:
     """The policy, however long."""
     bucket_arn = f"arn:{partition}:s3:::{bucket}"
@@ -167,33 +171,36 @@ def _write(
     # Of what is shared no `prefix` without its `*`, which matches nothing too: each share costs as little as it can.
     listed = [f"{prefix}*", prefix, *(f"{folder}*" for folder in shared)]
     actions = list(OBJECT_ACTIONS[access])
+    lists = ["s3:ListBucket", "s3:ListBucketVersions"] if versions else "s3:ListBucket"
     statements = [_statement("Objects", "Allow", Action=actions, Resource=own)]
     if shared:
         statements.append(_statement("Shared", "Allow", Action=list(_READ), Resource=folders))
     if access in LISTS:
         condition = {"StringLike": {"s3:prefix": listed}}
-        statements.append(_statement("List", "Allow", Action="s3:ListBucket", Resource=bucket_arn, Condition=condition))
+        statements.append(_statement("List", "Allow", Action=lists, Resource=bucket_arn, Condition=condition))
     if encryption is not None:
         statements.append(_encryption(encryption, access, bucket_arn, own))
         if shared and not encryption.bucket_keys:  # with bucket keys the one above is for the whole bucket
             statements.append(_encryption(encryption, "read", bucket_arn, folders, sid="SharedEncryption"))
     if fenced:
-        statements += _fence(bucket_arn, own, folders, listed, access)
+        statements += _fence(bucket_arn, own, folders, listed, access=access, lists=lists)
     document = {"Version": "2012-10-17", "Statement": statements}
     return json.dumps(document, separators=(",", ":"), ensure_ascii=True)
 
 
-def _fence(bucket_arn: str, own: str, folders: list[str], listed: list[str], access: Access) -> list[dict[str, Any]]:
+def _fence(
+    bucket_arn: str, own: str, folders: list[str], listed: list[str], *, access: Access, lists: str | list[str]
+) -> list[dict[str, Any]]:
     """Denies what is not allowed: elsewhere, otherwise, and in what is shared all but reading."""
-    lists = ["s3:ListBucket"] if access in LISTS else []
+    allowed = ([lists] if isinstance(lists, str) else lists) if access in LISTS else []
     elsewhere = [pattern for pattern in listed if pattern.endswith("*")]
     fence = [
         _statement("Elsewhere", "Deny", Action="s3:*", NotResource=[bucket_arn, own, *folders]),
-        _statement("Otherwise", "Deny", NotAction=[*OBJECT_ACTIONS[access], *lists], Resource=f"{bucket_arn}*"),
+        _statement("Otherwise", "Deny", NotAction=[*OBJECT_ACTIONS[access], *allowed], Resource=f"{bucket_arn}*"),
         _statement(
             "ListElsewhere",
             "Deny",
-            Action="s3:ListBucket",
+            Action=lists,
             Resource=bucket_arn,
             Condition={"StringNotLike": {"s3:prefix": elsewhere if folders else elsewhere[0]}},
         ),

@@ -26,6 +26,9 @@ if TYPE_CHECKING:
 SIGNAL = "usage"
 RECOUNT_AFTER = timedelta(minutes=1)
 """How soon a user who was refused, or of whom an event told, is counted again: they may have made room."""
+OLD_VERSIONS = (
+    "What was replaced or deleted is kept for some days, and takes up too much: no more may be stored until it is gone."
+)
 
 
 def effective(settings: Settings, own: int | None) -> int | None:
@@ -37,6 +40,22 @@ def find(session: Session, user_id: UUID) -> Usage | None:
     return session.get(Usage, user_id)
 
 
+def old_bytes(settings: Settings, usage: Usage | None) -> int | None:
+    """What versions that were replaced or deleted take up; None where nobody counts them."""
+    if settings.quota_versions_factor is None:
+        return None
+    return usage.old_bytes if usage else 0
+
+
+def is_reached(settings: Settings, quota: int, usage: Usage | None, *, adding: int = 0) -> bool:
+    """Whether no more may be stored, `adding` bytes or any. Old versions count where there is a factor for them."""
+    stored, old = (usage.bytes, usage.old_bytes) if usage else (0, 0)
+    bounds = [(stored, quota)]
+    if settings.quota_versions_factor is not None:
+        bounds.append((stored + old, quota * settings.quota_versions_factor))
+    return any(taken >= most or taken + adding > most for taken, most in bounds)
+
+
 async def admit(runtime: "Runtime", origin: Origin, order: Order, *, quota: int, adding: int = 0) -> None:
     """Lets a credential be issued by which what its user stores may change, and sees to it that they are counted.
 
@@ -44,15 +63,14 @@ async def admit(runtime: "Runtime", origin: Origin, order: Order, *, quota: int,
     """
     now, user_id = runtime.clock.now(), order.user_id
     usage = await runtime.database.read(find, user_id)
-    stored = usage.bytes if usage else 0
-    if order.access in WRITES and (stored >= quota or stored + adding > quota):
-        await runtime.database.write(_refuse, origin, now, order)
+    if order.access in WRITES and is_reached(runtime.settings, quota, usage, adding=adding):
+        await runtime.database.write(_refuse, origin, now, order, quota)
     due_at = now + timedelta(seconds=runtime.settings.quota_count_seconds) if usage else now
     if usage is None or usage.next_count_at > due_at:
         await runtime.database.write(expect_count, user_id, due_at)
 
 
-def _refuse(session: Session, origin: Origin, now: datetime, order: Order) -> None:
+def _refuse(session: Session, origin: Origin, now: datetime, order: Order, quota: int) -> None:
     usage = session.get(Usage, order.user_id)
     counted_at = usage.counted_at if usage else None
     expect_count(session, order.user_id, max(now, counted_at + RECOUNT_AFTER) if counted_at else now)
@@ -65,6 +83,8 @@ def _refuse(session: Session, origin: Origin, now: datetime, order: Order) -> No
         session_id=session_id,
     )
     audit.record_refusal(session, origin, now, refusal)
+    if usage is not None and usage.bytes < quota <= usage.bytes + usage.old_bytes:
+        raise QuotaExceeded(OLD_VERSIONS)
     raise QuotaExceeded
 
 
@@ -93,7 +113,7 @@ def expect_count(session: Session, user_id: UUID, at: datetime) -> None:
 def judge(session: Session, origin: Origin, now: datetime, settings: Settings, *, user: User, usage: Usage) -> None:
     """Revokes what the user has where they have reached the quota just now. Both rows are this transaction's alone."""
     quota = effective(settings, user.quota_bytes)
-    full = quota is not None and usage.bytes >= quota
+    full = quota is not None and is_reached(settings, quota, usage)
     if full and not usage.exceeded:
         revocations.revoke_user(
             session,

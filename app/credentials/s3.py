@@ -26,6 +26,10 @@ class Page:
     last: str | None
     """Key, after which the next piece begins."""
     more: bool
+    old_bytes: int = 0
+    """Of versions that were replaced or deleted."""
+    last_version: str | None = None
+    """Of the key `last`, after which the next piece begins; with versions alone."""
 
 
 class S3Failed(Exception):
@@ -67,6 +71,22 @@ def list_some(client: Any, bucket: str, prefix: str, after: str | None) -> Page:
     found = answer.get("Contents", [])
     last = found[-1]["Key"] if found else None
     return Page(len(found), sum(entry["Size"] for entry in found), last, bool(answer.get("IsTruncated")))
+
+
+def list_some_versions(client: Any, bucket: str, prefix: str, after: str | None, after_version: str | None) -> Page:
+    """Up to `PAGE` versions and marks of deletion under the prefix, those that follow the ones named.
+
+    Raises `S3Failed`.
+    """
+    begin = {"KeyMarker": after, "VersionIdMarker": after_version}
+    with _faults():
+        answer = client.list_object_versions(
+            Bucket=bucket, Prefix=prefix, MaxKeys=PAGE, **{name: mark for name, mark in begin.items() if mark}
+        )
+    current = [version["Size"] for version in answer.get("Versions", []) if version["IsLatest"]]
+    old = [version["Size"] for version in answer.get("Versions", []) if not version["IsLatest"]]
+    last, last_version = answer.get("NextKeyMarker"), answer.get("NextVersionIdMarker")
+    return Page(len(current), sum(current), last, bool(answer.get("IsTruncated")), sum(old), last_version)
 
 
 @contextmanager

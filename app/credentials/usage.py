@@ -19,7 +19,7 @@ from sqlalchemy.orm import Session
 
 from app.audit import Origin
 from app.credentials import policy, quota, s3, vending
-from app.credentials.s3 import S3Failed
+from app.credentials.s3 import Page, S3Failed
 from app.models import IssuedCredential, Usage, User
 from app.problems import Problem
 from app.revocations import LONGEST_LIFE
@@ -48,6 +48,21 @@ class Count:
     objects: int
     last: str | None
     """Key that was counted."""
+    old_bytes: int = 0
+    last_version: str | None = None
+    """Of that key, where versions are counted."""
+
+    def plus(self, page: Page) -> "Count":
+        """Raises `S3Failed` where the next page would be this one again."""
+        if page.more and (page.last, page.last_version) in ((None, None), (self.last, self.last_version)):
+            raise S3Failed("it lists the same again")
+        return Count(
+            self.bytes + page.bytes,
+            self.objects + page.objects,
+            page.last,
+            self.old_bytes + page.old_bytes,
+            page.last_version,
+        )
 
 
 @dataclass(frozen=True)
@@ -84,14 +99,11 @@ async def count_next(runtime: "Runtime") -> bool:
 
 async def _count(runtime: "Runtime", claim: Claim) -> None:
     """Raises `ClaimLost`, `S3Failed`, what `Broker.obtain` raises."""
-    bucket, prefix = runtime.settings.bucket, policy.user_prefix(claim.user_id)
-    count = claim.so_far
+    prefix, count = policy.user_prefix(claim.user_id), claim.so_far
     with closing(await _client(runtime, claim.user_id)) as client:
         for _ in range(MOST_PAGES):
-            page = await asyncio.to_thread(s3.list_some, client, bucket, prefix, count.last)
-            if page.more and page.last in (None, count.last):
-                raise S3Failed("it lists the same again")
-            count = Count(count.bytes + page.bytes, count.objects + page.objects, page.last)
+            page = await asyncio.to_thread(_page, runtime.settings, client, prefix, count)
+            count = count.plus(page)
             if not page.more:
                 await runtime.database.write(_settle, runtime.clock.now(), runtime.settings, claim, count)
                 runtime.metrics.usage_counts.labels("ok").inc()
@@ -100,9 +112,16 @@ async def _count(runtime: "Runtime", claim: Claim) -> None:
     await runtime.database.write(_note_progress, runtime.clock.now(), claim, count)
 
 
+def _page(settings: Settings, client: Any, prefix: str, so_far: Count) -> Page:
+    if settings.quota_versions_factor is None:
+        return s3.list_some(client, settings.bucket, prefix, so_far.last)
+    return s3.list_some_versions(client, settings.bucket, prefix, so_far.last, so_far.last_version)
+
+
 async def _client(runtime: "Runtime", user_id: uuid.UUID) -> Any:
     """S3 by a new credential that reads the prefix alone."""
-    credential = await vending.issue_to_job(runtime, ORIGIN, user_id, access="read")
+    versions = runtime.settings.quota_versions_factor is not None
+    credential = await vending.issue_to_job(runtime, ORIGIN, user_id, access="read", versions=versions)
     return await asyncio.to_thread(s3.make_client, runtime.settings, credential)
 
 
@@ -119,8 +138,10 @@ def _claim(session: Session, now: datetime, settings: Settings) -> tuple[Claim |
             Usage.attempts,
             Usage.began_at,
             Usage.counted_to,
+            Usage.counted_to_version,
             Usage.bytes_so_far,
             Usage.objects_so_far,
+            Usage.old_bytes_so_far,
         )
         .execution_options(synchronize_session=False)
     ).one_or_none()
@@ -131,15 +152,29 @@ def _claim(session: Session, now: datetime, settings: Settings) -> tuple[Claim |
     if user is None or user.status == "erased" or quota.effective(settings, user.quota_bytes) is None:
         _update(session, row.user_id, row.attempts, next_count_at=now + LEFT_ALONE_FOR, exceeded=False, **_BLANK)
         return None, delay
-    so_far = Count(row.bytes_so_far, row.objects_so_far, unquote(row.counted_to) if row.counted_to else None)
+    last = unquote(row.counted_to) if row.counted_to else None
+    so_far = Count(row.bytes_so_far, row.objects_so_far, last, row.old_bytes_so_far, row.counted_to_version)
     return Claim(row.user_id, row.attempts, row.began_at, so_far), delay
 
 
-_BLANK: dict[str, Any] = {"began_at": None, "counted_to": None, "bytes_so_far": 0, "objects_so_far": 0}
+_BLANK: dict[str, Any] = {
+    "began_at": None,
+    "counted_to": None,
+    "counted_to_version": None,
+    "bytes_so_far": 0,
+    "objects_so_far": 0,
+    "old_bytes_so_far": 0,
+}
 
 
 def _note_progress(session: Session, next_count_at: datetime, claim: Claim, count: Count) -> None:
-    progress = {"counted_to": quote(count.last or ""), "bytes_so_far": count.bytes, "objects_so_far": count.objects}
+    progress = {
+        "counted_to": quote(count.last or ""),
+        "counted_to_version": count.last_version,
+        "bytes_so_far": count.bytes,
+        "objects_so_far": count.objects,
+        "old_bytes_so_far": count.old_bytes,
+    }
     _update(session, claim.user_id, claim.attempts, next_count_at=next_count_at, **progress)
 
 
@@ -149,7 +184,9 @@ def _settle(session: Session, now: datetime, settings: Settings, claim: Claim, c
     if usage is None or usage.attempts != claim.attempts:
         raise ClaimLost
     usage.bytes, usage.objects, usage.counted_at = count.bytes, count.objects, claim.began_at
-    usage.began_at, usage.counted_to, usage.bytes_so_far, usage.objects_so_far = None, None, 0, 0
+    usage.old_bytes = count.old_bytes
+    for name, value in _BLANK.items():
+        setattr(usage, name, value)
     quota.judge(session, ORIGIN, now, settings, user=user, usage=usage)
     if usage.changed_at is not None and usage.changed_at >= claim.began_at:
         usage.next_count_at = now + quota.RECOUNT_AFTER

@@ -271,13 +271,20 @@ async def _obtain(runtime: "Runtime", order: Order) -> StsCredential:
 
 
 async def issue_to_job(
-    runtime: "Runtime", origin: Origin, user_id: uuid.UUID, *, access: Access, duration: int = SHORTEST
+    runtime: "Runtime",
+    origin: Origin,
+    user_id: uuid.UUID,
+    *,
+    access: Access,
+    duration: int = SHORTEST,
+    versions: bool = False,
 ) -> StsCredential:
     """A new credential for a user's prefix, by which a job of this service works, with its row in the ledger.
 
-    Raises what `Broker.obtain` raises.
+    `versions`: it lists old versions too. Raises what `Broker.obtain` raises.
     """
-    order = make_order(runtime, user_id, job_session(origin, user_id), access=access, path="", duration=duration)
+    session_id = job_session(origin, user_id)
+    order = make_order(runtime, user_id, session_id, access=access, path="", duration=duration, versions=versions)
     credential = await runtime.broker.obtain(order)
     entry = Entry(uuid.uuid4(), origin, order, credential, runtime.clock.now())
     await runtime.database.write(ledger.record_own, entry)
@@ -300,10 +307,12 @@ def make_order(
     not_before: datetime | None = None,
     purpose: Purpose | None = None,
     shares: tuple[Share, ...] = (),
+    versions: bool = False,
 ) -> Order:
     """Raises `InvalidPath`, `PolicyTooLarge`."""
     prefix = policy.narrowed_prefix(user_id, path)
-    text = policy.build(**of_policy(runtime, prefix, access), shared=tuple(share.prefix for share in shares))
+    folders = tuple(share.prefix for share in shares)
+    text = policy.build(**of_policy(runtime, prefix, access), shared=folders, versions=versions)
     return Order(user_id, session_id, access, prefix, duration, text, runtime.terms, not_before, purpose, shares)
 
 

@@ -145,7 +145,12 @@ def iam_document(
 def role_policy(bucket: str) -> dict[str, Any]:
     """What the role may do before a session policy narrows it."""
     objects = {"Effect": "Allow", "Action": list(OBJECT_ACTIONS), "Resource": f"arn:aws:s3:::{bucket}/users/*"}
-    return _policy([objects, {"Effect": "Allow", "Action": "s3:ListBucket", "Resource": f"arn:aws:s3:::{bucket}"}])
+    lists = {
+        "Effect": "Allow",
+        "Action": ["s3:ListBucket", "s3:ListBucketVersions"],
+        "Resource": f"arn:aws:s3:::{bucket}",
+    }
+    return _policy([objects, lists])
 
 
 def security_toml() -> str:

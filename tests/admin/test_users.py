@@ -248,7 +248,7 @@ class TestUser:
             "prefix": f"users/{device.user_id}/",
             "mfa_enabled": False,
             "quota_bytes": None,
-            "usage": {"bytes": 0, "objects": 0, "quota_bytes": None, "counted_at": None},
+            "usage": {"bytes": 0, "objects": 0, "old_bytes": None, "quota_bytes": None, "counted_at": None},
         }
         enable(device)
         assert support.get(f"/v1/admin/users/{device.user_id}").json()["mfa_enabled"] is True

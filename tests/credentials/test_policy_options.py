@@ -35,6 +35,8 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "read_write.bucket_keys": {"access": "read_write", "encryption": BUCKET_KEYS},
     "read_write.kms.aws-cn": {"access": "read_write", "encryption": CHINESE, "partition": "aws-cn"},
     "read_write.kms.fenced": {"access": "read_write", "encryption": ENCRYPTION, "fenced": True},
+    "read.versions": {"access": "read", "versions": True},
+    "read.versions.fenced": {"access": "read", "versions": True, "fenced": True},
     **{f"{access}.shared": {"access": access, "shared": SHARED} for access in ("read", "read_write")},
     "read.shared.fenced": {"access": "read", "shared": SHARED[:1], "fenced": True},
     "read_write.shared.fenced": {"access": "read_write", "shared": SHARED[:1], "fenced": True},

@@ -8,6 +8,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
+from botocore.exceptions import ClientError
 from sqlalchemy import select
 
 from app import engine
@@ -103,7 +104,13 @@ def usage_of(device: Device) -> Any:
 class TestCount:
     def test_is_of_what_lies_under_the_users_own_prefix(self, world: World) -> None:
         device, other = world.service.device(), world.service.device()
-        assert usage_of(device) == {"bytes": 0, "objects": 0, "quota_bytes": QUOTA, "counted_at": None}
+        assert usage_of(device) == {
+            "bytes": 0,
+            "objects": 0,
+            "old_bytes": None,
+            "quota_bytes": QUOTA,
+            "counted_at": None,
+        }
         device.vend()
         world.put(device, "a.jpg", 30)
         world.put(device, "b/ü \x01.jpg", 12)
@@ -400,3 +407,78 @@ class TestOwnQuota:
         place = f"/v1/admin/users/{device.user_id}"
         admin.patch(place, {"quota_bytes": 50, **WHY})
         assert admin.patch(place, {"display_name": "Ada"}).json()["quota_bytes"] == 50
+
+
+class TestVersions:
+    """VC16: in a bucket that keeps versions, as the embedded engine does."""
+
+    @pytest.fixture
+    def versioned(self, make_world: Callable[..., World]) -> Iterator[World]:
+        world = make_world(quota_bytes=QUOTA, quota_count_seconds=EVERY, quota_versions_factor=2)
+        world.owner.put_bucket_versioning(Bucket=world.bucket, VersioningConfiguration={"Status": "Enabled"})
+        yield world
+        world.owner.put_bucket_versioning(Bucket=world.bucket, VersioningConfiguration={"Status": "Suspended"})
+
+    def test_who_overwrites_one_object_again_and_again_is_stopped(self, versioned: World) -> None:
+        device = versioned.filled(60)
+        assert (usage_of(device)["bytes"], usage_of(device)["old_bytes"]) == (60, 0)
+        for _ in range(3):
+            versioned.put(device, "a.jpg", 60)
+        versioned.later(seconds=EVERY)
+        assert versioned.count()
+        assert (usage_of(device)["bytes"], usage_of(device)["objects"], usage_of(device)["old_bytes"]) == (60, 1, 180)
+        refused = device.vend(access="write")
+        assert_problem(refused, 403, "quota_exceeded")
+        assert refused.json()["detail"] == quota.OLD_VERSIONS
+        assert len(versioned.revocations()) == 1, "what they had out is revoked, once"
+
+    def test_what_is_deleted_counts_until_the_bucket_ends_it(self, versioned: World) -> None:
+        device = versioned.filled(90)
+        prefix = f"users/{device.user_id}/"
+        versioned.owner.delete_object(Bucket=versioned.bucket, Key=f"{prefix}a.jpg")
+        versioned.put(device, "b.jpg", 20)
+        versioned.later(seconds=EVERY)
+        assert versioned.count()
+        assert (usage_of(device)["bytes"], usage_of(device)["old_bytes"]) == (20, 90)
+        assert device.vend(access="write").status_code == 200, "together 110 of 200"
+        old = versioned.owner.list_object_versions(Bucket=versioned.bucket, Prefix=prefix)["Versions"]
+        for version in (one for one in old if not one["IsLatest"]):  # as a lifecycle does
+            versioned.owner.delete_object(Bucket=versioned.bucket, Key=version["Key"], VersionId=version["VersionId"])
+        versioned.later(seconds=EVERY)
+        assert versioned.count()
+        assert (usage_of(device)["bytes"], usage_of(device)["old_bytes"]) == (20, 0)
+
+    def test_a_count_goes_on_within_the_versions_of_one_object(
+        self, versioned: World, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(s3, "PAGE", 2)
+        monkeypatch.setattr(usage, "MOST_PAGES", 1)
+        device, other = versioned.service.device(), versioned.service.device()
+        device.vend()
+        for _ in range(5):
+            versioned.put(device, "a.jpg", 3)
+            versioned.put(other, "theirs.jpg", 50)
+        assert versioned.count()
+        rows = versioned.service.sql("SELECT bytes_so_far, old_bytes_so_far, counted_to_version FROM usage")
+        assert rows[0][:2] == (3, 3)
+        assert rows[0][2]
+        assert versioned.count()
+        assert versioned.count()
+        assert (usage_of(device)["bytes"], usage_of(device)["old_bytes"]) == (3, 12)
+
+    def test_no_app_lists_or_deletes_versions(self, versioned: World) -> None:
+        device = versioned.filled(10)
+        versioned.put(device, "a.jpg", 20)
+        prefix = f"users/{device.user_id}/"
+        both = versioned.owner.list_object_versions(Bucket=versioned.bucket, Prefix=prefix)["Versions"]
+        (old,) = (one["VersionId"] for one in both if not one["IsLatest"])
+        for access in ("read", "write", "read_write", "read_delete"):
+            with closing(as_holder(device.vend(access=access).json())) as holder:
+                with pytest.raises(ClientError):
+                    holder.list_object_versions(Bucket=versioned.bucket, Prefix=prefix)
+                with pytest.raises(ClientError):
+                    holder.delete_object(Bucket=versioned.bucket, Key=f"{prefix}a.jpg", VersionId=old)
+
+    def test_without_a_factor_nothing_is_known_of_them(self, world: World) -> None:
+        device = world.filled(10)
+        assert usage_of(device)["old_bytes"] is None

@@ -19,6 +19,7 @@ from tests.deploy.templates import (
     EXTERNAL_ID,
     REGION,
     breaks_a_rule,
+    decoded,
     references,
     resolved,
     resources,
@@ -195,6 +196,9 @@ class TestStorage:
             }
             for rule in by_hand("bucket-lifecycle.json")["Rules"]
         ]
+        chosen = next(rule for rule in rules if rule["Id"] == "DeleteOldVersions")["NoncurrentVersionExpiration"]
+        assert chosen["NoncurrentDays"] == decoded("storage.yaml")["Parameters"]["OldVersionDays"]["Default"]
+        chosen["NoncurrentDays"] = {"Ref": "OldVersionDays"}
         assert bucket["LifecycleConfiguration"]["Rules"] == rules
 
     def test_only_what_runs_the_service_may_take_on_its_role(self) -> None:

@@ -18,7 +18,7 @@ class TestVendingRole:
     def test_allows_exactly_what_a_credential_may_do(self) -> None:
         allowed = statements("vending-role-permissions.json")
         assert set(allowed["Objects"]["Action"]) == {a for actions in OBJECT_ACTIONS.values() for a in actions}  # type: ignore[call-overload]
-        assert allowed["List"]["Action"] == "s3:ListBucket"
+        assert allowed["List"]["Action"] == ["s3:ListBucket", "s3:ListBucketVersions"]
 
     def test_reaches_users_alone(self) -> None:
         allowed = statements("vending-role-permissions.json")
@@ -57,5 +57,7 @@ class TestLifecycle:
             assert (rule["Status"], rule["Filter"]) == ("Enabled", {"Prefix": "users/"})
         assert rules["EndIncompleteUploads"]["AbortIncompleteMultipartUpload"] == {"DaysAfterInitiation": 2}
         assert rules["DeleteOldVersions"]["NoncurrentVersionExpiration"] == {"NoncurrentDays": 30}
+        many = {"NoncurrentDays": 1, "NewerNoncurrentVersions": 5}
+        assert rules["DeleteManyVersions"]["NoncurrentVersionExpiration"] == many
         reachable = {action for actions in OBJECT_ACTIONS.values() for action in actions}
         assert not {"s3:ListBucketMultipartUploads", "s3:DeleteObjectVersion"} & reachable

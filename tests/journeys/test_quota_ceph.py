@@ -31,7 +31,10 @@ def deployment(
     directory: Path,
     sqlite_databases: SqliteDatabases,
 ) -> Iterator[Deployment]:
-    url, settings = sqlite_databases.create(directory), {"TOKENVEND_REVOCATION": "role_policy"}
+    url, settings = (
+        sqlite_databases.create(directory),
+        {"TOKENVEND_REVOCATION": "role_policy", "TOKENVEND_QUOTA_VERSIONS_FACTOR": "2"},
+    )
     with served_on_ceph(directory, node, url, settings) as served:
         yield served
 
@@ -69,3 +72,25 @@ def test_what_is_out_stops_and_room_opens_it_again(deployment: Deployment, direc
             assert time.monotonic() < deadline, "nobody counts"
             time.sleep(0.05)
         assert put(deployment, ada.keys(), ada.prefix) == 200
+
+
+def test_old_versions_stop_it_too(deployment: Deployment, directory: Path) -> None:
+    """VC16: one object of 9 bytes, written four times, where 10 may be stored and 20 with what was replaced."""
+    owner = deployment.s3(deployment.owner)
+    owner.put_bucket_versioning(Bucket=deployment.bucket, VersioningConfiguration={"Status": "Enabled"})
+    try:
+        with person(deployment) as ada, person(deployment) as admin:
+            make_admin(directory, admin.id)
+            keys = ada.keys()
+            assert [put(deployment, keys, ada.prefix) for _ in range(4)] == [200] * 4
+            limit = {"quota_bytes": 10, "reason": "a test"}
+            assert admin.http.patch(f"/v1/admin/users/{ada.id}", json=limit).status_code == 200
+            seconds_until_refused(deployment, keys, ada.prefix)
+            usage = ada.http.get("/v1/me/usage").json()
+            assert (usage["bytes"], usage["objects"]) == (9, 1)
+            assert usage["old_bytes"] >= 27
+            refused = ada.http.post("/v1/credentials", json={})
+            assert (refused.status_code, refused.json()["code"]) == (403, "quota_exceeded")
+    finally:
+        owner.put_bucket_versioning(Bucket=deployment.bucket, VersioningConfiguration={"Status": "Suspended"})
+        owner.close()

@@ -11,6 +11,7 @@ CLAIMED = """
     TK1–19
     AZ1–7
     VC1–10
+    VC16
     VC12
     HT1–13
     AU1–20

@@ -43,6 +43,8 @@ class UserUsage(ResponseModel):
 
     bytes: int
     objects: int
+    old_bytes: int | None
+    """Of versions that were replaced or deleted and are still stored; null where they are not counted."""
     quota_bytes: int | None
     """What counts for them: their own, else the setting; null is no limit."""
     counted_at: Timestamp | None
@@ -318,6 +320,7 @@ def _shown(account: Account, settings: Settings) -> AdminUser:
         usage=UserUsage(
             bytes=usage.bytes if usage else 0,
             objects=usage.objects if usage else 0,
+            old_bytes=quota.old_bytes(settings, usage),
             quota_bytes=quota.effective(settings, user.quota_bytes),
             counted_at=usage.counted_at if usage else None,
         ),

@@ -13,6 +13,8 @@ class StorageUsage(ResponseModel):
 
     bytes: int
     objects: int
+    old_bytes: int | None
+    """Of versions that were replaced or deleted and are still stored; null where they are not counted."""
     quota_bytes: int | None
     """Null is no limit."""
     counted_at: Timestamp | None
@@ -26,6 +28,7 @@ async def get_storage_usage(runtime: RuntimeDep, actor: SignedIn) -> StorageUsag
     return StorageUsage(
         bytes=usage.bytes if usage else 0,
         objects=usage.objects if usage else 0,
+        old_bytes=quota.old_bytes(runtime.settings, usage),
         quota_bytes=quota.effective(runtime.settings, actor.quota_bytes),
         counted_at=usage.counted_at if usage else None,
     )
