@@ -26,6 +26,7 @@ class Held:
     """A credential, and what the model says that it reads."""
 
     whose: int
+    device: int
     keys: Keys
     grants: frozenset[tuple[int, str]]
     """Owner and path of each that it carries."""
@@ -93,8 +94,9 @@ class Sharing(RuleBasedStateMachine):
         self.left.discard(which)
         self.accepted.discard(which)
         theirs = [one for one in self.held if one.whose == grantee and one.alive]
-        if any((owner, path) in one.grants for one in theirs):
-            self._end(theirs)
+        carriers = {one.device for one in theirs if (owner, path) in one.grants}
+        if carriers:
+            self._end([one for one in theirs if one.device in carriers])
 
     @precondition(lambda self: self.grants.keys() - self.left)
     @rule(data=st.data())
@@ -131,7 +133,7 @@ class Sharing(RuleBasedStateMachine):
         expected = {(owner, path) for owner, grantee, path in theirs if shared and grantee == device.whose}
         prefixes = {self.people[owner].prefix + path for owner, path in expected}
         assert set(answer.json()["shared_prefixes"]) == prefixes
-        held = Held(device.whose, keys_of(answer.json()), frozenset(expected))
+        held = Held(device.whose, number, keys_of(answer.json()), frozenset(expected))
         if all(one.keys != held.keys for one in self.held):  # else it is a cached one
             self.held.append(held)
             self._check(held)
