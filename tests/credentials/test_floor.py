@@ -1,5 +1,7 @@
 """What gives way where the engine has no room for all revocations, and that strangers never bring it so far."""
 
+import math
+import os
 import uuid
 from collections.abc import Callable, Sequence
 from datetime import timedelta
@@ -100,14 +102,12 @@ def again(device: Device) -> Device:
 
 
 class TestStrangers:
-    def test_ten_thousand_guests_of_a_hundred_addresses_in_an_hour_never_raise_the_floor(
-        self, bounded: Service
-    ) -> None:
+    def test_any_number_of_guests_of_a_hundred_addresses_never_raise_the_floor(self, bounded: Service) -> None:
         """VC11: and a bystander is served the same credential from the cache as long as ever.
 
-        On PostgreSQL, where it takes longest, it is a thousand.
+        A thousand do in the suite, which is far beyond any share. `GUESTS=10000` tries all, for some minutes.
         """
-        a_minute = 167 if bounded.runtime.database.engine.dialect.name == "sqlite" else 17
+        a_minute = math.ceil(int(os.environ.get("GUESTS", "1000")) / 60)
         (bystander,) = sign_in(bounded, 1)
         key = bystander.vend().json()["access_key_id"]
         at_most = 0
