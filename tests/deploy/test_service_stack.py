@@ -18,6 +18,7 @@ from tests.deploy.templates import ARNS, AWS, EXTERNAL_ID, REGION, decoded, refe
 NOT_IN_THE_STACK = {
     "ALLOWED_HOSTS": "the certificate and the balancer know one name, and that is PUBLIC_URL's",
     "COGNITO_ENDPOINT_URL": "is AWS's own",
+    "DEVELOPMENT_REMOTE": "is of development, and the stack is production",
     "DOCS": "off in production; the document is deploy/sdk/openapi.json",
     "DRAIN_SECONDS": "5 in production; the target group's delay is set for it",
     "GUESTS": "new guests are on unless an operator of the stack's own settings says otherwise",
