@@ -21,6 +21,7 @@ from app.admin.audit_events import FLOOR
 from app.admin.exports import Format
 from app.admin.imports import Order
 from app.auth import keys as signing_keys
+from app.auth import lost_guests
 from app.auth.keys import KeyPurpose
 from app.auth.tokens import ACCESS_TOKEN_TTL
 from app.client.commands import client
@@ -230,6 +231,8 @@ def prune(
     """Deletes what is of no more use: at once what the service deletes by and by, and old audit events if told to."""
     runtime = _runtime()
     now = runtime.clock.now()
+    lost = runtime.database.run("read", lost_guests.count, now) if dry_run else sum(lost_guests.prune(runtime))
+    print(f"guests who can never come back: {lost} {'would be erased' if dry_run else 'erased'}", flush=True)
     kinds = [(kind, functools.partial(cleaning.prune, runtime, kind)) for kind in cleaning.stale_kinds(now)]
     if audit_older_than is not None:
         before = now - timedelta(days=audit_older_than)

@@ -13,6 +13,7 @@ import structlog
 
 from app import cleaning, endings, revocations, sharing
 from app.admin import tally
+from app.auth import lost_guests
 from app.credentials import canary, erasure, grants, quota, revocation, usage
 from app.mail import outbox
 from app.problems import Problem
@@ -43,6 +44,7 @@ JOBS: tuple[Job, ...] = (
     Job("sessions", endings.settle_next, every=30, woken_by=endings.SIGNAL),
     Job("sharing", grants.recall_next, every=5, woken_by=sharing.SIGNAL),
     Job("erasure", erasure.erase_next, every=30),
+    Job("lost guests", lost_guests.erase_next, every=600),
     Job("usage", usage.count_next, every=15, woken_by=quota.SIGNAL),
     Job("canary", canary.watch, every=60),
     Job("tally", tally.work, every=15),

@@ -84,6 +84,8 @@ class User(Model):
             postgresql_where=text("role <> 'user'"),
             sqlite_where=text("role <> 'user'"),
         ),
+        # SQLite uses it only where a query has the condition word for word.
+        Index("ix_users_guests_due", "guest_review_at", postgresql_where=text("guest"), sqlite_where=text("guest = 1")),
         Index(
             "ix_users_inactive",
             "created_at",
@@ -106,6 +108,8 @@ class User(Model):
     """`cognito`: who was imported from there, and has not signed in yet, may bring that password along once."""
     guest: Mapped[bool] = mapped_column(Boolean, server_default=false())
     """Bound to the one device that made it, until it gets an address, a passkey or an outside identity."""
+    guest_review_at: Mapped[datetime] = mapped_column(server_default=text("'1970-01-01 00:00:00'"))
+    """When the job that erases lost guests looks at a guest next."""
     status: Mapped[str] = mapped_column(String(16))
     role: Mapped[str] = mapped_column(String(16))
     quota_bytes: Mapped[int | None] = mapped_column(BigInteger)

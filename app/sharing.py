@@ -118,7 +118,13 @@ def suspend(session: Session, now: datetime, owner_id: uuid.UUID) -> None:
 
 
 def end_with_account(
-    session: Session, origin: Origin, now: datetime, *, user_id: uuid.UUID, email_key: str | None, actor_id: uuid.UUID
+    session: Session,
+    origin: Origin,
+    now: datetime,
+    *,
+    user_id: uuid.UUID,
+    email_key: str | None,
+    actor_id: uuid.UUID | None,
 ) -> None:
     """What a user shared, and what was shared with them: they are locked, and being erased. No address is kept.
 

@@ -57,7 +57,10 @@ def prune(service: Service, *arguments: str, status: int = 0) -> list[str]:
     )
     assert done.returncode == status, done.stderr
     assert "Traceback" not in done.stderr
-    return done.stdout.splitlines()
+    guests, *lines = done.stdout.splitlines() or [""]
+    if status == 0:
+        assert guests.startswith("guests who can never come back: 0 ")
+    return lines
 
 
 def stale_tokens(service: Service, number: int) -> None:

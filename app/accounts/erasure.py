@@ -105,22 +105,25 @@ def carry_out(
     user: User,
     *,
     verifies: bool,
-    actor: Actor,
+    actor: Actor | None,
     reason: str | None = None,
 ) -> None:
-    """Makes the account of a locked user nobody's, and leaves its prefix to the job. `actor`: its owner or another.
+    """Makes the account of a locked user nobody's, and leaves its prefix to the job.
+
+    `actor`: its owner or an administrator; None where a job of this service decides.
 
     `verifies`: whether this service asks for verified addresses.
     """
+    actor_id = actor.user_id if actor else None
     _forget_mails(session, user.id)
     outbox.tell(session, vault, now, "account_erased", user)
     held = user.email_key if sharing.holds_address(user, verifies=verifies) else None
     user.email = user.email_key = user.email_verified_at = user.display_name = user.password_hash = None
     user.status, user.role, user.guest = "erased", "user", False
-    if actor.user_id == user.id and not endings.is_alive(session, user_id=user.id, family_id=actor.session_id):
+    if actor_id == user.id and actor and not endings.is_alive(session, user_id=user.id, family_id=actor.session_id):
         raise InvalidToken  # who is signed out erases nothing
-    endings.sign_out(session, origin, now, user_id=user.id, actor_id=actor.user_id, reason="erased")
-    sharing.end_with_account(session, origin, now, user_id=user.id, email_key=held, actor_id=actor.user_id)
+    endings.sign_out(session, origin, now, user_id=user.id, actor_id=actor_id, reason="erased")
+    sharing.end_with_account(session, origin, now, user_id=user.id, email_key=held, actor_id=actor_id)
     for model in SIGN_INS:
         session.execute(delete(model).where(model.user_id == user.id))
     session.execute(delete(Usage).where(Usage.user_id == user.id))
@@ -133,9 +136,9 @@ def carry_out(
         origin,
         "user.erasure_requested",
         now,
-        actor_id=actor.user_id,
+        actor_id=actor_id,
         subject_id=user.id,
-        session_id=actor.session_id,
+        session_id=actor.session_id if actor else None,
         **detail,
     )
 

@@ -1,7 +1,7 @@
 """Making accounts. One address, however spelt, is one account; its id, so its prefix, is random and never reused."""
 
 import uuid
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Literal
 
 from sqlalchemy import insert, select
@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from app.runtime import Runtime
 
 Status = Literal["active", "verification_required"]
+GUEST_REVIEWED_AFTER = timedelta(days=120)
+"""The earliest that a guest can be lost: idle for 30 days, and kept for 90 more."""
 
 
 async def register(
@@ -179,7 +181,13 @@ def add_without_password(
     """Adds the account of a guest, or of who signs in elsewhere: without an address, which `give_address` gives."""
     session.execute(
         insert(User).values(
-            id=user_id, display_name=display_name, guest=guest, status="active", role="user", created_at=now
+            id=user_id,
+            display_name=display_name,
+            guest=guest,
+            guest_review_at=now + GUEST_REVIEWED_AFTER,
+            status="active",
+            role="user",
+            created_at=now,
         )
     )
 
