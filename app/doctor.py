@@ -5,6 +5,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import Literal
 
+from app import redis_memory
 from app.credentials import isolation, tickets, vending
 from app.credentials.isolation import Tenant
 from app.credentials.role_denials import IamFailed
@@ -60,7 +61,7 @@ async def examine(runtime: Runtime) -> list[Finding]:
 
 
 async def _examine(runtime: Runtime) -> list[Finding]:
-    findings = [*await _service(runtime), *await _base_credentials(runtime)]
+    findings = [*await _service(runtime), *await _redis(runtime), *await _base_credentials(runtime)]
     if findings[-1].state == "failed":
         return findings
     try:
@@ -90,6 +91,11 @@ async def _service(runtime: Runtime) -> list[Finding]:
         except Problem as problem:
             findings.append(_failed("keys", problem.cause or problem.code))
     return findings
+
+
+async def _redis(runtime: Runtime) -> list[Finding]:
+    judged = await redis_memory.judge(runtime.settings)
+    return [Finding(f"Redis of {name}", found.state, found.message) for name, found in judged.items()]
 
 
 async def _base_credentials(runtime: Runtime) -> list[Finding]:

@@ -298,6 +298,27 @@ class TestRedis:
         assert "ada" not in "".join(redis.stored())
 
 
+class TestRedisFull:
+    def test_a_replica_counts_by_itself_and_forgets_nothing(self, redis: RedisServer) -> None:
+        """With `noeviction` a full server refuses what it has no room for, and keeps what it has."""
+        metrics = Metrics()
+
+        async def count() -> None:
+            async with limiter(redis.url, ManualClock(), metrics) as counting:
+                assert await passed(counting, "log_in", 60) == 60
+                redis.client.config_set("maxmemory-policy", "noeviction")
+                redis.client.config_set("maxmemory", "1")
+                with structlog.testing.capture_logs() as logs:
+                    assert await passed(counting, "guess", 200) == 100
+                assert [(entry["event"], entry["cause"]) for entry in logs] == [
+                    ("shared_limits_away", "OutOfMemoryError")
+                ]
+                assert metrics.limits_local._value.get() == 1
+                assert len(redis.stored()) == 1, "what it has counted stays"
+
+        asyncio.run(count())
+
+
 class TestRedisAway:
     """Section 5 of the security checklist: a local limiter, bounded, never silently unlimited."""
 

@@ -21,7 +21,6 @@ NOT_IN_THE_STACK = {
     "DEVELOPMENT_REMOTE": "is of development, and the stack is production",
     "DOCS": "off in production; the document is deploy/sdk/openapi.json",
     "DRAIN_SECONDS": "5 in production; the target group's delay is set for it",
-    "GUESTS": "new guests are on unless an operator of the stack's own settings says otherwise",
     "IAM_ENDPOINT_URL": "is AWS's own",
     "IMPORT_MAX_BYTES": "a gigabyte is some millions of users, more than that are several files",
     "KMS_BUCKET_KEYS": "storage.yaml makes the bucket without: with them the key isolates no user",
@@ -39,7 +38,6 @@ NOT_IN_THE_STACK = {
     "SOURCE_IDENTITY": "the trust policies of the stacks allow it",
     "STS_CLIENT": "options of the SDK are none of the stack's",
     "STS_ENDPOINT_URL": "is AWS's own; a VPC endpoint's private DNS is found by the same name",
-    "STS_QUOTA": "the default is AWS's own quota",
     "TRANSITIVE_TAG_KEYS": "nobody chains on from the vended role",
     "UPLOAD_TICKETS": "on with AWS's own S3",
 }

@@ -1,0 +1,91 @@
+"""What `doctor` says of Redis servers that forget limits when they are full."""
+
+import asyncio
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from app import redis_memory
+from app.redis_memory import Judgement
+from tests.support.redis import RedisServer, redis_server
+from tests.support.service import test_settings
+
+
+@pytest.fixture
+def limits() -> Iterator[RedisServer]:
+    with redis_server() as server:
+        yield server
+
+
+@pytest.fixture
+def cache() -> Iterator[RedisServer]:
+    with redis_server() as server:
+        yield server
+
+
+def configure(server: RedisServer, policy: str, maxmemory: str = "64mb") -> None:
+    server.client.config_set("maxmemory", maxmemory)
+    server.client.config_set("maxmemory-policy", policy)
+
+
+def judged(**urls: Any) -> dict[str, Judgement]:
+    return asyncio.run(redis_memory.judge(test_settings(**urls)))
+
+
+class TestLimits:
+    @pytest.mark.parametrize("policy", ["volatile-ttl", "allkeys-lru", "volatile-lru"])
+    def test_fail_where_a_full_server_forgets_them(self, limits: RedisServer, policy: str) -> None:
+        configure(limits, policy)
+        found = judged(rate_limit_url=limits.url)
+        assert found.keys() == {"limits"}
+        assert found["limits"].state == "failed"
+        assert policy in found["limits"].message
+        assert "noeviction" in found["limits"].message
+
+    def test_are_well_on_a_server_of_their_own_that_evicts_nothing(
+        self, limits: RedisServer, cache: RedisServer
+    ) -> None:
+        configure(limits, "noeviction")
+        configure(cache, "allkeys-lru")
+        found = judged(rate_limit_url=limits.url, cache_url=cache.url)
+        assert {name: one.state for name, one in found.items()} == {"limits": "ok", "cache": "ok"}
+
+    def test_are_well_where_there_is_no_bound(self, limits: RedisServer) -> None:
+        configure(limits, "volatile-ttl", maxmemory="0")
+        assert judged(rate_limit_url=limits.url)["limits"].state == "ok"
+
+    def test_that_share_a_server_with_credentials_are_warned_of(self, limits: RedisServer) -> None:
+        """Another database of the same server is the same memory."""
+        configure(limits, "noeviction")
+        found = judged(rate_limit_url=limits.url, cache_url=f"{limits.url}?db=1")
+        assert {name: one.state for name, one in found.items()} == {"limits": "warning", "cache": "warning"}
+        assert "same server" in found["limits"].message
+
+    def test_are_not_guessed_at_where_the_provider_tells_nothing(
+        self, limits: RedisServer, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """CONFIG is forbidden by many providers; INFO tells, but for very old servers."""
+        from redis.asyncio import Redis  # noqa: PLC0415
+        from redis.exceptions import ResponseError  # noqa: PLC0415
+
+        async def info(_self: Redis, section: str) -> dict[str, Any]:
+            return {"run_id": "x"} if section == "server" else {"maxmemory": 1}
+
+        async def forbidden(*_arguments: Any) -> None:
+            raise ResponseError("unknown command")
+
+        monkeypatch.setattr(Redis, "info", info)
+        monkeypatch.setattr(Redis, "config_get", forbidden)
+        found = judged(rate_limit_url=limits.url)["limits"]
+        assert found.state == "warning"
+        assert "does not tell" in found.message
+
+
+class TestAway:
+    def test_a_server_that_does_not_answer_fails(self, limits: RedisServer) -> None:
+        limits.kill()
+        assert judged(rate_limit_url=limits.url)["limits"].state == "failed"
+
+    def test_nothing_is_said_where_there_is_none(self) -> None:
+        assert judged() == {}
