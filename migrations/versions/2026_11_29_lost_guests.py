@@ -3,8 +3,8 @@
 import sqlalchemy as sa
 from alembic import op
 
-revision = "2026112905"
-down_revision = "2026112904"
+revision = "2026112906"
+down_revision = "2026112905"
 branch_labels = None
 depends_on = None
 
