@@ -3,8 +3,8 @@
 import sqlalchemy as sa
 from alembic import op
 
-revision = "2026112906"
-down_revision = "2026112905"
+revision = "2026112907"
+down_revision = "2026112906"
 branch_labels = None
 depends_on = None
 
