@@ -4,7 +4,7 @@ That is who has to be signed in, that every refusal is one kind of document (RFC
 the clients that are generated from it: a type for each place where a choice stands, a union for what may be left out.
 """
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Container, Iterable, Iterator, Mapping
 from itertools import chain
 from typing import Any, get_args
 
@@ -24,7 +24,7 @@ from app.credentials.orders import Purpose
 from app.credentials.policy import Access
 from app.examples import EXAMPLES
 from app.problems import Problem as Refusal
-from app.web import GUARDS, ResponseModel
+from app.web import GUARDS, WELCOMES, ResponseModel
 
 Json = dict[str, Any]
 
@@ -122,9 +122,9 @@ class DescribedApi(FastAPI):
 def _complete(document: Json, routes: Iterable[BaseRoute]) -> None:
     document["info"] |= INFO
     document["servers"] = [{"url": "/", "description": "The service that this document is from."}]
-    guarded = {route.name for route in routes if isinstance(route, APIRoute) and _is_guarded(route.dependant)}
+    security = {route.name: _security(route.dependant) for route in routes if isinstance(route, APIRoute)}
     for operation in chain.from_iterable(operations.values() for operations in document["paths"].values()):
-        _complete_operation(operation, guarded=operation["operationId"] in guarded)
+        _complete_operation(operation, security=security.get(operation["operationId"], []))
     components = document["components"]
     components["securitySchemes"] = {"bearerAuth": ACCESS_TOKEN}
     components["responses"] = {"Problem": REFUSAL}
@@ -144,11 +144,11 @@ def _complete(document: Json, routes: Iterable[BaseRoute]) -> None:
     document["components"]["schemas"] = dict(sorted(schemas.items()))
 
 
-def _complete_operation(operation: Json, *, guarded: bool) -> None:
+def _complete_operation(operation: Json, *, security: list[Json]) -> None:
     responses = operation["responses"]
     responses.pop("422", None)
     responses |= {status: {"$ref": "#/components/responses/Problem"} for status in ("4XX", "5XX")}
-    operation["security"] = [{"bearerAuth": []}] if guarded else []
+    operation["security"] = security
     for parameter in operation.get("parameters", ()):
         parameter["schema"] = _given(parameter["schema"])
         _tidy(parameter["schema"], name=parameter["name"])
@@ -220,5 +220,12 @@ def _parts(schema: Json) -> Iterator[Json]:
         yield schema["items"]
 
 
-def _is_guarded(dependant: Dependant) -> bool:
-    return dependant.call in GUARDS or any(map(_is_guarded, dependant.dependencies))
+def _security(dependant: Dependant) -> list[Json]:
+    """With an access token, without one, or either way."""
+    if _depends(dependant, GUARDS):
+        return [{"bearerAuth": []}]
+    return [{"bearerAuth": []}, {}] if _depends(dependant, WELCOMES) else []
+
+
+def _depends(dependant: Dependant, on: Container[Any]) -> bool:
+    return dependant.call in on or any(_depends(one, on) for one in dependant.dependencies)

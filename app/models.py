@@ -110,6 +110,11 @@ class User(Model):
     """Bound to the one device that made it, until it gets an address, a passkey or an outside identity."""
     guest_review_at: Mapped[datetime] = mapped_column(server_default=text("'1970-01-01 00:00:00'"))
     """When the job that erases lost guests looks at a guest next."""
+    upgraded_elsewhere: Mapped[bool] = mapped_column(Boolean, server_default=false())
+    """Was a guest whose address was confirmed by another session than theirs, and nobody has reset the password since.
+
+    A reset then ends passkeys and outside identities too: they may be those of a stranger who was believed.
+    """
     status: Mapped[str] = mapped_column(String(16))
     role: Mapped[str] = mapped_column(String(16))
     quota_bytes: Mapped[int | None] = mapped_column(BigInteger)

@@ -147,6 +147,11 @@ class WrongPassword(Problem):
     keeps_writes = True
 
 
+class UpgradePasswordRequired(Problem):
+    status, code, title = 403, "upgrade_password_required", "The link upgrades a guest on another device"
+    default_detail = "Ask for the password that was chosen on the guest's device, and send it as `password`."
+
+
 class WrongCode(Problem):
     """Of a signed-in caller, whom a 401 would make refresh a session that is well."""
 

@@ -284,6 +284,11 @@ async def _enrolling(request: Request) -> Actor:
     return actor
 
 
+async def _maybe_signed_in(request: Request) -> Actor | None:
+    """A header that is sent has to be a valid one: an app whose token has expired renews it, as everywhere."""
+    return await _enrolling(request) if "authorization" in request.headers else None
+
+
 async def _signed_in_bare(request: Request) -> Actor:
     """As the AWS SDKs' container provider sends it: the header is the token, with or without `Bearer`."""
     header = request.headers.get("authorization", "").strip()
@@ -341,6 +346,8 @@ async def _stepped_up_enrolling(request: Request) -> Actor:
 SignedIn = Annotated[Actor, Depends(_signed_in)]
 Enrolling = Annotated[Actor, Depends(_enrolling)]
 """Signed in, though an administrator may have no second factor yet: for setting one up."""
+MaybeSignedIn = Annotated[Actor | None, Depends(_maybe_signed_in)]
+"""Of a public route that asks less of whoever is signed in."""
 SteppedUp = Annotated[Actor, Depends(_stepped_up)]
 SteppedUpEnrolling = Annotated[Actor, Depends(_stepped_up_enrolling)]
 """Stepped up, and `Enrolling`."""
@@ -348,6 +355,8 @@ Support = Annotated[Actor, Depends(_support)]
 """Who reads as an administrator does, signs out and sends resets."""
 Admin = Annotated[Actor, Depends(_admin)]
 SignedInBare = Annotated[Actor, Depends(_signed_in_bare)]
+WELCOMES = frozenset({_maybe_signed_in})
+"""What a public route depends on that knows a signed-in caller."""
 GUARDS = frozenset({_signed_in, _enrolling, _stepped_up, _stepped_up_enrolling, _signed_in_bare, _support, _admin})
 """What a route that is not public depends on."""
 

@@ -1,6 +1,10 @@
 """Guests: an account that a device makes for itself, and that its refresh token alone opens until it is upgraded.
 
 Upgrading changes neither id nor prefix, so no picture moves. By passkey or outside identity it is those features' work.
+
+A link in a mail shows that somebody reads it, and not that they are the guest. Whoever follows it in another session
+than the guest's types the password that the guest chose: else a button, pressed unknowingly, would give a stranger's
+guest an account under the presser's address.
 """
 
 import uuid
@@ -21,12 +25,20 @@ from app.crypto import Vault
 from app.limits import account_key, address_key
 from app.mail import outbox
 from app.models import User
-from app.problems import AlreadyRegistered, EmailTaken, InvalidSingleUseToken
+from app.problems import (
+    AlreadyRegistered,
+    EmailTaken,
+    InvalidSingleUseToken,
+    UpgradePasswordRequired,
+    WrongPassword,
+)
 
 if TYPE_CHECKING:
     from app.runtime import Runtime
 
 VERIFICATION_TTL = timedelta(hours=24)
+MOST_TRIES = 5
+"""At the password, of one link."""
 Upgraded = Literal["active", "verification_required"]
 
 
@@ -77,8 +89,32 @@ async def upgrade(runtime: "Runtime", origin: Origin, actor: Actor, *, email: st
     return "active"
 
 
-def confirm(session: Session, vault: Vault, origin: Origin, now: datetime, *, token: str) -> None:
-    """Upgrades the guest whose mail the token came in. Raises `InvalidSingleUseToken`, `EmailTaken`."""
+async def confirm(runtime: "Runtime", origin: Origin, actor: Actor | None, *, token: str, password: str | None) -> None:
+    """Upgrades the guest whose mail the token came in, for the guest themselves, or whoever knows the new password.
+
+    Each try at the password is counted before it is verified. Raises `InvalidSingleUseToken`, `EmailTaken`,
+    `UpgradePasswordRequired`, `WrongPassword`, `Overloaded`.
+    """
+    now = runtime.clock.now()
+    claim = await runtime.database.read(single_use.find, runtime.vault, now, "guest_upgrade", token)
+    elsewhere = actor is None or actor.user_id != claim.user_id
+    if elsewhere:
+        if password is None:
+            raise UpgradePasswordRequired
+        await runtime.database.write(single_use.attempt, runtime.vault, now, "guest_upgrade", token, most=MOST_TRIES)
+        correct, _ = await runtime.hasher.verify(password, claim.data["password_hash"], by=address_key(origin.address))
+        if not correct:
+            await runtime.database.write(_record_refusal, origin, now, claim.user_id)
+            raise WrongPassword("This is not the password that was chosen on the guest's device.")
+    await runtime.database.write(_confirm, runtime.vault, origin, now, token=token, elsewhere=elsewhere)
+
+
+def _record_refusal(session: Session, origin: Origin, now: datetime, user_id: uuid.UUID | None) -> None:
+    audit.record(session, origin, "guest.upgraded", now, outcome="refused", subject_id=user_id, reason="wrong_password")
+
+
+def _confirm(session: Session, vault: Vault, origin: Origin, now: datetime, *, token: str, elsewhere: bool) -> None:
+    """`elsewhere`: confirmed by who knows the password, and not by the guest's own session."""
     found = single_use.find(session, vault, now, "guest_upgrade", token)
     # Before the token, as everywhere: who changes an account holds it, and withdraws its tokens.
     user = session.get_one(User, found.user_id, with_for_update=True)
@@ -94,6 +130,7 @@ def confirm(session: Session, vault: Vault, origin: Origin, now: datetime, *, to
         password_hash=claim.data["password_hash"],
         verified_at=now,
     )
+    user.upgraded_elsewhere = elsewhere
     audit.record(session, origin, "email.verified", now, actor_id=user.id, subject_id=user.id)
 
 
@@ -121,7 +158,7 @@ def _ask(
     if owner is None:
         data = {"email": address.text, "email_key": address.key, "password_hash": password_hash}
         token = single_use.issue(session, vault, now, "guest_upgrade", ttl=VERIFICATION_TTL, user_id=user.id, data=data)
-        outbox.put(session, vault, now, "verify_email", about=user.id, recipient=address.text, token=token)
+        outbox.put(session, vault, now, "guest_upgrade", about=user.id, recipient=address.text, token=token)
     else:
         outbox.tell(session, vault, now, "address_taken", owner)
     audit.record(

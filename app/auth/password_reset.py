@@ -98,11 +98,13 @@ def _confirm(
 ) -> tuple[str, bool]:
     """What guesses at the account are counted by, and whether it has a second factor."""
     user, _ = links.claim(session, vault, origin, now, purpose="password_reset", token=token, event="password.reset")
-    if user.email_verified_at is None:
-        # Nobody had shown before whose address it is, so other ways in may be those of a stranger who took it first.
+    if user.email_verified_at is None or user.upgraded_elsewhere:
+        # Nobody had shown before that the address is theirs, or somebody was talked into it: other ways in may be those
+        # of a stranger who took the address first.
         for way_in in (Passkey, Identity):
             session.execute(delete(way_in).where(way_in.user_id == user.id))
-        user.email_verified_at = now
+        user.email_verified_at = user.email_verified_at or now
+        user.upgraded_elsewhere = False
     replace_hash(session, vault, now, user, new_hash)
     endings.sign_out(session, origin, now, user_id=user.id, actor_id=user.id, reason="password_reset")
     audit.record(session, origin, "password.reset", now, actor_id=user.id, subject_id=user.id)

@@ -19,6 +19,7 @@ from app.models import MailCount
 
 Kind = Literal[
     "verify_email",
+    "guest_upgrade",
     "address_taken",
     "reset_password",
     "invitation",
@@ -62,6 +63,7 @@ _NOTICE = Bound("kind", 10)
 
 BOUNDS: Mapping[Kind, Bound] = {
     "verify_email": _ASKED_FOR,
+    "guest_upgrade": _ASKED_FOR,
     "change_email": _ASKED_FOR,
     "address_taken": _UNASKED_FOR,
     "folder_shared": _UNASKED_FOR,

@@ -46,6 +46,18 @@ LETTERS: dict[Kind, Letter] = {
         page="verify-email",
         button="Verify this address",
     ),
+    "guest_upgrade": Letter(
+        "A device asks for your e-mail address",
+        (
+            "Somebody who is signed in as a guest on a device asks to make this e-mail address that of their account.",
+            "Whoever confirms it gives that device an account under this address, with all that waits for it.",
+            "If that is your device, follow the link and type the password that you chose there.",
+            "The link works once, for 24 hours.",
+        ),
+        "If that was not you, do nothing, and type no password that somebody tells you: then nobody gets your address.",
+        page="verify-email",
+        button="That is my device",
+    ),
     "address_taken": Letter(
         "You have an account already",
         (

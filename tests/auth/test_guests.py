@@ -1,5 +1,6 @@
 """Guests: an account bound to a device, and what makes it everybody's own."""
 
+import functools
 import uuid
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -18,7 +19,7 @@ from app.problems import EmailTaken, InvalidSingleUseToken
 from tests.security.cheap_hashing import CountingContext
 from tests.security.observed import assert_problem, without_request_id
 from tests.security.races import all_at_once
-from tests.support.outside import events, guest, mails
+from tests.support.outside import add_passkey, events, guest, mails
 from tests.support.service import PASSWORD, Device, Service
 
 ROUNDS = 20
@@ -184,10 +185,9 @@ class TestUpgradingWithVerification:
         return token_of(service.runtime.vault, str(row[0]), bytes(row[1]))
 
     def confirm(self, service: Service, token: str | None = None) -> None:
-        now = service.clock.now()
-        service.runtime.database.run(
-            "write", guests.confirm, service.runtime.vault, ORIGIN, now, token=token or self.token(service)
-        )
+        portal, token = service.client.portal, token or self.token(service)
+        assert portal is not None
+        portal.call(functools.partial(guests.confirm, service.runtime, ORIGIN, None, token=token, password=PASSWORD))
 
     def test_waits_for_the_link_in_the_mail(self, service: Service) -> None:
         device = guest(service)
@@ -195,7 +195,7 @@ class TestUpgradingWithVerification:
         answer = device.post("/v1/me/upgrade", {"email": "ada@example.org", "password": PASSWORD})
         assert (answer.status_code, answer.json()) == (200, {"status": "verification_required"})
         assert device.get("/v1/me").json() == before
-        assert mails(service) == [("verify_email", "ada@example.org")]
+        assert mails(service) == [("guest_upgrade", "ada@example.org")]
         assert_problem(service.log_in("ada@example.org"), 401, "invalid_login")
         self.confirm(service)
         assert device.get("/v1/me").json() == before | {"email": "ada@example.org", "email_verified": True}
@@ -212,8 +212,8 @@ class TestUpgradingWithVerification:
             answer = device.post("/v1/me/upgrade", {"email": email, "password": PASSWORD})
             seen.append((without_request_id(answer), hashing.hashed - hashed))
         assert seen[0] == seen[1]
-        told = {("address_taken", "Ada@example.org"), ("verify_email", "bob@example.org")}
-        assert set(mails(service)) == told | {("verify_email", "Ada@example.org")}
+        told = {("address_taken", "Ada@example.org"), ("guest_upgrade", "bob@example.org")}
+        assert set(mails(service)) == told | {("guest_upgrade", "Ada@example.org")}
 
     def test_a_link_works_once_and_for_a_day(self, service: Service) -> None:
         upgrade(guest(service))
@@ -269,6 +269,101 @@ class TestUpgradingWithVerification:
         assert statuses == [200] * 10 + [429]
 
 
+class TestConfirming:
+    """AU21: whoever reads the mail of an address is not the guest who asks for it until they show it."""
+
+    @pytest.fixture
+    def service(self, make_service: Callable[..., Service]) -> Service:
+        return make_service(email_verification="required")
+
+    @pytest.fixture
+    def waiting(self, service: Service) -> tuple[Device, str]:
+        """A guest, and the token of the mail to the address that they ask for."""
+        device = guest(service)
+        upgrade(device)
+        (mail,) = service.mails("ada@example.org")
+        assert mail.subject == "A device asks for your e-mail address"
+        return device, mail.token
+
+    def confirm(self, service: Service, token: str, password: str | None = None) -> Response:
+        body = {"token": token} | ({} if password is None else {"password": password})
+        return service.client.post("/v1/email-verifications/confirm", json=body)
+
+    def test_by_a_button_alone_gives_a_stranger_nothing(self, service: Service, waiting: tuple[Device, str]) -> None:
+        stranger, token = waiting
+        assert_problem(self.confirm(service, token), 403, "upgrade_password_required")
+        assert_problem(self.confirm(service, token, "my usual password"), 403, "wrong_password")
+        assert (stranger.get("/v1/me").json()["email"], service.sql("SELECT email FROM users")) == (None, [(None,)])
+        assert events(service, "guest.upgraded") == ["refused"]
+
+    def test_by_the_password_that_the_guest_chose(self, service: Service, waiting: tuple[Device, str]) -> None:
+        device, token = waiting
+        assert self.confirm(service, token, PASSWORD).status_code == 204
+        assert device.get("/v1/me").json()["email"] == "ada@example.org"
+        assert_problem(self.confirm(service, token, PASSWORD), 400, "invalid_single_use_token")
+
+    def test_by_the_guest_themselves(self, service: Service, waiting: tuple[Device, str]) -> None:
+        device, token = waiting
+        assert device.post("/v1/email-verifications/confirm", {"token": token}).status_code == 204
+        assert device.get("/v1/me").json()["email"] == "ada@example.org"
+        assert service.sql("SELECT upgraded_elsewhere FROM users") == [(False,)]
+
+    def test_in_the_session_of_another_is_by_password(self, service: Service, waiting: tuple[Device, str]) -> None:
+        _, token = waiting
+        answer = guest(service).post("/v1/email-verifications/confirm", {"token": token})
+        assert_problem(answer, 403, "upgrade_password_required")
+
+    def test_in_a_session_that_has_ended_says_so(self, service: Service, waiting: tuple[Device, str]) -> None:
+        device, token = waiting
+        service.client.post("/v1/auth/logout", json={"refresh_token": device.refresh_token})
+        assert_problem(device.post("/v1/email-verifications/confirm", {"token": token}), 401, "invalid_token")
+
+    def test_five_wrong_passwords_use_the_link_up(
+        self, service: Service, waiting: tuple[Device, str], hashing: CountingContext
+    ) -> None:
+        """AU22: and what is counted is counted before it is verified, so that those at once count too."""
+        _, token = waiting
+        before = len(hashing.verified)
+        answers = all_at_once(lambda _: self.confirm(service, token, "not the password").status_code)
+        assert sorted(answers) == [400] * (len(answers) - 5) + [403] * 5
+        assert len(hashing.verified) - before == 5
+        assert_problem(self.confirm(service, token, PASSWORD), 400, "invalid_single_use_token")
+
+    def test_another_kind_of_link_asks_for_nothing(self, service: Service) -> None:
+        service.register("ada@example.org")
+        (mail,) = service.mails("ada@example.org")
+        assert self.confirm(service, mail.token).status_code == 204
+
+    def test_a_reset_by_mail_ends_what_a_stranger_added_meanwhile(
+        self, service: Service, waiting: tuple[Device, str]
+    ) -> None:
+        """AU21: somebody told the owner of the address which password to type."""
+        stranger, token = waiting
+        assert self.confirm(service, token, PASSWORD).status_code == 204
+        add_passkey(service, stranger.user_id)
+        reset(service, "ada@example.org")
+        assert service.sql("SELECT count(*) FROM passkeys") == [(0,)]
+        assert service.refresh(stranger.refresh_token).status_code == 401
+        add_passkey(service, stranger.user_id)
+        reset(service, "ada@example.org")
+        assert service.sql("SELECT count(*) FROM passkeys") == [(1,)], "the first reset made the account its owner's"
+
+    def test_a_reset_leaves_the_ways_in_of_a_guest_who_confirmed(
+        self, service: Service, waiting: tuple[Device, str]
+    ) -> None:
+        device, token = waiting
+        device.post("/v1/email-verifications/confirm", {"token": token})
+        add_passkey(service, device.user_id)
+        reset(service, "ada@example.org")
+        assert service.sql("SELECT count(*) FROM passkeys") == [(1,)]
+
+
+def reset(service: Service, email: str) -> None:
+    assert service.client.post("/v1/password-resets", json={"email": email}).status_code == 202
+    body = {"token": service.mails(email)[-1].token, "new_password": "copper walnut lighthouse"}
+    assert service.client.post("/v1/password-resets/confirm", json=body).status_code == 204
+
+
 def token_of(vault: Vault, mail_id: str, sealed: bytes) -> str:
     """Of a mail that waits in the outbox."""
     return vault.decrypt(SEALED_AS, sealed, bound_to=str(uuid.UUID(mail_id))).decode()
@@ -295,7 +390,7 @@ class TestRaces:
         token = token_of(service.runtime.vault, str(mail_id), bytes(sealed))
         with ThreadPoolExecutor(1) as pool, service.runtime.database.engine.connect() as other:
             other.execute(text("SELECT 1 FROM users FOR UPDATE"))
-            opened = pool.submit(service.client.post, "/v1/email-verifications/confirm", json={"token": token})
+            opened = pool.submit(device.post, "/v1/email-verifications/confirm", {"token": token})
             while not service.sql("SELECT 1 FROM pg_locks WHERE NOT granted"):
                 assert not opened.done()
             other.execute(text("UPDATE single_use_tokens SET data = data"))

@@ -14,7 +14,7 @@ from tests.security.races import all_at_once
 from tests.support.service import Device, Service
 
 ADA = "ada@example.org"
-STRANGERS = {"verify_email", "change_email", "address_taken", "folder_shared", "folder_waiting"}
+STRANGERS = {"verify_email", "guest_upgrade", "change_email", "address_taken", "folder_shared", "folder_waiting"}
 """What anybody can have sent to an address that is not theirs."""
 
 

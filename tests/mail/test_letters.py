@@ -59,12 +59,13 @@ def tags(html: str) -> list[tuple[str, dict[str, str | None]]]:
 class TestLetters:
     def test_there_is_one_for_each_kind(self) -> None:
         assert set(LETTERS) == set(get_args(Kind))
-        assert WITH_LINK == ["change_email", "invitation", "reset_password", "verify_email"]
+        assert WITH_LINK == ["change_email", "guest_upgrade", "invitation", "reset_password", "verify_email"]
 
     @pytest.mark.parametrize("kind", WITH_LINK)
     def test_one_with_a_token_has_one_link_in_either_part(self, kind: Kind) -> None:
         message = compose(kind)
-        page = "reset-password" if kind == "invitation" else kind.replace("_", "-")
+        pages = {"invitation": "reset-password", "guest_upgrade": "verify-email"}
+        page = pages.get(kind, kind.replace("_", "-"))
         link = f"{BASE}/{page}#token={TOKEN}"
         assert part(message, "plain").split().count(link) == 1
         assert len(re.findall(r"://", part(message, "plain"))) == 1

@@ -1,13 +1,13 @@
 """The pages that links in mails lead to, in a real browser, with the mails that `tokenvend dev` printed.
 
-The pages keep these handles for tests. Ids: `form`, `submit`, `password`, `reveal`, `password-error`, `form-error`,
-`failed-reason`. States: `data-state` ready, done or failed, one of them shown.
+The pages keep these handles for tests. Ids: `form`, `submit`, `asked`, `password`, `reveal`, `password-error`,
+`form-error`, `failed-reason`. States: `data-state` ready, done or failed, one of them shown.
 """
 
 import json
 import re
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 from urllib.request import Request, urlopen
@@ -15,7 +15,8 @@ from urllib.request import Request, urlopen
 import pytest
 from playwright.sync_api import expect
 
-from tests.pages.visit import PASSWORD, PHONE, SCREENSHOTS, Visit
+from tests.pages.desk import Company, Desk, open_company
+from tests.pages.visit import DESKTOP, PASSWORD, PHONE, SCREENSHOTS, Visit
 from tests.support.service import Service
 
 OpenVisit = Callable[..., Visit]
@@ -157,6 +158,45 @@ class TestNewPassword:
         person.page.goto(f"{person.url}/account/reset-password#token=tvs_any")
         expect(person.page.locator("#submit")).to_be_visible()
         assert person.page.evaluate("() => document.documentElement.scrollWidth") == 320
+
+
+@pytest.fixture(scope="module")
+def verifying(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Company]:
+    """A service that asks for verified addresses."""
+    with open_company(tmp_path_factory.mktemp("verifying"), email_verification="required") as company:
+        yield company
+
+
+class TestGuest:
+    """A link that upgrades a guest is opened without the guest's session: the page asks who they are."""
+
+    @pytest.mark.parametrize("viewport", [PHONE, DESKTOP], ids=["phone", "desktop"])
+    def test_is_upgraded_with_the_password_that_they_chose(
+        self, desk: Callable[..., Desk], verifying: Company, viewport: dict[str, int]
+    ) -> None:
+        person = desk(verifying, viewport=viewport)
+        person.excused.add("/confirm")
+        guest = call(person, "/v1/auth/guest", {})["tokens"]["access_token"]
+        email = f"{uuid.uuid4()}@example.com"
+        call(person, "/v1/me/upgrade", {"email": email, "password": PASSWORD}, guest)
+        person.page.goto(link(person, "verify-email", email))
+        expect(person.page.locator("#asked")).to_be_hidden()
+        person.page.locator("#submit").click()
+        expect(person.page.locator("#password")).to_be_focused()
+        expect(person.page.locator("#asked")).to_contain_text("Is this your device?")
+        take_pictures(person, "verify-email-guest", "phone" if viewport is PHONE else "desktop")
+        assert person.page.evaluate("document.documentElement.scrollWidth") <= viewport["width"]
+        person.page.locator("#submit").click()
+        expect(person.page.locator("#password-error")).to_have_text("Type the password.")
+        assert len(person.calls("POST", "/v1/email-verifications/confirm")) == 1
+        person.page.locator("#password").fill("not the password")
+        person.page.keyboard.press("Enter")
+        expect(person.page.locator("#password-error")).to_contain_text("not the password that was chosen")
+        assert call(person, "/v1/me", token=guest)["email"] is None
+        person.page.locator("#password").fill(PASSWORD)
+        person.page.keyboard.press("Enter")
+        expect(person.page.locator("[data-state=done] h1")).to_be_focused()
+        assert call(person, "/v1/me", token=guest)["email"] == email
 
 
 class TestServing:

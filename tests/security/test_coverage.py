@@ -15,6 +15,7 @@ CLAIMED = """
     VC12
     HT1–13
     AU1–20
+    AU21
     AU22
     AU24
     ID1–7

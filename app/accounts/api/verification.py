@@ -8,8 +8,9 @@ from pydantic import Field
 from app.accounts import verification
 from app.auth import guests
 from app.limits import address_key
+from app.passwords import MAX_LENGTH
 from app.problems import InvalidSingleUseToken
-from app.web import JsonRoute, OriginDep, RequestModel, RuntimeDep
+from app.web import JsonRoute, MaybeSignedIn, OriginDep, PasswordText, RequestModel, RuntimeDep
 
 router = APIRouter(prefix="/v1/email-verifications", tags=["accounts"], route_class=JsonRoute)
 
@@ -19,7 +20,10 @@ class EmailVerificationRequest(RequestModel):
 
 
 class ConfirmEmailVerificationRequest(RequestModel):
+    """`password` is for the upgrade of a guest, where it is not that guest's session that confirms it."""
+
     token: Annotated[str, Field(max_length=256)]
+    password: Annotated[PasswordText, Field(max_length=MAX_LENGTH)] | None = None
 
 
 @router.post("", status_code=202, response_class=Response)
@@ -31,11 +35,16 @@ async def request_email_verification(body: EmailVerificationRequest, runtime: Ru
 
 @router.post("/confirm", status_code=204, response_class=Response)
 async def confirm_email_verification(
-    body: ConfirmEmailVerificationRequest, runtime: RuntimeDep, origin: OriginDep
+    body: ConfirmEmailVerificationRequest, runtime: RuntimeDep, origin: OriginDep, actor: MaybeSignedIn
 ) -> None:
-    """Verifies the address that the token was sent to, and finishes a guest's upgrade. No sign-in comes of it."""
+    """Verifies the address that the token was sent to, or finishes a guest's upgrade. No sign-in comes of it.
+
+    The upgrade takes the guest's own access token, or the password that the guest chose: without either it is 403
+    `upgrade_password_required`. Five wrong passwords use the token up.
+    """
     await runtime.limiter.hit("confirm", address_key(origin.address))
     try:
-        await runtime.database.write(guests.confirm, runtime.vault, origin, runtime.clock.now(), token=body.token)
+        password = body.password.get_secret_value() if body.password else None
+        await guests.confirm(runtime, origin, actor, token=body.token, password=password)
     except InvalidSingleUseToken:
         await verification.confirm(runtime, origin, token=body.token)

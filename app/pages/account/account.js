@@ -4,6 +4,7 @@
 const byId = (id) => document.getElementById(id);
 const form = byId("form");
 const password = byId("password");
+const asked = byId("asked"); // of a page that wants the password only once the service asks for it
 const token = new URLSearchParams(location.hash.slice(1)).get("token");
 history.replaceState(null, "", location.pathname);
 
@@ -31,8 +32,17 @@ function complain(general, aboutPassword = "") {
   if (aboutPassword) password.focus();
 }
 
+const wantsPassword = () => password && !asked?.hidden;
+
+function askForPassword() {
+  asked.hidden = false;
+  byId("intro").hidden = true;
+  byId("submit").textContent = "It is my device";
+  password.focus();
+}
+
 async function confirm() {
-  const body = password ? { token, new_password: password.value } : { token };
+  const body = wantsPassword() ? { token, [password.name]: password.value } : { token };
   const response = await fetch(form.dataset.confirm, {
     method: "POST",
     headers: { "Content-Type": "application/json" },
@@ -44,7 +54,9 @@ async function confirm() {
   if (!response) return complain(OFFLINE);
   if (response.ok) return show("done");
   const problem = await response.json().catch(() => ({}));
-  if (response.status === 400 || (response.status === 422 && !password)) return fail(SPENT);
+  if (problem.code === "upgrade_password_required") return askForPassword();
+  if (problem.code === "wrong_password") return complain("", "This is not the password that was chosen there.");
+  if (response.status === 400 || (response.status === 422 && !wantsPassword())) return fail(SPENT);
   if (response.status === 409) return fail("Another account has this address by now.");
   if (response.status === 422) return complain("", problem.errors?.map(({ message }) => message).join(" ") || problem.detail);
   const wait = response.headers.get("Retry-After");
@@ -53,7 +65,7 @@ async function confirm() {
 
 form.addEventListener("submit", async (event) => {
   event.preventDefault();
-  if (password && !password.value) return complain("", "Choose a password.");
+  if (wantsPassword() && !password.value) return complain("", asked ? "Type the password." : "Choose a password.");
   complain("");
   byId("submit").disabled = true;
   try {
