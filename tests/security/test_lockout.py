@@ -228,8 +228,8 @@ GUESSES: dict[tuple[str, str], Callable[[Device], dict[str, Any]]] = {
     ("DELETE", "/v1/me"): lambda _: {"password": PASSWORD},
 }
 """Each route that says whether a password or a code is right, with a body that is right or would be looked at."""
-NEW_ALONE = {("POST", "/v1/users"), ("POST", "/v1/me/upgrade")}
-"""They take a password that is set, and tell nothing about one that is."""
+NEW_ALONE = {("POST", "/v1/users"), ("POST", "/v1/me/upgrade"), ("POST", "/v1/email-verifications/confirm")}
+"""They take a password that is to be set, and tell nothing about one that is. The last one counts tries by link."""
 GUESSED = {"password", "current_password", "code"}
 
 

@@ -28,6 +28,7 @@ WORK: dict[Route, tuple[set[str], set[LimitName]]] = {
     ("POST", "/v1/me/email"): ({SIGN_IN}, {"mail", "own_password"}),
     ("DELETE", "/v1/me"): ({SIGN_IN}, {"mfa", "own_password"}),
     ("POST", "/v1/password-resets/confirm"): ({JUDGE, NEW_HASH}, {"confirm"}),
+    ("POST", "/v1/email-verifications/confirm"): ({SIGN_IN}, {"confirm"}),
 }
 """By operation, the lanes that it works in and the limits that it passes before. No other one works in any."""
 
@@ -35,6 +36,15 @@ WORK: dict[Route, tuple[set[str], set[LimitName]]] = {
 def _reset_token(device: Device) -> str:
     device.service.client.post("/v1/password-resets", json={"email": device.email})
     return device.service.mails(device.email)[-1].token
+
+
+def _upgrade_token(device: Device) -> str:
+    """Of a guest's link, which another user opens."""
+    service = device.service
+    object.__setattr__(service.runtime.settings, "email_verification", "required")
+    service.sql("UPDATE users SET email_verified_at = created_at WHERE email = :email", email=device.email)
+    _guest(service).post("/v1/me/upgrade", {"email": "upgraded@example.org", "password": NEW})
+    return service.mails("upgraded@example.org")[-1].token
 
 
 BODIES: dict[Route, Callable[[Device], dict[str, Any]]] = {
@@ -46,6 +56,7 @@ BODIES: dict[Route, Callable[[Device], dict[str, Any]]] = {
     ("POST", "/v1/me/email"): lambda _: {"new_email": "moved@example.org", "password": PASSWORD},
     ("DELETE", "/v1/me"): lambda _: {"password": PASSWORD},
     ("POST", "/v1/password-resets/confirm"): lambda device: {"token": _reset_token(device), "new_password": NEW},
+    ("POST", "/v1/email-verifications/confirm"): lambda device: {"token": _upgrade_token(device), "password": NEW},
 }
 
 
