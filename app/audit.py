@@ -20,6 +20,7 @@ Event = Literal[
     "user.quota_changed",
     "user.disabled",
     "user.enabled",
+    "user.unlocked",
     "user.signed_out",
     "user.exported",
     "user.imported",

@@ -15,8 +15,8 @@ import typer
 from rich.console import Console
 
 from app import audit, cleaning, doctor, mfa, server
-from app.accounts import addresses, registration
-from app.admin import exports, formats, imports
+from app.accounts import addresses, guesses, registration
+from app.admin import exports, formats, imports, lifecycle
 from app.admin.audit_events import FLOOR
 from app.admin.exports import Format
 from app.admin.imports import Order
@@ -285,6 +285,30 @@ def import_users(
         print(f"… and more: GET /v1/admin/user-imports/{done.id}")
     would = "would be " if dry_run else ""
     print(f"{done.rows} rows: {done.created} {would}imported, {done.existing} existing, {done.refused} refused")
+
+
+@users.command()
+def unlock(
+    email: Annotated[str, typer.Argument(help="The address that the user signs in with.")],
+    reason: Annotated[str, typer.Option(help="For the audit.")],
+) -> None:
+    """Ends the lock-out of a user at whom too many wrong passwords or codes were tried.
+
+    Running services need no restart: they look into the database before they refuse a sign-in.
+    """
+    runtime = _runtime()
+    address = addresses.parse(email)
+    now = runtime.clock.now()
+    user = runtime.database.run("write", lifecycle.unlock_from_host, now, email_key=address.key, reason=reason)
+
+    async def forget() -> None:
+        try:
+            await guesses.unlock(runtime, user)
+        finally:
+            await runtime.close()
+
+    asyncio.run(forget())
+    print(f"{address.text} is not locked out any more.")
 
 
 @users.command(name="export")

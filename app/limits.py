@@ -8,7 +8,7 @@ import asyncio
 import contextlib
 import math
 from collections import OrderedDict
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from ipaddress import IPv6Address, ip_address
 from itertools import islice
@@ -41,6 +41,9 @@ LimitName = Literal[
     "letter",
     "reset",
     "guess",
+    "code_guess",
+    "own_guess",
+    "session_guess",
     "change",
     "export",
     "staff_export",
@@ -56,10 +59,12 @@ LimitName = Literal[
     "invitation",
 ]
 
-Holder = Literal["address", "user", "mail address", "user and mail address", "account", "all newcomers"]
-"""Whose allowance a hit uses up: a client address, where an IPv6 network of 64 bits counts as one; a signed-in user; a
-mail address; an account that somebody tries to get into, whether it exists or not; or all newcomers together: guests,
-and accounts that are less than a day old or whose e-mail address still has to be verified."""
+Counter = tuple[LimitName, str]
+"""A limit, and the key whose hits it counts."""
+Holder = Literal["address", "user", "session", "mail address", "user and mail address", "account", "all newcomers"]
+"""Whose allowance a hit uses up: a client address, where an IPv6 network of 64 bits counts as one; a user; a session of
+a user; a mail address; an account that somebody tries to get into, whether it exists or not; or all newcomers together:
+guests, and accounts that are less than a day old or whose e-mail address still has to be verified."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +92,14 @@ LIMITS: dict[LimitName, Limit] = {
     "storage_event": Limit("30/minute", per="address", counts="messages of SNS that name an unreachable certificate"),
     "letter": Limit("10/hour", per="mail address", counts="requests for a mail, but for password resets"),
     "reset": Limit("10/hour", per="mail address", counts="password resets"),
-    "guess": Limit("100/day", per="account", counts="wrong passwords and codes in a row", renewed=True),
+    "guess": Limit("60/day", per="account", counts="wrong passwords in a row, at sign-in", renewed=True),
+    "code_guess": Limit("20/day", per="user", counts="wrong codes in a row, at sign-in", renewed=True),
+    "own_guess": Limit(
+        "20/day", per="user", counts="wrong passwords and codes in a row, by all signed-in sessions", renewed=True
+    ),
+    "session_guess": Limit(
+        "10/day", per="session", counts="wrong passwords and codes in a row, by a signed-in session", renewed=True
+    ),
     "change": Limit("120/minute", per="user", counts="calls that may change something, but for credentials"),
     "export": Limit("5/hour", per="user", counts="exports of what is stored about the caller"),
     "staff_export": Limit("60/hour", per="user", counts="exports of users and of the audit"),
@@ -105,9 +117,13 @@ LIMITS: dict[LimitName, Limit] = {
     "invitation": Limit("10/hour", per="user and mail address", counts="folders shared with that address"),
 }
 """A mobile carrier puts thousands of phones behind one client address, so limits by address are wide. Password resets
-have a limit of their own: an owner whom strangers locked out needs them, whatever other mails were sent. A right
-password clears `guess` (NIST SP 800-63B-4 §3.2.2); because its window is renewed, a few guesses each day stay in a row
-too."""
+have a limit of their own: an owner whom strangers locked out needs them, whatever other mails were sent.
+
+Guesses at one account are a hundred in a row at most (NIST SP 800-63B-4 §3.2.2): 60 passwords at sign-in, 20 codes by
+whoever knew the password, and 20 by signed-in sessions, of which each has 10. So whoever uses up one of these does not
+take another away: strangers, who know no password and have no session, keep no signed-in owner from a step-up, a new
+password or erasure, and a stolen session leaves the owner's tries. Windows are renewed: a few guesses each day stay in
+a row too."""
 
 MOST_KEYS = 100_000
 """Of each limit, in memory: 30 MB for who sends each request from a network of its own."""
@@ -158,6 +174,13 @@ class LocalWindows:
             windows.move_to_end(key)
         window.hits += 1
         return None
+
+    def wait(self, name: LimitName, key: str, item: RateLimitItem) -> float:
+        """For how many seconds the key would be refused; 0 where it would pass."""
+        window = self._windows[name].get(key)
+        if window is None or window.hits < item.amount:
+            return 0
+        return max(0, window.ends_at - self._clock.monotonic())
 
     def clear(self, name: LimitName, key: str) -> None:
         self._windows[name].pop(key, None)
@@ -233,6 +256,18 @@ class SharedWindows:
         if LIMITS[name].renewed and hits > 1:
             await self._ask(lambda: self._redis.expire(f"{KEY_PREFIX}:{stored}", expiry))
         return None
+
+    async def waits(self, counters: Sequence[tuple[RateLimitItem, str]]) -> list[float]:
+        """For how many seconds each would be refused, where a counter is an item and its key. Raises `_Avoided`."""
+        names = [f"{KEY_PREFIX}:{stored}" for _, stored in counters]
+        hits = await self._ask(lambda: self._redis.mget(names))
+        now = REDIS_CLOCK.now().timestamp()
+        return [
+            max(0, await self._ask(lambda: self._storage.get_expiry(stored)) - now)  # noqa: B023 - awaited at once
+            if int(count or 0) >= item.amount
+            else 0
+            for (item, stored), count in zip(counters, hits, strict=True)
+        ]
 
     async def clear(self, name: LimitName, key: str, item: RateLimitItem) -> None:
         """Raises `_Avoided`."""
@@ -310,6 +345,20 @@ class Limiter:
         if wait is not None:
             self._metrics.limits_refused.labels(name).inc()
             raise RateLimited(retry_after=max(1, math.ceil(wait)))
+
+    async def waits(self, counters: Sequence[Counter]) -> list[float]:
+        """For how many seconds a hit of each would be refused; 0 where it would pass. It counts nothing.
+
+        By one round trip for all of them, and one more for each that is refused.
+        """
+        if not self._enabled or not counters:
+            return [0] * len(counters)
+        if self._shared is not None:
+            with contextlib.suppress(_Avoided):
+                return await self._shared.waits(
+                    [(self._items[n], self._items[n].key_for(n, key)) for n, key in counters]
+                )
+        return [self._local.wait(name, key, self._items[name]) for name, key in counters]
 
     async def clear(self, name: LimitName, key: str) -> None:
         """Forgets what was counted."""

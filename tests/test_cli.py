@@ -76,6 +76,15 @@ class TestCommands:
         again = tokenvend(*create, environment=environment, cwd=tmp_path, stdin="violet tractor moonlight\n")
         assert (again.returncode, "exists" in again.stderr) == (1, True)
 
+        unlock = ("users", "unlock", "root@example.org", "--reason", "asked for by phone")
+        assert tokenvend(*unlock, environment=environment, cwd=tmp_path).stdout.endswith(
+            "is not locked out any more.\n"
+        )
+        unknown = tokenvend(
+            "users", "unlock", "nobody@example.org", "--reason", "?", environment=environment, cwd=tmp_path
+        )
+        assert (unknown.returncode, unknown.stderr) == (1, "No account has this e-mail address.\n")
+
         first = tokenvend("keys", "rotate", environment=environment, cwd=tmp_path)
         assert first.returncode == 0, first.stderr
         second = tokenvend("keys", "rotate", environment=environment, cwd=tmp_path)

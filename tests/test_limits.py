@@ -32,6 +32,7 @@ from tests.support.redis import RedisServer, redis_server
 from tests.support.service import Service
 
 DAY = 86_400
+GUESSES = parse(LIMITS["guess"].amount).amount
 KEY = "somebody"
 
 
@@ -118,7 +119,7 @@ class TestWindowsInMemory:
 
         async def count() -> None:
             async with limiter("memory://", clock) as counting:
-                for _ in range(10):
+                for _ in range(GUESSES // 10):
                     assert await passed(counting, "guess", 10) == 10
                     clock.advance(hours=23)
                 assert await refusal(counting, "guess") == 3600
@@ -132,11 +133,11 @@ class TestWindowsInMemory:
     def test_clearing_forgets_what_was_counted(self) -> None:
         async def count() -> None:
             async with limiter("memory://", ManualClock()) as counting:
-                assert await passed(counting, "guess", 101) == 100
+                assert await passed(counting, "guess", GUESSES + 1) == GUESSES
                 assert await passed(counting, "guess", 1, "somebody else") == 1
                 await counting.clear("guess", KEY)
                 await counting.clear("guess", "nobody")
-                assert await passed(counting, "guess", 101) == 100
+                assert await passed(counting, "guess", GUESSES + 1) == GUESSES
 
         asyncio.run(count())
 
@@ -147,7 +148,7 @@ class TestWindowsInMemory:
                 for _ in range(3):
                     assert await passed(counting, "guess", 1) == 1
                     await counting.take_back("guess", KEY)
-                assert await passed(counting, "guess", 101) == 100
+                assert await passed(counting, "guess", GUESSES + 1) == GUESSES
 
         asyncio.run(count())
 
@@ -226,9 +227,9 @@ class TestRedis:
                 assert await passed(other, "log_in", 40) == 20
                 assert 58 <= (await refusal(one, "log_in") or 0) <= 60
                 assert await passed(other, "log_in", 1, "somebody else") == 1
-                assert await passed(other, "guess", 101) == 100
+                assert await passed(other, "guess", GUESSES + 1) == GUESSES
                 await one.clear("guess", KEY)
-                assert await passed(other, "guess", 101) == 100
+                assert await passed(other, "guess", GUESSES + 1) == GUESSES
 
         asyncio.run(count())
 
@@ -240,7 +241,7 @@ class TestRedis:
                 for _ in range(3):
                     assert await passed(one, "guess", 1) == 1
                     await other.take_back("guess", KEY)
-                assert await passed(other, "guess", 101) == 100
+                assert await passed(other, "guess", GUESSES + 1) == GUESSES
 
         asyncio.run(count())
 
@@ -252,7 +253,7 @@ class TestRedis:
             clock = ManualClock()
             async with limiter(redis.url, clock) as one, limiter(redis.url, clock) as other:
                 tries = [refusal(one, "guess") for _ in range(200)] + [refusal(other, "guess") for _ in range(200)]
-                assert sum([answer is None for answer in await asyncio.gather(*tries)]) == 100
+                assert sum([answer is None for answer in await asyncio.gather(*tries)]) == GUESSES
 
         asyncio.run(count())
 
@@ -331,11 +332,11 @@ class TestRedisAway:
                 redis.kill()
                 with structlog.testing.capture_logs() as logs:
                     assert await passed(counting, "log_in", 100) == 60
-                    assert await passed(counting, "guess", 200) == 100
+                    assert await passed(counting, "guess", 200) == GUESSES
                     await counting.clear("guess", KEY)
                     assert await passed(counting, "guess", 1) == 1
                     clock.advance(seconds=AVOIDED_FOR)
-                    assert await passed(counting, "guess", 200) == 99
+                    assert await passed(counting, "guess", 200) == GUESSES - 1
                 assert [entry["event"] for entry in logs] == ["shared_limits_away"]
                 assert logs[0]["log_level"] == "error"
                 assert metrics.limits_local._value.get() == 1

@@ -29,7 +29,7 @@ FIXED = {"register_user", "log_in", "refresh_session", "log_out", "issue_credent
 VERBS = re.compile(
     "accept|add|answer|begin|change|check|complete|confirm|create|decode|disable|download|enable|end|enrol|erase|explain|export"
     "|get|import|issue|link|list|log|refresh|register|remove|rename|renew|request|reset|revoke|send|sign|start|step"
-    "|unlink|update|upgrade|withdraw"
+    "|unlink|unlock|update|upgrade|withdraw"
 )
 
 

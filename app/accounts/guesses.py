@@ -1,61 +1,163 @@
-"""Tries at an account's passwords and codes, counted together wherever they are made (NIST SP 800-63B-4 §3.2.2).
+"""Tries at an account's passwords and codes: at most a hundred in a row, wherever they are made (NIST SP 800-63B-4
+§3.2.2).
 
-Each is counted before it is verified, so that those at the same time count too.
+They are counted apart by what a caller had to know already: nothing, the password, or a session (see `LIMITS`). Each is
+counted before it is verified, so that those at the same time count too. Counters are where limits are, perhaps in the
+memory of each process, so an unlock by staff is a time in the user's row: a lock that is older counts no more.
 """
 
 import uuid
-from datetime import datetime
+from collections.abc import Sequence
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
 from sqlalchemy import ColumnElement, select
 from sqlalchemy.orm import Session
 
 from app import audit
+from app.actor import Actor
 from app.audit import Origin
 from app.crypto import Vault
-from app.limits import account_key
+from app.limits import Counter, account_key
 from app.models import User
 from app.problems import RateLimited
 
 if TYPE_CHECKING:
     from app.runtime import Runtime
 
-
-async def count(runtime: "Runtime", origin: Origin, user_id: uuid.UUID) -> str:
-    """One at a user; the key by which to `forget` them. Raises `RateLimited`."""
-    key = await runtime.database.read(key_of, runtime.vault, user_id)
-    await _hit(runtime, origin, key, User.id == user_id)
-    return key
+LOCKED_FOR = timedelta(days=1)
+"""The window of each of these limits: it began with the last try that counted."""
 
 
-async def count_at_sign_in(runtime: "Runtime", origin: Origin, *, email: str, email_key: str) -> str:
-    """One at the user of an address. It counts the same where it is nobody's, or none at all: then its key is empty."""
-    key = account_key(runtime.vault, email_key or email)
-    await _hit(runtime, origin, key, User.email_key == email_key)
-    return key
+async def count_at_sign_in(runtime: "Runtime", origin: Origin, *, email: str, email_key: str) -> Counter:
+    """A password for an address. It counts the same where it is nobody's, or none at all: then its key is empty.
+
+    Raises `RateLimited`.
+    """
+    counter = _passwords(runtime.vault, email_key or email)
+    await _hit(runtime, origin, [counter], User.email_key == email_key)
+    return counter
 
 
-async def forget(runtime: "Runtime", key: str) -> None:
-    """Somebody was seen to be the owner: what was counted was no attack."""
-    await runtime.limiter.clear("guess", key)
+async def count_code(runtime: "Runtime", origin: Origin, user_id: uuid.UUID) -> None:
+    """A code by somebody whose sign-in waits for it. Raises `RateLimited`."""
+    await _hit(runtime, origin, [_codes(user_id)], User.id == user_id)
 
 
-async def take_back(runtime: "Runtime", key: str) -> None:
+async def count_signed_in(runtime: "Runtime", origin: Origin, actor: Actor) -> None:
+    """A password or a code by a signed-in session. Raises `RateLimited`."""
+    await _hit(runtime, origin, _signed_in(actor), User.id == actor.user_id)
+
+
+async def forget_signed_in(runtime: "Runtime", actor: Actor) -> None:
+    """The actor was seen to be the owner: what was counted was no attack. It ends a lock-out by strangers too."""
+    user = await runtime.database.read(_account, runtime.vault, actor.user_id)
+    await _clear(runtime, [user, _codes(actor.user_id), *_signed_in(actor)])
+
+
+async def forget_at_sign_in(runtime: "Runtime", user_id: uuid.UUID) -> None:
+    """A sign-in was completed, so its user is the owner. Tries of other sessions stay counted."""
+    user = await runtime.database.read(_account, runtime.vault, user_id)
+    await _clear(runtime, [user, _codes(user_id), _by_all_sessions(user_id)])
+
+
+async def forget(runtime: "Runtime", counter: Counter) -> None:
+    """The last of these tries was right."""
+    await _clear(runtime, [counter])
+
+
+async def take_back(runtime: "Runtime", counter: Counter) -> None:
     """Nobody could say whether the last one was right."""
-    await runtime.limiter.take_back("guess", key)
+    await runtime.limiter.take_back(*counter)
 
 
-def key_of(session: Session, vault: Vault, user_id: uuid.UUID) -> str:
+async def take_back_signed_in(runtime: "Runtime", actor: Actor) -> None:
+    """The last one was right, and says nothing about the owner."""
+    for counter in _signed_in(actor):
+        await take_back(runtime, counter)
+
+
+def passwords_of(vault: Vault, user: User) -> Counter:
+    """What passwords at sign-in are counted by."""
+    return _passwords(vault, user.email_key or str(user.id))
+
+
+async def locked_until(runtime: "Runtime", users: Sequence[User]) -> list[datetime | None]:
+    """Of each, until when a sign-in with a password or a code is refused; None where it is not.
+
+    Where limits are in memory, this process knows of its own alone.
+    """
+    now = runtime.clock.now()
+    counters = [counter for user in users for counter in (passwords_of(runtime.vault, user), _codes(user.id))]
+    waits = await runtime.limiter.waits(counters)
+    until = [max(waits[at : at + 2]) for at in range(0, len(waits), 2)]
+    return [
+        now + timedelta(seconds=wait) if wait and not _is_void(now, wait, user.unlocked_at) else None
+        for user, wait in zip(users, until, strict=True)
+    ]
+
+
+async def unlock(runtime: "Runtime", user: User) -> None:
+    """Forgets what was counted at a user whose `unlocked_at` is written. Other processes see that when they refuse."""
+    await _clear(runtime, [passwords_of(runtime.vault, user), _codes(user.id), _by_all_sessions(user.id)])
+
+
+def _passwords(vault: Vault, account: str) -> Counter:
+    return "guess", account_key(vault, account)
+
+
+def _codes(user_id: uuid.UUID) -> Counter:
+    return "code_guess", str(user_id)
+
+
+def _by_all_sessions(user_id: uuid.UUID) -> Counter:
+    return "own_guess", str(user_id)
+
+
+def _signed_in(actor: Actor) -> list[Counter]:
+    return [("session_guess", str(actor.session_id)), _by_all_sessions(actor.user_id)]
+
+
+def _account(session: Session, vault: Vault, user_id: uuid.UUID) -> Counter:
     email_key = session.scalar(select(User.email_key).where(User.id == user_id))
-    return account_key(vault, email_key or str(user_id))
+    return _passwords(vault, email_key or str(user_id))
 
 
-async def _hit(runtime: "Runtime", origin: Origin, key: str, whose: ColumnElement[bool]) -> None:
+async def _clear(runtime: "Runtime", counters: Sequence[Counter]) -> None:
+    for counter in counters:
+        await runtime.limiter.clear(*counter)
+
+
+async def _hit(runtime: "Runtime", origin: Origin, counters: Sequence[Counter], whose: ColumnElement[bool]) -> None:
+    """All of them, or none."""
+    for at, counter in enumerate(counters):
+        try:
+            await _hit_once(runtime, counter, whose)
+        except RateLimited:
+            for counted in counters[:at]:
+                await runtime.limiter.take_back(*counted)
+            await runtime.database.write(_record_refusal, origin, runtime.clock.now(), whose)
+            raise
+
+
+async def _hit_once(runtime: "Runtime", counter: Counter, whose: ColumnElement[bool]) -> None:
     try:
-        await runtime.limiter.hit("guess", key)
-    except RateLimited:
-        await runtime.database.write(_record_refusal, origin, runtime.clock.now(), whose)
-        raise
+        await runtime.limiter.hit(*counter)
+    except RateLimited as problem:
+        unlocked_at = await runtime.database.read(_unlocked_at, whose)
+        if not _is_void(runtime.clock.now(), problem.retry_after or 0, unlocked_at):
+            raise
+        await runtime.limiter.clear(*counter)
+        await runtime.limiter.hit(*counter)
+
+
+def _is_void(now: datetime, wait: float, unlocked_at: datetime | None) -> bool:
+    """Whether staff has ended a lock since the last try that counted. `wait`: seconds until it ends by itself."""
+    return unlocked_at is not None and unlocked_at > now + timedelta(seconds=wait) - LOCKED_FOR
+
+
+def _unlocked_at(session: Session, whose: ColumnElement[bool]) -> datetime | None:
+    return session.scalar(select(User.unlocked_at).where(whose))
 
 
 def _record_refusal(session: Session, origin: Origin, now: datetime, whose: ColumnElement[bool]) -> None:

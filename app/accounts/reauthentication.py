@@ -13,7 +13,7 @@ from app.actor import Actor
 from app.audit import Origin
 from app.limits import address_key
 from app.models import User
-from app.problems import StepUpRequired, WrongPassword
+from app.problems import RateLimited, StepUpRequired, WrongPassword
 
 if TYPE_CHECKING:
     from app.runtime import Runtime
@@ -22,18 +22,25 @@ if TYPE_CHECKING:
 async def verify_password(runtime: "Runtime", origin: Origin, actor: Actor, password: str) -> str:
     """The stored hash that the password was right for: who writes then sees that it is still the one.
 
-    Each try counts as a guess, as at sign-in, and as there a right one makes the others forgotten only where no second
-    factor is left to guess. Raises `WrongPassword` (so too where there is none), `RateLimited`, `Overloaded`.
+    Each try counts as a guess by the session; strangers' tries at sign-in count apart. A right one makes the others
+    forgotten only where no second factor is left to guess. Raises `WrongPassword` (also where there is none),
+    `RateLimited`, `Overloaded`.
     """
-    await runtime.limiter.hit("own_password", str(actor.user_id))
-    key = await guesses.count(runtime, origin, actor.user_id)
+    await guesses.count_signed_in(runtime, origin, actor)
+    try:  # afterwards: a session that is refused for its guesses takes nothing from the user's others
+        await runtime.limiter.hit("own_password", str(actor.user_id))
+    except RateLimited:
+        await guesses.take_back_signed_in(runtime, actor)
+        raise
     password_hash, mfa_enabled = await runtime.database.read(_find, actor.user_id)
     correct, _ = await runtime.hasher.verify(password, password_hash, by=address_key(origin.address))
     if not correct or password_hash is None:
         await runtime.database.write(_record_refusal, origin, runtime.clock.now(), actor)
         raise WrongPassword
-    if not mfa_enabled:  # else whoever has session and password would have endless codes to try
-        await guesses.forget(runtime, key)
+    if mfa_enabled:  # who has session and password is not to have endless codes to try
+        await guesses.take_back_signed_in(runtime, actor)
+    else:
+        await guesses.forget_signed_in(runtime, actor)
     return password_hash
 
 

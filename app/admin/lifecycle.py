@@ -13,7 +13,7 @@ from sqlalchemy import delete, select
 from sqlalchemy.orm import Session
 
 from app import audit, endings, revocations, sharing, single_use
-from app.accounts import addresses, erasure, registration
+from app.accounts import addresses, erasure, guesses, registration
 from app.actor import Actor
 from app.admin import users
 from app.admin.users import Account, Role
@@ -171,6 +171,23 @@ async def send_password_reset(runtime: "Runtime", act: Act, user_id: UUID) -> Ac
     return await runtime.database.write(_send_password_reset, runtime.vault, act, user_id)
 
 
+async def unlock(runtime: "Runtime", act: Act, user_id: UUID) -> Account:
+    """Ends the lock-out of a user at whom wrong passwords and codes were tried. Raises `NotFound`, `Forbidden`."""
+    account = await runtime.database.write(_unlock, act, user_id)
+    await guesses.unlock(runtime, account.user)
+    return account
+
+
+def unlock_from_host(session: Session, now: datetime, *, email_key: str, reason: str) -> User:
+    """The same by whoever runs this service's machine; the user. Raises `NotFound`."""
+    user = session.scalar(select(User).where(User.email_key == email_key).with_for_update())
+    if user is None:
+        raise NotFound("No account has this e-mail address.")
+    user.unlocked_at = now
+    audit.record(session, audit.COMMAND_LINE, "user.unlocked", now, subject_id=user.id, reason=reason)
+    return user
+
+
 def erase(session: Session, vault: Vault, act: Act, user_id: UUID, *, verifies: bool) -> None:
     """As by the user's own wish. `verifies`: whether this service asks for verified addresses.
 
@@ -178,6 +195,14 @@ def erase(session: Session, vault: Vault, act: Act, user_id: UUID, *, verifies: 
     """
     user = _lock(session, act, "user.erasure_requested", user_id, leaves=True)
     erasure.carry_out(session, vault, act.origin, act.now, user, verifies=verifies, actor=act.actor, reason=act.reason)
+
+
+def _unlock(session: Session, act: Act, user_id: UUID) -> Account:
+    user = _lock(session, act, "user.unlocked", user_id, by=STAFF)
+    user.unlocked_at = act.now
+    _record(session, act, "user.unlocked", user_id)
+    session.flush()
+    return users.get(session, user_id)
 
 
 def _send_password_reset(session: Session, vault: Vault, act: Act, user_id: UUID) -> Account:

@@ -68,7 +68,7 @@ async def log_in(
         await guesses.forget(runtime, guessed)
         raise
     if isinstance(outcome, Grant):
-        await guesses.forget(runtime, guessed)
+        await guesses.forget_at_sign_in(runtime, outcome.user_id)
     return outcome
 
 

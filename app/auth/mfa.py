@@ -73,15 +73,15 @@ def admit(
 async def answer(runtime: "Runtime", origin: Origin, *, mfa_token: str, method: CodeMethod, code: str) -> Grant:
     """The session that waited for the code.
 
-    A challenge takes five tries, and each counts as a guess at the account, which no new challenge forgets. Raises
+    A challenge takes five tries, and each counts as a guess at the user's codes, which no new challenge forgets. Raises
     `InvalidMfaToken`, `InvalidMfaCode`, `AccountDisabled`, `RateLimited`.
     """
     user_id = await runtime.database.read(challenged, runtime.vault, runtime.clock.now(), mfa_token=mfa_token)
-    key = await guesses.count(runtime, origin, user_id)
+    await guesses.count_code(runtime, origin, user_id)
     grant = await runtime.database.write(
         _answer, runtime.vault, origin, runtime.clock.now(), mfa_token=mfa_token, method=method, code=code
     )
-    await guesses.forget(runtime, key)
+    await guesses.forget_at_sign_in(runtime, user_id)
     return grant
 
 

@@ -7,11 +7,11 @@ from sqlalchemy import delete, select
 from sqlalchemy.orm import Session
 
 from app import audit, endings, single_use
-from app.accounts import addresses, guesses, links, profile
+from app.accounts import addresses, guesses, links
 from app.audit import Origin
 from app.auth.password_change import hash_new, replace_hash
 from app.crypto import Vault
-from app.limits import account_key
+from app.limits import Counter, account_key
 from app.mail import outbox
 from app.mail.bounds import Kind
 from app.models import Identity, Passkey, User
@@ -36,15 +36,16 @@ async def request(runtime: "Runtime", origin: Origin, *, email: str) -> None:
 async def confirm(runtime: "Runtime", origin: Origin, *, token: str, new_password: str) -> None:
     """Sets the password; all sessions end. A second factor stays, and is asked for at the next sign-in.
 
+    Tries at the password of before are forgotten, so that strangers keep no owner from signing in. Tries at codes stay
+    counted: who reads the mail is not to have endless codes to try.
     A password that is too weak does not use the token up. Raises `InvalidSingleUseToken`, `WeakPassword`, `Overloaded`.
     """
     user = await runtime.database.write(_find, runtime.vault, origin, runtime.clock.now(), token=token)
     new_hash = await hash_new(runtime, origin, user, new_password)
-    key, mfa_enabled = await runtime.database.write(
+    guessed = await runtime.database.write(
         _confirm, runtime.vault, origin, runtime.clock.now(), token=token, new_hash=new_hash
     )
-    if not mfa_enabled:  # else whoever reads the mail would have endless codes to try
-        await guesses.forget(runtime, key)
+    await guesses.forget(runtime, guessed)
 
 
 def _request(session: Session, vault: Vault, origin: Origin, now: datetime, *, email_key: str) -> None:
@@ -93,10 +94,8 @@ def _find(session: Session, vault: Vault, origin: Origin, now: datetime, *, toke
     return user
 
 
-def _confirm(
-    session: Session, vault: Vault, origin: Origin, now: datetime, *, token: str, new_hash: str
-) -> tuple[str, bool]:
-    """What guesses at the account are counted by, and whether it has a second factor."""
+def _confirm(session: Session, vault: Vault, origin: Origin, now: datetime, *, token: str, new_hash: str) -> Counter:
+    """What tries at the account's password are counted by."""
     user, _ = links.claim(session, vault, origin, now, purpose="password_reset", token=token, event="password.reset")
     if user.email_verified_at is None or user.upgraded_elsewhere:
         # Nobody had shown before that the address is theirs, or somebody was talked into it: other ways in may be those
@@ -108,4 +107,4 @@ def _confirm(
     replace_hash(session, vault, now, user, new_hash)
     endings.sign_out(session, origin, now, user_id=user.id, actor_id=user.id, reason="password_reset")
     audit.record(session, origin, "password.reset", now, actor_id=user.id, subject_id=user.id)
-    return guesses.key_of(session, vault, user.id), profile.mfa_enabled(session, user.id)
+    return guesses.passwords_of(vault, user)

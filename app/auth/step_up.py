@@ -35,12 +35,12 @@ async def by_password(runtime: "Runtime", origin: Origin, actor: Actor, *, passw
 
 
 async def by_code(runtime: "Runtime", origin: Origin, actor: Actor, *, method: CodeMethod, code: str) -> Grant:
-    """Each try counts as a guess. Raises `WrongCode`, `RateLimited`."""
-    key = await guesses.count(runtime, origin, actor.user_id)
+    """Each try counts as a guess by the session. Raises `WrongCode`, `RateLimited`."""
+    await guesses.count_signed_in(runtime, origin, actor)
     grant = await runtime.database.write(
         _with_code, runtime.vault, origin, runtime.clock.now(), actor=actor, method=method, code=code
     )
-    await guesses.forget(runtime, key)
+    await guesses.forget_signed_in(runtime, actor)
     return grant
 
 

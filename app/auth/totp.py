@@ -62,14 +62,15 @@ def enrol(session: Session, vault: Vault, now: datetime, *, user_id: uuid.UUID, 
 async def confirm(runtime: "Runtime", origin: Origin, actor: Actor, *, code: str) -> Sequence[str]:
     """Makes the enrolled app count, by its first code; the recovery codes. Other devices are signed out.
 
-    Each try counts as a guess. Raises `NotFound` without an enrolment, `AlreadyEnabled`, `MfaRequired`, `WrongCode`,
+    Each try counts as a guess by the session. A right one makes no others forgotten, for the app is the caller's own.
+    Raises `NotFound` without an enrolment, `AlreadyEnabled`, `MfaRequired`, `WrongCode`,
     `RateLimited`.
     """
-    key = await guesses.count(runtime, origin, actor.user_id)
+    await guesses.count_signed_in(runtime, origin, actor)
     made = await runtime.database.write(
         _confirm, runtime.vault, origin, runtime.clock.now(), actor=actor, code=codes.plain(code)
     )
-    await guesses.forget(runtime, key)
+    await guesses.take_back_signed_in(runtime, actor)
     return made
 
 

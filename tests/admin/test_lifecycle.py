@@ -18,6 +18,7 @@ from tests.security.races import CROWD, all_at_once
 from tests.support.accounts import add_sessions
 from tests.support.authenticator import Authenticator, answer, challenge, enable
 from tests.support.databases import PostgresDatabases
+from tests.support.redis import redis_server
 from tests.support.service import PASSWORD, Device, Service, running_service
 
 WHY = {"reason": "asked for by phone, ticket 4711"}
@@ -262,6 +263,71 @@ class TestResetMfa:
         assert on_record(service, "mfa.reset") == [("done", admin.user_id, user.user_id, WHY)]
 
 
+class TestUnlock:
+    def locked(self, make_service: Callable[..., Service], **changes: Any) -> tuple[Service, Device]:
+        """A user at whom too many wrong passwords were tried."""
+        service = make_service(rate_limits="on", trusted_proxies=("127.0.0.1",), **changes)
+        user = service.device("ada@example.org")
+        return service, user
+
+    def guess(self, service: Service, password: str = "wrong", *, number: int = 0) -> int:
+        body = {"email": "ada@example.org", "password": password}
+        headers = {"X-Forwarded-For": f"198.51.100.{number}"}
+        return service.client.post("/v1/auth/login", json=body, headers=headers).status_code
+
+    def test_lets_the_owner_sign_in(self, make_service: Callable[..., Service], hashing: CountingContext) -> None:
+        """AU23: by support, on record, and shown before and after."""
+        service, user = self.locked(make_service)
+        support = service.staff("support", "desk@example.com")
+        assert [self.guess(service, number=number) for number in range(62)] == [401] * 60 + [429] * 2
+        service.clock.advance(minutes=1)
+        shown = support.get(f"/v1/admin/users/{user.user_id}").json()
+        assert shown["locked_until"] == "2026-06-02T12:00:00Z"
+        listed = support.get("/v1/admin/users?query=ada").json()["items"]
+        assert [one["locked_until"] for one in listed] == [shown["locked_until"]]
+        assert self.guess(service, PASSWORD) == 429
+        unlocked = act(support, user.user_id, "unlock")
+        assert (unlocked.status_code, unlocked.json()["locked_until"]) == (200, None)
+        assert on_record(service, "user.unlocked") == [("done", support.user_id, user.user_id, WHY)]
+        assert self.guess(service, PASSWORD) == 200
+
+    def test_holds_in_every_process(self, make_service: Callable[..., Service], hashing: CountingContext) -> None:
+        """AU23: each counts in its own memory. One that refuses looks into the database before, and counts anew."""
+        service, user = self.locked(make_service)
+        other = make_service(rate_limits="on", trusted_proxies=("127.0.0.1",))
+        support = service.staff("support", "desk@example.com")
+        assert [self.guess(other, number=number) for number in range(61)] == [401] * 60 + [429]
+        for clock in (service.clock, other.clock):
+            clock.advance(minutes=1)
+        assert act(support, user.user_id, "unlock").status_code == 200
+        for clock in (service.clock, other.clock):
+            clock.advance(minutes=1)
+        assert [self.guess(other, number=number) for number in range(61)] == [401] * 60 + [429]
+        assert self.guess(other, PASSWORD) == 429
+
+    def test_frees_a_session_too(self, make_service: Callable[..., Service], hashing: CountingContext) -> None:
+        service, user = self.locked(make_service)
+        admin = service.staff("admin", "root@example.com")
+        tries = [user.post("/v1/auth/step-up", {"password": "wrong"}).status_code for _ in range(11)]
+        assert tries == [403] * 10 + [429]
+        service.clock.advance(minutes=1)
+        assert act(admin, user.user_id, "unlock").status_code == 200
+        assert user.post("/v1/auth/step-up", {"password": PASSWORD}).status_code == 200
+
+    def test_in_redis_holds_for_all_replicas(
+        self, make_service: Callable[..., Service], hashing: CountingContext
+    ) -> None:
+        """The lock shows wherever it is asked for."""
+        with redis_server() as redis:
+            service, user = self.locked(make_service, rate_limit_url=redis.url)
+            other = make_service(rate_limits="on", trusted_proxies=("127.0.0.1",), rate_limit_url=redis.url)
+            support = service.staff("support", "desk@example.com")
+            assert [self.guess(other, number=number) for number in range(61)] == [401] * 60 + [429]
+            assert support.get(f"/v1/admin/users/{user.user_id}").json()["locked_until"] is not None
+            assert act(support, user.user_id, "unlock").json()["locked_until"] is None
+            assert self.guess(other, PASSWORD) == 200
+
+
 class TestSendPasswordReset:
     def test_sends_the_mail_that_the_user_could_ask_for(self, service: Service, support: Device, user: Device) -> None:
         """AU17, AU20: to the stored address; no answer and no record holds the link."""
@@ -316,7 +382,7 @@ class TestErase:
 
     def test_leaves_nothing_to_act_on(self, service: Service, admin: Device, user: Device) -> None:
         erase(admin, user.user_id)
-        for name in ("disable", "enable", "sign-out", "reset-mfa", "send-password-reset"):
+        for name in ("disable", "enable", "sign-out", "reset-mfa", "send-password-reset", "unlock"):
             assert_problem(act(admin, user.user_id, name), 404, "not_found")
         assert_problem(erase(admin, user.user_id), 404, "not_found")
         assert_problem(change(admin, user.user_id, role="admin", **WHY), 404, "not_found")
@@ -327,7 +393,7 @@ class TestReason:
     @pytest.mark.parametrize("reason", [None, "", " ", "two\nlines", "a\u202eb", "x" * 501, 7])
     def test_is_needed_printable_and_short(self, service: Service, admin: Device, user: Device, reason: Any) -> None:
         """OP3: it is on record, and shown to people."""
-        for name in ("disable", "enable", "sign-out", "reset-mfa", "send-password-reset"):
+        for name in ("disable", "enable", "sign-out", "reset-mfa", "send-password-reset", "unlock"):
             for body in ({"reason": reason}, {}, None):
                 assert_problem(act(admin, user.user_id, name, body), 422, "invalid_request")
         assert_problem(erase(admin, user.user_id, {"reason": reason}), 422, "invalid_request")
@@ -336,7 +402,7 @@ class TestReason:
 
 
 class TestSupport:
-    @pytest.mark.parametrize("name", ["sign-out", "send-password-reset"])
+    @pytest.mark.parametrize("name", ["sign-out", "send-password-reset", "unlock"])
     def test_does_not_act_on_administrators(self, service: Service, admin: Device, support: Device, name: str) -> None:
         """AZ1: nor could they sign one out, or begin a reset."""
         refused = act(support, admin.user_id, name)
@@ -347,7 +413,7 @@ class TestSupport:
         [(event, detail)] = service.sql(
             "SELECT event, detail FROM audit_events WHERE outcome = 'refused' AND CAST(detail AS TEXT) LIKE '%forbid%'"
         )
-        assert event in ("user.signed_out", "password.reset_requested")
+        assert event in ("user.signed_out", "password.reset_requested", "user.unlocked")
         assert "forbidden" in str(detail)
 
     def test_acts_on_support(self, service: Service, support: Device) -> None:

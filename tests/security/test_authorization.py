@@ -110,6 +110,7 @@ STAFF_ROUTES: dict[tuple[str, str], tuple[dict[str, Any] | None, int, int]] = {
     ("POST", f"{NOBODY}/reset-mfa"): (WHY, 403, 404),
     ("POST", f"{NOBODY}/revoke-credentials"): (WHY, 403, 404),
     ("POST", f"{NOBODY}/send-password-reset"): (WHY, 404, 404),
+    ("POST", f"{NOBODY}/unlock"): (WHY, 404, 404),
     ("GET", f"{NOBODY}/sessions"): (None, 404, 404),
     ("GET", f"{NOBODY}/credentials"): (None, 404, 404),
     ("GET", f"{NOBODY}/audit-events"): (None, 404, 404),

@@ -1,5 +1,7 @@
 """`/v1/admin/users`: every user, for the people who run the app."""
 
+from collections.abc import Sequence
+from datetime import datetime
 from typing import Annotated
 from uuid import UUID
 
@@ -7,6 +9,7 @@ from fastapi import APIRouter, Query, Response
 from pydantic import Field
 from sqlalchemy.orm import Session
 
+from app.accounts import guesses
 from app.actor import Actor
 from app.admin import lifecycle, users
 from app.admin.lifecycle import Act
@@ -62,6 +65,10 @@ class AdminUser(ResponseModel):
     mfa_enabled: bool
     created_at: Timestamp
     last_seen_at: Timestamp | None
+    locked_until: Timestamp | None
+    """When sign-in by password and code is tried again after too many wrong ones; null while it is not locked.
+
+    Where limits are in memory, each process knows of its own alone."""
     quota_bytes: int | None
     """Of their own. Null: the setting decides."""
     usage: UserUsage
@@ -147,7 +154,7 @@ async def list_users(
         limit=limit,
         cursor=cursor,
     )
-    return UserPage(items=[_shown(account, runtime.settings) for account in found], next_cursor=next_cursor)
+    return UserPage(items=await _shown_all(runtime, found), next_cursor=next_cursor)
 
 
 @router.post("", status_code=201)
@@ -161,13 +168,13 @@ async def create_user(runtime: RuntimeDep, origin: OriginDep, actor: Admin, body
         display_name=body.display_name,
         role=body.role,
     )
-    return _shown(account, runtime.settings)
+    return await _shown(runtime, account)
 
 
 @router.get("/{user_id}")
 async def get_user(user_id: UUID, runtime: RuntimeDep, _actor: Support) -> AdminUser:
     """One user."""
-    return _shown(await runtime.database.read(users.get, user_id), runtime.settings)
+    return await _shown(runtime, await runtime.database.read(users.get, user_id))
 
 
 @router.patch("/{user_id}")
@@ -190,7 +197,7 @@ async def update_user(
             return account
         return lifecycle.allow(session, act, runtime.settings, user_id, quota_bytes=body.quota_bytes)
 
-    return _shown(await runtime.database.write(change), runtime.settings)
+    return await _shown(runtime, await runtime.database.write(change))
 
 
 @router.delete("/{user_id}", status_code=202, response_class=Response)
@@ -206,7 +213,7 @@ async def disable_user(
 ) -> AdminUser:
     """Signs the user out and keeps them out, from their next request on. The last administrator stays."""
     act = _act(runtime, origin, actor, body.reason)
-    return _shown(await runtime.database.write(lifecycle.disable, act, user_id), runtime.settings)
+    return await _shown(runtime, await runtime.database.write(lifecycle.disable, act, user_id))
 
 
 @router.post("/{user_id}/enable")
@@ -215,7 +222,7 @@ async def enable_user(
 ) -> AdminUser:
     """Lets a disabled user sign in again."""
     act = _act(runtime, origin, actor, body.reason)
-    return _shown(await runtime.database.write(lifecycle.enable, act, user_id), runtime.settings)
+    return await _shown(runtime, await runtime.database.write(lifecycle.enable, act, user_id))
 
 
 @router.post("/{user_id}/sign-out")
@@ -224,7 +231,7 @@ async def sign_out_user(
 ) -> AdminUser:
     """Signs all of the user's devices out. A guest, who has no other way in, loses the account."""
     act = _act(runtime, origin, actor, body.reason)
-    return _shown(await runtime.database.write(lifecycle.sign_out, act, user_id), runtime.settings)
+    return await _shown(runtime, await runtime.database.write(lifecycle.sign_out, act, user_id))
 
 
 @router.post("/{user_id}/reset-mfa")
@@ -233,7 +240,7 @@ async def reset_user_mfa(
 ) -> AdminUser:
     """Takes authenticator app and recovery codes away, signs all devices out, and tells the user by mail."""
     act = _act(runtime, origin, actor, body.reason)
-    return _shown(await runtime.database.write(lifecycle.reset_mfa, runtime.vault, act, user_id), runtime.settings)
+    return await _shown(runtime, await runtime.database.write(lifecycle.reset_mfa, runtime.vault, act, user_id))
 
 
 @router.post("/{user_id}/revoke-credentials")
@@ -242,7 +249,7 @@ async def revoke_user_credentials(
 ) -> AdminUser:
     """Revokes all live credentials of the user, who stays signed in: their devices get new ones."""
     act = _act(runtime, origin, actor, body.reason)
-    return _shown(await runtime.database.write(lifecycle.revoke_credentials, act, user_id), runtime.settings)
+    return await _shown(runtime, await runtime.database.write(lifecycle.revoke_credentials, act, user_id))
 
 
 @router.post("/{user_id}/send-password-reset")
@@ -251,7 +258,16 @@ async def send_password_reset(
 ) -> AdminUser:
     """Sends the user the mail of `POST /v1/password-resets`."""
     act = _act(runtime, origin, actor, body.reason)
-    return _shown(await lifecycle.send_password_reset(runtime, act, user_id), runtime.settings)
+    return await _shown(runtime, await lifecycle.send_password_reset(runtime, act, user_id))
+
+
+@router.post("/{user_id}/unlock")
+async def unlock_user(
+    user_id: UUID, runtime: RuntimeDep, origin: OriginDep, actor: Support, body: ReasonRequest
+) -> AdminUser:
+    """Lets a user sign in again at whom too many wrong passwords or codes were tried."""
+    act = _act(runtime, origin, actor, body.reason)
+    return await _shown(runtime, await lifecycle.unlock(runtime, act, user_id))
 
 
 @router.get("/{user_id}/sessions")
@@ -302,7 +318,17 @@ def _act(runtime: Runtime, origin: Origin, actor: Actor, reason: str | None) -> 
     return Act(origin, runtime.clock.now(), actor, reason)
 
 
-def _shown(account: Account, settings: Settings) -> AdminUser:
+async def _shown(runtime: Runtime, account: Account) -> AdminUser:
+    (shown,) = await _shown_all(runtime, [account])
+    return shown
+
+
+async def _shown_all(runtime: Runtime, accounts: Sequence[Account]) -> list[AdminUser]:
+    locked = await guesses.locked_until(runtime, [account.user for account in accounts])
+    return [_view(account, until, runtime.settings) for account, until in zip(accounts, locked, strict=True)]
+
+
+def _view(account: Account, locked_until: datetime | None, settings: Settings) -> AdminUser:
     user, usage = account.user, account.usage
     return AdminUser(
         id=user.id,
@@ -316,6 +342,7 @@ def _shown(account: Account, settings: Settings) -> AdminUser:
         mfa_enabled=account.mfa_enabled,
         created_at=user.created_at,
         last_seen_at=account.last_seen_at,
+        locked_until=locked_until,
         quota_bytes=user.quota_bytes,
         usage=UserUsage(
             bytes=usage.bytes if usage else 0,

@@ -22,6 +22,12 @@ const ACTIONS = [
     submit: "Send the mail", run: by("send-password-reset"), done: "The mail is on its way.",
   },
   {
+    // Also where no lock shows: where limits are in memory, it may be in another process.
+    id: "unlock", label: "Unlock sign-in", fits: (user) => user.email && user.status === "active", forSupport: true,
+    title: "Unlock the sign-in?", text: "Wrong passwords and codes that were tried until now count no more. Whoever tries them can go on, so be sure that the owner has a good password.",
+    submit: "Unlock", run: by("unlock"), done: "The sign-in is unlocked.",
+  },
+  {
     id: "sign-out-user", label: "Sign out everywhere", forSupport: true,
     title: "Sign out everywhere?", text: "All devices are signed out at once. A guest, who has no other way in, loses the account.",
     submit: "Sign out", run: by("sign-out"), done: "All devices are signed out.",
@@ -39,7 +45,7 @@ const ACTIONS = [
   {
     id: "change-role", label: "Change role",
     fields: (user) => [{ name: "role", label: "Role", value: user.role, options: [["user", "User"], ["support", "Support"], ["admin", "Admin"]] }, REASON],
-    title: "Change the role", text: "It counts from the next request on. Support reads, signs out and sends resets; an administrator does everything on this page.",
+    title: "Change the role", text: "It counts from the next request on. Support reads, signs out, unlocks and sends resets; an administrator does everything on this page.",
     submit: "Change it", run: (user, { role, reason }) => api.changeUser(user.id, { role, reason }), done: "The role is changed.",
   },
   {

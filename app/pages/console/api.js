@@ -25,7 +25,7 @@ export const changeUser = (id, body) => authorized("PATCH", user(id), { body });
 
 export const eraseUser = (id, reason) => authorized("DELETE", user(id), { body: { reason } });
 
-// `verb`: disable, enable, sign-out, reset-mfa, send-password-reset or revoke-credentials.
+// `verb`: disable, enable, sign-out, reset-mfa, send-password-reset, unlock or revoke-credentials.
 export const actOnUser = (id, verb, reason) => authorized("POST", user(id, `/${verb}`), { body: { reason } });
 
 // `list`: sessions, credentials or audit-events.

@@ -40,6 +40,7 @@ function show(user) {
     ["Name", user.display_name],
     ["Role", user.role],
     ["Second factor", user.mfa_enabled ? "Authenticator app" : "No authenticator app"],
+    ["Sign-in", user.locked_until ? make("span", { "data-testid": "locked" }, badge("locked", "bad"), " until ", moment(user.locked_until)) : "Not locked"],
     ["Storage", sayUsage(user.usage)],
     ["Created", moment(user.created_at)],
     ["Last seen", moment(user.last_seen_at)],
