@@ -8,7 +8,7 @@ from typing import Literal
 from app import redis_memory
 from app.credentials import isolation, tickets, vending
 from app.credentials.isolation import Tenant
-from app.credentials.role_denials import IamFailed
+from app.credentials.role_denials import IamFailed, RoleDenials
 from app.migrate import is_migrated
 from app.problems import Problem
 from app.runtime import Runtime
@@ -34,6 +34,9 @@ MENDS = {
     "revocation": "the base credentials must be allowed iam:PutRolePolicy, iam:GetRolePolicy and iam:DeleteRolePolicy "
     "on the role (deploy/aws/service-permissions-revocation.json), and another engine's IAM be named in "
     "TOKENVEND_IAM_ENDPOINT_URL; or set TOKENVEND_REVOCATION=off",
+    "managed revocation": "each of TOKENVEND_REVOCATION_POLICY_ARNS must be there and attached to the role, and the "
+    "base credentials must be allowed iam:CreatePolicyVersion, iam:DeletePolicyVersion and iam:ListPolicyVersions "
+    "on it (deploy/aws/service-permissions-revocation.json); or leave it out of that setting",
     "S3": "check TOKENVEND_S3_ENDPOINT_URL and the way to it; with AWS leave it unset",
     "own prefix": "the role's own policy must allow the object actions on users/* and s3:ListBucket on the bucket",
     "foreign prefix": "STOP: this engine does not enforce session policies; do not run the service on it",
@@ -151,7 +154,31 @@ async def _revocation(runtime: Runtime) -> list[Finding]:
         await runtime.role_denials.try_out()
     except IamFailed as failure:
         return [_failed("revocation", str(failure))]
-    return [Finding("revocation", "ok", "a policy of the role's was written and taken away")]
+    found = Finding("revocation", "ok", "a policy of the role's was written and taken away")
+    return [found, *await _managed_revocation(runtime.role_denials)]
+
+
+async def _managed_revocation(role: RoleDenials) -> list[Finding]:
+    """Whether each managed policy can be written, and whether the role has it, if the service may look."""
+    name, wrong = "managed revocation", []
+    if not role.policy_arns:
+        return []
+    for arn in role.policy_arns:
+        try:
+            await role.try_out_managed(arn)
+        except IamFailed as failure:
+            wrong.append(f"{arn}: {failure}")
+    if wrong:
+        return [_failed(name, ", ".join(wrong))]
+    written = f"a version of each of {len(role.policy_arns)} policies was added and deleted"
+    try:
+        unattached = await role.unattached()
+    except IamFailed as failure:
+        unseen = f"whether the role has them cannot be told ({failure} on iam:ListAttachedRolePolicies)"
+        return [Finding(name, "ok", f"{written}; {unseen}")]
+    if unattached:
+        return [_failed(name, f"not attached to the role, so they deny nothing: {', '.join(unattached)}")]
+    return [Finding(name, "ok", f"{written}; the role has them all")]
 
 
 async def _isolation(runtime: Runtime, own: Tenant) -> list[Finding]:

@@ -554,6 +554,27 @@ class RolePolicy(Model):
     """In a row."""
 
 
+class RoleDocument(Model):
+    """One of the policies by which a role denies what was revoked, as the engine has it or may have it."""
+
+    __tablename__ = "role_documents"
+
+    role_arn: Mapped[str] = mapped_column(String(255), primary_key=True)
+    policy: Mapped[str] = mapped_column(String(255), primary_key=True)
+    """The name of the inline one, or the ARN of a managed one."""
+    names: Mapped[dict[str, str | None]] = mapped_column(JSON)
+    """What it denies: see `denials.py`. Where a write is not settled, what it may deny."""
+    settled: Mapped[bool]
+    """Whether the last write that began is known to have arrived."""
+    digest: Mapped[str | None] = mapped_column(String(64))
+    """`RolePolicy.digest` as this replica's version left it: a version that knows no documents changes that alone."""
+    written_at: Mapped[datetime | None]
+    refused_at: Mapped[datetime | None]
+    """When the engine last refused to write it. For a while others are written in its place."""
+    room: Mapped[int | None] = mapped_column(Integer)
+    """Characters that it has room for, where the engine has found it too long."""
+
+
 class Canary(Model):
     """The last try of the isolation canary, in one row, and who of the replicas is at the next one."""
 

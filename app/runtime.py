@@ -241,7 +241,7 @@ def _role_denials(settings: Settings, aws: boto3.Session | None) -> RoleDenials:
         place = {"region_name": settings.region, "endpoint_url": settings.iam_endpoint_url}
         return session.client("iam", **place, config=IAM_CONFIG)
 
-    return RoleDenials(settings.role_arn, make_client)
+    return RoleDenials(settings.role_arn, make_client, settings.revocation_policy_arns)
 
 
 def _terms(settings: Settings) -> Terms:

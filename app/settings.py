@@ -38,6 +38,8 @@ LONGEST_CHAINED = 3600
 STS_QUOTA = 600
 """Calls a second: what AWS's STS takes from an account in each Region unless it raises the quota."""
 MOST_POLICY_ARNS = 10
+MOST_REVOCATION_POLICY_ARNS = 20
+"""IAM attaches ten managed policies to a role, those that allow among them, and more where AWS raises the quota."""
 MOST_TAGS = 50
 TAG_KEY = r"(?!aws:)[\w .:/=+@-]{1,128}"
 TAG_VALUE = r"[\w .:/=+@-]{0,256}"
@@ -193,6 +195,11 @@ class Settings(BaseSettings):
     revocation_policy_size: int = Field(
         8192, ge=1024, le=10_240, description="the most characters of that policy; IAM takes 10,240 of all of a role's"
     )
+    revocation_policy_arns: CommaSeparated = Field(
+        (),
+        description="managed policies, attached to the role, into which the service writes what that policy has no "
+        "room for; none if empty",
+    )
     canary: Switch = Field(
         "off",
         description="`on`: every hour two users whom nobody can be try each other's prefix, and an alarm tells if one "
@@ -296,6 +303,7 @@ class Settings(BaseSettings):
         "session_tags",
         "transitive_tag_keys",
         "policy_arns",
+        "revocation_policy_arns",
         "sts_regions",
         "passkey_origins",
         mode="before",
@@ -344,6 +352,16 @@ class Settings(BaseSettings):
         keys = {tag.partition("=")[0].lower() for tag in value}
         if len(keys) < len(value) or len(value) > MOST_TAGS:
             raise ValueError(f"must have each key once, in any case of letters, and {MOST_TAGS} at most")
+        return value
+
+    @field_validator("revocation_policy_arns")
+    @classmethod
+    def _own_policy_arns(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        if len(set(value)) < len(value) or len(value) > MOST_REVOCATION_POLICY_ARNS:
+            raise ValueError(f"must be {MOST_REVOCATION_POLICY_ARNS} at most, and each once")
+        for arn in value:
+            if not re.fullmatch(r"arn:aws[a-z-]*:iam::\d{12}:policy/[\w+=,.@/-]{1,200}", arn):
+                raise ValueError("must be ARNs of your own managed policies: arn:aws:iam::123456789012:policy/name")
         return value
 
     @field_validator("policy_arns")

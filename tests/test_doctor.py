@@ -1,7 +1,7 @@
 """`tokenvend doctor` and the engines that it meets: a good one, one that ignores policies, and what is no S3."""
 
 import asyncio
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,7 @@ from moto.server import ThreadedMotoServer
 from app import doctor, engine
 from app.credentials.broker import CHAINED, LONG_LIVED
 from app.runtime import build_runtime
-from tests.support.canned_iam import CannedIam
+from tests.support.canned_iam import CannedIam, Managed
 from tests.support.canned_sts import CannedSts
 from tests.support.databases import SqliteDatabases
 from tests.support.odd_http import OddServer, http
@@ -131,6 +131,9 @@ class TestRole:
             assert found["CORS"] == ("warning", "cannot be told, for S3 does not answer (NewConnectionError)")
 
 
+DENIALS = ["arn:aws:iam::123456789012:policy/denials-1", "arn:aws:iam::123456789012:policy/denials-2"]
+
+
 class TestRevocation:
     """Tried for real, and only where it is on."""
 
@@ -150,6 +153,36 @@ class TestRevocation:
         assert ("AccessDenied" in found["revocation"][1]) is (state == "failed")
         assert iam.policies == {}
         assert len(iam.writes) == 2 - refusals
+
+    @pytest.mark.parametrize(
+        ("spoil", "state", "says"),
+        [
+            (lambda iam: None, "ok", "the role has them all"),
+            (lambda iam: iam.managed.pop(DENIALS[1]), "failed", f"{DENIALS[1]}: NoSuchEntity"),
+            (lambda iam: setattr(iam.managed[DENIALS[0]], "attached", False), "failed", f"nothing: {DENIALS[0]};"),
+            (lambda iam: iam.forbidden.add("ListAttachedRolePolicies"), "ok", "cannot be told (AccessDenied on"),
+            (lambda iam: iam.forbidden.add("CreatePolicyVersion"), "failed", f"{DENIALS[0]}: AccessDenied"),
+        ],
+        ids=["all", "gone", "unattached", "unseen", "refused"],
+    )
+    def test_tries_the_managed_policies_of_revocation(
+        self, database_url: str, sts: CannedSts, spoil: Callable[[CannedIam], Any], state: str, says: str
+    ) -> None:
+        with closing(CannedIam()) as iam:
+            iam.managed = {arn: Managed() for arn in DENIALS}
+            spoil(iam)
+            found = examine(
+                database_url,
+                boto3.Session(**KEYS),
+                sts_endpoint_url=sts.url,
+                iam_endpoint_url=iam.url,
+                revocation="role_policy",
+                revocation_policy_arns=",".join(DENIALS),
+                s3_endpoint_url="http://127.0.0.1:1",
+            )["managed revocation"]
+        assert (found[0], says in found[1]) == (state, True), found
+        # What is in effect is as it was, and nothing is left over.
+        assert all(policy.versions == {"v1": "{}"} for policy in iam.managed.values())
 
 
 class TestNoS3:

@@ -1,11 +1,11 @@
-"""Revocation at the engine: one inline policy on the vending role, which denies what was revoked and is still alive.
+"""Revocation at the engine: policies of the vending role, which deny what was revoked and is still alive.
 
-The database says what the policy is, so a burst of revocations is one write, whoever dies loses nothing, and a policy
-that somebody took away comes back within the hour. One replica writes at a time, once a second at most.
+The first is inline, and managed ones take what it has no room for. The database says what each is. So a burst of
+revocations is a write or a few, a process that dies loses nothing, and a policy that somebody took away comes back
+within the hour. One replica writes at a time, one policy a second at most.
 """
 
 import asyncio
-import hashlib
 import random
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -21,9 +21,10 @@ from app import revocations
 from app.accounts import profile
 from app.actor import Actor
 from app.audit import Origin
-from app.credentials import denials, floor
-from app.credentials.denials import Denial
+from app.credentials import denials, floor, placement, role_documents
+from app.credentials.denials import Denial, Names, names_of
 from app.credentials.floor import Floor
+from app.credentials.placement import Document, Plan
 from app.credentials.role_denials import IamFailed
 from app.db import insert_if_absent
 from app.models import IssuedCredential, Revocation, RolePolicy
@@ -34,20 +35,17 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger("tokenvend.revocation")
 
-LEASE = timedelta(seconds=20)
-"""For how long a replica has the policy to itself: more than one call takes with its time-outs."""
+LEASE = timedelta(seconds=30)
+"""For how long a replica has the role to itself: more than three calls take with their time-outs."""
 GAP = timedelta(seconds=1)
 """Between two writes: IAM takes few in a second, and what was revoked meanwhile goes with the next one."""
 LONGEST_WAIT = timedelta(minutes=1)
-RENEWED_EVERY = timedelta(hours=1)
-"""A policy that is as it should be is written again, in case somebody changed it by hand."""
 
 
 @dataclass(frozen=True)
 class State:
     """What is to be told and what was, as the database has it."""
 
-    document: str
     pending: int
     oldest: datetime | None
     """Of those that the engine was not told of."""
@@ -57,10 +55,14 @@ class State:
 
 @dataclass(frozen=True)
 class Claim:
-    """The policy, which is ours to write; `attempts` tells a claim from a later one."""
+    """A policy, which is ours to write; `attempts` tells a claim from a later one."""
 
     attempts: int
+    policy: str
+    """The inline one's name, or a managed one's ARN."""
+    names: Names
     document: str
+    """The text of `names`."""
     told: Sequence[tuple[Any, datetime]]
     """Subject and floor of every revocation in it."""
     raised: Floor | None
@@ -68,12 +70,12 @@ class Claim:
 
 
 async def apply_next(runtime: "Runtime") -> bool:
-    """Writes the policy if it is not what it should be, and says whether there may be more."""
-    role = runtime.role_denials
+    """Writes a policy that is not what it should be, and says whether there may be more."""
+    role, settings = runtime.role_denials, runtime.settings
     if role is None:
         return False
     now = runtime.clock.now()
-    state = await runtime.database.read(look, now, role.role_arn)
+    state = await runtime.database.read(look, now, settings)
     runtime.metrics.revocations_pending.set(state.pending)
     runtime.metrics.revocation_age.set((now - state.oldest).total_seconds() if state.oldest else 0)
     if not state.due:
@@ -81,21 +83,21 @@ async def apply_next(runtime: "Runtime") -> bool:
     if state.next_try_at > now:
         await asyncio.sleep(min((state.next_try_at - now).total_seconds(), 1))
         return True
-    claim = await runtime.database.write(_claim, now, role.role_arn, runtime.settings)
+    claim = await runtime.database.write(_claim, now, settings)
     if claim is None:
         return True
     _tell_of_floor(runtime, claim.raised)
     try:
-        await role.write(claim.document)
+        await role.write(claim.document, claim.policy)
     except IamFailed as failure:
-        log.error("revocation_delayed", kind=failure.kind, cause=str(failure), pending=state.pending)
+        known = {"kind": failure.kind, "cause": str(failure), "policy": claim.policy}
+        log.error("revocation_delayed", **known, pending=state.pending)
         runtime.metrics.revocation_writes.labels(failure.kind).inc()
-        too_large = failure.kind == "too_large"
-        raised = await runtime.database.write(_postpone, runtime.clock.now(), role.role_arn, claim, too_large=too_large)
+        raised = await runtime.database.write(_postpone, runtime.clock.now(), settings, claim, kind=failure.kind)
         _tell_of_floor(runtime, raised)
         return True
     runtime.metrics.revocation_writes.labels("ok").inc()
-    await runtime.database.write(_settle, runtime.clock.now(), role.role_arn, claim)
+    await runtime.database.write(_settle, runtime.clock.now(), settings, claim)
     return True
 
 
@@ -106,16 +108,22 @@ def _tell_of_floor(runtime: "Runtime", raised: Floor | None) -> None:
         log.warning("all_credentials_revoked", before=raised.before.isoformat(), **told)
 
 
-def look(session: Session, now: datetime, role_arn: str) -> State:
+def look(session: Session, now: datetime, settings: Settings) -> State:
     rows = floor.told(session, now)
-    document = denials.build(_denials(rows))
+    found, _ = _plan(session, now, settings, rows)
     pending = [row.revoked_at for row in rows if row.applied_at is None]
-    told = session.get(RolePolicy, role_arn)
-    if told is None:
-        return State(document, len(pending), min(pending, default=None), document != "", now)
-    stale = document != "" and (told.written_at is None or now - told.written_at > RENEWED_EVERY)
-    due = bool(pending) or told.digest != _digest(document) or stale
-    return State(document, len(pending), min(pending, default=None), due, told.next_try_at)
+    told = session.get(RolePolicy, settings.role_arn)
+    due = bool(pending) or found is None or found.write is not None
+    return State(len(pending), min(pending, default=None), due, now if told is None else told.next_try_at)
+
+
+def _plan(
+    session: Session, now: datetime, settings: Settings, rows: Sequence[Revocation]
+) -> tuple[Plan | None, list[Document]]:
+    """What to write next, or None where there is no room; and the documents as they are."""
+    applied = names_of(_denials(row for row in rows if row.applied_at is not None))
+    documents = role_documents.load(session, now, settings, applied)
+    return placement.plan(names_of(_denials(rows)), documents), documents
 
 
 def effective_by(session: Session, now: datetime, settings: Settings, user_id: UUID) -> datetime:
@@ -197,48 +205,74 @@ def _denials(rows: Iterable[Revocation]) -> list[Denial]:
     ]
 
 
-def _claim(session: Session, now: datetime, role_arn: str, settings: Settings) -> Claim | None:
-    first = {"role_arn": role_arn, "next_try_at": now, "attempts": 0, "failures": 0}
+def _claim(session: Session, now: datetime, settings: Settings) -> Claim | None:
+    first = {"role_arn": settings.role_arn, "next_try_at": now, "attempts": 0, "failures": 0}
     insert_if_absent(session, RolePolicy, first)
     attempts = session.scalar(
         update(RolePolicy)
-        .where(RolePolicy.role_arn == role_arn, RolePolicy.next_try_at <= now)
+        .where(RolePolicy.role_arn == settings.role_arn, RolePolicy.next_try_at <= now)
         .values(next_try_at=now + LEASE, attempts=RolePolicy.attempts + 1)
         .returning(RolePolicy.attempts)
         .execution_options(synchronize_session=False)
     )
     if attempts is None:
         return None
-    rows, raised = floor.told(session, now), None
-
-    def fits(rows: Sequence[Revocation]) -> bool:
-        return len(denials.build(_denials(rows))) <= settings.revocation_policy_size
-
-    if not fits(rows):
-        raised = floor.make_room(session, now, fits)
+    raised: Floor | None = None
+    rows = floor.told(session, now)
+    found, documents = _plan(session, now, settings, rows)
+    if found is None:
+        raised = floor.make_room(session, now, lambda rows: _plan(session, now, settings, rows)[0] is not None)
         rows = floor.told(session, now)
-    document = denials.build(_denials(rows))
-    return Claim(attempts, document, [(row.subject_id, row.not_before) for row in rows], raised)
+        found, documents = _plan(session, now, settings, rows)
+    wanted = {row.subject_id: denial for row, denial in zip(rows, _denials(rows), strict=True)}
+    if found is not None:
+        _mark_told(session, now, [row for row in rows if wanted[row.subject_id].pattern in found.told])
+    if found is None or found.write is None:
+        _update(session, settings.role_arn, attempts, next_try_at=now)
+        return None
+    write = found.write
+    policy = role_documents.policies(settings)[write.number]
+    may_hold = placement.may_hold(documents[write.number], write.names, names_of(wanted.values()))
+    role_documents.begin(session, settings, policy, may_hold)
+    told = [
+        (row.subject_id, row.not_before)
+        for row in rows
+        if (one := wanted[row.subject_id]).pattern in write.names and write.names[one.pattern] == one.before
+    ]
+    return Claim(attempts, policy, write.names, denials.write(write.names), told, raised)
 
 
-def _postpone(session: Session, now: datetime, role_arn: str, claim: Claim, *, too_large: bool) -> Floor | None:
-    """The next try comes later each time. Where the role's other policies leave too little room, all are revoked."""
-    failures = session.scalar(select(RolePolicy.failures).where(RolePolicy.role_arn == role_arn)) or 0
+def _postpone(session: Session, now: datetime, settings: Settings, claim: Claim, *, kind: str) -> Floor | None:
+    """The next try comes later each time. Where no policy has room for the rest, all are revoked."""
+    failures = session.scalar(select(RolePolicy.failures).where(RolePolicy.role_arn == settings.role_arn)) or 0
     delay = min(GAP * 2 ** min(failures, 16), LONGEST_WAIT) * random.uniform(0.75, 1.25)  # noqa: S311 - it spreads
-    ours = _update(session, role_arn, claim, next_try_at=now + delay, failures=failures + 1, digest=None)
-    if not ours or not too_large or len(floor.told(session, now)) <= 1 or floor.withhold_newcomers(session, now):
+    if not _update(session, settings.role_arn, claim.attempts, next_try_at=now + delay, failures=failures + 1):
+        return None
+    if kind == "refused":
+        role_documents.refuse(session, now, settings, claim.policy)
+    if kind != "too_large" or role_documents.shrink(session, settings, claim.policy, claim.document):
+        return None
+    if len(floor.told(session, now)) <= 1 or floor.withhold_newcomers(session, now):
         return None
     return floor.raise_floor(session, now)
 
 
-def _settle(session: Session, now: datetime, role_arn: str, claim: Claim) -> None:
-    values = {"next_try_at": now + GAP, "failures": 0, "digest": _digest(claim.document), "written_at": now}
-    if not _update(session, role_arn, claim, **values):
+def _settle(session: Session, now: datetime, settings: Settings, claim: Claim) -> None:
+    if not _update(session, settings.role_arn, claim.attempts, next_try_at=now + GAP, failures=0):
         # Slower than its lease: whether ours or the other replica's is the last one, nobody knows.
-        lost = update(RolePolicy).where(RolePolicy.role_arn == role_arn).values(digest=None)
-        session.execute(lost.execution_options(synchronize_session=False))
+        session.execute(select(RolePolicy).where(RolePolicy.role_arn == settings.role_arn).with_for_update())
+        role_documents.doubt(session, settings, claim.policy, claim.names)
         return
-    told = [{"told_id": subject_id, "told_floor": floor} for subject_id, floor in claim.told]
+    role_documents.settle(session, now, settings, claim.policy, claim.names)
+    _mark(session, now, claim.told)
+
+
+def _mark_told(session: Session, now: datetime, rows: Sequence[Revocation]) -> None:
+    _mark(session, now, [(row.subject_id, row.not_before) for row in rows if row.applied_at is None])
+
+
+def _mark(session: Session, now: datetime, told: Sequence[tuple[Any, datetime]]) -> None:
+    """Notes that the engine was told of these, unless one was revoked anew meanwhile."""
     if told:
         table: Any = Revocation.__table__
         marks = (
@@ -250,15 +284,11 @@ def _settle(session: Session, now: datetime, role_arn: str, claim: Claim) -> Non
             )
             .values(applied_at=now)
         )
-        session.connection().execute(marks, told)
+        session.connection().execute(marks, [{"told_id": one, "told_floor": floor} for one, floor in told])
 
 
-def _update(session: Session, role_arn: str, claim: Claim, **values: Any) -> bool:
+def _update(session: Session, role_arn: str, attempts: int, **values: Any) -> bool:
     """False where another replica has taken over."""
-    ours = update(RolePolicy).where(RolePolicy.role_arn == role_arn, RolePolicy.attempts == claim.attempts)
+    ours = update(RolePolicy).where(RolePolicy.role_arn == role_arn, RolePolicy.attempts == attempts)
     statement = ours.values(**values).returning(RolePolicy.role_arn).execution_options(synchronize_session=False)
     return session.execute(statement).first() is not None
-
-
-def _digest(document: str) -> str:
-    return hashlib.sha256(document.encode()).hexdigest()

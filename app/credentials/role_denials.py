@@ -1,8 +1,11 @@
-"""The policy of the vending role that this service writes by IAM, and nothing else of IAM's."""
+"""The policies of the vending role that this service writes by IAM: an inline one, and managed ones.
+
+All deny. An operator makes and attaches the managed ones. The service only adds and deletes versions of them.
+"""
 
 import asyncio
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
@@ -19,6 +22,10 @@ POLICY_NAME = "tokenvend-revocations"
 PROBE_NAME = "tokenvend-revocations-probe"
 PROBE = denials.build([Denial("session", EVERYONE, EVERYONE, datetime.fromtimestamp(0, UTC))])
 """Denies a session that nobody has."""
+MANAGED_SIZE = 6144
+"""Characters of a managed policy, white space not counted: IAM's quota, which nobody can have raised."""
+VERSIONS_LEFT = 3
+"""Of a managed policy before a version is added. IAM keeps five, and its list may lack the newest."""
 IAM_CONFIG = Config(connect_timeout=2, read_timeout=5, retries={"total_max_attempts": 1})
 """The job tries again by itself."""
 
@@ -37,24 +44,38 @@ class IamFailed(Exception):
 
 
 class RoleDenials:
-    """The vending role's inline policy that is this service's own. Each call raises `IamFailed`."""
+    """The vending role's policies that are this service's own. Each call raises `IamFailed`."""
 
-    def __init__(self, role_arn: str, make_client: Callable[[], Any]) -> None:
+    def __init__(self, role_arn: str, make_client: Callable[[], Any], policy_arns: Sequence[str] = ()) -> None:
         """`make_client` is called at the first use: the SDK looks for credentials then, maybe by network."""
         self.role_arn = role_arn
+        self.policy_arns = tuple(policy_arns)
         self._role_name = role_arn.rpartition("/")[2]
         self._make_client = make_client
         self._client: Any = None
         self._lock = threading.Lock()
 
-    async def write(self, document: str) -> None:
-        """An empty one takes the policy away."""
-        await asyncio.to_thread(self._call, self._put if document else self._take_away, POLICY_NAME, document)
+    async def write(self, document: str, policy: str = POLICY_NAME) -> None:
+        """`policy` is the inline one's name, or the ARN of a managed one. An empty document denies nobody."""
+        if policy in self.policy_arns:
+            await asyncio.to_thread(self._call, self._put_version, policy, document or PROBE)
+        else:
+            await asyncio.to_thread(self._call, self._put if document else self._take_away, policy, document)
 
     async def try_out(self) -> None:
-        """Writes a policy that denies nobody, and takes it away again."""
+        """Writes an inline policy that denies nobody, and takes it away again."""
         await asyncio.to_thread(self._call, self._put, PROBE_NAME, PROBE)
         await asyncio.to_thread(self._call, self._take_away, PROBE_NAME, "")
+
+    async def try_out_managed(self, policy_arn: str) -> None:
+        """Adds a version that denies nobody, which takes no effect, and deletes it again."""
+        await asyncio.to_thread(self._call, self._try_version, policy_arn, PROBE)
+
+    async def unattached(self) -> Sequence[str]:
+        """Those of the managed policies that the role does not have. It takes iam:ListAttachedRolePolicies."""
+        attached: list[str] = []
+        await asyncio.to_thread(self._call, lambda client, _name, _document: self._list(client, attached), "", "")
+        return [arn for arn in self.policy_arns if arn not in attached]
 
     def _put(self, client: Any, name: str, document: str) -> None:
         client.put_role_policy(RoleName=self._role_name, PolicyName=name, PolicyDocument=document)
@@ -67,6 +88,19 @@ class RoleDenials:
         except ClientError as error:
             if _code(error) != "NoSuchEntity":
                 raise
+
+    def _put_version(self, client: Any, arn: str, document: str) -> None:
+        _make_room(client, arn)
+        _create(client, arn, document, default=True)
+
+    def _try_version(self, client: Any, arn: str, document: str) -> None:
+        _make_room(client, arn)
+        version = _create(client, arn, document, default=False)
+        client.delete_policy_version(PolicyArn=arn, VersionId=version)
+
+    def _list(self, client: Any, attached: list[str]) -> None:
+        for page in client.get_paginator("list_attached_role_policies").paginate(RoleName=self._role_name):
+            attached += [policy["PolicyArn"] for policy in page["AttachedPolicies"]]
 
     def _call(self, call: Callable[[Any, str, str], None], name: str, document: str) -> None:
         try:
@@ -87,3 +121,26 @@ class RoleDenials:
 def _code(error: ClientError) -> str:
     """Ceph's errors lack the element that boto3 reads it from."""
     return str(error.response.get("Error", {}).get("Code") or error.response.get("Code") or "Unknown")
+
+
+def _make_room(client: Any, arn: str) -> None:
+    """Deletes the oldest versions, never the one in effect."""
+    versions = client.list_policy_versions(PolicyArn=arn)["Versions"]
+    oldest = sorted((one["VersionId"] for one in versions if not one["IsDefaultVersion"]), key=lambda v: int(v[1:]))
+    for version in oldest[: max(0, len(versions) - VERSIONS_LEFT)]:
+        try:
+            client.delete_policy_version(PolicyArn=arn, VersionId=version)
+        except ClientError as error:
+            if _code(error) != "NoSuchEntity":
+                raise
+
+
+def _create(client: Any, arn: str, document: str, *, default: bool) -> str:
+    """The id of the new version. Where IAM has five for all that, the next try finds them in its list."""
+    try:
+        made = client.create_policy_version(PolicyArn=arn, PolicyDocument=document, SetAsDefault=default)
+    except ClientError as error:
+        if _code(error) == "LimitExceeded":
+            raise IamFailed("unavailable", _code(error)) from error
+        raise
+    return str(made["PolicyVersion"]["VersionId"])

@@ -120,7 +120,7 @@ class TestStrangers:
                         act(session, bounded, number, guest)
 
                 run(bounded, act_all)
-            claim = run(bounded, revocation._claim, bounded.clock.now(), bounded.settings.role_arn, bounded.settings)
+            claim = run(bounded, revocation._claim, bounded.clock.now(), bounded.settings)
             assert claim is not None
             assert claim.raised is None
             at_most = max(at_most, len(claim.document))

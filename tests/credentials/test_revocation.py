@@ -2,6 +2,7 @@
 
 import asyncio
 import itertools
+import json
 import threading
 import time
 import uuid
@@ -21,15 +22,15 @@ from sqlalchemy.orm import Session
 
 from app import audit, cleaning, revocations
 from app.actor import Actor
-from app.credentials import floor, revocation
+from app.credentials import denials, floor, revocation
 from app.credentials.role_denials import POLICY_NAME, PROBE, IamFailed, RoleDenials
 from app.models import EVERYONE
 from tests.credentials.crowd import sign_in
-from tests.credentials.test_denials import Credential
+from tests.credentials.test_denials import Credential, of_device
 from tests.security.cheap_hashing import CountingContext
 from tests.security.observed import assert_problem
 from tests.support.authenticator import enable
-from tests.support.canned_iam import CannedIam
+from tests.support.canned_iam import CannedIam, Managed
 from tests.support.databases import SqliteDatabases
 from tests.support.engine import eventually
 from tests.support.outside import guest
@@ -71,6 +72,24 @@ def work(service: Service) -> bool:
 
 def policy(iam: CannedIam) -> str:
     return iam.policies.get((ROLE, POLICY_NAME), "")
+
+
+def texts(iam: CannedIam) -> list[str]:
+    """All that the role denies by, inline and managed."""
+    return [policy(iam), *(one.document for one in iam.managed.values() if one.document != "{}")]
+
+
+def opens(iam: CannedIam, one: Credential) -> bool:
+    return all(one.opens(text) for text in texts(iam))
+
+
+def work_all(service: Service) -> None:
+    """Passes until there is nothing more to do."""
+    for _ in range(60):
+        if not work(service):
+            return
+        service.clock.advance(seconds=1)
+    raise AssertionError("it never ends")
 
 
 def credential(device: Device, *, issued_at: datetime | None = None) -> Credential:
@@ -653,6 +672,164 @@ class TestPolicy:
         assert not any(one.opens(policy(iam)) for one in known)
 
 
+ARNS = [f"arn:aws:iam::123456789012:policy/denials-{number}" for number in range(1, 6)]
+
+
+@pytest.fixture
+def spilling(make_told: MakeTold, iam: CannedIam) -> Service:
+    """A service that has managed policies besides the inline one."""
+    iam.managed = {arn: Managed() for arn in ARNS}
+    return make_told(revocation_policy_arns=",".join(ARNS))
+
+
+class TestManagedPolicies:
+    """VC11: what the inline policy has no room for is denied by managed ones, before everybody is revoked."""
+
+    def test_take_what_the_inline_one_has_no_room_for(self, spilling: Service, iam: CannedIam) -> None:
+        bystander = Credential(uuid.uuid4(), uuid.uuid4(), spilling.clock.now())
+        known = revoke_many(spilling, 1000)
+        work_all(spilling)
+        assert not any(opens(iam, one) for one in known)
+        assert opens(iam, bystander)
+        assert len(rows(spilling)) == 1000
+        assert [len(one.versions) for one in iam.managed.values()] == [2, 2, 2, 2, 1]
+        metrics = spilling.client.get("/metrics").text
+        assert "tokenvend_revocation_floors_total 0.0" in metrics
+        assert "tokenvend_revocations_pending 0.0" in metrics
+
+    def test_leave_the_floor_to_when_all_are_full(self, spilling: Service, iam: CannedIam) -> None:
+        known = revoke_many(spilling, 1000)
+        work_all(spilling)
+        known += revoke_many(spilling, 450)
+        work_all(spilling)
+        assert rows(spilling) == [("everyone", str(EVERYONE))]
+        assert not any(opens(iam, one) for one in known)
+        # The floor is written before any of the names that it replaces goes.
+        first = next(form for form in iam.writes if "aws:TokenIssueTime" in form.get("PolicyDocument", ""))
+        assert iam.writes.index(first) == 5
+        assert [one.document for one in iam.managed.values()] == [PROBE] * 4 + ["{}"]
+
+    def test_are_written_one_for_one_revocation(self, spilling: Service, iam: CannedIam) -> None:
+        revoke_many(spilling, 700)
+        work_all(spilling)
+        for _ in range(8):
+            before = len(iam.writes)
+            (one,) = revoke_many(spilling, 1)
+            work_all(spilling)
+            assert len(iam.writes) == before + 1
+            assert not opens(iam, one)
+        assert max(len(one.versions) for one in iam.managed.values()) <= 4
+
+    def test_let_go_of_what_cannot_be_alive(self, spilling: Service, iam: CannedIam) -> None:
+        known = revoke_many(spilling, 400)
+        work_all(spilling)
+        spilling.clock.advance(minutes=66)
+        work_all(spilling)
+        assert all(opens(iam, one) for one in known)
+        assert iam.policies == {}
+        assert iam.managed[ARNS[0]].document == PROBE
+
+    def test_come_back_within_the_hour_where_somebody_changed_one(self, spilling: Service, iam: CannedIam) -> None:
+        known = revoke_many(spilling, 400)
+        work_all(spilling)
+        iam.policies.clear()
+        iam.managed[ARNS[0]] = Managed()
+        spilling.clock.advance(minutes=59)
+        assert not work(spilling)
+        spilling.clock.advance(minutes=2)
+        work_all(spilling)
+        assert not any(opens(iam, one) for one in known)
+
+    def test_have_others_in_their_place_where_iam_refuses_one(self, spilling: Service, iam: CannedIam) -> None:
+        """One that is gone, or that the service may not write, holds up nothing but the pass that finds out."""
+        del iam.managed[ARNS[0]], iam.managed[ARNS[1]]
+        known = revoke_many(spilling, 600)
+        work_all(spilling)
+        assert not any(opens(iam, one) for one in known)
+        assert len(rows(spilling)) == 600
+        metrics = spilling.client.get("/metrics").text
+        assert 'tokenvend_revocation_writes_total{outcome="refused"} 2.0' in metrics
+
+    def test_take_it_too_where_the_roles_other_inline_policies_leave_less_room(
+        self, spilling: Service, iam: CannedIam
+    ) -> None:
+        iam.policies[(ROLE, "of-others")] = "x" * 7000
+        known = revoke_many(spilling, 280)
+        work_all(spilling)
+        assert not any(opens(iam, one) for one in known)
+        assert len(rows(spilling)) == 280
+
+    def test_that_are_no_longer_named_have_their_names_written_elsewhere(
+        self, spilling: Service, iam: CannedIam, database_url: str
+    ) -> None:
+        known = revoke_many(spilling, 400)
+        work_all(spilling)
+        fewer = {"revocation": "role_policy", "iam_endpoint_url": iam.url, "revocation_policy_arns": ",".join(ARNS[2:])}
+        with running_service(database_url, clock=spilling.clock, **fewer) as later:
+            work_all(later)
+        del iam.managed[ARNS[0]], iam.managed[ARNS[1]]
+        assert not any(opens(iam, one) for one in known)
+
+    @pytest.mark.parametrize("after", [1, 2, 3, 4, 5, 7])
+    def test_keep_what_was_denied_whoever_dies_when(self, make_told: MakeTold, iam: CannedIam, after: int) -> None:
+        """A process dies at the nth call to IAM, before it or after it, while names move from one to another."""
+        iam.managed = {arn: Managed() for arn in ARNS[:2]}
+        told = make_told(revocation_policy_size=1024, revocation_policy_arns=",".join(ARNS[:2]))
+        known = revoke_many(told, 25)
+        users = revoke_users(told, 6)
+        work_all(told)
+        assert not any(opens(iam, one) for one in [*known, *users])
+        calls = itertools.count(1)
+
+        def die(_form: dict[str, str]) -> None:
+            if next(calls) == after:
+                iam.fail("InternalFailure", 503)
+            assert not any(opens(iam, one) for one in [*known, *users])
+
+        iam.before_answer = die
+        for _ in range(3):
+            told.clock.advance(seconds=5)
+            revoke_users(told, 0, users)
+            work(told)
+        told.clock.advance(minutes=2)
+        work_all(told)
+        assert not any(opens(iam, one) for one in [*known, *users])
+
+    def test_start_from_what_the_version_before_has_written(self, spilling: Service, iam: CannedIam) -> None:
+        """It knew the inline policy alone, and noted its digest. None of its names goes before it is elsewhere."""
+        known = revoke_many(spilling, 100)
+        work_all(spilling)
+        spilling.sql("DELETE FROM role_documents")
+        known += revoke_many(spilling, 300)
+        everybody_of_before = known[:100]
+        iam.before_answer = lambda form: assert_denied(iam, everybody_of_before)
+        work_all(spilling)
+        assert not any(opens(iam, one) for one in known)
+
+
+def assert_denied(iam: CannedIam, known: list[Credential]) -> None:
+    assert not any(opens(iam, one) for one in known)
+
+
+def revoke_users(service: Service, count: int, again: list[Credential] | None = None) -> list[Credential]:
+    """Revokes all that users have, each with a credential in the ledger: new users, or the same `again`."""
+    known = again or [Credential(uuid.uuid4(), uuid.uuid4(), service.clock.now()) for _ in range(count)]
+    issue(service, [Credential(one.user_id, one.session_id, service.clock.now()) for one in known])
+    for one in known:
+        service.runtime.database.run(
+            "write",
+            revocations.revoke_user,
+            audit.COMMAND_LINE,
+            service.clock.now(),
+            user_id=one.user_id,
+            actor_id=None,
+            session_id=None,
+            reason="test",
+            longest=timedelta(hours=1),
+        )
+    return known
+
+
 class TestEverybodysFloor:
     def test_lets_each_vend_anew_unseen(self, make_told: MakeTold, iam: CannedIam) -> None:
         told = make_told(revocation_policy_size=1024)
@@ -729,11 +906,11 @@ class TestFaults:
 
     def test_who_dies_between_database_and_iam_is_followed_by_another(self, told: Service, iam: CannedIam) -> None:
         (one,) = revoke_many(told, 1)
-        claimed = told.runtime.database.run("write", revocation._claim, told.clock.now(), ROLE_ARN, told.settings)
+        claimed = told.runtime.database.run("write", revocation._claim, told.clock.now(), told.settings)
         assert claimed is not None  # and then the process died
         assert work(told)
         assert iam.forms == []
-        told.clock.advance(seconds=21)
+        told.clock.advance(seconds=31)
         work(told)
         assert not one.opens(policy(iam))
 
@@ -744,7 +921,7 @@ class TestFaults:
 
         def overtake(_form: dict[str, str]) -> None:
             iam.before_answer = lambda form: None
-            told.clock.advance(seconds=21)
+            told.clock.advance(seconds=31)
             late.extend(revoke_many(told, 1))
             work_beside(told)
 
@@ -810,6 +987,28 @@ class TestOfAws:
         asyncio.run(role.write(""))
         asyncio.run(role.write(""))
         assert client.list_role_policies(RoleName=ROLE)["PolicyNames"] == []
+
+    def test_versions_are_added_and_the_oldest_deleted(self, client: Any) -> None:
+        """Five at most, which moto holds to, and never the one in effect."""
+        arn = client.create_policy(PolicyName="denials", PolicyDocument=PROBE)["Policy"]["Arn"]
+        role = RoleDenials(ROLE_ARN, lambda: client, [arn])
+        documents = [denials.build([of_device(uuid.uuid4(), uuid.uuid4())]) for _ in range(9)]
+        for document in documents:
+            asyncio.run(role.write(document, arn))
+            default = client.get_policy(PolicyArn=arn)["Policy"]["DefaultVersionId"]
+            found = client.get_policy_version(PolicyArn=arn, VersionId=default)["PolicyVersion"]["Document"]
+            assert found == json.loads(document)
+        asyncio.run(role.try_out_managed(arn))
+        versions = client.list_policy_versions(PolicyArn=arn)["Versions"]
+        assert sorted(one["VersionId"] for one in versions) == ["v10", "v8", "v9"]
+        asyncio.run(role.write("", arn))
+        default = client.get_policy(PolicyArn=arn)["Policy"]["DefaultVersionId"]
+        found = client.get_policy_version(PolicyArn=arn, VersionId=default)["PolicyVersion"]["Document"]
+        assert found == json.loads(PROBE)
+        assert asyncio.run(role.unattached()) == [arn]
+        client.attach_role_policy(RoleName=ROLE, PolicyArn=arn)
+        assert asyncio.run(role.unattached()) == []
+        client.detach_role_policy(RoleName=ROLE, PolicyArn=arn)
 
     @pytest.mark.parametrize("profile", ["absent", None])
     def test_without_credentials_it_fails_as_iam_does(self, profile: str | None) -> None:

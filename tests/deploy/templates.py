@@ -18,6 +18,7 @@ REGION = "eu-central-1"
 ARNS = {
     "VendedRole": "arn:aws:iam::123456789012:role/vended",
     "VendedBoundary": "arn:aws:iam::123456789012:policy/boundary",
+    **{f"VendedDenials{number}": f"arn:aws:iam::123456789012:policy/denials-{number}" for number in range(1, 6)},
     "Logs": "arn:aws:logs:eu-central-1:123456789012:log-group:tokenvend:log-stream:*",
     "KmsKeyArn": "arn:aws:kms:eu-central-1:123456789012:key/1b2c3d4e-0000-4000-8000-000000000001",
     "ImageRepositoryArn": "arn:aws:ecr:eu-central-1:123456789012:repository/tokenvend",

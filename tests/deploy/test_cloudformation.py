@@ -12,6 +12,7 @@ import pytest
 from moto import mock_aws
 
 from app.credentials.identity_token import AUDIENCE, ISSUER_PATH, SUBJECT
+from tests.credentials.iam import allowed
 from tests.deploy.templates import (
     ARNS,
     AWS,
@@ -88,13 +89,31 @@ def storage(account: Account, **parameters: str) -> dict[str, str]:
     return account.make("storage.yaml", BucketName=BUCKET, ExternalId=EXTERNAL_ID, **parameters)
 
 
-def may_revoke(account: Account, role: str, boundary: str) -> dict[str, Any]:
+def may_revoke(account: Account, role: str, boundary: str, denials: str) -> dict[str, Any]:
+    """`denials`: the output `RevocationPolicyArns`."""
+    names = {f"VENDING_DENIALS_{number}": role_name(arn) for number, arn in enumerate(denials.split(","), 1)}
     return by_hand(
         "service-permissions-revocation.json",
         ACCOUNT=account.id,
         VENDING_ROLE=role,
         VENDING_BOUNDARY=role_name(boundary),
+        **names,
     )
+
+
+def of_policies(template: str, *names: str) -> list[dict[str, Any]]:
+    """Statements of the managed policies of a template, its functions resolved."""
+    found = resources(template)
+    parts = [resolved(found[name]["Properties"]["PolicyDocument"], ARNS) for name in names]
+    return [statement for part in parts for statement in part["Statement"]]
+
+
+def document(statements: list[dict[str, Any]]) -> str:
+    return json.dumps({"Version": "2012-10-17", "Statement": statements})
+
+
+DENIALS = [f"VendedDenials{number}" for number in range(1, 6)]
+VENDING = ["storage.yaml", "web-identity.yaml"]
 
 
 @pytest.mark.filterwarnings("ignore:Tried to parse AWS..S3..BucketPolicy:UserWarning")  # moto knows none
@@ -121,11 +140,19 @@ class TestStorage:
         assert statement["Resource"] == made["VendedRoleArn"]
         assert account.managed(made["ServiceRoleName"]) == []
 
-    def test_revocation_adds_three_actions_on_the_vended_role(self, account: Account) -> None:
+    def test_revocation_adds_six_actions_on_the_vended_role_and_its_denials(self, account: Account) -> None:
         made = storage(account, Revocation="role_policy")
         role = role_name(made["VendedRoleArn"])
         boundary = account.iam.get_role(RoleName=role)["Role"]["PermissionsBoundary"]["PermissionsBoundaryArn"]
-        assert account.inline(made["ServiceRoleName"])["revoke"] == may_revoke(account, role, boundary)
+        denials = made["RevocationPolicyArns"]
+        assert account.inline(made["ServiceRoleName"])["revoke"] == may_revoke(account, role, boundary, denials)
+        empty = by_hand("vending-role-denials.json")
+        allowed = by_hand("vending-role-permissions.json", BUCKET=BUCKET)
+        assert sorted(account.managed(role), key=str) == sorted([allowed, *[empty] * 5], key=str)
+        for arn in denials.split(","):
+            held = account.iam.list_entities_for_policy(PolicyArn=arn)
+            assert [one["RoleName"] for one in held["PolicyRoles"]] == [role]
+            assert held["PolicyUsers"] == held["PolicyGroups"] == []
 
     @pytest.mark.parametrize("template", ["storage.yaml", "web-identity.yaml"])
     def test_the_vended_role_reaches_no_more_than_before_whatever_is_written_into_it(self, template: str) -> None:
@@ -139,6 +166,65 @@ class TestStorage:
         assert none["Fn::Sub"].endswith(":key/none")
         bound[-1]["Resource"] = with_key
         assert bound == of("VendedObjects", "VendedKey")
+
+    @pytest.mark.parametrize("template", VENDING)
+    def test_an_allow_in_the_denials_gives_nothing_beyond_the_boundary(self, template: str) -> None:
+        """VC11: whoever has taken the service over may write any version. The role's boundary and its session hold."""
+        boundary = document(of_policies(template, "VendedBoundary"))
+        everything = document([{"Effect": "Allow", "Action": "*", "Resource": "*"}])
+        objects = f"arn:aws:s3:::{BUCKET}/users/x/y.jpg"
+        for action, resource in (
+            ("s3:GetObject", "arn:aws:s3:::another/users/x/y.jpg"),
+            ("s3:GetObject", f"arn:aws:s3:::{BUCKET}/of-others"),
+            ("s3:DeleteObjectVersion", objects),
+            ("s3:PutBucketPolicy", f"arn:aws:s3:::{BUCKET}"),
+            ("iam:CreatePolicyVersion", ARNS["VendedDenials1"]),
+            ("iam:DeleteRolePermissionsBoundary", ARNS["VendedRole"]),
+            ("sts:AssumeRole", ARNS["VendedRole"]),
+        ):
+            assert allowed(everything, action, resource)
+            assert not allowed(boundary, action, resource)
+        assert allowed(boundary, "s3:GetObject", objects)
+        assert resources(template)["VendedRole"]["Properties"]["PermissionsBoundary"]["Fn::If"][:2] == [
+            "Revokes",
+            {"Ref": "VendedBoundary"},
+        ]
+
+    @pytest.mark.parametrize("template", VENDING)
+    def test_the_service_may_do_nothing_else_with_policies(self, template: str) -> None:
+        """VC11: by the evaluator, each action of IAM's that could widen what a policy or a role does."""
+        found = resources(template)["ServiceMayRevoke"]["Properties"]
+        assert found["Roles"] in (
+            [{"Ref": "ServiceRole"}],
+            [{"Fn::ImportValue": {"Fn::Sub": "${StorageStack}-ServiceRoleName"}}],
+        )
+        revoke = resolved(found["PolicyDocument"], ARNS)
+        for statement in revoke["Statement"]:
+            statement.pop("Condition", None)  # the evaluator knows no ArnEquals; without it more is allowed
+        versions = ["iam:CreatePolicyVersion", "iam:DeletePolicyVersion", "iam:ListPolicyVersions"]
+        others = ["AttachRolePolicy", "DetachRolePolicy", "CreatePolicy", "DeletePolicy", "SetDefaultPolicyVersion"]
+        others += ["PutRolePermissionsBoundary", "DeleteRolePermissionsBoundary", "UpdateAssumeRolePolicy", "PassRole"]
+        mine = [ARNS[name] for name in DENIALS]
+        for resource in (*mine, ARNS["VendedBoundary"], ARNS["VendedRole"], "arn:aws:iam::123456789012:policy/other"):
+            assert not any(allowed(json.dumps(revoke), f"iam:{action}", resource) for action in others)
+            for action in versions:
+                assert allowed(json.dumps(revoke), action, resource) is (resource in mine)
+
+    @pytest.mark.parametrize("template", VENDING)
+    def test_the_denials_are_the_vended_roles_alone_and_deny_alone(self, template: str) -> None:
+        """CloudFormation writes them once: a change to a document here would undo what was revoked."""
+        found = resources(template)
+        for name in DENIALS:
+            properties = found[name]["Properties"]
+            assert found[name]["Condition"] == "Revokes"
+            assert properties.keys() == {"Description", "Roles", "PolicyDocument"}
+            assert properties["Roles"] == [{"Ref": "VendedRole"}]
+            assert properties["PolicyDocument"] == by_hand("vending-role-denials.json")
+        attached = [part for part in found.values() if part["Type"] == "AWS::IAM::ManagedPolicy"]
+        held = [part for part in attached if "Roles" in part["Properties"]]
+        assert len(held) == len(DENIALS) + 2  # of ten that IAM attaches to a role
+        arns = decoded(template)["Outputs"]["RevocationPolicyArns"]
+        assert arns["Value"] == {"Fn::Join": [",", [{"Ref": name} for name in DENIALS]]}
 
     def test_a_key_adds_its_policy(self, account: Account) -> None:
         key = f"arn:aws:kms:{REGION}:{account.id}:key/1234"
@@ -157,7 +243,7 @@ class TestStorage:
             **dict.fromkeys(("EventsKey", "Events", "EventsPolicy"), "TellsEvents"),
             "EventsDelivery": "DeliversEvents",
             **dict.fromkeys(("ServiceMayVend", "VendedRole", "VendedObjects"), "AssumesRole"),
-            **dict.fromkeys(("ServiceMayRevoke", "VendedBoundary"), "Revokes"),
+            **dict.fromkeys(("ServiceMayRevoke", "VendedBoundary", *DENIALS), "Revokes"),
             "VendedKey": "VendsWithKey",
         }
 
@@ -335,7 +421,8 @@ class TestWebIdentity:
         assert allowed in account.managed(role)
         assert account.inline(role) == {}
         boundary = account.iam.get_role(RoleName=role)["Role"]["PermissionsBoundary"]["PermissionsBoundaryArn"]
-        assert account.inline(service)["revoke"] == may_revoke(account, role, boundary)
+        denials = made["RevocationPolicyArns"]
+        assert account.inline(service)["revoke"] == may_revoke(account, role, boundary, denials)
 
 
 def policies(value: Any) -> Iterator[dict[str, Any]]:
@@ -407,6 +494,7 @@ class TestEveryTemplate:
 FILLED_IN = {
     "KMS_KEY_ID": "1b2c3d4e-0000-4000-8000-000000000001",
     "VENDING_BOUNDARY": "boundary",
+    **{f"VENDING_DENIALS_{number}": f"denials-{number}" for number in range(1, 6)},
     "VENDING_ROLE": "vended",
     "BUCKET": BUCKET,
     "ACCOUNT": "123456789012",

@@ -4,6 +4,7 @@ import json
 
 from app.credentials.identity_token import AUDIENCE, ISSUER_PATH, SUBJECT
 from app.credentials.policy import OBJECT_ACTIONS
+from app.credentials.role_denials import PROBE
 from tests.deploy.reading import DEPLOY
 
 AWS = DEPLOY / "aws"
@@ -38,12 +39,21 @@ class TestVendingRole:
         }
 
 
+class TestDenials:
+    def test_start_with_a_document_that_denies_nobody(self) -> None:
+        """The one to which the service returns, so that it is there to be changed."""
+        assert json.loads((AWS / "vending-role-denials.json").read_text()) == json.loads(PROBE)
+
+
 class TestService:
     def test_may_write_the_vending_roles_policies_and_nothing_else_of_iam(self) -> None:
-        write, read = statements("service-permissions-revocation.json").values()
+        write, read, versions = statements("service-permissions-revocation.json").values()
         assert write["Action"] == ["iam:DeleteRolePolicy", "iam:PutRolePolicy"]
         assert read["Action"] == "iam:GetRolePolicy"
         assert write["Resource"] == read["Resource"] == "arn:aws:iam::ACCOUNT:role/VENDING-ROLE"
+        assert versions["Action"] == ["iam:CreatePolicyVersion", "iam:DeletePolicyVersion", "iam:ListPolicyVersions"]
+        arns = [f"arn:aws:iam::ACCOUNT:policy/VENDING-DENIALS-{number}" for number in range(1, 6)]
+        assert versions["Resource"] == arns
         # Else who writes them could let the role do anything.
         boundary = "arn:aws:iam::ACCOUNT:policy/VENDING-BOUNDARY"
         assert write["Condition"] == {"ArnEquals": {"iam:PermissionsBoundary": boundary}}

@@ -50,6 +50,7 @@ PARAMETERS = {
     "KmsKeyArn": ARNS["KmsKeyArn"],
     "MailFrom": "Photos of $HOME and `date` <photos@example.org>",
     "OidcProviders": '{"google": {"issuer": "https://accounts.google.com", "client_ids": ["a\\"b", "$HOME"]}}',
+    "RevocationPolicyArns": "arn:aws:iam::123456789012:policy/denials-1,arn:aws:iam::123456789012:policy/denials-2",
     "SessionTags": "user_id,access",
     "StsRegions": "eu-central-1,eu-west-1",
     "StorageEventsTopicArn": "arn:aws:sns:eu-central-1:123456789012:events",
@@ -104,6 +105,7 @@ class TestSettings:
         assert settings.oidc_providers["google"].client_ids == ('a"b', "$HOME")
         assert (settings.app_link_base, settings.email_verification, settings.cors_origins) == (None, None, ())
         assert settings.session_tags == ("user_id", "access")
+        assert len(settings.revocation_policy_arns) == 2
 
     def test_the_vended_role_lasts_as_long_as_a_credential_may(self) -> None:
         longest = decoded("service.yaml")["Parameters"]["CredentialMaxTtl"]
