@@ -694,7 +694,7 @@ class TestManagedPolicies:
         assert len(rows(spilling)) == 1000
         assert [len(one.versions) for one in iam.managed.values()] == [2, 2, 2, 2, 1]
         metrics = spilling.client.get("/metrics").text
-        assert "tokenvend_revocation_floors_total 0.0" in metrics
+        assert 'tokenvend_revocation_floors_total{cause="administrator"} 0.0' in metrics
         assert "tokenvend_revocations_pending 0.0" in metrics
 
     def test_leave_the_floor_to_when_all_are_full(self, spilling: Service, iam: CannedIam) -> None:
@@ -825,7 +825,6 @@ def revoke_users(service: Service, count: int, again: list[Credential] | None = 
             actor_id=None,
             session_id=None,
             reason="test",
-            longest=timedelta(hours=1),
         )
     return known
 
