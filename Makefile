@@ -39,6 +39,9 @@ check: install ## Format, lint, types, import order
 bench: install ## Measures speed and size against floors taken in the same run
 	$(BIN)/python -m tests.bench
 
+storm: install ## Attacks the service from one address and from a hundred, beside an idle one (15 minutes)
+	$(BIN)/python -m tests.storms.attacks
+
 deploy-check: .checks/installed ## Checks what is in deploy/ with the tools of its trade
 	deploy/checks/run
 
@@ -95,4 +98,4 @@ lock: install ## Renews the locks from pyproject.toml
 	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --upgrade --group sdk \
 		--custom-compile-command "make lock" --output-file requirements-sdk.lock
 
-.PHONY: help install run test chaos check bench format lock deploy-check wheel sbom openapi sdk sdk-test
+.PHONY: help install run test chaos check bench storm format lock deploy-check wheel sbom openapi sdk sdk-test
