@@ -15,7 +15,7 @@ import app.cli  # noqa: F401 - `serve` is part of the command, and all of that i
 from app import server
 from app.auth import sessions
 from app.auth.sessions import SessionState
-from app.credentials import api
+from app.credentials.api import credentials
 from app.db import Database
 from app.environment import load_settings
 from app.main import create_app
@@ -66,7 +66,7 @@ def main() -> None:
     settings = load_settings()
     configure_logging(settings.log_level)
     # Among the routes of /v1/credentials, so that finding it costs what finding them costs.
-    api.router.add_api_route(EMPTY.removeprefix("/v1"), do_nothing, methods=["POST"])
+    credentials.router.add_api_route(EMPTY.removeprefix("/v1"), do_nothing, methods=["POST"])
     runtime = build_runtime(settings)
     service = with_plain_queries(create_app(settings, runtime), runtime)
     config = server.make_config(service, host="127.0.0.1", port=0)

@@ -147,6 +147,8 @@ async function vend(request) {
     bucket: BUCKET,
     prefix,
     shared_prefixes: [],
+    shared_part: 1,
+    shared_parts: 1,
     region: REGION,
     endpoint_url: null,
     force_path_style: false
@@ -200,7 +202,8 @@ app.post(
           properties: {
             ...{ credential_id: text, access_key_id: text, secret_access_key: text, session_token: text },
             ...{ expiration: text, expires_in: { type: 'integer' }, server_time: text, access: text, bucket: text },
-            ...{ prefix: text, shared_prefixes: { type: 'array', items: text }, region: text },
+            ...{ prefix: text, shared_prefixes: { type: 'array', items: text }, shared_part: { type: 'integer' } },
+            ...{ shared_parts: { type: 'integer' }, region: text },
             ...{ endpoint_url: { type: ['string', 'null'] }, force_path_style: { type: 'boolean' } }
           }
         }
