@@ -270,7 +270,7 @@ class TestUpgradingWithVerification:
 
 
 class TestConfirming:
-    """AU21: whoever reads the mail of an address is not the guest who asks for it until they show it."""
+    """AU25: whoever reads the mail of an address is not the guest who asks for it until they show it."""
 
     @pytest.fixture
     def service(self, make_service: Callable[..., Service]) -> Service:
@@ -337,7 +337,7 @@ class TestConfirming:
     def test_a_reset_by_mail_ends_what_a_stranger_added_meanwhile(
         self, service: Service, waiting: tuple[Device, str]
     ) -> None:
-        """AU21: somebody told the owner of the address which password to type."""
+        """AU25: somebody told the owner of the address which password to type."""
         stranger, token = waiting
         assert self.confirm(service, token, PASSWORD).status_code == 204
         add_passkey(service, stranger.user_id)
