@@ -98,4 +98,4 @@ lock: install ## Renews the locks from pyproject.toml
 	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --upgrade --group sdk \
 		--custom-compile-command "make lock" --output-file requirements-sdk.lock
 
-.PHONY: help install run test chaos check bench storm format lock deploy-check wheel sbom openapi sdk sdk-test
+.PHONY: help install run test chaos check bench storm format lock deploy-check wheel audit sbom openapi sdk sdk-test

@@ -164,7 +164,7 @@ class Metrics:
         self.live_credentials.set_function(self.live.count)
         self.limits_refused = Counter(
             "tokenvend_limits_refused",
-            "Requests refused by a rate limit; `guess` is a locked-out account.",
+            "Requests refused by a rate limit; those whose name ends in `guess` are lock-outs.",
             ["limit"],
             registry=self.registry,
         )

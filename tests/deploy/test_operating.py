@@ -13,6 +13,7 @@ import typer.main
 import yaml
 
 from app.cli import cli
+from app.limits import LIMITS
 from app.metrics import Metrics
 from app.problems import Problem
 from app.settings import PREFIX, Settings
@@ -77,6 +78,16 @@ class TestExpressions:
         sources = re.findall(r'outcome=~?"([^"]+)"', "\n".join(expressions()))
         documented = Metrics().sts_calls._documentation + Metrics().usage_counts._documentation
         assert all(value in documented for source in sources for value in source.split("|"))
+
+    def test_of_alerts_know_each_lock_out(self) -> None:
+        (expression,) = [rule["expr"] for rule in ALERTS if rule["alert"] == "AccountsAreGuessedAt"]
+        (asked_for,) = re.findall(r'limit=~?"([^"]+)"', expression)
+        found = {name for name in LIMITS if re.fullmatch(asked_for, name)}
+        assert found == {name for name, limit in LIMITS.items() if limit.amount.endswith("/day")}
+
+    def test_of_alerts_ask_for_jobs_that_the_guide_scrapes(self) -> None:
+        jobs = set(re.findall(r'job="([^"]+)"', "\n".join(rule["expr"] for rule in ALERTS)))
+        assert jobs == set(re.findall(r"- job_name: (\S+)", GUIDE.read_text(encoding="utf-8")))
 
 
 class TestAlarms:
