@@ -39,7 +39,7 @@ check: install ## Format, lint, types, import order
 bench: install ## Measures speed and size against floors taken in the same run
 	$(BIN)/python -m tests.bench
 
-storm: install ## Attacks the service from one address and from a hundred, beside an idle one (15 minutes)
+storm: install ## Attacks the service from one address and from a hundred, beside an idle one (6 minutes)
 	$(BIN)/python -m tests.storms.attacks
 
 deploy-check: .checks/installed ## Checks what is in deploy/ with the tools of its trade

@@ -52,7 +52,7 @@ class Scale:
     addresses: tuple[int, ...]
 
 
-FULL = Scale(idle=20, attack=90, addresses=(1, 100))
+FULL = Scale(idle=10, attack=30, addresses=(1, 100))
 QUICK = Scale(idle=1, attack=5, addresses=(100,))
 
 
