@@ -99,6 +99,7 @@ class TestImportedHashes:
             (MIXED, CountingContext().hash("x"), 1),
             (MIXED, None, 1),
         ],
+        ids=["ASCII", "cheap", "as it came", "twenty rounds", "forty rounds", "sixty rounds", "ours", "none"],
     )
     def test_are_tried_as_often_as_about_a_second_allows(
         self, monkeypatch: pytest.MonkeyPatch, password: str, stored: str | None, tries: int
@@ -174,6 +175,7 @@ class TestLanes:
             (MAKERS["bcrypt 2b"].hash(PASSWORD), ["sign_in", "new"]),
             (argon2.using(type="ID", memory_cost=512, time_cost=300, parallelism=1).hash(PASSWORD), ["dear", "new"]),
         ],
+        ids=["none", "no hash", "ours", "bcrypt", "dear"],
     )
     def test_of_verifications(self, monkeypatch: pytest.MonkeyPatch, stored: str | None, used: list[str]) -> None:
         hasher, names = Hasher(threads=1), lanes_used(monkeypatch)
