@@ -84,8 +84,7 @@ def check_strength(password: str, *, min_length: int, context: Iterable[str] = (
 def _scored(folded: str) -> str:
     """As much of the beginning as zxcvbn can judge in a bounded time; what follows can only add strength.
 
-    It looks up each part of the text: forwards, backwards, and once for every way to read digits and symbols as
-    letters. Most passwords have a few such ways. One that mixes all of those symbols has hundreds.
+    It looks up each part of the text once forwards, once backwards, and once for each of its `_readings`.
     """
     folded = folded[:SCORED_LENGTH]
     readings = 0
@@ -98,7 +97,8 @@ def _scored(folded: str) -> str:
 
 
 def _readings(text: str) -> int:
-    """In how many ways zxcvbn reads a text that has digits or symbols for letters. It lists them; this counts."""
+    """In how many ways zxcvbn reads a text whose digits or symbols may stand for letters. zxcvbn lists the ways; this
+    counts them."""
     table = relevant_l33t_subtable(text, L33T_TABLE)
     ambiguous = {letter: symbols for letter, symbols in table.items() if letter in AMBIGUOUS}
     return len(enumerate_l33t_subs(ambiguous)) * math.prod(len(table[letter]) for letter in table.keys() - AMBIGUOUS)

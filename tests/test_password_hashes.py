@@ -42,11 +42,9 @@ STORED_ELSEWHERE = {
 }
 TOO_DEAR = [
     f"$2b$15${BCRYPT}",
-    f"$2b$31${BCRYPT}",
     f"$scrypt$ln=14,r=8,p=64${SALT}${DIGEST}",
     f"$pbkdf2-sha256$3000000${SALT}${DIGEST}",
     f"$pbkdf2-sha512$1200000${SALT}${LONG}",
-    f"$pbkdf2-sha256$4294967295${SALT}${DIGEST}",
     f"$argon2id$v=19$m=65536,t=13,p=1${SALT}${DIGEST}",
     f"$argon2id$v=19$m=19456,t=85,p=1${SALT}${DIGEST}",
     f"$argon2id$v=19$m=128,t=700,p=16${SALT}${DIGEST}",
@@ -58,7 +56,7 @@ TOO_LARGE = [
 ]
 OF_TOO_MANY_LANES = [
     f"$argon2id$v=19$m=65536,t=1,p=17${SALT}${DIGEST}",
-    f"$argon2id$v=19$m=65536,t=1,p=8000${SALT}${DIGEST}",
+    f"$argon2id$v=19$m=127,t=1,p=16${SALT}${DIGEST}",
 ]
 NONE = [
     "",
