@@ -197,8 +197,8 @@ class Settings(BaseSettings):
     )
     revocation_policy_arns: CommaSeparated = Field(
         (),
-        description="managed policies, attached to the role, into which the service writes what that policy has no "
-        "room for; none if empty",
+        description="ARNs of managed policies of the role, for revocations that the inline policy has no room for; "
+        "none if empty",
     )
     canary: Switch = Field(
         "off",
@@ -227,8 +227,8 @@ class Settings(BaseSettings):
         None,
         ge=1,
         le=1000,
-        description="how many times their quota a user's objects and what they replaced or deleted may take up "
-        "together, in a versioned bucket; without it old versions are not counted",
+        description="the most that a user's current and old versions may take up together, in a versioned bucket, as "
+        "a multiple of the user's quota; without it old versions are not counted",
     )
     storage_events_topic_arn: str | None = Field(
         None, description="SNS topic that gets the bucket's events, for usage that is known sooner; off if empty"
@@ -281,8 +281,8 @@ class Settings(BaseSettings):
     cors_origins: CommaSeparated = Field((), description="origins of web apps that may call, comma-separated")
     metrics_token: SecretStr = Field(
         SecretStr(""),
-        description="bearer token of `/metrics`; without one it is off in production, and for its own machine in "
-        "development",
+        description="bearer token of `/metrics`; without one production has no metrics, and development shows them to "
+        "its own machine alone",
     )
     otlp_endpoint: str | None = Field(
         None, description="an OpenTelemetry collector, such as `http://127.0.0.1:4318`, that gets traces; none if empty"

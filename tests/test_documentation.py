@@ -78,7 +78,7 @@ def metric_rows() -> list[str]:
 
 def limit_rows() -> list[str]:
     return [
-        f"| `{name}` | {limit.amount.replace('/', ' a ')} | {limit.per} | {limit.counts} |"
+        f"| `{name}` | {limit.amount.replace('/', ' a ').replace('a hour', 'an hour')} | {limit.per} | {limit.counts} |"
         for name, limit in LIMITS.items()
     ]
 
