@@ -214,8 +214,8 @@ class _Avoided(Exception):
 class SharedWindows:
     """The same windows in Redis, by `limits`: one round trip for a hit that passes.
 
-    It holds accounts and mail addresses as keyed digests. It holds client addresses as they are, for a minute, and ids of
-    users and sessions, for a day at most: audit rows have all of these anyway.
+    It holds accounts and mail addresses as keyed digests. It holds client addresses as they are, for a minute, and ids
+    of users and sessions, for a day at most: audit rows have all of these anyway.
     """
 
     def __init__(self, url: str, clock: Clock, metrics: Metrics) -> None:
