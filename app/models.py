@@ -110,8 +110,9 @@ class User(Model):
     """Bound to the one device that made it, until it gets an address, a passkey or an outside identity."""
     guest_review_at: Mapped[datetime] = mapped_column(server_default=text("'1970-01-01 00:00:00'"))
     """When the job that erases lost guests looks at a guest next."""
-    upgraded_elsewhere: Mapped[bool] = mapped_column(Boolean, server_default=false())
-    """Was a guest whose address was confirmed by another session than theirs, and nobody has reset the password since.
+    confirmed_elsewhere: Mapped[bool] = mapped_column(Boolean, server_default=false())
+    """The upgrade of a guest, or the last change of address, was confirmed outside of the account's own sessions, and
+    nobody has reset the password since.
 
     A reset then ends passkeys and outside identities too: they may be those of a stranger who was believed.
     """

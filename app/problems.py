@@ -147,9 +147,14 @@ class WrongPassword(Problem):
     keeps_writes = True
 
 
-class UpgradePasswordRequired(Problem):
-    status, code, title = 403, "upgrade_password_required", "The link upgrades a guest on another device"
-    default_detail = "Ask for the password that was chosen on the guest's device, and send it as `password`."
+class AccountPasswordRequired(Problem):
+    status, code, title = 403, "account_password_required", "The link gives an account its address"
+    default_detail = "Send the account's password as `password`, or the access token of a session of the account."
+
+
+class AccountSessionRequired(Problem):
+    status, code, title = 403, "account_session_required", "The link gives an account without a password its address"
+    default_detail = "Send the access token of a session of the account: it has no password to confirm with."
 
 
 class WrongCode(Problem):

@@ -1,4 +1,7 @@
-"""Changing an account's e-mail address: verified at the new one, told to the old one."""
+"""Changing an account's e-mail address: verified at the new one, told to the old one.
+
+The link at the new address is confirmed in a session of the account, or with its password.
+"""
 
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
@@ -9,6 +12,7 @@ from sqlalchemy.orm import Session
 from app import audit, sharing, single_use
 from app.accounts import addresses, links, profile, registration
 from app.accounts.addresses import Address
+from app.accounts.links import Guard, Link
 from app.accounts.reauthentication import verify_owner
 from app.actor import Actor
 from app.audit import Origin
@@ -17,6 +21,7 @@ from app.limits import account_key
 from app.mail import outbox
 from app.models import User
 from app.problems import EmailTaken, FieldError, InvalidRequest
+from app.single_use import Claim
 
 if TYPE_CHECKING:
     from app.runtime import Runtime
@@ -41,10 +46,24 @@ async def request(runtime: "Runtime", origin: Origin, actor: Actor, *, new_email
     await runtime.database.write(_request, runtime.vault, origin, runtime.clock.now(), actor=actor, address=address)
 
 
-async def confirm(runtime: "Runtime", origin: Origin, *, token: str) -> None:
-    """Makes the address that the token was sent to the account's. Raises `InvalidSingleUseToken`, `EmailTaken`."""
-    verifies = runtime.settings.verifies_email
-    await runtime.database.write(_confirm, runtime.vault, origin, runtime.clock.now(), token=token, verifies=verifies)
+async def confirm(runtime: "Runtime", origin: Origin, actor: Actor | None, *, token: str, password: str | None) -> None:
+    """Makes the address that the token was sent to the account's. Raises `EmailTaken`, and as `links.verify_opener`."""
+    link = Link("email_change", token, "email.changed")
+    elsewhere = await links.verify_opener(runtime, origin, actor, link, password=password, find_guard=_own_password)
+    await runtime.database.write(
+        _confirm,
+        runtime.vault,
+        origin,
+        runtime.clock.now(),
+        link=link,
+        elsewhere=elsewhere,
+        verifies=runtime.settings.verifies_email,
+    )
+
+
+def _own_password(session: Session, claim: Claim) -> Guard:
+    user = session.get_one(User, claim.user_id)
+    return Guard(user.password_hash, account=user)
 
 
 def _request(session: Session, vault: Vault, origin: Origin, now: datetime, *, actor: Actor, address: Address) -> None:
@@ -71,8 +90,10 @@ def _request(session: Session, vault: Vault, origin: Origin, now: datetime, *, a
     )
 
 
-def _confirm(session: Session, vault: Vault, origin: Origin, now: datetime, *, token: str, verifies: bool) -> None:
-    user, claimed = links.claim(session, vault, origin, now, purpose="email_change", token=token, event="email.changed")
+def _confirm(
+    session: Session, vault: Vault, origin: Origin, now: datetime, *, link: Link, elsewhere: bool, verifies: bool
+) -> None:
+    user, claimed = links.claim(session, vault, origin, now, link)
     old_email = user.email
     # What waits for the old address goes along with its holder: whoever holds that address later gets none of it.
     sharing.bind(session, origin, now, user_id=user.id, session_id=None, verifies=verifies)
@@ -80,6 +101,7 @@ def _confirm(session: Session, vault: Vault, origin: Origin, now: datetime, *, t
     if not registration.give_address(session, user, address, verified_at=now):  # it was registered meanwhile
         audit.record(session, origin, "email.changed", now, outcome="refused", subject_id=user.id, reason="email_taken")
         raise EmailTaken
+    user.confirmed_elsewhere = elsewhere
     # What was sent to the old address must open nothing any more.
     single_use.withdraw(session, now, "email_change", "password_reset", "email_verification", user_id=user.id)
     if old_email is not None:

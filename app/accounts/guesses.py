@@ -39,6 +39,13 @@ async def count_at_sign_in(runtime: "Runtime", origin: Origin, *, email: str, em
     return counter
 
 
+async def count_password(runtime: "Runtime", origin: Origin, user: User) -> Counter:
+    """The password of an account, by somebody who is not signed in to it: as one at sign-in. Raises `RateLimited`."""
+    counter = passwords_of(runtime.vault, user)
+    await _hit(runtime, origin, [counter], User.id == user.id)
+    return counter
+
+
 async def count_code(runtime: "Runtime", origin: Origin, user_id: uuid.UUID) -> None:
     """A code by somebody whose sign-in waits for it. Raises `RateLimited`."""
     await _hit(runtime, origin, [_codes(user_id)], User.id == user_id)

@@ -1,33 +1,134 @@
-"""What a link in a mail stands for, when it is opened: always one user, and once."""
+"""What a link in a mail stands for, when it is opened: always one user, and once.
 
+A link shows that somebody reads the mail of an address. It does not show that they asked for the account that the link
+is for. So a link that gives an account its address is confirmed in a session of that account, or with its password.
+Otherwise somebody who presses a button unknowingly would give their address to a stranger's account.
+"""
+
+import uuid
+from collections.abc import Callable
+from dataclasses import dataclass
 from datetime import datetime
+from typing import TYPE_CHECKING
 
 from sqlalchemy.orm import Session
 
 from app import audit, single_use
+from app.accounts import guesses
+from app.actor import Actor
 from app.audit import Event, Origin
 from app.crypto import Vault
+from app.limits import address_key
 from app.models import User
-from app.problems import InvalidSingleUseToken
+from app.problems import AccountPasswordRequired, AccountSessionRequired, InvalidSingleUseToken, WrongPassword
 from app.single_use import Claim, Purpose
 
+if TYPE_CHECKING:
+    from app.runtime import Runtime
 
-def claim(
-    session: Session, vault: Vault, origin: Origin, now: datetime, *, purpose: Purpose, token: str, event: Event
-) -> tuple[User, Claim]:
+MOST_TRIES = 5
+"""At the password, for each link."""
+
+
+@dataclass(frozen=True)
+class Link:
+    """The token of a link that was opened. A refusal is recorded as `event`."""
+
+    purpose: Purpose
+    token: str
+    event: Event
+
+
+@dataclass(frozen=True)
+class Guard:
+    """What confirms a link elsewhere: a password, if there is one.
+
+    It is the password of `account`, or one that the link sets.
+    """
+
+    password_hash: str | None
+    account: User | None = None
+
+
+FindGuard = Callable[[Session, Claim], Guard]
+
+
+async def verify_opener(
+    runtime: "Runtime",
+    origin: Origin,
+    actor: Actor | None,
+    link: Link,
+    *,
+    password: str | None,
+    find_guard: FindGuard,
+) -> bool:
+    """Whether the link is confirmed elsewhere than in a session of its user, which takes the password.
+
+    Each try at the password is counted before it is verified: by the link, and as a guess at the account. Raises
+    `InvalidSingleUseToken`, `AccountPasswordRequired`, `AccountSessionRequired`, `WrongPassword`, `RateLimited`,
+    `Overloaded`.
+    """
+    now = runtime.clock.now()
+    try:
+        found, guard = await runtime.database.read(_find, runtime.vault, now, link, find_guard)
+    except InvalidSingleUseToken:
+        await runtime.database.write(_record_refusal, origin, now, link, reason="invalid_token")
+        raise
+    if actor is not None and actor.user_id == found.user_id:
+        return False
+    if guard.password_hash is None:
+        raise AccountSessionRequired
+    if password is None:
+        raise AccountPasswordRequired
+    if not await _is_right(runtime, origin, link, guard, password):
+        await runtime.database.write(
+            _record_refusal, origin, now, link, reason="wrong_password", subject_id=found.user_id
+        )
+        raise WrongPassword
+    return True
+
+
+async def _is_right(runtime: "Runtime", origin: Origin, link: Link, guard: Guard, password: str) -> bool:
+    now, wrong = runtime.clock.now(), False
+    guess = await guesses.count_password(runtime, origin, guard.account) if guard.account else None
+    try:
+        await runtime.database.write(single_use.attempt, runtime.vault, now, link.purpose, link.token, most=MOST_TRIES)
+        correct, _ = await runtime.hasher.verify(password, guard.password_hash, by=address_key(origin.address))
+        wrong = not correct
+    except InvalidSingleUseToken:
+        await runtime.database.write(_record_refusal, origin, now, link, reason="invalid_token")
+        raise
+    finally:
+        if guess and not wrong:
+            await guesses.take_back(runtime, guess)
+    return not wrong
+
+
+def claim(session: Session, vault: Vault, origin: Origin, now: datetime, link: Link) -> tuple[User, Claim]:
     """Uses the token up. Its active user, locked by this transaction, and what the token carries.
 
     The user is locked first, as everywhere: who changes an account withdraws its tokens. Raises
-    `InvalidSingleUseToken`, which is recorded as a refused `event`.
+    `InvalidSingleUseToken`, which is recorded as a refused event of the link.
     """
     try:
-        found = single_use.find(session, vault, now, purpose, token)
+        found = single_use.find(session, vault, now, link.purpose, link.token)
         user = session.get(User, found.user_id, with_for_update=True) if found.user_id else None
-        claimed = single_use.claim(session, vault, now, purpose, token)
+        claimed = single_use.claim(session, vault, now, link.purpose, link.token)
     except InvalidSingleUseToken:
-        audit.record(session, origin, event, now, outcome="refused", reason="invalid_token")
+        _record_refusal(session, origin, now, link, reason="invalid_token")
         raise InvalidSingleUseToken(keeps_writes=True) from None
     if user is None or user.status != "active":
-        audit.record(session, origin, event, now, outcome="refused", subject_id=found.user_id, reason="disabled")
+        _record_refusal(session, origin, now, link, reason="disabled", subject_id=found.user_id)
         raise InvalidSingleUseToken(keeps_writes=True)
     return user, claimed
+
+
+def _find(session: Session, vault: Vault, now: datetime, link: Link, find_guard: FindGuard) -> tuple[Claim, Guard]:
+    found = single_use.find(session, vault, now, link.purpose, link.token)
+    return found, find_guard(session, found)
+
+
+def _record_refusal(
+    session: Session, origin: Origin, now: datetime, link: Link, *, reason: str, subject_id: uuid.UUID | None = None
+) -> None:
+    audit.record(session, origin, link.event, now, outcome="refused", subject_id=subject_id, reason=reason)

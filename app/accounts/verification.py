@@ -14,6 +14,7 @@ from sqlalchemy.orm import Session
 
 from app import audit, single_use
 from app.accounts import addresses, links
+from app.accounts.links import Link
 from app.audit import Origin
 from app.crypto import Vault
 from app.limits import account_key
@@ -105,9 +106,7 @@ def _registration(session: Session, user: User) -> dict[str, Any]:
 
 
 def _confirm(session: Session, vault: Vault, origin: Origin, now: datetime, *, token: str) -> uuid.UUID:
-    user, claimed = links.claim(
-        session, vault, origin, now, purpose="email_verification", token=token, event="email.verified"
-    )
+    user, claimed = links.claim(session, vault, origin, now, Link("email_verification", token, "email.verified"))
     if claimed.data and is_open(session, user):
         user.password_hash = claimed.data["password_hash"]
         user.display_name = claimed.data["display_name"]

@@ -2,9 +2,7 @@
 
 Upgrading changes neither id nor prefix, so no picture moves. By passkey or outside identity it is those features' work.
 
-A link in a mail shows that somebody reads it, and not that they are the guest. Whoever follows it in another session
-than the guest's types the password that the guest chose: else a button, pressed unknowingly, would give a stranger's
-guest an account under the presser's address.
+The link in the mail of an upgrade is confirmed by the guest's own session, or with the password that the guest chose.
 """
 
 import uuid
@@ -15,8 +13,9 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from app import audit, single_use
-from app.accounts import addresses, profile, registration
+from app.accounts import addresses, links, profile, registration
 from app.accounts.addresses import Address
+from app.accounts.links import Guard, Link
 from app.actor import Actor
 from app.audit import Origin
 from app.auth import sessions
@@ -25,20 +24,13 @@ from app.crypto import Vault
 from app.limits import account_key, address_key
 from app.mail import outbox
 from app.models import User
-from app.problems import (
-    AlreadyRegistered,
-    EmailTaken,
-    InvalidSingleUseToken,
-    UpgradePasswordRequired,
-    WrongPassword,
-)
+from app.problems import AlreadyRegistered, EmailTaken, InvalidSingleUseToken
+from app.single_use import Claim
 
 if TYPE_CHECKING:
     from app.runtime import Runtime
 
 VERIFICATION_TTL = timedelta(hours=24)
-MOST_TRIES = 5
-"""At the password, of one link."""
 Upgraded = Literal["active", "verification_required"]
 
 
@@ -89,37 +81,33 @@ async def upgrade(runtime: "Runtime", origin: Origin, actor: Actor, *, email: st
     return "active"
 
 
+async def owns(runtime: "Runtime", token: str) -> bool:
+    """Whether it is the token of a link that upgrades a guest."""
+    try:
+        await runtime.database.read(single_use.find, runtime.vault, runtime.clock.now(), "guest_upgrade", token)
+    except InvalidSingleUseToken:
+        return False
+    return True
+
+
 async def confirm(runtime: "Runtime", origin: Origin, actor: Actor | None, *, token: str, password: str | None) -> None:
     """Upgrades the guest whose mail the token came in, for the guest themselves, or whoever knows the new password.
 
-    Each try at the password is counted before it is verified. Raises `InvalidSingleUseToken`, `EmailTaken`,
-    `UpgradePasswordRequired`, `WrongPassword`, `Overloaded`.
+    Raises `EmailTaken`, and as `links.verify_opener`.
     """
-    now = runtime.clock.now()
-    claim = await runtime.database.read(single_use.find, runtime.vault, now, "guest_upgrade", token)
-    elsewhere = actor is None or actor.user_id != claim.user_id
-    if elsewhere:
-        if password is None:
-            raise UpgradePasswordRequired
-        await runtime.database.write(single_use.attempt, runtime.vault, now, "guest_upgrade", token, most=MOST_TRIES)
-        correct, _ = await runtime.hasher.verify(password, claim.data["password_hash"], by=address_key(origin.address))
-        if not correct:
-            await runtime.database.write(_record_refusal, origin, now, claim.user_id)
-            raise WrongPassword("This is not the password that was chosen on the guest's device.")
-    await runtime.database.write(_confirm, runtime.vault, origin, now, token=token, elsewhere=elsewhere)
+    link = Link("guest_upgrade", token, "guest.upgraded")
+    elsewhere = await links.verify_opener(runtime, origin, actor, link, password=password, find_guard=_new_password)
+    await runtime.database.write(_confirm, runtime.vault, origin, runtime.clock.now(), link=link, elsewhere=elsewhere)
 
 
-def _record_refusal(session: Session, origin: Origin, now: datetime, user_id: uuid.UUID | None) -> None:
-    audit.record(session, origin, "guest.upgraded", now, outcome="refused", subject_id=user_id, reason="wrong_password")
+def _new_password(_session: Session, claim: Claim) -> Guard:
+    return Guard(claim.data["password_hash"])
 
 
-def _confirm(session: Session, vault: Vault, origin: Origin, now: datetime, *, token: str, elsewhere: bool) -> None:
-    """`elsewhere`: confirmed by who knows the password, and not by the guest's own session."""
-    found = single_use.find(session, vault, now, "guest_upgrade", token)
-    # Before the token, as everywhere: who changes an account holds it, and withdraws its tokens.
-    user = session.get_one(User, found.user_id, with_for_update=True)
-    claim = single_use.claim(session, vault, now, "guest_upgrade", token)
-    if not user.guest or user.status != "active":
+def _confirm(session: Session, vault: Vault, origin: Origin, now: datetime, *, link: Link, elsewhere: bool) -> None:
+    """`elsewhere`: confirmed with the password, and not by the guest's own session."""
+    user, claim = links.claim(session, vault, origin, now, link)
+    if not user.guest:
         raise InvalidSingleUseToken
     _give(
         session,
@@ -130,7 +118,7 @@ def _confirm(session: Session, vault: Vault, origin: Origin, now: datetime, *, t
         password_hash=claim.data["password_hash"],
         verified_at=now,
     )
-    user.upgraded_elsewhere = elsewhere
+    user.confirmed_elsewhere = elsewhere
     audit.record(session, origin, "email.verified", now, actor_id=user.id, subject_id=user.id)
 
 

@@ -8,6 +8,7 @@ from sqlalchemy.orm import Session
 
 from app import audit, endings, single_use
 from app.accounts import addresses, guesses, links
+from app.accounts.links import Link
 from app.audit import Origin
 from app.auth.password_change import hash_new, replace_hash
 from app.crypto import Vault
@@ -96,14 +97,14 @@ def _find(session: Session, vault: Vault, origin: Origin, now: datetime, *, toke
 
 def _confirm(session: Session, vault: Vault, origin: Origin, now: datetime, *, token: str, new_hash: str) -> Counter:
     """What tries at the account's password are counted by."""
-    user, _ = links.claim(session, vault, origin, now, purpose="password_reset", token=token, event="password.reset")
-    if user.email_verified_at is None or user.upgraded_elsewhere:
+    user, _ = links.claim(session, vault, origin, now, Link("password_reset", token, "password.reset"))
+    if user.email_verified_at is None or user.confirmed_elsewhere:
         # Nobody had shown before that the address is theirs, or somebody was talked into it: other ways in may be those
         # of a stranger who took the address first.
         for way_in in (Passkey, Identity):
             session.execute(delete(way_in).where(way_in.user_id == user.id))
         user.email_verified_at = user.email_verified_at or now
-        user.upgraded_elsewhere = False
+        user.confirmed_elsewhere = False
     replace_hash(session, vault, now, user, new_hash)
     endings.sign_out(session, origin, now, user_id=user.id, actor_id=user.id, reason="password_reset")
     audit.record(session, origin, "password.reset", now, actor_id=user.id, subject_id=user.id)

@@ -92,14 +92,16 @@ LETTERS: dict[Kind, Letter] = {
         "If that was not you, reset your password in the app at once.",
     ),
     "change_email": Letter(
-        "Confirm your new e-mail address",
+        "An account asks for your e-mail address",
         (
-            "This e-mail address is to become that of an account. Confirm that it is yours.",
+            "Somebody who is signed in to an account asks to make this e-mail address that of their account.",
+            "Whoever confirms it gives that account this address, with all that waits for it.",
+            "If that is your account, follow the link and type its password.",
             "The link works once, for 24 hours.",
         ),
-        "If you did not ask for it, do nothing: the account then keeps its old address.",
+        "If that was not you, do nothing, and type no password that somebody tells you: then nobody gets your address.",
         page="change-email",
-        button="Confirm this address",
+        button="That is my account",
     ),
     "email_change_requested": Letter(
         "A new e-mail address was asked for",

@@ -1,4 +1,4 @@
-"""Which guests were upgraded by another session than theirs; of those from before nobody knows, so all of them."""
+"""Which accounts got their address outside of their own sessions; nobody knows that of earlier ones, so all of them."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -10,13 +10,13 @@ depends_on = None
 
 
 def upgrade() -> None:
-    op.add_column("users", sa.Column("upgraded_elsewhere", sa.Boolean(), server_default=sa.false(), nullable=False))
+    op.add_column("users", sa.Column("confirmed_elsewhere", sa.Boolean(), server_default=sa.false(), nullable=False))
     op.execute(
-        "UPDATE users SET upgraded_elsewhere = true WHERE email_verified_at IS NOT NULL AND id IN (SELECT subject_id "
-        "FROM audit_events WHERE event = 'guest.upgraded' AND outcome = 'done' "
-        "AND CAST(detail AS TEXT) LIKE '%password%')"
+        "UPDATE users SET confirmed_elsewhere = true WHERE email_verified_at IS NOT NULL AND id IN (SELECT subject_id "
+        "FROM audit_events WHERE outcome = 'done' AND (event = 'email.changed' "
+        "OR (event = 'guest.upgraded' AND CAST(detail AS TEXT) LIKE '%password%')))"
     )
 
 
 def downgrade() -> None:
-    op.drop_column("users", "upgraded_elsewhere")
+    op.drop_column("users", "confirmed_elsewhere")

@@ -21,8 +21,9 @@ def verifying(make_service: Callable[..., Service]) -> Service:
     return make_service(email_verification="required")
 
 
-def confirm(service: Service, token: str) -> int:
-    return service.client.post("/v1/email-verifications/confirm", json={"token": token}).status_code
+def confirm(service: Service, token: str, password: str | None = None) -> int:
+    body = {"token": token, "password": password}
+    return service.client.post("/v1/email-verifications/confirm", json=body).status_code
 
 
 def ask_again(service: Service, email: str = ADA) -> None:
@@ -162,7 +163,7 @@ class TestGuests:
         wish = {"email": ADA, "password": PASSWORD}
         assert verifying.client.post("/v1/me/upgrade", json=wish, headers=headers).status_code in (200, 202)
         (mail,) = verifying.mails(ADA)
-        assert confirm(verifying, mail.token) == 204
+        assert confirm(verifying, mail.token, PASSWORD) == 204
         profile = verifying.device(ADA).get("/v1/me").json()
         assert (profile["id"], profile["email_verified"]) == (guest["id"], True)
         assert confirm(verifying, mail.token) == 400

@@ -291,7 +291,7 @@ class TestConfirming:
 
     def test_by_a_button_alone_gives_a_stranger_nothing(self, service: Service, waiting: tuple[Device, str]) -> None:
         stranger, token = waiting
-        assert_problem(self.confirm(service, token), 403, "upgrade_password_required")
+        assert_problem(self.confirm(service, token), 403, "account_password_required")
         assert_problem(self.confirm(service, token, "my usual password"), 403, "wrong_password")
         assert (stranger.get("/v1/me").json()["email"], service.sql("SELECT email FROM users")) == (None, [(None,)])
         assert events(service, "guest.upgraded") == ["refused"]
@@ -306,12 +306,12 @@ class TestConfirming:
         device, token = waiting
         assert device.post("/v1/email-verifications/confirm", {"token": token}).status_code == 204
         assert device.get("/v1/me").json()["email"] == "ada@example.org"
-        assert service.sql("SELECT upgraded_elsewhere FROM users") == [(False,)]
+        assert service.sql("SELECT confirmed_elsewhere FROM users") == [(False,)]
 
     def test_in_the_session_of_another_is_by_password(self, service: Service, waiting: tuple[Device, str]) -> None:
         _, token = waiting
         answer = guest(service).post("/v1/email-verifications/confirm", {"token": token})
-        assert_problem(answer, 403, "upgrade_password_required")
+        assert_problem(answer, 403, "account_password_required")
 
     def test_in_a_session_that_has_ended_says_so(self, service: Service, waiting: tuple[Device, str]) -> None:
         device, token = waiting

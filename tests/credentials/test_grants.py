@@ -493,7 +493,7 @@ class TestInvitation:
         body = {"new_email": "new@example.org", "password": PASSWORD}
         assert carol.post("/v1/me/email", json=body).status_code == 202
         token = service.mails("new@example.org")[-1].token
-        assert service.client.post("/v1/me/email/confirm", json={"token": token}).status_code == 204
+        assert carol.post("/v1/me/email/confirm", json={"token": token}).status_code == 204
         later = service.device("carol@example.org")
         assert shared_with(later) == later.get("/v1/grants/received").json()["items"] == []
         accept_all(carol)

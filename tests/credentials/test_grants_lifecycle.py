@@ -107,7 +107,7 @@ class TestWaiting:
         body = {"new_email": "carol@example.com", "password": PASSWORD}
         assert carol.post("/v1/me/email", json=body).status_code == 202
         token = service.mails("carol@example.com")[0].token
-        assert service.client.post("/v1/me/email/confirm", json={"token": token}).status_code == 204
+        assert carol.post("/v1/me/email/confirm", json={"token": token}).status_code == 204
         later = service.device("carol@example.org")
         assert shared_with(later) == later.get("/v1/grants/received").json()["items"] == []
         accept_all(carol)

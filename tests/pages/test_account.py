@@ -89,6 +89,7 @@ class TestLinks:
     def test_are_confirmed_by_a_press_and_not_by_opening(self, visit: OpenVisit, page: str) -> None:
         """The token leaves the address bar at once, and goes to this service alone, in a body."""
         person = visit(viewport=PHONE)
+        person.excused.add("/v1/me/email/confirm")
         address = asked_for(person, page)
         token = address.partition("#token=")[2]
         person.requests.clear()
@@ -100,9 +101,12 @@ class TestLinks:
         if page == "reset-password":
             person.page.locator("#password").fill(NEW_PASSWORD)
         person.page.locator("#submit").click()
+        if page == "change-email":
+            person.page.locator("#password").fill(PASSWORD)
+            person.page.locator("#submit").click()
         expect(person.page.locator("[data-state=done]")).to_be_visible()
         take_pictures(person, f"{page}-done", "phone")
-        (posted,) = person.calls("POST", "/v1/")
+        *_, posted = person.calls("POST", "/v1/")
         assert json.loads(posted.post_data or "")["token"] == token
         assert token not in person.exposed()
         assert token not in json.dumps(person.kept())
@@ -197,6 +201,46 @@ class TestGuest:
         person.page.keyboard.press("Enter")
         expect(person.page.locator("[data-state=done] h1")).to_be_focused()
         assert call(person, "/v1/me", token=guest)["email"] == email
+
+
+class TestAnotherAddress:
+    """A link that changes an account's address is opened without its session: the page asks whose account it is."""
+
+    @pytest.mark.parametrize("viewport", [PHONE, DESKTOP], ids=["phone", "desktop"])
+    def test_is_given_with_the_password_of_the_account(self, visit: OpenVisit, viewport: dict[str, int]) -> None:
+        person = visit(viewport=viewport)
+        person.excused.add("/confirm")
+        person.page.goto(asked_for(person, "change-email"))
+        expect(person.page.locator("#asked")).to_be_hidden()
+        person.page.locator("#submit").click()
+        expect(person.page.locator("#password")).to_be_focused()
+        expect(person.page.locator("#asked")).to_contain_text("Is this your account?")
+        expect(person.page.locator("#submit")).to_have_text("It is my account")
+        take_pictures(person, "change-email-asked", "phone" if viewport is PHONE else "desktop")
+        assert person.page.evaluate("document.documentElement.scrollWidth") <= viewport["width"]
+        person.page.locator("#submit").click()
+        expect(person.page.locator("#password-error")).to_have_text("Type the password.")
+        person.page.locator("#password").fill("not the password")
+        person.page.keyboard.press("Enter")
+        expect(person.page.locator("#password-error")).to_have_text("This is not the account’s password.")
+        person.page.locator("#password").fill(PASSWORD)
+        person.page.keyboard.press("Enter")
+        expect(person.page.locator("[data-state=done] h1")).to_be_focused()
+        assert call(person, "/v1/me", token=sign_in(person))["email"] == person.email
+
+    def test_of_an_account_without_a_password_leads_to_the_app(self, visit: OpenVisit) -> None:
+        person = visit()
+        person.page.route(
+            "**/v1/me/email/confirm",
+            lambda route: route.fulfill(
+                status=403, json={"code": "account_session_required"}, content_type="application/problem+json"
+            ),
+        )
+        person.excused.add("/confirm")
+        person.page.goto(f"{person.url}/account/change-email#token=tvs_any")
+        person.page.locator("#submit").click()
+        expect(person.page.locator("#failed-reason")).to_contain_text("Open the link in the app")
+        take_pictures(person, "change-email-no-password", "desktop")
 
 
 class TestServing:

@@ -29,6 +29,7 @@ WORK: dict[Route, tuple[set[str], set[LimitName]]] = {
     ("DELETE", "/v1/me"): ({SIGN_IN}, {"mfa", "own_password"}),
     ("POST", "/v1/password-resets/confirm"): ({JUDGE, NEW_HASH}, {"confirm"}),
     ("POST", "/v1/email-verifications/confirm"): ({SIGN_IN}, {"confirm"}),
+    ("POST", "/v1/me/email/confirm"): ({SIGN_IN}, {"confirm"}),
 }
 """By operation, the lanes that it works in and the limits that it passes before. No other one works in any."""
 
@@ -36,6 +37,13 @@ WORK: dict[Route, tuple[set[str], set[LimitName]]] = {
 def _reset_token(device: Device) -> str:
     device.service.client.post("/v1/password-resets", json={"email": device.email})
     return device.service.mails(device.email)[-1].token
+
+
+def _change_token(device: Device) -> str:
+    """Of a link that another user opens."""
+    asking = device.service.device()
+    asking.post("/v1/me/email", {"new_email": "moved@example.org", "password": PASSWORD})
+    return device.service.mails("moved@example.org")[-1].token
 
 
 def _upgrade_token(device: Device) -> str:
@@ -57,6 +65,7 @@ BODIES: dict[Route, Callable[[Device], dict[str, Any]]] = {
     ("DELETE", "/v1/me"): lambda _: {"password": PASSWORD},
     ("POST", "/v1/password-resets/confirm"): lambda device: {"token": _reset_token(device), "new_password": NEW},
     ("POST", "/v1/email-verifications/confirm"): lambda device: {"token": _upgrade_token(device), "password": NEW},
+    ("POST", "/v1/me/email/confirm"): lambda device: {"token": _change_token(device), "password": PASSWORD},
 }
 
 

@@ -8,7 +8,7 @@ from pydantic import Field
 from app.accounts import email_change
 from app.limits import address_key
 from app.passwords import MAX_LENGTH
-from app.web import JsonRoute, OriginDep, PasswordText, RequestModel, RuntimeDep, SignedIn
+from app.web import JsonRoute, MaybeSignedIn, OriginDep, PasswordText, RequestModel, RuntimeDep, SignedIn
 
 router = APIRouter(prefix="/v1/me/email", tags=["accounts"], route_class=JsonRoute)
 
@@ -21,7 +21,10 @@ class EmailChangeRequest(RequestModel):
 
 
 class ConfirmEmailChangeRequest(RequestModel):
+    """`password` is the account's. It is left out, or null, in a session of the account."""
+
     token: Annotated[str, Field(max_length=256)]
+    password: Annotated[PasswordText, Field(max_length=MAX_LENGTH)] | None = None
 
 
 @router.post("", status_code=202, response_class=Response)
@@ -40,7 +43,15 @@ async def request_email_change(
 
 
 @router.post("/confirm", status_code=204, response_class=Response)
-async def confirm_email_change(body: ConfirmEmailChangeRequest, runtime: RuntimeDep, origin: OriginDep) -> None:
-    """Makes the address that the token was sent to the account's. No sign-in is needed: mail opens anywhere."""
+async def confirm_email_change(
+    body: ConfirmEmailChangeRequest, runtime: RuntimeDep, origin: OriginDep, actor: MaybeSignedIn
+) -> None:
+    """Makes the address that the token was sent to the account's.
+
+    It takes an access token of the account, or the account's password: without either it is 403
+    `account_password_required`, or `account_session_required` where the account has no password. Five wrong passwords
+    use the token up.
+    """
     await runtime.limiter.hit("confirm", address_key(origin.address))
-    await email_change.confirm(runtime, origin, token=body.token)
+    password = body.password.get_secret_value() if body.password else None
+    await email_change.confirm(runtime, origin, actor, token=body.token, password=password)

@@ -9,7 +9,6 @@ from app.accounts import verification
 from app.auth import guests
 from app.limits import address_key
 from app.passwords import MAX_LENGTH
-from app.problems import InvalidSingleUseToken
 from app.web import JsonRoute, MaybeSignedIn, OriginDep, PasswordText, RequestModel, RuntimeDep
 
 router = APIRouter(prefix="/v1/email-verifications", tags=["accounts"], route_class=JsonRoute)
@@ -40,11 +39,11 @@ async def confirm_email_verification(
     """Verifies the address that the token was sent to, or finishes a guest's upgrade. No sign-in comes of it.
 
     The upgrade takes the guest's own access token, or the password that the guest chose: without either it is 403
-    `upgrade_password_required`. Five wrong passwords use the token up.
+    `account_password_required`. Five wrong passwords use the token up.
     """
     await runtime.limiter.hit("confirm", address_key(origin.address))
-    try:
-        password = body.password.get_secret_value() if body.password else None
+    password = body.password.get_secret_value() if body.password else None
+    if await guests.owns(runtime, body.token):
         await guests.confirm(runtime, origin, actor, token=body.token, password=password)
-    except InvalidSingleUseToken:
+    else:
         await verification.confirm(runtime, origin, token=body.token)

@@ -9,6 +9,8 @@ const token = new URLSearchParams(location.hash.slice(1)).get("token");
 history.replaceState(null, "", location.pathname);
 
 const SPENT = "The link has expired or was used before. Ask for a new one in the app.";
+const NO_PASSWORD =
+  "The account has no password, so this page cannot confirm it. Open the link in the app, or choose a password there and ask for a new link.";
 const OFFLINE = "The service cannot be reached. Are you online?";
 
 function show(name) {
@@ -37,7 +39,7 @@ const wantsPassword = () => password && !asked?.hidden;
 function askForPassword() {
   asked.hidden = false;
   byId("intro").hidden = true;
-  byId("submit").textContent = "It is my device";
+  byId("submit").textContent = asked.dataset.submit;
   password.focus();
 }
 
@@ -54,8 +56,9 @@ async function confirm() {
   if (!response) return complain(OFFLINE);
   if (response.ok) return show("done");
   const problem = await response.json().catch(() => ({}));
-  if (problem.code === "upgrade_password_required") return askForPassword();
-  if (problem.code === "wrong_password") return complain("", "This is not the password that was chosen there.");
+  if (problem.code === "account_password_required") return askForPassword();
+  if (problem.code === "wrong_password") return complain("", asked?.dataset.wrong);
+  if (problem.code === "account_session_required") return fail(NO_PASSWORD);
   if (response.status === 400 || (response.status === 422 && !wantsPassword())) return fail(SPENT);
   if (response.status === 409) return fail("Another account has this address by now.");
   if (response.status === 422) return complain("", problem.errors?.map(({ message }) => message).join(" ") || problem.detail);
