@@ -289,7 +289,7 @@ class TestWithdraw:
     def test_leaves_other_devices_of_its_grantee_alone(self, service: Service, ada: Device, bob: Device) -> None:
         """VC11: whoever never asked for what is shared loses nothing by it."""
         tablet = service.device(bob.email)
-        grant, own = share(ada, bob.email), tablet.vend().json()
+        grant, own = give(ada, bob), tablet.vend().json()
         before = bob.vend(include_shared=True).json()
         ada.delete(f"/v1/grants/{grant['grant_id']}")
         recall(service)
