@@ -228,8 +228,11 @@ async def _issue(runtime: "Runtime", origin: Origin, actor: Actor, order: Order,
 
     issued = await runtime.credential_cache.obtain(order, issue_new, newcomer_at)
     if not issued.fresh(runtime.clock.now()):
-        # STS took its time to fail, and the session may have ended meanwhile: for a new one the ledger would tell.
-        await authentication.look_up(runtime, origin, user_id=order.user_id, session_id=order.session_id)
+        # STS took its time to fail, and the session may have ended meanwhile, or lost what it held: for a new one the
+        # ledger would tell.
+        now_is = await authentication.look_up(runtime, origin, user_id=order.user_id, session_id=order.session_id)
+        if _is_later(now_is.not_before, order.not_before):
+            raise RevokedMeanwhile
     if not issued_here:
         # Of a cache, or of a flight that was there before: a grant may have ended since ours were read.
         await _require_shares(runtime, order, issued.credential)

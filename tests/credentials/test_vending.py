@@ -1,5 +1,6 @@
 """What a signed-in user may ask for, and the answer."""
 
+import asyncio
 import json
 import re
 from pathlib import Path
@@ -315,3 +316,25 @@ class TestWhileStsIsDown:
 
         monkeypatch.setattr(service.runtime.broker, "obtain", slowly)
         assert device.vend().status_code in (401, 403)
+
+    def test_what_is_revoked_meanwhile_is_not_given_out(
+        self, service: Service, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """VC9: the session goes on, and what it held until then is revoked while STS is failing."""
+        device = service.device()
+        old = device.vend().json()
+        service.clock.advance(minutes=40)
+        device.access_token = service.refresh(device.refresh_token).json()["access_token"]
+        service.sts.fail("ServiceUnavailable", 503, times=20)
+        assert device.vend().json()["credential_id"] == old["credential_id"], "stale, but alive"
+        obtain = service.runtime.broker.obtain
+
+        async def slowly(order: Any) -> Any:
+            if order.not_before is None:
+                answer = await asyncio.to_thread(device.post, "/v1/credentials/revoke")
+                assert answer.status_code == 202
+                service.clock.advance(seconds=1)
+            return await obtain(order)
+
+        monkeypatch.setattr(service.runtime.broker, "obtain", slowly)
+        assert device.vend().status_code == 503
