@@ -43,6 +43,7 @@ def bind(
     condition = waits_for(now, user_id, verifies)
     for grant in _lock(session, condition):
         grant.grantee_id = user_id
+        grant.accepted_at = None  # one from before grants were accepted counts as that, though nobody had received it
         audit.record(
             session,
             origin,

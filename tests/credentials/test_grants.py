@@ -437,6 +437,15 @@ class TestAccept:
         assert shared_with(carol) == [prefix_of(ada)]
         assert events(service) == ["grant.created", "grant.bound", "grant.accepted"]
 
+    def test_a_waiting_one_of_before_is_accepted_by_nobody_yet(self, service: Service, ada: Device) -> None:
+        """Grants from before that was asked count as accepted, but nobody had received this one."""
+        share(ada, "carol@example.org")
+        service.sql("UPDATE grants SET accepted_at = created_at")
+        carol = service.device("carol@example.org")
+        assert shared_with(carol) == []
+        accept_all(carol)
+        assert shared_with(carol) == [prefix_of(ada)]
+
     def test_an_unaccepted_one_shortens_fills_and_revokes_nothing(
         self, service: Service, ada: Device, bob: Device
     ) -> None:
