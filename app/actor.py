@@ -27,8 +27,6 @@ class Actor:
     """Their own; None: the setting decides."""
     created_at: datetime = UNKNOWN
     """Of the account."""
-    unverified: bool = False
-    """Whether the account has an e-mail address that nobody has verified."""
 
     def is_fresh(self, now: datetime) -> bool:
         """Whether they were seen to be who they are a moment ago. A guest has nothing to be seen by."""

@@ -8,19 +8,17 @@ administrator revokes, and what a stolen refresh token revokes, has no bound.
 
 import uuid
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
-from app import audit
+from app import audit, newcomers
 from app.audit import Origin
 from app.db import keeps_limits
 from app.limits import address_key
 from app.models import Revocation, User
 
-NEWCOMER = timedelta(days=1)
-"""For how long an account is a newcomer's. A guest stays one."""
 MOST_OF_NEWCOMERS = 16
 """Revocations that all newcomers together have at the engine by what they do to themselves, and as many again by
 what they take back from others: all in all a sixth of the policy, at its default size."""
@@ -48,18 +46,13 @@ class Cause:
         return self.newcomer or self.source is not None
 
 
-def is_newcomer(user: User | None, now: datetime) -> bool:
-    """Whether making such an account cost nothing. Whoever has to verify an address first has no session before."""
-    return user is None or user.guest or user.created_at > now - NEWCOMER
-
-
 def cause_of(
     session: Session, origin: Origin, now: datetime, *, user_id: uuid.UUID, actor_id: uuid.UUID | None, reason: str
 ) -> Cause:
     """The cause of an act on the user's own credentials, by whoever it was."""
     if actor_id not in (None, user_id) or origin is audit.COMMAND_LINE:
         return Cause(ADMINISTRATOR)
-    newcomer = is_newcomer(session.get(User, user_id), now)
+    newcomer = _is_newcomer(session.get(User, user_id), now)
     if reason == REUSE or origin.request_id == "":  # a job of this service has no client
         return Cause(reason, newcomer)
     return Cause(reason, newcomer, address_key(origin.address))
@@ -70,7 +63,12 @@ def cause_of_owner(session: Session, now: datetime, owner_id: uuid.UUID) -> Caus
     owner = session.get(User, owner_id)
     if owner is not None and owner.status == "disabled":
         return Cause(ADMINISTRATOR)
-    return Cause(WITHDRAWN, is_newcomer(owner, now), str(owner_id))
+    return Cause(WITHDRAWN, _is_newcomer(owner, now), str(owner_id))
+
+
+def _is_newcomer(user: User | None, now: datetime) -> bool:
+    """Of one who is gone nobody knows it."""
+    return user is None or newcomers.is_newcomer(user, now)
 
 
 def is_spent(session: Session, now: datetime, cause: Cause, *, adding: int) -> bool:

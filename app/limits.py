@@ -64,7 +64,7 @@ Counter = tuple[LimitName, str]
 Holder = Literal["address", "user", "session", "mail address", "user and mail address", "account", "all newcomers"]
 """Whose allowance a hit uses up: a client address, where an IPv6 network of 64 bits counts as one; a user; a session of
 a user; a mail address; an account that somebody tries to get into, whether it exists or not; or all newcomers together:
-guests, and accounts that are less than a day old or whose e-mail address still has to be verified."""
+guests, and accounts that are less than a day old."""
 
 
 @dataclass(frozen=True, slots=True)

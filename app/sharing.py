@@ -15,7 +15,7 @@ from typing import Any
 from sqlalchemy import ColumnElement, case, func, or_, select, update
 from sqlalchemy.orm import Session
 
-from app import allowances, audit, revocations
+from app import allowances, audit, newcomers, revocations
 from app.audit import Origin
 from app.db import signal_after_commit
 from app.models import Grant, IssuedCredential, User
@@ -243,8 +243,8 @@ def is_surely_told(session: Session, now: datetime, owner_id: uuid.UUID, longest
     owns = withdrawn.where(Grant.owner_id == owner_id)
     shares = [(owns, allowances.MOST_OF_SOURCE)]
     if cause.newcomer:
-        newcomer = User.guest | (User.created_at > now - allowances.NEWCOMER)
-        shares.append((withdrawn.join(User, User.id == Grant.owner_id).where(newcomer), allowances.MOST_OF_NEWCOMERS))
+        of_newcomers = withdrawn.join(User, User.id == Grant.owner_id).where(newcomers.are_newcomers(now))
+        shares.append((of_newcomers, allowances.MOST_OF_NEWCOMERS))
     return all((session.scalar(count) or 0) * revocations.MOST_NAMED <= most for count, most in shares)
 
 

@@ -34,7 +34,6 @@ async def look_up(runtime: "Runtime", origin: Origin, *, user_id: UUID, session_
         state.not_before,
         state.quota_bytes,
         state.created_at,
-        state.unverified,
     )
     if state.status != "active":
         await record_refusal(runtime, origin, actor, reason="disabled")

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any, Literal
 
-from sqlalchemy import ARRAY, Text, Uuid, and_, any_, bindparam, cast, func, insert, select, tuple_, update
+from sqlalchemy import ARRAY, Text, Uuid, any_, bindparam, cast, func, insert, select, tuple_, update
 from sqlalchemy.orm import Session
 
 from app import audit, cursors, endings
@@ -54,7 +54,6 @@ _STATES = select(
     DeviceSession.mfa_at,
     User.guest,
     User.created_at,
-    and_(User.email_key.is_not(None), User.email_verified_at.is_(None)),
     User.quota_bytes,
     _NOT_BEFORE,
 ).join(User, User.id == DeviceSession.user_id)
@@ -90,7 +89,6 @@ class SessionState:
     guest: bool
     created_at: datetime
     """Of the account, as those before and after it."""
-    unverified: bool
     quota_bytes: int | None
     not_before: datetime | None
     """Credentials of the session that were issued before are revoked: its own, its user's, or everybody's."""
@@ -310,7 +308,6 @@ def _by_id(rows: Iterable[Sequence[Any]]) -> Mapping[uuid.UUID, SessionState]:
             mfa_at is not None,
             guest,
             created_at,
-            bool(unverified),
             quota,
             floor.astimezone(UTC) if floor is not None else None,
         )
@@ -325,7 +322,6 @@ def _by_id(rows: Iterable[Sequence[Any]]) -> Mapping[uuid.UUID, SessionState]:
             mfa_at,
             guest,
             created_at,
-            unverified,
             quota,
             floor,
         ) in rows

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
-from app import revocations
+from app import newcomers, revocations
 from app.actor import Actor
 from app.audit import Origin
 from app.auth import authentication
@@ -224,7 +224,7 @@ async def _issue(runtime: "Runtime", origin: Origin, actor: Actor, order: Order,
         return Issued(entry.id, order, credential, now)
 
     def newcomer_at() -> str | None:
-        return address_key(origin.address) if admission.is_newcomer(runtime, actor) else None
+        return address_key(origin.address) if newcomers.is_newcomer(actor, runtime.clock.now()) else None
 
     issued = await runtime.credential_cache.obtain(order, issue_new, newcomer_at)
     if not issued.fresh(runtime.clock.now()):
