@@ -52,6 +52,7 @@ LimitName = Literal[
     "issue_credentials",
     "new_credential",
     "new_credential_from",
+    "new_credential_of_newcomers_from",
     "new_credential_for_newcomers",
     "revoke_credentials",
     "explain_access",
@@ -108,6 +109,11 @@ LIMITS: dict[LimitName, Limit] = {
     "issue_credentials": Limit("60/minute", per="user", counts="credentials"),
     "new_credential": Limit("30/minute", per="user", counts="credentials that were not cached"),
     "new_credential_from": Limit("600/minute", per="address", counts="credentials that were not cached"),
+    "new_credential_of_newcomers_from": Limit(
+        "20/10 seconds",
+        per="address",
+        counts="credentials of newcomers that were not cached: a thirtieth of `TOKENVEND_STS_QUOTA`, or 5",
+    ),
     "new_credential_for_newcomers": Limit(
         "300/second", per="all newcomers", counts="credentials that were not cached: half of `TOKENVEND_STS_QUOTA`"
     ),
@@ -387,7 +393,12 @@ def make_limiter(url: str, clock: Clock, metrics: Metrics, *, enabled: bool, sts
     Raises `SettingsError` where the redis package is not installed.
     """
     shared = None if url == "memory://" else SharedWindows(url, clock, metrics)
-    amounts: dict[LimitName, str] = {"new_credential_for_newcomers": f"{max(1, sts_quota // 2)}/second"}
+    amounts: dict[LimitName, str] = {
+        "new_credential_for_newcomers": f"{max(1, sts_quota // 2)}/second",
+        # A hundred addresses get two thirds of that, and the window is short: what all ask for at once is soon over.
+        # A household with a few new phones needs five.
+        "new_credential_of_newcomers_from": f"{max(5, sts_quota // 30)}/10 seconds",
+    }
     return Limiter(LocalWindows(clock, metrics), shared, metrics, enabled=enabled, amounts=amounts)
 
 

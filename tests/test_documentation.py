@@ -8,7 +8,7 @@ import pytest
 import typer.main
 
 from app.cli import cli
-from app.limits import LIMITS
+from app.limits import LIMITS, Limit
 from app.metrics import Metrics
 from app.problems import Problem
 from app.settings import PREFIX, Settings
@@ -76,11 +76,13 @@ def metric_rows() -> list[str]:
     return [f"| `{m.name}{'_total' if m.type == 'counter' else ''}` | {m.documentation} |" for m in found]
 
 
+def amount(limit: Limit) -> str:
+    hits, window = limit.amount.split("/")
+    return f"{hits} {'in' if window[0].isdecimal() else 'an' if window == 'hour' else 'a'} {window}"
+
+
 def limit_rows() -> list[str]:
-    return [
-        f"| `{name}` | {limit.amount.replace('/', ' a ').replace('a hour', 'an hour')} | {limit.per} | {limit.counts} |"
-        for name, limit in LIMITS.items()
-    ]
+    return [f"| `{name}` | {amount(limit)} | {limit.per} | {limit.counts} |" for name, limit in LIMITS.items()]
 
 
 class TestReadme:

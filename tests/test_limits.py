@@ -162,6 +162,17 @@ class TestWindowsInMemory:
 
         asyncio.run(count())
 
+    def test_newcomers_of_a_hundred_addresses_leave_a_third_of_that(self) -> None:
+        """VC12: whatever they do, a newcomer elsewhere gets something within moments."""
+
+        async def count() -> None:
+            for quota in (600, 3000, 150):
+                counting = make_limiter("memory://", ManualClock(), Metrics(), enabled=True, sts_quota=quota)
+                of_an_address = await passed(counting, "new_credential_of_newcomers_from", quota)
+                assert of_an_address * 100 / 10 == quota / 3
+
+        asyncio.run(count())
+
     def test_off_means_off(self) -> None:
         async def count() -> None:
             counting = make_limiter("memory://", ManualClock(), Metrics(), enabled=False)
@@ -310,7 +321,7 @@ class TestRedisFull:
                 redis.client.config_set("maxmemory-policy", "noeviction")
                 redis.client.config_set("maxmemory", "1")
                 with structlog.testing.capture_logs() as logs:
-                    assert await passed(counting, "guess", 200) == 100
+                    assert await passed(counting, "guess", 200) == GUESSES
                 assert [(entry["event"], entry["cause"]) for entry in logs] == [
                     ("shared_limits_away", "OutOfMemoryError")
                 ]

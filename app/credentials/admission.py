@@ -1,7 +1,8 @@
-"""How many new credentials STS is asked for: by one user, from one client address, and by all newcomers together.
+"""How many new credentials STS is asked for: by one user, from one client address, and by newcomers.
 
 STS takes so many calls a second from an account, whoever asks. Guest accounts cost nothing, so newcomers share one half
-of that: whatever they do, the other half is left to everybody else. What is cached asks for nothing and counts nowhere.
+of that: whatever they do, the other half is left to everybody else. Those of one client address have a small part of
+their half, so that a hundred addresses do not use it up. What is cached asks for nothing and counts nowhere.
 """
 
 import random
@@ -27,6 +28,7 @@ async def admit(runtime: "Runtime", origin: Origin, actor: Actor) -> None:
     if not newcomers.is_newcomer(actor, runtime.clock.now()):
         return
     try:
+        await runtime.limiter.hit("new_credential_of_newcomers_from", address_key(origin.address))
         await runtime.limiter.hit("new_credential_for_newcomers", "all")
     except RateLimited:
         raise RateLimited(

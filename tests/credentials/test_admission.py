@@ -177,6 +177,18 @@ class TestNewcomers:
         service.clock.advance(seconds=1)
         assert vend(newcomers[2]).status_code == 200
 
+    def test_of_one_address_leave_newcomers_elsewhere_their_share(self, make: Make) -> None:
+        """VC12: a hundred addresses do not use up what all newcomers have, and accounts behind one lose nothing."""
+        service = make()
+        guests, (old,) = [guest(service) for _ in range(22)], accounts(service, 1)
+        answers = [vend(device) for device in guests]
+        assert [answer.status_code for answer in answers] == [200] * 20 + [429] * 2
+        assert 1 <= int(answers[-1].headers["Retry-After"]) <= 8
+        assert vend(guests[-1], ELSEWHERE).status_code == 200
+        assert vend(old).status_code == 200
+        service.clock.advance(seconds=10)
+        assert vend(guests[-2]).status_code == 200
+
     def test_are_guests_and_the_new(self, make: Make) -> None:
         service = make(sts_quota=2)
         known, without_address = accounts(service, 2)
