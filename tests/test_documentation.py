@@ -102,6 +102,13 @@ class TestReadme:
         assert rows("limits") == limit_rows()
 
 
+    def test_names_every_target_of_make(self) -> None:
+        targets = re.findall(r"^([a-z-]+):.*## ", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE)
+        text = README.read_text(encoding="utf-8")
+        unnamed = {target for target in targets if not re.search(rf"(?:make |`){target}(?![\w-])", text)}
+        assert unnamed <= {"help", "install"}, "`run` installs, and `make` alone is the help"
+
+
 INSTALLS = re.compile(r"\b(?:pip|pipx|uv|uvx|npm|npx|poetry)\b[^\n`]*")
 """A command that may ask a package index, up to the end of the line."""
 BY_NAME = re.compile(r"(?<![\w./@$-])tokenvend(?:-client)?(?![\w/.-])")
