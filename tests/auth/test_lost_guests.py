@@ -50,6 +50,21 @@ class TestGuest:
         work(service)
         assert status(service, device) == "erased"
 
+    def test_who_signed_out_of_late_is_kept_until_then(self, service: Service) -> None:
+        """Looked at on the 120th day, when the last session has ended less than 90 days before."""
+        device = guest(service)
+        for _ in range(2):
+            service.clock.advance(days=20)
+            tokens = service.refresh(device.refresh_token).json()
+            device.access_token, device.refresh_token = tokens["access_token"], tokens["refresh_token"]
+        assert device.delete("/v1/me/sessions").status_code == 204
+        service.clock.advance(days=81)
+        work(service)
+        assert status(service, device) == "active"
+        service.clock.advance(days=31)
+        work(service)
+        assert status(service, device) == "erased"
+
     def test_who_comes_back_now_and_then_stays(self, service: Service) -> None:
         device = guest(service)
         for _ in range(12):
