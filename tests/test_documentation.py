@@ -101,7 +101,6 @@ class TestReadme:
     def test_lists_every_limit(self) -> None:
         assert rows("limits") == limit_rows()
 
-
     def test_names_every_target_of_make(self) -> None:
         targets = re.findall(r"^([a-z-]+):.*## ", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE)
         text = README.read_text(encoding="utf-8")
