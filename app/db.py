@@ -49,7 +49,6 @@ POSTGRESQL_ARGS = {
 }
 POOL: Mapping[str, Any] = {"max_overflow": 0, "pool_timeout": 1}
 _SIGNALS = "signals"
-_LIMITS = "limits"
 SQLITE_BUSY_TIMEOUT = 2.5
 """Seconds to wait for another writer."""
 
@@ -62,15 +61,15 @@ class Database:
         pool_size: int,
         password: Password | None = None,
         tracing: Tracing | None = None,
-        limits: bool = True,
+        info: Mapping[Any, Any] | None = None,
     ) -> None:
-        """`limits`: whether stories keep those that they count in the database."""
+        """`info`: what stories find in `Session.info`."""
         self.engine = make_engine(url, pool_size=pool_size, password=password)
         self._password = password
         self._tracing = tracing or NoTracing()
         self.signals = Signals()
         self.write_faults = WriteFaults()
-        self._limits = limits
+        self._info = dict(info or {})
         self._threads = ThreadPoolExecutor(pool_size, thread_name_prefix="database")
         self._lines: list[Line] = []
         self._idle_lines: list[Line] = []
@@ -137,7 +136,7 @@ class Database:
     def _transaction(self, mode: Literal["read", "write"]) -> Iterator[Session]:
         with (
             self._connect(mode) as connection,
-            Session(connection, expire_on_commit=False, info={_LIMITS: self._limits}) as session,
+            Session(connection, expire_on_commit=False, info=self._info) as session,
         ):
             try:
                 yield session
@@ -274,11 +273,6 @@ def _cause(error: BaseException) -> str:
     """The kind of fault only: drivers put parameters into their messages."""
     original = getattr(error, "orig", None) or error
     return f"{type(original).__module__}.{type(original).__qualname__}"
-
-
-def keeps_limits(session: Session) -> bool:
-    """Whether `RATE_LIMITS` is on."""
-    return bool(session.info.get(_LIMITS, True))
 
 
 def insert_if_absent(session: Session, model: type[DeclarativeBase], values: Mapping[str, Any]) -> bool:

@@ -131,7 +131,7 @@ def _revoke_of_sessions(
     for row in live:
         if row.session_id in held:
             of_each[row.session_id].append(row)
-    withheld = _is_withheld(session, act, of_each)
+    withheld = _is_withheld(session, act, "session", of_each)
     _mark(session, act.now, itertools.chain(*of_each.values()), withheld=withheld)
     for session_id, rows in of_each.items():
         put(
@@ -167,7 +167,7 @@ def revoke_user(
 
 
 def _revoke_of_user(session: Session, act: _Act, live: Sequence[_Live], *, session_id: uuid.UUID | None) -> int:
-    withheld = not live or _is_withheld(session, act, [act.user_id])
+    withheld = not live or _is_withheld(session, act, "user", [act.user_id])
     _mark(session, act.now, live, withheld=withheld)
     put(
         session,
@@ -181,13 +181,13 @@ def _revoke_of_user(session: Session, act: _Act, live: Sequence[_Live], *, sessi
     return _record(session, act, session_id, live, withheld=withheld)
 
 
-def _is_withheld(session: Session, act: _Act, subject_ids: Collection[uuid.UUID]) -> bool:
+def _is_withheld(session: Session, act: _Act, scope: Scope, subject_ids: Collection[uuid.UUID]) -> bool:
     """Whether the act's cause has no room at the engine for those of them that have none there yet."""
     if not act.cause.bounded:
         return False
     there = select(func.count()).where(Revocation.subject_id.in_(subject_ids), _told(act.now))
     adding = len(subject_ids) - (session.scalar(there) or 0)
-    return allowances.is_spent(session, act.now, act.cause, adding=adding)
+    return allowances.is_spent(session, act.now, act.cause, adding=adding * allowances.TAKES[scope])
 
 
 def put(

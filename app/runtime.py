@@ -11,6 +11,7 @@ from uuid import UUID
 
 import boto3
 
+from app import allowances
 from app.admin.tally import OwnWork
 from app.auth import sessions
 from app.auth.cognito import UserPool
@@ -19,7 +20,7 @@ from app.auth.providers import Fetcher, Providers
 from app.auth.sessions import SessionState
 from app.auth.tokens import AccessTokens
 from app.clock import Clock, SystemClock
-from app.credentials import ledger
+from app.credentials import ledger, role_documents
 from app.credentials.broker import Broker
 from app.credentials.cache import CredentialCache
 from app.credentials.identity_token import IdentityTokens
@@ -130,7 +131,7 @@ def build_runtime(settings: Settings, *, clock: Clock | None = None, aws: boto3.
         pool_size=settings.database_pool_size,
         password=database_password(settings, aws),
         tracing=tracing,
-        limits=settings.rate_limits == "on",
+        info={allowances.ROOM: role_documents.room(settings)} if settings.rate_limits == "on" else None,
     )
     hasher = Hasher(firebase=_firebase(settings))
     metrics.database_pool_size.set(settings.database_pool_size)

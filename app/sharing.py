@@ -241,11 +241,16 @@ def is_surely_told(session: Session, now: datetime, owner_id: uuid.UUID, longest
     since = now - longest - revocations.TOLERANCE
     withdrawn = select(func.count()).select_from(Grant).where(Grant.withdrawn_at > since)
     owns = withdrawn.where(Grant.owner_id == owner_id)
-    shares = [(owns, allowances.MOST_OF_SOURCE)]
-    if cause.newcomer:
-        of_newcomers = withdrawn.join(User, User.id == Grant.owner_id).where(newcomers.are_newcomers(now))
-        shares.append((of_newcomers, allowances.MOST_OF_NEWCOMERS))
-    return all((session.scalar(count) or 0) * revocations.MOST_NAMED <= most for count, most in shares)
+    of_newcomers = withdrawn.join(User, User.id == Grant.owner_id).where(newcomers.are_newcomers(now))
+    each = revocations.MOST_NAMED * allowances.TAKES["session"]
+    return not allowances.is_spent(
+        session,
+        now,
+        cause,
+        adding=each,
+        of_source=((session.scalar(owns) or 0) - 1) * each,
+        of_newcomers=((session.scalar(of_newcomers) or 0) - 1) * each if cause.newcomer else 0,
+    )
 
 
 def detail(grant: Grant) -> dict[str, Any]:

@@ -162,6 +162,10 @@ def states(service: Service, *devices: DeviceSession) -> list[datetime | None]:
 
 
 AGED = timedelta(days=2)
+NEWCOMERS, NEWCOMERS_WITHDRAWN, NEWCOMERS_REUSED = 16, 26, 32
+"""Users, devices and devices that have room at the engine, whose policy has the default size."""
+OF_AN_ADDRESS, OF_AN_ADDRESS_REUSED = 27, 73
+"""Users and devices of those who are no newcomers."""
 
 
 class TestShares:
@@ -192,31 +196,32 @@ class TestShares:
     def test_of_newcomers_is_one_for_all_of_them(self, bounded: Service, guest: bool, age: timedelta) -> None:
         """Beyond it what they hold is revoked wherever it may be handed out, and ends when it expires."""
         now = bounded.clock.now()
-        devices = self.meet(bounded, allowances.MOST_OF_NEWCOMERS + 3, guest=guest, age=age)
+        devices = self.meet(bounded, NEWCOMERS + 3, guest=guest, age=age)
         ends = [self.revoke(bounded, one, address=f"192.0.2.{number}") for number, one in enumerate(devices)]
         soon, late = now + timedelta(minutes=1), now + timedelta(hours=1)
-        assert ends == [soon] * allowances.MOST_OF_NEWCOMERS + [late] * 3
-        assert len(rows(bounded)) == allowances.MOST_OF_NEWCOMERS
+        assert ends == [soon] * NEWCOMERS + [late] * 3
+        assert len(rows(bounded)) == NEWCOMERS
         assert revoked(bounded) == {device.id for device in devices}
         assert states(bounded, *devices) == [now + timedelta(seconds=1)] * len(devices)
 
     def test_of_one_address_is_its_own(self, bounded: Service) -> None:
         now = bounded.clock.now()
-        devices = self.meet(bounded, allowances.MOST_OF_SOURCE + 2)
+        """Of what others leave free it takes a part, so there is always something left for the next address."""
+        devices = self.meet(bounded, OF_AN_ADDRESS + 2)
         ends = [self.revoke(bounded, device, address=f"2001:db8::{n:x}") for n, device in enumerate(devices)]
         assert ends[-3:] == [now + timedelta(minutes=1)] + [now + timedelta(hours=1)] * 2
         (other,) = self.meet(bounded, 1)
         assert self.revoke(bounded, other, address="2001:db8:0:1::1") == now + timedelta(minutes=1)
 
     def test_is_free_again_once_nothing_of_it_is_alive(self, bounded: Service) -> None:
-        for device in self.meet(bounded, allowances.MOST_OF_NEWCOMERS, guest=True):
+        for device in self.meet(bounded, NEWCOMERS, guest=True):
             self.revoke(bounded, device)
         bounded.clock.advance(minutes=66)
         (device,) = self.meet(bounded, 1, guest=True)
         assert self.revoke(bounded, device) == bounded.clock.now() + timedelta(minutes=1)
 
     def test_is_none_for_administrators_who_cover_what_was_withheld(self, bounded: Service) -> None:
-        devices = self.meet(bounded, allowances.MOST_OF_NEWCOMERS + 1, guest=True)
+        devices = self.meet(bounded, NEWCOMERS + 1, guest=True)
         for device in devices:
             self.revoke(bounded, device)
         withheld, admin = devices[-1], uuid.uuid4()
@@ -224,21 +229,38 @@ class TestShares:
         assert self.revoke(bounded, withheld, by=admin) == bounded.clock.now() + timedelta(minutes=1)
         assert ("user", withheld.user_id) in rows(bounded)
 
-    def test_is_none_where_a_refresh_token_came_twice(self, bounded: Service) -> None:
-        for device in self.meet(bounded, allowances.MOST_OF_SOURCE):
+    def test_is_larger_where_a_refresh_token_came_twice(self, bounded: Service) -> None:
+        """Though whoever has an account can do that to themself."""
+        for device in self.meet(bounded, OF_AN_ADDRESS):
             self.revoke(bounded, device)
         (stolen,) = self.meet(bounded, 1)
         self.end(bounded, stolen, allowances.REUSE)
         assert ("session", stolen.id) in rows(bounded)
+        for device in self.meet(bounded, OF_AN_ADDRESS_REUSED + 2):
+            self.end(bounded, device, allowances.REUSE, address="192.0.2.2")
+        assert len(rows(bounded)) < OF_AN_ADDRESS + 1 + OF_AN_ADDRESS_REUSED
+
+    def test_follows_the_room_that_there_is(self, make_service: Callable[..., Service]) -> None:
+        """VC11: five managed policies make it almost five times as large."""
+        arns = [f"arn:aws:iam::123456789012:policy/deny-{number}" for number in range(5)]
+        service = make_service(
+            rate_limits="on",
+            revocation="role_policy",
+            revocation_policy_arns=",".join(arns),
+            iam_endpoint_url="http://127.0.0.1:1",
+        )
+        for device in self.meet(service, 5 * NEWCOMERS + 2, guest=True):
+            self.revoke(service, device)
+        assert len(rows(service)) == 5 * NEWCOMERS
 
     def test_of_newcomers_holds_where_they_use_a_refresh_token_twice(self, bounded: Service) -> None:
         """Anybody can do that to an account that cost nothing."""
-        for device in self.meet(bounded, 3 * allowances.MOST_OF_NEWCOMERS, guest=True):
+        for device in self.meet(bounded, NEWCOMERS_REUSED + 3, guest=True):
             self.end(bounded, device, allowances.REUSE)
-        assert len(rows(bounded)) == allowances.MOST_OF_NEWCOMERS_REUSED
+        assert len(rows(bounded)) == NEWCOMERS_REUSED
 
     def test_is_not_used_up_by_revoking_again(self, bounded: Service) -> None:
-        devices = self.meet(bounded, allowances.MOST_OF_NEWCOMERS, guest=True)
+        devices = self.meet(bounded, NEWCOMERS, guest=True)
         for _ in range(2):
             for device in devices:
                 self.revoke(bounded, device)
@@ -248,7 +270,7 @@ class TestShares:
 
     def test_of_what_owners_take_back_is_apart(self, bounded: Service) -> None:
         """A withdrawal revokes what somebody else holds: it is the owner's account that counts."""
-        owners = self.meet(bounded, allowances.MOST_OF_NEWCOMERS + 1, guest=True)
+        owners = self.meet(bounded, NEWCOMERS_WITHDRAWN + 1, guest=True)
         grantees = self.meet(bounded, len(owners))
         now, told = bounded.clock.now(), []
         for owner, grantee in zip(owners, grantees, strict=True):
@@ -256,13 +278,13 @@ class TestShares:
             who = {"user_id": grantee.user_id, "session_ids": [grantee.id]}
             run(bounded, revocations.revoke_devices, Origin("", "sharing"), now, **who, cause=cause)
             told.append(("session", grantee.id) in rows(bounded))
-        assert told == [True] * allowances.MOST_OF_NEWCOMERS + [False]
+        assert told == [True] * NEWCOMERS_WITHDRAWN + [False]
         (guest,) = self.meet(bounded, 1, guest=True)
         self.revoke(bounded, guest)
         assert ("user", guest.user_id) in rows(bounded)
 
     def test_shows_in_the_look_up_of_a_key(self, bounded: Service) -> None:
-        devices = self.meet(bounded, allowances.MOST_OF_NEWCOMERS + 1, guest=True)
+        devices = self.meet(bounded, NEWCOMERS + 1, guest=True)
         for device in devices:
             self.revoke(bounded, device)
         stated = run(bounded, effective_by_of_each, bounded, [devices[0].user_id, devices[-1].user_id])

@@ -32,6 +32,11 @@ def policies(settings: Settings) -> Sequence[str]:
     return (POLICY_NAME, *settings.revocation_policy_arns)
 
 
+def room(settings: Settings) -> int:
+    """Characters that all of them hold together."""
+    return sum(_size(settings, policy) for policy in policies(settings))
+
+
 def load(session: Session, now: datetime, settings: Settings, applied: Names) -> list[Document]:
     """In the order of `policies`. `applied` is what the engine was told of before, in whatever document."""
     told = session.get(RolePolicy, settings.role_arn)

@@ -49,12 +49,18 @@ def told(service: Service) -> Sequence[Revocation]:
 
 
 def add_guests(session: Session, service: Service, count: int) -> list[tuple[uuid.UUID, uuid.UUID]]:
-    """Guests, each with a session and a credential: ids of users and sessions."""
+    return add_users(session, service, count, guest=True)
+
+
+def add_users(
+    session: Session, service: Service, count: int, *, guest: bool = False, age: timedelta = timedelta(0)
+) -> list[tuple[uuid.UUID, uuid.UUID]]:
+    """Users, each with a session and a credential: ids of users and sessions."""
     now = service.clock.now()
     made = [(uuid.uuid4(), uuid.uuid4()) for _ in range(count)]
     session.execute(
         insert(User),
-        [{"id": one, "guest": True, "status": "active", "role": "user", "created_at": now} for one, _ in made],
+        [{"id": one, "guest": guest, "status": "active", "role": "user", "created_at": now - age} for one, _ in made],
     )
     moments = {"created_at": now, "authenticated_at": now, "last_used_at": now, "expires_at": now + timedelta(days=1)}
     session.execute(
@@ -80,10 +86,12 @@ def add_guests(session: Session, service: Service, count: int) -> list[tuple[uui
     return made
 
 
-def act(session: Session, service: Service, number: int, guest: tuple[uuid.UUID, uuid.UUID]) -> None:
-    """One of the ways in which a guest has its own credentials revoked."""
-    (user_id, device), now = guest, service.clock.now()
-    origin = Origin("some request", f"198.51.100.{number % 100}")
+def act(
+    session: Session, service: Service, number: int, user: tuple[uuid.UUID, uuid.UUID], address: str | None = None
+) -> None:
+    """One of the ways in which users have their own credentials revoked."""
+    (user_id, device), now = user, service.clock.now()
+    origin = Origin("some request", address or f"198.51.100.{number % 100}")
     if number % 4 == 0:
         who = {"user_id": user_id, "actor_id": user_id, "session_id": device}
         revocations.revoke_user(session, origin, now, **who, reason="own_wish")
@@ -131,6 +139,26 @@ class TestStrangers:
         assert bounded.sql("SELECT count(*) FROM issued_credentials WHERE revoked_at IS NOT NULL") == [(60 * a_minute,)]
         assert bounded.sql("SELECT count(*) FROM audit_events WHERE event = 'credential.all_revoked'") == [(0,)]
         assert at_most < SIZE / 4
+
+    @pytest.mark.parametrize("addresses", [1, 100])
+    def test_with_accounts_of_yesterday_never_raise_it_either(self, bounded: Service, addresses: int) -> None:
+        """VC11: by refresh tokens that they use twice at one address, or by all ways at a hundred."""
+        strangers = run(bounded, add_users, bounded, 400, age=AGED)
+
+        def act_and_vend(session: Session, numbers: range) -> None:
+            for number in numbers:
+                way = 2 if addresses == 1 else number
+                act(session, bounded, way, strangers[number], f"198.51.100.{number % addresses}")
+                issue(session, bounded, *strangers[number])
+
+        for first in range(0, 400, 20):
+            run(bounded, act_and_vend, range(first, first + 20))
+            bounded.clock.advance(seconds=1)
+        (bystander,) = run(bounded, add_user, bounded, devices=1, age=AGED)
+        revoke(bounded, bystander.user_id, address="192.0.2.1")
+        if addresses == 1:
+            assert bystander.user_id in {row.subject_id for row in told(bounded)}, "there is room elsewhere"
+        assert fits(told(bounded)) or make_room(bounded) is None
 
     def test_give_way_before_anybody_else_does(self, bounded: Service) -> None:
         """VC11: they are not what brings the floor about, however little room there is."""
