@@ -77,9 +77,13 @@ def panorama(china: Path, flower: Path, tmp_path_factory: pytest.TempPathFactory
 
 
 @pytest.fixture(scope="module")
-def company(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Company]:
-    """A service in development, where administrators need no second factor, with three hundred users."""
-    with open_company(tmp_path_factory.mktemp("company")) as opened:
+def company(tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest) -> Iterator[Company]:
+    """A service in development, where administrators need no second factor, with three hundred users.
+
+    It limits rates where the module says so: `RATE_LIMITS = "on"`.
+    """
+    rate_limits = getattr(request.module, "RATE_LIMITS", "off")
+    with open_company(tmp_path_factory.mktemp("company"), rate_limits=rate_limits) as opened:
         opened.add_users(
             [{"email": f"person{n:03}@many.example", "display_name": f"Person {n:03}"} for n in range(300)]
         )

@@ -1,11 +1,12 @@
 """The console as those who run the app use it: a service on a port of its own, and a browser for each of them."""
 
+import asyncio
 import base64
 import socket
 import threading
 import uuid
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -19,11 +20,13 @@ from sqlalchemy import delete, insert, text
 from sqlalchemy.orm import Session
 
 from app import audit
+from app.accounts import guesses
 from app.admin import tally
 from app.clock import SystemClock
 from app.main import create_app
 from app.migrate import upgrade
 from app.models import Activity, IssuedCredential, User
+from app.problems import RateLimited
 from app.runtime import Runtime, build_runtime
 from tests.pages.visit import PASSWORD, SCREENSHOTS, Visit
 from tests.support.authenticator import totp
@@ -128,6 +131,20 @@ class Company:
             }
             self.runtime.database.run("write", lambda s, row=row: s.execute(insert(IssuedCredential), [row]) and None)
         return keys
+
+    def lock_out(self, account: "Account") -> None:
+        """As after so many wrong passwords that no more are taken."""
+        counter = guesses.passwords_of(self.runtime.vault, User(email_key=account.email.lower()))
+
+        async def guess() -> None:
+            with suppress(RateLimited):
+                while True:
+                    await self.runtime.limiter.hit(*counter)
+
+        # Playwright's event loop is in this thread.
+        thread = threading.Thread(target=asyncio.run, args=(guess(),))
+        thread.start()
+        thread.join()
 
     def audit_rows(self, event: str, subject_id: str) -> list[tuple[str, str]]:
         """Outcome and detail of each."""
@@ -259,13 +276,6 @@ class Desk(Visit):
         self.page.evaluate("(id) => { location.hash = `#/users/${id}`; }", account.id)
         expect(self.page.locator("#actions button, #actions p").first).to_be_visible()
         expect(self.page.locator("#user-events table")).to_have_attribute("aria-busy", "false")
-
-    def overflow(self) -> int:
-        """By how many pixels the page is wider than its window."""
-        wider: int = self.page.evaluate(
-            "() => document.documentElement.scrollWidth - document.documentElement.clientWidth"
-        )
-        return wider
 
     def screenshot(self, name: str) -> None:
         """What a long page begins with."""

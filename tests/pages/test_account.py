@@ -16,7 +16,7 @@ import pytest
 from playwright.sync_api import expect
 
 from tests.pages.desk import Company, Desk, open_company
-from tests.pages.visit import DESKTOP, PASSWORD, PHONE, SCREENSHOTS, Visit
+from tests.pages.visit import DESKTOP, PASSWORD, PHONE, Visit
 from tests.support.service import Service
 
 OpenVisit = Callable[..., Visit]
@@ -77,13 +77,6 @@ def asked_for(person: Visit, page: str) -> str:
     return link(person, page)
 
 
-def take_pictures(person: Visit, name: str, size: str) -> None:
-    SCREENSHOTS.mkdir(parents=True, exist_ok=True)
-    for scheme in ("light", "dark"):
-        person.page.emulate_media(color_scheme="light" if scheme == "light" else "dark", reduced_motion="reduce")
-        person.page.screenshot(path=SCREENSHOTS / f"account-{name}-{size}-{scheme}.png", animations="disabled")
-
-
 class TestLinks:
     @pytest.mark.parametrize("page", PAGES)
     def test_are_confirmed_by_a_press_and_not_by_opening(self, visit: OpenVisit, page: str) -> None:
@@ -97,7 +90,7 @@ class TestLinks:
         expect(person.page.locator("#submit")).to_be_visible()
         assert person.page.url == f"{person.url}/account/{page}"
         assert person.calls("POST", "/v1/") == []
-        take_pictures(person, f"{page}-ready", "phone")
+        person.look(f"account-{page}-ready")
         if page == "reset-password":
             person.page.locator("#password").fill(NEW_PASSWORD)
         person.page.locator("#submit").click()
@@ -105,7 +98,7 @@ class TestLinks:
             person.page.locator("#password").fill(PASSWORD)
             person.page.locator("#submit").click()
         expect(person.page.locator("[data-state=done]")).to_be_visible()
-        take_pictures(person, f"{page}-done", "phone")
+        person.look(f"account-{page}-done")
         *_, posted = person.calls("POST", "/v1/")
         assert json.loads(posted.post_data or "")["token"] == token
         assert token not in person.exposed()
@@ -118,12 +111,12 @@ class TestLinks:
         person = visit()
         person.excused.add("/confirm")
         person.page.goto(f"{person.url}/account/{page}#token=tvs_used")
-        take_pictures(person, f"{page}-ready", "desktop")
+        person.look(f"account-{page}-ready")
         if page == "reset-password":
             person.page.locator("#password").fill(NEW_PASSWORD)
         person.page.locator("#submit").click()
         expect(person.page.locator("#failed-reason")).to_contain_text("expired or was used")
-        take_pictures(person, f"{page}-failed", "desktop")
+        person.look(f"account-{page}-failed")
 
     @pytest.mark.parametrize("fragment", ["", "#", "#token=", "#other=1"])
     def test_that_are_not_whole_say_so(self, visit: OpenVisit, fragment: str) -> None:
@@ -150,9 +143,10 @@ class TestNewPassword:
         person.page.locator("#submit").click()
         expect(person.page.locator("#password-error")).to_contain_text("attackers try first")
         expect(person.page.locator("#password")).to_be_focused()
-        take_pictures(person, "reset-password-weak", "phone")
+        person.look("account-reset-password-weak")
         person.page.locator("#reveal").click()
         expect(person.page.locator("#password")).to_have_attribute("type", "text")
+        person.look("account-reset-password-revealed")
         person.page.locator("#password").fill(NEW_PASSWORD)
         person.page.keyboard.press("Enter")
         expect(person.page.locator("[data-state=done] h1")).to_be_focused()
@@ -188,8 +182,7 @@ class TestGuest:
         person.page.locator("#submit").click()
         expect(person.page.locator("#password")).to_be_focused()
         expect(person.page.locator("#asked")).to_contain_text("Is this your device?")
-        take_pictures(person, "verify-email-guest", "phone" if viewport is PHONE else "desktop")
-        assert person.page.evaluate("document.documentElement.scrollWidth") <= viewport["width"]
+        person.look("account-verify-email-guest")
         person.page.locator("#submit").click()
         expect(person.page.locator("#password-error")).to_have_text("Type the password.")
         assert len(person.calls("POST", "/v1/email-verifications/confirm")) == 1
@@ -216,8 +209,7 @@ class TestAnotherAddress:
         expect(person.page.locator("#password")).to_be_focused()
         expect(person.page.locator("#asked")).to_contain_text("Is this your account?")
         expect(person.page.locator("#submit")).to_have_text("It is my account")
-        take_pictures(person, "change-email-asked", "phone" if viewport is PHONE else "desktop")
-        assert person.page.evaluate("document.documentElement.scrollWidth") <= viewport["width"]
+        person.look("account-change-email-asked")
         person.page.locator("#submit").click()
         expect(person.page.locator("#password-error")).to_have_text("Type the password.")
         person.page.locator("#password").fill("not the password")
@@ -240,7 +232,7 @@ class TestAnotherAddress:
         person.page.goto(f"{person.url}/account/change-email#token=tvs_any")
         person.page.locator("#submit").click()
         expect(person.page.locator("#failed-reason")).to_contain_text("Open the link in the app")
-        take_pictures(person, "change-email-no-password", "desktop")
+        person.look("account-change-email-no-password")
 
 
 class TestServing:

@@ -47,7 +47,7 @@ class TestImport:
         person = desk().enter(admin, "#/imports")
         page = person.page
         expect(page.locator("#import-problems")).to_be_hidden()
-        person.screenshot("imports-before")
+        person.look("imports-before")
         page.get_by_role("button", name="Check the file").click()
         expect(page.locator("#import-error")).to_have_text("Choose the file first.")
         wrong = "".join(f"nobody{number}\n" for number in range(60))
@@ -61,9 +61,7 @@ class TestImport:
         expect(rows.first).to_contain_text("invalid_email")
         page.get_by_role("button", name="Show more").click()
         expect(rows).to_have_count(60)
-        for scheme in ("light", "dark"):
-            page.emulate_media(color_scheme=scheme)  # type: ignore[arg-type]
-            person.screenshot(f"imports-desktop-{scheme}")
+        person.look("imports")
         page.get_by_role("button", name="Import 2 new users").click()
         expect(person.dialog).to_contain_text(
             "2 accounts are made, each with a prefix of its own. 1 row has one already"
@@ -115,7 +113,7 @@ class TestImport:
         expect(page.locator("#import-words")).to_have_text("Importing users.csv (30 bytes)…")
         expect(page.locator("#import-progress")).to_be_visible()
         expect(page.get_by_role("button", name="Check the file")).to_be_disabled()
-        person.screenshot("imports-progress-desktop-light")
+        person.look("imports-progress")
         page.get_by_role("button", name="Stop", exact=True).click()
         expect(page.locator("#status")).to_contain_text("Stopped.")
         expect(page.locator("#import-error")).to_be_empty()
@@ -144,10 +142,7 @@ class TestImport:
         expect(page.locator("#import-problems tbody tr")).to_have_count(1)
         links = page.locator("#nav a").all()
         assert len({link.bounding_box()["y"] for link in links}) == 1  # type: ignore[index]
-        for scheme in ("light", "dark"):
-            page.emulate_media(color_scheme=scheme)  # type: ignore[arg-type]
-            person.screenshot(f"imports-phone-{scheme}")
-            assert person.overflow() == 0
+        person.look("imports")
         page.get_by_role("button", name="Sign out").click()
         expect(page.locator("#imports")).to_be_hidden()
         assert page.locator("#import-facts").inner_html() == ""

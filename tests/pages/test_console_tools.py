@@ -115,7 +115,7 @@ class TestDashboard:
         person = desk(fresh).enter(fresh.person("admin"))
         page = person.page
         expect(page.locator("[data-chart=vends] .nothing")).to_have_text("Nothing in this time.")
-        person.screenshot("dashboard-empty-desktop-light")
+        person.look("dashboard-empty")
         person.excused.add("/v1/admin/stats")
         problem = {"status": 503, "code": "database_unavailable", "detail": "The database does not answer."}
         page.route(

@@ -63,7 +63,7 @@ class TestKey:
         expect(page.locator("[data-right=add]")).to_have_attribute("data-granted", "false")
         page.locator("#files").set_input_files(flower)
         expect(page.locator("[data-testid=upload][data-state=failed]")).to_contain_text("quota_exceeded")
-        person.screenshot("full")
+        person.look("full")
         person.view("china.jpg")
         page.locator("#close-viewer").click()
 

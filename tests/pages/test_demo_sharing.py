@@ -12,10 +12,9 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import expect
 
-from tests.pages.visit import DESKTOP, Visit
+from tests.pages.visit import DESKTOP, PHONE, Visit
 
 OpenVisit = Callable[..., Visit]
-SMALL = {"width": 360, "height": 740}
 
 
 def share(owner: Visit, email: str, days: str = "") -> None:
@@ -70,14 +69,14 @@ def test_an_album_is_shared_seen_and_taken_back(visit: OpenVisit, china: Path, f
     expect(folder).to_contain_text("From Ada Lovelace")
     expect(folder.get_by_test_id("photo")).to_have_count(0)
     assert other.credential["shared_prefixes"] == []
-    other.screenshot("offered")
+    other.look("offered")
     accept(other)
     expect(folder.locator("[data-testid=photo][data-state=shown]")).to_have_count(2)
     assert folder.get_attribute("data-prefix") == other.credential["shared_prefixes"][0]
     key = other.view("china.jpg")
     assert key.startswith(owner.credential["prefix"])
     expect(page.locator("#viewer [data-part=facts]")).to_contain_text("Shared by Ada Lovelace")
-    other.screenshot("shared-picture")
+    other.look("shared-picture")
     expect(page.locator("#delete")).to_be_hidden()
     expect(page.locator("#next:enabled, #previous:enabled")).to_have_count(1)  # two were uploaded, in any order
     page.locator("#close-viewer").click()
@@ -107,7 +106,7 @@ def test_who_does_not_want_it_removes_it(visit: OpenVisit, china: Path, accepted
     expect(owner.page.get_by_test_id("grant")).to_have_count(1)  # whether anybody wants it is not the owner's to know
 
 
-@pytest.mark.parametrize("viewport", [SMALL, DESKTOP], ids=["phone", "desktop"])
+@pytest.mark.parametrize("viewport", [PHONE, DESKTOP], ids=["phone", "desktop"])
 def test_it_fits_any_screen_by_day_and_by_night(
     visit: OpenVisit, viewport: dict[str, int], china: Path, flower: Path
 ) -> None:
@@ -115,24 +114,17 @@ def test_it_fits_any_screen_by_day_and_by_night(
     owner.upload(china, flower)
     other.upload(flower)
     share(owner, other.email, "30")
-    device = "phone" if viewport is SMALL else "desktop"
     other.page.locator("#refresh").click()
     other.page.get_by_test_id("received-folder").scroll_into_view_if_needed()
-    assert other.page.evaluate("document.documentElement.scrollWidth") <= viewport["width"]
-    other.screenshot(f"offered-{device}")
+    other.look("offered")
     accept(other)
     expect(other.page.get_by_test_id("received-folder").locator("[data-state=shown]")).to_have_count(2)
-    for scheme in ("light", "dark"):
-        for person, name in ((owner, "sharing"), (other, "received")):
-            person.page.emulate_media(color_scheme=scheme)  # type: ignore[arg-type]
-            width = person.page.evaluate("document.documentElement.scrollWidth")
-            assert width <= viewport["width"]
-            if name == "received":
-                person.page.get_by_test_id("received-folder").scroll_into_view_if_needed()
-            person.screenshot(f"{name}-{device}-{scheme}")
+    owner.look("sharing")
+    other.page.get_by_test_id("received-folder").scroll_into_view_if_needed()
+    other.look("received")
 
 
-@pytest.mark.parametrize("viewport", [SMALL, DESKTOP], ids=["phone", "desktop"])
+@pytest.mark.parametrize("viewport", [PHONE, DESKTOP], ids=["phone", "desktop"])
 def test_what_a_key_has_no_room_for_is_opened_by_another(
     visit: OpenVisit, viewport: dict[str, int], china: Path, flower: Path
 ) -> None:
@@ -151,8 +143,7 @@ def test_what_a_key_has_no_room_for_is_opened_by_another(
     expect(opened).to_have_count(3)
     expect(wanted).to_have_attribute("data-state", "shut")
     wanted.scroll_into_view_if_needed()
-    other.screenshot(f"received-shut-{'phone' if viewport is SMALL else 'desktop'}")
-    assert page.evaluate("document.documentElement.scrollWidth") <= viewport["width"]
+    other.look("received-shut")
 
     wanted.get_by_role("button", name="Open").click()
     expect(wanted.locator("[data-testid=photo][data-state=shown]")).to_have_count(2)
@@ -164,5 +155,5 @@ def test_what_a_key_has_no_room_for_is_opened_by_another(
     expect(wanted.locator("[data-testid=photo][data-state=shown]")).to_have_count(2)
     assert len(other.credential["shared_prefixes"]) == 2
     wanted.scroll_into_view_if_needed()
-    other.screenshot(f"received-opened-{'phone' if viewport is SMALL else 'desktop'}")
+    other.look("received-opened")
     assert other.view("china.jpg").startswith(prefix)

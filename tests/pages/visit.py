@@ -7,14 +7,25 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+from axe_playwright_python.base import AXE_SCRIPT
 from playwright.sync_api import Browser, ConsoleMessage, Page, Request, Response, expect
 
 SCREENSHOTS = Path(__file__).parent.parent.parent / "build" / "screenshots"
-PHONE = {"width": 375, "height": 812}
+PHONE = {"width": 360, "height": 740}
 DESKTOP = {"width": 1280, "height": 800}
 PASSWORD = "quiet lantern orbit 58"
 DENIED = {"List yours": "200 OK", "Open theirs": "403 AccessDenied", "List theirs": "403 AccessDenied"}
 SECRETS = ("access_token", "refresh_token", "secret_access_key", "session_token")
+
+BY_DAY = {
+    "resultTypes": ["violations"],
+    "rules": {"target-size": {"enabled": True}, "label-content-name-mismatch": {"enabled": True}},
+}
+"""All that axe looks at unasked, and two rules more: WCAG 2.2 has them at levels AA and A."""
+BY_NIGHT = {"resultTypes": ["violations"], "runOnly": ["color-contrast", "link-in-text-block"]}
+"""Nothing but the colours is different then."""
+SEEN = {"exclude": [["#figures tr:nth-child(n + 4)"]]}
+"""Without the hundreds of cells that are like those before them: axe would look at them for seconds."""
 
 WATCH_PROGRESS = """() => {
   const seen = (globalThis.seenProgress = {});
@@ -182,9 +193,37 @@ class Visit:
         )
         return json.dumps(found) + "\n".join(request.url for request in self.requests)
 
+    def overflow(self) -> int:
+        """By how many pixels the page is wider than its window."""
+        wider: int = self.page.evaluate(
+            "() => document.documentElement.scrollWidth - document.documentElement.clientWidth"
+        )
+        return wider
+
+    def look(self, name: str) -> None:
+        """Whatever is seen now fits the window, and axe finds nothing wrong with it, by night and by day.
+
+        Keeps a picture of each.
+        """
+        is_wide = self.page.evaluate("() => innerWidth") == DESKTOP["width"]
+        for scheme, rules in (("dark", BY_NIGHT), ("light", BY_DAY)):
+            self.page.emulate_media(color_scheme=scheme)  # type: ignore[arg-type]
+            self.screenshot(f"{name}-{'desktop' if is_wide else 'phone'}-{scheme}")
+            found = violations(self.page, rules)
+            assert not found, "\n".join([f"{name}, {scheme}:", *found])
+        assert self.overflow() <= 0, name
+
     def screenshot(self, name: str) -> None:
         SCREENSHOTS.mkdir(parents=True, exist_ok=True)
         self.page.screenshot(path=SCREENSHOTS / f"demo-{name}.png", animations="disabled")
 
     def close(self) -> None:
         self.context.close()
+
+
+def violations(page: Page, rules: Mapping[str, Any]) -> list[str]:
+    """Rule, element and reason of all that axe finds wrong."""
+    if not page.evaluate("() => 'axe' in globalThis"):
+        page.evaluate(AXE_SCRIPT)
+    found = page.evaluate("([seen, rules]) => axe.run(seen, rules)", [SEEN, rules])["violations"]
+    return [f"{rule['id']}: {node['html'][:200]}: {node['failureSummary']}" for rule in found for node in rule["nodes"]]

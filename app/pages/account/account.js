@@ -81,7 +81,7 @@ form.addEventListener("submit", async (event) => {
 byId("reveal")?.addEventListener("click", ({ currentTarget }) => {
   const hidden = password.type === "password";
   password.type = hidden ? "text" : "password";
-  currentTarget.setAttribute("aria-pressed", String(hidden));
+  currentTarget.setAttribute("aria-label", hidden ? "Hide the password" : "Show the password");
   currentTarget.textContent = hidden ? "Hide" : "Show";
 });
 

@@ -84,7 +84,7 @@ async function decode(event) {
   }
   try {
     const { decoded_message: decoded } = await api.decodeMessage(message);
-    byId("decoded").replaceChildren(make("pre", { tabindex: "0", "aria-label": "Decoded message" }, pretty(decoded)));
+    byId("decoded").replaceChildren(make("pre", { tabindex: "0", role: "region", "aria-label": "Decoded message" }, pretty(decoded)));
   } catch (problem) {
     byId("decode-error").textContent = api.explain(problem);
   }

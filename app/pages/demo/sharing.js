@@ -27,7 +27,7 @@ function makeRow(grant) {
   part(row, "name").textContent = grant.grantee_email;
   part(row, "since").textContent = `${sayAlbum(grant.path)}, ${until}`;
   const end = part(row, "end");
-  end.setAttribute("aria-label", `Take ${sayAlbum(grant.path)} back from ${grant.grantee_email}`);
+  end.setAttribute("aria-label", `Take back ${sayAlbum(grant.path)} from ${grant.grantee_email}`);
   end.addEventListener("click", async () => {
     end.disabled = true;
     try {

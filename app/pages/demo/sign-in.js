@@ -120,7 +120,7 @@ export function wireSignIn(onSignedIn) {
   byId("reveal").addEventListener("click", ({ currentTarget }) => {
     const hidden = byId("password").type === "password";
     byId("password").type = hidden ? "text" : "password";
-    currentTarget.setAttribute("aria-pressed", String(hidden));
+    currentTarget.setAttribute("aria-label", hidden ? "Hide the password" : "Show the password");
     currentTarget.textContent = hidden ? "Hide" : "Show";
   });
   change();
