@@ -183,6 +183,15 @@ class TestCredential:
             found = ask(device, action, key, access_key_id=key_id)
             assert (found["reason"], said in found["detail"]) == (reason, True)
 
+    def test_of_any_access_lists_no_versions(self, service: Service) -> None:
+        """The role may, for the count of old versions. To ask for another access would not help the app."""
+        device = service.device()
+        found = ask(device, "s3:ListObjectVersions", f"users/{device.user_id}/")
+        assert (found["reason"], found["detail"]) == (
+            "session_policy",
+            "No credential of this service allows this action.",
+        )
+
     def test_that_is_over_says_so(self, service: Service) -> None:
         device = service.device()
         key_id = device.vend().json()["access_key_id"]
