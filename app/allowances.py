@@ -29,8 +29,7 @@ ROOM = "room for revocations"
 OF_ALL = Fraction(3, 4)
 """Of the room, for all but administrators."""
 OF_NEWCOMERS = Fraction(1, 11)
-"""Of the room, for all newcomers together by what they do to themselves, and as much again by what they take back from
-others."""
+"""Of the room, for all newcomers together by what they do to themselves, and as much again by each kind of `APART`."""
 OF_NEWCOMERS_REUSED = Fraction(1, 9)
 """The same, that counted in, where a refresh token of a newcomer came twice: anybody can do that to themself."""
 OF_SOURCE = Fraction(1, 4)
@@ -42,6 +41,9 @@ TAKES: Mapping[str, int] = {"user": 44, "session": 28}
 ADMINISTRATOR = "administrator"
 REUSE = "reuse"
 WITHDRAWN = "grant_withdrawn"
+QUOTA = "quota_exceeded"
+APART = (WITHDRAWN, QUOTA)
+"""Reasons whose newcomers find room at the engine whatever other newcomers revoke."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,7 +117,7 @@ def is_spent(
 
 def _taken(now: datetime, cause: Cause) -> Select[Any]:
     """Characters at the engine: of newcomers by the same kind of act, of the cause's source, and of all others."""
-    same_kind = (Revocation.reason == WITHDRAWN) == (cause.reason == WITHDRAWN)
+    same_kind = Revocation.reason == cause.reason if cause.reason in APART else Revocation.reason.not_in(APART)
     characters = case(TAKES, value=Revocation.scope, else_=0)
     bounded = Revocation.reason.is_distinct_from(ADMINISTRATOR)
     conditions = {

@@ -15,6 +15,7 @@ from app.audit import Origin
 from app.auth import sessions
 from app.credentials import floor, revocation
 from app.models import DeviceSession, IssuedCredential, Revocation, User
+from app.problems import QuotaExceeded
 from tests.support.service import Service
 
 
@@ -282,6 +283,17 @@ class TestShares:
         (guest,) = self.meet(bounded, 1, guest=True)
         self.revoke(bounded, guest)
         assert ("user", guest.user_id) in rows(bounded)
+
+    def test_of_quotas_is_apart(self, bounded: Service) -> None:
+        """Else a few guests who revoke their own would let every newcomer upload beyond a quota."""
+        for device in self.meet(bounded, NEWCOMERS + 1, guest=True):
+            self.revoke(bounded, device)
+        (full,) = self.meet(bounded, 1, guest=True)
+        who = {"user_id": full.user_id, "actor_id": None, "session_id": None}
+        run(
+            bounded, revocations.revoke_user, Origin("", "usage"), bounded.clock.now(), **who, reason=QuotaExceeded.code
+        )
+        assert ("user", full.user_id) in rows(bounded)
 
     def test_shows_in_the_look_up_of_a_key(self, bounded: Service) -> None:
         devices = self.meet(bounded, NEWCOMERS + 1, guest=True)
