@@ -26,7 +26,8 @@ MOST_OF_NEWCOMERS = MOST // 4
 LOOKED_AT = 16
 """Entries that making room for one may cost a look."""
 
-ACCOUNTS, NEWCOMERS = "accounts", "newcomers"
+ACCOUNTS, NEWCOMERS = object(), object()
+"""Queues that no client address can have the name of."""
 
 
 @dataclass(slots=True)
