@@ -245,6 +245,7 @@ class TestUser:
             "status": "active",
             "role": "user",
             "guest": False,
+            "locked_until": None,
             "prefix": f"users/{device.user_id}/",
             "mfa_enabled": False,
             "quota_bytes": None,
