@@ -4,7 +4,9 @@ It knows Allow and Deny, Action, Resource and their opposites, and five conditio
 anything else in a policy fails the test.
 """
 
+import functools
 import json
+import re
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
@@ -12,13 +14,13 @@ from typing import Any
 
 def matches(pattern: str, text: str) -> bool:
     """IAM's wildcards: `*` is any run of characters, `/` too, and `?` any one. Case matters."""
-    reached = {0}
-    for symbol in pattern:
-        if symbol == "*":
-            reached = set(range(min(reached), len(text) + 1)) if reached else reached
-        else:
-            reached = {at + 1 for at in reached if at < len(text) and symbol in ("?", text[at])}
-    return len(text) in reached
+    return _compiled(pattern).fullmatch(text) is not None
+
+
+@functools.cache
+def _compiled(pattern: str) -> re.Pattern[str]:
+    wild = {"*": ".*", "?": "."}
+    return re.compile("".join(wild.get(symbol) or re.escape(symbol) for symbol in pattern), re.DOTALL)
 
 
 def listed(value: Any) -> list[str]:

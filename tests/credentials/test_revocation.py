@@ -487,17 +487,20 @@ def revoke_many(service: Service, count: int, random: Random | None = None) -> l
     """As many devices, each of a user of its own, with a credential in the ledger, signed out one by one."""
     known = [Credential(uuid.uuid4(), uuid.uuid4(), service.clock.now()) for _ in range(count)]
     issue(service, known, random)
-    for one in known:
-        service.runtime.database.run(
-            "write",
-            revocations.revoke_sessions,
-            audit.COMMAND_LINE,
-            service.clock.now(),
-            user_id=one.user_id,
-            session_ids=[one.session_id],
-            actor_id=None,
-            reason="test",
-        )
+
+    def revoke_each(session: Session) -> None:
+        for one in known:
+            revocations.revoke_sessions(
+                session,
+                audit.COMMAND_LINE,
+                service.clock.now(),
+                user_id=one.user_id,
+                session_ids=[one.session_id],
+                actor_id=None,
+                reason="test",
+            )
+
+    service.runtime.database.run("write", revoke_each)
     return known
 
 
