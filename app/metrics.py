@@ -213,6 +213,11 @@ class Metrics:
             ["lane"],
             registry=self.registry,
         )
+        self.newcomers_waiting = Gauge(
+            "tokenvend_newcomers_waiting",
+            "Changes by guests and accounts of less than a day that run or wait: two run at a time.",
+            registry=self.registry,
+        )
         self.job_failures = Counter(
             "tokenvend_job_failures",
             "Passes of a background job that ended in a fault.",

@@ -11,7 +11,7 @@ from uuid import UUID
 
 import boto3
 
-from app import allowances
+from app import allowances, newcomers
 from app.admin.tally import OwnWork
 from app.auth import sessions
 from app.auth.cognito import UserPool
@@ -34,6 +34,7 @@ from app.credentials.sns import Topic
 from app.crypto import Vault
 from app.db import Batch, Database
 from app.health import Health
+from app.lanes import Turns
 from app.limits import Limiter, make_limiter
 from app.mail.postman import Postman
 from app.mail.transport import transport
@@ -63,6 +64,8 @@ class Runtime:
     database: Database
     hasher: Hasher
     limiter: Limiter
+    newcomers: Turns
+    """At what changes something."""
     postman: Postman
     metrics: Metrics
     own_work: OwnWork
@@ -140,6 +143,8 @@ def build_runtime(settings: Settings, *, clock: Clock | None = None, aws: boto3.
     metrics.database_waiting.set_function(lambda: database.waiting)
     for lane in hasher.lanes:
         metrics.hasher_waiting.labels(lane.name).set_function(partial(getattr, lane, "waiting"))
+    turns = newcomers.make_turns()
+    metrics.newcomers_waiting.set_function(lambda: turns.waiting)
     keyring, sts_keyring = (Keyring(database, vault, clock, purpose) for purpose in ("access", "sts"))
     identity_tokens = IdentityTokens(sts_keyring, clock, public_url=settings.public_url)
     sts = _sts(settings, aws, clock, metrics, tracing)
@@ -160,6 +165,7 @@ def build_runtime(settings: Settings, *, clock: Clock | None = None, aws: boto3.
             enabled=settings.rate_limits == "on",
             sts_quota=settings.sts_quota,
         ),
+        newcomers=turns,
         postman=Postman(settings, clock, vault, database, transport(settings), metrics=metrics),
         metrics=metrics,
         own_work=OwnWork(metrics),

@@ -3,6 +3,7 @@
 import json
 import re
 from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
+from contextlib import AsyncExitStack
 from datetime import UTC, datetime
 from itertools import chain
 from typing import Annotated, Any, cast
@@ -30,11 +31,13 @@ from starlette.middleware.cors import CORSMiddleware
 from starlette.routing import BaseRoute, Match
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from app import newcomers
 from app.actor import Actor
 from app.audit import Origin
 from app.auth import authentication
 from app.crypto import unique_members
 from app.edge import send_problem
+from app.limits import address_key
 from app.local import is_local
 from app.problems import (
     ContentTooLarge,
@@ -141,10 +144,25 @@ class JsonRequest(Request):
 
 
 class NamedRoute(APIRoute):
-    """A route whose operation in the OpenAPI document has the name of its function."""
+    """A route whose operation in the OpenAPI document has the name of its function.
+
+    What `_enrolling` enters, a request keeps until it is answered.
+    """
 
     def __init__(self, path: str, endpoint: Callable[..., Any], **options: Any) -> None:
         super().__init__(path, endpoint, **options | {"generate_unique_id_function": lambda route: route.name})
+
+    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
+        handle = super().get_route_handler()
+        if {*(self.methods or ())} <= {*SAFE}:
+            return handle
+
+        async def handle_in_turn(request: Request) -> Response:
+            async with AsyncExitStack() as until_answered:
+                request.scope["state"]["until_answered"] = until_answered
+                return await handle(request)
+
+        return handle_in_turn
 
 
 class JsonRoute(NamedRoute):
@@ -281,6 +299,9 @@ async def _enrolling(request: Request) -> Actor:
     actor = await authentication.authenticate(runtime, await _origin(request), token.strip())
     if request.method not in SAFE and not isinstance(request.scope.get("route"), DirectRoute):
         await runtime.limiter.hit("change", str(actor.user_id))
+        if newcomers.is_newcomer(actor, runtime.clock.now()):
+            state = request.scope["state"]
+            await state["until_answered"].enter_async_context(runtime.newcomers.turn(address_key(state["address"])))
     return actor
 
 

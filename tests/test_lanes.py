@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from app.lanes import Lane
+from app.lanes import Lane, Turns
 from app.problems import Overloaded
 
 
@@ -97,6 +97,27 @@ class TestTurns:
                     await lane.run("ada", lambda: 1 // 0)
             assert await lane.run("ada", lambda: 7) == 7
             lane.close()
+
+        run(check)
+
+    def test_a_turn_without_a_thread_ends_with_its_block(self) -> None:
+        async def check(_gate: Gate) -> None:
+            turns = Turns("test", places=1, most_waiting=1, patience=60)
+            second = asyncio.Event()
+
+            async def wait() -> None:
+                async with turns.turn("bob"):
+                    second.set()
+
+            async with turns.turn("ada"):
+                waiting = asyncio.create_task(wait())
+                await asyncio.sleep(0)
+                assert (turns.waiting, second.is_set()) == (2, False)
+                with pytest.raises(Overloaded):
+                    async with turns.turn("bob"):
+                        pass
+            await waiting
+            assert (turns.waiting, second.is_set()) == (0, True)
 
         run(check)
 

@@ -38,9 +38,10 @@ async def start_guest(body: GuestRequest, runtime: RuntimeDep, origin: OriginDep
     if runtime.settings.guests == "off":
         raise GuestsOff
     await runtime.limiter.hit("guest", address_key(origin.address))
-    grant = await runtime.database.write(
-        guests.start, runtime.vault, origin, runtime.clock.now(), device_name=body.device_name
-    )
+    async with runtime.newcomers.turn(address_key(origin.address)):
+        grant = await runtime.database.write(
+            guests.start, runtime.vault, origin, runtime.clock.now(), device_name=body.device_name
+        )
     return login_result(runtime, grant)
 
 
