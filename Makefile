@@ -82,6 +82,9 @@ build/tools/installed: .venv/installed requirements-sdk.lock deploy/sdk/package-
 openapi: install ## Renews deploy/sdk/openapi.json, which clients are generated from
 	$(BIN)/tokenvend openapi deploy/sdk/openapi.json
 
+docs-reference: install ## Writes the tables of docs/reference from the code
+	$(BIN)/python -m deploy.reference
+
 lock: install ## Renews the locks from pyproject.toml
 	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --upgrade --extra redis --extra otel \
 		--custom-compile-command "make lock" pyproject.toml --output-file requirements.lock
@@ -98,4 +101,4 @@ lock: install ## Renews the locks from pyproject.toml
 	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --upgrade --group sdk \
 		--custom-compile-command "make lock" --output-file requirements-sdk.lock
 
-.PHONY: help install run test chaos check bench storm format lock deploy-check wheel audit sbom openapi sdk sdk-test
+.PHONY: help install run test chaos check bench storm format lock deploy-check wheel audit sbom openapi sdk sdk-test docs-reference

@@ -74,7 +74,7 @@ class Limit:
     """As `limits` spells it: hits and window, "60/minute"."""
     per: Holder
     counts: str
-    """What is counted, for the README."""
+    """What is counted, for docs/reference/limits.md."""
     renewed: bool = False
     """Whether each hit that passes begins the window anew. A refused hit never does: else a stranger could keep an
     account locked for ever."""

@@ -1,111 +1,65 @@
-"""What the README says is what the code does: settings, problems, commands, metrics and limits, each one."""
+"""What the documents say is what the code does, and they read well: tables, links, names of targets."""
 
 import re
 from collections import Counter
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import get_args
 
 import pytest
-import typer.main
 
-from app.cli import cli
-from app.limits import LIMITS, Limit
-from app.metrics import Metrics
-from app.problems import Problem
+from app import audit
 from app.settings import PREFIX, Settings
+from deploy import reference
+from tests.support.documents import DOCUMENTS, ROOT, headings, links, name, prose
 
-ROOT = Path(__file__).parent.parent
-README = ROOT / "README.md"
-DOCUMENTS = [
-    README,
-    ROOT / "CHANGELOG.md",
-    *sorted((ROOT / "deploy").glob("*.md")),
-    *sorted((ROOT / "deploy").glob("*/*.md")),
-]
+CONTRIBUTING = ROOT / "CONTRIBUTING.md"
+EVENTS = ROOT / "docs" / "reference" / "events.md"
+LONGEST = {"README.md": 200} | {name(document): 250 for document in DOCUMENTS if name(document).startswith("docs/")}
+"""In lines: a page that is longer has two subjects."""
 
 SAYS_NOTHING = {".lock", ".json", ".png", ".svg", ".ico", ".pyc", ".woff2"}
 TOLD = [
     file
-    for place in ("app", "deploy", "changelog.d", "README.md", "CHANGELOG.md", "Makefile", "pyproject.toml")
+    for place in (
+        "app",
+        "deploy",
+        "docs",
+        "changelog.d",
+        *sorted(map(name, ROOT.glob("*.md"))),
+        "Makefile",
+        "pyproject.toml",
+    )
     for file in ((ROOT / place).rglob("*") if (ROOT / place).is_dir() else [ROOT / place])
     if file.is_file() and file.suffix not in SAYS_NOTHING and "vendor" not in file.parts
 ]
 """Whatever a person reads, or sees when something is missing."""
 
 
-def rows(section: str) -> list[str]:
-    text = README.read_text(encoding="utf-8")
-    table = re.search(rf"<!-- {section} -->\n(.*?)<!-- /{section} -->", text, re.DOTALL)
-    assert table, section
-    return table[1].splitlines()[2:]
+def targets() -> list[str]:
+    return re.findall(r"^([a-z-]+):.*## ", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE)
 
 
-def setting_rows() -> list[str]:
-    lines = []
-    for name, field in Settings.model_fields.items():
-        environment_name = "AWS_REGION" if name == "region" else PREFIX + name.upper()
-        default = field.get_default()
-        shown = ",".join(default) if isinstance(default, tuple) else str(getattr(default, "_secret_value", default))
-        cell = f"`{shown.lower() if isinstance(default, bool) else shown}`" if shown not in ("", "None") else "–"
-        lines.append(f"| `{environment_name}` | {cell} | {field.description} |")
-    return lines
+class TestReference:
+    @pytest.mark.parametrize("table", reference.TABLES, ids=lambda table: table.__name__)
+    def test_is_what_the_code_says(self, table: Callable[[], Iterator[str]]) -> None:
+        page = reference.page(table).read_text(encoding="utf-8")
+        assert page == reference.written(table), "run: make docs-reference"
+
+    def test_lists_every_event_of_the_audit(self) -> None:
+        rows = re.findall(r"^\| `([a-z_.]+)` \|", EVENTS.read_text(encoding="utf-8"), re.MULTILINE)
+        assert rows == list(get_args(audit.Event))
 
 
-def problem_rows() -> list[str]:
-    problems = sorted(Problem.catalogue.values(), key=lambda problem: (problem.status, problem.code))
-    return [f"| {p.status} | `{p.code}` | {p.default_detail or p.title + '; `detail` says why.'} |" for p in problems]
-
-
-def command_rows() -> list[str]:
-    lines = []
-
-    def walk(command: object, words: list[str]) -> None:
-        children = getattr(command, "commands", None)
-        if children:
-            for name, child in children.items():
-                walk(child, [*words, name])
-            return
-        summary = (getattr(command, "help", "") or "").strip().splitlines()[0]
-        lines.append(f"| `{' '.join(words)}` | {summary} |")
-
-    walk(typer.main.get_command(cli), ["tokenvend"])
-    return lines
-
-
-def metric_rows() -> list[str]:
-    found = Metrics().registry.collect()
-    return [f"| `{m.name}{'_total' if m.type == 'counter' else ''}` | {m.documentation} |" for m in found]
-
-
-def amount(limit: Limit) -> str:
-    hits, window = limit.amount.split("/")
-    return f"{hits} {'in' if window[0].isdecimal() else 'an' if window == 'hour' else 'a'} {window}"
-
-
-def limit_rows() -> list[str]:
-    return [f"| `{name}` | {amount(limit)} | {limit.per} | {limit.counts} |" for name, limit in LIMITS.items()]
-
-
-class TestReadme:
-    def test_lists_every_setting(self) -> None:
-        assert rows("settings") == setting_rows()
-
-    def test_lists_every_problem(self) -> None:
-        assert rows("problems") == problem_rows()
-
-    def test_lists_every_command(self) -> None:
-        assert rows("commands") == command_rows()
-
-    def test_lists_every_metric(self) -> None:
-        assert rows("metrics") == metric_rows()
-
-    def test_lists_every_limit(self) -> None:
-        assert rows("limits") == limit_rows()
-
+class TestContributing:
     def test_names_every_target_of_make(self) -> None:
-        targets = re.findall(r"^([a-z-]+):.*## ", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE)
-        text = README.read_text(encoding="utf-8")
-        unnamed = {target for target in targets if not re.search(rf"(?:make |`){target}(?![\w-])", text)}
-        assert unnamed <= {"help", "install"}, "`run` installs, and `make` alone is the help"
+        """But for `help`, which is `make` alone."""
+        named = set(re.findall(r"`make ([a-z-]+)", CONTRIBUTING.read_text(encoding="utf-8")))
+        assert named == set(targets()) - {"help"}
+
+    def test_targets_that_others_name_are_ones(self) -> None:
+        named = {(name(file), target) for file in DOCUMENTS for target in re.findall(r"`make ([a-z-]+)", prose(file))}
+        assert {one for one in named if one[1] not in targets()} == set()
 
 
 INSTALLS = re.compile(r"\b(?:pip|pipx|uv|uvx|npm|npx|poetry)\b[^\n`]*")
@@ -145,14 +99,39 @@ def asks_an_index(line: str) -> bool:
 class TestDocuments:
     """What joining two branches does to prose, and no other test sees."""
 
-    @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda document: str(document.relative_to(ROOT)))
+    @pytest.mark.parametrize("document", DOCUMENTS, ids=name)
     def test_have_a_blank_line_before_each_heading(self, document: Path) -> None:
-        text = re.sub(r"^ *```.*?^ *```$", "", document.read_text(encoding="utf-8"), flags=re.DOTALL | re.MULTILINE)
-        assert re.findall(r"[^\n]\n(#{1,4} .+)", text) == []
+        assert re.findall(r"[^\n]\n(#{1,4} .+)", prose(document)) == []
 
-    @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda document: str(document.relative_to(ROOT)))
+    @pytest.mark.parametrize("document", DOCUMENTS, ids=name)
     def test_say_nothing_twice_in_a_table(self, document: Path) -> None:
         """By the first cell of a row, where that is more than a number."""
         for table in re.findall(r"(?:^\|.*\n)+", document.read_text(encoding="utf-8"), re.MULTILINE):
             firsts = Counter(re.findall(r"^\| ([^|]*[a-z][^|]*) \|", table, re.MULTILINE))
             assert [first for first, times in firsts.items() if times > 1] == []
+
+    @pytest.mark.parametrize("document", DOCUMENTS, ids=name)
+    def test_name_settings_that_there_are(self, document: Path) -> None:
+        named = set(re.findall(rf"\b{PREFIX}[A-Z0-9_]*[A-Z0-9]\b", document.read_text(encoding="utf-8")))
+        assert named <= {PREFIX + field.upper() for field in Settings.model_fields}
+
+    @pytest.mark.parametrize("document", DOCUMENTS, ids=name)
+    def test_lead_somewhere(self, document: Path) -> None:
+        for target, anchor in links(document):
+            file = (document.parent / target) if target else document
+            assert file.exists(), target
+            assert not anchor or anchor in headings(file), f"{target}#{anchor}"
+
+    @pytest.mark.parametrize("document", DOCUMENTS, ids=name)
+    def test_have_no_heading_twice(self, document: Path) -> None:
+        """A link would lead to the first one. The changelog has the same ones for each version."""
+        twice = [heading for heading, times in Counter(headings(document)).items() if times > 1]
+        assert twice == [] or name(document) == "CHANGELOG.md"
+
+    def test_have_no_page_that_nothing_leads_to(self) -> None:
+        reached = {(file.parent / target).resolve() for file in DOCUMENTS for target, _ in links(file) if target}
+        assert [name(document) for document in DOCUMENTS if document not in reached] == []
+
+    @pytest.mark.parametrize("document", LONGEST)
+    def test_are_short(self, document: str) -> None:
+        assert len((ROOT / document).read_text(encoding="utf-8").splitlines()) <= LONGEST[document]

@@ -10,7 +10,7 @@ import pytest
 from app.environment import kept_secret, load_settings
 from app.settings import Settings, SettingsError
 
-README = Path(__file__).parent.parent / "README.md"
+PROVIDERS = Path(__file__).parent.parent / "docs" / "operate" / "sign-in.md"
 PRODUCTION = {
     "TOKENVEND_ENVIRONMENT": "production",
     "TOKENVEND_DATABASE_URL": "postgresql+psycopg://tokenvend@db.internal/tokenvend",
@@ -261,8 +261,8 @@ class TestProduction:
 
 
 class TestOidcProviders:
-    def test_takes_the_ones_of_the_readme(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        section = README.read_text(encoding="utf-8").split("### Outside identities")[1]
+    def test_takes_the_ones_of_the_documents(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        section = PROVIDERS.read_text(encoding="utf-8").split("## Outside identities")[1]
         example = section.split("```json\n")[1].split("```")[0]
         monkeypatch.setenv("TOKENVEND_OIDC_PROVIDERS", example)
         providers = load_settings().oidc_providers

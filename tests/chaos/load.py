@@ -29,7 +29,7 @@ DOCUMENTED = {
     *((503, code) for code in ("database_unavailable", "sts_unavailable", "sts_throttled", "not_ready", "overloaded")),
     (503, "keys_unavailable"),
 }
-"""What the README says of a part that is away; each with Retry-After."""
+"""What the documents say of a part that is away; each with Retry-After."""
 BALANCER = "balancer"
 """In place of a code: an answer of haproxy's own."""
 BROKEN = (0, "connection")

@@ -16,8 +16,9 @@ from app.cli import cli
 from app.limits import LIMITS
 from app.metrics import Metrics
 from app.problems import Problem
-from app.settings import PREFIX, Settings
+from app.settings import Settings
 from tests.deploy.reading import DEPLOY
+from tests.support.documents import anchors
 from tests.support.service import Service
 
 RUNBOOK = (DEPLOY / "RUNBOOK.md").read_text(encoding="utf-8")
@@ -29,16 +30,6 @@ SERIES_OF = {
     "gauge": ("",),
     "histogram": ("_bucket", "_count", "_sum"),
 }
-
-
-def headings(markdown: str) -> list[str]:
-    """Their anchors, as GitHub makes them of a heading that stands once."""
-    found = re.findall(r"^#+ (.+)$", re.sub(r"```.*?```", "", markdown, flags=re.DOTALL), re.MULTILINE)
-    return [re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in found]
-
-
-def anchors(markdown: str) -> set[str]:
-    return set(headings(markdown))
 
 
 def series() -> dict[str, set[str]]:
@@ -104,7 +95,7 @@ class TestAlarms:
             text = template.read_text()
             links = re.findall(r'AlarmDescription: "deploy/RUNBOOK.md#([\w-]+)"', text)
             assert len(links) == text.count("AWS::CloudWatch::Alarm"), template.name
-            assert set(links) <= anchors(RUNBOOK)
+            assert set(links) <= set(anchors(RUNBOOK))
             found += len(links)
         assert found > 10
 
@@ -113,7 +104,7 @@ class TestAlarms:
         linked = {rule["annotations"]["runbook_url"].partition("#")[2] for rule in ALERTS}
         for template in (DEPLOY / "aws").glob("*.yaml"):
             linked |= set(re.findall(r"RUNBOOK.md#([\w-]+)", template.read_text()))
-        assert sorted(headings(alarms)) == sorted(linked)
+        assert sorted(anchors(alarms)) == sorted(linked)
 
 
 def commands(markdown: str) -> Iterator[str]:
@@ -152,18 +143,7 @@ class TestRunbook:
             with pytest.raises(Exception):  # noqa: B017, PT011 - of typer's own kinds, or the assertion
                 parse(line)
 
-    def test_no_heading_stands_twice(self) -> None:
-        assert [heading for heading in anchors(RUNBOOK) if headings(RUNBOOK).count(heading) > 1] == []
-
-    def test_every_setting_code_and_link_is_one(self) -> None:
-        settings = {PREFIX + name.upper() for name in Settings.model_fields}
-        for document in DOCUMENTS:
-            text = document.read_text(encoding="utf-8")
-            assert set(re.findall(rf"\b{PREFIX}[A-Z0-9_]+", text)) <= settings
-            for target, anchor in re.findall(r"\]\(([^)#:]*)(?:#([\w-]+))?\)", text):
-                file = (document.parent / target) if target else document
-                assert file.exists(), target
-                assert not anchor or anchor in anchors(file.read_text(encoding="utf-8")), anchor
+    def test_every_code_is_one(self) -> None:
         codes = re.findall(r"^\| `(\w+)`(?:, `(\w+)`)?", RUNBOOK.partition("| cause |")[0], re.MULTILINE)
         assert {code for row in codes for code in row if code} <= Problem.catalogue.keys()
 

@@ -13,12 +13,12 @@ def test_is_read_and_nothing_else_is_reached(on_this_machine: Deployment, flower
         assert after["shared_prefixes"] == []
         key = shared.bob.prefix + OPEN[0]
         assert get(on_this_machine, keys_of(after), key) == 403
-        # SeaweedFS cannot be told: as the README says, what was vended before reads until it expires.
+        # SeaweedFS cannot be told: as docs/app/sharing.md says, what was vended before reads until it expires.
         assert get(on_this_machine, keys_of(kept), key) == 200
 
 
 def test_another_case_is_the_same_folder_there(on_this_machine: Deployment, flower: bytes) -> None:
-    """AWS and Ceph answer 403: SeaweedFS' policies ignore case, as the README says."""
+    """AWS and Ceph answer 403: SeaweedFS' policies ignore case, as docs/app/sharing.md says."""
     with shared_folder(on_this_machine, flower) as shared:
         key = f"{shared.bob.prefix}{FOLDER.upper()}twin.jpg"
         on_this_machine.as_owner.put_object(Bucket=on_this_machine.bucket, Key=key, Body=b"a twin")

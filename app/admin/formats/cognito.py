@@ -1,4 +1,4 @@
-"""Amazon Cognito: CSV in the columns of its own user import, or as the README makes it of `list-users`.
+"""Amazon Cognito: CSV in the columns of its own user import, or as deploy/imports/README.md makes it of `list-users`.
 
 Cognito gives no password away. Who comes from there brings theirs along at the first sign-in, where that is set up.
 """
