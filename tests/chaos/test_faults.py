@@ -1,5 +1,5 @@
-"""Each part stopped under steady load: nothing that was accepted is lost, and nobody gets an answer that is
-not in the documents. `make chaos` runs these, and they print how long it took to be ready again beside how long it should take.
+"""Each part stopped under steady load: nothing that was accepted is lost, and nobody gets an answer that is not in the
+documents. `make chaos` runs these, and they print how long it took to be ready again beside how long it should take.
 
 The time is printed and not asserted: on a machine that is busy with something else it says nothing about the service,
 and a test that fails for it would be run again until it passes. That it becomes ready at all is asserted.
