@@ -82,6 +82,18 @@ build/tools/installed: .venv/installed requirements-sdk.lock deploy/sdk/package-
 openapi: install ## Renews deploy/sdk/openapi.json, which clients are generated from
 	$(BIN)/tokenvend openapi deploy/sdk/openapi.json
 
+docs: .docs/installed ## Builds the site of the documents, with search: build/docs
+	.docs/bin/sphinx-build -q -W --keep-going -b html -c docs -d build/docs-read . build/docs
+
+docs-serve: docs ## Builds the site and serves it on this machine
+	@echo "http://127.0.0.1:$(PORT)"
+	@$(PYTHON) -m http.server --bind 127.0.0.1 --directory build/docs $(PORT)
+
+.docs/installed: docs/requirements.lock .venv/installed
+	@$(PYTHON) -m venv .docs
+	$(BIN)/uv pip install --python .docs/bin/python --quiet --require-hashes -r docs/requirements.lock
+	@touch $@
+
 docs-reference: install ## Writes the tables of docs/reference from the code
 	$(BIN)/python -m deploy.reference
 
@@ -98,7 +110,9 @@ lock: install ## Renews the locks from pyproject.toml
 	done
 	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --upgrade \
 		--custom-compile-command "make lock" deploy/checks/requirements.in --output-file deploy/checks/requirements.lock
+	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --upgrade \
+		--custom-compile-command "make lock" docs/requirements.in --output-file docs/requirements.lock
 	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --upgrade --group sdk \
 		--custom-compile-command "make lock" --output-file requirements-sdk.lock
 
-.PHONY: help install run test chaos check bench storm format lock deploy-check wheel audit sbom openapi sdk sdk-test docs-reference
+.PHONY: help install run test chaos check bench storm format lock deploy-check wheel audit sbom openapi sdk sdk-test docs docs-serve docs-reference

@@ -23,6 +23,7 @@ LOCKS = [
     DEPLOY / "build.lock",
     DEPLOY / "store.lock",
     DEPLOY / "checks" / "requirements.lock",
+    ROOT / "docs" / "requirements.lock",
 ]
 NOT_PASSED = {PREFIX + "MFA_SERIAL": "its code is typed at each start, and a container has nobody who types"}
 KNOWN = {PREFIX + name.upper() for name in Settings.model_fields}
