@@ -48,11 +48,11 @@ REFUSAL = {
     "headers": {
         "X-Request-ID": {
             "description": "What to quote when it is reported.",
-            "schema": {"type": "string"},
+            "schema": {"type": "string", "examples": [EXAMPLES["request_id"]]},
         },
         "Retry-After": {
             "description": "With 429 and 503: after how many seconds to try again.",
-            "schema": {"type": "integer"},
+            "schema": {"type": "integer", "examples": [30]},
         },
     },
     "content": {"application/problem+json": {"schema": {"$ref": "#/components/schemas/Problem"}}},
@@ -135,8 +135,8 @@ def _complete(document: Json, routes: Iterable[BaseRoute]) -> None:
     schemas |= problem.pop("$defs") | {"Problem": problem}
     for model, schema in schemas.items():
         for member, part in schema.get("properties", {}).items():
-            if (example := EXAMPLES.get(f"{model}.{member}")) is not None:
-                part["examples"] = [example]
+            if (name := f"{model}.{member}") in EXAMPLES:
+                part["examples"] = [EXAMPLES[name]]
         _tidy(schema)
     schemas |= {name: {"type": "string", "enum": list(texts)} for name, texts in CHOICES.items()}
     schemas["ProblemCode"] = {"type": "string", "enum": sorted(Refusal.catalogue)}
@@ -151,6 +151,8 @@ def _complete_operation(operation: Json, *, security: list[Json]) -> None:
     operation["security"] = security
     for parameter in operation.get("parameters", ()):
         parameter["schema"] = _given(parameter["schema"])
+        if (name := f"{operation['operationId']}.{parameter['name']}") in EXAMPLES:
+            parameter["schema"]["examples"] = [EXAMPLES[name]]
         _tidy(parameter["schema"], name=parameter["name"])
         if "$ref" in parameter["schema"] and (default := parameter["schema"].pop("default", None)):
             # Generators write it as a name of their language.
@@ -185,14 +187,8 @@ def _tidy(schema: Json, *, name: str | None = None) -> None:
     _flatten_null(schema)
     if name in ("email", "new_email", "grantee_email", "owner_email"):
         schema["format"] = "email"
-    if name in EXAMPLES and _is_text(schema):
+    if name in EXAMPLES and "string" in str(schema.get("type")) + str(schema.get("items", {}).get("type")):
         schema.setdefault("examples", [EXAMPLES[name]])
-
-
-def _is_text(schema: Json) -> bool:
-    """Whether it is free text, or a list of it."""
-    kind = str(schema.get("type")) + str(schema.get("items", {}).get("type"))
-    return "string" in kind and schema.get("format") not in ("uuid", "date-time")
 
 
 def _name_choice(schema: Json) -> None:
