@@ -19,14 +19,13 @@ from app.db import POSTGRESQL_ARGS
 from app.mail import transport as mail
 from app.migrate import upgrade
 from app.protocol import Protocol
-from app.settings import Settings
 from app.sts import client as sts_client
 from app.sts import transport as sts
 from tests.credentials.crowd import on_loop_of
 from tests.security.observed import assert_problem
 from tests.support.databases import DEBIAN, DebianServer
+from tests.support.documents import ROOT
 from tests.support.service import Device, Service, running_service
-from tests.test_documentation import rows
 
 
 def assert_unavailable(answer: Response, code: str = "database_unavailable") -> None:
@@ -179,35 +178,35 @@ def waits() -> list[str]:
     options = dict(part.split("=") for part in str(POSTGRESQL_ARGS["options"]).replace("-c ", "").split())
     statement, lock = (int(options[name]) / 1000 for name in ("statement_timeout", "lock_timeout"))
     config = server.make_config("app.main:create_app_from_environment", host="127.0.0.1", port=0)
-    size = Settings.model_fields["database_pool_size"].default
     told = [
-        ("a client's request: its head, then each part of its body", f"{Protocol.head_timeout:g} s each", "408"),
-        (f"a client to take {Protocol.reader_progress // 1024} KiB of an answer, or its rest",
+        ("a client's request: the head, then each part of the body", f"{Protocol.head_timeout:g} s each", "408"),
+        (f"a client to read {Protocol.reader_progress // 1024} KiB of an answer, or its rest",
          f"{Protocol.reader_timeout:g} s", "closed"),
-        ("an idle connection of a client's", f"{config.timeout_keep_alive} s", "closed"),
-        ("requests under way when it is stopped", f"{config.timeout_graceful_shutdown} s, less draining", "closed"),
+        ("an idle client connection", f"{config.timeout_keep_alive} s", "closed"),
+        ("open requests at a stop", f"{config.timeout_graceful_shutdown} s, less the time of draining", "closed"),
         ("a connection to PostgreSQL, for each host that its URL names",
          f"{POSTGRESQL_ARGS['connect_timeout']} s", "503"),
-        ("a free one of the pool, " + f"{size} unless `TOKENVEND_DATABASE_POOL_SIZE` says otherwise",
-         f"{db.POOL['pool_timeout']} s", "503"),
+        ("a free connection of the pool (`TOKENVEND_DATABASE_POOL_SIZE`)", f"{db.POOL['pool_timeout']} s", "503"),
         ("a statement, a lock", f"{statement:g} s, {lock:g} s", "503"),
-        ("the database in all, for each step of a request, even where it is frozen",
-         f"{line.ANSWER_WITHIN:g} s", "503"),
+        ("the database, for each step of a request, even if it is frozen", f"{line.ANSWER_WITHIN:g} s", "503"),
         ("another writer on SQLite", f"{db.SQLITE_BUSY_TIMEOUT:g} s", "503"),
         ("a turn at checking or hashing a password", f"{passwords.PATIENCE:g} s", "503"),
         ("a connection to STS, its answer", f"{sts.CONNECT_TIMEOUT:g} s, {sts.READ_TIMEOUT:g} s",
-         f"another try, {sts_client.LEAST_TRIES} in all or one for each Region"),
+         f"another try: {sts_client.LEAST_TRIES} in all, or one in each Region"),
         ("STS, all tries together", f"{sts_client.DEADLINE:g} s", "503"),
-        ("Redis, of limits", f"{limits.TIMEOUT:g} s", f"counted by the replica itself for {limits.AVOIDED_FOR:g} s"),
-        ("Redis, of credentials", f"{shared.TIMEOUT:g} s", f"done without for {shared.AVOIDED_FOR:g} s"),
+        ("Redis with the limits", f"{limits.TIMEOUT:g} s",
+         f"the replica counts by itself for {limits.AVOIDED_FOR:g} s"),
+        ("Redis with the credentials", f"{shared.TIMEOUT:g} s",
+         f"the replica goes without it for {shared.AVOIDED_FOR:g} s"),
         ("an OpenID provider's keys", f"{providers.FETCH_WITHIN:g} s", "503"),
         ("a Cognito user pool", f"{cognito.CONNECT_WITHIN:g} s, {cognito.ANSWER_WITHIN:g} s", "503"),
-        ("SNS, for a certificate or a confirmation", f"{sns.FETCH_WITHIN:g} s", "429, after which SNS comes again"),
+        ("SNS, for a certificate or a confirmation", f"{sns.FETCH_WITHIN:g} s", "429, and SNS delivers again"),
         ("a mail server", f"{mail.TIMEOUT:g} s a step, {mail.SEND_WITHIN:g} s a mail", "tried again for a day"),
     ]  # fmt: skip
     return [f"| {what} | {how_long} | {then} |" for what, how_long, then in told]
 
 
-def test_the_readme_says_how_long_each_wait_is() -> None:
+def test_the_documents_say_how_long_each_wait_is() -> None:
     """OP5: pools, time-outs and tries, from what the service runs with."""
-    assert rows("waits") == waits()
+    page = (ROOT / "docs" / "reference" / "limits.md").read_text(encoding="utf-8")
+    assert page.partition("<!-- waits -->\n")[2].partition("<!-- /waits -->")[0].splitlines()[2:] == waits()
