@@ -66,22 +66,24 @@ class HostNotAllowed(Problem):
 
 class OriginNotAllowed(Problem):
     status, code, title = 400, "origin_not_allowed", "Unknown origin"
-    default_detail = "Pages of this origin may not call, or not with this method or these headers."
+    default_detail = "Pages of this origin may not call this service, or may not use this method or these headers."
 
 
 class InvalidStorageEvent(Problem):
-    status, code, title = 400, "invalid_storage_event", "The message is not the bucket's"
-    default_detail = "This takes messages of SNS alone, of the one topic, signed by it within the last hour."
+    status, code, title = 400, "invalid_storage_event", "The message is not from the bucket's topic"
+    default_detail = (
+        "This address takes only messages of the configured SNS topic that SNS signed within the last hour."
+    )
 
 
 class UnreadableImport(Problem):
     status, code, title = 400, "unreadable_import", "The file could not be read"
-    default_detail = "The file is not of the format that was named, or it ends too early."
+    default_detail = "The file does not have the named format, or it ends too early."
 
 
 class InvalidSingleUseToken(Problem):
     status, code, title = (400, "invalid_single_use_token", "The token is not valid")
-    default_detail = "The link or token is unknown, has expired or was used before: ask for a new one."
+    default_detail = "The link or token is unknown, has expired or was used before. Ask for a new one."
 
 
 class Unauthenticated(Problem):
@@ -92,7 +94,7 @@ class Unauthenticated(Problem):
 
 class InvalidToken(Problem):
     status, code, title = 401, "invalid_token", "The access token is not valid"
-    default_detail = "The access token is malformed, expired or revoked: refresh the session or sign in again."
+    default_detail = "The access token is malformed, expired or revoked. Refresh the session or sign in again."
     challenge = "invalid_token"
 
 
@@ -104,20 +106,20 @@ class InvalidLogin(Problem):
 
 class InvalidRefreshToken(Problem):
     status, code, title = 401, "invalid_refresh_token", "The refresh token is not valid"
-    default_detail = "The refresh token is unknown, expired or its session has ended: sign in again."
+    default_detail = "The refresh token is unknown or expired, or its session has ended. Sign in again."
     challenge = "invalid_token"
 
 
 class RefreshTokenReused(Problem):
     status, code, title = (401, "refresh_token_reused", "The refresh token was used before")
-    default_detail = "A refresh token works once. Its session has been ended in case it was stolen: sign in again."
+    default_detail = "A refresh token works once. The session was ended in case the token was stolen. Sign in again."
     challenge = "invalid_token"
     keeps_writes = True
 
 
 class InvalidMfaToken(Problem):
-    status, code, title = (401, "invalid_mfa_token", "The sign-in has to begin anew")
-    default_detail = "The sign-in took longer than five minutes, or five wrong codes were sent: begin it anew."
+    status, code, title = (401, "invalid_mfa_token", "The sign-in has to start again")
+    default_detail = "The sign-in took longer than five minutes, or five wrong codes were sent. Start it again."
     challenge = ""
 
 
@@ -130,14 +132,14 @@ class InvalidMfaCode(Problem):
 
 class InvalidPasskey(Problem):
     status, code, title = 401, "invalid_passkey", "The passkey is not valid"
-    default_detail = "The passkey is unknown, or its answer is not one to the options that were given."
+    default_detail = "The passkey is unknown, or it did not answer the options that this service gave."
     challenge = ""
     keeps_writes = True
 
 
 class InvalidIdentityToken(Problem):
     status, code, title = (401, "invalid_identity_token", "The identity token is not valid")
-    default_detail = "The provider's ID token is malformed, expired, made for another app or without a fresh nonce."
+    default_detail = "The provider's ID token is malformed or expired, is for another app, or lacks a fresh nonce."
     challenge = ""
 
 
@@ -148,53 +150,58 @@ class WrongPassword(Problem):
 
 
 class AccountPasswordRequired(Problem):
-    status, code, title = 403, "account_password_required", "The link gives an account its address"
-    default_detail = "Send the account's password as `password`, or the access token of a session of the account."
+    status, code, title = 403, "account_password_required", "The account's password is required"
+    default_detail = "Send the account's password as `password`, or send an access token of the account."
 
 
 class AccountSessionRequired(Problem):
-    status, code, title = 403, "account_session_required", "The link gives an account without a password its address"
-    default_detail = "Send the access token of a session of the account: it has no password to confirm with."
+    status, code, title = 403, "account_session_required", "A session of the account is required"
+    default_detail = "The account has no password to confirm with. Send an access token of the account."
 
 
 class WrongCode(Problem):
     """Of a signed-in caller, whom a 401 would make refresh a session that is well."""
 
     status, code, title = 403, "wrong_code", "Wrong code"
-    default_detail = "The code is wrong, too old, or was used before. The session is well: do not refresh it."
+    default_detail = "The code is wrong, too old, or was used before. The session is still valid. Do not refresh it."
     keeps_writes = True
 
 
 class EmailNotVerified(Problem):
     status, code, title = 403, "email_not_verified", "The e-mail address is not verified"
-    default_detail = "Open the link in the mail that was sent, or ask for another one, and sign in again."
+    default_detail = "Open the link in the verification mail, or ask for another mail. Then sign in again."
     keeps_writes = True
 
 
 class SharingNotAllowed(Problem):
     status, code, title = 403, "sharing_not_allowed", "This account cannot share"
-    default_detail = "Guests, and who has not verified their e-mail address where that is asked for, cannot share."
+    default_detail = (
+        "Guests cannot share, and neither can accounts whose e-mail address is unverified where verification is "
+        "required."
+    )
 
 
 class GuestsOff(Problem):
-    status, code, title = 403, "guests_off", "There are no new guests here"
-    default_detail = "This deployment makes no guest accounts: ask the user to register or to sign in."
+    status, code, title = 403, "guests_off", "Guest accounts are turned off"
+    default_detail = "This deployment creates no guest accounts. Ask the user to register or to sign in."
 
 
 class Forbidden(Problem):
-    status, code, title = 403, "forbidden", "Not for this role"
-    default_detail = "This is for administrators; some of it for support too."
+    status, code, title = 403, "forbidden", "The role does not allow this"
+    default_detail = "This call is for administrators. Support may use some of the administrators' calls."
     challenge = "insufficient_scope"
 
 
 class StepUpRequired(Problem):
     status, code, title = 403, "step_up_required", "A fresh sign-in is needed"
-    default_detail = "Ask for the password or a code, send it to `/v1/auth/step-up`, and try again within five minutes."
+    default_detail = (
+        "Ask the user for the password or a code, send it to `/v1/auth/step-up`, and try again within five minutes."
+    )
 
 
 class LocalOnly(Problem):
-    status, code, title = 403, "local_only", "For this machine alone"
-    default_detail = "A service in development answers only its own machine here, and no proxy."
+    status, code, title = 403, "local_only", "Only this machine may call"
+    default_detail = "In development this address answers only requests from the same machine, sent through no proxy."
 
 
 class MfaRequired(Problem):
@@ -204,13 +211,13 @@ class MfaRequired(Problem):
 
 class AccountDisabled(Problem):
     status, code, title = 403, "account_disabled", "The account is disabled"
-    default_detail = "This account has been disabled by an administrator."
+    default_detail = "An administrator has disabled this account."
     keeps_writes = True
 
 
 class QuotaExceeded(Problem):
     status, code, title = 403, "quota_exceeded", "The storage is full"
-    default_detail = "No more may be stored: delete something, by `access` `read_delete`. `read` works too."
+    default_detail = "The quota is used up. Delete something with the `access` `read_delete`. `read` works too."
     keeps_writes = True
 
 
@@ -220,28 +227,28 @@ class NotFound(Problem):
 
 
 class StorageEventsOff(Problem):
-    status, code, title = 404, "storage_events_off", "Nobody listens to the bucket here"
-    default_detail = "This deployment listens to no events: TOKENVEND_STORAGE_EVENTS_TOPIC_ARN is not set."
+    status, code, title = 404, "storage_events_off", "Storage events are turned off"
+    default_detail = "This deployment takes no storage events: TOKENVEND_STORAGE_EVENTS_TOPIC_ARN is not set."
 
 
 class UploadTicketsOff(Problem):
-    status, code, title = 404, "upload_tickets_off", "There are no upload tickets here"
-    default_detail = "This deployment gives none: upload by a credential of `POST /v1/credentials`."
+    status, code, title = 404, "upload_tickets_off", "Upload tickets are turned off"
+    default_detail = "This deployment issues no upload tickets. Upload with a credential of `POST /v1/credentials`."
 
 
 class MethodNotAllowed(Problem):
     status, code, title = 405, "method_not_allowed", "Method not allowed"
-    default_detail = "This address does not answer to this method."
+    default_detail = "This address does not support this method."
 
 
 class RequestTimeout(Problem):
     status, code, title = 408, "request_timeout", "The request came too slowly"
-    default_detail = "A request has 10 seconds to arrive."
+    default_detail = "A request must arrive within 10 seconds."
 
 
 class EmailTaken(Problem):
     status, code, title = 409, "email_taken", "The e-mail address is taken"
-    default_detail = "An account with this e-mail address exists: sign in instead."
+    default_detail = "An account with this e-mail address exists. Sign in instead."
     keeps_writes = True
 
 
@@ -252,49 +259,49 @@ class IdentityTaken(Problem):
 
 class IdentityNotLinked(Problem):
     status, code, title = (409, "identity_not_linked", "An account with this e-mail address exists")
-    default_detail = "Sign in to that account, and link this identity there by `POST /v1/me/identities`."
+    default_detail = "Sign in to that account, then link this identity with `POST /v1/me/identities`."
     keeps_writes = True
 
 
 class AlreadyEnabled(Problem):
-    status, code, title = 409, "already_enabled", "This is in use already"
-    default_detail = "Remove the authenticator app before another one is set up."
+    status, code, title = 409, "already_enabled", "An authenticator app is set up already"
+    default_detail = "Remove the authenticator app before you set up another one."
 
 
 class AlreadyRegistered(Problem):
-    status, code, title = 409, "already_registered", "The account is no guest's"
-    default_detail = "Only a guest's account is upgraded; this one has a way to sign in."
+    status, code, title = 409, "already_registered", "The account is not a guest account"
+    default_detail = "Only a guest account can be upgraded. This account already has a way to sign in."
 
 
 class ImportConflict(Problem):
-    status, code, title = 409, "import_conflict", "The import is another one, or under way"
-    default_detail = "An import with this id is under way, or was of another file, source or kind: choose a new id."
+    status, code, title = 409, "import_conflict", "The import id is in use already"
+    default_detail = "An import with this id is running, or it had another file, source or kind. Choose a new id."
 
 
 class LastAdmin(Problem):
     status, code, title = 409, "last_admin", "This is the last administrator"
-    default_detail = "Make another administrator first."
+    default_detail = "Make another user an administrator first."
     keeps_writes = True
 
 
 class LastSignIn(Problem):
-    status, code, title = 409, "last_sign_in", "Nothing would be left to sign in with"
-    default_detail = "Set a password, or add a passkey or an outside identity, before this one is removed."
+    status, code, title = 409, "last_sign_in", "This is the last way to sign in"
+    default_detail = "Set a password, or add a passkey or an outside identity, before you remove this one."
 
 
 class GrantExists(Problem):
     status, code, title = 409, "grant_exists", "The folder is shared with this address already"
-    default_detail = "It is shared until another time: withdraw that grant first, then share the folder anew."
+    default_detail = "The existing grant ends at another time. Withdraw it first, then share the folder again."
 
 
 class TooManyGrants(Problem):
     status, code, title = 409, "too_many_grants", "Too many folders are shared"
-    default_detail = "Withdraw some of the grants first, or share a folder that holds several."
+    default_detail = "Withdraw some grants first, or share one folder that holds several of them."
 
 
 class ContentTooLarge(Problem):
     status, code, title = 413, "content_too_large", "The request is too large"
-    default_detail = "The body of a request may have up to 65,536 bytes, but for an import of users."
+    default_detail = "The body of a request may have up to 65,536 bytes. Only an import of users may have more."
 
 
 class UnsupportedMediaType(Problem):
@@ -303,13 +310,13 @@ class UnsupportedMediaType(Problem):
 
 
 class InvalidRequest(Problem):
-    status, code, title = 422, "invalid_request", "The request does not fit"
-    default_detail = "Some members of the request are missing, unknown or not allowed: see `errors`."
+    status, code, title = 422, "invalid_request", "The request is not valid"
+    default_detail = "Some members of the request are missing, unknown or not allowed. See `errors`."
 
 
 class WeakPassword(Problem):
     status, code, title = 422, "weak_password", "The password is too weak"
-    default_detail = "Choose a password that is longer or harder to guess: see `errors`."
+    default_detail = "Choose a password that is longer or harder to guess. See `errors`."
 
 
 class InvalidPath(Problem):
@@ -321,13 +328,15 @@ class InvalidDuration(Problem):
 
 
 class PolicyTooLarge(Problem):
-    status, code, title = (422, "policy_too_large", "The request needs too large a policy")
-    default_detail = "STS has no room for a session policy this large: ask for a shorter `path`."
+    status, code, title = (422, "policy_too_large", "The session policy would be too large")
+    default_detail = "STS does not take a session policy this large. Ask for a shorter `path`."
 
 
 class InvalidSharedPart(Problem):
     status, code, title = 422, "invalid_shared_part", "There is no such part"
-    default_detail = "`shared_part` is up to `shared_parts` of an answer, and more than 1 with `include_shared` alone."
+    default_detail = (
+        "`shared_part` may be up to the `shared_parts` of an answer. Without `include_shared` it must be 1."
+    )
 
 
 class RateLimited(Problem):
@@ -336,8 +345,8 @@ class RateLimited(Problem):
 
 
 class HeadersTooLarge(Problem):
-    status, code, title = 431, "headers_too_large", "The request's header is too large"
-    default_detail = "Request line and header fields may have up to 16,384 bytes together."
+    status, code, title = 431, "headers_too_large", "The header of the request is too large"
+    default_detail = "The request line and the header fields may have up to 16,384 bytes together."
 
 
 class InternalError(Problem):
@@ -366,7 +375,7 @@ class NotReady(Problem):
 
 class Overloaded(Problem):
     status, code, title = 503, "overloaded", "The service is busy"
-    default_detail = "More passwords wait to be checked than the service can take at the moment. Try again."
+    default_detail = "Too many passwords are waiting to be checked at the moment. Try again."
 
 
 class KeysUnavailable(Problem):
@@ -375,8 +384,8 @@ class KeysUnavailable(Problem):
 
 
 class StsThrottled(Problem):
-    status, code, title = 503, "sts_throttled", "Credentials are in great demand"
-    default_detail = "The engine limits how many credentials it issues. Try again."
+    status, code, title = 503, "sts_throttled", "The credentials engine limits its rate"
+    default_detail = "The engine that issues credentials limits how many it issues. Try again."
 
 
 class StsUnavailable(Problem):
