@@ -10,7 +10,7 @@ def main() -> None:
 
         command(prog_name="tokenvend")
     else:
-        from app.cli import main as serve  # noqa: PLC0415
+        from app.cli.commands import main as serve  # noqa: PLC0415
 
         serve()
 

@@ -9,19 +9,21 @@ from importlib.metadata import version
 import structlog
 from fastapi import FastAPI
 
-from app import jobs, ops_api, pages
-from app.accounts import api as accounts_api
-from app.admin import api as admin_api
-from app.auth import api as auth_api
-from app.credentials import api as credentials_api
-from app.description import DescribedApi
-from app.edge import Edge
-from app.environment import load_settings
-from app.problems import Problem
-from app.runtime import Runtime, build_runtime
-from app.settings import Settings
-from app.telemetry import configure_logging
-from app.web import Cors, Direct, install_problem_handlers
+from app import pages
+from app.api import accounts as accounts_api
+from app.api import admin as admin_api
+from app.api import auth as auth_api
+from app.api import credentials as credentials_api
+from app.api import ops
+from app.api.openapi import DescribedApi
+from app.compose import Runtime, build_runtime
+from app.http.edge import Edge
+from app.http.web import Cors, Direct, install_problem_handlers
+from app.platform.environment import load_settings
+from app.platform.logs import configure_logging
+from app.platform.problems import Problem
+from app.platform.settings import Settings
+from app.upkeep import jobs
 
 log = structlog.get_logger("tokenvend.start")
 
@@ -38,7 +40,7 @@ ROUTERS = (
     *auth_api.ROUTERS,
     *credentials_api.ROUTERS,
     *admin_api.ROUTERS,
-    ops_api.router,
+    ops.router,
 )
 
 

@@ -9,11 +9,11 @@ from pathlib import Path
 
 import typer.main
 
-from app.cli import cli
-from app.limits import LIMITS, Limit
-from app.metrics import Metrics
-from app.problems import Problem
-from app.settings import PREFIX, Settings
+from app.cli.commands import cli
+from app.platform.limits import LIMITS, Limit
+from app.platform.metrics import Metrics
+from app.platform.problems import Problem
+from app.platform.settings import PREFIX, Settings
 
 REFERENCE = Path(__file__).parent.parent / "docs" / "reference"
 

@@ -7,10 +7,10 @@ is part of the transaction, so that a killed migration leaves nothing behind.
 from alembic import context
 from sqlalchemy import Connection, text
 
-from app.db import make_engine
-from app.environment import load_settings
-from app.models import Model
-from app.sts.database_token import database_password
+from app.aws.rds_password import database_password
+from app.platform.db import make_engine
+from app.platform.environment import load_settings
+from app.records.models import Model
 
 LOCK = 0x746F6B656E766E64
 """`tokenvnd`: a number that no other user of the database would choose."""

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, settings
 
-from app import passwords
+from app.accounts import passwords
 from tests.security.cheap_hashing import CountingContext
 from tests.support.databases import PostgresDatabases, SqliteDatabases
 from tests.support.remembered_hashing import REMEMBERING_CONTEXT

@@ -7,10 +7,11 @@ import pytest
 from sqlalchemy import update
 from sqlalchemy.orm import Session
 
-from app import cleaning, single_use
+from app.admin import prune
 from app.mail import outbox
 from app.mail.bounds import Kind
-from app.models import OutboxMail
+from app.records import single_use
+from app.records.models import OutboxMail
 from tests.security.races import all_at_once
 from tests.support.service import Device, Service
 
@@ -18,11 +19,11 @@ from tests.support.service import Device, Service
 @pytest.fixture(autouse=True)
 def by_hand(monkeypatch: pytest.MonkeyPatch) -> None:
     """No job runs by itself: the tests say when."""
-    monkeypatch.setattr("app.jobs.JOBS", ())
+    monkeypatch.setattr("app.upkeep.jobs.JOBS", ())
 
 
 def clean(service: Service) -> bool:
-    return service.runtime.database.run("write", cleaning.delete_stale, service.clock.now())
+    return service.runtime.database.run("write", prune.delete_stale, service.clock.now())
 
 
 def count(service: Service, table: str) -> int:
@@ -126,7 +127,7 @@ class TestImports:
     def test_go_with_their_reports_ninety_days_after_their_last_row(
         self, service: Service, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr(cleaning, "BATCH", 2)
+        monkeypatch.setattr(prune, "BATCH", 2)
         admin = service.staff()
         for name in ("ada", "grace"):
             content = f'{{"email": "{name}@example.org"}}\n' + "{}\n" * 5
@@ -144,7 +145,7 @@ class TestImports:
 
 class TestBatches:
     def test_are_small_and_say_whether_there_is_more(self, service: Service, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(cleaning, "BATCH", 2)
+        monkeypatch.setattr(prune, "BATCH", 2)
         for _ in range(5):
             issue(service, ttl=timedelta(minutes=5))
         service.clock.advance(days=2)
@@ -157,7 +158,7 @@ class TestBatches:
     def test_of_many_replicas_leave_nothing_and_stop_nobody(
         self, service: Service, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr(cleaning, "BATCH", 3)
+        monkeypatch.setattr(prune, "BATCH", 3)
         for _ in range(6):
             service.device("ada@example.org")
         service.clock.advance(days=500)

@@ -11,9 +11,9 @@ import pytest
 from sqlalchemy import text
 from sqlalchemy.orm import Session
 
-from app import db
-from app.db import Batch, Database, make_engine
-from app.problems import DatabaseUnavailable, InvalidToken, NotFound
+from app.platform import db
+from app.platform.db import Batch, Database, make_engine
+from app.platform.problems import DatabaseUnavailable, InvalidToken, NotFound
 from tests.support.clock import ManualClock
 from tests.support.databases import PostgresDatabases
 from tests.support.service import Service

@@ -10,9 +10,10 @@ import boto3
 import pytest
 from moto.server import ThreadedMotoServer
 
-from app import doctor, engine
-from app.credentials.broker import CHAINED, LONG_LIVED
-from app.runtime import build_runtime
+from app import engine
+from app.cli import doctor
+from app.compose import build_runtime
+from app.vending.broker import CHAINED, LONG_LIVED
 from tests.support.canned_iam import CannedIam, Managed
 from tests.support.canned_sts import CannedSts
 from tests.support.databases import SqliteDatabases

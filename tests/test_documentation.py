@@ -8,8 +8,8 @@ from typing import get_args
 
 import pytest
 
-from app import audit
-from app.settings import PREFIX, Settings
+from app.platform.settings import PREFIX, Settings
+from app.records import audit
 from deploy import reference
 from tests.support.documents import DOCUMENTS, ROOT, headings, links, name, prose
 

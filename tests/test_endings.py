@@ -10,11 +10,10 @@ import pytest
 from sqlalchemy import text
 from sqlalchemy.orm import Session
 
-from app import endings
-from app.audit import COMMAND_LINE
-from app.auth import sessions
-from app.endings import LOOKED_AT, MOST
-from app.models import User
+from app.auth import endings, sessions
+from app.auth.endings import LOOKED_AT, MOST
+from app.records.audit import COMMAND_LINE
+from app.records.models import User
 from tests.security.observed import assert_problem
 from tests.security.races import CROWD, all_at_once
 from tests.support.accounts import add_sessions, add_signed_in

@@ -32,17 +32,15 @@ from webauthn.helpers import decode_credential_public_key
 from webauthn.helpers.decoded_public_key_to_cryptography import decoded_public_key_to_cryptography
 from webauthn.helpers.structs import AuthenticatorAttachment, AuthenticatorTransport
 
-from app import cursors, examples, passwords, single_use
-from app.accounts import addresses
+from app.accounts import passwords
 from app.admin import audit_events
-from app.admin.api.access_keys import AccessKeyId
-from app.audit import Event
+from app.api import examples
+from app.api.admin.access_keys import AccessKeyId
 from app.auth import ceremony, codes, oidc, recovery_codes, sessions, totp
 from app.auth.ceremony import Assertion, Attestation
 from app.auth.providers import Provider
 from app.auth.tokens import AccessTokens
-from app.credentials import access_checks, policy, tickets
-from app.crypto import (
+from app.crypto.crypto import (
     b64url,
     generate_key_pair,
     identity_keys,
@@ -51,10 +49,15 @@ from app.crypto import (
     verification_key,
     verify_identity_token,
 )
+from app.http.web import Moment, Timestamp
 from app.mail.bounds import Kind
 from app.main import create_api
-from app.settings import OidcProvider
-from app.web import Moment, Timestamp
+from app.platform import cursors
+from app.platform.settings import OidcProvider
+from app.policy import session_policy
+from app.records import addresses, single_use
+from app.records.audit import Event
+from app.vending import access_checks, tickets
 from tests.support import authenticator as authenticator_app
 from tests.support.clock import ManualClock
 from tests.support.databases import SqliteDatabases
@@ -185,11 +188,11 @@ def is_address(value: str) -> bool:
 
 
 def is_prefix(value: str) -> bool:
-    return policy._PREFIX.match(value) is not None
+    return session_policy._PREFIX.match(value) is not None
 
 
 def is_folder(value: str) -> bool:
-    return policy._FOLDER.match(value) is not None
+    return session_policy._FOLDER.match(value) is not None
 
 
 def is_strong(value: str) -> bool:
@@ -356,9 +359,11 @@ SCENE: Mapping[str, Check] = {
     "PasskeyRequestOptions.challenge": lambda value: is_challenge(value) and given_passkey(challenge=value),
     "PasskeyUser.id": lambda value: unb64url(value) == examples.USER_ID.bytes,
     "ReceivedGrant.path": lambda value: (
-        SHOWN["ReceivedGrant.prefix"] == policy.narrowed_prefix(examples.FRIEND_ID, value)
+        SHOWN["ReceivedGrant.prefix"] == session_policy.narrowed_prefix(examples.FRIEND_ID, value)
     ),
-    "UploadTicketRequest.path": lambda value: policy.object_key(examples.USER_ID, value) == SHOWN["UploadTicket.key"],
+    "UploadTicketRequest.path": lambda value: (
+        session_policy.object_key(examples.USER_ID, value) == SHOWN["UploadTicket.key"]
+    ),
     "SecretAccessKey": lambda value: len(base64.b64decode(value, validate=True)) == 30,
     "Token": lambda value: base64.b64decode(value, validate=True),
     "access_token": is_access_token,
@@ -379,7 +384,7 @@ SCENE: Mapping[str, Check] = {
         value == totp_uri(SHOWN["TotpEnrolment.secret"], issuer=examples.SERVICE_NAME, account=EMAIL)
     ),
     "password": is_strong,
-    "path": lambda value: SHOWN["Grant.prefix"] == policy.narrowed_prefix(examples.USER_ID, value),
+    "path": lambda value: SHOWN["Grant.prefix"] == session_policy.narrowed_prefix(examples.USER_ID, value),
     "provider": lambda value: value in test_settings(**SETTINGS).oidc_providers,
     "publicKey": is_passkeys_key,
     "rawId": lambda value: made_passkey(id=value),
@@ -626,10 +631,12 @@ class TestExamples:
                 places[example.value].add(example.place.rpartition(".")[2])
         assert places.pop(str(examples.USER_ID)) == {"id", "user_id", "actor", "actor_id", "subject", "subject_id"}
         assert all(len(names) == 1 for names in places.values()), places
-        assert SHOWN["Grant.prefix"] == policy.narrowed_prefix(examples.USER_ID, SHOWN["Grant.path"])
-        assert SHOWN["ReceivedGrant.prefix"] == policy.narrowed_prefix(examples.FRIEND_ID, SHOWN["ReceivedGrant.path"])
+        assert SHOWN["Grant.prefix"] == session_policy.narrowed_prefix(examples.USER_ID, SHOWN["Grant.path"])
+        assert SHOWN["ReceivedGrant.prefix"] == session_policy.narrowed_prefix(
+            examples.FRIEND_ID, SHOWN["ReceivedGrant.path"]
+        )
         assert SHOWN["Credentials.shared_prefixes"] == [SHOWN["ReceivedGrant.prefix"]]
-        assert SHOWN["Profile.prefix"] == policy.user_prefix(examples.USER_ID)
+        assert SHOWN["Profile.prefix"] == session_policy.user_prefix(examples.USER_ID)
         assert SHOWN["CredentialsRequest.grant_ids"] == [SHOWN["ReceivedGrant.grant_id"]]
 
     def test_are_in_the_order_of_time(self) -> None:

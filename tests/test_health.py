@@ -6,7 +6,7 @@ import psycopg
 import pytest
 import structlog.testing
 
-from app.write_faults import WriteFaults
+from app.platform.write_faults import WriteFaults
 from tests.security.test_faults import limit_pages
 from tests.support.service import Service, running_service
 

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from app.lanes import Lane, Turns
-from app.problems import Overloaded
+from app.platform.lanes import Lane, Turns
+from app.platform.problems import Overloaded
 
 
 class Gate:

@@ -10,9 +10,9 @@ import pytest
 import structlog
 from limits import parse
 
-from app.clock import Clock
-from app.crypto import Vault
-from app.limits import (
+from app.crypto.crypto import Vault
+from app.platform.clock import Clock
+from app.platform.limits import (
     AVOIDED_FOR,
     CONCURRENT_COMMANDS,
     LIMITS,
@@ -24,8 +24,8 @@ from app.limits import (
     address_key,
     make_limiter,
 )
-from app.metrics import Metrics
-from app.problems import RateLimited
+from app.platform.metrics import Metrics
+from app.platform.problems import RateLimited
 from tests.security.observed import assert_problem
 from tests.support.clock import ManualClock
 from tests.support.redis import RedisServer, redis_server
@@ -258,7 +258,7 @@ class TestRedis:
 
     def test_parallel_hits_are_each_counted(self, redis: RedisServer, monkeypatch: pytest.MonkeyPatch) -> None:
         """More at once than Redis gets connections, over two replicas."""
-        monkeypatch.setattr("app.limits.TIMEOUT", 10)  # a busy machine is not what this is about
+        monkeypatch.setattr("app.platform.limits.TIMEOUT", 10)  # a busy machine is not what this is about
 
         async def count() -> None:
             clock = ManualClock()

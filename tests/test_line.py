@@ -8,9 +8,9 @@ import psycopg
 import pytest
 from sqlalchemy.engine import make_url
 
-from app import line
-from app.line import Line
-from app.problems import DatabaseUnavailable
+from app.platform import hot_connection
+from app.platform.hot_connection import Line
+from app.platform.problems import DatabaseUnavailable
 from tests.support.databases import PostgresDatabases
 
 BACKEND = "SELECT pg_backend_pid()"
@@ -98,7 +98,7 @@ class TestFaults:
     ) -> None:
         async def story(one: Line) -> None:
             pid = await backend(one)
-            monkeypatch.setattr(line, "ANSWER_WITHIN", 0.05)
+            monkeypatch.setattr(hot_connection, "ANSWER_WITHIN", 0.05)
             with pytest.raises(DatabaseUnavailable):
                 await one.execute("SELECT pg_sleep(30)", {})
             monkeypatch.undo()
@@ -147,7 +147,7 @@ class TestReconnecting:
     ) -> None:
         async def story(one: Line) -> None:
             pid = await backend(one)
-            monkeypatch.setattr(line, "PING_AFTER", -1.0)
+            monkeypatch.setattr(hot_connection, "PING_AFTER", -1.0)
             assert await backend(one) == pid
             end(arguments, pid)
             assert await backend(one) != pid
@@ -157,7 +157,7 @@ class TestReconnecting:
     def test_an_old_one_is_replaced(self, arguments: Mapping[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
         async def story(one: Line) -> None:
             pid = await backend(one)
-            monkeypatch.setattr(line, "RENEWED_AFTER", -1.0)
+            monkeypatch.setattr(hot_connection, "RENEWED_AFTER", -1.0)
             assert await backend(one) != pid
 
         with_line(arguments, story)

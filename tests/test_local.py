@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from app.local import has_local_peer, is_local, is_loopback
+from app.http.local import has_local_peer, is_local, is_loopback
 
 
 def scope(client: object = ("127.0.0.1", 50_000), *names: bytes, version: str = "1.1") -> dict[str, Any]:

@@ -9,9 +9,9 @@ import pytest
 from sqlalchemy import text
 from sqlalchemy.orm import Session
 
-from app import jobs
-from app.jobs import Job
-from app.runtime import Runtime
+from app.compose import Runtime
+from app.upkeep import jobs
+from app.upkeep.jobs import Job
 from tests.support.engine import eventually
 from tests.support.service import Service
 

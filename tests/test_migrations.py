@@ -12,7 +12,7 @@ from alembic import command
 from alembic.script import ScriptDirectory
 from sqlalchemy import create_engine, inspect
 
-from app.migrate import HEAD, configuration, upgrade
+from app.records.migrate import HEAD, configuration, upgrade
 from tests.conftest import DATABASES
 from tests.support.databases import PostgresDatabases
 
@@ -65,7 +65,7 @@ class TestMigrations:
         assert tables(empty_url) == before
 
     def test_of_two_hosts_at_once_one_waits(self, empty_url: str) -> None:
-        code = "import sys; from app.migrate import upgrade;upgrade(sys.argv[1])"
+        code = "import sys; from app.records.migrate import upgrade;upgrade(sys.argv[1])"
 
         def run(_host: int) -> "subprocess.CompletedProcess[str]":
             return subprocess.run(
@@ -81,7 +81,7 @@ class TestMigrations:
         """SQLite strands half-made tables unless DDL is part of the transaction."""
         database = tmp_path / "killed.db"
         code = (
-            "import sys, time; from alembic import op; from app.migrate import upgrade;"
+            "import sys, time; from alembic import op; from app.records.migrate import upgrade;"
             "create = op.create_table; made = []\n"
             "def slow(*a, **k):\n"
             "    result = create(*a, **k); made.append(a[0])\n"

@@ -7,8 +7,8 @@ from datetime import UTC, datetime
 from httpx2 import AsyncClient
 from sqlalchemy import update
 
-from app.models import User
-from app.newcomers import AT_A_TIME
+from app.records.models import User
+from app.records.newcomers import AT_A_TIME
 from tests.credentials.crowd import on_loop_of, sign_in
 from tests.support.outside import guest
 from tests.support.service import Device, Service

@@ -11,7 +11,7 @@ import pytest
 from openapi_spec_validator import validate
 
 from app.main import create_api
-from app.problems import Problem
+from app.platform.problems import Problem
 from tests.support.databases import SqliteDatabases
 from tests.support.service import Service, running_service
 
@@ -176,7 +176,7 @@ class TestModels:
 
     def test_name_each_choice_once(self) -> None:
         inline = [name for name, schema in ALL_SCHEMAS if "enum" in schema and schema is not SCHEMAS.get(name)]
-        assert inline == [], "name them in CHOICES of app/description.py"
+        assert inline == [], "name them in CHOICES of app/api/openapi.py"
 
     def test_have_no_member_of_their_own_name(self) -> None:
         """In Python the one would take the other's place."""

@@ -10,8 +10,8 @@ from typing import Any, ClassVar, cast
 import pytest
 from starlette.types import Receive, Scope, Send
 
-from app.outflow import LOOKS, Outflow
-from app.protocol import Protocol
+from app.http.outflow import LOOKS, Outflow
+from app.http.protocol import Protocol
 from tests.test_protocol import Connection, get, serving
 
 SECONDS = 30.0

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from passlib.hash import argon2, bcrypt, pbkdf2_sha1, pbkdf2_sha256, pbkdf2_sha512, scrypt
 
-from app.password_hashes import (
+from app.crypto.password_hashes import (
     HIGHEST_PRICE,
     PASSWORD_CONTEXT,
     TOO_MANY_LANES,

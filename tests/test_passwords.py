@@ -12,10 +12,10 @@ from hypothesis import strategies as st
 from passlib.hash import argon2, bcrypt, pbkdf2_sha1, pbkdf2_sha256, pbkdf2_sha512, scrypt
 from zxcvbn.matching import L33T_TABLE, enumerate_l33t_subs, relevant_l33t_subtable
 
-from app import passwords
-from app.password_hashes import PASSWORD_CONTEXT
-from app.passwords import LEAST_GUESSES, LETTERS_OF, MOST_LOOK_UPS, Hasher, _readings, _scored, check_strength
-from app.problems import Overloaded, WeakPassword
+from app.accounts import passwords
+from app.accounts.passwords import LEAST_GUESSES, LETTERS_OF, MOST_LOOK_UPS, Hasher, _readings, _scored, check_strength
+from app.crypto.password_hashes import PASSWORD_CONTEXT
+from app.platform.problems import Overloaded, WeakPassword
 from tests.security.cheap_hashing import CountingContext
 from tests.security.observed import assert_problem
 from tests.security.races import CROWD, all_at_once

@@ -19,8 +19,8 @@ import pytest
 import uvicorn
 from starlette.types import ASGIApp
 
-from app.protocol import Protocol
-from app.server import bind, make_config
+from app.http.protocol import Protocol
+from app.http.server import bind, make_config
 from tests.support import tiny
 
 HOST = b"Host: localhost\r\n"

@@ -10,8 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from app import cleaning, single_use
-from app.clock import SystemClock
+from app.admin import prune as cleaning
+from app.platform.clock import SystemClock
+from app.records import single_use
 from tests.admin.test_audit_events import write
 from tests.security.races import all_at_once
 from tests.support.clock import ManualClock

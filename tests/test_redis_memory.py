@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from app import redis_memory
-from app.redis_memory import Judgement
+from app.cli import redis_memory
+from app.cli.redis_memory import Judgement
 from tests.support.redis import RedisServer, redis_server
 from tests.support.service import test_settings
 

@@ -9,13 +9,13 @@ import pytest
 from sqlalchemy import select, update
 from sqlalchemy.orm import Session
 
-from app import allowances, audit, revocations
-from app.allowances import Cause
-from app.audit import Origin
 from app.auth import sessions
-from app.credentials import floor, revocation
-from app.models import DeviceSession, IssuedCredential, Revocation, User
-from app.problems import QuotaExceeded
+from app.platform.problems import QuotaExceeded
+from app.records import audit
+from app.records.audit import Origin
+from app.records.models import DeviceSession, IssuedCredential, Revocation, User
+from app.revocation import allowances, floor, job, marks
+from app.revocation.allowances import Cause
 from tests.support.service import Service
 
 
@@ -93,7 +93,7 @@ class TestAllSessionsOfAUser:
     def revoke(self, service: Service, user_id: uuid.UUID, keeping: uuid.UUID | None = None) -> None:
         run(
             service,
-            revocations.revoke_sessions,
+            marks.revoke_sessions,
             audit.COMMAND_LINE,
             service.clock.now(),
             user_id=user_id,
@@ -111,7 +111,7 @@ class TestAllSessionsOfAUser:
 
     def test_are_named_by_their_user_where_they_are_many(self, service: Service) -> None:
         """The kept one loses its credential too, and is given another one."""
-        devices = run(service, add_user, service, devices=revocations.MOST_NAMED + 2)
+        devices = run(service, add_user, service, devices=marks.MOST_NAMED + 2)
         self.revoke(service, devices[0].user_id, keeping=devices[0].id)
         assert rows(service) == {("user", devices[0].user_id)}
         assert revoked(service) == {device.id for device in devices}
@@ -132,7 +132,7 @@ class TestDevicesThatGoOn:
         now = service.clock.now()
         run(
             service,
-            revocations.revoke_devices,
+            marks.revoke_devices,
             audit.COMMAND_LINE,
             now,
             user_id=carrier.user_id,
@@ -140,7 +140,7 @@ class TestDevicesThatGoOn:
             cause=self.CAUSE,
         )
         assert (rows(service), revoked(service)) == ({("session", carrier.id)}, {carrier.id})
-        (denial,) = revocation._denials(run(service, floor.told, now))
+        (denial,) = job._denials(run(service, floor.told, now))
         assert (denial.goes_on, denial.not_before) == (True, now + timedelta(seconds=1))
         assert states(service, carrier, other) == [now + timedelta(seconds=1), None]
 
@@ -148,11 +148,11 @@ class TestDevicesThatGoOn:
         carrier, _ = run(service, add_user, service, devices=2)
         order = {"user_id": carrier.user_id, "session_ids": [carrier.id]}
         now = service.clock.now()
-        run(service, revocations.revoke_devices, audit.COMMAND_LINE, now, **order, cause=self.CAUSE)
+        run(service, marks.revoke_devices, audit.COMMAND_LINE, now, **order, cause=self.CAUSE)
         run(service, issue, service, carrier.user_id, carrier.id)
         end = {"actor_id": carrier.user_id, "reason": "logout"}
-        run(service, revocations.revoke_sessions, audit.COMMAND_LINE, now, **order, **end)
-        (denial,) = revocation._denials(run(service, floor.told, now))
+        run(service, marks.revoke_sessions, audit.COMMAND_LINE, now, **order, **end)
+        (denial,) = job._denials(run(service, floor.told, now))
         assert (denial.session_id, denial.goes_on) == (carrier.id, False)
 
 
@@ -185,13 +185,13 @@ class TestShares:
         """When what the user holds ends, as they are told."""
         origin, now = Origin("some request", address), service.clock.now()
         who = {"user_id": device.user_id, "actor_id": by or device.user_id, "session_id": None}
-        run(service, revocations.revoke_user, origin, now, **who, reason="own_wish")
-        return run(service, revocation.effective_by, now, service.settings, device.user_id)
+        run(service, marks.revoke_user, origin, now, **who, reason="own_wish")
+        return run(service, job.effective_by, now, service.settings, device.user_id)
 
     def end(self, service: Service, device: DeviceSession, reason: str, *, address: str = "192.0.2.1") -> None:
         who = {"user_id": device.user_id, "actor_id": None, "session_ids": [device.id]}
         now = service.clock.now()
-        run(service, revocations.revoke_sessions, Origin("some request", address), now, **who, reason=reason)
+        run(service, marks.revoke_sessions, Origin("some request", address), now, **who, reason=reason)
 
     @pytest.mark.parametrize(("guest", "age"), [(True, AGED), (False, timedelta(hours=23))])
     def test_of_newcomers_is_one_for_all_of_them(self, bounded: Service, guest: bool, age: timedelta) -> None:
@@ -277,7 +277,7 @@ class TestShares:
         for owner, grantee in zip(owners, grantees, strict=True):
             cause = run(bounded, allowances.cause_of_owner, now, owner.user_id)
             who = {"user_id": grantee.user_id, "session_ids": [grantee.id]}
-            run(bounded, revocations.revoke_devices, Origin("", "sharing"), now, **who, cause=cause)
+            run(bounded, marks.revoke_devices, Origin("", "sharing"), now, **who, cause=cause)
             told.append(("session", grantee.id) in rows(bounded))
         assert told == [True] * NEWCOMERS_WITHDRAWN + [False]
         (guest,) = self.meet(bounded, 1, guest=True)
@@ -290,9 +290,7 @@ class TestShares:
             self.revoke(bounded, device)
         (full,) = self.meet(bounded, 1, guest=True)
         who = {"user_id": full.user_id, "actor_id": None, "session_id": None}
-        run(
-            bounded, revocations.revoke_user, Origin("", "usage"), bounded.clock.now(), **who, reason=QuotaExceeded.code
-        )
+        run(bounded, marks.revoke_user, Origin("", "usage"), bounded.clock.now(), **who, reason=QuotaExceeded.code)
         assert ("user", full.user_id) in rows(bounded)
 
     def test_shows_in_the_look_up_of_a_key(self, bounded: Service) -> None:
@@ -311,4 +309,4 @@ def effective_by_of_each(session: Session, service: Service, user_ids: list[uuid
         session.scalars(select(IssuedCredential).where(IssuedCredential.user_id == user_id)).one()
         for user_id in user_ids
     ]
-    return [revocation.effective_by_of(session, service.settings, one) for one in found]
+    return [job.effective_by_of(session, service.settings, one) for one in found]

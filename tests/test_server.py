@@ -15,7 +15,7 @@ from typing import Any
 import psutil
 import pytest
 
-from app.server import ServerError, bind, make_config, run
+from app.http.server import ServerError, bind, make_config, run
 from tests.support import tiny
 
 SERVE = """

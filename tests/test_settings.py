@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from app.environment import kept_secret, load_settings
-from app.settings import Settings, SettingsError
+from app.platform.environment import kept_secret, load_settings
+from app.platform.settings import Settings, SettingsError
 
 PROVIDERS = Path(__file__).parent.parent / "docs" / "operate" / "sign-in.md"
 PRODUCTION = {

@@ -9,22 +9,23 @@ from typing import TYPE_CHECKING
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from app import audit, sharing, single_use
-from app.accounts import addresses, links, profile, registration
-from app.accounts.addresses import Address
+from app.accounts import links, profile, registration
 from app.accounts.links import Guard, Link
 from app.accounts.reauthentication import verify_owner
-from app.actor import Actor
-from app.audit import Origin
-from app.crypto import Vault
-from app.limits import account_key
+from app.crypto.crypto import Vault
 from app.mail import outbox
-from app.models import User
-from app.problems import EmailTaken, FieldError, InvalidRequest
-from app.single_use import Claim
+from app.platform.limits import account_key
+from app.platform.problems import EmailTaken, FieldError, InvalidRequest
+from app.records import addresses, audit, single_use
+from app.records.actor import Actor
+from app.records.addresses import Address
+from app.records.audit import Origin
+from app.records.models import User
+from app.records.single_use import Claim
+from app.sharing import grants
 
 if TYPE_CHECKING:
-    from app.runtime import Runtime
+    from app.compose import Runtime
 
 TTL = timedelta(hours=24)
 
@@ -96,7 +97,7 @@ def _confirm(
     user, claimed = links.claim(session, vault, origin, now, link)
     old_email = user.email
     # What waits for the old address goes along with its holder: whoever holds that address later gets none of it.
-    sharing.bind(session, origin, now, user_id=user.id, session_id=None, verifies=verifies)
+    grants.bind(session, origin, now, user_id=user.id, session_id=None, verifies=verifies)
     address = Address(claimed.data["email"], claimed.data["email_key"])
     if not registration.give_address(session, user, address, verified_at=now):  # it was registered meanwhile
         audit.record(session, origin, "email.changed", now, outcome="refused", subject_id=user.id, reason="email_taken")

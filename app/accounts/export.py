@@ -10,10 +10,10 @@ from sqlalchemy import ColumnElement, func, or_, select, tuple_
 from sqlalchemy.orm import Session, undefer_group
 from sqlalchemy.sql.base import ExecutableOption
 
-from app import audit
-from app.actor import Actor
-from app.audit import Origin
-from app.models import (
+from app.records import audit
+from app.records.actor import Actor
+from app.records.audit import Origin
+from app.records.models import (
     AuditEvent,
     DeviceSession,
     Grant,

@@ -14,16 +14,16 @@ from typing import TYPE_CHECKING
 from sqlalchemy import ColumnElement, select
 from sqlalchemy.orm import Session
 
-from app import audit
-from app.actor import Actor
-from app.audit import Origin
-from app.crypto import Vault
-from app.limits import Counter, account_key
-from app.models import User
-from app.problems import RateLimited
+from app.crypto.crypto import Vault
+from app.platform.limits import Counter, account_key
+from app.platform.problems import RateLimited
+from app.records import audit
+from app.records.actor import Actor
+from app.records.audit import Origin
+from app.records.models import User
 
 if TYPE_CHECKING:
-    from app.runtime import Runtime
+    from app.compose import Runtime
 
 LOCKED_FOR = timedelta(days=1)
 """The window of each of these limits: it began with the last try that counted."""

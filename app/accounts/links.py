@@ -13,18 +13,18 @@ from typing import TYPE_CHECKING
 
 from sqlalchemy.orm import Session
 
-from app import audit, single_use
 from app.accounts import guesses
-from app.actor import Actor
-from app.audit import Event, Origin
-from app.crypto import Vault
-from app.limits import address_key
-from app.models import User
-from app.problems import AccountPasswordRequired, AccountSessionRequired, InvalidSingleUseToken, WrongPassword
-from app.single_use import Claim, Purpose
+from app.crypto.crypto import Vault
+from app.platform.limits import address_key
+from app.platform.problems import AccountPasswordRequired, AccountSessionRequired, InvalidSingleUseToken, WrongPassword
+from app.records import audit, single_use
+from app.records.actor import Actor
+from app.records.audit import Event, Origin
+from app.records.models import User
+from app.records.single_use import Claim, Purpose
 
 if TYPE_CHECKING:
-    from app.runtime import Runtime
+    from app.compose import Runtime
 
 MOST_TRIES = 5
 """At the password, for each link."""

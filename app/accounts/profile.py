@@ -6,11 +6,11 @@ from datetime import datetime
 from sqlalchemy import and_, exists, or_, select
 from sqlalchemy.orm import Session
 
-from app import audit
-from app.actor import Actor
-from app.audit import Origin
-from app.models import Identity, Passkey, TotpFactor, User
-from app.problems import AccountDisabled, InvalidToken, MfaRequired
+from app.platform.problems import AccountDisabled, InvalidToken, MfaRequired
+from app.records import audit
+from app.records.actor import Actor
+from app.records.audit import Origin
+from app.records.models import Identity, Passkey, TotpFactor, User
 
 CAN_SIGN_IN = or_(
     and_(User.password_hash.is_not(None), User.email_key.is_not(None)),

@@ -7,16 +7,16 @@ from typing import TYPE_CHECKING
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from app import audit
 from app.accounts import guesses, profile
-from app.actor import Actor
-from app.audit import Origin
-from app.limits import address_key
-from app.models import User
-from app.problems import RateLimited, StepUpRequired, WrongPassword
+from app.platform.limits import address_key
+from app.platform.problems import RateLimited, StepUpRequired, WrongPassword
+from app.records import audit
+from app.records.actor import Actor
+from app.records.audit import Origin
+from app.records.models import User
 
 if TYPE_CHECKING:
-    from app.runtime import Runtime
+    from app.compose import Runtime
 
 
 async def verify_password(runtime: "Runtime", origin: Origin, actor: Actor, password: str) -> str:

@@ -8,19 +8,19 @@ from sqlalchemy import insert, select
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
-from app import audit
-from app.accounts import addresses, verification
-from app.accounts.addresses import Address
-from app.audit import Origin
-from app.crypto import Vault
-from app.db import insert_if_absent
-from app.limits import account_key, address_key
+from app.accounts import verification
+from app.crypto.crypto import Vault
 from app.mail import outbox
-from app.models import User
-from app.problems import EmailTaken
+from app.platform.db import insert_if_absent
+from app.platform.limits import account_key, address_key
+from app.platform.problems import EmailTaken
+from app.records import addresses, audit
+from app.records.addresses import Address
+from app.records.audit import Origin
+from app.records.models import User
 
 if TYPE_CHECKING:
-    from app.runtime import Runtime
+    from app.compose import Runtime
 
 Status = Literal["active", "verification_required"]
 GUEST_REVIEWED_AFTER = timedelta(days=120)

@@ -12,17 +12,17 @@ from typing import TYPE_CHECKING, Any
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
-from app import audit, single_use
-from app.accounts import addresses, links
+from app.accounts import links
 from app.accounts.links import Link
-from app.audit import Origin
-from app.crypto import Vault
-from app.limits import account_key
+from app.crypto.crypto import Vault
 from app.mail import outbox
-from app.models import AuditEvent, IssuedCredential, User
+from app.platform.limits import account_key
+from app.records import addresses, audit, single_use
+from app.records.audit import Origin
+from app.records.models import AuditEvent, IssuedCredential, User
 
 if TYPE_CHECKING:
-    from app.runtime import Runtime
+    from app.compose import Runtime
 
 TTL = timedelta(hours=24)
 

@@ -6,14 +6,15 @@ from typing import TYPE_CHECKING
 
 from sqlalchemy.orm import Session, undefer_group
 
-from app.credentials import ledger, revocation
-from app.credentials.broker import Broker
-from app.models import DeviceSession, IssuedCredential, User
-from app.problems import NotFound, Overloaded, StsRefused, StsThrottled, StsUnavailable
-from app.settings import Settings
+from app.platform.problems import NotFound, Overloaded, StsRefused, StsThrottled, StsUnavailable
+from app.platform.settings import Settings
+from app.records.models import DeviceSession, IssuedCredential, User
+from app.revocation import job
+from app.vending import ledger
+from app.vending.broker import Broker
 
 if TYPE_CHECKING:
-    from app.runtime import Runtime
+    from app.compose import Runtime
 
 
 @dataclass(frozen=True)
@@ -53,7 +54,7 @@ def find_vended(session: Session, settings: Settings, access_key_id: str) -> Ven
         return None
     user = session.get(User, credential.user_id)
     family = session.get(DeviceSession, credential.session_id, options=[undefer_group("over")])
-    return Vended(credential, user, family, revocation.effective_by_of(session, settings, credential))
+    return Vended(credential, user, family, job.effective_by_of(session, settings, credential))
 
 
 async def _account(broker: Broker, access_key_id: str) -> str | None:

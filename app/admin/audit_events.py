@@ -14,12 +14,12 @@ from datetime import datetime, timedelta
 from sqlalchemy import ColumnElement, func, literal_column, select, text, tuple_
 from sqlalchemy.orm import Session
 
-from app import audit
-from app.actor import Actor
 from app.admin.users import require_admin
-from app.audit import Event, Origin, Outcome
-from app.models import AuditEvent, User, UtcDateTime
-from app.problems import FieldError, InvalidRequest, NotFound
+from app.platform.problems import FieldError, InvalidRequest, NotFound
+from app.records import audit
+from app.records.actor import Actor
+from app.records.audit import Event, Origin, Outcome
+from app.records.models import AuditEvent, User, UtcDateTime
 
 PAGE = 1000
 """Rows that an export holds in memory."""

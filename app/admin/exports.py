@@ -12,13 +12,13 @@ from uuid import UUID
 from sqlalchemy import select, tuple_
 from sqlalchemy.orm import Session
 
-from app import audit
-from app.actor import Actor
 from app.admin.formats import native
 from app.admin.formats.spreadsheet import csv_line
 from app.admin.users import require_admin
-from app.audit import Origin
-from app.models import User
+from app.records import audit
+from app.records.actor import Actor
+from app.records.audit import Origin
+from app.records.models import User
 
 PAGE = 1_000
 """Users that an export holds in memory."""

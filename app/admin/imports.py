@@ -20,16 +20,12 @@ from sqlalchemy import JSON, Select, Table, Text, bindparam, cast, column, func,
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import Session
 
-from app import audit
-from app.actor import Actor
 from app.admin import formats
 from app.admin.formats import SourceName
 from app.admin.formats.rows import ImportedUser, RowProblem
 from app.admin.users import require_admin
-from app.audit import Origin
-from app.clock import Clock
-from app.models import COGNITO, IssuedCredential, User, UserImport, UserImportProblem
-from app.problems import (
+from app.platform.clock import Clock
+from app.platform.problems import (
     ContentTooLarge,
     FieldError,
     ImportConflict,
@@ -37,6 +33,10 @@ from app.problems import (
     NotFound,
     UnreadableImport,
 )
+from app.records import audit
+from app.records.actor import Actor
+from app.records.audit import Origin
+from app.records.models import COGNITO, IssuedCredential, User, UserImport, UserImportProblem
 
 T = TypeVar("T")
 Status = Literal["running", "completed", "interrupted", "failed"]

@@ -12,23 +12,26 @@ from uuid import UUID
 from sqlalchemy import delete, select
 from sqlalchemy.orm import Session
 
-from app import audit, endings, revocations, sharing, single_use
-from app.accounts import addresses, erasure, guesses, registration
-from app.actor import Actor
+from app.accounts import guesses, registration
 from app.admin import users
 from app.admin.users import Account, Role
-from app.audit import Event, Origin, Outcome
-from app.auth import password_reset, recovery_codes
-from app.credentials import quota
-from app.crypto import Vault
-from app.limits import account_key
+from app.auth import endings, password_reset, recovery_codes
+from app.crypto.crypto import Vault
+from app.lifecycle import erasure
 from app.mail import outbox
-from app.models import TotpFactor, Usage, User
-from app.problems import EmailTaken, FieldError, Forbidden, InvalidRequest, LastAdmin, NotFound, Problem
-from app.settings import Settings
+from app.platform.limits import account_key
+from app.platform.problems import EmailTaken, FieldError, Forbidden, InvalidRequest, LastAdmin, NotFound, Problem
+from app.platform.settings import Settings
+from app.records import addresses, audit, single_use
+from app.records.actor import Actor
+from app.records.audit import Event, Origin, Outcome
+from app.records.models import TotpFactor, Usage, User
+from app.revocation import marks
+from app.sharing import grants
+from app.storage import quota
 
 if TYPE_CHECKING:
-    from app.runtime import Runtime
+    from app.compose import Runtime
 
 INVITATION_TTL = timedelta(hours=24)
 """Longer than a reset's: nobody waits for it with the app in their hand, and it opens an account that holds nothing."""
@@ -110,7 +113,7 @@ def disable(session: Session, act: Act, user_id: UUID) -> Account:
     user = _lock(session, act, "user.disabled", user_id, leaves=True)
     user.status = "disabled"
     single_use.withdraw(session, act.now, "mfa", "password_reset", "email_change", user_id=user_id)
-    sharing.suspend(session, act.now, user_id)
+    grants.suspend(session, act.now, user_id)
     if user.guest:
         _revoke_credentials(session, act, user_id)  # nothing that is under way is let through
     else:
@@ -253,7 +256,7 @@ def _end_sessions(session: Session, act: Act, user_id: UUID, why: str) -> None:
 
 
 def _revoke_credentials(session: Session, act: Act, user_id: UUID) -> None:
-    revocations.revoke_user(
+    marks.revoke_user(
         session,
         act.origin,
         act.now,

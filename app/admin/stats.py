@@ -14,7 +14,7 @@ from sqlalchemy.orm import Session
 
 from app.admin import tally
 from app.admin.tally import STEP
-from app.models import Activity
+from app.records.models import Activity
 
 Window = Literal["1h", "24h", "7d", "30d"]
 BUCKETS: dict[Window, tuple[timedelta, int]] = {

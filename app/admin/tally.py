@@ -13,12 +13,12 @@ from sqlalchemy import ColumnElement, func, or_, select, text
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import Session
 
-from app.db import Database
-from app.metrics import Metrics, Work
-from app.models import Activity, AuditEvent, Erasure, IssuedCredential, User
+from app.platform.db import Database
+from app.platform.metrics import Metrics, Work
+from app.records.models import Activity, AuditEvent, Erasure, IssuedCredential, User
 
 if TYPE_CHECKING:
-    from app.runtime import Runtime
+    from app.compose import Runtime
 
 STEP = timedelta(minutes=5)
 LAG = timedelta(minutes=2)

@@ -23,13 +23,13 @@ from sqlalchemy import (
 )
 from sqlalchemy.orm import Session
 
-from app import cursors
-from app.accounts import addresses
-from app.actor import Actor
 from app.auth import sessions
-from app.credentials import ledger
-from app.models import DeviceSession, IssuedCredential, TotpFactor, Usage, User
-from app.problems import Forbidden, InvalidToken, NotFound
+from app.platform import cursors
+from app.platform.problems import Forbidden, InvalidToken, NotFound
+from app.records import addresses
+from app.records.actor import Actor
+from app.records.models import DeviceSession, IssuedCredential, TotpFactor, Usage, User
+from app.vending import ledger
 
 Status = Literal["active", "disabled", "erased"]
 Role = Literal["user", "support", "admin"]

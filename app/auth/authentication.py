@@ -3,13 +3,13 @@
 from typing import TYPE_CHECKING
 from uuid import UUID
 
-from app import audit
-from app.actor import Actor
-from app.audit import Origin
-from app.problems import AccountDisabled, InvalidToken
+from app.platform.problems import AccountDisabled, InvalidToken
+from app.records import audit
+from app.records.actor import Actor
+from app.records.audit import Origin
 
 if TYPE_CHECKING:
-    from app.runtime import Runtime
+    from app.compose import Runtime
 
 
 async def authenticate(runtime: "Runtime", origin: Origin, token: str) -> Actor:

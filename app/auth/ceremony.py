@@ -21,8 +21,8 @@ from webauthn.helpers.structs import (
     RegistrationCredential,
 )
 
-from app.crypto import b64url, unb64url
-from app.settings import LOOPBACK, Settings
+from app.crypto.crypto import b64url, unb64url
+from app.platform.settings import LOOPBACK, Settings
 
 ALGORITHMS = (
     COSEAlgorithmIdentifier.EDDSA,

@@ -14,11 +14,11 @@ from typing import Any
 import aiohttp
 import structlog
 
-from app.accounts import addresses
-from app.accounts.addresses import Address
-from app.clock import Clock
-from app.crypto import client_secret_hash, strict_object, unb64url
-from app.problems import UserPoolUnavailable
+from app.crypto.crypto import client_secret_hash, strict_object, unb64url
+from app.platform.clock import Clock
+from app.platform.problems import UserPoolUnavailable
+from app.records import addresses
+from app.records.addresses import Address
 
 log = structlog.get_logger("tokenvend.cognito")
 

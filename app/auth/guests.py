@@ -12,23 +12,23 @@ from typing import TYPE_CHECKING, Literal
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from app import audit, single_use
-from app.accounts import addresses, links, profile, registration
-from app.accounts.addresses import Address
+from app.accounts import links, profile, registration
 from app.accounts.links import Guard, Link
-from app.actor import Actor
-from app.audit import Origin
 from app.auth import sessions
 from app.auth.sessions import Grant
-from app.crypto import Vault
-from app.limits import account_key, address_key
+from app.crypto.crypto import Vault
 from app.mail import outbox
-from app.models import User
-from app.problems import AlreadyRegistered, EmailTaken, InvalidSingleUseToken
-from app.single_use import Claim
+from app.platform.limits import account_key, address_key
+from app.platform.problems import AlreadyRegistered, EmailTaken, InvalidSingleUseToken
+from app.records import addresses, audit, single_use
+from app.records.actor import Actor
+from app.records.addresses import Address
+from app.records.audit import Origin
+from app.records.models import User
+from app.records.single_use import Claim
 
 if TYPE_CHECKING:
-    from app.runtime import Runtime
+    from app.compose import Runtime
 
 VERIFICATION_TTL = timedelta(hours=24)
 Upgraded = Literal["active", "verification_required"]

@@ -12,19 +12,15 @@ from typing import TYPE_CHECKING
 from sqlalchemy import select, update
 from sqlalchemy.orm import Session
 
-from app import audit
 from app.accounts import profile, registration
-from app.actor import Actor
-from app.audit import Origin
 from app.auth import mfa, oidc
 from app.auth.mfa import Challenge
 from app.auth.oidc import OutsideIdentity
 from app.auth.sessions import Grant
-from app.crypto import Vault
-from app.db import insert_if_absent
+from app.crypto.crypto import Vault
 from app.mail import outbox
-from app.models import Identity, User
-from app.problems import (
+from app.platform.db import insert_if_absent
+from app.platform.problems import (
     DatabaseUnavailable,
     IdentityNotLinked,
     IdentityTaken,
@@ -32,9 +28,13 @@ from app.problems import (
     LastSignIn,
     NotFound,
 )
+from app.records import audit
+from app.records.actor import Actor
+from app.records.audit import Origin
+from app.records.models import Identity, User
 
 if TYPE_CHECKING:
-    from app.runtime import Runtime
+    from app.compose import Runtime
 
 ATTEMPTS = 3
 """Times that somebody else may link, register or remove the same identity while we look."""

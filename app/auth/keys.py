@@ -14,13 +14,14 @@ import structlog
 from sqlalchemy import insert, select, update
 from sqlalchemy.orm import Session
 
-from app import audit, crypto
-from app.audit import Origin
-from app.clock import Clock
-from app.crypto import Vault
-from app.db import Database, insert_if_absent
-from app.models import SigningKey
-from app.problems import DatabaseUnavailable, KeysUnavailable
+from app.crypto import crypto
+from app.crypto.crypto import Vault
+from app.platform.clock import Clock
+from app.platform.db import Database, insert_if_absent
+from app.platform.problems import DatabaseUnavailable, KeysUnavailable
+from app.records import audit
+from app.records.audit import Origin
+from app.records.models import SigningKey
 
 log = structlog.get_logger("tokenvend.keys")
 

@@ -9,21 +9,21 @@ from typing import TYPE_CHECKING
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from app import audit
-from app.accounts import addresses, guesses
-from app.accounts.addresses import Address
-from app.audit import Origin
+from app.accounts import guesses
 from app.auth import mfa, migration
 from app.auth.mfa import Challenge
 from app.auth.migration import Newcomer
 from app.auth.sessions import Grant
-from app.crypto import Vault
-from app.limits import address_key
-from app.models import COGNITO, User
-from app.problems import AccountDisabled, EmailNotVerified, InvalidLogin, UserPoolUnavailable
+from app.crypto.crypto import Vault
+from app.platform.limits import address_key
+from app.platform.problems import AccountDisabled, EmailNotVerified, InvalidLogin, UserPoolUnavailable
+from app.records import addresses, audit
+from app.records.addresses import Address
+from app.records.audit import Origin
+from app.records.models import COGNITO, User
 
 if TYPE_CHECKING:
-    from app.runtime import Runtime
+    from app.compose import Runtime
 
 
 TRIES = 3

@@ -8,17 +8,17 @@ from typing import TYPE_CHECKING, Literal
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from app import audit, single_use
 from app.accounts import guesses, profile
-from app.audit import Origin
 from app.auth import codes, recovery_codes, sessions, totp
 from app.auth.sessions import Grant, Method
-from app.crypto import Vault
-from app.models import Passkey, User
-from app.problems import EmailNotVerified, InvalidMfaCode, InvalidMfaToken, InvalidSingleUseToken
+from app.crypto.crypto import Vault
+from app.platform.problems import EmailNotVerified, InvalidMfaCode, InvalidMfaToken, InvalidSingleUseToken
+from app.records import audit, single_use
+from app.records.audit import Origin
+from app.records.models import Passkey, User
 
 if TYPE_CHECKING:
-    from app.runtime import Runtime
+    from app.compose import Runtime
 
 CHALLENGE_TTL = timedelta(minutes=5)
 MOST_TRIES = 5

@@ -12,15 +12,15 @@ from uuid import UUID
 from sqlalchemy import update
 from sqlalchemy.orm import Session
 
-from app import audit
 from app.accounts import registration
-from app.accounts.addresses import Address
-from app.audit import Origin
-from app.limits import address_key
-from app.models import COGNITO, User
+from app.platform.limits import address_key
+from app.records import audit
+from app.records.addresses import Address
+from app.records.audit import Origin
+from app.records.models import COGNITO, User
 
 if TYPE_CHECKING:
-    from app.runtime import Runtime
+    from app.compose import Runtime
 
 
 @dataclass(frozen=True)

@@ -11,16 +11,16 @@ from typing import TYPE_CHECKING, Any
 import structlog
 from sqlalchemy.orm import Session
 
-from app import crypto, single_use
-from app.accounts import addresses
-from app.accounts.addresses import Address
 from app.auth.providers import Provider
-from app.crypto import Vault
-from app.problems import InvalidIdentityToken, InvalidSingleUseToken
-from app.text import is_printable
+from app.crypto import crypto
+from app.crypto.crypto import Vault
+from app.platform.printable import is_printable
+from app.platform.problems import InvalidIdentityToken, InvalidSingleUseToken
+from app.records import addresses, single_use
+from app.records.addresses import Address
 
 if TYPE_CHECKING:
-    from app.runtime import Runtime
+    from app.compose import Runtime
 
 log = structlog.get_logger("tokenvend.oidc")
 

@@ -13,19 +13,15 @@ from typing import Literal
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
-from app import audit, single_use
 from app.accounts import profile
-from app.actor import Actor
-from app.audit import Origin
 from app.auth import ceremony, mfa
 from app.auth.ceremony import Assertion, Attestation, CeremonyFailed, NewPasskey, RelyingParty, Seen
 from app.auth.mfa import Challenge
 from app.auth.sessions import Grant
-from app.crypto import Vault
-from app.db import insert_if_absent
+from app.crypto.crypto import Vault
 from app.mail import outbox
-from app.models import Passkey, User
-from app.problems import (
+from app.platform.db import insert_if_absent
+from app.platform.problems import (
     FieldError,
     InvalidPasskey,
     InvalidRequest,
@@ -33,7 +29,11 @@ from app.problems import (
     LastSignIn,
     NotFound,
 )
-from app.single_use import Claim
+from app.records import audit, single_use
+from app.records.actor import Actor
+from app.records.audit import Origin
+from app.records.models import Passkey, User
+from app.records.single_use import Claim
 
 CHALLENGE_TTL = timedelta(minutes=5)
 MOST_PASSKEYS = 20

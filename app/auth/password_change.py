@@ -6,19 +6,20 @@ from typing import TYPE_CHECKING
 
 from sqlalchemy.orm import Session
 
-from app import audit, endings, single_use
 from app.accounts import profile
 from app.accounts.reauthentication import verify_owner
-from app.actor import Actor
-from app.audit import Origin
-from app.crypto import Vault
-from app.limits import address_key
+from app.auth import endings
+from app.crypto.crypto import Vault
 from app.mail import outbox
-from app.models import User
-from app.problems import FieldError, InvalidRequest, WeakPassword, WrongPassword
+from app.platform.limits import address_key
+from app.platform.problems import FieldError, InvalidRequest, WeakPassword, WrongPassword
+from app.records import audit, single_use
+from app.records.actor import Actor
+from app.records.audit import Origin
+from app.records.models import User
 
 if TYPE_CHECKING:
-    from app.runtime import Runtime
+    from app.compose import Runtime
 
 
 async def change(

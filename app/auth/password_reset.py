@@ -6,20 +6,21 @@ from typing import TYPE_CHECKING
 from sqlalchemy import delete, select
 from sqlalchemy.orm import Session
 
-from app import audit, endings, single_use
-from app.accounts import addresses, guesses, links
+from app.accounts import guesses, links
 from app.accounts.links import Link
-from app.audit import Origin
+from app.auth import endings
 from app.auth.password_change import hash_new, replace_hash
-from app.crypto import Vault
-from app.limits import Counter, account_key
+from app.crypto.crypto import Vault
 from app.mail import outbox
 from app.mail.bounds import Kind
-from app.models import Identity, Passkey, User
-from app.problems import InvalidSingleUseToken
+from app.platform.limits import Counter, account_key
+from app.platform.problems import InvalidSingleUseToken
+from app.records import addresses, audit, single_use
+from app.records.audit import Origin
+from app.records.models import Identity, Passkey, User
 
 if TYPE_CHECKING:
-    from app.runtime import Runtime
+    from app.compose import Runtime
 
 TTL = timedelta(minutes=10)
 

@@ -13,11 +13,11 @@ from urllib.parse import urlsplit
 import aiohttp
 import structlog
 
-from app import crypto
-from app.clock import Clock
-from app.crypto import IdentityKey
-from app.problems import IdentityProviderUnavailable, NotFound
-from app.settings import LOOPBACK, OidcProvider
+from app.crypto import crypto
+from app.crypto.crypto import IdentityKey
+from app.platform.clock import Clock
+from app.platform.problems import IdentityProviderUnavailable, NotFound
+from app.platform.settings import LOOPBACK, OidcProvider
 
 log = structlog.get_logger("tokenvend.oidc")
 

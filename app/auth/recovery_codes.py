@@ -10,14 +10,14 @@ from datetime import datetime
 from sqlalchemy import delete, insert, update
 from sqlalchemy.orm import Session
 
-from app import audit
 from app.accounts import profile
-from app.actor import Actor
-from app.audit import Origin
-from app.crypto import Vault, random_base32
+from app.crypto.crypto import Vault, random_base32
 from app.mail import outbox
-from app.models import RecoveryCode, User
-from app.problems import MfaRequired, NotFound
+from app.platform.problems import MfaRequired, NotFound
+from app.records import audit
+from app.records.actor import Actor
+from app.records.audit import Origin
+from app.records.models import RecoveryCode, User
 
 HOW_MANY = 10
 SIZE = 15

@@ -15,18 +15,20 @@ from typing import Any, Literal
 from sqlalchemy import ARRAY, Text, Uuid, any_, bindparam, cast, func, insert, select, tuple_, update
 from sqlalchemy.orm import Session
 
-from app import audit, cursors, endings
-from app.audit import Origin, Refusal
-from app.crypto import Vault, b64url
-from app.db import Database
-from app.models import EVERYONE, DeviceSession, RefreshToken, Revocation, User
-from app.problems import (
+from app.auth import endings
+from app.crypto.crypto import Vault, b64url
+from app.platform import cursors
+from app.platform.db import Database
+from app.platform.problems import (
     AccountDisabled,
     EmailNotVerified,
     InvalidLogin,
     InvalidRefreshToken,
     RefreshTokenReused,
 )
+from app.records import audit
+from app.records.audit import Origin, Refusal
+from app.records.models import EVERYONE, DeviceSession, RefreshToken, Revocation, User
 
 REFRESH_IDLE_TTL = timedelta(days=30)
 """A device that is not used for so long has to sign in again."""

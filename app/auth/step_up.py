@@ -8,18 +8,18 @@ from typing import TYPE_CHECKING
 
 from sqlalchemy.orm import Session
 
-from app import audit
 from app.accounts import guesses, profile, reauthentication
-from app.actor import Actor
-from app.audit import Origin
 from app.auth import mfa, sessions
 from app.auth.mfa import CodeMethod
 from app.auth.sessions import Grant
-from app.crypto import Vault
-from app.problems import MfaRequired, WrongCode, WrongPassword
+from app.crypto.crypto import Vault
+from app.platform.problems import MfaRequired, WrongCode, WrongPassword
+from app.records import audit
+from app.records.actor import Actor
+from app.records.audit import Origin
 
 if TYPE_CHECKING:
-    from app.runtime import Runtime
+    from app.compose import Runtime
 
 CODE_NEEDED = "This account has a second factor: send `method` and `code`."
 

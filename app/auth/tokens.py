@@ -9,10 +9,10 @@ from typing import Any
 
 import structlog
 
-from app import crypto
 from app.auth.keys import Keyring
-from app.clock import Clock
-from app.problems import InvalidToken
+from app.crypto import crypto
+from app.platform.clock import Clock
+from app.platform.problems import InvalidToken
 
 log = structlog.get_logger("tokenvend.auth")
 

@@ -14,18 +14,18 @@ from typing import TYPE_CHECKING
 from sqlalchemy import delete, or_, update
 from sqlalchemy.orm import Session
 
-from app import audit, endings, single_use
 from app.accounts import guesses, profile
-from app.actor import Actor
-from app.audit import Origin
-from app.auth import codes, recovery_codes
-from app.crypto import Vault, match_totp, random_base32, totp_uri
+from app.auth import codes, endings, recovery_codes
+from app.crypto.crypto import Vault, match_totp, random_base32, totp_uri
 from app.mail import outbox
-from app.models import DeviceSession, TotpFactor, User
-from app.problems import AlreadyEnabled, MfaRequired, NotFound, WrongCode
+from app.platform.problems import AlreadyEnabled, MfaRequired, NotFound, WrongCode
+from app.records import audit, single_use
+from app.records.actor import Actor
+from app.records.audit import Origin
+from app.records.models import DeviceSession, TotpFactor, User
 
 if TYPE_CHECKING:
-    from app.runtime import Runtime
+    from app.compose import Runtime
 
 SECRET_SIZE = 20
 """Bytes: the 160 bits that RFC 4226 §4 recommends."""

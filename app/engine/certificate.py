@@ -8,8 +8,8 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
-from app.clock import SystemClock
 from app.engine.config import HOST
+from app.platform.clock import SystemClock
 
 VALIDITY = timedelta(days=3650)
 """It is made anew at each start, so this bounds how long an engine runs."""

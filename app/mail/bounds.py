@@ -13,9 +13,9 @@ from typing import Literal
 from sqlalchemy import case
 from sqlalchemy.orm import Session
 
-from app.crypto import Vault
-from app.db import claim_row
-from app.models import MailCount
+from app.crypto.crypto import Vault
+from app.platform.db import claim_row
+from app.records.models import MailCount
 
 Kind = Literal[
     "verify_email",

@@ -15,11 +15,11 @@ from typing import Any
 from sqlalchemy import insert, select, update
 from sqlalchemy.orm import Session
 
-from app.crypto import DecryptionFailed, Vault
-from app.db import signal_after_commit
+from app.crypto.crypto import DecryptionFailed, Vault
 from app.mail import bounds
 from app.mail.bounds import Kind
-from app.models import OutboxMail, User
+from app.platform.db import signal_after_commit
+from app.records.models import OutboxMail, User
 
 SEALED_AS = "token of a mail"
 SIGNAL = "outbox"

@@ -4,14 +4,14 @@ import asyncio
 
 import structlog
 
-from app.clock import Clock
-from app.crypto import Vault
-from app.db import Database
+from app.crypto.crypto import Vault
 from app.mail import letters, outbox
 from app.mail.outbox import Mail
 from app.mail.transport import Transport, Undelivered
-from app.metrics import Metrics
-from app.settings import Settings
+from app.platform.clock import Clock
+from app.platform.db import Database
+from app.platform.metrics import Metrics
+from app.platform.settings import Settings
 
 log = structlog.get_logger("tokenvend.mail")
 

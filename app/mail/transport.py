@@ -12,7 +12,7 @@ from email.message import EmailMessage
 from typing import Protocol
 from urllib.parse import unquote, urlsplit
 
-from app.settings import LOOPBACK, Settings
+from app.platform.settings import LOOPBACK, Settings
 
 CONNECTIONS = 8
 TIMEOUT = 10.0

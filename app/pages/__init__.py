@@ -18,12 +18,12 @@ from starlette.responses import FileResponse, JSONResponse, Response
 from starlette.staticfiles import StaticFiles
 from starlette.types import Scope
 
-from app.audit import Event
-from app.local import is_local
+from app.compose import Runtime
+from app.http.local import is_local
 from app.mail.transport import ConsoleTransport
-from app.problems import LocalOnly
-from app.runtime import Runtime
-from app.settings import Settings
+from app.platform.problems import LocalOnly
+from app.platform.settings import Settings
+from app.records.audit import Event
 
 HERE = Path(__file__).parent
 ACCOUNT_PAGES = ("verify-email", "reset-password", "change-email")

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from app.accounts import addresses
+from app.records import addresses
 
 LOCAL = st.text("aZ0_+-.", min_size=1, max_size=70)
 LABEL = st.text("aZ9-x", max_size=66)

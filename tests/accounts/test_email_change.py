@@ -6,7 +6,7 @@ import pytest
 from httpx2 import Response
 from limits import parse
 
-from app.limits import LIMITS, account_key
+from app.platform.limits import LIMITS, account_key
 from tests.security.cheap_hashing import CountingContext
 from tests.security.observed import assert_problem
 from tests.security.races import all_at_once

@@ -9,10 +9,10 @@ from uuid import UUID, uuid4
 import pytest
 from sqlalchemy import text, update
 
-from app import passwords
+from app.accounts import passwords
 from app.mail import outbox
 from app.mail.bounds import Kind
-from app.models import DeviceSession, OutboxMail
+from app.records.models import DeviceSession, OutboxMail
 from tests.security.cheap_hashing import CountingContext
 from tests.security.races import all_at_once
 from tests.support.databases import PostgresDatabases
@@ -30,7 +30,7 @@ def count(service: Service, table: str, where: str = "1 = 1", **parameters: Any)
 @pytest.fixture(autouse=True)
 def by_hand(monkeypatch: pytest.MonkeyPatch) -> None:
     """No job runs by itself: what waits to be sent still waits when a test looks."""
-    monkeypatch.setattr("app.jobs.JOBS", ())
+    monkeypatch.setattr("app.upkeep.jobs.JOBS", ())
 
 
 @pytest.fixture

@@ -7,11 +7,11 @@ from uuid import UUID, uuid4
 import pytest
 from sqlalchemy.orm import Session
 
-from app import audit
 from app.accounts import export
-from app.audit import Origin
 from app.mail import outbox
-from app.models import Identity, Passkey, RecoveryCode, TotpFactor, User
+from app.records import audit
+from app.records.audit import Origin
+from app.records.models import Identity, Passkey, RecoveryCode, TotpFactor, User
 from tests.support.service import PASSWORD, Service
 
 EMAIL = "ada@example.org"
@@ -21,7 +21,7 @@ SECRETS = ("argon2", "password_hash", "secret", "token_hash", "public_key", "cod
 @pytest.fixture(autouse=True)
 def by_hand(monkeypatch: pytest.MonkeyPatch) -> None:
     """No job runs by itself: what waits to be sent still waits when a test looks."""
-    monkeypatch.setattr("app.jobs.JOBS", ())
+    monkeypatch.setattr("app.upkeep.jobs.JOBS", ())
 
 
 class TestExport:

@@ -4,9 +4,9 @@ from collections.abc import Callable
 
 import pytest
 
-from app import cleaning
-from app.accounts import addresses
-from app.password_hashes import PASSWORD_CONTEXT
+from app.admin import prune
+from app.crypto.password_hashes import PASSWORD_CONTEXT
+from app.records import addresses
 from tests.security.observed import assert_problem, without_request_id
 from tests.security.races import all_at_once
 from tests.security.test_identities import ONE_PERSON
@@ -107,7 +107,7 @@ class TestRegistration:
         before.device(ADA).delete("/v1/me/sessions")
         before.clock.advance(days=91)
         for _ in range(2):
-            before.runtime.database.run("write", cleaning.delete_stale, before.clock.now())
+            before.runtime.database.run("write", prune.delete_stale, before.clock.now())
         assert before.sql("SELECT count(*) FROM sessions") == [(0,)]
         verifying = make_service(email_verification="required")
         verifying.register(ADA, OTHER_PASSWORD)

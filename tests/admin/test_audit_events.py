@@ -14,8 +14,8 @@ from sqlalchemy.orm import Session
 
 from app.admin import audit_events
 from app.admin.audit_events import Filters
-from app.audit import TABLE
-from app.clock import SystemClock
+from app.platform.clock import SystemClock
+from app.records.audit import TABLE
 from tests.security.observed import assert_problem
 from tests.support.service import Device, Service
 

@@ -20,8 +20,8 @@ from app.admin.formats import CSV, JSON, NDJSON, SOURCES, SQL, SourceName
 from app.admin.formats.native import COLUMNS
 from app.admin.formats.rows import ImportedUser, RowProblem
 from app.admin.formats.spreadsheet import armed, csv_line, disarmed
-from app.password_hashes import FirebaseScrypt, firebase_hash
-from app.problems import UnreadableImport
+from app.crypto.password_hashes import FirebaseScrypt, firebase_hash
+from app.platform.problems import UnreadableImport
 
 SAMPLES = Path(__file__).parent.parent.parent / "deploy" / "imports"
 BCRYPT = "$2b$10$CwTycUXWue0Thq9StjUM0uJ8jLYJ7U0QYzzQcFkzqVZ0m3bC5e1pG"
@@ -495,7 +495,7 @@ class TestAuth0:
     def test_scrypt_as_auth0_describes_it_is_verified(self) -> None:
         import hashlib  # noqa: PLC0415
 
-        from app.password_hashes import PASSWORD_CONTEXT  # noqa: PLC0415
+        from app.crypto.password_hashes import PASSWORD_CONTEXT  # noqa: PLC0415
 
         checksum = hashlib.scrypt(b"violet", salt=b"pepper", n=1024, r=8, p=1, dklen=32)
         custom = {

@@ -19,14 +19,16 @@ from httpx2 import Response
 from passlib.exc import PasslibHashWarning
 from sqlalchemy.orm import Session
 
-from app import audit, password_hashes, passwords
-from app.actor import Actor
+from app.accounts import passwords
 from app.admin import audit_events, exports, imports
 from app.admin.formats import NDJSON
 from app.admin.imports import Order
-from app.models import UserImport
-from app.problems import Forbidden, ImportConflict, InvalidToken, Problem
-from app.runtime import CONCURRENT_IMPORTS, Runtime
+from app.compose import CONCURRENT_IMPORTS, Runtime
+from app.crypto import password_hashes
+from app.platform.problems import Forbidden, ImportConflict, InvalidToken, Problem
+from app.records import audit
+from app.records.actor import Actor
+from app.records.models import UserImport
 from tests.security.observed import assert_problem
 from tests.support.service import PASSWORD, SECRET_KEY, Device, Service
 

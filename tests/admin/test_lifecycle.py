@@ -9,9 +9,10 @@ from typing import Any
 import pytest
 from sqlalchemy import event as sql_event
 
-from app import endings, passwords
+from app.accounts import passwords
+from app.auth import endings
 from app.main import create_api
-from app.models import Passkey
+from app.records.models import Passkey
 from tests.security.cheap_hashing import CountingContext
 from tests.security.observed import assert_problem
 from tests.security.races import CROWD, all_at_once

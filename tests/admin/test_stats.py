@@ -9,11 +9,11 @@ import pytest
 from sqlalchemy import insert
 from sqlalchemy.orm import Session
 
-from app import audit, cleaning
-from app.admin import stats, tally
+from app.admin import prune, stats, tally
 from app.admin.stats import BUCKETS, SUMMED
-from app.db import Database
-from app.models import Activity, Erasure, IssuedCredential, User
+from app.platform.db import Database
+from app.records import audit
+from app.records.models import Activity, Erasure, IssuedCredential, User
 from tests.security.observed import assert_problem
 from tests.security.races import all_at_once
 from tests.support.authenticator import answer, challenge, enable
@@ -378,10 +378,10 @@ class TestTally:
         pass_all(service)
         kept = service.sql("SELECT count(*) FROM activity")
         service.clock.advance(days=399)
-        service.runtime.database.run("write", cleaning.delete_stale, service.clock.now())
+        service.runtime.database.run("write", prune.delete_stale, service.clock.now())
         assert service.sql("SELECT count(*) FROM activity") == kept
         service.clock.advance(days=2)
-        service.runtime.database.run("write", cleaning.delete_stale, service.clock.now())
+        service.runtime.database.run("write", prune.delete_stale, service.clock.now())
         assert service.sql("SELECT count(*) FROM activity") == [(0,)]
 
 

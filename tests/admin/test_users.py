@@ -16,8 +16,8 @@ from sqlalchemy.dialects import postgresql
 from sqlalchemy.engine import make_url
 
 from app.admin import users
-from app.migrate import configuration, upgrade
-from app.models import User
+from app.records.migrate import configuration, upgrade
+from app.records.models import User
 from tests.security.observed import assert_problem
 from tests.support.authenticator import enable
 from tests.support.databases import DEBIAN, SqliteDatabases, debian_postgresql

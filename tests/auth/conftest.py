@@ -2,7 +2,7 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from app import passwords
+from app.accounts import passwords
 from tests.security.cheap_hashing import CountingContext
 from tests.support.clock import ManualClock
 from tests.support.issuer import Issuer, running_issuer

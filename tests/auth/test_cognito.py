@@ -18,9 +18,9 @@ import boto3
 import pytest
 from botocore.exceptions import EndpointConnectionError
 
-from app.accounts.addresses import Address
 from app.auth import cognito
-from app.crypto import b64url
+from app.crypto.crypto import b64url
+from app.records.addresses import Address
 from tests.security.cheap_hashing import CountingContext
 from tests.security.observed import assert_problem, without_request_id
 from tests.support.clock import ManualClock

@@ -9,11 +9,11 @@ import pytest
 from httpx2 import Response
 from sqlalchemy import text
 
-from app import passwords
-from app.audit import Origin
-from app.crypto import Vault
+from app.accounts import passwords
+from app.crypto.crypto import Vault
 from app.mail.outbox import SEALED_AS
-from app.problems import EmailTaken, InvalidSingleUseToken
+from app.platform.problems import EmailTaken, InvalidSingleUseToken
+from app.records.audit import Origin
 from tests.security.cheap_hashing import CountingContext
 from tests.security.observed import assert_problem, without_request_id
 from tests.security.races import all_at_once

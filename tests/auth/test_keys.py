@@ -5,10 +5,10 @@ from datetime import timedelta
 import pytest
 from jose import jwt
 
-from app import audit
 from app.auth import keys
 from app.auth.tokens import ACCESS_TOKEN_TTL
-from app.crypto import DecryptionFailed, Vault
+from app.crypto.crypto import DecryptionFailed, Vault
+from app.records import audit
 from tests.support.service import Device, Service
 
 

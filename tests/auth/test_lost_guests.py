@@ -6,8 +6,8 @@ from uuid import UUID
 import pytest
 from sqlalchemy import select, text
 
-from app.auth import lost_guests
-from app.models import User
+from app.lifecycle import lost_guests
+from app.records.models import User
 from tests.credentials.crowd import sign_in
 from tests.security.races import all_at_once
 from tests.support.outside import guest

@@ -12,12 +12,12 @@ import pytest
 from httpx2 import Response
 from sqlalchemy.orm import Session
 
-from app import single_use
-from app.audit import Origin
 from app.auth import mfa
 from app.auth.mfa import Challenge
 from app.main import create_api
-from app.models import User
+from app.records import single_use
+from app.records.audit import Origin
+from app.records.models import User
 from tests.security.observed import assert_problem, without_request_id
 from tests.security.races import CROWD, all_at_once
 from tests.support.authenticator import Authenticator, answer, challenge, enable, enrol

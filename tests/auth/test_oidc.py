@@ -13,7 +13,7 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from joserfc.jwk import ECKey, RSAKey
 
 from app.auth import providers
-from app.settings import OidcProvider
+from app.platform.settings import OidcProvider
 from tests.security.observed import assert_problem, row_counts, stored_values, without_request_id
 from tests.security.races import all_at_once
 from tests.security.test_authorization import GUARDED, call

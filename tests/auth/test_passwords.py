@@ -9,7 +9,7 @@ from httpx2 import Response
 from limits import parse
 from sqlalchemy import event
 
-from app.limits import LIMITS, LimitName, account_key
+from app.platform.limits import LIMITS, LimitName, account_key
 from tests.security.observed import assert_problem, without_request_id
 from tests.security.races import all_at_once
 from tests.support.outside import add_passkey

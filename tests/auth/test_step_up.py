@@ -9,10 +9,10 @@ import pytest
 from httpx2 import Response
 
 from app.accounts import reauthentication
-from app.actor import Actor
-from app.audit import Origin
-from app.crypto import unb64url
-from app.problems import RateLimited
+from app.crypto.crypto import unb64url
+from app.platform.problems import RateLimited
+from app.records.actor import Actor
+from app.records.audit import Origin
 from tests.security.observed import assert_problem
 from tests.security.races import CROWD, all_at_once
 from tests.support.authenticator import enable, mails

@@ -10,8 +10,8 @@ import pytest
 from httpx2 import Response
 
 from app.auth import totp as totp_factor
-from app.crypto import match_totp, totp_uri
-from app.problems import InvalidToken
+from app.crypto.crypto import match_totp, totp_uri
+from app.platform.problems import InvalidToken
 from tests.security.observed import assert_problem
 from tests.support.authenticator import answer, challenge, enable, enrol, mails, totp
 from tests.support.service import Service

@@ -17,13 +17,13 @@ from sqlalchemy import update
 from sqlalchemy.orm import Session
 
 from app.auth.sessions import Grant
-from app.clock import SystemClock
-from app.crypto import Vault
-from app.models import User as UserRow
-from app.newcomers import NEWCOMER_FOR
-from app.password_hashes import PASSWORD_CONTEXT
-from app.runtime import build_runtime
-from app.settings import Settings
+from app.compose import build_runtime
+from app.crypto.crypto import Vault
+from app.crypto.password_hashes import PASSWORD_CONTEXT
+from app.platform.clock import SystemClock
+from app.platform.settings import Settings
+from app.records.models import User as UserRow
+from app.records.newcomers import NEWCOMER_FOR
 from tests.bench import cores
 from tests.support.accounts import add_signed_in
 

@@ -23,22 +23,22 @@ from sqlalchemy import select
 from sqlalchemy.engine import make_url
 from sqlalchemy.orm import Session
 
-from app import cursors
 from app.admin import users
 from app.admin.users import Account
-from app.audit import COMMAND_LINE
 from app.auth import login, mfa, sessions
 from app.auth.mfa import Challenge
 from app.auth.sessions import Grant
-from app.clock import SystemClock
-from app.credentials.broker import StsCredential
-from app.credentials.ledger import Entry
-from app.credentials.orders import Order, Terms
-from app.crypto import Vault
-from app.migrate import upgrade
-from app.models import User
-from app.runtime import Runtime, build_runtime
-from app.settings import Settings
+from app.compose import Runtime, build_runtime
+from app.crypto.crypto import Vault
+from app.platform import cursors
+from app.platform.clock import SystemClock
+from app.platform.settings import Settings
+from app.records.audit import COMMAND_LINE
+from app.records.migrate import upgrade
+from app.records.models import User
+from app.vending.broker import StsCredential
+from app.vending.ledger import Entry
+from app.vending.orders import Order, Terms
 from tests.support.databases import DEBIAN, PostgresDatabases, debian_postgresql
 
 FEW = 1_000

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from statistics import median
 from typing import Any, TypeVar
 
-from app.credentials import policy
+from app.policy import session_policy
 from tests.bench import bare, load
 from tests.bench.deployment import BUCKET, ROLE_ARN, Deployment, Server, result_of, start
 from tests.bench.served import EMPTY, PLAIN, VEND
@@ -186,7 +186,7 @@ class _Measurement:
         """With the parameters that the service sends for an uncached vend, on its core."""
         self._service.drain()
         user_id = uuid.uuid4()
-        prefix = policy.narrowed_prefix(user_id, "p0000000/")
+        prefix = session_policy.narrowed_prefix(user_id, "p0000000/")
         job = bare.Job(
             f"http://127.0.0.1:{self._deployment.sts_port}",
             self._seconds,
@@ -194,7 +194,7 @@ class _Measurement:
                 "RoleArn": ROLE_ARN,
                 "RoleSessionName": f"{user_id}.{'A' * 22}",
                 "SourceIdentity": str(user_id),
-                "Policy": policy.build(
+                "Policy": session_policy.build(
                     partition="aws", bucket=BUCKET, prefix=prefix, access="read_write", fenced=False
                 ),
                 "DurationSeconds": 3600,

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from httpx2 import Client, Response
 
-from app.credentials.revocation import GAP
+from app.revocation.job import GAP
 from tests.bench.million import Times
 from tests.journeys.deployment import Deployment, Keys, keys_of
 from tests.journeys.on_ceph import put, seconds_until_refused, served_on_ceph

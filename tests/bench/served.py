@@ -11,17 +11,17 @@ from uuid import UUID
 
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-import app.cli  # noqa: F401 - `serve` is part of the command, and all of that is in its memory
-from app import server
+import app.cli.commands  # noqa: F401 - `serve` is part of the command, and all of that is in its memory
+from app.api.credentials import credentials
 from app.auth import sessions
 from app.auth.sessions import SessionState
-from app.credentials.api import credentials
-from app.db import Database
-from app.environment import load_settings
+from app.compose import Runtime, build_runtime
+from app.http import server
+from app.http.web import ResponseModel
 from app.main import create_app
-from app.runtime import Runtime, build_runtime
-from app.telemetry import configure_logging
-from app.web import ResponseModel
+from app.platform.db import Database
+from app.platform.environment import load_settings
+from app.platform.logs import configure_logging
 
 VEND = "/v1/credentials"
 PLAIN = "/v1/credentials-by-plain-query"

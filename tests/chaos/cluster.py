@@ -15,7 +15,7 @@ from urllib.request import urlopen
 
 import psutil
 
-from app.migrate import upgrade
+from app.records.migrate import upgrade
 from tests.storms.deployment import environment
 from tests.support.canned_sts import CannedSts
 from tests.support.databases import DebianServer

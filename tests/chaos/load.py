@@ -15,9 +15,9 @@ from sqlalchemy import create_engine, text
 from sqlalchemy.orm import Session
 
 from app.auth.sessions import Grant
-from app.clock import SystemClock
-from app.crypto import Vault
-from app.runtime import build_runtime
+from app.compose import build_runtime
+from app.crypto.crypto import Vault
+from app.platform.clock import SystemClock
 from tests.storms.deployment import PUBLIC_URL
 from tests.support.accounts import add_signed_in
 from tests.support.service import PASSWORD, ROLE_ARN, test_settings

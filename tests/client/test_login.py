@@ -13,7 +13,7 @@ from httpx2 import Client
 
 from app.client.service import ClientError, Service
 from app.client.session import Store, write_private
-from app.clock import SystemClock
+from app.platform.clock import SystemClock
 from tests.client.canned_service import CannedService
 from tests.client.conftest import EMAIL, PASSWORD, Terminal, one_sentence
 from tests.conftest import DevServer

@@ -10,10 +10,10 @@ from typing import Any
 
 import pytest
 
-from app.credentials.access_checks import role_policy
-from app.credentials.policy import Encryption
-from app.environment import load_settings
-from app.settings import PREFIX, SettingsError
+from app.platform.environment import load_settings
+from app.platform.settings import PREFIX, SettingsError
+from app.policy.session_policy import Encryption
+from app.vending.access_checks import role_policy
 from tests.deploy.reading import DEPLOY
 from tests.security.test_authorization import without_request_id
 from tests.support.databases import SqliteDatabases

@@ -12,10 +12,10 @@ from httpx2 import AsyncClient, Response
 from limits import parse
 from sqlalchemy import update
 
-from app.audit import Origin
-from app.credentials import vending
-from app.limits import LimitName
-from app.models import User
+from app.platform.limits import LimitName
+from app.records.audit import Origin
+from app.records.models import User
+from app.vending import vending
 from tests.credentials.crowd import hold, on_loop_of, sign_in
 from tests.security.observed import assert_problem
 from tests.support.outside import guest

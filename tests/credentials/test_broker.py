@@ -21,11 +21,11 @@ from botocore.exceptions import ClientError
 from moto.core import set_initial_no_auth_action_count
 from moto.server import ThreadedMotoServer
 
-from app.credentials.broker import Broker, StsCredential
-from app.credentials.orders import Order, Terms
-from app.problems import Overloaded, StsRefused
-from app.runtime import build_runtime
-from app.sts import client as sts_client
+from app.aws import sts_client
+from app.compose import build_runtime
+from app.platform.problems import Overloaded, StsRefused
+from app.vending.broker import Broker, StsCredential
+from app.vending.orders import Order, Terms
 from tests.credentials.crowd import hold, sign_in
 from tests.support.canned_sts import CannedSts
 from tests.support.databases import SqliteDatabases

@@ -13,9 +13,9 @@ from moto.server import ThreadedMotoServer
 from structlog.testing import capture_logs
 
 from app import engine
-from app.credentials import canary
 from app.engine import Engine
-from app.jobs import JOBS
+from app.upkeep import canary
+from app.upkeep.jobs import JOBS
 from tests.support.clock import ManualClock
 from tests.support.engine import of_engine, owner_of
 from tests.support.service import Service, running_service

@@ -11,10 +11,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.credentials import denials
-from app.credentials.denials import Denial
-from app.credentials.role_denials import PROBE
-from app.crypto import b64url
+from app.crypto.crypto import b64url
+from app.revocation import denials
+from app.revocation.denials import Denial
+from app.revocation.iam_writer import PROBE
 from tests.credentials.iam import allowed
 
 GOLDEN = Path(__file__).parent / "golden_denials"

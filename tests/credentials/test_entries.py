@@ -6,11 +6,11 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from app.credentials import entries
-from app.credentials.broker import StsCredential
-from app.credentials.cache import Issued
-from app.credentials.entries import ACCOUNTS, NEWCOMERS, Entries
-from app.credentials.orders import Order, Terms
+from app.vending import entries
+from app.vending.broker import StsCredential
+from app.vending.cache import Issued
+from app.vending.entries import ACCOUNTS, NEWCOMERS, Entries
+from app.vending.orders import Order, Terms
 
 NOON = datetime(2026, 6, 1, 12, tzinfo=UTC)
 TERMS = Terms("assume_role", "arn:aws:iam::123456789012:role/vending")

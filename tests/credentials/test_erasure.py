@@ -13,11 +13,12 @@ import pytest
 from botocore.exceptions import ClientError
 
 from app import engine
-from app.credentials import erasure, s3
+from app.aws import s3
+from app.compose import build_runtime
 from app.engine import Engine
-from app.models import Erasure
-from app.problems import StsUnavailable
-from app.runtime import build_runtime
+from app.platform.problems import StsUnavailable
+from app.records.models import Erasure
+from app.upkeep import erased_objects
 from tests.support.clock import ManualClock
 from tests.support.engine import CLIENT, of_engine, owner_of
 from tests.support.service import Device, Service, running_service
@@ -62,7 +63,7 @@ class World:
 
     def work(self) -> bool:
         assert self.service.client.portal is not None
-        return self.service.client.portal.call(erasure.erase_next, self.service.runtime)
+        return self.service.client.portal.call(erased_objects.erase_next, self.service.runtime)
 
     def erasure(self, device: Device) -> Any:
         rows = Erasure.__table__.select().where(Erasure.user_id == uuid.UUID(device.user_id))
@@ -72,7 +73,7 @@ class World:
 
 @pytest.fixture
 def world(running: Engine, database_url: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[World]:
-    monkeypatch.setattr("app.jobs.JOBS", ())  # the tests call the job themselves
+    monkeypatch.setattr("app.upkeep.jobs.JOBS", ())  # the tests call the job themselves
     with ExitStack() as stack:
         service = stack.enter_context(
             running_service(
@@ -142,7 +143,7 @@ class TestErasure:
         assert name.startswith(f"{device.user_id}.")
         assert (
             name
-            != erasure.vending.make_order(
+            != erased_objects.vending.make_order(
                 world.service.runtime,
                 uuid.UUID(device.user_id),
                 uuid.UUID(device.session_id),
@@ -156,7 +157,7 @@ class TestErasure:
 
     def test_vends_anew_before_its_credential_ends(self, world: World, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(s3, "PAGE", 3)
-        monkeypatch.setattr(erasure, "RENEWED_WITH_LEFT", timedelta(seconds=TTL + 60))  # after each page, then
+        monkeypatch.setattr(erased_objects, "RENEWED_WITH_LEFT", timedelta(seconds=TTL + 60))  # after each page, then
         device = world.service.device()
         world.put(device, *(f"{number}.jpg" for number in range(7)))
         device.erase()
@@ -183,7 +184,7 @@ class TestSecondSweep:
         # As if its hour were over: the engine's own clock cannot be moved.
         world.service.sql("UPDATE issued_credentials SET expires_at = issued_at")
         world.service.sql("UPDATE erasures SET next_try_at = requested_at")
-        world.service.clock.advance(seconds=erasure.TOLERANCE.total_seconds() + 1)
+        world.service.clock.advance(seconds=erased_objects.TOLERANCE.total_seconds() + 1)
         assert world.work()
         assert world.keys(device) == []
         assert world.erasure(device).completed_at is not None
@@ -268,11 +269,11 @@ class TestTrouble:
             raise KeyError("dead")
 
         with monkeypatch.context() as patch:
-            patch.setattr(erasure, "_empty", die)
+            patch.setattr(erased_objects, "_empty", die)
             with pytest.raises(KeyError):
                 world.work()
         assert not world.work()
-        world.service.clock.advance(seconds=erasure.LEASE.total_seconds())
+        world.service.clock.advance(seconds=erased_objects.LEASE.total_seconds())
         assert world.work()
         assert world.keys(device) == []
 
@@ -280,13 +281,13 @@ class TestTrouble:
         device = world.service.device()
         world.put(device, "a.jpg")
         device.erase()
-        empty = erasure._empty
+        empty = erased_objects._empty
 
         async def slow(*arguments: Any) -> None:
             world.service.sql("UPDATE erasures SET attempts = attempts + 1")  # another one has claimed it
             await empty(*arguments)
 
-        monkeypatch.setattr(erasure, "_empty", slow)
+        monkeypatch.setattr(erased_objects, "_empty", slow)
         assert world.work()
         assert world.erasure(device).completed_at is None
 
@@ -295,7 +296,7 @@ class TestTrouble:
         runtime = build_runtime(world.service.settings, clock=world.service.clock)
         try:
             claims = [
-                either.database.run("write", erasure._claim, world.service.clock.now())
+                either.database.run("write", erased_objects._claim, world.service.clock.now())
                 for either in (world.service.runtime, runtime)
             ]
         finally:

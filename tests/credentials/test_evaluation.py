@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from moto.iam.access_control import IAMPolicy, PermissionResult
 
-from app.credentials.evaluation import Request, evaluate
+from app.policy.evaluation import Request, evaluate
 
 BUCKET = "arn:aws:s3:::photos"
 KNOWN = {

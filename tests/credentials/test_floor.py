@@ -11,11 +11,10 @@ import pytest
 from sqlalchemy import insert, select, update
 from sqlalchemy.orm import Session
 
-from app import allowances, revocations
-from app.audit import Origin
-from app.credentials import denials, floor, revocation
-from app.credentials.floor import Floor
-from app.models import EVERYONE, DeviceSession, IssuedCredential, Revocation, User
+from app.records.audit import Origin
+from app.records.models import EVERYONE, DeviceSession, IssuedCredential, Revocation, User
+from app.revocation import allowances, denials, floor, job, marks
+from app.revocation.floor import Floor
 from tests.credentials.crowd import sign_in
 from tests.support.service import Device, Service
 from tests.test_revocations import add_user, issue, run
@@ -31,13 +30,13 @@ def bounded(make_service: Callable[..., Service]) -> Service:
 
 
 def fits(rows: Sequence[Revocation]) -> bool:
-    return len(denials.build(revocation._denials(rows))) <= SIZE
+    return len(denials.build(job._denials(rows))) <= SIZE
 
 
 def revoke(service: Service, user_id: uuid.UUID, *, address: str, reason: str = "own_wish") -> None:
     origin, now = Origin("some request", address), service.clock.now()
     who = {"user_id": user_id, "actor_id": user_id, "session_id": None}
-    run(service, revocations.revoke_user, origin, now, **who, reason=reason)
+    run(service, marks.revoke_user, origin, now, **who, reason=reason)
 
 
 def make_room(service: Service, fits: Fits = fits) -> Floor | None:
@@ -94,12 +93,12 @@ def act(
     origin = Origin("some request", address or f"198.51.100.{number % 100}")
     if number % 4 == 0:
         who = {"user_id": user_id, "actor_id": user_id, "session_id": device}
-        revocations.revoke_user(session, origin, now, **who, reason="own_wish")
+        marks.revoke_user(session, origin, now, **who, reason="own_wish")
         return
     reason = ("logout", allowances.REUSE, "erased")[number % 4 - 1]
     actor_id = None if reason == allowances.REUSE else user_id
     who = {"user_id": user_id, "session_ids": [device], "actor_id": actor_id}
-    revocations.revoke_sessions(session, origin, now, **who, reason=reason)
+    marks.revoke_sessions(session, origin, now, **who, reason=reason)
 
 
 def again(device: Device) -> Device:
@@ -128,7 +127,7 @@ class TestStrangers:
                         act(session, bounded, number, guest)
 
                 run(bounded, act_all)
-            claim = run(bounded, revocation._claim, bounded.clock.now(), bounded.settings)
+            claim = run(bounded, job._claim, bounded.clock.now(), bounded.settings)
             assert claim is not None
             assert claim.raised is None
             at_most = max(at_most, len(claim.document))
@@ -169,7 +168,7 @@ class TestStrangers:
         assert make_room(bounded, lambda rows: len(rows) == 1) is None
         assert [row.subject_id for row in told(bounded)] == [ada.user_id]
         now = bounded.clock.now()
-        ends = [run(bounded, revocation.effective_by, now, bounded.settings, one.user_id) for one in (guest, ada)]
+        ends = [run(bounded, job.effective_by, now, bounded.settings, one.user_id) for one in (guest, ada)]
         assert ends == [now + timedelta(hours=1), now + timedelta(minutes=1)]
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from app.credentials import grants
+from app.sharing import giving
 from tests.support.service import PASSWORD, Device, Service
 
 pytestmark = pytest.mark.usefixtures("hashing")
@@ -50,7 +50,7 @@ def shared_with(device: Device, **wish: Any) -> list[str]:
 def recall(service: Service) -> None:
     """The job, until nothing waits."""
     assert service.client.portal is not None
-    while service.client.portal.call(grants.recall_next, service.runtime):
+    while service.client.portal.call(giving.recall_next, service.runtime):
         pass
 
 
@@ -140,8 +140,8 @@ class TestCreate:
         assert (answer.status_code, answer.json()["code"]) == (403, "sharing_not_allowed")
 
     def test_there_are_only_so_many(self, service: Service, ada: Device, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr("app.credentials.grants.MOST_TO_ONE", 2)
-        monkeypatch.setattr("app.credentials.grants.MOST_IN_ALL", 3)
+        monkeypatch.setattr("app.sharing.giving.MOST_TO_ONE", 2)
+        monkeypatch.setattr("app.sharing.giving.MOST_IN_ALL", 3)
         share(ada, "bob@example.org", "a/")
         share(ada, "bob@example.org", "b/")
         third = ada.post("/v1/grants", json={"grantee_email": "bob@example.org", "path": "c/"})
@@ -306,8 +306,8 @@ class TestWithdraw:
         """Not by whether anybody looked: that is for nobody to learn."""
         service = make_service(rate_limits="on", revocation="role_policy", iam_endpoint_url="http://127.0.0.1:1")
         ada, bob = service.device("ada@example.org"), service.device("bob@example.org")
-        grants = [share(ada, bob.email, f"{number}/") for number in range(8)]
-        ends = [ada.delete(f"/v1/grants/{grant['grant_id']}").json()["effective_by"] for grant in grants]
+        giving = [share(ada, bob.email, f"{number}/") for number in range(8)]
+        ends = [ada.delete(f"/v1/grants/{grant['grant_id']}").json()["effective_by"] for grant in giving]
         assert ends == ["2026-06-01T12:01:05Z"] * 6 + ["2026-06-01T13:00:05Z"] * 2
 
     def test_its_grantee_leaves_it(self, service: Service, ada: Device, bob: Device) -> None:
@@ -584,7 +584,7 @@ class TestNamed:
     def test_a_stranger_crowds_nobody_out(
         self, service: Service, ada: Device, bob: Device, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr("app.credentials.grants.MOST_PACKED", 12)
+        monkeypatch.setattr("app.sharing.giving.MOST_PACKED", 12)
         eve = service.device("eve@example.org")
         for number in range(12):
             give(eve, bob, f"{number:02}{'x' * 60}/")

@@ -10,13 +10,13 @@ from datetime import timedelta
 import pytest
 from sqlalchemy import select
 
-from app.audit import Origin
-from app.credentials import ledger
-from app.credentials.broker import StsCredential
-from app.credentials.ledger import Entry
-from app.credentials.orders import Order
-from app.models import User
-from app.problems import AccountDisabled, InternalError, InvalidToken
+from app.platform.problems import AccountDisabled, InternalError, InvalidToken
+from app.records.audit import Origin
+from app.records.models import User
+from app.vending import ledger
+from app.vending.broker import StsCredential
+from app.vending.ledger import Entry
+from app.vending.orders import Order
 from tests.credentials.crowd import sign_in
 from tests.support.databases import PostgresDatabases
 from tests.support.engine import eventually

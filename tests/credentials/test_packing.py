@@ -4,10 +4,10 @@ import uuid
 
 import pytest
 
-from app.credentials import packing
-from app.credentials.orders import Share
-from app.credentials.packing import Beside, Packing
-from app.credentials.policy import Room
+from app.policy import packing
+from app.policy.packing import Beside, Packing
+from app.policy.session_policy import Room
+from app.vending.orders import Share
 
 USER = uuid.UUID("0b3c6f0e-5d0c-4f4b-9a55-1f2e3d4c5b6a")
 WRITING = Beside(USER, "read_write", f"users/{USER}/a/long/path/")

@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from app.credentials import denials, placement
-from app.credentials.denials import Denial, Names, Sheet, names_of
-from app.credentials.placement import Document
+from app.revocation import denials, placement
+from app.revocation.denials import Denial, Names, Sheet, names_of
+from app.revocation.placement import Document
 from tests.credentials.test_denials import DENIALS, NOON, Credential, of_all, of_device, of_user
 
 INLINE, MANAGED = 8192, 6144

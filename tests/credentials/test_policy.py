@@ -11,9 +11,9 @@ import pytest
 from hypothesis import assume, example, given
 from hypothesis import strategies as st
 
-from app.credentials import policy
-from app.credentials.policy import Access
-from app.problems import InvalidPath, PolicyTooLarge
+from app.platform.problems import InvalidPath, PolicyTooLarge
+from app.policy import session_policy
+from app.policy.session_policy import Access
 from tests.credentials.iam import allowed, matches
 
 GOLDEN = Path(__file__).parent / "golden"
@@ -77,7 +77,7 @@ keys = st.text(st.characters(exclude_categories=["Cs"]), max_size=30)
 
 
 def build(access: Access, prefix: str, *, partition: str = "aws") -> str:
-    return policy.build(partition=partition, bucket=BUCKET, prefix=prefix, access=access, fenced=False)
+    return session_policy.build(partition=partition, bucket=BUCKET, prefix=prefix, access=access, fenced=False)
 
 
 def object_arn(key: str, bucket: str = BUCKET) -> str:
@@ -89,7 +89,7 @@ class TestGolden:
     def test_policy_is_the_golden_one(self, case: str) -> None:
         """VC2: the document, and each byte of the text that STS gets."""
         access, path, partition = case.split(".")
-        text = build(cast(Access, access), policy.narrowed_prefix(USER, PATHS[path]), partition=partition)
+        text = build(cast(Access, access), session_policy.narrowed_prefix(USER, PATHS[path]), partition=partition)
         golden = json.loads((GOLDEN / f"{case}.json").read_text(encoding="utf-8"))
         assert json.loads(text) == golden
         assert text == json.dumps(golden, separators=(",", ":"), ensure_ascii=True)
@@ -103,7 +103,7 @@ class TestObjects:
     def test_exactly_the_intended_actions_work_under_the_prefix(
         self, access: Access, user: uuid.UUID, path: str, key: str
     ) -> None:
-        prefix = policy.narrowed_prefix(user, path)
+        prefix = session_policy.narrowed_prefix(user, path)
         text = build(access, prefix)
         for action in OBJECT_ACTIONS:
             assert allowed(text, action, object_arn(prefix + key)) == (action in INTENDED[access])
@@ -114,7 +114,7 @@ class TestObjects:
     ) -> None:
         """VC2: user `ab` cannot reach `abc/`, nor `AB/`, nor what only begins like the folder."""
         assume(user != other)
-        text = build(access, policy.narrowed_prefix(user, path))
+        text = build(access, session_policy.narrowed_prefix(user, path))
         foreign = [
             f"users/{other}/{path}{key}",
             f"users/{user}{key.lstrip('/')}",  # a twin, or the id without its slash
@@ -137,7 +137,7 @@ class TestObjects:
 
     @given(accesses, st.uuids(), paths, keys)
     def test_nothing_works_that_is_not_for_objects(self, access: Access, user: uuid.UUID, path: str, key: str) -> None:
-        prefix = policy.narrowed_prefix(user, path)
+        prefix = session_policy.narrowed_prefix(user, path)
         text = build(access, prefix)
         for action in ELSEWHERE:
             for resource in ("*", "arn:aws:s3:::photos", object_arn(prefix + key), "arn:aws:iam::1:role/x"):
@@ -149,7 +149,7 @@ class TestListing:
     def test_the_own_prefix_is_listed_where_access_reads(
         self, access: Access, user: uuid.UUID, path: str, key: str
     ) -> None:
-        prefix = policy.narrowed_prefix(user, path)
+        prefix = session_policy.narrowed_prefix(user, path)
         text = build(access, prefix)
         for asked in (prefix, prefix + key):
             assert allowed(text, "s3:ListBucket", "arn:aws:s3:::photos", s3_prefix=asked) == (access in LISTING)
@@ -159,7 +159,7 @@ class TestListing:
     def test_no_other_prefix_is_listed(
         self, access: Access, user: uuid.UUID, path: str, other: uuid.UUID, key: str
     ) -> None:
-        prefix = policy.narrowed_prefix(user, path)
+        prefix = session_policy.narrowed_prefix(user, path)
         text = build(access, prefix)
         shorter = [prefix[:length] for length in range(len(prefix))]
         twins = [f"users/{user}{key.lstrip('/')}", f"users/{user}a/", f"users/{other}/{key}", f"Users/{user}/", key]
@@ -172,7 +172,7 @@ class TestSize:
     @example("read_write", USER, ["é" * 127])
     def test_is_short_and_ascii_or_refused(self, access: Access, user: uuid.UUID, parts: list[str]) -> None:
         try:
-            text = build(access, policy.narrowed_prefix(user, "".join(f"{part}/" for part in parts)))
+            text = build(access, session_policy.narrowed_prefix(user, "".join(f"{part}/" for part in parts)))
         except (InvalidPath, PolicyTooLarge):
             return
         assert text.isascii()
@@ -181,10 +181,10 @@ class TestSize:
 
     def test_an_escaped_path_may_be_too_large(self) -> None:
         with pytest.raises(PolicyTooLarge):
-            build("read_write", policy.narrowed_prefix(USER, "é" * 127 + "/"))
+            build("read_write", session_policy.narrowed_prefix(USER, "é" * 127 + "/"))
 
     def test_the_longest_ascii_path_fits(self) -> None:
-        assert len(build("read_write", policy.narrowed_prefix(USER, "a" * 255 + "/"))) <= 2048
+        assert len(build("read_write", session_policy.narrowed_prefix(USER, "a" * 255 + "/"))) <= 2048
 
 
 HOSTILE = {
@@ -225,7 +225,7 @@ class TestHostilePaths:
     def test_never_reach_a_policy(self, path: str) -> None:
         """VC2: nothing that a caller writes widens the policy."""
         with pytest.raises(InvalidPath):
-            policy.narrowed_prefix(USER, path)
+            session_policy.narrowed_prefix(USER, path)
 
     @pytest.mark.parametrize(
         "path", sorted({form for path in HOSTILE.values() for form in (path, path.removesuffix("/"))})
@@ -233,15 +233,15 @@ class TestHostilePaths:
     def test_are_no_objects_either(self, path: str) -> None:
         """VC2: of an upload ticket. Longer than allowed is so with its `/` alone."""
         if path in ("albums", "é" * 128):
-            assert policy.object_key(USER, path) == f"users/{USER}/{path}"
+            assert session_policy.object_key(USER, path) == f"users/{USER}/{path}"
             return
         with pytest.raises(InvalidPath):
-            policy.object_key(USER, path)
+            session_policy.object_key(USER, path)
 
     @given(st.text(max_size=20), st.sampled_from('*?$\\"\n\r\t\0\x1f\x7f\x9f\ud800\udfff'), st.text(max_size=20))
     def test_whatever_stands_around_them(self, before: str, hostile: str, after: str) -> None:
         with pytest.raises(InvalidPath):
-            policy.narrowed_prefix(USER, f"{before}{hostile}{after}/")
+            session_policy.narrowed_prefix(USER, f"{before}{hostile}{after}/")
 
     @pytest.mark.parametrize(
         "prefix",
@@ -302,4 +302,4 @@ class TestCharacters:
     def test_all_that_widen_or_control_are_refused_and_no_other(self) -> None:
         for character in map(chr, range(0x110000)):
             refused = character in '*?$\\"' or unicodedata.category(character) in ("Cc", "Cs")
-            assert policy._widens(character) == refused, hex(ord(character))
+            assert session_policy._widens(character) == refused, hex(ord(character))

@@ -11,9 +11,9 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from app.credentials import policy
-from app.credentials.policy import Access, Encryption
-from app.problems import PolicyTooLarge
+from app.platform.problems import PolicyTooLarge
+from app.policy import session_policy
+from app.policy.session_policy import Access, Encryption
 from tests.credentials.iam import allowed
 from tests.credentials.test_policy import ELSEWHERE, OBJECT_ACTIONS, accesses, keys, object_arn, paths
 from tests.support.service import Service
@@ -57,7 +57,7 @@ MANAGED = [
 
 def build(access: Access = "read_write", prefix: str | None = None, **changes: Any) -> str:
     options = {"partition": "aws", "bucket": "photos", "fenced": False} | changes
-    return policy.build(prefix=prefix or policy.user_prefix(USER), access=access, **options)
+    return session_policy.build(prefix=prefix or session_policy.user_prefix(USER), access=access, **options)
 
 
 class TestGolden:
@@ -79,7 +79,7 @@ class TestFence:
         self, access: Access, other: uuid.UUID, path: str, key: str, managed: str
     ) -> None:
         assume(other != USER and len(path) < 20)
-        prefix = policy.narrowed_prefix(USER, path)
+        prefix = session_policy.narrowed_prefix(USER, path)
         alone = build(access, prefix)
         fenced = build(access, prefix, fenced=True)
         for reached in (prefix + key, f"users/{other}/{key}", f"users/{USER}x/{key}", key):
@@ -116,7 +116,7 @@ class TestShared:
         self, access: Access, owner: uuid.UUID, path: str, key: str, fenced: bool
     ) -> None:
         assume(owner != USER and len(path.encode()) < 30)
-        folder, encrypted = policy.narrowed_prefix(owner, path), not fenced
+        folder, encrypted = session_policy.narrowed_prefix(owner, path), not fenced
         options: dict[str, Any] = {"fenced": fenced, "encryption": ENCRYPTION if encrypted else None}
         text = build(access, shared=(folder,), **options)
         also = [MANAGED[1]] if fenced else []
@@ -130,11 +130,11 @@ class TestShared:
             ):
                 if not outside.startswith(folder):
                     assert not allowed(text, action, object_arn(outside), also=also), (action, outside)
-            own = policy.user_prefix(USER) + key
+            own = session_policy.user_prefix(USER) + key
             expected = allowed(build(access, **options), action, object_arn(own), also=also)
             assert allowed(text, action, object_arn(own), also=also) == expected
         for listed, expected in {
-            **dict.fromkeys((folder, folder + key, policy.user_prefix(USER)), True),
+            **dict.fromkeys((folder, folder + key, session_policy.user_prefix(USER)), True),
             **dict.fromkeys((f"users/{owner}/", f"users/{owner}", folder[:-1], f"{folder[:-1]}x/", "users/", "", None)),
         }.items():
             actual = allowed(text, "s3:ListBucket", "arn:aws:s3:::photos", also=also, s3_prefix=listed)
@@ -184,10 +184,10 @@ class TestShared:
         encryption: Encryption | None,
         fenced: bool,
     ) -> None:
-        prefix = policy.narrowed_prefix(USER, path)
-        folders = tuple(policy.narrowed_prefix(owner, folder) for owner, folder in shared)
+        prefix = session_policy.narrowed_prefix(USER, path)
+        folders = tuple(session_policy.narrowed_prefix(owner, folder) for owner, folder in shared)
         options: dict[str, Any] = {"encryption": encryption, "fenced": fenced}
-        room = policy.room(partition="aws", bucket="photos", prefix=prefix, access=access, **options)
+        room = session_policy.room(partition="aws", bucket="photos", prefix=prefix, access=access, **options)
         left = room.left - sum(room.taken(folder) for folder in folders)
         if left >= 0:
             assert len(build(access, prefix, shared=folders, **options)) == 2048 - left
@@ -201,7 +201,7 @@ class TestEncryption:
     def test_the_key_is_for_own_objects_through_s3_alone(
         self, access: Access, other: uuid.UUID, path: str, key: str
     ) -> None:
-        prefix = policy.narrowed_prefix(USER, path)
+        prefix = session_policy.narrowed_prefix(USER, path)
         try:
             text = build(access, prefix, encryption=ENCRYPTION)
         except PolicyTooLarge:  # a path whose characters are escaped, six for each of UTF-16
@@ -246,11 +246,11 @@ class TestEncryption:
 class TestSize:
     @pytest.mark.parametrize(("length", "fits"), [(2047, True), (2048, True), (2049, False)])
     def test_2048_characters_are_taken_and_one_more_is_not(self, length: int, fits: bool) -> None:
-        spare = length - len(build(prefix=policy.user_prefix(USER) + "a/"))
+        spare = length - len(build(prefix=session_policy.user_prefix(USER) + "a/"))
         longer = next(extra for extra in range(3) if (spare - 2 * extra) % 3 == 0)
         # The folder stands three times in a policy, the bucket twice.
         folder, bucket = "a" * (1 + (spare - 2 * longer) // 3) + "/", "photos" + "s" * longer
-        prefix = policy.user_prefix(USER) + folder
+        prefix = session_policy.user_prefix(USER) + folder
         if fits:
             assert len(build(prefix=prefix, bucket=bucket)) == length
         else:

@@ -12,11 +12,13 @@ from botocore.exceptions import ClientError
 from sqlalchemy import select
 
 from app import engine
-from app.credentials import quota, s3, usage
-from app.credentials.usage import Count
+from app.aws import s3
 from app.engine import Engine
-from app.models import Usage
-from app.problems import StsUnavailable
+from app.platform.problems import StsUnavailable
+from app.records.models import Usage
+from app.storage import quota
+from app.upkeep import usage_count
+from app.upkeep.usage_count import Count
 from tests.credentials.test_erasure import as_holder
 from tests.security.observed import assert_problem
 from tests.security.races import all_at_once
@@ -46,7 +48,7 @@ class World:
 
     def count(self) -> bool:
         assert self.service.client.portal is not None
-        return self.service.client.portal.call(usage.count_next, self.service.runtime)
+        return self.service.client.portal.call(usage_count.count_next, self.service.runtime)
 
     def filled(self, size: int = QUOTA) -> Device:
         """Somebody who has vended, stored that much, and been counted."""
@@ -125,7 +127,7 @@ class TestCount:
     def test_goes_on_page_by_page_where_it_was(self, world: World, monkeypatch: pytest.MonkeyPatch) -> None:
         """A large prefix leaves others their turn, and a replica that dies leaves what it counted."""
         monkeypatch.setattr(s3, "PAGE", 2)
-        monkeypatch.setattr(usage, "MOST_PAGES", 2)
+        monkeypatch.setattr(usage_count, "MOST_PAGES", 2)
         device = world.service.device()
         device.vend()
         for number in range(9):
@@ -161,7 +163,7 @@ class TestCount:
         world.later(seconds=EVERY)
         assert world.count(), "the last upload may have come until just now"
         assert world.wait() == timedelta(seconds=EVERY)
-        monkeypatch.setattr(usage, "TOLERANCE", timedelta(0))
+        monkeypatch.setattr(usage_count, "TOLERANCE", timedelta(0))
         world.later(seconds=EVERY)
         assert world.count()
         assert world.wait() == timedelta(days=30), "the round of all users"
@@ -199,7 +201,7 @@ class TestTrouble:
             patch.setattr(world.service.runtime.broker, "obtain", down)
             assert not world.count()
         assert not world.count()
-        world.later(seconds=usage.LEASE.total_seconds())
+        world.later(seconds=usage_count.LEASE.total_seconds())
         assert world.count()
         assert usage_of(device)["counted_at"] is not None
 
@@ -207,21 +209,23 @@ class TestTrouble:
         device = world.service.device()
         device.vend()
         database, now = world.service.runtime.database, world.service.clock.now()
-        claim, _ = database.run("write", usage._claim, now, world.service.settings)
+        claim, _ = database.run("write", usage_count._claim, now, world.service.settings)
         assert claim is not None
         late = replace(claim, attempts=claim.attempts - 1)
         for story, arguments in (
-            (usage._settle, (world.service.settings, late, Count(5, 5, None))),
-            (usage._note_progress, (late, Count(5, 5, "x"))),
+            (usage_count._settle, (world.service.settings, late, Count(5, 5, None))),
+            (usage_count._note_progress, (late, Count(5, 5, "x"))),
         ):
-            with pytest.raises(usage.ClaimLost):
+            with pytest.raises(usage_count.ClaimLost):
                 database.run("write", story, now, *arguments)  # type: ignore[arg-type]
         assert usage_of(device)["bytes"] == 0
 
     def test_of_many_replicas_one_gets_it(self, world: World) -> None:
         world.service.device().vend()
         database, now = world.service.runtime.database, world.service.clock.now()
-        claims = all_at_once(lambda _: database.run("write", usage._claim, now, world.service.settings)[0], crowd=6)
+        claims = all_at_once(
+            lambda _: database.run("write", usage_count._claim, now, world.service.settings)[0], crowd=6
+        )
         assert len([claim for claim in claims if claim is not None]) == 1
 
 
@@ -299,10 +303,10 @@ class TestFull:
 
         def find_full(_index: int) -> None:
             def story(session: Any) -> None:
-                user = session.get(usage.User, user_id, with_for_update=True)
-                row = session.get(usage.Usage, user_id, with_for_update=True)
+                user = session.get(usage_count.User, user_id, with_for_update=True)
+                row = session.get(usage_count.Usage, user_id, with_for_update=True)
                 row.bytes = QUOTA
-                quota.judge(session, usage.ORIGIN, now, world.service.settings, user=user, usage=row)
+                quota.judge(session, usage_count.ORIGIN, now, world.service.settings, user=user, usage=row)
 
             database.run("write", story)
 
@@ -321,7 +325,7 @@ class TestFull:
             credential = await obtain(order)
             if not counted and order.access == "read_write":
                 counted.append(1)
-                await usage.count_next(world.service.runtime)
+                await usage_count.count_next(world.service.runtime)
             return credential
 
         monkeypatch.setattr(world.service.runtime.broker, "obtain", slow)
@@ -452,7 +456,7 @@ class TestVersions:
         self, versioned: World, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         monkeypatch.setattr(s3, "PAGE", 2)
-        monkeypatch.setattr(usage, "MOST_PAGES", 1)
+        monkeypatch.setattr(usage_count, "MOST_PAGES", 1)
         device, other = versioned.service.device(), versioned.service.device()
         device.vend()
         for _ in range(5):

@@ -20,11 +20,12 @@ import pytest
 from moto.server import ThreadedMotoServer
 from sqlalchemy.orm import Session
 
-from app import audit, cleaning, revocations
-from app.actor import Actor
-from app.credentials import denials, floor, revocation
-from app.credentials.role_denials import POLICY_NAME, PROBE, IamFailed, RoleDenials
-from app.models import EVERYONE
+from app.admin import prune
+from app.records import audit
+from app.records.actor import Actor
+from app.records.models import EVERYONE
+from app.revocation import denials, floor, job, marks
+from app.revocation.iam_writer import POLICY_NAME, PROBE, IamFailed, RoleDenials
 from tests.credentials.crowd import sign_in
 from tests.credentials.test_denials import Credential, of_device
 from tests.security.cheap_hashing import CountingContext
@@ -67,7 +68,7 @@ def told(make_told: MakeTold) -> Service:
 def work(service: Service) -> bool:
     """One pass of the job."""
     assert service.client.portal is not None
-    return service.client.portal.call(revocation.apply_next, service.runtime)
+    return service.client.portal.call(job.apply_next, service.runtime)
 
 
 def policy(iam: CannedIam) -> str:
@@ -118,7 +119,7 @@ def rows(service: Service) -> list[tuple[str, str]]:
 
 def cleaned(service: Service) -> bool:
     """Deletes what is of no more use."""
-    service.runtime.database.run("write", cleaning.delete_stale, service.clock.now())
+    service.runtime.database.run("write", prune.delete_stale, service.clock.now())
     return True
 
 
@@ -404,7 +405,7 @@ class TestVendingAgain:
 
         def revoke_slowly(session: Session) -> None:
             actor = Actor(uuid.UUID(device.user_id), uuid.UUID(device.session_id), "user", NOON, False, False)
-            revocation.revoke_own(session, audit.COMMAND_LINE, service.clock.now(), service.settings, actor)
+            job.revoke_own(session, audit.COMMAND_LINE, service.clock.now(), service.settings, actor)
             begun.set()
             eventually(lambda: waits_for_a_lock(service), within=1)
             service.clock.advance(seconds=1)
@@ -490,7 +491,7 @@ def revoke_many(service: Service, count: int, random: Random | None = None) -> l
 
     def revoke_each(session: Session) -> None:
         for one in known:
-            revocations.revoke_sessions(
+            marks.revoke_sessions(
                 session,
                 audit.COMMAND_LINE,
                 service.clock.now(),
@@ -613,7 +614,7 @@ class TestPolicy:
             for one in users:
                 told.runtime.database.run(
                     "write",
-                    revocations.revoke_user,
+                    marks.revoke_user,
                     audit.COMMAND_LINE,
                     told.clock.now(),
                     user_id=one.user_id,
@@ -821,7 +822,7 @@ def revoke_users(service: Service, count: int, again: list[Credential] | None = 
     for one in known:
         service.runtime.database.run(
             "write",
-            revocations.revoke_user,
+            marks.revoke_user,
             audit.COMMAND_LINE,
             service.clock.now(),
             user_id=one.user_id,
@@ -908,7 +909,7 @@ class TestFaults:
 
     def test_who_dies_between_database_and_iam_is_followed_by_another(self, told: Service, iam: CannedIam) -> None:
         (one,) = revoke_many(told, 1)
-        claimed = told.runtime.database.run("write", revocation._claim, told.clock.now(), told.settings)
+        claimed = told.runtime.database.run("write", job._claim, told.clock.now(), told.settings)
         assert claimed is not None  # and then the process died
         assert work(told)
         assert iam.forms == []
@@ -958,7 +959,7 @@ class TestFaults:
 
 def work_beside(service: Service) -> None:
     """A pass of another replica, while the service's own is under way."""
-    asyncio.run(revocation.apply_next(service.runtime))
+    asyncio.run(job.apply_next(service.runtime))
 
 
 def now(service: Service) -> Any:

@@ -17,16 +17,17 @@ import pytest
 from httpx2 import AsyncClient
 from starlette.testclient import TestClient
 
-from app.credentials import grants, shared
-from app.credentials.broker import StsCredential
-from app.credentials.cache import Issued
-from app.credentials.orders import Order, Share, Terms
-from app.credentials.shared import AVOIDED_FOR, LOCK_TTL, SharedCache
-from app.crypto import Vault
+from app.compose import build_runtime
+from app.crypto.crypto import Vault
 from app.main import create_app
-from app.metrics import Metrics
-from app.problems import InvalidToken, StsUnavailable
-from app.runtime import build_runtime
+from app.platform.metrics import Metrics
+from app.platform.problems import InvalidToken, StsUnavailable
+from app.sharing import giving
+from app.vending import replica_cache
+from app.vending.broker import StsCredential
+from app.vending.cache import Issued
+from app.vending.orders import Order, Share, Terms
+from app.vending.replica_cache import AVOIDED_FOR, LOCK_TTL, SharedCache
 from tests.credentials.crowd import on_loop_of, sign_in
 from tests.support.canned_sts import CannedSts
 from tests.support.clock import ManualClock
@@ -225,7 +226,7 @@ class TestShares:
         assert vended["shared_prefixes"] == [grant["prefix"]]
         if cached_in == "memory":
             assert at(second, bob).vend(include_shared=True).json() == vended
-        read, late = grants.list_shares, []
+        read, late = giving.list_shares, []
 
         async def list_shares(*arguments: Any, **options: Any) -> Any:
             shares = await read(*arguments, **options)
@@ -234,7 +235,7 @@ class TestShares:
                 first.clock.advance(seconds=1)
             return shares
 
-        monkeypatch.setattr(grants, "list_shares", list_shares)
+        monkeypatch.setattr(giving, "list_shares", list_shares)
         after = at(second, bob).vend(include_shared=True).json()
         assert late[0].status_code == 202
         assert after["shared_prefixes"] == bob.vend(include_shared=True).json()["shared_prefixes"] == []
@@ -573,7 +574,7 @@ class TestImpostor:
     def test_a_replica_goes_on_alone(self, says: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
         """Another server's port, or a Redis that gives no lock and never has anything."""
         monkeypatch.setattr(Impostor, "says", says)
-        monkeypatch.setattr(shared, "LONGEST_WAIT", 0.5)
+        monkeypatch.setattr(replica_cache, "LONGEST_WAIT", 0.5)
         with socketserver.ThreadingTCPServer(("127.0.0.1", 0), Impostor) as server:
             server.daemon_threads = True
             threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
@@ -592,7 +593,7 @@ class TestImpostor:
             server.shutdown()
 
     def test_is_waited_for_about_as_long_as_an_issuance(self) -> None:
-        assert shared.LONGEST_WAIT == 5
+        assert replica_cache.LONGEST_WAIT == 5
 
 
 class TestStale:

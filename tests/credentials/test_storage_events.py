@@ -22,8 +22,9 @@ from cryptography.hazmat.primitives.asymmetric import padding, rsa
 from cryptography.x509.oid import NameOID
 
 from app.auth.providers import Fetcher
-from app.credentials import sns, usage
-from app.models import Usage
+from app.aws import sns
+from app.records.models import Usage
+from app.upkeep import usage_count
 from tests.security.observed import assert_problem
 from tests.security.races import all_at_once
 from tests.support.clock import ManualClock
@@ -398,11 +399,13 @@ class TestUsage:
         device = sns_of.service.device()
         sns_of.tell(event("ObjectCreated:Put", own(device), 100))
         database, clock = sns_of.service.runtime.database, sns_of.service.clock
-        claim, _ = database.run("write", usage._claim, clock.now(), sns_of.service.settings)
+        claim, _ = database.run("write", usage_count._claim, clock.now(), sns_of.service.settings)
         assert claim is not None
         clock.advance(seconds=2)
         sns_of.tell(event("ObjectCreated:Put", own(device, "b.jpg"), 1))
-        database.run("write", usage._settle, clock.now(), sns_of.service.settings, claim, usage.Count(100, 1, None))
+        database.run(
+            "write", usage_count._settle, clock.now(), sns_of.service.settings, claim, usage_count.Count(100, 1, None)
+        )
         assert stored(device) == (100, 1)
         assert due(sns_of.service, device) == timedelta(minutes=1)
 

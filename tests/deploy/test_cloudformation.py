@@ -11,7 +11,7 @@ import boto3
 import pytest
 from moto import mock_aws
 
-from app.credentials.identity_token import AUDIENCE, ISSUER_PATH, SUBJECT
+from app.vending.identity_token import AUDIENCE, ISSUER_PATH, SUBJECT
 from tests.credentials.iam import allowed
 from tests.deploy.templates import (
     ARNS,

@@ -14,7 +14,7 @@ import pytest
 from sqlalchemy.engine import make_url
 
 from app.engine import directory
-from app.migrate import upgrade
+from app.records.migrate import upgrade
 from deploy import prepare_database, store
 from tests.deploy.reading import DEPLOY, wait_for
 from tests.support.databases import debian_postgresql, wheel_postgresql

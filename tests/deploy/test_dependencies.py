@@ -36,9 +36,9 @@ class TestAdvisories:
         source = "\n".join(
             [
                 "import json, sys",
-                "import app.__main__, app.cli, app.development, app.doctor, app.server",
+                "import app.__main__, app.cli.commands, app.cli.development, app.cli.doctor, app.http.server",
                 "from app.main import create_app",
-                "from app.settings import Settings",
+                "from app.platform.settings import Settings",
                 "create_app(Settings(_env_file=None))",
                 "from jose.backends import ECKey, RSAKey",
                 "print(json.dumps([sorted(sys.modules), ECKey.__module__, RSAKey.__module__]))",

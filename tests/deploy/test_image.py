@@ -11,7 +11,7 @@ import pytest
 import yaml
 from pydantic import SecretStr, ValidationError
 
-from app.settings import PREFIX, Settings
+from app.platform.settings import PREFIX, Settings
 from deploy import sbom
 from tests.deploy.reading import DEPLOY, ROOT
 

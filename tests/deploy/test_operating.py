@@ -12,11 +12,11 @@ import pytest
 import typer.main
 import yaml
 
-from app.cli import cli
-from app.limits import LIMITS
-from app.metrics import Metrics
-from app.problems import Problem
-from app.settings import Settings
+from app.cli.commands import cli
+from app.platform.limits import LIMITS
+from app.platform.metrics import Metrics
+from app.platform.problems import Problem
+from app.platform.settings import Settings
 from tests.deploy.reading import DEPLOY
 from tests.support.documents import anchors
 from tests.support.service import Service

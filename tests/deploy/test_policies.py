@@ -2,9 +2,9 @@
 
 import json
 
-from app.credentials.identity_token import AUDIENCE, ISSUER_PATH, SUBJECT
-from app.credentials.policy import OBJECT_ACTIONS
-from app.credentials.role_denials import PROBE
+from app.policy.session_policy import OBJECT_ACTIONS
+from app.revocation.iam_writer import PROBE
+from app.vending.identity_token import AUDIENCE, ISSUER_PATH, SUBJECT
 from tests.deploy.reading import DEPLOY
 
 AWS = DEPLOY / "aws"

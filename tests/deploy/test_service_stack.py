@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 
-from app.problems import Problem
-from app.server import make_config
-from app.settings import PREFIX, Settings
+from app.http.server import make_config
+from app.platform.problems import Problem
+from app.platform.settings import PREFIX, Settings
 from tests.deploy.reading import ROOT
 from tests.deploy.templates import ARNS, AWS, EXTERNAL_ID, REGION, decoded, references, resolved, resources
 

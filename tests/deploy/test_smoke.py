@@ -15,7 +15,7 @@ from urllib.request import urlopen
 import pytest
 
 from app.engine.certificate import self_signed
-from app.migrate import upgrade
+from app.records.migrate import upgrade
 from tests.deploy.reading import DEPLOY, ROOT, wait_for
 from tests.support.canned_sts import CannedSts
 from tests.support.databases import SqliteDatabases

@@ -8,7 +8,7 @@ import pytest
 from botocore.exceptions import ClientError
 
 from app import engine
-from app.clock import SystemClock
+from app.platform.clock import SystemClock
 from tests.support.engine import RunningEngine
 
 pytestmark = pytest.mark.xdist_group("federation")

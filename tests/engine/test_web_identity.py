@@ -21,9 +21,9 @@ from joserfc import jwt
 from joserfc.jwk import ECKey
 
 from app import engine
-from app.clock import SystemClock
-from app.crypto import b64url
+from app.crypto.crypto import b64url
 from app.engine import WebIdentity
+from app.platform.clock import SystemClock
 from tests.support.engine import CLIENT, RunningEngine
 
 pytestmark = pytest.mark.xdist_group("web identity")

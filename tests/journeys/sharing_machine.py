@@ -10,7 +10,7 @@ from httpx2 import Client
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from app.credentials.grants import LEFT_BEFORE_BARRED
+from app.sharing.giving import LEFT_BEFORE_BARRED
 from tests.journeys.deployment import PASSWORD, Deployment, Keys, Person, keys_of, person
 from tests.journeys.shared_folder import accept, get, share
 

@@ -15,9 +15,9 @@ import pytest
 import structlog
 from sqlalchemy.orm import Session
 
-from app.crypto import Vault
+from app.crypto.crypto import Vault
 from app.mail import outbox
-from app.problems import NotFound
+from app.platform.problems import NotFound
 from tests.mail.servers import HERE, Inbox, silent_server, smtp_server
 from tests.security.races import all_at_once
 from tests.support.service import SECRET_KEY, Service

@@ -19,15 +19,15 @@ from playwright.sync_api import Browser, Locator, expect
 from sqlalchemy import delete, insert, text
 from sqlalchemy.orm import Session
 
-from app import audit
 from app.accounts import guesses
 from app.admin import tally
-from app.clock import SystemClock
+from app.compose import Runtime, build_runtime
 from app.main import create_app
-from app.migrate import upgrade
-from app.models import Activity, IssuedCredential, User
-from app.problems import RateLimited
-from app.runtime import Runtime, build_runtime
+from app.platform.clock import SystemClock
+from app.platform.problems import RateLimited
+from app.records import audit
+from app.records.migrate import upgrade
+from app.records.models import Activity, IssuedCredential, User
 from tests.pages.visit import PASSWORD, SCREENSHOTS, Visit
 from tests.support.authenticator import totp
 from tests.support.canned_sts import CannedSts

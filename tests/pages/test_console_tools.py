@@ -14,7 +14,7 @@ from typing import Any, get_args
 import pytest
 from playwright.sync_api import Page, Route, expect
 
-from app import audit
+from app.records import audit
 from tests.pages.desk import Account, Company, Desk, open_company
 from tests.pages.test_console import WHY
 

@@ -8,8 +8,8 @@ from typing import Any
 from httpx2 import Response
 from sqlalchemy import func, select
 
-from app.models import Model
-from app.problems import Problem
+from app.platform.problems import Problem
+from app.records.models import Model
 from tests.support.canned_sts import CannedSts
 from tests.support.service import Service
 

@@ -12,7 +12,7 @@ import pytest
 import structlog
 from httpx2 import Response
 
-from app.telemetry import configure_logging
+from app.platform.logs import configure_logging
 from tests.support.service import PASSWORD, Device, Service
 
 NEW_PASSWORD = "amber canyon lighthouse"

@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 from limits import parse
 
-from app.examples import EXAMPLES
-from app.limits import LIMITS
+from app.api.examples import EXAMPLES
 from app.main import create_api
+from app.platform.limits import LIMITS
 from tests.credentials.crowd import sign_in
 from tests.security.observed import assert_problem
 from tests.security.test_authorization import GUARDED, PUBLIC, ROUTES, MadeUpIds

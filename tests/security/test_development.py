@@ -12,7 +12,8 @@ import pytest
 import uvicorn
 from starlette.testclient import TestClient
 
-from app import cli, server
+from app.cli import commands
+from app.http import server
 from tests.security.observed import LiveServer, assert_problem
 from tests.support.relay import relay
 from tests.support.service import PASSWORD, ROLE_ARN, SECRET_KEY, Service
@@ -33,14 +34,14 @@ def serve(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Serve:
     served: list[uvicorn.Config] = []
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(server, "run", served.append)
-    monkeypatch.setattr(cli, "configure_logging", lambda _level: None)
+    monkeypatch.setattr(commands, "configure_logging", lambda _level: None)
     for name, value in {"SECRET_KEY": SECRET_KEY, "BUCKET": "photos", "ROLE_ARN": ROLE_ARN}.items():
         monkeypatch.setenv(f"TOKENVEND_{name}", value)
 
     def serve(*arguments: str, **variables: str) -> uvicorn.Config:
         for name, value in variables.items():
             monkeypatch.setenv(name, value)
-        cli.cli(["serve", *arguments], standalone_mode=False)
+        commands.cli(["serve", *arguments], standalone_mode=False)
         return served.pop()
 
     return serve

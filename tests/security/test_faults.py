@@ -11,16 +11,18 @@ import psutil
 import pytest
 from httpx2 import AsyncClient, Response
 
-from app import db, limits, line, passwords, server
+from app.accounts import passwords
 from app.auth import cognito, providers
 from app.auth.sessions import SessionState
-from app.credentials import shared, sns
-from app.db import POSTGRESQL_ARGS
+from app.aws import sns, sts_client
+from app.aws import transport as sts
+from app.http import server
+from app.http.protocol import Protocol
 from app.mail import transport as mail
-from app.migrate import upgrade
-from app.protocol import Protocol
-from app.sts import client as sts_client
-from app.sts import transport as sts
+from app.platform import db, hot_connection, limits
+from app.platform.db import POSTGRESQL_ARGS
+from app.records.migrate import upgrade
+from app.vending import replica_cache
 from tests.credentials.crowd import on_loop_of
 from tests.security.observed import assert_problem
 from tests.support.databases import DEBIAN, DebianServer
@@ -188,7 +190,8 @@ def waits() -> list[str]:
          f"{POSTGRESQL_ARGS['connect_timeout']} s", "503"),
         ("a free connection of the pool (`TOKENVEND_DATABASE_POOL_SIZE`)", f"{db.POOL['pool_timeout']} s", "503"),
         ("a statement, a lock", f"{statement:g} s, {lock:g} s", "503"),
-        ("the database, for each step of a request, even if it is frozen", f"{line.ANSWER_WITHIN:g} s", "503"),
+        ("the database, for each step of a request, even if it is frozen",
+         f"{hot_connection.ANSWER_WITHIN:g} s", "503"),
         ("another writer on SQLite", f"{db.SQLITE_BUSY_TIMEOUT:g} s", "503"),
         ("a turn at checking or hashing a password", f"{passwords.PATIENCE:g} s", "503"),
         ("a connection to STS, its answer", f"{sts.CONNECT_TIMEOUT:g} s, {sts.READ_TIMEOUT:g} s",
@@ -196,8 +199,8 @@ def waits() -> list[str]:
         ("STS, all tries together", f"{sts_client.DEADLINE:g} s", "503"),
         ("Redis with the limits", f"{limits.TIMEOUT:g} s",
          f"the replica counts by itself for {limits.AVOIDED_FOR:g} s"),
-        ("Redis with the credentials", f"{shared.TIMEOUT:g} s",
-         f"the replica goes without it for {shared.AVOIDED_FOR:g} s"),
+        ("Redis with the credentials", f"{replica_cache.TIMEOUT:g} s",
+         f"the replica goes without it for {replica_cache.AVOIDED_FOR:g} s"),
         ("an OpenID provider's keys", f"{providers.FETCH_WITHIN:g} s", "503"),
         ("a Cognito user pool", f"{cognito.CONNECT_WITHIN:g} s, {cognito.ANSWER_WITHIN:g} s", "503"),
         ("SNS, for a certificate or a confirmation", f"{sns.FETCH_WITHIN:g} s", "429, and SNS delivers again"),

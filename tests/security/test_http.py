@@ -7,7 +7,7 @@ from collections.abc import Callable
 import pytest
 from httpx2 import Response
 
-from app.problems import Problem
+from app.platform.problems import Problem
 from tests.security.observed import assert_problem, without_request_id
 from tests.support.service import PASSWORD, Device, Service
 

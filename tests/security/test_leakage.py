@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 import pytest
 import structlog
 
-from app.telemetry import configure_logging
+from app.platform.logs import configure_logging
 from tests.security.observed import LiveServer, Wire, assert_problem
 from tests.support.service import Service
 

@@ -9,9 +9,9 @@ from joserfc import jwt
 from joserfc.errors import BadSignatureError
 from joserfc.jwk import ECKey, KeySet, KeySetSerialization
 
-from app import audit
 from app.auth import keys
 from app.auth.tokens import ACCESS_TOKEN_TTL
+from app.records import audit
 from tests.security.observed import assert_problem
 from tests.support.service import Device, Service
 

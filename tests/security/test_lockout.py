@@ -14,11 +14,11 @@ from httpx2 import Response
 from limits import parse
 
 from app.accounts import reauthentication
-from app.actor import Actor
-from app.audit import COMMAND_LINE
-from app.limits import LIMITS, LimitName, account_key
 from app.main import create_api
-from app.models import TotpFactor
+from app.platform.limits import LIMITS, LimitName, account_key
+from app.records.actor import Actor
+from app.records.audit import COMMAND_LINE
+from app.records.models import TotpFactor
 from tests.security.cheap_hashing import CountingContext
 from tests.security.observed import assert_problem, without_request_id
 from tests.security.races import all_at_once

@@ -6,7 +6,8 @@ import pytest
 from httpx2 import Response
 from passlib.hash import argon2
 
-from app import password_hashes, passwords
+from app.accounts import passwords
+from app.crypto import password_hashes
 from tests.security.cheap_hashing import CountingContext
 from tests.security.observed import assert_problem, row_counts
 from tests.support.service import PASSWORD, Service

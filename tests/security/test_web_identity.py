@@ -22,13 +22,14 @@ from httpx2 import Client
 from joserfc import jwt
 from joserfc.jwk import ECKey
 
-from app import engine, server
+from app import engine
 from app.auth import keys
 from app.auth.keys import KeyPurpose
-from app.credentials.identity_token import AUDIENCE, SUBJECT
-from app.development import _web_identity
+from app.cli.development import _web_identity
+from app.compose import Runtime, build_runtime
+from app.http import server
 from app.main import create_app
-from app.runtime import Runtime, build_runtime
+from app.vending.identity_token import AUDIENCE, SUBJECT
 from tests.journeys.deployment import PASSWORD, Answer, Deployment, Keys
 from tests.support.databases import SqliteDatabases
 from tests.support.service import SECRET_KEY, test_settings

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 from passlib.hash import bcrypt
 
-from app.limits import LimitName
 from app.main import create_api
+from app.platform.limits import LimitName
 from tests.security.cheap_hashing import CountingContext
 from tests.security.observed import assert_problem
 from tests.support.service import PASSWORD, Device, Service

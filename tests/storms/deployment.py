@@ -15,9 +15,9 @@ import pytest
 from sqlalchemy.orm import Session
 
 from app.auth.sessions import Grant
-from app.clock import SystemClock
-from app.crypto import Vault
-from app.runtime import build_runtime
+from app.compose import build_runtime
+from app.crypto.crypto import Vault
+from app.platform.clock import SystemClock
 from tests.support.accounts import add_signed_in
 from tests.support.engine import eventually
 from tests.support.ports import free_port

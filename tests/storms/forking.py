@@ -9,7 +9,7 @@ import os
 import sys
 import threading
 
-from app import server
+from app.http import server
 from app.main import create_app_from_environment
 
 

@@ -10,13 +10,13 @@ from typing import Any, TypeVar
 
 import boto3
 
-from app.clock import Clock, SystemClock
-from app.metrics import Metrics
-from app.sts.base import BaseCredentials, default_session
-from app.sts.client import StsClient
-from app.sts.endpoints import Endpoints, endpoint
-from app.sts.signed import SignedTransport
-from app.sts.transport import Answer, Transport
+from app.aws.base_credentials import BaseCredentials, default_session
+from app.aws.endpoints import Endpoints, endpoint
+from app.aws.signed_transport import SignedTransport
+from app.aws.sts_client import StsClient
+from app.aws.transport import Answer, Transport
+from app.platform.clock import Clock, SystemClock
+from app.platform.metrics import Metrics
 from tests.support import sigv4
 from tests.support.canned_sts import CannedSts
 

@@ -17,8 +17,8 @@ import pytest
 from botocore.config import Config
 from botocore.utils import ContainerMetadataFetcher
 
-from app.problems import StsRefused, StsUnavailable
-from app.sts import base
+from app.aws import base_credentials
+from app.platform.problems import StsRefused, StsUnavailable
 from tests.sts.calling import REGION, Calling, put, signers, until, with_client
 from tests.support import sigv4
 from tests.support.canned_sts import CannedSts
@@ -413,8 +413,8 @@ class TestSilence:
         """The thread that asks is the one for all: what the SDK waits for, everybody waits for."""
         with closing(socket.create_server(("127.0.0.1", 0))) as silent:
             monkeypatch.setenv("AWS_ENDPOINT_URL_STS", f"http://127.0.0.1:{silent.getsockname()[1]}")
-            hasty = base.PROVIDERS_CONFIG.merge(Config(read_timeout=0.2))
-            monkeypatch.setattr(base, "PROVIDERS_CONFIG", hasty)
+            hasty = base_credentials.PROVIDERS_CONFIG.merge(Config(read_timeout=0.2))
+            monkeypatch.setattr(base_credentials, "PROVIDERS_CONFIG", hasty)
             file = tmp_path / "file"
             if source == "web identity":
                 file.write_text("a token")
@@ -439,7 +439,7 @@ class TestSilence:
         assert seconds < 3.5
 
     def test_is_as_short_as_that_of_our_own_calls(self) -> None:
-        config = base.PROVIDERS_CONFIG
+        config = base_credentials.PROVIDERS_CONFIG
         assert (config.connect_timeout, config.read_timeout, config.retries["total_max_attempts"]) == (1, 2, 2)
 
 

@@ -11,11 +11,11 @@ from pathlib import Path
 import pytest
 from structlog.testing import capture_logs
 
-from app.credentials.broker import LONG_LIVED
-from app.problems import StsRefused, StsUnavailable
-from app.runtime import build_runtime
-from app.settings import SettingsError
-from app.sts.base import default_session
+from app.aws.base_credentials import default_session
+from app.compose import build_runtime
+from app.platform.problems import StsRefused, StsUnavailable
+from app.platform.settings import SettingsError
+from app.vending.broker import LONG_LIVED
 from tests.sts.calling import REGION, Calling, put, run, signers, until, with_client
 from tests.support import sigv4
 from tests.support.canned_sts import CannedSts

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from httpx2 import AsyncClient
 
-from app.credentials.broker import CHAINED, LONG_LIVED
+from app.vending.broker import CHAINED, LONG_LIVED
 from tests.credentials.crowd import on_loop_of, sign_in
 from tests.support.service import Service, running_service
 

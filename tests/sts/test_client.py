@@ -12,10 +12,10 @@ from typing import Any
 import pytest
 from structlog.testing import capture_logs
 
-from app.environment import load_settings
-from app.problems import Overloaded, PolicyTooLarge, Problem, StsRefused, StsThrottled, StsUnavailable
-from app.sts import client as sts_client
-from app.sts.transport import Answer, Endpoint, Fault, FaultKind, Keys
+from app.aws import sts_client
+from app.aws.transport import Answer, Endpoint, Fault, FaultKind, Keys
+from app.platform.environment import load_settings
+from app.platform.problems import Overloaded, PolicyTooLarge, Problem, StsRefused, StsThrottled, StsUnavailable
 from tests.sts.calling import Calling, signers, static_session, until
 from tests.sts.calling import with_client as with_any_client
 from tests.support import sigv4

@@ -16,7 +16,7 @@ import pytest
 import structlog
 import urllib3
 
-from app.cli import main
+from app.cli.commands import main
 from tests.credentials.crowd import sign_in
 from tests.support.canned_sts import CannedSts
 from tests.support.clock import ManualClock

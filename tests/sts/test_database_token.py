@@ -9,12 +9,12 @@ from sqlalchemy import text
 from sqlalchemy.engine import make_url
 from sqlalchemy.orm import Session
 
-from app.db import Database
-from app.migrate import upgrade
-from app.problems import DatabaseUnavailable
-from app.settings import Settings
-from app.sts import database_token
-from app.sts.database_token import database_password
+from app.aws import rds_password
+from app.aws.rds_password import database_password
+from app.platform.db import Database
+from app.platform.problems import DatabaseUnavailable
+from app.platform.settings import Settings
+from app.records.migrate import upgrade
 from tests.support.databases import PostgresDatabases
 
 HOST = "tokenvend.c9akciq32.eu-central-1.rds.amazonaws.com"
@@ -68,7 +68,7 @@ class TestTokens:
         assert database_password(Settings(_env_file=None, database_url=URL)) is None
 
     def test_without_credentials_there_is_no_database(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(database_token, "default_session", lambda _region: boto3.Session())
+        monkeypatch.setattr(rds_password, "default_session", lambda _region: boto3.Session())
         monkeypatch.setattr(boto3.Session, "get_credentials", lambda _session: None)
         make = database_password(settings())
         assert make is not None

@@ -7,10 +7,10 @@ from typing import Any
 import botocore.session
 import pytest
 
-from app.problems import Problem, StsUnavailable
-from app.sts import client as sts_client
-from app.sts.endpoints import FAULTS_TO_OPEN, OPEN_FOR, dns_suffix, endpoint
-from app.sts.transport import FaultKind
+from app.aws import sts_client
+from app.aws.endpoints import FAULTS_TO_OPEN, OPEN_FOR, dns_suffix, endpoint
+from app.aws.transport import FaultKind
+from app.platform.problems import Problem, StsUnavailable
 from tests.sts.calling import Calling, static_session, until, with_client
 from tests.sts.test_client import NOWHERE, REGIONS, Scripted, problem_of
 from tests.support.clock import ManualClock

@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 from app import engine
+from app.aws.transport import Fault, Keys, Transport
 from app.engine import Engine
-from app.sts.transport import Fault, Keys, Transport
 from tests.sts.test_transports import TRANSPORTS, send
 
 pytestmark = pytest.mark.xdist_group("sts engine")

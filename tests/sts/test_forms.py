@@ -13,9 +13,9 @@ import pytest
 from joserfc import jwt
 from joserfc.jwk import KeySet
 
-from app.credentials import vending
-from app.credentials.identity_token import AUDIENCE, SUBJECT
-from app.runtime import Runtime, build_runtime
+from app.compose import Runtime, build_runtime
+from app.vending import vending
+from app.vending.identity_token import AUDIENCE, SUBJECT
 from tests.sts.calling import run, static_session
 from tests.support.canned_sts import CannedSts
 from tests.support.service import ROLE_ARN, running_service, test_settings

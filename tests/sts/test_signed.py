@@ -7,7 +7,7 @@ from botocore.auth import SigV4Auth
 from botocore.awsrequest import AWSRequest
 from botocore.credentials import Credentials
 
-from app.sts import signed
+from app.aws import signed_transport
 
 
 class TestForm:
@@ -16,7 +16,7 @@ class TestForm:
         tags = [{"Key": "a b", "Value": "+&=%"}, {"Key": "ü", "Value": ""}]
         fields = {"Action": "AssumeRole", "Version": "2011-06-15", **told}
         fields |= {f"Tags.member.{n}.{name}": value for n, tag in enumerate(tags, 1) for name, value in tag.items()}
-        assert signed._form("AssumeRole", {**told, "Tags": tags}) == urlencode(fields).encode()
+        assert signed_transport._form("AssumeRole", {**told, "Tags": tags}) == urlencode(fields).encode()
 
 
 class TestSignature:
@@ -32,13 +32,13 @@ class TestSignature:
         ],
     )
     def test_is_botocores_own(self, url: str, host: str) -> None:
-        body = signed._form("GetCallerIdentity", {})
+        body = signed_transport._form("GetCallerIdentity", {})
         made = []
-        for kind, fields in ((SigV4Auth, {}), (signed._Signature, {"Host": signed._host(url)})):
-            request = AWSRequest("POST", url, headers={**fields, **signed.HEADERS}, data=body)
+        for kind, fields in ((SigV4Auth, {}), (signed_transport._Signature, {"Host": signed_transport._host(url)})):
+            request = AWSRequest("POST", url, headers={**fields, **signed_transport.HEADERS}, data=body)
             request.context["timestamp"] = "20260601T120000Z"
             signer = kind(Credentials("AKIATESTTESTTEST", "secret", "token"), "sts", "us-east-1")
             signer._modify_request_before_signing(request)
             made.append(signer.string_to_sign(request, signer.canonical_request(request)))
         assert made[0] == made[1]
-        assert signed._host(url) == host
+        assert signed_transport._host(url) == host

@@ -17,11 +17,11 @@ import pytest
 import structlog
 from botocore.config import Config
 
-from app.sts import generated, signed
-from app.sts.generated import GeneratedTransport
-from app.sts.signed import SignedTransport
-from app.sts.transport import Answer, Endpoint, Fault, Keys, Transport
-from app.telemetry import configure_logging
+from app.aws import generated_transport, signed_transport
+from app.aws.generated_transport import GeneratedTransport
+from app.aws.signed_transport import SignedTransport
+from app.aws.transport import Answer, Endpoint, Fault, Keys, Transport
+from app.platform.logs import configure_logging
 from tests.sts.calling import REGION, run
 from tests.support import sigv4
 from tests.support.canned_sts import NAMESPACE, CannedSts
@@ -311,9 +311,9 @@ class TestSilence:
     @pytest.fixture(autouse=True)
     def short(self, monkeypatch: pytest.MonkeyPatch) -> None:
         timeout = aiohttp.ClientTimeout(total=None, sock_connect=0.2, sock_read=0.2)
-        monkeypatch.setattr(signed, "TIMEOUT", timeout)
-        config = generated.CLIENT_CONFIG.merge(Config(connect_timeout=0.2, read_timeout=0.2))
-        monkeypatch.setattr(generated, "CLIENT_CONFIG", config)
+        monkeypatch.setattr(signed_transport, "TIMEOUT", timeout)
+        config = generated_transport.CLIENT_CONFIG.merge(Config(connect_timeout=0.2, read_timeout=0.2))
+        monkeypatch.setattr(generated_transport, "CLIENT_CONFIG", config)
 
     def test_of_one_who_does_not_answer_is_a_fault(self, make: Callable[[], Transport]) -> None:
         with closing(OddServer(None)) as server:
@@ -332,8 +332,11 @@ class TestSilence:
 
 class TestTimeouts:
     def test_are_a_second_to_connect_and_two_to_answer(self) -> None:
-        assert (signed.TIMEOUT.sock_connect, signed.TIMEOUT.sock_read) == (1, 2)
-        assert (generated.CLIENT_CONFIG.connect_timeout, generated.CLIENT_CONFIG.read_timeout) == (1, 2)
+        assert (signed_transport.TIMEOUT.sock_connect, signed_transport.TIMEOUT.sock_read) == (1, 2)
+        assert (generated_transport.CLIENT_CONFIG.connect_timeout, generated_transport.CLIENT_CONFIG.read_timeout) == (
+            1,
+            2,
+        )
 
 
 @pytest.fixture

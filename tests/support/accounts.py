@@ -7,12 +7,12 @@ from uuid import UUID, uuid4
 from sqlalchemy import insert
 from sqlalchemy.orm import Session
 
-from app import audit
-from app.accounts import addresses, registration
+from app.accounts import registration
 from app.auth import sessions
 from app.auth.sessions import Grant
-from app.crypto import Vault
-from app.models import DeviceSession, User
+from app.crypto.crypto import Vault
+from app.records import addresses, audit
+from app.records.models import DeviceSession, User
 from tests.support.service import Device
 
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from httpx2 import Response
 
-from app.clock import Clock
+from app.platform.clock import Clock
 from tests.support.clock import ManualClock
 from tests.support.service import Device, Service
 

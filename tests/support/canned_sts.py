@@ -15,7 +15,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 from urllib.parse import parse_qsl
 
-from app.clock import Clock, SystemClock
+from app.platform.clock import Clock, SystemClock
 
 NAMESPACE = "https://sts.amazonaws.com/doc/2011-06-15/"
 Answer = tuple[int, str, bytes]

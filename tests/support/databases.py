@@ -15,7 +15,7 @@ from pathlib import Path
 from sqlalchemy import create_engine, text
 from sqlalchemy.engine import make_url
 
-from app.migrate import upgrade
+from app.records.migrate import upgrade
 
 DEBIAN = Path("/usr/lib/postgresql/15/bin")
 

@@ -19,7 +19,7 @@ from cryptography.hazmat.primitives.asymmetric import padding
 from joserfc import jws
 from joserfc.jwk import ECKey, RSAKey
 
-from app.clock import Clock
+from app.platform.clock import Clock
 
 CLIENT_ID = "org.example.photos"
 KEYS_PATH = "/keys"

@@ -7,7 +7,7 @@ from uuid import UUID, uuid4
 from httpx2 import Response
 from sqlalchemy import insert
 
-from app.models import Passkey, TotpFactor
+from app.records.models import Passkey, TotpFactor
 from tests.support.issuer import CLIENT_ID, Issuer
 from tests.support.service import Device, Service
 

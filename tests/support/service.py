@@ -16,11 +16,11 @@ from httpx2 import Response
 from sqlalchemy import text
 from starlette.testclient import TestClient
 
-from app import jobs
+from app.compose import Runtime, build_runtime
 from app.mail.transport import ConsoleTransport
 from app.main import create_app
-from app.runtime import Runtime, build_runtime
-from app.settings import Settings
+from app.platform.settings import Settings
+from app.upkeep import jobs
 from tests.support.canned_sts import CannedSts
 from tests.support.clock import ManualClock
 

@@ -8,8 +8,8 @@ from typing import TypeVar
 
 import pytest
 
-from app.lanes import Lane
-from app.limits import LIMITS, Limiter, LimitName
+from app.platform.lanes import Lane
+from app.platform.limits import LIMITS, Limiter, LimitName
 
 T = TypeVar("T")
 

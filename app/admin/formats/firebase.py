@@ -5,7 +5,7 @@ from collections.abc import Iterable, Iterator
 
 from app.admin.formats import records
 from app.admin.formats.rows import ImportedUser, Record, Refused, RowProblem, milliseconds, text_or_none, user
-from app.password_hashes import firebase_hash
+from app.crypto.password_hashes import firebase_hash
 
 START = re.compile(r'\s*\{\s*"users"\s*:\s*\[')
 

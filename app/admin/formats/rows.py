@@ -6,10 +6,10 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from app.accounts import addresses
-from app.accounts.addresses import Address
-from app.password_hashes import UnusableHash, stored_spelling
-from app.text import is_printable
+from app.crypto.password_hashes import UnusableHash, stored_spelling
+from app.platform.printable import is_printable
+from app.records import addresses
+from app.records.addresses import Address
 
 Record = Mapping[str, Any]
 LONGEST_NAME = 100

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator
 
 from app.admin.formats.records import MISFIT, NOT_UTF8, TOO_LONG, closed, lines
 from app.admin.formats.rows import ImportedUser, Record, Refused, RowProblem, moment, text_or_none, user
-from app.problems import UnreadableImport
+from app.platform.problems import UnreadableImport
 
 _TABLE = r'(?:"?auth"?\.)"?users"?'
 _COPY = re.compile(rf"COPY {_TABLE} \(([^)]+)\) FROM stdin;\s*")

@@ -1,0 +1,152 @@
+"""What is of no more use goes in small batches, by a job and by a command, which any number may do at once."""
+
+import itertools
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, Any
+
+from sqlalchemy import ColumnElement, delete, exists, func, select, text, tuple_
+from sqlalchemy.orm import Session
+
+from app.admin import audit_events
+from app.records.models import (
+    Activity,
+    AuditEvent,
+    DeviceSession,
+    Grant,
+    MailCount,
+    Model,
+    OutboxMail,
+    RefreshToken,
+    Revocation,
+    SingleUseToken,
+    UserImport,
+    UserImportProblem,
+)
+
+if TYPE_CHECKING:
+    from app.compose import Runtime
+
+BATCH = 1000
+KEPT = timedelta(days=1)
+"""For how long an expired token is still told from an unknown one."""
+SESSIONS_KEPT = timedelta(days=90)
+"""For which a user, or who looks into a theft, sees the devices of before."""
+MAILS_KEPT = timedelta(days=30)
+GRANTS_KEPT = timedelta(days=90)
+"""For which a user who takes their data along sees what they shared, and what was shared with them."""
+IMPORTS_KEPT = timedelta(days=90)
+"""After its last batch, an import and its report: for as long it may be taken up again."""
+ACTIVITY_KEPT = timedelta(days=400)
+"""A year, and what to compare it with."""
+
+
+@dataclass(frozen=True)
+class Kind:
+    """Rows of a table that are of no more use."""
+
+    name: str
+    model: type[Model]
+    keys: tuple[Any, ...]
+    stale: ColumnElement[bool]
+    ready: tuple[ColumnElement[bool], ...] = ()
+    """What has to be so before they can go: nothing refers to them any more."""
+
+
+async def clean(runtime: "Runtime") -> bool:
+    """Deletes up to `BATCH` rows of a kind, and says whether there may be more."""
+    return await runtime.database.write(delete_stale, runtime.clock.now())
+
+
+def delete_stale(session: Session, now: datetime) -> bool:
+    """The stale rows, kind by kind until one has `BATCH` of them: then it is True, and the rest is for another time."""
+    return any(_delete(session, kind) >= BATCH for kind in stale_kinds(now))
+
+
+def stale_kinds(now: datetime) -> tuple[Kind, ...]:
+    """What the job deletes, in an order in which nothing is referred to by what is left."""
+    expired = RefreshToken.expires_at < now - KEPT
+    old = (DeviceSession.ended_at < now - SESSIONS_KEPT) | (DeviceSession.expires_at < now - SESSIONS_KEPT)
+    forgotten = RefreshToken.session_id.in_(select(DeviceSession.id).where(old))
+    without_tokens = ~exists().where(RefreshToken.session_id == DeviceSession.id)
+    over = (Grant.withdrawn_at < now - GRANTS_KEPT) | (Grant.expires_at < now - GRANTS_KEPT)
+    settled = OutboxMail.sent_at.is_not(None) | OutboxMail.failed_at.is_not(None)
+    reported = UserImportProblem.import_id.in_(select(UserImport.id).where(UserImport.updated_at < now - IMPORTS_KEPT))
+    without_problems = ~exists().where(UserImportProblem.import_id == UserImport.id)
+    return (
+        Kind("single-use tokens", SingleUseToken, (SingleUseToken.token_hash,), SingleUseToken.expires_at < now - KEPT),
+        Kind("mails", OutboxMail, (OutboxMail.id,), (OutboxMail.created_at < now - MAILS_KEPT) & settled),
+        Kind("counts of mails", MailCount, (MailCount.key,), MailCount.ends_at < now),
+        Kind("revocations", Revocation, (Revocation.subject_id,), Revocation.expires_at < now),
+        Kind("expired refresh tokens", RefreshToken, (RefreshToken.token_hash,), expired),
+        Kind("refresh tokens of old sessions", RefreshToken, (RefreshToken.token_hash,), forgotten & ~expired),
+        Kind("old sessions", DeviceSession, (DeviceSession.id,), old, ready=(without_tokens,)),
+        Kind("grants that are over", Grant, (Grant.id,), over, ready=(Grant.recall_at.is_(None),)),
+        Kind("counts over time", Activity, (Activity.started_at,), Activity.started_at < now - ACTIVITY_KEPT),
+        Kind(
+            "reports of old imports", UserImportProblem, (UserImportProblem.import_id, UserImportProblem.row), reported
+        ),
+        Kind(
+            "old imports",
+            UserImport,
+            (UserImport.id,),
+            UserImport.updated_at < now - IMPORTS_KEPT,
+            ready=(without_problems,),
+        ),
+    )
+
+
+def old_events(before: datetime) -> Kind:
+    """Audit events, which no job deletes: an operator says for how long they are kept."""
+    return Kind("audit events", AuditEvent, (AuditEvent.id,), AuditEvent.at < before)
+
+
+def count_stale(session: Session, kind: Kind) -> int:
+    """How many there are. For a command: nobody waits for the answer, nor uses the connection afterwards."""
+    if session.get_bind().dialect.name == "postgresql":
+        session.execute(text("SET statement_timeout = 0"))
+    return session.scalar(select(func.count()).select_from(kind.model).where(kind.stale)) or 0
+
+
+def prune(runtime: "Runtime", kind: Kind) -> Iterator[int]:
+    """Deletes all rows of a kind, each batch a transaction, and says how many each had. Raises `DatabaseUnavailable`.
+
+    It rests for as long as it worked: SQLite has one writer, and the service is to have its turn.
+    """
+    return _batches(runtime, lambda session, _first: _delete(session, kind))
+
+
+def prune_events(runtime: "Runtime", before: datetime) -> Iterator[int]:
+    """The same for audit events, leaving one that tells of it."""
+    kind, now = old_events(before), runtime.clock.now()
+
+    def delete_batch(session: Session, first: bool) -> int:
+        with audit_events.opened_for_pruning(session) as old_enough:
+            deleted = _delete(session, kind, old_enough)
+        if first and deleted:
+            audit_events.record_pruning(session, now, before)
+        return deleted
+
+    return _batches(runtime, delete_batch)
+
+
+def _batches(runtime: "Runtime", delete_batch: Callable[[Session, bool], int]) -> Iterator[int]:
+    for number in itertools.count():
+        started = runtime.clock.monotonic()
+        deleted = runtime.database.run("write", delete_batch, number == 0)
+        yield deleted
+        if deleted < BATCH:
+            return
+        time.sleep(runtime.clock.monotonic() - started)
+
+
+def _delete(session: Session, kind: Kind, *allowed: ColumnElement[bool]) -> int:
+    # What another replica is deleting is left to it. PostgreSQL may run a plain subquery once a row, and lock more.
+    rows = select(*kind.keys).where(kind.stale, *kind.ready, *allowed)
+    some = rows.limit(BATCH).with_for_update(skip_locked=True, of=kind.model).cte("some_of_them")
+    found = select(*(some.c[key.key] for key in kind.keys))
+    statement = delete(kind.model).where(tuple_(*kind.keys).in_(found)).returning(*kind.keys)
+    deleted = session.execute(statement.execution_options(synchronize_session=False))
+    return len(deleted.all())

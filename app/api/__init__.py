@@ -1,0 +1,1 @@
+"""Every route. Nobody imports it but the application."""

@@ -1,0 +1,57 @@
+"""`/v1/me/email`: another e-mail address for an account."""
+
+from typing import Annotated
+
+from fastapi import APIRouter, Response
+from pydantic import Field
+
+from app.accounts import email_change
+from app.accounts.passwords import MAX_LENGTH
+from app.http.web import JsonRoute, MaybeSignedIn, OriginDep, PasswordText, RequestModel, RuntimeDep, SignedIn
+from app.platform.limits import address_key
+
+router = APIRouter(prefix="/v1/me/email", tags=["accounts"], route_class=JsonRoute)
+
+
+class EmailChangeRequest(RequestModel):
+    """`password` is left out, or null, for an account without one, which needs a fresh sign-in instead."""
+
+    new_email: Annotated[str, Field(max_length=320, examples=["ada@example.com"])]
+    password: Annotated[PasswordText, Field(max_length=MAX_LENGTH)] | None = None
+
+
+class ConfirmEmailChangeRequest(RequestModel):
+    """`password` is the account's. It is left out, or null, in a session of the account."""
+
+    token: Annotated[str, Field(max_length=256)]
+    password: Annotated[PasswordText, Field(max_length=MAX_LENGTH)] | None = None
+
+
+@router.post("", status_code=202, response_class=Response)
+async def request_email_change(
+    body: EmailChangeRequest, runtime: RuntimeDep, origin: OriginDep, actor: SignedIn
+) -> None:
+    """Sends a link to the new address; the account keeps its old one until it is opened, and that one is told."""
+    await runtime.limiter.hit("mail", address_key(origin.address))
+    await email_change.request(
+        runtime,
+        origin,
+        actor,
+        new_email=body.new_email,
+        password=body.password.get_secret_value() if body.password else None,
+    )
+
+
+@router.post("/confirm", status_code=204, response_class=Response)
+async def confirm_email_change(
+    body: ConfirmEmailChangeRequest, runtime: RuntimeDep, origin: OriginDep, actor: MaybeSignedIn
+) -> None:
+    """Makes the address that the token was sent to the account's.
+
+    It takes an access token of the account, or the account's password: without either it is 403
+    `account_password_required`, or `account_session_required` where the account has no password. Five wrong passwords
+    use the token up.
+    """
+    await runtime.limiter.hit("confirm", address_key(origin.address))
+    password = body.password.get_secret_value() if body.password else None
+    await email_change.confirm(runtime, origin, actor, token=body.token, password=password)

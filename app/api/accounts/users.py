@@ -1,0 +1,39 @@
+"""`/v1/users`: making accounts."""
+
+from typing import Annotated
+
+from fastapi import APIRouter
+from pydantic import Field
+
+from app.accounts import registration
+from app.accounts.passwords import MAX_LENGTH
+from app.accounts.registration import Status
+from app.http.web import JsonRoute, OriginDep, PasswordText, PrintableText, RequestModel, ResponseModel, RuntimeDep
+from app.platform.limits import address_key
+
+router = APIRouter(prefix="/v1", tags=["accounts"], route_class=JsonRoute)
+
+
+class RegisterRequest(RequestModel):
+    email: Annotated[str, Field(max_length=320, examples=["ada@example.org"])]
+    password: Annotated[PasswordText, Field(max_length=MAX_LENGTH)]
+    display_name: Annotated[PrintableText, Field(min_length=1, max_length=100)] | None = None
+
+
+class RegisterResult(ResponseModel):
+    """`verification_required`: a mail was sent; once its link is opened, the account can be signed in to."""
+
+    status: Status
+
+
+@router.post("/users", status_code=201)
+async def register_user(body: RegisterRequest, runtime: RuntimeDep, origin: OriginDep) -> RegisterResult:
+    """Makes an account. Sign in next, or where addresses are verified, open the link in the mail first.
+
+    Where they are, a taken address gets the same answer, and its owner a mail.
+    """
+    await runtime.limiter.hit("register", address_key(origin.address))
+    status = await registration.register(
+        runtime, origin, email=body.email, password=body.password.get_secret_value(), display_name=body.display_name
+    )
+    return RegisterResult(status=status)

@@ -1,0 +1,49 @@
+"""`/v1/email-verifications`: showing that an address is one's own."""
+
+from typing import Annotated
+
+from fastapi import APIRouter, Response
+from pydantic import Field
+
+from app.accounts import verification
+from app.accounts.passwords import MAX_LENGTH
+from app.auth import guests
+from app.http.web import JsonRoute, MaybeSignedIn, OriginDep, PasswordText, RequestModel, RuntimeDep
+from app.platform.limits import address_key
+
+router = APIRouter(prefix="/v1/email-verifications", tags=["accounts"], route_class=JsonRoute)
+
+
+class EmailVerificationRequest(RequestModel):
+    email: Annotated[str, Field(max_length=320, examples=["ada@example.org"])]
+
+
+class ConfirmEmailVerificationRequest(RequestModel):
+    """`password` is for the upgrade of a guest, where it is not that guest's session that confirms it."""
+
+    token: Annotated[str, Field(max_length=256)]
+    password: Annotated[PasswordText, Field(max_length=MAX_LENGTH)] | None = None
+
+
+@router.post("", status_code=202, response_class=Response)
+async def request_email_verification(body: EmailVerificationRequest, runtime: RuntimeDep, origin: OriginDep) -> None:
+    """Sends the mail again, if the address has an account that waits for it. The answer does not tell."""
+    await runtime.limiter.hit("mail", address_key(origin.address))
+    await verification.request(runtime, origin, email=body.email)
+
+
+@router.post("/confirm", status_code=204, response_class=Response)
+async def confirm_email_verification(
+    body: ConfirmEmailVerificationRequest, runtime: RuntimeDep, origin: OriginDep, actor: MaybeSignedIn
+) -> None:
+    """Verifies the address that the token was sent to, or finishes a guest's upgrade. No sign-in comes of it.
+
+    The upgrade takes the guest's own access token, or the password that the guest chose: without either it is 403
+    `account_password_required`. Five wrong passwords use the token up.
+    """
+    await runtime.limiter.hit("confirm", address_key(origin.address))
+    password = body.password.get_secret_value() if body.password else None
+    if await guests.owns(runtime, body.token):
+        await guests.confirm(runtime, origin, actor, token=body.token, password=password)
+    else:
+        await verification.confirm(runtime, origin, token=body.token)

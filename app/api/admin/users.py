@@ -1,0 +1,356 @@
+"""`/v1/admin/users`: every user, for the people who run the app."""
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Annotated
+from uuid import UUID
+
+from fastapi import APIRouter, Query, Response
+from pydantic import Field
+from sqlalchemy.orm import Session
+
+from app.accounts import guesses
+from app.admin import lifecycle, users
+from app.admin.lifecycle import Act
+from app.admin.users import Account, Role, Status
+from app.auth.sessions import Method
+from app.compose import Runtime
+from app.http.web import (
+    Admin,
+    JsonRoute,
+    Moment,
+    OriginDep,
+    PrintableText,
+    RequestModel,
+    ResponseModel,
+    RuntimeDep,
+    Support,
+    Timestamp,
+)
+from app.platform.settings import MOST_BYTES, Settings
+from app.policy import session_policy
+from app.policy.session_policy import Access
+from app.records.actor import Actor
+from app.records.audit import Origin
+from app.storage import quota
+from app.vending import ledger
+
+router = APIRouter(prefix="/v1/admin/users", tags=["admin"], route_class=JsonRoute)
+
+DisplayName = Annotated[PrintableText, Field(min_length=1, max_length=100)]
+Reason = Annotated[PrintableText, Field(min_length=1, max_length=500, pattern=r"\S")]
+Limit = Annotated[int, Query(ge=1, le=200)]
+Cursor = Annotated[str | None, Query(max_length=200)]
+
+
+class UserUsage(ResponseModel):
+    """As it was last counted. Nobody is counted who has no quota."""
+
+    bytes: int
+    objects: int
+    old_bytes: int | None
+    """Of versions that were replaced or deleted and are still stored; null where they are not counted."""
+    quota_bytes: int | None
+    """What counts for them: their own, else the setting; null is no limit."""
+    counted_at: Timestamp | None
+
+
+class AdminUser(ResponseModel):
+    id: UUID
+    email: str | None
+    email_verified: bool
+    display_name: str | None
+    status: Status
+    role: Role
+    guest: bool
+    prefix: str
+    mfa_enabled: bool
+    created_at: Timestamp
+    last_seen_at: Timestamp | None
+    locked_until: Timestamp | None
+    """When sign-in by password and code is tried again after too many wrong ones; null while it is not locked.
+
+    Where limits are in memory, each process knows of its own alone."""
+    quota_bytes: int | None
+    """Of their own. Null: the setting decides."""
+    usage: UserUsage
+
+
+class UserPage(ResponseModel):
+    items: list[AdminUser]
+    next_cursor: str | None
+
+
+class CreateUserRequest(RequestModel):
+    email: str
+    display_name: DisplayName | None = None
+    role: Role = "user"
+
+
+class UpdateUserRequest(RequestModel):
+    """A name of no characters is none; many a client cannot send null."""
+
+    display_name: Annotated[PrintableText, Field(max_length=100)] | None = None
+    role: Role | None = None
+    quota_bytes: Annotated[int, Field(ge=0, le=MOST_BYTES)] | None = None
+    """Null, where it is sent: the setting decides."""
+    reason: Reason | None = None
+    """Needed where `role` or `quota_bytes` is sent."""
+
+
+class ReasonRequest(RequestModel):
+    reason: Reason
+
+
+class UserSession(ResponseModel):
+    session_id: UUID
+    device_name: str | None
+    method: Method
+    created_at: Timestamp
+    last_used_at: Timestamp
+
+
+class UserSessionPage(ResponseModel):
+    items: list[UserSession]
+    next_cursor: str | None
+
+
+class UserCredential(ResponseModel):
+    credential_id: UUID
+    access_key_id: str
+    access: Access
+    prefix: str
+    shared_prefixes: list[str]
+    session_id: UUID
+    issued_at: Timestamp
+    expiration: Timestamp
+    revoked_at: Timestamp | None
+
+
+class UserCredentialPage(ResponseModel):
+    items: list[UserCredential]
+    next_cursor: str | None
+
+
+@router.get("")
+async def list_users(
+    runtime: RuntimeDep,
+    _actor: Support,
+    *,
+    query: Annotated[PrintableText | None, Query(max_length=254)] = None,
+    status: Status | None = None,
+    role: Role | None = None,
+    created_after: Moment | None = None,
+    limit: Limit = 50,
+    cursor: Cursor = None,
+) -> UserPage:
+    """The users that fit, newest first. `query` is a piece of address or name; under three characters, the beginning
+    of an address.
+    """
+    found, next_cursor = await runtime.database.read(
+        users.search,
+        query=query,
+        status=status,
+        role=role,
+        created_after=created_after,
+        limit=limit,
+        cursor=cursor,
+    )
+    return UserPage(items=await _shown_all(runtime, found), next_cursor=next_cursor)
+
+
+@router.post("", status_code=201)
+async def create_user(runtime: RuntimeDep, origin: OriginDep, actor: Admin, body: CreateUserRequest) -> AdminUser:
+    """Makes an account without a password; a mail invites its owner to choose one, within 24 hours."""
+    account = await runtime.database.write(
+        lifecycle.invite,
+        runtime.vault,
+        _act(runtime, origin, actor, None),
+        email=body.email,
+        display_name=body.display_name,
+        role=body.role,
+    )
+    return await _shown(runtime, account)
+
+
+@router.get("/{user_id}")
+async def get_user(user_id: UUID, runtime: RuntimeDep, _actor: Support) -> AdminUser:
+    """One user."""
+    return await _shown(runtime, await runtime.database.read(users.get, user_id))
+
+
+@router.patch("/{user_id}")
+async def update_user(
+    user_id: UUID, runtime: RuntimeDep, origin: OriginDep, actor: Admin, body: UpdateUserRequest
+) -> AdminUser:
+    """Changes what is sent; a name that is null or empty is taken away. The last administrator stays one."""
+    act = _act(runtime, origin, actor, body.reason)
+
+    def change(session: Session) -> Account:
+        account = lifecycle.change(
+            session,
+            act,
+            user_id,
+            renames="display_name" in body.model_fields_set,
+            display_name=body.display_name or None,
+            role=body.role,
+        )
+        if "quota_bytes" not in body.model_fields_set:
+            return account
+        return lifecycle.allow(session, act, runtime.settings, user_id, quota_bytes=body.quota_bytes)
+
+    return await _shown(runtime, await runtime.database.write(change))
+
+
+@router.delete("/{user_id}", status_code=202, response_class=Response)
+async def erase_user(user_id: UUID, runtime: RuntimeDep, origin: OriginDep, actor: Admin, body: ReasonRequest) -> None:
+    """Erases the account for good: it is gone at once, and its pictures shortly after. The last administrator stays."""
+    act = _act(runtime, origin, actor, body.reason)
+    await runtime.database.write(lifecycle.erase, runtime.vault, act, user_id, verifies=runtime.settings.verifies_email)
+
+
+@router.post("/{user_id}/disable")
+async def disable_user(
+    user_id: UUID, runtime: RuntimeDep, origin: OriginDep, actor: Admin, body: ReasonRequest
+) -> AdminUser:
+    """Signs the user out and keeps them out, from their next request on. The last administrator stays."""
+    act = _act(runtime, origin, actor, body.reason)
+    return await _shown(runtime, await runtime.database.write(lifecycle.disable, act, user_id))
+
+
+@router.post("/{user_id}/enable")
+async def enable_user(
+    user_id: UUID, runtime: RuntimeDep, origin: OriginDep, actor: Admin, body: ReasonRequest
+) -> AdminUser:
+    """Lets a disabled user sign in again."""
+    act = _act(runtime, origin, actor, body.reason)
+    return await _shown(runtime, await runtime.database.write(lifecycle.enable, act, user_id))
+
+
+@router.post("/{user_id}/sign-out")
+async def sign_out_user(
+    user_id: UUID, runtime: RuntimeDep, origin: OriginDep, actor: Support, body: ReasonRequest
+) -> AdminUser:
+    """Signs all of the user's devices out. A guest, who has no other way in, loses the account."""
+    act = _act(runtime, origin, actor, body.reason)
+    return await _shown(runtime, await runtime.database.write(lifecycle.sign_out, act, user_id))
+
+
+@router.post("/{user_id}/reset-mfa")
+async def reset_user_mfa(
+    user_id: UUID, runtime: RuntimeDep, origin: OriginDep, actor: Admin, body: ReasonRequest
+) -> AdminUser:
+    """Takes authenticator app and recovery codes away, signs all devices out, and tells the user by mail."""
+    act = _act(runtime, origin, actor, body.reason)
+    return await _shown(runtime, await runtime.database.write(lifecycle.reset_mfa, runtime.vault, act, user_id))
+
+
+@router.post("/{user_id}/revoke-credentials")
+async def revoke_user_credentials(
+    user_id: UUID, runtime: RuntimeDep, origin: OriginDep, actor: Admin, body: ReasonRequest
+) -> AdminUser:
+    """Revokes all live credentials of the user, who stays signed in: their devices get new ones."""
+    act = _act(runtime, origin, actor, body.reason)
+    return await _shown(runtime, await runtime.database.write(lifecycle.revoke_credentials, act, user_id))
+
+
+@router.post("/{user_id}/send-password-reset")
+async def send_password_reset(
+    user_id: UUID, runtime: RuntimeDep, origin: OriginDep, actor: Support, body: ReasonRequest
+) -> AdminUser:
+    """Sends the user the mail of `POST /v1/password-resets`."""
+    act = _act(runtime, origin, actor, body.reason)
+    return await _shown(runtime, await lifecycle.send_password_reset(runtime, act, user_id))
+
+
+@router.post("/{user_id}/unlock")
+async def unlock_user(
+    user_id: UUID, runtime: RuntimeDep, origin: OriginDep, actor: Support, body: ReasonRequest
+) -> AdminUser:
+    """Lets a user sign in again at whom too many wrong passwords or codes were tried."""
+    act = _act(runtime, origin, actor, body.reason)
+    return await _shown(runtime, await lifecycle.unlock(runtime, act, user_id))
+
+
+@router.get("/{user_id}/sessions")
+async def list_user_sessions(
+    user_id: UUID, runtime: RuntimeDep, _actor: Support, limit: Limit = 50, cursor: Cursor = None
+) -> UserSessionPage:
+    """The devices that the user is signed in on, the newest first."""
+    alive, next_cursor = await runtime.database.read(
+        users.list_sessions, runtime.clock.now(), user_id, limit=limit, cursor=cursor
+    )
+    devices = [
+        UserSession(
+            session_id=family.id,
+            device_name=family.device_name,
+            method=family.method,
+            created_at=family.created_at,
+            last_used_at=family.last_used_at,
+        )
+        for family in alive
+    ]
+    return UserSessionPage(items=devices, next_cursor=next_cursor)
+
+
+@router.get("/{user_id}/credentials")
+async def list_user_credentials(
+    user_id: UUID, runtime: RuntimeDep, _actor: Support, limit: Limit = 50, cursor: Cursor = None
+) -> UserCredentialPage:
+    """Every credential that was issued to the user, newest first, without secrets."""
+    rows, next_cursor = await runtime.database.read(users.list_credentials, user_id, limit=limit, cursor=cursor)
+    items = [
+        UserCredential(
+            credential_id=row.id,
+            access_key_id=row.access_key_id,
+            access=row.access,
+            prefix=row.prefix,
+            shared_prefixes=ledger.shared_prefixes(row),
+            session_id=row.session_id,
+            issued_at=row.issued_at,
+            expiration=row.expires_at,
+            revoked_at=row.withdrawn_at,
+        )
+        for row in rows
+    ]
+    return UserCredentialPage(items=items, next_cursor=next_cursor)
+
+
+def _act(runtime: Runtime, origin: Origin, actor: Actor, reason: str | None) -> Act:
+    return Act(origin, runtime.clock.now(), actor, reason)
+
+
+async def _shown(runtime: Runtime, account: Account) -> AdminUser:
+    (shown,) = await _shown_all(runtime, [account])
+    return shown
+
+
+async def _shown_all(runtime: Runtime, accounts: Sequence[Account]) -> list[AdminUser]:
+    locked = await guesses.locked_until(runtime, [account.user for account in accounts])
+    return [_view(account, until, runtime.settings) for account, until in zip(accounts, locked, strict=True)]
+
+
+def _view(account: Account, locked_until: datetime | None, settings: Settings) -> AdminUser:
+    user, usage = account.user, account.usage
+    return AdminUser(
+        id=user.id,
+        email=user.email,
+        email_verified=user.email_verified_at is not None,
+        display_name=user.display_name,
+        status=user.status,
+        role=user.role,
+        guest=user.guest,
+        prefix=session_policy.user_prefix(user.id),
+        mfa_enabled=account.mfa_enabled,
+        created_at=user.created_at,
+        last_seen_at=account.last_seen_at,
+        locked_until=locked_until,
+        quota_bytes=user.quota_bytes,
+        usage=UserUsage(
+            bytes=usage.bytes if usage else 0,
+            objects=usage.objects if usage else 0,
+            old_bytes=quota.old_bytes(settings, usage),
+            quota_bytes=quota.effective(settings, user.quota_bytes),
+            counted_at=usage.counted_at if usage else None,
+        ),
+    )

@@ -1,0 +1,72 @@
+"""`/v1/me/totp` and `/v1/me/recovery-codes`: the second factors by code that a user has."""
+
+from typing import Annotated
+
+from fastapi import APIRouter, Response
+from pydantic import Field
+
+from app.auth import codes, recovery_codes, totp
+from app.http.web import (
+    Enrolling,
+    JsonRoute,
+    OriginDep,
+    RequestModel,
+    ResponseModel,
+    RuntimeDep,
+    SteppedUp,
+    SteppedUpEnrolling,
+)
+from app.platform.limits import address_key
+
+router = APIRouter(prefix="/v1/me", tags=["accounts"], route_class=JsonRoute)
+
+
+class TotpEnrolment(ResponseModel):
+    secret: str
+    otpauth_uri: str
+
+
+class ConfirmTotpRequest(RequestModel):
+    code: Annotated[str, Field(max_length=codes.MAX_LENGTH, examples=["123 456"])]
+
+
+class RecoveryCodeSet(ResponseModel):
+    recovery_codes: list[str]
+
+
+@router.post("/totp")
+async def enrol_totp(runtime: RuntimeDep, actor: SteppedUpEnrolling) -> TotpEnrolment:
+    """A secret for an authenticator app, shown this once. It counts once its first code was confirmed."""
+    enrolment = await runtime.database.write(
+        totp.enrol,
+        runtime.vault,
+        runtime.clock.now(),
+        user_id=actor.user_id,
+        issuer=runtime.settings.service_name,
+    )
+    return TotpEnrolment(secret=enrolment.secret, otpauth_uri=enrolment.otpauth_uri)
+
+
+@router.post("/totp/confirm")
+async def confirm_totp(
+    body: ConfirmTotpRequest, runtime: RuntimeDep, origin: OriginDep, actor: Enrolling
+) -> RecoveryCodeSet:
+    """Makes the authenticator app count, by its first code. Other devices are signed out.
+
+    The recovery codes are shown this once.
+    """
+    await runtime.limiter.hit("mfa", address_key(origin.address))
+    return RecoveryCodeSet(recovery_codes=list(await totp.confirm(runtime, origin, actor, code=body.code)))
+
+
+@router.delete("/totp", status_code=204, response_class=Response)
+async def remove_totp(runtime: RuntimeDep, origin: OriginDep, actor: SteppedUp) -> None:
+    """Takes the authenticator app and the recovery codes away. Other devices are signed out."""
+    await runtime.database.write(totp.remove, runtime.vault, origin, runtime.clock.now(), actor=actor)
+
+
+@router.post("/recovery-codes")
+async def renew_recovery_codes(runtime: RuntimeDep, origin: OriginDep, actor: SteppedUp) -> RecoveryCodeSet:
+    """Ten new recovery codes, shown this once; the old ones are useless."""
+    made = await runtime.database.write(recovery_codes.renew, runtime.vault, origin, runtime.clock.now(), actor=actor)
+    return RecoveryCodeSet(recovery_codes=list(made))

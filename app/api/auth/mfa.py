@@ -1,0 +1,31 @@
+"""`POST /v1/auth/mfa`: the second factor of a sign-in, by a code."""
+
+from typing import Annotated
+
+from fastapi import APIRouter
+from pydantic import Field
+
+from app.api.auth.wire import LoginResult, login_result
+from app.auth import codes, mfa
+from app.auth.mfa import CodeMethod
+from app.http.web import JsonRoute, OriginDep, RequestModel, RuntimeDep
+from app.platform.limits import address_key
+
+router = APIRouter(prefix="/v1/auth", tags=["auth"], route_class=JsonRoute)
+
+
+class MfaRequest(RequestModel):
+    mfa_token: str
+    method: CodeMethod
+    code: Annotated[str, Field(max_length=codes.MAX_LENGTH, examples=["123 456"])]
+
+
+@router.post("/mfa")
+async def answer_mfa_challenge(body: MfaRequest, runtime: RuntimeDep, origin: OriginDep) -> LoginResult:
+    """Completes a sign-in that answered `mfa_required`, by a code of the authenticator app or a recovery code.
+
+    Five tries and five minutes; spaces, hyphens and case do not matter. A code works once.
+    """
+    await runtime.limiter.hit("mfa", address_key(origin.address))
+    grant = await mfa.answer(runtime, origin, mfa_token=body.mfa_token, method=body.method, code=body.code)
+    return login_result(runtime, grant)

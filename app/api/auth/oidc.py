@@ -1,0 +1,46 @@
+"""`/v1/auth/oidc/{provider}`: signing in with an outside identity."""
+
+from typing import Annotated
+
+from fastapi import APIRouter
+from pydantic import Field
+
+from app.api.auth.wire import LoginResult, login_result
+from app.auth import identities, oidc
+from app.http.web import JsonRoute, OriginDep, PrintableText, RequestModel, ResponseModel, RuntimeDep, Timestamp
+from app.platform.limits import address_key
+
+router = APIRouter(prefix="/v1/auth/oidc", tags=["auth"], route_class=JsonRoute)
+
+
+class OidcNonce(ResponseModel):
+    nonce: str
+    expires_at: Timestamp
+
+
+class OidcLoginRequest(RequestModel):
+    id_token: str
+    device_name: Annotated[PrintableText, Field(min_length=1, max_length=100)] | None = None
+
+
+@router.post("/{provider}/nonce")
+async def create_oidc_nonce(provider: str, runtime: RuntimeDep, origin: OriginDep) -> OidcNonce:
+    """A nonce for the provider's SDK. The ID token must carry it, or its SHA-256 in hexadecimal; it works once."""
+    await runtime.limiter.hit("oidc", address_key(origin.address))
+    nonce, expires_at = await oidc.issue_nonce(runtime, provider=provider)
+    return OidcNonce(nonce=nonce, expires_at=expires_at)
+
+
+@router.post("/{provider}")
+async def log_in_with_oidc(
+    provider: str, body: OidcLoginRequest, runtime: RuntimeDep, origin: OriginDep
+) -> LoginResult:
+    """Signs a device in with a provider's ID token. Who is new gets an account.
+
+    An account that has the token's address is linked if both sides have verified it; otherwise it is a 409.
+    """
+    await runtime.limiter.hit("oidc", address_key(origin.address))
+    outcome = await identities.sign_in(
+        runtime, origin, provider=provider, id_token=body.id_token, device_name=body.device_name
+    )
+    return login_result(runtime, outcome)

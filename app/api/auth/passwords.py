@@ -1,0 +1,56 @@
+"""`/v1/password-resets` and `/v1/me/password`: new passwords, by mail or by the old one."""
+
+from typing import Annotated
+
+from fastapi import APIRouter, Response
+from pydantic import Field
+
+from app.accounts.passwords import MAX_LENGTH
+from app.auth import password_change, password_reset
+from app.http.web import JsonRoute, OriginDep, PasswordText, RequestModel, RuntimeDep, SignedIn
+from app.platform.limits import address_key
+
+router = APIRouter(prefix="/v1", tags=["accounts"], route_class=JsonRoute)
+
+
+class PasswordResetRequest(RequestModel):
+    email: Annotated[str, Field(max_length=320, examples=["ada@example.org"])]
+
+
+class ConfirmPasswordResetRequest(RequestModel):
+    token: Annotated[str, Field(max_length=256)]
+    new_password: Annotated[PasswordText, Field(max_length=MAX_LENGTH)]
+
+
+class ChangePasswordRequest(RequestModel):
+    """`current_password` is left out, or null, for an account without one, which needs a fresh sign-in instead."""
+
+    current_password: Annotated[PasswordText, Field(max_length=MAX_LENGTH)] | None = None
+    new_password: Annotated[PasswordText, Field(max_length=MAX_LENGTH)]
+
+
+@router.post("/password-resets", status_code=202, response_class=Response)
+async def request_password_reset(body: PasswordResetRequest, runtime: RuntimeDep, origin: OriginDep) -> None:
+    """Sends a link that is good for ten minutes, if the address has an account. The answer does not tell."""
+    await runtime.limiter.hit("mail", address_key(origin.address))
+    await password_reset.request(runtime, origin, email=body.email)
+
+
+@router.post("/password-resets/confirm", status_code=204, response_class=Response)
+async def confirm_password_reset(body: ConfirmPasswordResetRequest, runtime: RuntimeDep, origin: OriginDep) -> None:
+    """Sets a new password and signs all devices out. Sign in next; a second factor is asked for as ever."""
+    await runtime.limiter.hit("confirm", address_key(origin.address))
+    await password_reset.confirm(runtime, origin, token=body.token, new_password=body.new_password.get_secret_value())
+
+
+@router.put("/me/password", status_code=204, response_class=Response)
+async def change_password(body: ChangePasswordRequest, runtime: RuntimeDep, origin: OriginDep, actor: SignedIn) -> None:
+    """Sets a new password and signs the other devices out."""
+    await runtime.limiter.hit("confirm", address_key(origin.address))
+    await password_change.change(
+        runtime,
+        origin,
+        actor,
+        current_password=body.current_password.get_secret_value() if body.current_password else None,
+        new_password=body.new_password.get_secret_value(),
+    )

@@ -1,0 +1,46 @@
+"""`POST /v1/auth/step-up`: a signed-in user is seen anew."""
+
+from typing import Annotated, Self
+
+from fastapi import APIRouter
+from pydantic import Field, model_validator
+
+from app.accounts.passwords import MAX_LENGTH
+from app.api.auth.wire import TokenSet, token_set
+from app.auth import codes, step_up
+from app.auth.mfa import CodeMethod
+from app.http.web import Enrolling, JsonRoute, OriginDep, PasswordText, RequestModel, RuntimeDep
+from app.platform.limits import address_key
+
+router = APIRouter(prefix="/v1/auth", tags=["auth"], route_class=JsonRoute)
+
+
+class StepUpRequest(RequestModel):
+    """`password`, or `method` and `code`."""
+
+    password: Annotated[PasswordText, Field(max_length=MAX_LENGTH)] | None = None
+    method: CodeMethod | None = None
+    code: Annotated[str, Field(max_length=codes.MAX_LENGTH, examples=["123 456"])] | None = None
+
+    @model_validator(mode="after")
+    def _one_form(self) -> Self:
+        given = (self.password is not None, self.method is not None, self.code is not None)
+        if given not in ((True, False, False), (False, True, True)):
+            raise ValueError("send either password, or method and code")
+        return self
+
+
+@router.post("/step-up")
+async def step_up_session(body: StepUpRequest, runtime: RuntimeDep, origin: OriginDep, actor: Enrolling) -> TokenSet:
+    """Makes the session's `auth_time` fresh, by the password; by a code where the user has a second factor.
+
+    If the answer is lost, the refresh token of before still works. Once either was used the other is worth nothing.
+    """
+    await runtime.limiter.hit("mfa", address_key(origin.address))
+    if body.password is not None:
+        grant = await step_up.by_password(runtime, origin, actor, password=body.password.get_secret_value())
+    else:
+        assert body.method is not None
+        assert body.code is not None
+        grant = await step_up.by_code(runtime, origin, actor, method=body.method, code=body.code)
+    return token_set(runtime, grant)

@@ -1,0 +1,182 @@
+"""WebAuthn's own JSON (level 3 §5.1.8–5.1.10), whose members keep the standard's names.
+
+A page parses the options with `PublicKeyCredential.parseCreationOptionsFromJSON` and `parseRequestOptionsFromJSON`, and
+sends what the credential's `toJSON()` gives. Android's Credential Manager takes and gives the same as text. On iOS,
+`ASAuthorizationPlatformPublicKeyCredentialProvider` takes challenge, user id and name, and the app puts its answer's
+parts into these members.
+"""
+
+from typing import Annotated, Literal, Self
+
+from pydantic import ConfigDict, Field, model_validator
+
+from app.auth.ceremony import ALGORITHMS, Assertion, Attestation, RelyingParty
+from app.auth.passkeys import CHALLENGE_TTL, Ceremony
+from app.crypto.crypto import b64url
+from app.http.web import RequestModel, ResponseModel
+from app.records.models import Passkey, User
+
+TIMEOUT = int(CHALLENGE_TTL.total_seconds() * 1000)
+"""Milliseconds."""
+
+PublicKeyType = Literal["public-key"]
+BASE64URL = r"^[A-Za-z0-9_-]+$"
+CredentialId = Annotated[str, Field(pattern=BASE64URL, max_length=1364)]
+Bytes = Annotated[str, Field(pattern=BASE64URL, max_length=16_384)]
+Transport = Annotated[str, Field(pattern=r"^[a-z][a-z-]*$", max_length=32)]
+
+
+class PasskeyRelyingParty(ResponseModel):
+    id: str
+    name: str
+
+
+class PasskeyUser(ResponseModel):
+    id: str
+    name: str
+    display_name: Annotated[str, Field(serialization_alias="displayName")]
+
+
+class PasskeyParameters(ResponseModel):
+    type: PublicKeyType = "public-key"
+    alg: int
+
+
+class PasskeyDescriptor(ResponseModel):
+    type: PublicKeyType = "public-key"
+    id: str
+    transports: list[str]
+
+
+class PasskeySelection(ResponseModel):
+    """A passkey that its authenticator finds by itself, and gives to its verified user alone."""
+
+    resident_key: Annotated[Literal["required"], Field(serialization_alias="residentKey")] = "required"
+    require_resident_key: Annotated[Literal[True], Field(serialization_alias="requireResidentKey")] = True
+    user_verification: Annotated[Literal["required"], Field(serialization_alias="userVerification")] = "required"
+
+
+class PasskeyCreationOptions(ResponseModel):
+    """PublicKeyCredentialCreationOptionsJSON."""
+
+    rp: PasskeyRelyingParty
+    user: PasskeyUser
+    challenge: str
+    pub_key_cred_params: Annotated[list[PasskeyParameters], Field(serialization_alias="pubKeyCredParams")]
+    timeout: int = TIMEOUT
+    exclude_credentials: Annotated[list[PasskeyDescriptor], Field(serialization_alias="excludeCredentials")]
+    authenticator_selection: Annotated[PasskeySelection, Field(serialization_alias="authenticatorSelection")]
+    attestation: Literal["none"] = "none"
+
+
+class PasskeyRequestOptions(ResponseModel):
+    """PublicKeyCredentialRequestOptionsJSON."""
+
+    rp_id: Annotated[str, Field(serialization_alias="rpId")]
+    challenge: str
+    timeout: int = TIMEOUT
+    allow_credentials: Annotated[list[PasskeyDescriptor], Field(serialization_alias="allowCredentials")]
+    user_verification: Annotated[Literal["required"], Field(serialization_alias="userVerification")] = "required"
+
+
+class AttestationResponse(RequestModel):
+    """AuthenticatorAttestationResponseJSON. What is not needed may be left out, and is not looked at."""
+
+    client_data_json: Annotated[Bytes, Field(alias="clientDataJSON")]
+    attestation_object: Annotated[Bytes, Field(alias="attestationObject")]
+    authenticator_data: Annotated[Bytes | None, Field(alias="authenticatorData")] = None
+    transports: Annotated[list[Transport], Field(max_length=10)] = []
+    public_key: Annotated[Bytes | None, Field(alias="publicKey")] = None
+    public_key_algorithm: Annotated[int | None, Field(alias="publicKeyAlgorithm")] = None
+
+
+class AssertionResponse(RequestModel):
+    """AuthenticatorAssertionResponseJSON."""
+
+    client_data_json: Annotated[Bytes, Field(alias="clientDataJSON")]
+    authenticator_data: Annotated[Bytes, Field(alias="authenticatorData")]
+    signature: Annotated[Bytes, Field(alias="signature")]
+    user_handle: Annotated[str | None, Field(alias="userHandle", pattern=BASE64URL, max_length=86)] = None
+
+
+class CredentialProperties(RequestModel):
+    model_config = ConfigDict(extra="ignore")
+
+    rk: bool | None = None
+
+
+class ExtensionResults(RequestModel):
+    """AuthenticationExtensionsClientOutputsJSON: whatever extensions have to say. Nobody listens."""
+
+    model_config = ConfigDict(extra="ignore")
+
+    cred_props: Annotated[CredentialProperties | None, Field(alias="credProps")] = None
+
+
+class PublicKeyCredential(RequestModel):
+    id: CredentialId
+    raw_id: Annotated[CredentialId, Field(alias="rawId")]
+    type: PublicKeyType
+    authenticator_attachment: Annotated[str | None, Field(alias="authenticatorAttachment", max_length=32)] = None
+    client_extension_results: Annotated[
+        ExtensionResults, Field(alias="clientExtensionResults", default_factory=ExtensionResults)
+    ]
+
+    @model_validator(mode="after")
+    def _one_id(self) -> Self:
+        if self.id != self.raw_id:
+            raise ValueError("id and rawId must be the same")
+        return self
+
+
+class RegistrationCredential(PublicKeyCredential):
+    """RegistrationResponseJSON."""
+
+    response: AttestationResponse
+
+
+class AuthenticationCredential(PublicKeyCredential):
+    """AuthenticationResponseJSON."""
+
+    response: AssertionResponse
+
+
+def creation_options(party: RelyingParty, service_name: str, user: User, ceremony: Ceremony) -> PasskeyCreationOptions:
+    name = user.email or user.display_name or "Guest"
+    return PasskeyCreationOptions(
+        rp=PasskeyRelyingParty(id=party.id, name=service_name),
+        user=PasskeyUser(id=b64url(user.id.bytes), name=name, display_name=user.display_name or name),
+        challenge=b64url(ceremony.challenge.encode()),
+        pub_key_cred_params=[PasskeyParameters(alg=algorithm) for algorithm in ALGORITHMS],
+        exclude_credentials=_descriptors(ceremony),
+        authenticator_selection=PasskeySelection(),
+    )
+
+
+def request_options(party: RelyingParty, ceremony: Ceremony) -> PasskeyRequestOptions:
+    return PasskeyRequestOptions(
+        rp_id=party.id, challenge=b64url(ceremony.challenge.encode()), allow_credentials=_descriptors(ceremony)
+    )
+
+
+def _descriptors(ceremony: Ceremony) -> list[PasskeyDescriptor]:
+    def describe(passkey: Passkey) -> PasskeyDescriptor:
+        return PasskeyDescriptor(id=b64url(passkey.credential_id), transports=passkey.transports)
+
+    return [describe(passkey) for passkey in ceremony.passkeys]
+
+
+def attestation_of(credential: RegistrationCredential) -> Attestation:
+    response = credential.response
+    return Attestation(credential.raw_id, response.client_data_json, response.attestation_object)
+
+
+def assertion_of(credential: AuthenticationCredential) -> Assertion:
+    response = credential.response
+    return Assertion(
+        credential.raw_id,
+        response.client_data_json,
+        response.authenticator_data,
+        response.signature,
+        response.user_handle,
+    )

@@ -1,0 +1,58 @@
+"""What every way to sign in answers with."""
+
+from typing import Literal
+from uuid import UUID
+
+from app.auth.mfa import CHALLENGE_TTL, Challenge, Factor
+from app.auth.sessions import Grant
+from app.auth.tokens import ACCESS_TOKEN_TTL
+from app.compose import Runtime
+from app.http.web import ResponseModel
+
+LoginStatus = Literal["complete", "mfa_required"]
+
+
+class TokenSet(ResponseModel):
+    token_type: Literal["Bearer"]
+    access_token: str
+    expires_in: int
+    refresh_token: str
+    refresh_expires_in: int
+    session_id: UUID
+
+
+class MfaChallenge(ResponseModel):
+    mfa_token: str
+    methods: list[Factor]
+    expires_in: int
+
+
+class LoginResult(ResponseModel):
+    """`tokens` where `status` is `complete`; `mfa` where it is `mfa_required`."""
+
+    status: LoginStatus
+    tokens: TokenSet | None
+    mfa: MfaChallenge | None
+
+
+def login_result(runtime: Runtime, outcome: Grant | Challenge) -> LoginResult:
+    if isinstance(outcome, Grant):
+        return LoginResult(status="complete", tokens=token_set(runtime, outcome), mfa=None)
+    expires_in = int(CHALLENGE_TTL.total_seconds())
+    challenge = MfaChallenge(mfa_token=outcome.mfa_token, methods=list(outcome.methods), expires_in=expires_in)
+    return LoginResult(status="mfa_required", tokens=None, mfa=challenge)
+
+
+def token_set(runtime: Runtime, grant: Grant) -> TokenSet:
+    access_token = runtime.tokens.mint(
+        user_id=grant.user_id, session_id=grant.session_id, authenticated_at=grant.authenticated_at
+    )
+    remaining = grant.refresh_expires_at - runtime.clock.now()
+    return TokenSet(
+        token_type="Bearer",  # noqa: S106 - the name of a scheme
+        access_token=access_token,
+        expires_in=ACCESS_TOKEN_TTL,
+        refresh_token=grant.refresh_token,
+        refresh_expires_in=int(remaining.total_seconds()),
+        session_id=grant.session_id,
+    )

@@ -1,0 +1,247 @@
+"""`/v1/credentials`: what the app is here for."""
+
+from typing import Annotated
+from uuid import UUID
+
+from fastapi import APIRouter, Query
+from pydantic import Field
+
+from app.compose import Runtime
+from app.http.web import (
+    DirectRoute,
+    JsonRoute,
+    OriginDep,
+    RequestModel,
+    ResponseModel,
+    RuntimeDep,
+    SignedIn,
+    SignedInBare,
+    Timestamp,
+)
+from app.policy.session_policy import Access
+from app.revocation import job
+from app.vending import access_checks, ledger, vending
+from app.vending.access_checks import Reason
+from app.vending.orders import Purpose
+from app.vending.vending import Vended, Wish
+
+router = APIRouter(prefix="/v1", tags=["credentials"], route_class=JsonRoute)
+
+
+class CredentialsRequest(RequestModel):
+    access: Access = "read_write"
+    path: Annotated[str, Field(examples=["albums/2026/"], max_length=1024)] = ""
+    duration_seconds: int | None = None
+    purpose: Annotated[
+        Purpose | None,
+        Field(
+            description="`upload`: a lease for a long upload, with `path` and the access `write`, which is what it has "
+            "where none is named. It may live longer than other credentials."
+        ),
+    ] = None
+    include_shared: Annotated[bool, Field(description="Reads what the caller has accepted of others too.")] = False
+    grant_ids: Annotated[
+        list[Annotated[UUID, Field(strict=False)]] | None,
+        Field(
+            max_length=100,
+            description="With `include_shared`: these of the grants that the caller received, which accepts them; "
+            "without it the oldest 200 that the caller has accepted. What does not count, or is somebody else's, is "
+            "left out: see `shared_prefixes`.",
+        ),
+    ] = None
+    shared_part: Annotated[
+        int,
+        Field(ge=1, description="Which part of it, up to `shared_parts`: a credential holds 7 to 12 folders."),
+    ] = 1
+
+    @property
+    def wish(self) -> Wish:
+        unnamed = self.purpose == "upload" and "access" not in self.model_fields_set
+        return Wish(
+            access="write" if unnamed else self.access,
+            path=self.path,
+            duration=self.duration_seconds,
+            purpose=self.purpose,
+            include_shared=self.include_shared,
+            grant_ids=None if self.grant_ids is None else tuple(self.grant_ids),
+            part=self.shared_part,
+        )
+
+
+class Credentials(ResponseModel):
+    credential_id: UUID
+    access_key_id: str
+    secret_access_key: str
+    session_token: str
+    expiration: Timestamp
+    expires_in: int
+    server_time: Timestamp
+    access: Access
+    bucket: str
+    prefix: str
+    shared_prefixes: list[str]
+    shared_part: int
+    shared_parts: int
+    """Credentials that it takes to read all that is shared."""
+    region: str
+    endpoint_url: str | None
+    force_path_style: bool
+
+
+class ContainerCredentials(ResponseModel):
+    """What the AWS SDKs' container provider reads."""
+
+    access_key_id: Annotated[str, Field(serialization_alias="AccessKeyId")]
+    secret_access_key: Annotated[str, Field(serialization_alias="SecretAccessKey")]
+    token: Annotated[str, Field(serialization_alias="Token")]
+    expiration: Annotated[Timestamp, Field(serialization_alias="Expiration")]
+
+
+class Revocation(ResponseModel):
+    revoked: int
+    effective_by: Timestamp
+    """When at the latest the engine refuses the last of them."""
+
+
+class IssuedCredential(ResponseModel):
+    credential_id: UUID
+    access_key_id: str
+    access: Access
+    prefix: str
+    shared_prefixes: list[str]
+    session_id: UUID
+    issued_at: Timestamp
+    expiration: Timestamp
+    revoked_at: Timestamp | None
+
+
+class IssuedCredentialPage(ResponseModel):
+    items: list[IssuedCredential]
+    next_cursor: str | None
+
+
+class AccessCheckRequest(RequestModel):
+    action: Annotated[str, Field(examples=["s3:GetObject"], max_length=64, pattern="^[sS]3:[A-Za-z0-9]+$")]
+    key: Annotated[str, Field(max_length=1024)]
+    """The whole one in the bucket; of a list, its prefix."""
+    access_key_id: Annotated[str | None, Field(max_length=128)] = None
+    """Of the credential that the app used; else what a vend without any wishes gives."""
+
+
+class AccessCheck(ResponseModel):
+    allowed: bool
+    reason: Reason
+    statement: str | None
+    """JSON of the statement that decided, or of the one that is missing. Of the role's own: Sid and Effect alone."""
+    detail: str
+
+
+async def issue_credentials(
+    runtime: RuntimeDep, origin: OriginDep, actor: SignedIn, body: CredentialsRequest | None = None
+) -> Credentials:
+    """Temporary AWS keys for the caller's own prefix. Keep them in memory alone, and ask again before `expiration`.
+
+    With `include_shared` they read the folders of others that the caller has accepted, and end before the first of
+    those grants: one that ends sooner than `duration_seconds`, or than in 16 minutes, is left out.
+    """
+    wish = (body or CredentialsRequest()).wish
+    return _credentials(runtime, await vending.issue(runtime, origin, actor, wish))
+
+
+router.add_api_route("/credentials", issue_credentials, methods=["POST"], route_class_override=DirectRoute)
+
+
+@router.get("/credentials/container")
+async def get_container_credentials(
+    runtime: RuntimeDep,
+    origin: OriginDep,
+    actor: SignedInBare,
+    access: Access = "read_write",
+    path: Annotated[str, Query(max_length=1024)] = "",
+) -> ContainerCredentials:
+    """The same in the AWS SDKs' container format, for `AWS_CONTAINER_CREDENTIALS_FULL_URI`."""
+    vended = await vending.issue(runtime, origin, actor, Wish(access=access, path=path))
+    credential = vended.issued.credential
+    return ContainerCredentials(
+        access_key_id=credential.access_key_id,
+        secret_access_key=credential.secret_access_key,
+        token=credential.session_token,
+        expiration=credential.expires_at,
+    )
+
+
+@router.post("/credentials/revoke", status_code=202)
+async def revoke_credentials(runtime: RuntimeDep, origin: OriginDep, actor: SignedIn) -> Revocation:
+    """Revokes all live credentials of the caller, on every device; each device stays signed in and gets new ones.
+
+    `effective_by` says when the engine refuses the last of them: at their expiry where it cannot be told before.
+    """
+    await runtime.limiter.hit("revoke_credentials", str(actor.user_id))
+    count, effective_by = await runtime.database.write(
+        job.revoke_own, origin, runtime.clock.now(), runtime.settings, actor
+    )
+    return Revocation(revoked=count, effective_by=effective_by)
+
+
+@router.post("/access-checks")
+async def explain_access(runtime: RuntimeDep, actor: SignedIn, body: AccessCheckRequest) -> AccessCheck:
+    """Why S3 refuses a request of the app's: what the session policy and the role's own policy say of action and key.
+
+    Policies alone are looked at, so nothing is told about what is there. Calls of S3, such as `s3:HeadObject`, stand
+    for the actions that they take; a copy's source is not known, so ask for `s3:GetObject` there too.
+    """
+    found = await access_checks.explain(
+        runtime, actor, action=body.action, key=body.key, access_key_id=body.access_key_id
+    )
+    return AccessCheck(allowed=found.allowed, reason=found.reason, statement=found.statement, detail=found.detail)
+
+
+@router.get("/me/credentials")
+async def list_credentials(
+    runtime: RuntimeDep,
+    actor: SignedIn,
+    limit: Annotated[int, Query(ge=1, le=200)] = 50,
+    cursor: Annotated[str | None, Query(max_length=200)] = None,
+) -> IssuedCredentialPage:
+    """Every credential that was issued to the caller, newest first, without secrets."""
+    rows, next_cursor = await runtime.database.read(
+        ledger.list_issued, user_id=actor.user_id, limit=limit, cursor=cursor
+    )
+    items = [
+        IssuedCredential(
+            credential_id=row.id,
+            access_key_id=row.access_key_id,
+            access=row.access,
+            prefix=row.prefix,
+            shared_prefixes=ledger.shared_prefixes(row),
+            session_id=row.session_id,
+            issued_at=row.issued_at,
+            expiration=row.expires_at,
+            revoked_at=row.withdrawn_at,
+        )
+        for row in rows
+    ]
+    return IssuedCredentialPage(items=items, next_cursor=next_cursor)
+
+
+def _credentials(runtime: Runtime, vended: Vended) -> Credentials:
+    issued, settings, now = vended.issued, runtime.settings, runtime.clock.now()
+    credential = issued.credential
+    return Credentials(
+        credential_id=issued.credential_id,
+        access_key_id=credential.access_key_id,
+        secret_access_key=credential.secret_access_key,
+        session_token=credential.session_token,
+        expiration=credential.expires_at,
+        expires_in=max(0, int((credential.expires_at - now).total_seconds())),
+        server_time=now,
+        access=issued.order.access,
+        bucket=settings.bucket,
+        prefix=issued.order.prefix,
+        shared_prefixes=[share.prefix for share in issued.order.shares],
+        shared_part=vended.part,
+        shared_parts=vended.parts,
+        region=settings.region,
+        endpoint_url=settings.s3_public_endpoint_url or settings.s3_endpoint_url,
+        force_path_style=settings.s3_force_path_style,
+    )

@@ -1,0 +1,61 @@
+"""`/v1/uploads`: one file from a client that cannot sign requests."""
+
+from typing import Annotated
+from uuid import UUID
+
+from fastapi import APIRouter
+from pydantic import Field
+
+from app.http.web import JsonRoute, OriginDep, RequestModel, ResponseModel, RuntimeDep, SignedIn, Timestamp
+from app.vending import tickets
+
+router = APIRouter(prefix="/v1", tags=["credentials"], route_class=JsonRoute)
+
+
+class UploadTicketRequest(RequestModel):
+    path: Annotated[str, Field(examples=["albums/2026/beach.jpg"], max_length=1024)]
+    """Of the object under the caller's prefix."""
+    content_type: Annotated[str, Field(pattern=tickets.MEDIA_TYPE)]
+    size: Annotated[int, Field(ge=1, le=tickets.LARGEST)]
+    """Bytes; no more and no fewer are taken."""
+
+
+class UploadField(ResponseModel):
+    name: str
+    value: str
+
+
+class UploadTicket(ResponseModel):
+    """A form, to be sent by POST as `multipart/form-data`: all fields in this order, then the picture as `file`."""
+
+    url: str
+    fields: list[UploadField]
+    key: str
+    expiration: Timestamp
+    expires_in: int
+    server_time: Timestamp
+    credential_id: UUID
+    """Of the ledger: what it was signed with."""
+
+
+@router.post("/uploads")
+async def create_upload_ticket(
+    runtime: RuntimeDep, origin: OriginDep, actor: SignedIn, body: UploadTicketRequest
+) -> UploadTicket:
+    """A form for one object of exactly this size and type. S3 answers it with 201 and an ETag.
+
+    It is good for 15 minutes, or for what is left of the credential that signs it: `expires_in` says.
+    """
+    ticket = await tickets.create(
+        runtime, origin, actor, path=body.path, content_type=body.content_type, size=body.size
+    )
+    now = runtime.clock.now()
+    return UploadTicket(
+        url=ticket.url,
+        fields=[UploadField(name=name, value=value) for name, value in ticket.fields],
+        key=ticket.key,
+        expiration=ticket.expires_at,
+        expires_in=max(0, int((ticket.expires_at - now).total_seconds())),
+        server_time=now,
+        credential_id=ticket.credential_id,
+    )

@@ -1,0 +1,274 @@
+"""What the members of requests and answers look like: for the OpenAPI document, its pages and its readers.
+
+All of it is one evening of one user. Ada shares `albums/2026/` with Bob, and Bob shares `trips/` with her. Her token
+verifies by the key that is shown, her passkey answers the challenges that are shown, and both name her id. The private
+keys were thrown away. `tests/test_examples.py` holds every example against the code that makes or reads such a value.
+
+An example stands by the name of its member, by `Model.member` or `operation.parameter` where that would not fit.
+"""
+
+from datetime import UTC, datetime
+from uuid import UUID
+
+from app.admin import audit_events
+from app.http.edge import problem_document
+from app.platform import cursors
+from app.platform.problems import FieldError, WeakPassword
+from app.policy import session_policy
+
+USER_ID = UUID("4fa0c1de-7d3b-4a52-9b0e-6a3f1c2d8e90")
+FRIEND_ID = UUID("2b60e8cc-0236-4b96-8b13-67c614ae7c36")
+GRANT_ID = "7c1d5e90-2b64-4f0a-8d3e-5a6f7b8c9d01"
+STAFF_ID = "d830c1a8-cdaf-4e86-bfab-875cdf23f585"
+REQUEST_ID = "faccdb215ec1e3ab2a7fdf4a973ef23c"
+ISSUER = "https://tokens.example.org"
+RELYING_PARTY = "tokens.example.org"
+SERVICE_NAME = "Photos"
+
+_CREATED_AT = "2026-11-23T17:45:00Z"
+_NOW = "2026-11-23T18:00:00Z"
+_LATER = "2026-11-23T18:10:00Z"
+_EXPIRATION = "2026-11-23T19:00:00Z"
+_CREATED = datetime(2026, 11, 23, 17, 45, tzinfo=UTC)
+
+_PREFIX = session_policy.user_prefix(USER_ID)
+_FOLDER = session_policy.narrowed_prefix(USER_ID, "albums/2026/")
+_SHARED_FOLDER = session_policy.narrowed_prefix(FRIEND_ID, "trips/")
+_KEY_ID = "ASIAIOSFODNN7EXAMPLE"
+_SECRET_KEY = "wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY"  # noqa: S105 - AWS's own in its pages
+_SESSION_TOKEN = "IQoJb3JpZ2luX2VjEXAMPLETOKEN"  # noqa: S105 - the same, shortened
+_ADDRESS = "ada@example.org"
+_FRIENDS_ADDRESS = "bob@example.org"
+_PASSWORD = "violet tractor moonlight"  # noqa: S105 - nobody's
+_DEVICE = "Ada's phone"
+
+_TOTP_SECRET = "3ZD4CB6CX54KSC5AA3HCY5WBYKC2ZQDH"  # noqa: S105
+_SESSION_ID = "b3a1f0c2-5d64-4e7a-9c18-2f0d6b7e8a91"
+
+_APPLE = "https://appleid.apple.com"
+_APPLE_SUBJECT = "001234.0f4c2b1d9a7e4f538c6d2e1b0a9f7e65.0815"
+
+_CREDENTIAL_ID = "4S1lrX1cUjTGOtkE2rMLVA"
+_USER_HANDLE = "T6DB3n07SlKbDmo_HC2OkA"
+_CREATION_CHALLENGE = "dHZzXzNiNVdmbkVxZkstNldGa2FCYlp1VlppRUV5d2JyTWtPSTBwRHp2d3NPOFE"
+_SIGN_IN_CHALLENGE = "dHZzX3NpZlBpNW44N2g4NXQ1SWJZRWpXRDZ4bnhCVHkyRWtLSm15V1dPbWhxLTg"
+
+_REFUSAL = problem_document(
+    WeakPassword(errors=[FieldError("body.password", "too_short", "Use 8 characters or more.")]), REQUEST_ID
+)
+_WRONG_MEMBER = _REFUSAL["errors"][0]
+_CURSOR = cursors.encode(_CREATED, UUID(_SESSION_ID))
+_AUDIT_CURSOR = audit_events.cursor_of(_CREATED, 81_733)
+
+EXAMPLES: dict[str, object] = {
+    "AccessCheck.detail": (
+        "Both policies allow this. A 403 has another cause then: a clock that is off, a signature, the bucket's own "
+        "policy, or, without the right to list, an object that is not there."
+    ),
+    "AccessCheck.statement": (
+        '{"Sid":"Objects","Effect":"Allow","Action":["s3:GetObject","s3:PutObject","s3:AbortMultipartUpload",'
+        f'"s3:ListMultipartUploadParts","s3:DeleteObject"],"Resource":"arn:aws:s3:::photos/{_PREFIX}*"}}'
+    ),
+    "AccessCheckRequest.action": "s3:GetObject",
+    "AdminUser.id": str(USER_ID),
+    "AssertionResponse.authenticatorData": "p-_fxUETcHbsxmX0PLMsWDXTz77a_V3XsnMKgau9s_8dAAAAAA",
+    "AssertionResponse.clientDataJSON": (
+        "eyJ0eXBlIjoid2ViYXV0aG4uZ2V0IiwiY2hhbGxlbmdlIjoiZEhaelgzTnBabEJwTlc0NE4yZzROWFExU1dKWlJXcFhSRFo0Ym5oQ1ZIa3lSV"
+        "3RMU20xNVYxZFBiV2h4TFRnIiwib3JpZ2luIjoiaHR0cHM6Ly90b2tlbnMuZXhhbXBsZS5vcmciLCJjcm9zc09yaWdpbiI6ZmFsc2V9"
+    ),
+    "AttestationResponse.authenticatorData": (
+        "p-_fxUETcHbsxmX0PLMsWDXTz77a_V3XsnMKgau9s_9dAAAAAAAAAAAAAAAAAAAAAAAAAAAAEOEtZa19XFI0xjrZBNqzC1SlAQIDJiABIVgg9d"
+        "3JM9GFCtK7wnjoagWQkn8fYqKfntzH2DaBAoSw4r8iWCDm0xF2JPCluPrKhb710qWuOkcAj-uZSpKARGyLIhdWhA"
+    ),
+    "AttestationResponse.clientDataJSON": (
+        "eyJ0eXBlIjoid2ViYXV0aG4uY3JlYXRlIiwiY2hhbGxlbmdlIjoiZEhaelh6TmlOVmRtYmtWeFprc3RObGRHYTJGQ1lscDFWbHBwUlVWNWQyS"
+        "nlUV3RQU1RCd1JIcDJkM05QT0ZFIiwib3JpZ2luIjoiaHR0cHM6Ly90b2tlbnMuZXhhbXBsZS5vcmciLCJjcm9zc09yaWdpbiI6ZmFsc2V9"
+    ),
+    "AuditDetail.name": "method",
+    "AuditDetail.value": "password",
+    "AuditEntry.id": "81733",
+    "AuditPage.next_cursor": _AUDIT_CURSOR,
+    "ExportedGrant.accepted_at": None,
+    "ExportedGrant.prefix": _FOLDER,
+    "ExportedIdentity.issuer": _APPLE,
+    "ExportedIdentity.subject": _APPLE_SUBJECT,
+    "FieldError.code": _WRONG_MEMBER["code"],
+    "FieldError.location": _WRONG_MEMBER["location"],
+    "FieldError.message": _WRONG_MEMBER["message"],
+    "Grant.prefix": _FOLDER,
+    "IdentityPage.next_cursor": None,
+    "OidcNonce.expires_at": _LATER,
+    "PasskeyCreationOptions.challenge": _CREATION_CHALLENGE,
+    "PasskeyPage.next_cursor": None,
+    "PasskeyRelyingParty.id": RELYING_PARTY,
+    "PasskeyRelyingParty.name": SERVICE_NAME,
+    "PasskeyRequestOptions.challenge": _SIGN_IN_CHALLENGE,
+    "PasskeyUser.id": _USER_HANDLE,
+    "PasskeyUser.name": _ADDRESS,
+    "Problem.detail": _REFUSAL["detail"],
+    "Problem.status": _REFUSAL["status"],
+    "Problem.title": _REFUSAL["title"],
+    "Problem.type": _REFUSAL["type"],
+    "Profile.id": str(USER_ID),
+    "ReceivedGrant.path": "trips/",
+    "ReceivedGrant.prefix": _SHARED_FOLDER,
+    "UploadField.name": "Content-Type",
+    "UploadField.value": "image/jpeg",
+    "UploadTicketRequest.path": "albums/2026/beach.jpg",
+    "UserImport.next_cursor": "3120",
+    "UserImportProblem.code": "role_not_taken",
+    "UserImportProblem.message": "Imported as a user: roles are given by administrators here.",
+    "get_user_import.cursor": "3120",
+    "list_audit_events.cursor": _AUDIT_CURSOR,
+    "list_user_audit_events.cursor": _AUDIT_CURSOR,
+    "AccessKeyId": _KEY_ID,
+    "Expiration": _EXPIRATION,
+    "SecretAccessKey": _SECRET_KEY,
+    "Token": _SESSION_TOKEN,
+    "accepted_at": _NOW,
+    "access_key_id": _KEY_ID,
+    "access_token": (
+        "eyJhbGciOiJFUzI1NiIsImtpZCI6ImxObmdpazBCYUpkZXh6d3NubUdORDY0T0M3X0pUc2tzVWVNbk5Obm5yY0kiLCJ0eXAiOiJhdCtqd3QifQ."
+        "eyJpc3MiOiJodHRwczovL3Rva2Vucy5leGFtcGxlLm9yZyIsImF1ZCI6Imh0dHBzOi8vdG9rZW5zLmV4YW1wbGUub3JnL3YxIiwic3ViIjoiNG"
+        "ZhMGMxZGUtN2QzYi00YTUyLTliMGUtNmEzZjFjMmQ4ZTkwIiwic2lkIjoiYjNhMWYwYzItNWQ2NC00ZTdhLTljMTgtMmYwZDZiN2U4YTkxIiwi"
+        "Y2xpZW50X2lkIjoidG9rZW52ZW5kLWFwcCIsImlhdCI6MTc5NTQ1NjgwMCwiZXhwIjoxNzk1NDU3NzAwLCJqdGkiOiI2MGQ0ZTYxNS0wYjYyLT"
+        "Q2ZWItYmVmNC1mMzg0YzVmZWM1MGEiLCJhdXRoX3RpbWUiOjE3OTU0NTY4MDB9."
+        "7FZVLKvef4xnrD4EY7-fsY3JjJzb22wgxByFyqvEtBKrqMFzmWNCsdpOCCfbjWzqh8iZgkx_q9m9UmrF1a2YLg"
+    ),
+    "account": "123456789012",
+    "actor": str(USER_ID),
+    "actor_id": str(USER_ID),
+    "address": "203.0.113.7",
+    "after": _CREATED_AT,
+    "alg": "ES256",
+    "at": _NOW,
+    "attestationObject": (
+        "o2NmbXRkbm9uZWdhdHRTdG10oGhhdXRoRGF0YViUp-_fxUETcHbsxmX0PLMsWDXTz77a_V3XsnMKgau9s_9dAAAAAAAAAAAAAAAAAAAAAAAAAA"
+        "AAEOEtZa19XFI0xjrZBNqzC1SlAQIDJiABIVgg9d3JM9GFCtK7wnjoagWQkn8fYqKfntzH2DaBAoSw4r8iWCDm0xF2JPCluPrKhb710qWuOkcA"
+        "j-uZSpKARGyLIhdWhA"
+    ),
+    "authenticatorAttachment": "platform",
+    "before": _EXPIRATION,
+    "bucket": "photos",
+    "code": "123 456",
+    "content_type": "image/jpeg",
+    "counted_at": _NOW,
+    "counted_until": _NOW,
+    "created_after": _CREATED_AT,
+    "created_at": _CREATED_AT,
+    "credential_id": "c8a74208-af3a-4424-a76c-21cc846cb4e9",
+    "crv": "P-256",
+    "current_password": _PASSWORD,
+    "cursor": _CURSOR,
+    "decoded_message": (
+        '{"allowed":false,"explicitDeny":false,"matchedStatements":{"items":[]},"failures":{"items":[]},'
+        '"context":{"action":"s3:GetObject"}}'
+    ),
+    "device_name": _DEVICE,
+    "displayName": "Ada",
+    "display_name": "Ada",
+    "effective_by": _LATER,
+    "email": _ADDRESS,
+    "encoded_message": "tUqAvBJYqEXAMPLE",
+    "end_reason": "sign_out",
+    "ended_at": _LATER,
+    "endpoint_url": "https://s3.eu-central-1.amazonaws.com",
+    "event": "session.started",
+    "expiration": _EXPIRATION,
+    "expires_at": "2026-12-24T18:00:00Z",
+    "exported_at": _NOW,
+    "finished_at": _LATER,
+    "generated_at": _NOW,
+    "grant_id": GRANT_ID,
+    "grant_ids": [GRANT_ID],
+    "grantee_email": _FRIENDS_ADDRESS,
+    "id": _CREDENTIAL_ID,
+    "id_token": (
+        "eyJhbGciOiJSUzI1NiIsImtpZCI6ImZoNkJzOEMifQ."
+        "eyJpc3MiOiJodHRwczovL2FwcGxlaWQuYXBwbGUuY29tIiwiYXVkIjoib3JnLmV4YW1wbGUucGhvdG9zIiwiZXhwIjoxNzk1NTQzMjAwLCJpYX"
+        "QiOjE3OTU0NTY4MDAsInN1YiI6IjAwMTIzNC4wZjRjMmIxZDlhN2U0ZjUzOGM2ZDJlMWIwYTlmN2U2NS4wODE1Iiwibm9uY2UiOiI3MzU1MDM2"
+        "MDBiMmQzNWUxM2Y0M2I3NjkxYjYwYWRmYzRmNzc4NDNmNGFkZmUwNWYwODYyM2RmNmYyM2I5NWYzIiwiZW1haWwiOiJhZGFAZXhhbXBsZS5vcm"
+        "ciLCJlbWFpbF92ZXJpZmllZCI6dHJ1ZX0."
+        "J6MjbcqLMSzrc9iA-z115dOfIYu46uFBcsRJ1l2CmB0SA9k8U-paW1QpACRwJb3IR736xJtRzT9-wsJ0UteYJ7OnxihERTw3bKpTaWSEBot965"
+        "kI7O_tgcMMBDkQxyHfCOXXfw76rQXqqhe-jRL0xkYxe6GtauEvnOHHEGA2slto_q7AL8xu0MHaUREixCSh_Y-OUCQbz9XR4tu-pO5sdQvSdalW"
+        "LenmpT5aHw6ehYZBvTrPMHSz_QvqNVDKhixTdZij2KKBQ9XOiul8HbHsM_O2vUbmYJ6ZsI3qkSkC5udFxXXXnvxwQHKLP80i2xcsfj0zZDVPRx"
+        "EybHdYGi4jUQ"
+    ),
+    "id_token_signing_alg_values_supported": ["ES256"],
+    "identity_id": "4e2a36b3-df0c-47e9-bf55-b4e79c67f2b5",
+    "import_id": "2715f666-9c81-4353-a77b-a3d42fcc2648",
+    "issued_at": _NOW,
+    "issuer": ISSUER,
+    "jwks_uri": f"{ISSUER}/.well-known/jwks.json",
+    "key": session_policy.object_key(USER_ID, "albums/2026/beach.jpg"),
+    "kid": "lNngik0BaJdexzwsnmGND64OC7_JTsksUeMnNNnnrcI",
+    "kind": "mfa_enabled",
+    "kty": "EC",
+    "last_seen_at": _NOW,
+    "last_used_at": _NOW,
+    "locked_until": _LATER,
+    "mfa_token": "tvs_EJu-Jxbbswct4BxJ-o7RX10tmDSHeeg3jKCrXJ_Jzrg",
+    "name": _DEVICE,
+    "new_email": "ada@example.com",
+    "new_password": "amber kettle waterfall",
+    "next_cursor": _CURSOR,
+    "nonce": "tvs_kLhKLNq6etddiLY9PSKGQBvEeqcoMWY-0ji14DtTklc",
+    "otpauth_uri": f"otpauth://totp/Photos:ada@example.org?secret={_TOTP_SECRET}&issuer=Photos",
+    "owner_display_name": "Bob",
+    "owner_email": _FRIENDS_ADDRESS,
+    "passkey_id": "3f8c7caa-8cd1-43ce-bb2c-fa566c18eac4",
+    "password": _PASSWORD,
+    "path": "albums/2026/",
+    "prefix": _PREFIX,
+    "provider": "apple",
+    "publicKey": (
+        "MFkwEwYHKoZIzj0CAQYIKoZIzj0DAQcDQgAE9d3JM9GFCtK7wnjoagWQkn8fYqKfntzH2DaBAoSw4r_m0xF2JPCluPrKhb710qWuOkcAj-uZSp"
+        "KARGyLIhdWhA"
+    ),
+    "query": "ada",
+    "rawId": _CREDENTIAL_ID,
+    "reason": "The phone was stolen.",
+    "recipient": _ADDRESS,
+    "recovery_codes": [
+        "USLT-MMNF-NSA3-XYQH-U3H6-L4AA",
+        "GU4P-IXUY-C2D3-WJYO-METL-XNXC",
+        "AKPR-XFOS-2HGP-W4AE-HYXY-D4BX",
+        "3RTB-H343-IIEJ-5JJA-QTGI-HI6J",
+        "H6ZY-Q2YU-SB34-ALLS-CUOC-CLKM",
+        "3GP5-NHPP-JZB6-AONA-E3YY-I4PI",
+        "E72D-VBNU-NIXC-YJAY-CDZO-Y3UX",
+        "TNEX-4V7B-XXPB-LCXC-E5MP-XSDG",
+        "L25O-34F2-X3QX-MFBS-LDQT-MAWZ",
+        "HIY5-3YZA-OTNC-26UV-QZUR-C2M2",
+    ],
+    "refresh_token": "tvr_BmxEixjEcVL8L94_l9SKeFPbpuy9nj4pILtmENsjb40",
+    "region": "eu-central-1",
+    "request_id": REQUEST_ID,
+    "response_types_supported": ["id_token"],
+    "revoked_at": _LATER,
+    "rpId": RELYING_PARTY,
+    "secret": _TOTP_SECRET,
+    "secret_access_key": _SECRET_KEY,
+    "sent_at": _NOW,
+    "server_time": _NOW,
+    "session_id": _SESSION_ID,
+    "session_token": _SESSION_TOKEN,
+    "shared_prefixes": [_SHARED_FOLDER],
+    "signature": ("MEUCIQDFr7zjVvUJb7fYmW7BsRRqLbVUNELjuxgWvSNfMhAQcAIgHJACCdRTRS4KR_WvCW57gG02SEGCEg3uJaAfnO0SLfg"),
+    "start": "2026-11-22T18:00:00Z",
+    "started_at": _NOW,
+    "started_by": STAFF_ID,
+    "subject": str(USER_ID),
+    "subject_id": str(USER_ID),
+    "subject_types_supported": ["public"],
+    "token": "tvs_Ln29ZLSB1KoG-dTb3pMf1LS_q7Rl0SpG23QL8Dg1Tj0",
+    "transports": ["internal", "hybrid"],
+    "updated_at": _LATER,
+    "url": "https://photos.s3.eu-central-1.amazonaws.com/",
+    "use": "sig",
+    "userHandle": _USER_HANDLE,
+    "user_id": str(USER_ID),
+    "withdrawn_at": _LATER,
+    "x": "dZTPLPcEuuQl3y0PkbllX9T5cX31Q3VW7VS-cXm3Zls",
+    "y": "JWRM6nrazTRabYtYMNKsFEvGBxn8z_83JBGxEjLH1NM",
+}

@@ -1,0 +1,227 @@
+"""The OpenAPI document: FastAPI's, and what it cannot know of this service or of those who read it.
+
+That is who has to be signed in, that every refusal is one kind of document (RFC 9457), and which of its habits spoil
+the clients that are generated from it: a type for each place where a choice stands, a union for what may be left out.
+"""
+
+from collections.abc import Container, Iterable, Iterator, Mapping
+from itertools import chain
+from typing import Any, get_args
+
+from fastapi import APIRouter, FastAPI
+from fastapi.dependencies.models import Dependant
+from fastapi.routing import APIRoute
+from pydantic import Field
+from starlette.routing import BaseRoute
+
+from app.accounts import registration
+from app.admin import exports, formats, imports, stats, users
+from app.api.auth import wire
+from app.api.examples import EXAMPLES
+from app.auth import mfa, sessions
+from app.http.web import GUARDS, WELCOMES, ResponseModel
+from app.platform.problems import Problem as Refusal
+from app.policy.session_policy import Access
+from app.records.audit import Event, Outcome
+from app.vending.access_checks import Reason
+from app.vending.orders import Purpose
+
+Json = dict[str, Any]
+
+ACCESS_TOKEN = {
+    "type": "http",
+    "scheme": "bearer",
+    "bearerFormat": "JWT",
+    "description": "Of a sign-in or refresh; it lives 15 minutes.",
+}
+INFO = {
+    "description": (
+        "Registers the users of an app, signs them in, and hands each of their devices temporary AWS keys that reach "
+        "that user's own prefix of one bucket. Every refusal is an `application/problem+json` (RFC 9457) with a stable "
+        "`code`."
+    ),
+    "contact": {"name": "The operator of this service"},
+    "license": {"name": "Apache-2.0", "identifier": "Apache-2.0"},
+}
+REFUSAL = {
+    "description": "A refusal, by its status and `code`.",
+    "headers": {
+        "X-Request-ID": {
+            "description": "What to quote when it is reported.",
+            "schema": {"type": "string", "examples": [EXAMPLES["request_id"]]},
+        },
+        "Retry-After": {
+            "description": "With 429 and 503: after how many seconds to try again.",
+            "schema": {"type": "integer", "examples": [30]},
+        },
+    },
+    "content": {"application/problem+json": {"schema": {"$ref": "#/components/schemas/Problem"}}},
+}
+CHOICES: Mapping[str, tuple[str, ...]] = {
+    "Access": get_args(Access),
+    "CredentialPurpose": get_args(Purpose),
+    "AccessReason": get_args(Reason),
+    "AuditEventName": get_args(Event),
+    "AuditOutcome": get_args(Outcome),
+    "CodeMethod": get_args(mfa.CodeMethod),
+    "SecondFactor": get_args(mfa.Factor),
+    "SignInMethod": get_args(sessions.Method),
+    "LoginStatus": get_args(wire.LoginStatus),
+    "RegistrationStatus": get_args(registration.Status),
+    "UserRole": get_args(users.Role),
+    "UserStatus": get_args(users.Status),
+    "StatsWindow": get_args(stats.Window),
+    "ImportSource": get_args(formats.SourceName),
+    "ImportStatus": get_args(imports.Status),
+    "ExportFormat": get_args(exports.Format),
+    "HealthStatus": ("ok",),
+    "TokenType": ("Bearer",),
+    "PasskeyType": ("public-key",),
+    "PasskeyAttestation": ("none",),
+    "PasskeyRequirement": ("required",),
+}
+"""Texts to choose from, by the name of their type: one type each, in whichever models they stand."""
+
+
+class FieldError(ResponseModel):
+    """One member of the request that does not fit. Its value is never repeated."""
+
+    location: str
+    code: str
+    message: str
+
+
+class Problem(ResponseModel):
+    """Why a request was refused (RFC 9457). `code` is stable; `errors` is there with status 422 alone."""
+
+    type: str
+    title: str
+    status: int
+    detail: str
+    code: str
+    request_id: str
+    errors: list[FieldError] = Field(default=[])
+
+
+class DescribedApi(FastAPI):
+    """FastAPI, with the whole of `openapi`."""
+
+    def __init__(self, *, routers: Iterable[APIRouter], **options: Any) -> None:
+        super().__init__(**options)
+        self._routers = tuple(routers)
+        # As they are: `include_router` would build each anew at the first request, for a prefix that none has here.
+        self.router.routes.extend(chain.from_iterable(router.routes for router in self._routers))
+
+    def openapi(self) -> Json:
+        if self.openapi_schema is None:
+            _complete(super().openapi(), chain.from_iterable(router.routes for router in self._routers))
+        assert self.openapi_schema is not None
+        return self.openapi_schema
+
+
+def _complete(document: Json, routes: Iterable[BaseRoute]) -> None:
+    document["info"] |= INFO
+    document["servers"] = [{"url": "/", "description": "The service that this document is from."}]
+    security = {route.name: _security(route.dependant) for route in routes if isinstance(route, APIRoute)}
+    for operation in chain.from_iterable(operations.values() for operations in document["paths"].values()):
+        _complete_operation(operation, security=security.get(operation["operationId"], []))
+    components = document["components"]
+    components["securitySchemes"] = {"bearerAuth": ACCESS_TOKEN}
+    components["responses"] = {"Problem": REFUSAL}
+    schemas = components["schemas"]
+    for name in ("HTTPValidationError", "ValidationError"):
+        schemas.pop(name, None)
+    problem = Problem.model_json_schema(mode="validation", ref_template="#/components/schemas/{model}")
+    schemas |= problem.pop("$defs") | {"Problem": problem}
+    for model, schema in schemas.items():
+        for member, part in schema.get("properties", {}).items():
+            if (name := f"{model}.{member}") in EXAMPLES:
+                part["examples"] = [EXAMPLES[name]]
+        _tidy(schema)
+    schemas |= {name: {"type": "string", "enum": list(texts)} for name, texts in CHOICES.items()}
+    schemas["ProblemCode"] = {"type": "string", "enum": sorted(Refusal.catalogue)}
+    problem["properties"]["code"] = {"$ref": "#/components/schemas/ProblemCode"}
+    document["components"]["schemas"] = dict(sorted(schemas.items()))
+
+
+def _complete_operation(operation: Json, *, security: list[Json]) -> None:
+    responses = operation["responses"]
+    responses.pop("422", None)
+    responses |= {status: {"$ref": "#/components/responses/Problem"} for status in ("4XX", "5XX")}
+    operation["security"] = security
+    for parameter in operation.get("parameters", ()):
+        parameter["schema"] = _given(parameter["schema"])
+        if (name := f"{operation['operationId']}.{parameter['name']}") in EXAMPLES:
+            parameter["schema"]["examples"] = [EXAMPLES[name]]
+        _tidy(parameter["schema"], name=parameter["name"])
+        if "$ref" in parameter["schema"] and (default := parameter["schema"].pop("default", None)):
+            # Generators write it as a name of their language.
+            parameter["description"] = f"{parameter.get('description', '')} Left out, it is `{default}`.".strip()
+    if "requestBody" in operation:
+        body = operation["requestBody"]
+        body["required"] = body.get("required", False)
+        for content in body["content"].values():
+            content["schema"] = _given(content["schema"])
+            content["schema"].pop("title", None)
+
+
+def _given(schema: Json) -> Json:
+    """The schema of what is sent, where leaving it out is the way to send nothing."""
+    whole = {name: value for name, value in schema.items() if name != "anyOf"}
+    given = [part for part in schema.get("anyOf", ()) if part != {"type": "null"}]
+    assert len(given) < 2
+    return whole | given[0] if given else schema
+
+
+def _tidy(schema: Json, *, name: str | None = None) -> None:
+    """Takes out what generators make nonsense of, and puts in names of choices, and examples."""
+    for member, part in schema.get("properties", {}).items():
+        if member in schema.get("required", ()):
+            part.pop("default", None)
+        _tidy(part, name=member)
+    for part in _parts(schema):
+        _tidy(part)
+    schema.pop("title", None)
+    schema.pop("writeOnly", None)
+    _name_choice(schema)
+    _flatten_null(schema)
+    if name in ("email", "new_email", "grantee_email", "owner_email"):
+        schema["format"] = "email"
+    if name in EXAMPLES and "string" in str(schema.get("type")) + str(schema.get("items", {}).get("type")):
+        schema.setdefault("examples", [EXAMPLES[name]])
+
+
+def _name_choice(schema: Json) -> None:
+    """A constant of another type than text stays open: no generator has a type for the one number or truth."""
+    constant = schema.pop("const", None)
+    texts = tuple(schema.get("enum", (constant,)))
+    named = [name for name, choice in CHOICES.items() if choice == texts]
+    if named:
+        del schema["type"]
+        schema.pop("enum", None)
+        schema["$ref"] = f"#/components/schemas/{named[0]}"
+
+
+def _flatten_null(schema: Json) -> None:
+    """A text or null is one type, where a union of two would be a model of its own."""
+    parts = schema.get("anyOf", [])
+    if len(parts) == 2 and "type" in parts[0] and parts[1] == {"type": "null"}:
+        del schema["anyOf"]
+        schema |= parts[0] | {"type": [parts[0]["type"], "null"]}
+
+
+def _parts(schema: Json) -> Iterator[Json]:
+    yield from schema.get("anyOf", ())
+    if "items" in schema:
+        yield schema["items"]
+
+
+def _security(dependant: Dependant) -> list[Json]:
+    """With an access token, without one, or either way."""
+    if _depends(dependant, GUARDS):
+        return [{"bearerAuth": []}]
+    return [{"bearerAuth": []}, {}] if _depends(dependant, WELCOMES) else []
+
+
+def _depends(dependant: Dependant, on: Container[Any]) -> bool:
+    return dependant.call in on or any(_depends(one, on) for one in dependant.dependencies)

@@ -1,0 +1,138 @@
+"""`/healthz`, `/readyz`, `/metrics`, and what an outsider needs to verify our tokens."""
+
+import secrets
+from typing import Literal
+
+from fastapi import APIRouter, Request, Response
+from prometheus_client import CONTENT_TYPE_LATEST
+
+from app.auth.keys import Keyring
+from app.compose import Runtime
+from app.crypto.crypto import ALGORITHM
+from app.http.local import is_local
+from app.http.web import NamedRoute, ResponseModel, RuntimeDep
+from app.platform.problems import LocalOnly, NotFound, NotReady, Unauthenticated
+from app.upkeep import health
+from app.vending.identity_token import ISSUER_PATH
+
+router = APIRouter(tags=["ops"], route_class=NamedRoute)
+
+JWKS_MAX_AGE = 300
+"""Seconds that verifiers may keep the list; a new key is published for longer before it signs."""
+
+
+class Liveness(ResponseModel):
+    status: Literal["ok"]
+
+
+class Readiness(ResponseModel):
+    status: Literal["ok"]
+
+
+class JsonWebKey(ResponseModel):
+    kty: str
+    crv: str
+    x: str
+    y: str
+    use: str
+    alg: str
+    kid: str
+
+
+class JsonWebKeySet(ResponseModel):
+    keys: list[JsonWebKey]
+
+
+class IssuerMetadata(ResponseModel):
+    issuer: str
+    jwks_uri: str
+    response_types_supported: list[str]
+    subject_types_supported: list[str]
+    id_token_signing_alg_values_supported: list[str]
+
+
+@router.get("/healthz")
+async def check_health() -> Liveness:
+    """Whether the process is alive."""
+    return Liveness(status="ok")
+
+
+@router.get("/readyz")
+async def check_readiness(runtime: RuntimeDep, request: Request) -> Readiness:
+    """Whether it can do its work: database, signing keys and engine, and is not about to stop. The 503 says which.
+
+    A database that refused a write, since its disk is full, say, is not ready until a write succeeds.
+    """
+    if request.app.state.draining.is_set():
+        raise NotReady("Not ready: stopping.")
+    missing = [f"{name} ({state})" for name, state in (await runtime.health.check()).items() if state != health.OK]
+    if missing:
+        raise NotReady(f"Not ready: {', '.join(missing)}.")
+    return Readiness(status="ok")
+
+
+@router.get(
+    "/metrics", response_class=Response, responses={200: {"content": {"text/plain": {"schema": {"type": "string"}}}}}
+)
+async def get_metrics(runtime: RuntimeDep, request: Request) -> Response:
+    """This process's metrics for Prometheus: with the bearer token that the operator set.
+
+    Without one there are none in production, and in development only for this machine.
+    """
+    token = runtime.settings.metrics_token.get_secret_value()
+    if not token and runtime.settings.environment == "production":
+        raise NotFound
+    if not token and not is_local(request.scope):
+        raise LocalOnly
+    scheme, _, sent = request.headers.get("authorization", "").partition(" ")
+    if token and not (scheme.lower() == "bearer" and secrets.compare_digest(sent.strip().encode(), token.encode())):
+        raise Unauthenticated("Send the metrics token as `Authorization: Bearer …`.")
+    return Response(runtime.metrics.render(), media_type=CONTENT_TYPE_LATEST)
+
+
+@router.get("/.well-known/openid-configuration")
+async def get_openid_configuration(runtime: RuntimeDep, response: Response) -> IssuerMetadata:
+    """The issuer of access tokens (OpenID Connect Discovery 1.0 §3)."""
+    return _issuer(runtime.settings.public_url, f"{runtime.settings.public_url}/.well-known/jwks.json", response)
+
+
+@router.get("/.well-known/jwks.json")
+async def get_jwks(runtime: RuntimeDep, response: Response) -> JsonWebKeySet:
+    """The public keys of access tokens (RFC 7517)."""
+    return _keys(runtime.keyring, response)
+
+
+@router.get(ISSUER_PATH + "/.well-known/openid-configuration")
+async def get_sts_openid_configuration(runtime: RuntimeDep, response: Response) -> IssuerMetadata:
+    """The issuer that STS trusts in `web_identity` mode. No token given to a client is of this issuer."""
+    issuer = _issuer_of_sts(runtime)
+    return _issuer(issuer, f"{issuer}/jwks.json", response)
+
+
+@router.get(ISSUER_PATH + "/jwks.json")
+async def get_sts_jwks(runtime: RuntimeDep, response: Response) -> JsonWebKeySet:
+    """The public keys of the tokens that STS alone gets to see."""
+    _issuer_of_sts(runtime)
+    return _keys(runtime.sts_keyring, response)
+
+
+def _issuer_of_sts(runtime: Runtime) -> str:
+    if runtime.sts_keyring not in runtime.keyrings:
+        raise NotFound
+    return runtime.identity_tokens.issuer
+
+
+def _issuer(issuer: str, jwks_uri: str, response: Response) -> IssuerMetadata:
+    response.headers["Cache-Control"] = f"public, max-age={JWKS_MAX_AGE}"
+    return IssuerMetadata(
+        issuer=issuer,
+        jwks_uri=jwks_uri,
+        response_types_supported=["id_token"],
+        subject_types_supported=["public"],
+        id_token_signing_alg_values_supported=[ALGORITHM],
+    )
+
+
+def _keys(keyring: Keyring, response: Response) -> JsonWebKeySet:
+    response.headers["Cache-Control"] = f"public, max-age={JWKS_MAX_AGE}"
+    return JsonWebKeySet(keys=[JsonWebKey(**key) for key in keyring.jwks()["keys"]])

@@ -1,0 +1,1 @@
+"""Calls to AWS: STS, S3, SNS and RDS."""

@@ -1,0 +1,142 @@
+"""Base credentials: what signs our calls to STS, from wherever the SDK's default chain finds them on this machine."""
+
+import asyncio
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import boto3
+import botocore.session
+from botocore.config import Config
+from botocore.exceptions import BotoCoreError, ClientError, HTTPClientError
+from botocore.httpsession import get_cert_path
+
+from app.aws.transport import CONNECT_TIMEOUT, READ_TIMEOUT, Fault, Keys
+from app.platform.settings import SettingsError
+
+REFRESH_BEFORE = 900
+"""Seconds before expiry at which new ones are asked for, in the background."""
+NEEDED_BEFORE = 600
+"""Seconds before expiry at which callers wait for them: botocore's own two limits."""
+PROVIDERS_CONFIG = Config(
+    connect_timeout=CONNECT_TIMEOUT, read_timeout=READ_TIMEOUT, retries={"mode": "standard", "total_max_attempts": 2}
+)
+"""Of the SDK's own calls for a profile's role and IRSA: by default five tries of a minute, for which all would wait."""
+FAULTS = (
+    *(BotoCoreError, ClientError, HTTPClientError, SettingsError, RuntimeError, OSError, ValueError),
+    *(LookupError, TypeError, AttributeError),
+)
+"""What the providers raise: a profile without its parts or gone, metadata that do not answer, a role that is denied,
+and what they stumble on in an answer that is not one of credentials.
+"""
+
+
+def default_session(region: str | None = None) -> boto3.Session:
+    """The SDK's default chain; of instance metadata version 2 alone.
+
+    Where the chain itself asks an STS, that is `region`'s unless the SDK's own configuration names another: Python's
+    SDK does not read AWS_REGION. Raises `SettingsError` for what it cannot read.
+    """
+    try:
+        core = botocore.session.get_session()
+        core.set_config_variable("ec2_metadata_v1_disabled", True)
+        core.set_default_client_config(PROVIDERS_CONFIG)
+        if core.get_config_variable("region") is None:
+            core.set_config_variable("region", region)
+        role_of_profile: Any = core.get_component("credential_provider").get_provider("assume-role")
+        role_of_profile._prompter = _refuse_to_prompt  # noqa: SLF001 - the chain is built without a way to say so
+        return boto3.Session(botocore_session=core)
+    except BotoCoreError as error:
+        raise SettingsError(f"AWS: {error}") from error
+
+
+class ProfileNeedsMfaCode(RuntimeError):
+    """The profile has `mfa_serial`; TOKENVEND_MFA_SERIAL with a profile of the user's own keys is our way."""
+
+
+def _refuse_to_prompt(_prompt: str) -> str:
+    """The SDK would wait for a person to type the code: a service for ever, and anew within the hour."""
+    raise ProfileNeedsMfaCode
+
+
+def ca_file(session: boto3.Session) -> str:
+    """The certificates by which the SDK knows AWS: `AWS_CA_BUNDLE`, or those that it brings along."""
+    core: Any = session._session  # noqa: SLF001 - boto3 shows its configuration by this alone
+    return str(core.get_config_variable("ca_bundle") or get_cert_path(verify=True))
+
+
+class BaseCredentials:
+    """Refreshed before they expire, by one caller for all, and never on the event loop: providers wait for networks."""
+
+    def __init__(self, make_session: Callable[[], boto3.Session]) -> None:
+        self._make_session = make_session
+        self._credentials: Any = None
+        self._keys: Keys | None = None
+        self._work: asyncio.Future[Keys] | None = None
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="base-credentials")
+
+    async def current(self) -> Keys:
+        """Keys that are not about to expire. Raises `Fault`."""
+        keys = self._keys
+        if keys is None:
+            return await asyncio.shield(self._once(self._load))
+        if self._expires_within(REFRESH_BEFORE):
+            work = self._once(self._freeze)
+            if self._expires_within(NEEDED_BEFORE):
+                return await asyncio.shield(work)
+        return keys
+
+    async def renew(self, refused: Keys) -> bool:
+        """Asks the chain anew, since STS believes `refused` no more; False if it has nothing else. Raises `Fault`."""
+        if self._keys == refused:
+            await asyncio.shield(self._once(self._load))
+        return self._keys != refused
+
+    @property
+    def method(self) -> str:
+        """botocore's name of the source that they came from, such as `iam-role`; empty before the first use."""
+        return str(getattr(self._credentials, "method", ""))
+
+    def close(self) -> None:
+        self._thread.shutdown(wait=False, cancel_futures=True)
+
+    def _expires_within(self, seconds: int) -> bool:
+        needed = getattr(self._credentials, "refresh_needed", None)  # keys that live long have none
+        return needed is not None and needed(refresh_in=seconds)
+
+    def _once(self, call: Callable[[], Keys]) -> "asyncio.Future[Keys]":
+        if self._work is None or self._work.done():
+            self._work = asyncio.get_running_loop().run_in_executor(self._thread, call)
+            self._work.add_done_callback(_retrieve)
+        return self._work
+
+    def _load(self) -> Keys:
+        try:
+            self._credentials = self._make_session().get_credentials()
+        except FAULTS as error:
+            raise Fault("unavailable", _cause(error)) from error
+        if self._credentials is None:
+            raise Fault("refused", "NoCredentials")
+        return self._freeze()
+
+    def _freeze(self) -> Keys:
+        try:
+            frozen = self._credentials.get_frozen_credentials()
+        except FAULTS as error:
+            raise Fault("unavailable", _cause(error)) from error
+        self._keys = Keys(frozen.access_key, frozen.secret_key, frozen.token)
+        return self._keys
+
+
+def _cause(error: Exception) -> str:
+    if isinstance(error, ClientError):  # of the STS that the chain itself asks
+        return str(error.response.get("Error", {}).get("Code", "Unknown"))
+    if type(error) is RuntimeError:  # all that botocore says of new credentials that are old
+        return "BaseCredentialsExpired"
+    return type(error).__name__
+
+
+def _retrieve(work: "asyncio.Future[Keys]") -> None:
+    """Marks a failure as seen: a refresh in the background has nobody who waits for it."""
+    if not work.cancelled():
+        work.exception()

@@ -1,0 +1,47 @@
+"""Passwords for RDS by IAM: signed on this machine, each lets one user into one database in 15 minutes."""
+
+from collections.abc import Callable
+from typing import Any
+from urllib.parse import urlencode
+
+import boto3
+from botocore.model import ServiceId
+from botocore.signers import RequestSigner
+from sqlalchemy.engine import make_url
+
+from app.aws.base_credentials import FAULTS, default_session
+from app.platform.problems import DatabaseUnavailable
+from app.platform.settings import Settings
+
+LIFETIME = 900
+"""Seconds in which a connection may begin with it; one that stands is not ended. RDS takes no longer ones."""
+PORT = 5432
+SERVICE = ServiceId("rds")
+"""Of the SDK's events alone."""
+
+
+def database_password(settings: Settings, aws: boto3.Session | None = None) -> Callable[[], str] | None:
+    """What makes the password of each connection; None where `DATABASE_URL` has it.
+
+    It may wait for a network, and raises `DatabaseUnavailable` without base credentials. RDS' own client makes the same
+    text, and would load all of RDS for it.
+    """
+    if not settings.database_iam_auth:
+        return None
+    session = aws or default_session(settings.region)
+    core: Any = session._session  # noqa: SLF001 - boto3 shows its events by this alone
+    emitter = core.get_component("event_emitter")
+    url = make_url(settings.database_url)
+    query = urlencode({"Action": "connect", "DBUser": url.username})
+    address = f"https://{url.host}:{url.port or PORT}/?{query}"
+
+    def make() -> str:
+        request = {"method": "GET", "url": address, "headers": {}, "body": {}, "context": {}}
+        try:
+            signer = RequestSigner(SERVICE, settings.region, "rds-db", "v4", session.get_credentials(), emitter)
+            signed = signer.generate_presigned_url(request, operation_name="connect", expires_in=LIFETIME)
+        except FAULTS as error:
+            raise DatabaseUnavailable(cause=f"no password by IAM: {type(error).__name__}") from error
+        return str(signed).removeprefix("https://")
+
+    return make

@@ -1,0 +1,409 @@
+"""The `tokenvend` command. Exit status: 0, 1 (failed, one sentence says why and what to do), 2 (usage)."""
+
+import asyncio
+import functools
+import json
+import os
+import sys
+from collections.abc import Awaitable, Callable
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Annotated, Literal, NoReturn, TextIO
+from uuid import UUID, uuid4
+
+import typer
+from rich.console import Console
+
+from app.accounts import guesses, registration
+from app.admin import exports, formats, imports, lifecycle
+from app.admin import prune as stale_rows
+from app.admin.audit_events import FLOOR
+from app.admin.exports import Format
+from app.admin.imports import Order
+from app.auth import keys as signing_keys
+from app.auth.keys import KeyPurpose
+from app.auth.tokens import ACCESS_TOKEN_TTL
+from app.aws.rds_password import database_password
+from app.cli import base_mfa, doctor
+from app.cli.progress import moving, pieces
+from app.client.commands import client
+from app.compose import Runtime, build_runtime
+from app.crypto.crypto import DecryptionFailed
+from app.http import server
+from app.http.local import is_loopback
+from app.lifecycle import lost_guests
+from app.platform.environment import load_settings
+from app.platform.logs import configure_logging
+from app.platform.problems import DatabaseUnavailable, Problem
+from app.platform.settings import SettingsError
+from app.records import addresses, audit
+from app.records.migrate import is_migrated, upgrade
+from app.vending import ledger
+from app.vending.broker import Broker
+from app.vending.identity_token import TTL as IDENTITY_TOKEN_TTL
+
+cli = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False, add_completion=False, help=__doc__)
+admin = typer.Typer(no_args_is_help=True, help="Administrators.")
+keys = typer.Typer(no_args_is_help=True, help="The keys that sign tokens.")
+users = typer.Typer(no_args_is_help=True, help="Moving users in and out.")
+sts = typer.Typer(no_args_is_help=True, help="What STS can tell an operator.")
+cli.add_typer(admin, name="admin")
+cli.add_typer(keys, name="keys")
+cli.add_typer(sts, name="sts")
+cli.add_typer(users, name="users")
+cli.add_typer(client)
+console = Console(stderr=True, highlight=False)
+SHOWN_PROBLEMS = 100
+EXPORTS: dict[str, Format] = {".csv": "csv", ".ndjson": "ndjson", ".jsonl": "ndjson"}
+MfaCode = Annotated[str | None, typer.Option(help="Of TOKENVEND_MFA_SERIAL's device; asked for if left out.")]
+Purpose = Annotated[KeyPurpose, typer.Option(help="`sts`: those of `web_identity` mode.")]
+
+
+def main() -> None:
+    try:
+        cli(prog_name="tokenvend")
+    except (SettingsError, server.ServerError) as error:
+        _fail(str(error))
+    except DecryptionFailed:
+        _fail("TOKENVEND_SECRET_KEY is not the one that the signing keys were made with: nothing was changed")
+    except OSError as error:
+        _fail(f"{error.strerror or error}: {error.filename}" if error.filename else str(error))
+    except Problem as problem:
+        said = [error.message for error in problem.errors] or [problem.detail]
+        _fail(" ".join(said) + (f" ({problem.cause})" if problem.cause else ""))
+
+
+def _fail(message: str) -> NoReturn:
+    print(message, file=sys.stderr)
+    raise SystemExit(1)
+
+
+@cli.command()
+def dev(
+    port: Annotated[int, typer.Option(min=0, max=65535, help="Where the service listens; 0 takes a free one.")] = 8000,
+    data_dir: Annotated[Path, typer.Option(help="Where pictures, accounts and keys are kept.")] = Path("var"),
+) -> None:
+    """Runs everything on this machine: S3 and STS engine, SQLite, service, sample app. Ctrl-C stops all of it."""
+    from app.cli import development  # noqa: PLC0415 - the engine is an extra that `serve` does without
+
+    try:
+        development.run(port=port, data_dir=data_dir)
+    except development.EngineError as error:
+        _fail(str(error))
+
+
+@cli.command()
+def serve(
+    host: Annotated[str, typer.Option(help="The address to listen on.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=1, max=65535, help="The port to listen on.")] = 8000,
+    workers: Annotated[int, typer.Option(min=1, max=64, help="Processes; one a core serves most.")] = 1,
+    mfa_code: MfaCode = None,
+) -> None:
+    """Runs the service alone, from settings."""
+    settings = load_settings()
+    settings.require_engine()
+    if settings.answers_this_machine_alone and not is_loopback(host):
+        _fail(
+            f"--host {host}: development answers this machine alone, for it has fewer guards than production. "
+            "Set TOKENVEND_ENVIRONMENT=production, or TOKENVEND_DEVELOPMENT_REMOTE=on to let other machines in"
+        )
+    configure_logging(settings.log_level)
+    asyncio.run(base_mfa.exchange(settings, mfa_code))
+    server.run(
+        server.make_config(
+            "app.main:create_app_from_environment",
+            host=host,
+            port=port,
+            workers=workers,
+            factory=True,
+            drain=settings.drains_for,
+        )
+    )
+
+
+@cli.command()
+def migrate() -> None:
+    """Upgrades the database. Safe to run twice, and at once from two hosts."""
+    settings = load_settings()
+    configure_logging(settings.log_level)
+    with console.status("Migrating …"):
+        upgrade(settings.database_url, database_password(settings))
+    print("The database is up to date.")
+
+
+@cli.command()
+def openapi(
+    file: Annotated[Path | None, typer.Argument(help="Where to write it; standard output if left out.")] = None,
+) -> None:
+    """Writes the OpenAPI document. Needs no settings."""
+    from app.main import create_api  # noqa: PLC0415 - the web framework is a third of the time that `keys list` takes
+
+    text = json.dumps(create_api().openapi(), indent=2, ensure_ascii=False) + "\n"
+    if file is None:
+        sys.stdout.write(text)
+    else:
+        file.write_text(text, encoding="utf-8")
+
+
+@cli.command(name="doctor")
+def run_doctor(mfa_code: MfaCode = None) -> None:
+    """Checks that everything works, one line a check, with the mend."""
+    asyncio.run(base_mfa.exchange(load_settings(), mfa_code))
+    runtime = _unchecked_runtime()
+    failed = False
+    for finding in asyncio.run(doctor.examine(runtime)):
+        failed = failed or finding.state == "failed"
+        print(f"{finding.state:7} {finding.name}: {finding.message}")
+    raise typer.Exit(1 if failed else 0)
+
+
+@admin.command(name="create")
+def create_admin(
+    email: Annotated[str, typer.Option(help="The address to sign in with.")],
+    password_stdin: Annotated[bool, typer.Option("--password-stdin", help="Read one line of standard input.")] = False,
+) -> None:
+    """Makes an administrator."""
+    if password_stdin:
+        password = _line(sys.stdin.buffer.readline())
+    else:
+        password = typer.prompt("Password", hide_input=True, confirmation_prompt=True)
+    runtime = _runtime()
+    address = addresses.parse(email)
+    password_hash = asyncio.run(
+        runtime.hasher.hash(
+            password, by="command line", min_length=runtime.settings.password_min_length, context=(address.text,)
+        )
+    )
+    user_id = runtime.database.run(
+        "write",
+        registration.add_user,
+        audit.COMMAND_LINE,
+        runtime.clock.now(),
+        address=address,
+        password_hash=password_hash,
+        role="admin",
+        verified=True,  # who runs this command vouches for it
+    )
+    print(f"{address.text} is an administrator now ({user_id}).")
+
+
+@keys.command(name="list")
+def list_keys(purpose: Purpose = "access") -> None:
+    """Lists the keys, oldest first: kid, state, from when it signs, until when it is believed."""
+    runtime = _runtime()
+    now = runtime.clock.now()
+    for key in runtime.database.run("read", signing_keys.list_keys, purpose):
+        alive = key.retires_at is None or key.retires_at > now
+        state = "retired" if not alive else "published" if key.signs_from > now else "signing"
+        until = f", believed until {_time(key.retires_at)}" if key.retires_at else ""
+        print(f"{key.kid}  {state}  signs from {_time(key.signs_from)}{until}")
+
+
+@keys.command()
+def rotate(
+    now: Annotated[
+        bool, typer.Option("--now", help="A key was stolen: sign with the new one and believe no other, at once.")
+    ] = False,
+    purpose: Purpose = "access",
+) -> None:
+    """Adds a key that takes over after it has been published for ten minutes."""
+    runtime = _runtime()
+    signs_from = runtime.database.run(
+        "write",
+        signing_keys.rotate,
+        audit.COMMAND_LINE,
+        runtime.vault,
+        purpose,
+        runtime.clock.now(),
+        at_once=now,
+        token_ttl=timedelta(seconds=ACCESS_TOKEN_TTL if purpose == "access" else IDENTITY_TOKEN_TTL),
+    )
+    print(f"The new key signs from {_time(signs_from)}; running services take notice within a minute.")
+
+
+@cli.command()
+def prune(
+    audit_older_than: Annotated[
+        int | None,
+        typer.Option(
+            min=FLOOR.days, max=36_500, metavar="DAYS", help="Audit events too; without it they are kept for good."
+        ),
+    ] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Count what would go, and delete nothing.")] = False,
+) -> None:
+    """Deletes what is of no more use: at once what the service deletes by and by, and old audit events if told to."""
+    runtime = _runtime()
+    now = runtime.clock.now()
+    lost = runtime.database.run("read", lost_guests.count, now) if dry_run else sum(lost_guests.prune(runtime))
+    print(f"guests who can never come back: {lost} {'would be erased' if dry_run else 'erased'}", flush=True)
+    kinds = [(kind, functools.partial(stale_rows.prune, runtime, kind)) for kind in stale_rows.stale_kinds(now)]
+    if audit_older_than is not None:
+        before = now - timedelta(days=audit_older_than)
+        kinds.append((stale_rows.old_events(before), functools.partial(stale_rows.prune_events, runtime, before)))
+    for kind, batches in kinds:
+        with console.status(f"{kind.name} …") as status:
+            if dry_run:
+                counted = runtime.database.run("read", stale_rows.count_stale, kind)
+            else:
+                counted = 0
+                for deleted in batches():
+                    counted += deleted
+                    status.update(f"{kind.name}: {counted} deleted …")
+        print(f"{kind.name}: {counted} {'would be deleted' if dry_run else 'deleted'}", flush=True)
+
+
+@users.command(name="import")
+def import_users(
+    file: Annotated[Path, typer.Argument(exists=True, dir_okay=False, help=".csv, .ndjson, .json or .sql.")],
+    source: Annotated[
+        Literal["tokenvend", "cognito", "firebase", "supabase", "auth0"], typer.Option(help="Whose export it is.")
+    ] = "tokenvend",
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Check everything, and add nobody.")] = False,
+    keep_ids: Annotated[
+        bool, typer.Option("--keep-ids", help="For another database of the same bucket: ids, so prefixes, stay.")
+    ] = False,
+    import_id: Annotated[UUID | None, typer.Option(help="Of an import that was interrupted, to go on with.")] = None,
+) -> None:
+    """Imports users from a file. A second time it changes nothing."""
+    media_type = formats.SUFFIXES.get(file.suffix.lower(), "")
+    if media_type not in formats.SOURCES[source].readers:
+        known = [
+            suffix for suffix, known_type in formats.SUFFIXES.items() if known_type in formats.SOURCES[source].readers
+        ]
+        raise typer.BadParameter(f"From {source}, the file's name has to end in {' or '.join(known)}.")
+    runtime = _runtime()
+    if source == "firebase" and runtime.settings.firebase_hash_config is None:
+        _fail("Set TOKENVEND_FIREBASE_HASH_CONFIG first: without it no password of Firebase's is ever right")
+    order = Order(import_id or uuid4(), source, media_type, dry_run, audit.COMMAND_LINE, keep_ids=keep_ids)
+    transact = functools.partial(runtime.database.run, "write")
+    try:
+        with file.open("rb") as stream, moving(console, file.name, file.stat().st_size) as moved:
+            done = imports.carry_out(order, pieces(stream, moved), runtime.clock, transact)
+    except (KeyboardInterrupt, DatabaseUnavailable):
+        _fail(f"Interrupted; what was imported stays. To go on: tokenvend users import … --import-id {order.import_id}")
+    _, problems, more = runtime.database.run("read", imports.find, done.id, limit=SHOWN_PROBLEMS, cursor=None)
+    for problem in problems:
+        print(f"row {problem.row}: {problem.code}: {problem.message}")
+    if more:
+        print(f"… and more: GET /v1/admin/user-imports/{done.id}")
+    would = "would be " if dry_run else ""
+    print(f"{done.rows} rows: {done.created} {would}imported, {done.existing} existing, {done.refused} refused")
+
+
+@users.command()
+def unlock(
+    email: Annotated[str, typer.Argument(help="The address that the user signs in with.")],
+    reason: Annotated[str, typer.Option(help="For the audit.")],
+) -> None:
+    """Ends the lock-out of a user at whom too many wrong passwords or codes were tried.
+
+    Running services need no restart: they look into the database before they refuse a sign-in.
+    """
+    runtime = _runtime()
+    address = addresses.parse(email)
+    now = runtime.clock.now()
+    user = runtime.database.run("write", lifecycle.unlock_from_host, now, email_key=address.key, reason=reason)
+
+    async def forget() -> None:
+        try:
+            await guesses.unlock(runtime, user)
+        finally:
+            await runtime.close()
+
+    asyncio.run(forget())
+    print(f"{address.text} is not locked out any more.")
+
+
+@users.command(name="export")
+def export_users(
+    file: Annotated[Path, typer.Argument(dir_okay=False, help=".csv or .ndjson; only you can read it.")],
+    with_hashes: Annotated[bool, typer.Option("--with-hashes", help="Password hashes too: guard the file.")] = False,
+) -> None:
+    """Exports all users who have an address."""
+    form = EXPORTS.get(file.suffix.lower())
+    if form is None:
+        raise typer.BadParameter("The file's name has to end in .csv or .ndjson.")
+    runtime = _runtime()
+    runtime.database.run("write", exports.begin, audit.COMMAND_LINE, runtime.clock.now(), None, with_hashes=with_hashes)
+    exported, after = 0, None
+    with _only_mine(file) as stream, moving(console, file.name, None) as moved:
+        stream.write(exports.header(form, with_hashes=with_hashes))
+        while page := runtime.database.run("read", exports.page, runtime.clock.now(), None, after):
+            stream.writelines(exports.line(form, user, with_hashes=with_hashes) for user in page)
+            exported, after = exported + len(page), exports.position(page[-1])
+            moved(len(page))
+    print(f"{exported} users exported to {file}")
+
+
+def _only_mine(file: Path) -> TextIO:
+    """A new file that its owner alone can read, in the place of an old one."""
+    file.unlink(missing_ok=True)
+    descriptor = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    return os.fdopen(descriptor, "w", encoding="utf-8", newline="")
+
+
+@sts.command()
+def whoami() -> None:
+    """Who STS says this machine is (GetCallerIdentity)."""
+
+    async def say(broker: Broker) -> str:
+        return await broker.caller_arn() or "This engine answers, and does not say."
+
+    print(_ask_sts(say))
+
+
+@sts.command()
+def access_key(access_key_id: Annotated[str, typer.Argument(help="As a log or a leak report shows it.")]) -> None:
+    """Whose access key it is: the account (GetAccessKeyInfo) and, if this service vended it, the ledger's row."""
+    runtime = _runtime()
+    row = runtime.database.run("read", ledger.find_issued, access_key_id)
+    if row is None:
+        print("user: none, this service did not vend it")
+    else:
+        alive = "expired" if row.expires_at <= runtime.clock.now() else "revoked" if row.withdrawn_at else "alive"
+        print(f"user: {row.user_id}\nsession: {row.session_id}\ncredential: {row.id}")
+        print(f"reaches: {row.prefix} ({row.access})")
+        print(f"issued: {_time(row.issued_at)}\nexpires: {_time(row.expires_at)} ({alive})")
+    print(f"account: {_ask_sts(lambda broker: broker.account_of(access_key_id))}")
+
+
+@sts.command()
+def decode(message: Annotated[str, typer.Argument(help="The encoded message of a refusal by AWS.")]) -> None:
+    """Why AWS refused a request (DecodeAuthorizationMessage)."""
+    print(_ask_sts(lambda broker: broker.decode(message)))
+
+
+def _ask_sts(question: Callable[[Broker], Awaitable[str]]) -> str:
+    async def ask() -> str:
+        runtime = _unchecked_runtime()
+        try:
+            return await question(runtime.broker)
+        finally:
+            await runtime.close()
+
+    return asyncio.run(ask())
+
+
+def _runtime() -> Runtime:
+    """For commands that need the tables."""
+    runtime = _unchecked_runtime()
+    if not runtime.database.run("read", is_migrated):
+        _fail("The database is not at this version's migration: run `tokenvend migrate`")
+    return runtime
+
+
+def _unchecked_runtime() -> Runtime:
+    settings = load_settings()
+    configure_logging(settings.log_level)
+    return build_runtime(settings)
+
+
+def _line(data: bytes) -> str:
+    try:
+        return data.decode("utf-8").rstrip("\r\n")
+    except UnicodeDecodeError:
+        _fail("The password on standard input is not text in UTF-8")
+
+
+def _time(moment: datetime) -> str:
+    return moment.strftime("%Y-%m-%dT%H:%M:%SZ")

@@ -1,0 +1,43 @@
+"""How far a command is: a bar on a terminal, and otherwise a plain line now and then."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import BinaryIO
+
+from rich.console import Console
+from rich.progress import BarColumn, DownloadColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from app.platform.clock import SystemClock
+
+CLOCK = SystemClock()
+PIECE = 256 * 1024
+LINE_EVERY = 10.0
+"""Seconds."""
+
+
+@contextmanager
+def moving(console: Console, name: str, size: int | None) -> Iterator[Callable[[int], None]]:
+    """What it yields is told what was moved: bytes of a file of that size, or else users."""
+    if console.is_terminal:
+        counted = DownloadColumn() if size is not None else MofNCompleteColumn()
+        columns = (TextColumn("{task.description}"), BarColumn(), counted, TimeRemainingColumn())
+        with Progress(*columns, console=console) as progress:
+            task = progress.add_task(name, total=size)
+            yield lambda count: progress.advance(task, count)
+        return
+    moved, told_at = 0, CLOCK.monotonic()
+
+    def tell(count: int) -> None:
+        nonlocal moved, told_at
+        moved += count
+        if CLOCK.monotonic() - told_at >= LINE_EVERY:
+            told_at = CLOCK.monotonic()
+            console.print(f"{name}: {moved:,} of {size:,} bytes" if size else f"{name}: {moved:,} users")
+
+    yield tell
+
+
+def pieces(stream: BinaryIO, moved: Callable[[int], None]) -> Iterator[bytes]:
+    while piece := stream.read(PIECE):
+        yield piece
+        moved(len(piece))

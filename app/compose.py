@@ -1,0 +1,271 @@
+"""The process's singletons in one frozen bundle, built once: the same for service, command line and tests."""
+
+import asyncio
+import base64
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import partial
+from threading import BoundedSemaphore
+from typing import Any
+from uuid import UUID
+
+import boto3
+
+from app.accounts.passwords import Hasher
+from app.admin.tally import OwnWork
+from app.auth import sessions
+from app.auth.cognito import UserPool
+from app.auth.keys import Keyring
+from app.auth.providers import Fetcher, Providers
+from app.auth.sessions import SessionState
+from app.auth.tokens import AccessTokens
+from app.aws.base_credentials import BaseCredentials, ca_file, default_session
+from app.aws.endpoints import Endpoints, dns_suffix, endpoint
+from app.aws.generated_transport import GeneratedTransport
+from app.aws.rds_password import database_password
+from app.aws.signed_transport import SignedTransport
+from app.aws.sns import Topic
+from app.aws.sts_client import CONCURRENT_CALLS, StsClient
+from app.aws.transport import Transport
+from app.crypto.crypto import Vault
+from app.crypto.password_hashes import FirebaseScrypt
+from app.mail.postman import Postman
+from app.mail.transport import transport
+from app.platform.clock import Clock, SystemClock
+from app.platform.db import Batch, Database
+from app.platform.lanes import Turns
+from app.platform.limits import Limiter, make_limiter
+from app.platform.metrics import Metrics
+from app.platform.problems import Problem
+from app.platform.settings import Settings, SettingsError
+from app.platform.tracing import NoTracing, OtlpTracing, Tracing
+from app.policy.packing import Packing
+from app.policy.session_policy import Encryption
+from app.records import newcomers
+from app.revocation import allowances, role_policies
+from app.revocation.iam_writer import IAM_CONFIG, RoleDenials
+from app.upkeep.health import Health
+from app.vending import ledger
+from app.vending.broker import Broker
+from app.vending.cache import CredentialCache
+from app.vending.identity_token import IdentityTokens
+from app.vending.ledger import Entry
+from app.vending.orders import Terms
+from app.vending.replica_cache import SharedCache
+
+CONCURRENT_IMPORTS = 2
+"""By HTTP, in a process."""
+
+
+@dataclass(frozen=True)
+class Runtime:
+    settings: Settings
+    clock: Clock
+    vault: Vault
+    database: Database
+    hasher: Hasher
+    limiter: Limiter
+    newcomers: Turns
+    """At what changes something."""
+    postman: Postman
+    metrics: Metrics
+    own_work: OwnWork
+    tracing: Tracing
+    keyring: Keyring
+    tokens: AccessTokens
+    providers: Providers
+    """Of outside identities."""
+    sts_keyring: Keyring
+    identity_tokens: IdentityTokens
+    """For STS alone, in `web_identity` mode."""
+    session_states: Batch[UUID, SessionState]
+    terms: Terms
+    encryption: Encryption | None
+    broker: Broker
+    ledger: Batch[Entry, Problem]
+    """Gives the problem that refuses an entry, or None once its row is committed."""
+    credential_cache: CredentialCache
+    shared_cache: SharedCache | None
+    packing: Packing
+    """Of shares into credentials."""
+    role_denials: RoleDenials | None
+    """Only where `REVOCATION=role_policy`."""
+    storage_events: Topic | None
+    """Where the bucket's events come from."""
+    fetcher: Fetcher
+    """Of what SNS names."""
+    health: Health
+    user_pool: UserPool | None
+    """Where users who were there before bring their passwords from."""
+    export_turn: asyncio.Semaphore
+    """Of the exports of what is stored about users: one page at a time."""
+    import_threads: ThreadPoolExecutor
+    import_places: BoundedSemaphore
+    """One for each of the threads: whoever finds none is turned away, for their file would wait unread."""
+
+    @property
+    def keyrings(self) -> tuple[Keyring, ...]:
+        """Those in use."""
+        return (self.keyring, self.sts_keyring) if self.terms.mode == "web_identity" else (self.keyring,)
+
+    async def close(self) -> None:
+        self.hasher.close()
+        self.import_threads.shutdown(wait=False, cancel_futures=True)
+        await self.providers.close()
+        await self.fetcher.close()
+        if self.user_pool is not None:
+            await self.user_pool.close()
+        await self.limiter.close()
+        self.postman.close()
+        await self.broker.close()
+        if self.shared_cache is not None:
+            await self.shared_cache.close()
+        self.database.close()
+        await asyncio.to_thread(self.tracing.close)
+
+
+def build_runtime(settings: Settings, *, clock: Clock | None = None, aws: boto3.Session | None = None) -> Runtime:
+    """Connects to nothing yet. `aws` is for an engine whose keys are not in the SDK's default chain."""
+    clock = clock or SystemClock()
+    metrics = Metrics(clock)
+    tracing = _tracing(settings)
+    vault = Vault(settings.secret_key.get_secret_value())
+    database = Database(
+        settings.database_url,
+        pool_size=settings.database_pool_size,
+        password=database_password(settings, aws),
+        tracing=tracing,
+        info={allowances.ROOM: role_policies.room(settings)} if settings.rate_limits == "on" else None,
+    )
+    hasher = Hasher(firebase=_firebase(settings))
+    metrics.database_pool_size.set(settings.database_pool_size)
+    metrics.database_connections.set_function(lambda: database.connections_in_use)
+    metrics.database_takes_no_writes.set_function(lambda: database.write_faults.current is not None)
+    metrics.database_waiting.set_function(lambda: database.waiting)
+    for lane in hasher.lanes:
+        metrics.hasher_waiting.labels(lane.name).set_function(partial(getattr, lane, "waiting"))
+    turns = newcomers.make_turns()
+    metrics.newcomers_waiting.set_function(lambda: turns.waiting)
+    keyring, sts_keyring = (Keyring(database, vault, clock, purpose) for purpose in ("access", "sts"))
+    identity_tokens = IdentityTokens(sts_keyring, clock, public_url=settings.public_url)
+    sts = _sts(settings, aws, clock, metrics, tracing)
+    broker = Broker(sts, clock, metrics, mode=settings.vending_mode, identity_tokens=identity_tokens)
+    memory = settings.cache_url == "memory://"
+    fetcher, topic_arn = Fetcher(), settings.storage_events_topic_arn
+    shared_cache = None if memory else SharedCache(settings.cache_url, vault, clock, metrics)
+    return Runtime(
+        settings=settings,
+        clock=clock,
+        vault=vault,
+        database=database,
+        hasher=hasher,
+        limiter=make_limiter(
+            settings.rate_limit_url,
+            clock,
+            metrics,
+            enabled=settings.rate_limits == "on",
+            sts_quota=settings.sts_quota,
+        ),
+        newcomers=turns,
+        postman=Postman(settings, clock, vault, database, transport(settings), metrics=metrics),
+        metrics=metrics,
+        own_work=OwnWork(metrics),
+        tracing=tracing,
+        keyring=keyring,
+        tokens=AccessTokens(keyring, clock, issuer=settings.public_url),
+        providers=Providers(settings.oidc_providers, clock),
+        sts_keyring=sts_keyring,
+        identity_tokens=identity_tokens,
+        session_states=Batch(lambda ids: sessions.look_up(database, ids)),
+        terms=_terms(settings),
+        encryption=_encryption(settings),
+        broker=broker,
+        ledger=Batch(lambda entries: ledger.record(database, entries)),
+        credential_cache=CredentialCache(clock, metrics, shared_cache.obtain if shared_cache else None),
+        shared_cache=shared_cache,
+        packing=Packing(),
+        role_denials=_role_denials(settings, aws) if settings.revocation == "role_policy" else None,
+        storage_events=Topic(topic_arn, clock, fetcher.get) if topic_arn else None,
+        fetcher=fetcher,
+        health=Health(database, keyring, broker, clock, metrics),
+        user_pool=_user_pool(settings, clock),
+        export_turn=asyncio.Semaphore(1),
+        import_threads=ThreadPoolExecutor(CONCURRENT_IMPORTS, thread_name_prefix="import"),
+        import_places=BoundedSemaphore(CONCURRENT_IMPORTS),
+    )
+
+
+def _sts(settings: Settings, aws: boto3.Session | None, clock: Clock, metrics: Metrics, tracing: Tracing) -> StsClient:
+    """Raises `SettingsError` for a profile that the SDK cannot read."""
+
+    def make_session() -> boto3.Session:
+        return aws or default_session(settings.region)
+
+    session = make_session()
+    transport: Transport
+    if settings.sts_client == "signed":
+        transport = SignedTransport(connections=CONCURRENT_CALLS, ca_file=ca_file(session))
+    else:
+        transport = GeneratedTransport(session)
+    endpoints = [
+        endpoint(region, partition=settings.partition, template=settings.sts_endpoint_url)
+        for region in settings.sts_regions or (settings.region,)
+    ]
+    return StsClient(
+        transport, BaseCredentials(make_session), Endpoints(endpoints, clock, metrics), clock, metrics, tracing=tracing
+    )
+
+
+def _tracing(settings: Settings) -> Tracing:
+    if settings.otlp_endpoint is None:
+        return NoTracing()
+    try:
+        return OtlpTracing(settings.otlp_endpoint)
+    except ModuleNotFoundError as error:
+        message = "TOKENVEND_OTLP_ENDPOINT: traces need OpenTelemetry's packages, which requirements.lock has"
+        raise SettingsError(message) from error
+
+
+def _firebase(settings: Settings) -> FirebaseScrypt | None:
+    if (config := settings.firebase_hash_config) is None:
+        return None
+    key, separator = (
+        base64.b64decode(text.get_secret_value()) for text in (config.base64_signer_key, config.base64_salt_separator)
+    )
+    return FirebaseScrypt(key, separator, rounds=config.rounds, mem_cost=config.mem_cost)
+
+
+def _user_pool(settings: Settings, clock: Clock) -> UserPool | None:
+    if settings.cognito_client_id is None:
+        return None
+    region = settings.cognito_region or settings.region
+    url = settings.cognito_endpoint_url or f"https://cognito-idp.{region}.{dns_suffix(settings.partition)}"
+    return UserPool(url, settings.cognito_client_id, settings.cognito_client_secret.get_secret_value(), clock)
+
+
+def _role_denials(settings: Settings, aws: boto3.Session | None) -> RoleDenials:
+    def make_client() -> Any:
+        session = aws or default_session(settings.region)
+        place = {"region_name": settings.region, "endpoint_url": settings.iam_endpoint_url}
+        return session.client("iam", **place, config=IAM_CONFIG)
+
+    return RoleDenials(settings.role_arn, make_client, settings.revocation_policy_arns)
+
+
+def _terms(settings: Settings) -> Terms:
+    return Terms(
+        mode=settings.vending_mode,
+        role_arn=settings.role_arn,
+        external_id=settings.external_id,
+        policy_arns=settings.policy_arns,
+        session_tags=settings.session_tags,
+        transitive_tag_keys=settings.transitive_tag_keys,
+        source_identity=settings.source_identity == "on",
+    )
+
+
+def _encryption(settings: Settings) -> Encryption | None:
+    if settings.kms_key_arn is None:
+        return None
+    via_service = f"s3.{settings.region}.{dns_suffix(settings.partition)}"
+    return Encryption(settings.kms_key_arn, via_service, bucket_keys=settings.kms_bucket_keys == "on")

@@ -1,0 +1,240 @@
+"""The outermost ASGI layer: request id, client address, Host, body size, security headers, access log, last resort.
+
+Pure ASGI, because a `BaseHTTPMiddleware` more than halves the requests a second that a core answers.
+"""
+
+import json
+import re
+import secrets
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
+from typing import Any
+
+import structlog
+from starlette.requests import ClientDisconnect
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from app.http.local import has_local_peer
+from app.platform.clock import Clock
+from app.platform.logs import request_id as current_request_id
+from app.platform.metrics import Metrics, known_method
+from app.platform.problems import ContentTooLarge, HostNotAllowed, InternalError, LocalOnly, Problem
+from app.platform.tracing import NoTracing, Span, Tracing
+
+log = structlog.get_logger("tokenvend.http")
+
+MAX_BODY = 65_536
+STREAMED = frozenset({"/v1/admin/user-imports"})
+"""Whose routes lift the cap on the body, by `lift_cap`, once they know the caller."""
+ANY_HOST = frozenset({"/healthz", "/readyz", "/metrics"})
+"""Load balancers and Prometheus ask by address; `/metrics` asks for its token."""
+QUIET = frozenset({"/healthz", "/readyz"})
+"""Not in the log of requests."""
+API_CSP = b"default-src 'none'; frame-ancestors 'none'"
+
+_HOST = re.compile(rb"(?:\[([0-9a-f:.]+)\]|([^\[\]:/@]*))(?::[0-9]*)?")
+
+Headers = list[tuple[bytes, bytes]]
+
+
+class Edge:
+    """Wraps the application; whatever happens inside, the client gets an answer with a request id."""
+
+    def __init__(
+        self,
+        app: ASGIApp,
+        *,
+        hosts: Collection[str],
+        trusted_proxies: Iterable[str],
+        https: bool,
+        clock: Clock,
+        metrics: Metrics,
+        tracing: Tracing | None = None,
+        local_only: bool = False,
+    ) -> None:
+        """`local_only` refuses whoever is not on this machine, whichever server runs the application."""
+        self._app = app
+        self._local_only = local_only
+        self._hosts = hosts
+        self._trusted = tuple(ip_network(network, strict=False) for network in trusted_proxies)
+        self._clock = clock
+        self._metrics = metrics
+        self._tracing = tracing or NoTracing()
+        self._headers: Headers = [
+            (b"x-content-type-options", b"nosniff"),
+            (b"referrer-policy", b"no-referrer"),
+            (b"cross-origin-resource-policy", b"same-origin"),
+        ]
+        if https:
+            self._headers.append((b"strict-transport-security", b"max-age=63072000; includeSubDomains"))
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        with self._tracing.span("request", "server") as span:
+            await self._answer(scope, receive, send, span)
+
+    async def _answer(self, scope: Scope, receive: Receive, send: Send, span: Span) -> None:
+        started_at = self._clock.monotonic()
+        request_id = secrets.token_hex(16)
+        current_request_id.set(request_id)
+        state = scope["state"]
+        state["request_id"] = request_id
+        state["address"] = client_address(scope, self._trusted)
+        status = 0
+
+        async def send_with_headers(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+                message["headers"] = self._answer_headers(request_id, message["headers"])
+            await send(message)
+
+        try:
+            self._check(scope)
+            await self._app(scope, _capped(receive, state), send_with_headers)
+        except ClientDisconnect:
+            log.info("client_disconnected")
+        except Exception as error:
+            problem = error if isinstance(error, Problem) else InternalError()
+            if not isinstance(error, Problem):
+                log.error("unhandled_exception", exc_info=error)
+            if status:  # the answer had begun: only a broken connection can say that it is not whole
+                raise
+            await send_problem(problem, request_id, send_with_headers)
+        finally:
+            if scope["path"] not in QUIET:
+                self._observe(scope, status, started_at, span)
+
+    def _check(self, scope: Scope) -> None:
+        if self._local_only and not has_local_peer(scope):
+            raise LocalOnly
+        host = length = b""
+        for name, value in scope["headers"]:
+            if name == b"host":
+                host = value
+            elif name == b"content-length":
+                length = value
+        if scope["path"] not in ANY_HOST and _host_name(host) not in self._hosts:
+            raise HostNotAllowed
+        if length.isdigit() and int(length) > MAX_BODY and scope["path"] not in STREAMED:
+            raise ContentTooLarge
+
+    def _answer_headers(self, request_id: str, headers: Iterable[tuple[bytes, bytes]]) -> Headers:
+        answer = [*headers, *self._headers, (b"x-request-id", request_id.encode())]
+        names = [name for name, _ in answer]
+        if b"content-security-policy" not in names:
+            answer.append((b"content-security-policy", API_CSP))
+        if b"cache-control" not in names:
+            answer.append((b"cache-control", b"no-store"))
+        return answer
+
+    def _observe(self, scope: Scope, status: int, started_at: float, span: Span) -> None:
+        # The template: a path may hold what a caller made up.
+        route = getattr(scope.get("route"), "path", None) or "unmatched"
+        seconds = self._clock.monotonic() - started_at
+        self._metrics.count_request(scope["method"], route, status, seconds)
+        span.set("http.request.method", known_method(scope["method"]))
+        span.set("http.route", route)
+        span.set("http.response.status_code", status)
+        span.set("tokenvend.request_id", scope["state"]["request_id"])
+        if status >= 500:
+            span.fail()
+        log.info(
+            "request",
+            method=scope["method"],
+            route=route,
+            status=status,
+            ms=round(seconds * 1000, 1),
+            address=scope["state"]["address"],
+        )
+
+
+def lift_cap(scope: Scope, most: int) -> None:
+    """Lets the body of this request have up to `most` bytes. Raises `ContentTooLarge` where it announces more."""
+    for name, value in scope["headers"]:
+        if name == b"content-length" and value.isdigit() and int(value) > most:
+            raise ContentTooLarge
+    scope["state"]["most_body"] = most
+
+
+def _capped(receive: Receive, state: dict[str, Any]) -> Receive:
+    """`receive` that raises `ContentTooLarge` once more bytes have come than may, whatever was announced."""
+    total = 0
+
+    async def capped() -> Message:
+        nonlocal total
+        message = await receive()
+        total += len(message.get("body", b""))
+        if total > MAX_BODY and total > state.get("most_body", MAX_BODY):
+            raise ContentTooLarge
+        return message
+
+    return capped
+
+
+def _host_name(host: bytes) -> str:
+    """The host of `host`, `host:port` or `[IPv6]:port`, lower case; of anything else, such as `host:80@evil`, none."""
+    match = _HOST.fullmatch(host.lower())
+    return (match[1] or match[2]).decode("latin-1") if match else ""
+
+
+def client_address(scope: Scope, trusted: Sequence[IPv4Network | IPv6Network]) -> str:
+    """The address of the client: the last hop of X-Forwarded-For that no trusted proxy vouches for.
+
+    Without trusted proxies the header is never read (ASVS 15.3.4).
+    """
+    peer = str(scope["client"][0]).removeprefix("::ffff:") if scope.get("client") else ""
+    if not trusted or not _is_trusted(peer, trusted):
+        return peer
+    hops = b",".join(value for name, value in scope["headers"] if name == b"x-forwarded-for").decode("latin-1")
+    for hop in reversed([hop.strip() for hop in hops.split(",") if hop.strip()]):
+        if not _is_address(hop) or "%" in hop:  # a zone (RFC 4007) may be any text, as long as one likes
+            return peer
+        if not _is_trusted(hop, trusted):
+            return hop
+        peer = hop
+    return peer
+
+
+def _is_address(text: str) -> bool:
+    try:
+        ip_address(text)
+    except ValueError:
+        return False
+    return True
+
+
+def _is_trusted(address: str, trusted: Sequence[IPv4Network | IPv6Network]) -> bool:
+    return _is_address(address) and any(ip_address(address) in network for network in trusted)
+
+
+def problem_document(problem: Problem, request_id: str) -> dict[str, Any]:
+    """RFC 9457, with this API's `code`, `request_id` and, for a 422, `errors`."""
+    document: dict[str, Any] = {
+        "type": f"urn:tokenvend:problem:{problem.code}",
+        "title": problem.title,
+        "status": problem.status,
+        "detail": problem.detail,
+        "code": problem.code,
+        "request_id": request_id,
+    }
+    if problem.status == 422:
+        document["errors"] = [
+            {"location": error.location, "code": error.code, "message": error.message} for error in problem.errors
+        ]
+    return document
+
+
+async def send_problem(problem: Problem, request_id: str, send: Send, extra: Mapping[str, str] | None = None) -> None:
+    body = json.dumps(problem_document(problem, request_id)).encode()
+    headers: Headers = [(b"content-type", b"application/problem+json"), (b"content-length", str(len(body)).encode())]
+    headers += [(name.lower().encode(), value.encode()) for name, value in (extra or {}).items()]
+    if problem.challenge is not None:
+        error = f', error="{problem.challenge}"' if problem.challenge else ""
+        headers.append((b"www-authenticate", f'Bearer realm="tokenvend"{error}'.encode()))
+    if problem.status in (429, 503):
+        headers.append((b"retry-after", str(problem.retry_after or 1).encode()))
+    await send({"type": "http.response.start", "status": problem.status, "headers": headers})
+    await send({"type": "http.response.body", "body": body})

@@ -1,0 +1,304 @@
+"""HTTP as the service speaks it: uvicorn's httptools protocol with the caps, deadlines and strictness it lacks.
+
+What is refused here never reaches the application: it gets a problem document, the connection ends, and
+nothing that follows on it is looked at (RFC 9112 §9.6, §11.2).
+"""
+
+import asyncio
+import json
+import logging
+import uuid
+from collections.abc import Sequence
+from http import HTTPStatus
+from typing import Any, Literal
+
+import httptools
+from uvicorn._types import ASGI3Application, ASGIApplication
+from uvicorn.protocols.http.flow_control import HIGH_WATER_LIMIT
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
+
+from app.http.edge import problem_document
+from app.http.outflow import Outflow
+from app.platform.problems import HeadersTooLarge, MalformedRequest, Problem, RequestTimeout
+
+log = logging.getLogger(__name__)
+
+Headers = Sequence[tuple[bytes, bytes]]
+
+NOT_HTTP = "The request is not well-formed HTTP/1.1."
+SLASH, HASH = b"/#"
+
+
+def refusal(problem: Problem, request_id: str, headers: Headers = ()) -> bytes:
+    """A whole answer: a problem document (RFC 9457), and the end of the connection."""
+    body = json.dumps(problem_document(problem, request_id)).encode()
+    head = (
+        f"HTTP/1.1 {problem.status} {HTTPStatus(problem.status).phrase}\r\n"
+        f"content-type: application/problem+json\r\ncontent-length: {len(body)}\r\nconnection: close\r\n"
+        f"x-request-id: {request_id}\r\ncache-control: no-store\r\nx-content-type-options: nosniff\r\n"
+    ).encode()
+    return head + b"".join(b"%s: %s\r\n" % header for header in headers) + b"\r\n" + body
+
+
+def fault_of(version: str, target: bytes, headers: Headers) -> str | None:
+    """What is wrong with a head that the parser let pass.
+
+    The parser (llhttp, every leniency off) has refused bare LF, obs-fold, space before a colon, control and
+    non-ASCII bytes in the target, repeated or odd Content-Length, and Content-Length with Transfer-Encoding.
+    """
+    if version not in ("1.1", "1.0"):
+        return "Only HTTP/1.1 and HTTP/1.0 are spoken here."
+    if target[0] != SLASH or HASH in target:
+        return "The request target must be a path, with or without a query."
+    hosts = codings = 0
+    for name, value in headers:
+        if name == b"host":
+            hosts += 1
+        elif name == b"transfer-encoding":
+            codings += 1
+            if value != b"chunked" or codings > 1 or version == "1.0":
+                return "Transfer-Encoding may only be 'chunked', in HTTP/1.1."
+    if hosts > 1 or (hosts == 0 and version == "1.1"):
+        return "One Host field is needed."
+    return None
+
+
+class Protocol(HttpToolsProtocol):
+    """One connection.
+
+    A client owes a whole head within `head_timeout` of its first byte (the first head: of the connection), then
+    the body or `body_progress` bytes of it in each `body_timeout`. Ordinary routes take no more than that, so
+    theirs comes within one `body_timeout` or never; a streamed upload may last as long as it moves.
+    A wait for us does not count: while reading is paused, or before the application asks for the body of a
+    request that expects 100 Continue.
+
+    In turn it takes `reader_progress` bytes of what it is sent, or the rest, in each `reader_timeout`. Whoever sends
+    requests and reads no answer is not read from either: one answer is under way at a time, and it waits.
+    """
+
+    max_head = 16 * 1024
+    # One read of small requests would otherwise make thousands of them wait in memory; nobody pipelines deeper.
+    max_pipelined = 32
+    head_timeout = 10.0
+    body_timeout = 10.0
+    body_progress = 64 * 1024
+    reader_timeout = 30.0
+    # A hundredth of what the slowest mobile network carries.
+    reader_progress = 4 * 1024
+    # After a refusal what still comes is read and dropped for this long: closing a socket with unread bytes
+    # resets it, and the client might never see the answer.
+    linger = 1.0
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        # uvicorn lets a request follow one that said `Connection: close`; a proxy in front believes it ended.
+        self.parser.set_dangerous_leniencies(lenient_data_after_close=False)
+        self._active: RequestResponseCycle | None = None
+        """The request that is being answered; `cycle` is the newest, which may still wait in `pipeline`."""
+        self._owed: Literal["head", "body"] | None = "head"
+        self._deadline: asyncio.TimerHandle | None = None
+        self._held = False
+        self._progress = 0
+        self._idle_since = 0.0
+        # Bytes since the last complete head or piece of body: of a head, chunk extension or trailer under way.
+        self._framing = 0
+        # Whether a head that completes now began in an earlier piece of data, or may have within a large one.
+        self._measured = False
+        self._finished = False
+        self._farewell = b""
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        super().connection_made(transport)
+        self._outflow = Outflow(transport, self.loop, seconds=self.reader_timeout, pace=self.reader_progress)
+        self.transport = self._outflow  # type: ignore[assignment]  # as much of a transport as is used
+        self._start_deadline()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._stop_deadline()
+        self._outflow.end()
+        self.pipeline.clear()
+        if self._active is not None:
+            # uvicorn tells the newest request alone; an earlier one would write to a transport that is gone.
+            self._active.disconnected = True
+            self._active.message_event.set()
+        self._unset_keepalive_if_required()  # uvicorn would keep all of a connection that was reset until it is due
+        super().connection_lost(exc)
+
+    def data_received(self, data: bytes) -> None:
+        if self._finished:
+            return
+        self._measured = self._owed is not None or len(data) > self.max_head
+        if self._owed is None:
+            self._owed = "head"
+        self._framing += len(data)
+        try:
+            self.parser.feed_data(data)
+        except httptools.HttpParserUpgrade as upgrade:
+            self._framing = 0
+            self.data_received(self._head_without_upgrade() + data[upgrade.args[0] :])
+            return
+        except httptools.HttpParserError as error:
+            cause = error.__context__
+            if not self._finished:
+                self._refuse(cause if isinstance(cause, Problem) else MalformedRequest(NOT_HTTP))
+            return
+        if self._owed is None:
+            if self.scope is None:
+                return
+            self._owed = "head"  # of a request that began behind the last one
+        if self._framing > self.max_head:
+            self._refuse(HeadersTooLarge() if self._owed == "head" else MalformedRequest(NOT_HTTP))
+        elif self._deadline is None:
+            self._start_deadline()
+
+    def _head_without_upgrade(self) -> bytes:
+        """The head once more, for a new parser: this one would take the body for the next request.
+
+        A server may ignore Upgrade (RFC 9110 §7.8). It has to: Java's HTTP client sends it with every request.
+        """
+        version = self.parser.get_http_version().encode()
+        lines = [b"%s %s HTTP/%s" % (self.parser.get_method(), self.url, version)]
+        lines += [b"%s: %s" % field for field in self.headers if field[0] != b"upgrade"]
+        self.parser = httptools.HttpRequestParser(self)
+        return b"\r\n".join([*lines, b"", b""])
+
+    def on_headers_complete(self) -> None:
+        if self._measured:
+            size = len(self.url) + sum(len(name) + len(value) + 4 for name, value in self.headers)
+            if size > self.max_head:
+                raise HeadersTooLarge
+        fault = fault_of(self.parser.get_http_version(), self.url, self.headers)
+        if fault is not None:
+            raise MalformedRequest(fault)
+        if len(self.pipeline) >= self.max_pipelined:
+            raise MalformedRequest("Too many requests are waiting on this connection.")
+        if self.parser.should_upgrade():
+            if self.parser.get_method() == b"CONNECT":
+                raise MalformedRequest("This server is no proxy.")
+            return
+        super().on_headers_complete()
+        # Trailer fields go to a list that nobody reads: uvicorn would add them to the headers of a request that
+        # the application has in hand, past whatever a proxy in front filters.
+        self.headers = []
+        if self.expect_100_continue:
+            # If the answer comes first, only the client knows whether the body still follows (RFC 9110 §10.1.1).
+            self.cycle.keep_alive = False
+        self._owed = "body"
+        self._framing = 0
+        if self._deadline is not None:
+            self._stop_deadline()
+
+    def _start_asgi_task(self, cycle: RequestResponseCycle, app: ASGI3Application) -> None:
+        self._active = cycle
+        super()._start_asgi_task(cycle, app)
+
+    def on_body(self, body: bytes) -> None:
+        self._framing = 0
+        cycle = self.cycle
+        if cycle.response_complete:
+            return  # which is no progress either: what nobody waits for may not go on for ever
+        self._progress += len(body)
+        cycle.body += body
+        if len(cycle.body) > HIGH_WATER_LIMIT:
+            self.flow.pause_reading()
+        cycle.message_event.set()
+
+    def on_message_complete(self) -> None:
+        if self._owed != "body":
+            return  # an upgrade: the same head comes once more
+        self._owed = None
+        self._framing = 0
+        self.scope = None  # type: ignore[assignment]  # until the next request begins
+        if self._deadline is not None:
+            self._stop_deadline()
+        cycle = self.cycle
+        if not cycle.keep_alive:
+            self._finished = True
+        if not cycle.response_complete:
+            cycle.more_body = False
+            cycle.message_event.set()
+
+    def on_response_complete(self) -> None:
+        """uvicorn's, but for the timer.
+
+        One timer that looks how long the connection has been idle costs less than one made and cancelled for each
+        request, and pays for most of the checks here.
+        """
+        self.server_state.total_requests += 1
+        if self.transport.is_closing():
+            return
+        self.flow.resume_reading()
+        if self.pipeline:
+            self._start_asgi_task(*self.pipeline.pop())
+            return
+        self._idle_since = self.loop.time()
+        if self.timeout_keep_alive_task is None:
+            self._watch_idle(self.timeout_keep_alive)
+
+    def _watch_idle(self, seconds: float) -> None:
+        self.timeout_keep_alive_task = self.loop.call_later(seconds, self.timeout_keep_alive_handler)
+
+    def timeout_keep_alive_handler(self) -> None:
+        self.timeout_keep_alive_task = None
+        if self._owed is not None or not self.cycle.response_complete:
+            return  # the end of the request under way starts the timer again
+        left = self._idle_since + self.timeout_keep_alive - self.loop.time()
+        if left > 0:
+            self._watch_idle(left)
+        else:
+            self.transport.close()
+
+    def _start_deadline(self) -> None:
+        self._held = self._waits_for_us()
+        self._progress = 0
+        seconds = self.head_timeout if self._owed == "head" else self.body_timeout
+        self._deadline = self.loop.call_later(seconds, self._on_deadline)
+
+    def _stop_deadline(self) -> None:
+        if self._deadline is not None:
+            self._deadline.cancel()
+            self._deadline = None
+
+    def _waits_for_us(self) -> bool:
+        return self.flow.read_paused or (self._owed == "body" and self.cycle.waiting_for_100_continue)
+
+    def _on_deadline(self) -> None:
+        if self._held or self._waits_for_us() or self._progress >= self.body_progress:
+            self._start_deadline()
+        elif self.scope is None:
+            self.transport.close()  # no request has begun: there is nothing to answer
+        else:
+            self._refuse(RequestTimeout(f"The {self._owed} of the request did not come in time."))
+
+    def _refuse(self, problem: Problem) -> None:
+        """End the connection; answers still owed to earlier requests on it go out first."""
+        request_id = uuid.uuid4().hex
+        log.info("%s: %s request_id=%s", problem.code, problem.detail, request_id)
+        date = self.server_state.default_headers
+        self._farewell = refusal(problem, request_id, headers=date)
+        self._finished = True
+        self._stop_deadline()
+        cycle = self.cycle
+        if self._owed == "body" and not self.pipeline:
+            if cycle.response_started:
+                self._farewell = b""  # an answer cannot be taken back, only cut short
+            cycle.disconnected = True
+            cycle.message_event.set()
+            self._part()
+        elif cycle is None or cycle.response_complete:
+            self._part()
+        else:
+            if self._owed == "body":
+                self.pipeline.popleft()  # the application has not seen it
+            self.pipeline.appendleft((self, self.app))  # type: ignore[arg-type]
+
+    async def run_asgi(self, _app: ASGIApplication) -> None:
+        """uvicorn runs what waits in the pipeline in its turn: this one's is the end of the connection."""
+        self._part()
+
+    def _part(self) -> None:
+        if not self.transport.is_closing():
+            self.flow.resume_reading()
+            self.transport.write(self._farewell)
+            self.transport.write_eof()
+            self._deadline = self.loop.call_later(self.linger, self.transport.abort)

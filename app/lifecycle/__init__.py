@@ -1,0 +1,1 @@
+"""All that ends when an account ends."""

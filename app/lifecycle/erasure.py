@@ -1,0 +1,177 @@
+"""Erasing an account, by its owner or an administrator: at once it is nobody's, and a job empties its prefix."""
+
+import uuid
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
+
+from sqlalchemy import and_, delete, insert, or_, select
+from sqlalchemy.orm import Session
+
+from app.accounts import profile, reauthentication
+from app.auth import endings
+from app.crypto.crypto import Vault
+from app.mail import outbox
+from app.platform.problems import FieldError, InvalidRequest, InvalidToken, LastAdmin, StepUpRequired, WrongPassword
+from app.records import audit
+from app.records.actor import FRESH, Actor
+from app.records.audit import Origin
+from app.records.models import (
+    DeviceSession,
+    Erasure,
+    Identity,
+    OutboxMail,
+    Passkey,
+    RecoveryCode,
+    SingleUseToken,
+    TotpFactor,
+    Usage,
+    User,
+)
+from app.sharing import grants
+
+if TYPE_CHECKING:
+    from app.compose import Runtime
+
+SIGN_INS = (SingleUseToken, TotpFactor, RecoveryCode, Passkey, Identity)
+"""What belongs to an account and goes with it at once. The ledger stays: it names no person, and traces every key."""
+
+
+async def erase(runtime: "Runtime", origin: Origin, actor: Actor, *, password: str | None) -> None:
+    """Ends the account: who has a password gives it, who has none signed in a moment ago.
+
+    Who has a second factor showed it in this session a moment ago too: a password of now does not renew an old one.
+    Raises `WrongPassword`, `RateLimited`, `Overloaded`, `InvalidRequest` without a password that is needed,
+    `StepUpRequired`, `LastAdmin`, `InvalidToken` where the session was ended, or its user made an
+    administrator, meanwhile.
+    """
+    verified_hash = None
+    if await runtime.database.read(_has_password, actor):
+        if password is None:
+            raise InvalidRequest(errors=[FieldError("body.password", "missing", "Send the account's password.")])
+        verified_hash = await reauthentication.verify_password(runtime, origin, actor, password)
+    elif not actor.is_fresh(runtime.clock.now()):
+        raise StepUpRequired("Sign in again, and erase the account within five minutes.")
+    await runtime.database.write(
+        _erase,
+        runtime.vault,
+        origin,
+        runtime.clock.now(),
+        actor,
+        verifies=runtime.settings.verifies_email,
+        verified_hash=verified_hash,
+    )
+
+
+def _has_password(session: Session, actor: Actor) -> bool:
+    return session.scalar(select(User.password_hash).where(User.id == actor.user_id)) is not None
+
+
+def _erase(
+    session: Session,
+    vault: Vault,
+    origin: Origin,
+    now: datetime,
+    actor: Actor,
+    *,
+    verifies: bool,
+    verified_hash: str | None,
+) -> None:
+    if actor.role == "admin" and is_last_admin(session, actor.user_id):
+        audit.record(
+            session,
+            origin,
+            "user.erasure_requested",
+            now,
+            outcome="refused",
+            actor_id=actor.user_id,
+            subject_id=actor.user_id,
+            session_id=actor.session_id,
+            reason="last_admin",
+        )
+        raise LastAdmin
+    user = profile.lock_user(session, actor.user_id)
+    if user.role == "admin" and actor.role != "admin":
+        raise InvalidToken  # made one since the request began: nobody has asked yet whether they are the last
+    if user.password_hash != verified_hash:
+        raise WrongPassword
+    if not _second_factor_is_fresh(session, now, actor):
+        raise StepUpRequired
+    carry_out(session, vault, origin, now, user, verifies=verifies, actor=actor)
+
+
+def carry_out(
+    session: Session,
+    vault: Vault,
+    origin: Origin,
+    now: datetime,
+    user: User,
+    *,
+    verifies: bool,
+    actor: Actor | None,
+    reason: str | None = None,
+) -> None:
+    """Makes the account of a locked user nobody's, and leaves its prefix to the job.
+
+    `actor`: its owner or an administrator; None where a job of this service decides.
+
+    `verifies`: whether this service asks for verified addresses.
+    """
+    actor_id = actor.user_id if actor else None
+    _forget_mails(session, user.id)
+    outbox.tell(session, vault, now, "account_erased", user)
+    held = user.email_key if grants.holds_address(user, verifies=verifies) else None
+    user.email = user.email_key = user.email_verified_at = user.display_name = user.password_hash = None
+    user.status, user.role, user.guest = "erased", "user", False
+    if actor_id == user.id and actor and not endings.is_alive(session, user_id=user.id, family_id=actor.session_id):
+        raise InvalidToken  # who is signed out erases nothing
+    endings.sign_out(session, origin, now, user_id=user.id, actor_id=actor_id, reason="erased")
+    grants.end_with_account(session, origin, now, user_id=user.id, email_key=held, actor_id=actor_id)
+    for model in SIGN_INS:
+        session.execute(delete(model).where(model.user_id == user.id))
+    session.execute(delete(Usage).where(Usage.user_id == user.id))
+    session.execute(
+        insert(Erasure).values(user_id=user.id, requested_at=now, next_try_at=now, attempts=0, deleted_objects=0)
+    )
+    detail: dict[str, Any] = {"reason": reason} if reason else {}
+    audit.record(
+        session,
+        origin,
+        "user.erasure_requested",
+        now,
+        actor_id=actor_id,
+        subject_id=user.id,
+        session_id=actor.session_id if actor else None,
+        **detail,
+    )
+
+
+def is_last_admin(session: Session, user_id: uuid.UUID) -> bool:
+    """Whether nobody else administers who could sign in: who never followed their invitation takes nobody's place.
+
+    It locks all who administer, and the user, so of two who leave at once one stays.
+    By one statement and in one order: who was erased a moment ago is no administrator any more, and would otherwise
+    lock the others before themself.
+    """
+    administers = and_(User.role == "admin", User.status == "active")
+    rows = select(User.id, User.role, User.status).where(or_(administers, User.id == user_id))
+    locked = session.execute(rows.order_by(User.id).with_for_update()).all()
+    admins = {row.id for row in locked if (row.role, row.status) == ("admin", "active")}
+    if user_id not in admins:
+        return False
+    others = select(User.id).where(User.id.in_(admins - {user_id}), profile.CAN_SIGN_IN)
+    return session.scalar(others.limit(1)) is None
+
+
+def _second_factor_is_fresh(session: Session, now: datetime, actor: Actor) -> bool:
+    """Whether none is set up, or this session showed it a moment ago."""
+    if not profile.mfa_enabled(session, actor.user_id):
+        return True
+    shown_at = session.scalar(select(DeviceSession.mfa_at).where(DeviceSession.id == actor.session_id))
+    return shown_at is not None and now - shown_at <= FRESH
+
+
+def _forget_mails(session: Session, user_id: uuid.UUID) -> None:
+    """What was sent, and links that lead nowhere now; a notice that still waits tells its reader what happened."""
+    settled = or_(OutboxMail.sent_at.is_not(None), OutboxMail.failed_at.is_not(None))
+    linked = OutboxMail.token_encrypted.is_not(None)
+    session.execute(delete(OutboxMail).where(OutboxMail.user_id == user_id, or_(settled, linked)))

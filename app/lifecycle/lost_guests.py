@@ -1,0 +1,94 @@
+"""The job that erases guests who can never come back: nothing opens their account any more, its owner included.
+
+Each guest has a moment at which they are looked at next, so that millions who are active cost next to nothing.
+"""
+
+import uuid
+from collections.abc import Iterator, Sequence
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING
+
+from sqlalchemy import ColumnElement, ColumnExpressionArgument, and_, exists, func, or_, select, update
+from sqlalchemy.orm import Session
+
+from app.auth.sessions import REFRESH_IDLE_TTL
+from app.crypto.crypto import Vault
+from app.lifecycle import erasure
+from app.records.audit import Origin
+from app.records.models import DeviceSession, User
+
+if TYPE_CHECKING:
+    from app.compose import Runtime
+
+ORIGIN = Origin(request_id="", address="lost guests")
+BATCH = 100
+LEASE = timedelta(minutes=5)
+"""For how long a replica has those guests to itself that it has claimed."""
+KEPT = timedelta(days=90)
+"""After the end of a guest's last session, for support to see what became of it."""
+REVIEWED_EVERY = timedelta(days=30)
+
+
+async def erase_next(runtime: "Runtime") -> bool:
+    """Looks at up to `BATCH` guests who are due, and says whether there may be more."""
+    now, verifies = runtime.clock.now(), runtime.settings.verifies_email
+    claimed = await runtime.database.write(_claim, now)
+    for user_id in claimed:
+        await runtime.database.write(_review, runtime.vault, now, user_id, verifies=verifies)
+    return len(claimed) == BATCH
+
+
+def prune(runtime: "Runtime") -> Iterator[int]:
+    """The same for the command line, until nobody is due: how many of each batch were erased."""
+    now, verifies = runtime.clock.now(), runtime.settings.verifies_email
+    while claimed := runtime.database.run("write", _claim, now):
+        reviews = (
+            runtime.database.run("write", _review, runtime.vault, now, user_id, verifies=verifies)
+            for user_id in claimed
+        )
+        yield sum(reviews)
+
+
+def count(session: Session, now: datetime) -> int:
+    """How many of those who are due would be erased."""
+    return session.scalar(select(func.count()).select_from(User).where(*_due(now), _lost(now))) or 0
+
+
+def _due(now: datetime) -> tuple[ColumnExpressionArgument[bool], ...]:
+    return User.guest, User.status == "active", User.guest_review_at <= now
+
+
+def _lost(now: datetime) -> ColumnElement[bool]:
+    """Whether the last session ended, or could be refreshed for the last time, `KEPT` ago."""
+    ended = DeviceSession.ended_at > now - KEPT
+    alive = and_(
+        DeviceSession.ended_at.is_(None),
+        DeviceSession.expires_at > now - KEPT,
+        DeviceSession.last_used_at > now - KEPT - REFRESH_IDLE_TTL,
+    )
+    recent = exists().where(DeviceSession.user_id == User.id, or_(ended, alive))
+    return and_(User.created_at <= now - KEPT, ~recent)
+
+
+def _claim(session: Session, now: datetime) -> Sequence[uuid.UUID]:
+    due = select(User.id).where(*_due(now)).order_by(User.guest_review_at).limit(BATCH)
+    some = due.with_for_update(skip_locked=True).cte("some_of_them")
+    return session.scalars(
+        update(User)
+        .where(User.id.in_(select(some.c.id)))
+        .values(guest_review_at=now + LEASE)
+        .returning(User.id)
+        .execution_options(synchronize_session=False)
+    ).all()
+
+
+def _review(session: Session, vault: Vault, now: datetime, user_id: uuid.UUID, *, verifies: bool) -> bool:
+    """Erases a guest who is lost, or says when to look again. One who was upgraded meanwhile is left alone."""
+    user = session.get_one(User, user_id, with_for_update=True)
+    if not user.guest or user.status != "active":
+        return False
+    if session.scalar(select(User.id).where(User.id == user_id, _lost(now))) is None:
+        user.guest_review_at = now + REVIEWED_EVERY
+        return False
+    erasure.carry_out(session, vault, ORIGIN, now, user, verifies=verifies, actor=None, reason="lost_guest")
+    return True

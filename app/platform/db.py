@@ -1,0 +1,385 @@
+"""The database: one engine, one pool of threads as large as its pool of connections, and lines on the event loop.
+
+A story is a plain function `story(session, …)`. It runs in one worker thread as one transaction, which is committed
+before its result is seen. `write` takes the write lock at once on SQLite: a transaction that starts by reading and then
+writes would fail there without waiting (SQLITE_BUSY_SNAPSHOT). The few statements of the hot path take a line instead.
+"""
+
+import asyncio
+import contextlib
+import functools
+import itertools
+import sqlite3
+import sys
+from collections import deque
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any, Concatenate, Generic, Literal, ParamSpec, TypeVar
+
+import psycopg
+from sqlalchemy import ClauseElement, ColumnElement, Connection, Engine, ExceptionContext, create_engine, event, inspect
+from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.dialects.postgresql import psycopg as psycopg_dialect
+from sqlalchemy.engine import make_url
+from sqlalchemy.exc import DataError, DBAPIError, DisconnectionError, IntegrityError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
+from sqlalchemy.orm import DeclarativeBase, Session
+from sqlalchemy.pool import ConnectionPoolEntry, QueuePool
+
+from app.platform.hot_connection import ANSWER_WITHIN, CLOCK, PING_AFTER, Line, Row
+from app.platform.problems import DatabaseUnavailable, Problem
+from app.platform.tracing import NoTracing, Tracing
+from app.platform.wakeups import Signals
+from app.platform.write_faults import WriteFaults
+
+Password = Callable[[], str]
+"""Of a connection that is about to be made."""
+P = ParamSpec("P")
+R = TypeVar("R")
+K = TypeVar("K")
+V = TypeVar("V")
+
+ROWS_REFUSED = (IntegrityError, DataError, psycopg.IntegrityError, psycopg.DataError)
+"""What a row that does not fit raises, in a story and on a line."""
+POSTGRESQL_ARGS = {
+    "connect_timeout": 2,
+    "options": "-c statement_timeout=2500 -c lock_timeout=2000 -c idle_in_transaction_session_timeout=10000",
+    "application_name": "tokenvend",
+}
+POOL: Mapping[str, Any] = {"max_overflow": 0, "pool_timeout": 1}
+_SIGNALS = "signals"
+SQLITE_BUSY_TIMEOUT = 2.5
+"""Seconds to wait for another writer."""
+
+
+class Database:
+    def __init__(
+        self,
+        url: str,
+        *,
+        pool_size: int,
+        password: Password | None = None,
+        tracing: Tracing | None = None,
+        info: Mapping[Any, Any] | None = None,
+    ) -> None:
+        """`info`: what stories find in `Session.info`."""
+        self.engine = make_engine(url, pool_size=pool_size, password=password)
+        self._password = password
+        self._tracing = tracing or NoTracing()
+        self.signals = Signals()
+        self.write_faults = WriteFaults()
+        self._info = dict(info or {})
+        self._threads = ThreadPoolExecutor(pool_size, thread_name_prefix="database")
+        self._lines: list[Line] = []
+        self._idle_lines: list[Line] = []
+        # Windows' event loop does not watch the socket of a library.
+        self.has_lines = self.engine.dialect.name == "postgresql" and sys.platform != "win32"
+
+    async def on_line(self, statement: ClauseElement, parameters: Mapping[str, Any]) -> list[Row]:
+        """The rows of one statement, built once, that is a transaction of its own. Only where `has_lines`.
+
+        There are as many lines as callers at once, so it is for batches. Raises what `Line.execute` raises.
+        """
+        if not self._idle_lines:
+            _, arguments = self.engine.dialect.create_connect_args(self.engine.url)
+            self._lines.append(Line({**arguments, **POSTGRESQL_ARGS}, self._password))
+            self._idle_lines.append(self._lines[-1])
+        line = self._idle_lines.pop()
+        text, given = _compiled(statement)
+        try:
+            return await line.execute(text, {**given, **parameters})
+        except DatabaseUnavailable as problem:
+            self.write_faults.note(problem.__cause__)
+            raise
+        finally:
+            self._idle_lines.append(line)
+
+    async def read(self, story: Callable[Concatenate[Session, P], R], *args: P.args, **kwargs: P.kwargs) -> R:
+        """What `story`, which only reads, returns from a worker thread."""
+        with self._tracing.span("database", "client") as span:
+            span.set("db.operation.name", "read")
+            return await self._in_thread(functools.partial(self.run, "read", story, *args, **kwargs))
+
+    async def write(self, story: Callable[Concatenate[Session, P], R], *args: P.args, **kwargs: P.kwargs) -> R:
+        """What `story` returns, once its transaction is committed."""
+        with self._tracing.span("database", "client") as span:
+            span.set("db.operation.name", "write")
+            return await self._in_thread(functools.partial(self.run, "write", story, *args, **kwargs))
+
+    async def write_unhurried(
+        self, story: Callable[Concatenate[Session, P], R], *args: P.args, **kwargs: P.kwargs
+    ) -> R:
+        """The same for a job, however long it takes: nobody waits for it but `close`."""
+        call = functools.partial(self.run, "write", story, *args, **kwargs)
+        return await asyncio.shield(asyncio.get_running_loop().run_in_executor(self._threads, call))
+
+    def run(
+        self,
+        mode: Literal["read", "write"],
+        story: Callable[Concatenate[Session, P], R],
+        *args: P.args,
+        **kwargs: P.kwargs,
+    ) -> R:
+        """The same in this thread, for the command line. Raises `DatabaseUnavailable` for every operational fault."""
+        try:
+            with self._transaction(mode) as session:
+                return story(session, *args, **kwargs)
+        except (IntegrityError, DataError):
+            raise
+        except (DBAPIError, PoolTimeout, OSError) as error:
+            if mode == "write":
+                self.write_faults.note(error)
+            raise DatabaseUnavailable(cause=_cause(error)) from error
+
+    @contextlib.contextmanager
+    def _transaction(self, mode: Literal["read", "write"]) -> Iterator[Session]:
+        with (
+            self._connect(mode) as connection,
+            Session(connection, expire_on_commit=False, info=self._info) as session,
+        ):
+            try:
+                yield session
+            except Problem as problem:
+                if problem.keeps_writes:
+                    self._commit(session)
+                raise
+            self._commit(session)
+
+    def _commit(self, session: Session) -> None:
+        session.commit()
+        for name in session.info.pop(_SIGNALS, ()):
+            self.signals.tell(name)
+
+    def _connect(self, mode: Literal["read", "write"]) -> Connection:
+        connection = self.engine.connect()
+        if mode == "read" and connection.dialect.name == "postgresql":
+            # Its default isolation gives each statement a snapshot of its own anyway: this saves BEGIN and COMMIT.
+            return connection.execution_options(isolation_level="AUTOCOMMIT")
+        return connection.execution_options(tokenvend_mode=mode)
+
+    async def _in_thread(self, call: Callable[[], R]) -> R:
+        work = asyncio.get_running_loop().run_in_executor(self._threads, call)
+        try:
+            # Shielded: the transaction goes on to its own commit or rollback whatever its caller does.
+            return await asyncio.wait_for(asyncio.shield(work), ANSWER_WITHIN)
+        except TimeoutError:
+            raise DatabaseUnavailable(cause=f"no answer within {ANSWER_WITHIN} s") from None
+
+    @property
+    def connections_in_use(self) -> int:
+        pool = self.engine.pool
+        return pool.checkedout() if isinstance(pool, QueuePool) else 0
+
+    @property
+    def waiting(self) -> int:
+        """Stories that no thread has begun."""
+        return self._threads._work_queue.qsize()  # noqa: SLF001 - nothing public tells
+
+    def close(self) -> None:
+        for line in self._lines:
+            line.close()
+        self._threads.shutdown(cancel_futures=True)  # waits: a connection still in use would never be closed
+        self.engine.dispose()
+
+
+@functools.cache
+def _compiled(statement: ClauseElement) -> tuple[str, Mapping[str, Any]]:
+    """The statement's text for PostgreSQL's driver, and the parameters that it brings along."""
+    compiled = statement.compile(dialect=psycopg_dialect.dialect())  # type: ignore[no-untyped-call]
+    return str(compiled), compiled.params
+
+
+def signal_after_commit(session: Session, name: str) -> None:
+    """Tells `Database.signals` once, and only if, the transaction is committed."""
+    session.info.setdefault(_SIGNALS, set()).add(name)
+
+
+def make_engine(
+    url: str, *, pool_size: int, busy_timeout: float = SQLITE_BUSY_TIMEOUT, password: Password | None = None
+) -> Engine:
+    """`password` is for PostgreSQL, where it is not in the URL."""
+    parsed = make_url(url)
+    if parsed.get_backend_name() == "postgresql":
+        engine = create_engine(
+            parsed,
+            pool_size=pool_size,
+            pool_recycle=1800,
+            hide_parameters=True,
+            connect_args=POSTGRESQL_ARGS,
+            **POOL,
+        )
+        event.listen(engine, "checkin", _note_idle)
+        event.listen(engine, "checkout", _ping_if_idle)
+        event.listen(engine, "handle_error", _leave_a_standby)
+        if password is not None:
+            event.listen(engine, "do_connect", functools.partial(_give_password, password))
+        return engine
+    if parsed.database and parsed.database != ":memory:":
+        file = Path(parsed.database)
+        file.parent.mkdir(parents=True, exist_ok=True)
+        if not file.exists():
+            with contextlib.suppress(OSError):  # whatever is wrong with the place, SQLite tells when it connects
+                file.touch(mode=0o600)  # hashes and addresses: its other files get the same mode
+    engine = create_engine(
+        parsed,
+        pool_size=pool_size,
+        hide_parameters=True,
+        connect_args={"timeout": busy_timeout, "check_same_thread": False},
+        **POOL,
+    )
+    event.listen(engine, "connect", _prepare_sqlite)
+    event.listen(engine, "begin", _begin_sqlite)
+    return engine
+
+
+def _note_idle(_connection: Any, record: ConnectionPoolEntry) -> None:
+    record.info["idle_since"] = CLOCK.monotonic()
+
+
+def _ping_if_idle(connection: Any, record: ConnectionPoolEntry, _proxy: object) -> None:
+    """Replaces a connection that died while nobody used it. A ping before each use would be a fifth of a look-up."""
+    if CLOCK.monotonic() - record.info.get("idle_since", CLOCK.monotonic()) < PING_AFTER:
+        return
+    try:
+        connection.execute("SELECT 1")
+        connection.rollback()
+    except connection.OperationalError as error:
+        raise DisconnectionError from error
+
+
+def _leave_a_standby(context: ExceptionContext) -> None:
+    """A server that became read-only was replaced: no connection to it is of use, the whole pool's neither."""
+    if isinstance(context.original_exception, psycopg.errors.ReadOnlySqlTransaction):
+        context.is_disconnect = True
+
+
+def _give_password(password: Password, _dialect: Any, _record: Any, _args: Any, arguments: dict[str, Any]) -> None:
+    arguments["password"] = password()
+
+
+def _prepare_sqlite(connection: sqlite3.Connection, _record: object) -> None:
+    connection.isolation_level = None  # the driver begins no transaction of its own: `_begin_sqlite` does
+    for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON"):
+        connection.execute(f"PRAGMA {pragma}")
+
+
+def _begin_sqlite(connection: Any) -> None:
+    mode = connection.get_execution_options().get("tokenvend_mode", "write")
+    connection.exec_driver_sql("BEGIN IMMEDIATE" if mode == "write" else "BEGIN")
+
+
+def _cause(error: BaseException) -> str:
+    """The kind of fault only: drivers put parameters into their messages."""
+    original = getattr(error, "orig", None) or error
+    return f"{type(original).__module__}.{type(original).__qualname__}"
+
+
+def insert_if_absent(session: Session, model: type[DeclarativeBase], values: Mapping[str, Any]) -> bool:
+    """Inserts one row in one statement; False when a unique constraint already has it."""
+    dialect = postgresql if session.get_bind().dialect.name == "postgresql" else sqlite
+    keys = inspect(model).primary_key
+    statement = dialect.insert(model).values(**values).on_conflict_do_nothing().returning(*keys)
+    return session.execute(statement).first() is not None
+
+
+def upsert(
+    session: Session,
+    model: type[DeclarativeBase],
+    values: Mapping[str, Any],
+    changes: Callable[[Any], Mapping[str, Any]],
+) -> None:
+    """Inserts one row, or where its key is there changes that by `changes(row as it was to be inserted)`."""
+    dialect = postgresql if session.get_bind().dialect.name == "postgresql" else sqlite
+    keys = inspect(model).primary_key
+    statement = dialect.insert(model).values(**values)
+    session.execute(statement.on_conflict_do_update(index_elements=keys, set_=changes(statement.excluded)))
+
+
+def claim_row(
+    session: Session,
+    model: type[DeclarativeBase],
+    values: Mapping[str, Any],
+    changes: Mapping[str, Any],
+    *,
+    where: ColumnElement[bool],
+) -> bool:
+    """Inserts one row, or changes the one that has its key where the condition on that holds; False where it does not.
+
+    It is one statement: of many at once each sees what those before it have written.
+    """
+    dialect = postgresql if session.get_bind().dialect.name == "postgresql" else sqlite
+    keys = inspect(model).primary_key
+    statement = dialect.insert(model).values(**values)
+    statement = statement.on_conflict_do_update(index_elements=keys, set_=changes, where=where)
+    return session.execute(statement.returning(*keys)).first() is not None
+
+
+class Batch(Generic[K, V]):
+    """What arrives while the database works is served by the next single call: one statement, or commit, for all of it.
+
+    `load` gets the waiting keys and returns a value for each; without one it is None. A lone caller is served at once.
+    Each caller's `ANSWER_WITHIN` counts from when it asked, also while it waits behind a call that does not end.
+    """
+
+    def __init__(
+        self,
+        load: Callable[[Sequence[K]], Awaitable[Mapping[K, V | None]]],
+        *,
+        most: int = 200,
+    ) -> None:
+        self._load = load
+        self._most = most
+        self._waiting: dict[K, list[asyncio.Future[V | None]]] = {}
+        self._asked: deque[tuple[float, asyncio.Future[V | None]]] = deque()
+        """Who has no answer, by deadline; those in front who have one are taken out as others ask."""
+        self._watch: asyncio.TimerHandle | None = None
+        self._worker: asyncio.Task[None] | None = None
+
+    async def get(self, key: K) -> V | None:
+        """The value of `key`. Raises what `load` raises, and `DatabaseUnavailable` at the caller's deadline."""
+        loop = asyncio.get_running_loop()
+        future: asyncio.Future[V | None] = loop.create_future()
+        self._waiting.setdefault(key, []).append(future)
+        while self._asked and self._asked[0][1].done():
+            self._asked.popleft()
+        self._asked.append((loop.time() + ANSWER_WITHIN, future))
+        if self._watch is None:  # one timer for all: one for each caller would cost more than the rest of this
+            self._watch = loop.call_at(self._asked[0][0], self._refuse_late, loop)
+        if self._worker is None or self._worker.done():
+            self._worker = asyncio.create_task(self._work())
+        return await future
+
+    def _refuse_late(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._watch = None
+        while self._asked:
+            deadline, future = self._asked[0]
+            if not future.done():
+                if deadline > loop.time():
+                    self._watch = loop.call_at(deadline, self._refuse_late, loop)
+                    return
+                future.set_exception(DatabaseUnavailable(cause=f"no answer within {ANSWER_WITHIN} s"))
+            self._asked.popleft()
+
+    def _take(self) -> dict[K, list[asyncio.Future[V | None]]]:
+        """Those for the next call, without keys that nobody waits for any more."""
+        keys = list(itertools.islice(self._waiting, self._most))
+        waiting = ((key, [future for future in self._waiting.pop(key) if not future.done()]) for key in keys)
+        return {key: futures for key, futures in waiting if futures}
+
+    async def _work(self) -> None:
+        while self._waiting:
+            if not (taken := self._take()):
+                continue
+            try:
+                found = await self._load(list(taken))
+            except BaseException as error:  # noqa: BLE001 - every waiter gets it
+                for future in itertools.chain.from_iterable(taken.values()):
+                    if not future.done():
+                        future.set_exception(error)
+            else:
+                for key, futures in taken.items():
+                    value = found.get(key)
+                    for future in futures:
+                        if not future.done():  # one whose caller hung up is
+                            future.set_result(value)

@@ -1,0 +1,65 @@
+"""Settings read from this process's environment and `.env`, with a sentence for each that is wrong or misspelt."""
+
+import os
+import secrets
+from collections.abc import Mapping
+from difflib import get_close_matches
+from pathlib import Path
+
+from dotenv import dotenv_values
+from pydantic import SecretStr, ValidationError
+
+from app.platform.settings import PREFIX, Settings, SettingsError
+
+
+def load_settings(**overrides: object) -> Settings:
+    """Settings from the environment and `.env`, `overrides` (field names) first. Raises `SettingsError`."""
+    try:
+        unknown = _unknown_names({**dotenv_values(".env"), **os.environ})
+    except UnicodeDecodeError:
+        raise SettingsError(".env: must be text in UTF-8") from None
+    try:
+        settings = Settings(**overrides)  # type: ignore[arg-type]  # pydantic checks them
+    except ValidationError as error:
+        raise SettingsError("\n".join([*unknown, *_explain(error)])) from None
+    if unknown:
+        raise SettingsError("\n".join(unknown))
+    if settings.secret_key.get_secret_value():
+        return settings
+    return settings.model_copy(update={"secret_key": SecretStr(kept_secret(Path("var/secret_key")))})
+
+
+def kept_secret(file: Path) -> str:
+    """The development secret in `file`, made on first use and readable by its owner alone."""
+    file.parent.mkdir(parents=True, exist_ok=True)
+    draft = file.with_name(f"{file.name}.{secrets.token_hex(8)}")
+    descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    with os.fdopen(descriptor, "w") as stream:
+        stream.write(secrets.token_urlsafe(48))
+    try:
+        os.link(draft, file)  # a link appears whole or not at all: two processes agree on one secret
+    except FileExistsError:
+        pass
+    finally:
+        draft.unlink()
+    return file.read_text()
+
+
+def _unknown_names(environment: Mapping[str, str | None]) -> list[str]:
+    """A misspelt setting would be a default nobody asked for, so it is refused."""
+    known = {f"{PREFIX}{name.upper()}" for name in Settings.model_fields if name != "region"}
+    unknown = []
+    for name in sorted(name for name in environment if name.startswith(PREFIX) and name.upper() not in known):
+        close = get_close_matches(name, known, n=1, cutoff=0.85)
+        unknown.append(f"{name}: there is no such setting" + (f"; did you mean {close[0]}?" if close else ""))
+    return unknown
+
+
+def _explain(error: ValidationError) -> list[str]:
+    lines = []
+    for entry in error.errors(include_input=False, include_url=False):
+        message = entry["msg"].removeprefix("Value error, ")
+        name = str(entry["loc"][0]) if entry["loc"] else ""
+        shown = "AWS_REGION" if name in ("region", "AWS_REGION", "AWS_DEFAULT_REGION") else PREFIX + name.upper()
+        lines.append(f"{shown}: {message}" if name else message)
+    return lines

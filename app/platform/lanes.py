@@ -1,0 +1,123 @@
+"""Turns at what all share: calls that wait are bounded in number and time, and clients take turns.
+
+A `Lane` has threads of its own, for work that takes a core for a while.
+"""
+
+import asyncio
+import contextlib
+from collections import deque
+from collections.abc import AsyncIterator, Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import TypeVar
+
+from app.platform.problems import Overloaded
+
+T = TypeVar("T")
+
+
+class Turns:
+    """Lets a few calls run at a time, so that one kind of work leaves the rest of the process to others.
+
+    Keys take turns: whoever brings a crowd of calls makes another key wait for no more than one of them. Where too many
+    wait, the key with most of them loses its newest. `patience` is in seconds.
+    """
+
+    def __init__(self, name: str, *, places: int, most_waiting: int, patience: float) -> None:
+        self.name = name
+        self._places = self._free = places
+        self._most_waiting = most_waiting
+        self._patience = patience
+        self._queues: dict[str, deque[asyncio.Future[None]]] = {}
+        """Those that wait, oldest first, by key; the keys in the order of their turns."""
+        self._waiting = 0
+
+    @contextlib.asynccontextmanager
+    async def turn(self, key: str) -> AsyncIterator[None]:
+        """Raises `Overloaded` where the turn does not come."""
+        await self._take_turn(key)
+        try:
+            yield
+        finally:
+            self._pass_on()
+
+    @property
+    def waiting(self) -> int:
+        """Calls that wait, and those that run."""
+        return self._waiting + self._places - self._free
+
+    async def _take_turn(self, key: str) -> None:
+        if self._free:
+            self._free -= 1
+            return
+        if self._waiting >= self._most_waiting:
+            self._make_room(key)
+        turn = asyncio.get_running_loop().create_future()
+        self._queues.setdefault(key, deque()).append(turn)
+        self._waiting += 1
+        try:
+            async with asyncio.timeout(self._patience):
+                await turn
+        except BaseException as error:
+            if turn.done() and not turn.cancelled() and turn.exception() is None:
+                self._pass_on()  # the turn came at the moment at which it was given up
+            self._leave(key, turn)
+            if isinstance(error, TimeoutError):
+                raise Overloaded(retry_after=5) from None
+            raise
+
+    def _pass_on(self) -> None:
+        """Gives a place that is free again to the key whose turn it is, which then goes to the end."""
+        while self._queues:
+            key = next(iter(self._queues))
+            turn = self._queues[key][0]
+            self._leave(key, turn)
+            if key in self._queues:
+                self._queues[key] = self._queues.pop(key)
+            if not turn.done():
+                turn.set_result(None)
+                return
+        self._free += 1
+
+    def _make_room(self, key: str) -> None:
+        """Refuses the newest call of the key with most of them. Raises `Overloaded` where that is `key` itself."""
+        crowd = max(self._queues, key=lambda other: len(self._queues[other]))
+        if len(self._queues[crowd]) <= len(self._queues.get(key, ())) + 1:
+            raise Overloaded(retry_after=5)
+        newest = self._queues[crowd][-1]
+        self._leave(crowd, newest)
+        if not newest.done():
+            newest.set_exception(Overloaded(retry_after=5))
+
+    def _leave(self, key: str, turn: asyncio.Future[None]) -> None:
+        queue = self._queues.get(key)
+        if queue is None or turn not in queue:
+            return
+        queue.remove(turn)
+        self._waiting -= 1
+        if not queue:
+            del self._queues[key]
+
+
+class Lane(Turns):
+    """Runs calls in threads of its own, so that one kind of work does not wait behind another."""
+
+    def __init__(self, name: str, *, threads: int, most_waiting: int, patience: float) -> None:
+        super().__init__(name, places=threads, most_waiting=most_waiting, patience=patience)
+        self._pool = ThreadPoolExecutor(threads, thread_name_prefix=name)
+
+    async def run(self, key: str, call: Callable[[], T]) -> T:
+        """What the call returns, or raises. Raises `Overloaded` where its turn does not come."""
+        await self._take_turn(key)
+        loop = asyncio.get_running_loop()
+        running = self._pool.submit(call)
+        # Not when the caller resumes: a cancelled caller is gone while its call still has the thread.
+        running.add_done_callback(lambda _: _from_thread(loop, self._pass_on))
+        return await asyncio.wrap_future(running)
+
+    def close(self) -> None:
+        self._pool.shutdown(wait=False, cancel_futures=True)
+
+
+def _from_thread(loop: asyncio.AbstractEventLoop, call: Callable[[], None]) -> None:
+    with contextlib.suppress(RuntimeError):  # the loop has been closed meanwhile
+        loop.call_soon_threadsafe(call)

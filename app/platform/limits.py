@@ -1,0 +1,418 @@
+"""How often each thing may be done: by client address (IPv6 by its /64), account and user. One table, one check.
+
+Windows are fixed: each begins with a key's first hit. They are counted in this process's memory, or in a Redis that
+all replicas share. While Redis does not answer, each replica counts by itself: nothing is ever unlimited.
+"""
+
+import asyncio
+import contextlib
+import math
+from collections import OrderedDict
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass
+from ipaddress import IPv6Address, ip_address
+from itertools import islice
+from typing import Literal, TypeVar
+
+import structlog
+from limits import RateLimitItem, parse
+
+from app.crypto.crypto import Vault
+from app.platform.clock import Clock, SystemClock
+from app.platform.metrics import Metrics
+from app.platform.problems import RateLimited
+from app.platform.settings import STS_QUOTA, SettingsError
+
+log = structlog.get_logger("tokenvend.limits")
+
+T = TypeVar("T")
+
+LimitName = Literal[
+    "register",
+    "guest",
+    "log_in",
+    "mfa",
+    "passkey",
+    "oidc",
+    "refresh",
+    "mail",
+    "confirm",
+    "storage_event",
+    "letter",
+    "reset",
+    "guess",
+    "code_guess",
+    "own_guess",
+    "session_guess",
+    "change",
+    "export",
+    "staff_export",
+    "own_password",
+    "change_password",
+    "issue_credentials",
+    "new_credential",
+    "new_credential_from",
+    "new_credential_of_newcomers_from",
+    "new_credential_for_newcomers",
+    "revoke_credentials",
+    "explain_access",
+    "share",
+    "invitation",
+]
+
+Counter = tuple[LimitName, str]
+"""A limit, and the key whose hits it counts."""
+Holder = Literal["address", "user", "session", "mail address", "user and mail address", "account", "all newcomers"]
+"""Whose allowance a hit uses up: a client address, where an IPv6 network of 64 bits counts as one; a user; a session of
+a user; a mail address; an account that somebody tries to get into, whether it exists or not; or all newcomers together:
+guests, and accounts that are less than a day old."""
+
+
+@dataclass(frozen=True, slots=True)
+class Limit:
+    amount: str
+    """As `limits` spells it: hits and window, "60/minute"."""
+    per: Holder
+    counts: str
+    """What is counted, for docs/reference/limits.md."""
+    renewed: bool = False
+    """Whether each hit that passes begins the window anew. A refused hit never does: else a stranger could keep an
+    account locked for ever."""
+
+
+LIMITS: dict[LimitName, Limit] = {
+    "register": Limit("30/minute", per="address", counts="registrations, and upgrades of guests"),
+    "guest": Limit("30/minute", per="address", counts="new guests"),
+    "log_in": Limit("60/minute", per="address", counts="sign-ins with a password"),
+    "mfa": Limit("60/minute", per="address", counts="codes of a second factor, step-ups, and erasures of an account"),
+    "passkey": Limit("120/minute", per="address", counts="calls with passkeys"),
+    "oidc": Limit("120/minute", per="address", counts="calls with outside identities"),
+    "refresh": Limit("600/minute", per="address", counts="refreshes of a session"),
+    "mail": Limit("30/minute", per="address", counts="requests for a mail"),
+    "confirm": Limit("60/minute", per="address", counts="confirmations of a mailed link, and password changes"),
+    "storage_event": Limit("30/minute", per="address", counts="messages of SNS that name an unreachable certificate"),
+    "letter": Limit("10/hour", per="mail address", counts="requests for a mail, but for password resets"),
+    "reset": Limit("10/hour", per="mail address", counts="password resets"),
+    "guess": Limit("60/day", per="account", counts="wrong passwords in a row, at sign-in", renewed=True),
+    "code_guess": Limit("20/day", per="user", counts="wrong codes in a row, at sign-in", renewed=True),
+    "own_guess": Limit(
+        "20/day", per="user", counts="wrong passwords and codes in a row, by all signed-in sessions", renewed=True
+    ),
+    "session_guess": Limit(
+        "10/day", per="session", counts="wrong passwords and codes in a row, by a signed-in session", renewed=True
+    ),
+    "change": Limit("120/minute", per="user", counts="calls that may change something, but for credentials"),
+    "export": Limit("5/hour", per="user", counts="exports of what is stored about the caller"),
+    "staff_export": Limit("60/hour", per="user", counts="exports of users and of the audit"),
+    "own_password": Limit("20/minute", per="user", counts="passwords given again by a signed-in user, right or wrong"),
+    "change_password": Limit("20/hour", per="user", counts="new passwords of a signed-in user, taken or not"),
+    "issue_credentials": Limit("60/minute", per="user", counts="credentials"),
+    "new_credential": Limit("30/minute", per="user", counts="credentials that were not cached"),
+    "new_credential_from": Limit("600/minute", per="address", counts="credentials that were not cached"),
+    "new_credential_of_newcomers_from": Limit(
+        "20/10 seconds",
+        per="address",
+        counts="credentials of newcomers that were not cached: a thirtieth of `TOKENVEND_STS_QUOTA`, or 5",
+    ),
+    "new_credential_for_newcomers": Limit(
+        "300/second", per="all newcomers", counts="credentials that were not cached: half of `TOKENVEND_STS_QUOTA`"
+    ),
+    "revoke_credentials": Limit("10/minute", per="user", counts="revocations of credentials"),
+    "explain_access": Limit("60/minute", per="user", counts="questions why access was denied"),
+    "share": Limit("60/hour", per="user", counts="folders shared"),
+    "invitation": Limit("10/hour", per="user and mail address", counts="folders shared with that address"),
+}
+"""A mobile carrier puts thousands of phones behind one client address, so limits by address are wide. Password resets
+have a limit of their own: an owner whom strangers locked out needs them, whatever other mails were sent.
+
+Guesses at one account are a hundred in a row at most (NIST SP 800-63B-4 §3.2.2): 60 passwords at sign-in, 20 codes by
+whoever knew the password, and 20 by signed-in sessions, of which each has 10. So whoever uses up one of these does not
+take another away: strangers, who know no password and have no session, keep no signed-in owner from a step-up, a new
+password or erasure, and a stolen session leaves the owner's tries. Windows are renewed: a few guesses each day stay in
+a row too."""
+
+MOST_KEYS = 100_000
+"""Of each limit, in memory: 30 MB for who sends each request from a network of its own."""
+LOOKED_AT = 16
+"""Windows that a new one may cost a look, so that no request pays for a crowd that came before it."""
+TIMEOUT = 0.2
+"""Seconds for Redis to answer."""
+AVOIDED_FOR = 5.0
+"""Seconds for which Redis is left alone after a fault; then one request tries it again."""
+KEY_PREFIX = "tokenvend:limit"
+CONCURRENT_COMMANDS = 50
+"""Each has a connection of its own, and the redis package fails for want of one at 100."""
+REDIS_CLOCK = SystemClock()
+"""Its windows end in real time, whatever the clock of the service says."""
+
+
+@dataclass(slots=True)
+class _Window:
+    ends_at: float
+    hits: int = 0
+
+
+class LocalWindows:
+    """Windows in memory, at most `most` of each limit.
+
+    `limits` has such a storage, but it walks all keys in a new thread a hundred times a second, and it keeps as many as
+    there are. Here the windows of one limit are as long as each other, so they end in the order in which they are kept.
+    """
+
+    def __init__(self, clock: Clock, metrics: Metrics, *, most: int = MOST_KEYS) -> None:
+        self._clock = clock
+        self._metrics = metrics
+        self._most = most
+        self._windows: dict[LimitName, OrderedDict[str, _Window]] = {name: OrderedDict() for name in LIMITS}
+
+    def hit(self, name: LimitName, key: str, item: RateLimitItem) -> float | None:
+        """None, or for how many seconds the key is refused."""
+        windows, now = self._windows[name], self._clock.monotonic()
+        window = windows.get(key)
+        if window is None or window.ends_at <= now:
+            windows.pop(key, None)
+            self._make_room(name, windows, now)
+            window = windows[key] = _Window(now + item.get_expiry())
+        elif window.hits >= item.amount:
+            return window.ends_at - now
+        elif LIMITS[name].renewed:
+            window.ends_at = now + item.get_expiry()
+            windows.move_to_end(key)
+        window.hits += 1
+        return None
+
+    def wait(self, name: LimitName, key: str, item: RateLimitItem) -> float:
+        """For how many seconds the key would be refused; 0 where it would pass."""
+        window = self._windows[name].get(key)
+        if window is None or window.hits < item.amount:
+            return 0
+        return max(0, window.ends_at - self._clock.monotonic())
+
+    def clear(self, name: LimitName, key: str) -> None:
+        self._windows[name].pop(key, None)
+
+    def take_back(self, name: LimitName, key: str) -> None:
+        window = self._windows[name].get(key)
+        if window is not None and window.hits:
+            window.hits -= 1
+
+    def __len__(self) -> int:
+        return sum(len(windows) for windows in self._windows.values())
+
+    def _make_room(self, name: LimitName, windows: OrderedDict[str, _Window], now: float) -> None:
+        """Forgets windows that have ended. Without such a one, of the oldest few the one with the fewest hits.
+
+        So who floods this with keys makes it forget their own, and not the account that somebody is guessing at.
+        """
+        oldest = list(islice(windows.items(), LOOKED_AT))
+        for key, window in oldest:
+            if window.ends_at <= now:
+                del windows[key]
+        if len(windows) >= self._most:
+            del windows[min(oldest, key=lambda kept: kept[1].hits)[0]]
+            self._metrics.limits_forgotten.labels(name).inc()
+
+
+class _Avoided(Exception):
+    """Redis is left alone, for a fault now or a moment ago."""
+
+
+class SharedWindows:
+    """The same windows in Redis, by `limits`: one round trip for a hit that passes.
+
+    It holds accounts and mail addresses as keyed digests. It holds client addresses as they are, for a minute, and ids
+    of users and sessions, for a day at most: audit rows have all of these anyway.
+    """
+
+    def __init__(self, url: str, clock: Clock, metrics: Metrics) -> None:
+        """Connects to nothing yet. Raises `SettingsError` where the redis package is not installed."""
+        try:  # an extra, and 20 MB
+            from limits.aio.storage import RedisStorage  # noqa: PLC0415
+            from redis.asyncio import ConnectionPool, Redis  # noqa: PLC0415
+            from redis.asyncio.retry import Retry  # noqa: PLC0415
+            from redis.backoff import NoBackoff  # noqa: PLC0415
+            from redis.exceptions import RedisError  # noqa: PLC0415
+        except ModuleNotFoundError as error:
+            message = "TOKENVEND_RATE_LIMIT_URL: Redis needs the package `redis`, which requirements.lock has"
+            raise SettingsError(message) from error
+        self._pool = ConnectionPool.from_url(
+            url, socket_timeout=TIMEOUT, socket_connect_timeout=TIMEOUT, retry=Retry(NoBackoff(), 0)
+        )
+        self._redis = Redis(connection_pool=self._pool)
+        self._storage = RedisStorage(
+            "async+redis://",
+            implementation="redispy",
+            key_prefix=KEY_PREFIX,
+            connection_pool=self._pool,  # type: ignore[arg-type]  # documented, and passed on as it is
+        )
+        self._faults: tuple[type[Exception], ...] = (RedisError, OSError)
+        self._clock = clock
+        self._metrics = metrics
+        self._away = False
+        self._avoided_until = float("-inf")
+        self._places = asyncio.Semaphore(CONCURRENT_COMMANDS)
+
+    async def hit(self, name: LimitName, key: str, item: RateLimitItem) -> float | None:
+        """None, or for how many seconds the key is refused. Raises `_Avoided`."""
+        stored, expiry = item.key_for(name, key), item.get_expiry()
+        hits = await self._ask(lambda: self._storage.incr(stored, expiry))
+        if hits > item.amount:
+            ends_at = await self._ask(lambda: self._storage.get_expiry(stored))
+            return ends_at - REDIS_CLOCK.now().timestamp()
+        if LIMITS[name].renewed and hits > 1:
+            await self._ask(lambda: self._redis.expire(f"{KEY_PREFIX}:{stored}", expiry))
+        return None
+
+    async def waits(self, counters: Sequence[tuple[RateLimitItem, str]]) -> list[float]:
+        """For how many seconds each would be refused, where a counter is an item and its key. Raises `_Avoided`."""
+        names = [f"{KEY_PREFIX}:{stored}" for _, stored in counters]
+        hits = await self._ask(lambda: self._redis.mget(names))
+        now = REDIS_CLOCK.now().timestamp()
+        return [
+            max(0, await self._ask(lambda: self._storage.get_expiry(stored)) - now)  # noqa: B023 - awaited at once
+            if int(count or 0) >= item.amount
+            else 0
+            for (item, stored), count in zip(counters, hits, strict=True)
+        ]
+
+    async def clear(self, name: LimitName, key: str, item: RateLimitItem) -> None:
+        """Raises `_Avoided`."""
+        await self._ask(lambda: self._storage.clear(item.key_for(name, key)))
+
+    async def take_back(self, name: LimitName, key: str, item: RateLimitItem) -> None:
+        """Raises `_Avoided`."""
+        stored = f"{KEY_PREFIX}:{item.key_for(name, key)}"
+        if await self._ask(lambda: self._redis.exists(stored)):  # a counter without an end would count for ever
+            await self._ask(lambda: self._redis.decr(stored))
+
+    async def close(self) -> None:
+        await self._pool.aclose()
+
+    async def _ask(self, command: Callable[[], Awaitable[T]]) -> T:
+        """Redis' answer. Raises `_Avoided`, at once for all who wait for a place behind a fault."""
+        async with self._places:
+            now = self._clock.monotonic()
+            if now < self._avoided_until:
+                raise _Avoided
+            if self._away:  # one tries whether it is back; the others do not wait for that
+                self._avoided_until = now + AVOIDED_FOR
+            try:
+                answer = await command()
+            except self._faults as fault:
+                self._go_alone(fault)
+                raise _Avoided from fault
+        if self._away:
+            self._away, self._avoided_until = False, float("-inf")
+            self._metrics.limits_local.set(0)
+            log.info("shared_limits_back")
+        return answer
+
+    def _go_alone(self, fault: Exception) -> None:
+        self._avoided_until = self._clock.monotonic() + AVOIDED_FOR
+        if not self._away:
+            self._away = True
+            self._metrics.limits_local.set(1)
+            log.error("shared_limits_away", cause=type(fault).__name__)
+
+
+class Limiter:
+    """Raises `RateLimited` with the seconds until the window ends."""
+
+    def __init__(
+        self,
+        local: LocalWindows,
+        shared: SharedWindows | None,
+        metrics: Metrics,
+        *,
+        enabled: bool,
+        amounts: Mapping[LimitName, str] | None = None,
+    ) -> None:
+        """`amounts`: those that differ from `LIMITS` here."""
+        self._local = local
+        self._metrics = metrics
+        self._shared = shared
+        self._enabled = enabled
+        usual = {name: limit.amount for name, limit in LIMITS.items()}
+        self._items: dict[LimitName, RateLimitItem] = {
+            name: parse(amount) for name, amount in {**usual, **(amounts or {})}.items()
+        }
+
+    async def hit(self, name: LimitName, key: str) -> None:
+        if not self._enabled:
+            return
+        item = self._items[name]
+        if self._shared is None:
+            wait = self._local.hit(name, key, item)
+        else:
+            try:
+                wait = await self._shared.hit(name, key, item)
+            except _Avoided:
+                wait = self._local.hit(name, key, item)
+        if wait is not None:
+            self._metrics.limits_refused.labels(name).inc()
+            raise RateLimited(retry_after=max(1, math.ceil(wait)))
+
+    async def waits(self, counters: Sequence[Counter]) -> list[float]:
+        """For how many seconds a hit of each would be refused; 0 where it would pass. It counts nothing.
+
+        By one round trip for all of them, and one more for each that is refused.
+        """
+        if not self._enabled or not counters:
+            return [0] * len(counters)
+        if self._shared is not None:
+            with contextlib.suppress(_Avoided):
+                return await self._shared.waits(
+                    [(self._items[n], self._items[n].key_for(n, key)) for n, key in counters]
+                )
+        return [self._local.wait(name, key, self._items[name]) for name, key in counters]
+
+    async def clear(self, name: LimitName, key: str) -> None:
+        """Forgets what was counted."""
+        self._local.clear(name, key)
+        if self._shared is not None and self._enabled:
+            with contextlib.suppress(_Avoided):
+                await self._shared.clear(name, key, self._items[name])
+
+    async def take_back(self, name: LimitName, key: str) -> None:
+        """Forgets the last hit: what it was counted for never happened."""
+        if not self._enabled:
+            return
+        self._local.take_back(name, key)
+        if self._shared is not None:
+            with contextlib.suppress(_Avoided):
+                await self._shared.take_back(name, key, self._items[name])
+
+    async def close(self) -> None:
+        if self._shared is not None:
+            await self._shared.close()
+
+
+def make_limiter(url: str, clock: Clock, metrics: Metrics, *, enabled: bool, sts_quota: int = STS_QUOTA) -> Limiter:
+    """By `RATE_LIMIT_URL` and `STS_QUOTA`. Connects to nothing yet.
+
+    Raises `SettingsError` where the redis package is not installed.
+    """
+    shared = None if url == "memory://" else SharedWindows(url, clock, metrics)
+    amounts: dict[LimitName, str] = {
+        "new_credential_for_newcomers": f"{max(1, sts_quota // 2)}/second",
+        # A hundred addresses get two thirds of that, and the window is short: what all ask for at once is soon over.
+        # A household with a few new phones needs five.
+        "new_credential_of_newcomers_from": f"{max(5, sts_quota // 30)}/10 seconds",
+    }
+    return Limiter(LocalWindows(clock, metrics), shared, metrics, enabled=enabled, amounts=amounts)
+
+
+def account_key(vault: Vault, account: str) -> str:
+    """An account as its guesses are counted: by address key, known or not, or by id where it has no address."""
+    return vault.digest("guessed account", account.encode("utf-8", "surrogatepass")).hex()
+
+
+def address_key(address: str) -> str:
+    """The address as it is counted: an IPv6 network of 64 bits is one household or one phone."""
+    try:
+        parsed = ip_address(address)
+    except ValueError:
+        return address
+    if isinstance(parsed, IPv6Address):
+        return str(parsed.ipv4_mapped or IPv6Address(int(parsed) >> 64 << 64))
+    return str(parsed)

@@ -1,0 +1,280 @@
+"""Every metric of a process, each in one place with its meaning; `/metrics` renders them for Prometheus."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, disable_created_metrics, generate_latest
+
+from app.platform.clock import Clock, SystemClock
+
+SLOW = 1.0
+"""Seconds; one of the histogram's own limits."""
+METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
+"""Others are counted as one: a caller makes up as many as they like."""
+
+
+@dataclass(frozen=True)
+class Work:
+    """What a process did of which no row tells."""
+
+    vends_cached: int = 0
+    sts_calls: int = 0
+    sts_errors: int = 0
+    sts_slow: int = 0
+    """Calls that took a second or more, to the histogram's accuracy."""
+    sts_milliseconds: int = 0
+    """Of all calls together."""
+
+
+def known_method(method: str) -> str:
+    return method if method in METHODS else "other"
+
+
+class Metrics:
+    def __init__(self, clock: Clock | None = None) -> None:
+        disable_created_metrics()  # type: ignore[no-untyped-call]
+        self.registry = CollectorRegistry()
+        self.http_seconds = Histogram(
+            "tokenvend_http_seconds",
+            "How long requests took, by method, route (its template) and status.",
+            ["method", "route", "status"],
+            buckets=(0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5),
+            registry=self.registry,
+        )
+        self._observers: dict[tuple[str, str, int], Histogram] = {}
+        self.ready = Gauge(
+            "tokenvend_ready",
+            "1 for each part that `/readyz` found well when it was last asked: database, keys, engine; else 0.",
+            ["part"],
+            registry=self.registry,
+        )
+        self.vends = Counter(
+            "tokenvend_vends",
+            "Credentials handed out, by source: issued, memory, shared (another replica's), stale (no new one).",
+            ["source"],
+            registry=self.registry,
+        )
+        self.sts_calls = Counter(
+            "tokenvend_sts_calls",
+            "Calls to STS by action, Region and outcome: ok, throttled, unavailable, expired, too_large, refused.",
+            ["action", "region", "outcome"],
+            registry=self.registry,
+        )
+        self.sts_seconds = Histogram(
+            "tokenvend_sts_seconds",
+            "How long STS took to answer.",
+            ["region"],
+            buckets=(0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2, 4),
+            registry=self.registry,
+        )
+        self.sts_waiting = Gauge(
+            "tokenvend_sts_waiting",
+            "Requests that wait for a free place among the calls to STS.",
+            registry=self.registry,
+        )
+        self.sts_region_open = Gauge(
+            "tokenvend_sts_region_open",
+            "1 while a Region's circuit breaker is open and it gets no calls.",
+            ["region"],
+            registry=self.registry,
+        )
+        self.packed_policy_size = Histogram(
+            "tokenvend_packed_policy_size_percent",
+            "PackedPolicySize: how much of STS's room for a session policy was used.",
+            buckets=(5, 10, 20, 30, 40, 50, 60, 70, 80, 90, 100),
+            registry=self.registry,
+        )
+        self.clock_skew = Gauge(
+            "tokenvend_sts_clock_skew_seconds",
+            "STS's clock less ours, from its Date header; at 300 AWS refuses every signature.",
+            registry=self.registry,
+        )
+        self.revocations_pending = Gauge(
+            "tokenvend_revocations_pending",
+            "Revocations that the engine has not been told of, as a replica last saw them.",
+            registry=self.registry,
+        )
+        self.revocation_age = Gauge(
+            "tokenvend_revocation_age_seconds",
+            "For how long the oldest of them has been waiting.",
+            registry=self.registry,
+        )
+        self.revocation_writes = Counter(
+            "tokenvend_revocation_writes",
+            "Writes of the policy of what was revoked, by outcome: ok, throttled, too_large, refused, unavailable.",
+            ["outcome"],
+            registry=self.registry,
+        )
+        self.revocation_floors = Counter(
+            "tokenvend_revocation_floors",
+            "Times that everybody's credentials were revoked, since the engine had no room for each revocation, by "
+            "what most of those came from: administrator, reuse, grant_withdrawn, own_act.",
+            ["cause"],
+            registry=self.registry,
+        )
+        for cause in ("administrator", "reuse", "grant_withdrawn", "own_act"):
+            self.revocation_floors.labels(cause)  # from the start, or the first increase of it shows to nobody
+        self.usage_counts = Counter(
+            "tokenvend_usage_counts",
+            "Counts of what a user stores, where there is a quota, by outcome: ok, failed.",
+            ["outcome"],
+            registry=self.registry,
+        )
+        self.storage_events = Counter(
+            "tokenvend_storage_events",
+            "Messages of SNS about the bucket, by outcome: noted, ignored (of nobody with a quota, or again), refused.",
+            ["outcome"],
+            registry=self.registry,
+        )
+        self.usage_delay = Gauge(
+            "tokenvend_usage_delay_seconds",
+            "For how long the count had been due that a replica began last; 0 where none was.",
+            registry=self.registry,
+        )
+        self.canary_runs = Counter(
+            "tokenvend_canary_runs",
+            "Tries of the isolation canary by this process, by result: passed, failed, broken.",
+            ["result"],
+            registry=self.registry,
+        )
+        for result in ("passed", "failed", "broken"):
+            self.canary_runs.labels(result)  # from 0 on, so that the first one is an increase
+        self.canary_broken = Gauge(
+            "tokenvend_canary_broken",
+            "1 while the last try of the isolation canary reached another user's prefix.",
+            registry=self.registry,
+        )
+        self.canary_passed = Gauge(
+            "tokenvend_canary_passed_timestamp_seconds",
+            "When the isolation canary last passed, on whichever replica; 0 where it never has.",
+            registry=self.registry,
+        )
+        self.shared_cache_faults = Counter(
+            "tokenvend_shared_cache_faults",
+            "Times that the shared cache did not answer and a replica went on without it.",
+            registry=self.registry,
+        )
+        self.live_credentials = Gauge(
+            "tokenvend_live_credentials",
+            "Credentials that this process had issued and that have not expired.",
+            registry=self.registry,
+        )
+        self.live = LiveCredentials(clock or SystemClock())
+        self.live_credentials.set_function(self.live.count)
+        self.limits_refused = Counter(
+            "tokenvend_limits_refused",
+            "Requests refused by a rate limit; those whose name ends in `guess` are lock-outs.",
+            ["limit"],
+            registry=self.registry,
+        )
+        self.limits_local = Gauge(
+            "tokenvend_limits_local",
+            "1 while Redis does not answer and a replica counts rate limits and guesses by itself.",
+            registry=self.registry,
+        )
+        self.limits_forgotten = Counter(
+            "tokenvend_limits_forgotten",
+            "Windows of a rate limit that were dropped for want of room: more keys than a crowd of users has.",
+            ["limit"],
+            registry=self.registry,
+        )
+
+        self.mails_dropped = Counter(
+            "tokenvend_mails_dropped",
+            "Mails that were not sent since their recipient had had as many in an hour as there may be, by kind.",
+            ["kind"],
+            registry=self.registry,
+        )
+
+        self.database_connections = Gauge(
+            "tokenvend_database_connections",
+            "Connections of the pool that are in use; those of the hot path's batches are not among them.",
+            registry=self.registry,
+        )
+        self.database_pool_size = Gauge(
+            "tokenvend_database_pool_size",
+            "Connections that the pool may have.",
+            registry=self.registry,
+        )
+        self.database_takes_no_writes = Gauge(
+            "tokenvend_database_takes_no_writes",
+            "1 while a write was refused for want of room, or the like, and none has succeeded since; else 0.",
+            registry=self.registry,
+        )
+        self.database_waiting = Gauge(
+            "tokenvend_database_waiting",
+            "Transactions that wait for one of the pool's threads.",
+            registry=self.registry,
+        )
+        self.hasher_waiting = Gauge(
+            "tokenvend_hasher_waiting",
+            "Passwords at work or waiting, by lane: sign_in (at most 500), judge and new (200 each), dear (50).",
+            ["lane"],
+            registry=self.registry,
+        )
+        self.newcomers_waiting = Gauge(
+            "tokenvend_newcomers_waiting",
+            "Changes by guests and accounts of less than a day that run or wait: two run at a time.",
+            registry=self.registry,
+        )
+        self.job_failures = Counter(
+            "tokenvend_job_failures",
+            "Passes of a background job that ended in a fault.",
+            ["job"],
+            registry=self.registry,
+        )
+
+    def count_request(self, method: str, route: str, status: int, seconds: float) -> None:
+        """`route` is a template, so that there are as many series as routes and statuses."""
+        key = (known_method(method), route, status)
+        observer = self._observers.get(key)
+        if observer is None:
+            observer = self._observers[key] = self.http_seconds.labels(*key)
+        observer.observe(seconds)
+
+    def count_call(self, action: str, region: str, outcome: str, seconds: float) -> None:
+        self.sts_calls.labels(action, region, outcome).inc()
+        self.sts_seconds.labels(region).observe(seconds)
+
+    def work(self) -> Work:
+        """Since the process began. It reads the metrics themselves: a vend counts nothing more for it."""
+        calls = int(_total(self.sts_seconds, "_count"))
+        return Work(
+            vends_cached=int(_total(self.vends, "_total", lambda labels: labels["source"] != "issued")),
+            sts_calls=calls,
+            sts_errors=int(_total(self.sts_calls, "_total", lambda labels: labels["outcome"] != "ok")),
+            sts_slow=calls - int(_total(self.sts_seconds, "_bucket", lambda labels: float(labels["le"]) == SLOW)),
+            sts_milliseconds=round(_total(self.sts_seconds, "_sum") * 1000),
+        )
+
+    def render(self) -> bytes:
+        """Prometheus' text format."""
+        return generate_latest(self.registry)
+
+
+def _total(
+    metric: Counter | Histogram, suffix: str, fits: Callable[[dict[str, str]], bool] = lambda _labels: True
+) -> float:
+    samples = (sample for family in metric.collect() for sample in family.samples)
+    return sum(sample.value for sample in samples if sample.name.endswith(suffix) and fits(sample.labels))
+
+
+class LiveCredentials:
+    """How many of those counted have not expired: a number for each minute in which some do."""
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._total = 0
+        self._expiring: dict[int, int] = {}
+
+    def add(self, expires_at: datetime) -> None:
+        minute = int(expires_at.timestamp() // 60)
+        self._expiring[minute] = self._expiring.get(minute, 0) + 1
+        self._total += 1
+
+    def count(self) -> float:
+        now = self._clock.now().timestamp() // 60
+        for minute in [minute for minute in self._expiring if minute < now]:
+            self._total -= self._expiring.pop(minute)
+        return self._total

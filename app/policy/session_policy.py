@@ -1,0 +1,241 @@
+"""Session policies: a pure function from prefix and access level to the JSON that STS gets. Nothing else builds one.
+
+What a credential may do is the intersection of this policy and the role's own. The prefix ends in `/`: `users/<id>*`
+would let `u1` read `u10`.
+"""
+
+import functools
+import json
+import re
+import uuid
+from dataclasses import dataclass
+from typing import Any, Literal
+from urllib.parse import unquote
+
+from app.platform.problems import InvalidPath, PolicyTooLarge
+
+Access = Literal["read", "write", "read_write", "read_delete"]
+
+MAX_POLICY_LENGTH = 2048
+"""Characters that AssumeRole takes; what it packs them into has a limit of its own, known only from its answer."""
+MAX_PATH_BYTES = 256
+
+_READ = ("s3:GetObject",)
+_WRITE = ("s3:PutObject", "s3:AbortMultipartUpload", "s3:ListMultipartUploadParts")
+OBJECT_ACTIONS: dict[Access, tuple[str, ...]] = {
+    "read": _READ,
+    "write": _WRITE,
+    "read_write": (*_READ, *_WRITE, "s3:DeleteObject"),
+    "read_delete": (*_READ, "s3:DeleteObject"),
+}
+LISTS: frozenset[Access] = frozenset({"read", "read_write", "read_delete"})
+WRITES: frozenset[str] = frozenset({"write", "read_write"})
+"""What is refused over quota."""
+
+_WIDENING = re.compile(r'[*?$\\"\x00-\x1f\x7f-\x9f\ud800-\udfff]')
+"""Wildcards, the beginning of a policy variable, what would need escaping in an ARN or in JSON, control characters and
+surrogates.
+"""
+_PREFIX = re.compile(r"users/[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}/(?:[^/]+/)*\Z")
+_FOLDER = re.compile(r"users/[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}/(?:[^/]+/)+\Z")
+
+
+def user_prefix(user_id: uuid.UUID) -> str:
+    """Where all objects of the user live. SeaweedFS matches without regard to case, so ids are lower case only."""
+    return f"users/{user_id}/"
+
+
+def narrowed_prefix(user_id: uuid.UUID, path: str) -> str:
+    """The user's prefix, or the folder `path` in it. Raises `InvalidPath`."""
+    if path == "":
+        return user_prefix(user_id)
+    if not path.endswith("/"):
+        raise InvalidPath("A path ends in `/`.")
+    return user_prefix(user_id) + _plain(path)
+
+
+def object_key(user_id: uuid.UUID, path: str) -> str:
+    """The key of the object at `path` under the user's prefix. Raises `InvalidPath`."""
+    if path == "" or path.endswith("/"):
+        raise InvalidPath("The path of an object is not empty and does not end in `/`.")
+    return user_prefix(user_id) + _plain(path)
+
+
+def _plain(path: str) -> str:
+    """The path, if it stays where it is put whoever reads it. Raises `InvalidPath`."""
+    if _widens(path):
+        raise InvalidPath('Control characters and * ? $ \\ " are not allowed in a path.')
+    if len(path.encode()) > MAX_PATH_BYTES:
+        raise InvalidPath(f"A path has up to {MAX_PATH_BYTES} bytes of UTF-8.")
+    named = path.removesuffix("/")
+    for spelling in (named, unquote(named)):  # a proxy or engine that decodes once more must not walk up either
+        if any(segment in ("", ".", "..") for segment in spelling.split("/")):
+            raise InvalidPath("A path is relative and has no empty, `.` or `..` segment, percent-encoded or not.")
+    return path
+
+
+@dataclass(frozen=True, slots=True)
+class Encryption:
+    """SSE-KMS with a key of the operator's."""
+
+    key_arn: str
+    via_service: str
+    """S3 in the bucket's Region, through which alone the key may be used."""
+    bucket_keys: bool
+    """The encryption context is the bucket's ARN then, which isolates no user: the object statement alone does."""
+
+
+@functools.lru_cache(maxsize=10_000)
+def build(
+    *,
+    partition: str,
+    bucket: str,
+    prefix: str,
+    access: Access,
+    encryption: Encryption | None = None,
+    fenced: bool,
+    shared: tuple[str, ...] = (),
+    versions: bool = False,
+) -> str:
+    """The policy as compact ASCII JSON of up to 2,048 characters.
+
+    Managed policies sent along with it would add to what it allows, so `fenced` denies everything else of S3 outright.
+    `shared`: folders of others, which are read and listed, whatever else `access` allows in the own prefix.
+    `versions`: old versions are listed too, which is for a job of this service and for nobody's app.
+    Raises `PolicyTooLarge`, and ValueError for a prefix that `narrowed_prefix` would not have given.
+    """
+    if not _PREFIX.match(prefix) or _widens(prefix):
+        raise ValueError("not the prefix of a user")
+    if not all(_FOLDER.match(folder) and not _widens(folder) for folder in shared):
+        raise ValueError("not a folder of a user")
+    if shared and access not in LISTS:
+        raise ValueError("what is shared is shared to be read")
+    text = _write(
+        partition=partition,
+        bucket=bucket,
+        prefix=prefix,
+        access=access,
+        encryption=encryption,
+        fenced=fenced,
+        shared=shared,
+        versions=versions,
+    )
+    if len(text) > MAX_POLICY_LENGTH:
+        raise PolicyTooLarge(
+            f"The session policy for this `path` has {len(text):,} characters and STS takes {MAX_POLICY_LENGTH:,}: "
+            "ask for a shorter `path`, or one of ASCII characters."
+        )
+    return text
+
+
+@dataclass(frozen=True, slots=True)
+class Room:
+    """For what is shared, in a policy."""
+
+    left: int
+    """Characters beside everything else."""
+    each: int
+    """Characters that a folder takes beside its name, wherever the policy has it."""
+    times: int
+    """How often the policy has the name."""
+
+    def taken(self, folder: str) -> int:
+        """Characters that the folder adds."""
+        return self.each + self.times * (len(json.dumps(folder)) - 2)
+
+
+def room(**of_policy: Any) -> Room:
+    """What `build` has left for `shared`: with any folders it writes 2,048 - left + taken(each of them) characters."""
+    folder = user_prefix(uuid.UUID(int=0))
+    one, longer, two = (
+        len(_write(**of_policy, shared=shared)) for shared in ((folder,), (folder + "x",), (folder,) * 2)
+    )
+    times = longer - one
+    return Room(MAX_POLICY_LENGTH - one + (two - one), two - one - times * len(folder), times)
+
+
+def _write(
+    *,
+    partition: str,
+    bucket: str,
+    prefix: str,
+    access: Access,
+    encryption: Encryption | None,
+    fenced: bool,
+    shared: tuple[str, ...],
+    versions: bool = False,
+) -> str:
+    """The policy, however long."""
+    bucket_arn = f"arn:{partition}:s3:::{bucket}"
+    own, folders = f"{bucket_arn}/{prefix}*", [f"{bucket_arn}/{folder}*" for folder in shared]
+    # Of what is shared no `prefix` without its `*`, which matches nothing too: each share costs as little as it can.
+    listed = [f"{prefix}*", prefix, *(f"{folder}*" for folder in shared)]
+    actions = list(OBJECT_ACTIONS[access])
+    lists = ["s3:ListBucket", "s3:ListBucketVersions"] if versions else "s3:ListBucket"
+    statements = [_statement("Objects", "Allow", Action=actions, Resource=own)]
+    if shared:
+        statements.append(_statement("Shared", "Allow", Action=list(_READ), Resource=folders))
+    if access in LISTS:
+        condition = {"StringLike": {"s3:prefix": listed}}
+        statements.append(_statement("List", "Allow", Action=lists, Resource=bucket_arn, Condition=condition))
+    if encryption is not None:
+        statements.append(_encryption(encryption, access, bucket_arn, own))
+        if shared and not encryption.bucket_keys:  # with bucket keys the one above is for the whole bucket
+            statements.append(_encryption(encryption, "read", bucket_arn, folders, sid="SharedEncryption"))
+    if fenced:
+        statements += _fence(bucket_arn, own, folders, listed, access=access, lists=lists)
+    document = {"Version": "2012-10-17", "Statement": statements}
+    return json.dumps(document, separators=(",", ":"), ensure_ascii=True)
+
+
+def _fence(
+    bucket_arn: str, own: str, folders: list[str], listed: list[str], *, access: Access, lists: str | list[str]
+) -> list[dict[str, Any]]:
+    """Denies what is not allowed: elsewhere, otherwise, and in what is shared all but reading."""
+    allowed = ([lists] if isinstance(lists, str) else lists) if access in LISTS else []
+    elsewhere = [pattern for pattern in listed if pattern.endswith("*")]
+    fence = [
+        _statement("Elsewhere", "Deny", Action="s3:*", NotResource=[bucket_arn, own, *folders]),
+        _statement("Otherwise", "Deny", NotAction=[*OBJECT_ACTIONS[access], *allowed], Resource=f"{bucket_arn}*"),
+        _statement(
+            "ListElsewhere",
+            "Deny",
+            Action=lists,
+            Resource=bucket_arn,
+            Condition={"StringNotLike": {"s3:prefix": elsewhere if folders else elsewhere[0]}},
+        ),
+    ]
+    if folders and OBJECT_ACTIONS[access] != _READ:  # else nothing but reading is left already
+        fence.append(_statement("SharedOtherwise", "Deny", NotAction=list(_READ), Resource=folders))
+    return fence
+
+
+def fits(**of_policy: Any) -> bool:
+    """Whether there is room for the policy that `build` would make of this."""
+    try:
+        build.__wrapped__(**of_policy)  # past the cache: it is asked of what nobody may ask for again
+    except PolicyTooLarge:
+        return False
+    return True
+
+
+def _encryption(
+    encryption: Encryption, access: Access, bucket_arn: str, objects: str | list[str], *, sid: str = "Encryption"
+) -> dict[str, Any]:
+    """A download decrypts, an upload generates a data key, and the parts of a multipart upload do both."""
+    context = "kms:EncryptionContext:aws:s3:arn"
+    via = {"kms:ViaService": encryption.via_service}
+    if encryption.bucket_keys:
+        condition: dict[str, Any] = {"StringEquals": {**via, context: bucket_arn}}
+    else:
+        condition = {"StringEquals": via, "StringLike": {context: objects}}
+    actions = ["kms:Decrypt", "kms:GenerateDataKey"] if access in WRITES else "kms:Decrypt"
+    return _statement(sid, "Allow", Action=actions, Resource=encryption.key_arn, Condition=condition)
+
+
+def _statement(sid: str, effect: Literal["Allow", "Deny"], **members: Any) -> dict[str, Any]:
+    return {"Sid": sid, "Effect": effect, **members}
+
+
+def _widens(text: str) -> bool:
+    return _WIDENING.search(text) is not None

@@ -1,0 +1,1 @@
+"""The tables, and the rules about a row that several features share."""

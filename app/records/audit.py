@@ -1,0 +1,197 @@
+"""The only place that writes audit rows. A row is part of the transaction of the act, or refusal, that it tells of."""
+
+import uuid
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any, Literal, cast
+
+from sqlalchemy import Insert, Select, Table, insert, select
+from sqlalchemy.orm import Session
+
+from app.records.models import AuditEvent
+
+Event = Literal[
+    "user.registered",
+    "user.created",
+    "user.invited",
+    "user.profile_changed",
+    "user.role_changed",
+    "user.quota_changed",
+    "user.disabled",
+    "user.enabled",
+    "user.unlocked",
+    "user.signed_out",
+    "user.exported",
+    "user.imported",
+    "users.import_started",
+    "users.exported",
+    "user.erasure_requested",
+    "user.erased",
+    "guest.created",
+    "guest.upgraded",
+    "email.verification_requested",
+    "email.verified",
+    "email.change_requested",
+    "email.changed",
+    "password.reset_requested",
+    "password.reset",
+    "password.changed",
+    "password.asked",
+    "password.migrated",
+    "mfa.challenged",
+    "mfa.enabled",
+    "mfa.disabled",
+    "mfa.reset",
+    "mfa.recovery_codes_made",
+    "passkey.added",
+    "passkey.renamed",
+    "passkey.removed",
+    "identity.linked",
+    "identity.unlinked",
+    "session.stepped_up",
+    "session.started",
+    "session.refreshed",
+    "session.ended",
+    "session.reuse_detected",
+    "credential.issued",
+    "credential.revoked",
+    "credential.all_revoked",
+    "storage_events.subscribed",
+    "grant.created",
+    "grant.bound",
+    "grant.accepted",
+    "grant.withdrawn",
+    "grant.left",
+    "access.refused",
+    "isolation.broken",
+    "signing_key.created",
+    "audit.exported",
+    "audit.pruned",
+]
+
+
+TABLE = cast(Table, AuditEvent.__table__)
+
+Outcome = Literal["done", "refused"]
+
+REFUSALS_EVERY = timedelta(minutes=1)
+"""How often the same refusal of one session is recorded: see `record_refusal`."""
+
+
+@dataclass(frozen=True)
+class Origin:
+    """Where a request came from: its id and the address of the client."""
+
+    request_id: str
+    address: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Refusal:
+    """One that its caller may cause as often as they like."""
+
+    event: Event
+    reason: str
+    actor_id: uuid.UUID | None = None
+    subject_id: uuid.UUID | None = None
+    session_id: uuid.UUID | None = None
+
+
+COMMAND_LINE = Origin(request_id="", address="command line")
+
+
+def record(
+    session: Session,
+    origin: Origin,
+    event: Event,
+    at: datetime,
+    *,
+    outcome: Outcome = "done",
+    actor_id: uuid.UUID | None = None,
+    subject_id: uuid.UUID | None = None,
+    session_id: uuid.UUID | None = None,
+    **detail: str | int | None,
+) -> None:
+    """Adds one row to `session`'s transaction. `detail` holds no secret and nothing that a caller typed,
+    but for the reason that an administrator gives for an act."""
+    event_row = row(
+        origin,
+        event,
+        at,
+        outcome=outcome,
+        actor_id=actor_id,
+        subject_id=subject_id,
+        session_id=session_id,
+        **detail,
+    )
+    record_all(session, [event_row])
+
+
+def record_refusal(session: Session, origin: Origin, at: datetime, refusal: Refusal) -> None:
+    """Records a refusal once for each session, reason and minute; the first one always has its row."""
+    if not is_recorded(session, origin, at, refusal):
+        record(
+            session,
+            origin,
+            refusal.event,
+            at,
+            outcome="refused",
+            actor_id=refusal.actor_id,
+            subject_id=refusal.subject_id,
+            session_id=refusal.session_id,
+            reason=refusal.reason,
+        )
+
+
+def is_recorded(session: Session, origin: Origin, at: datetime, refusal: Refusal) -> bool:
+    """Whether the last minute has a row of the same refusal. A caller without a session is told by the address."""
+    if refusal.session_id is not None:
+        caller = AuditEvent.session_id == refusal.session_id
+    else:
+        caller = AuditEvent.address == origin.address
+    found = select(AuditEvent.id).where(
+        AuditEvent.actor_id == refusal.actor_id,  # each of the two has an index by time
+        AuditEvent.subject_id == refusal.subject_id,
+        caller,
+        AuditEvent.at > at - REFUSALS_EVERY,
+        AuditEvent.event == refusal.event,
+        AuditEvent.outcome == "refused",
+        AuditEvent.detail["reason"].as_string() == refusal.reason,
+    )
+    return session.execute(found.limit(1)).first() is not None
+
+
+def row(
+    origin: Origin,
+    event: Event,
+    at: datetime,
+    *,
+    outcome: Outcome = "done",
+    actor_id: uuid.UUID | None = None,
+    subject_id: uuid.UUID | None = None,
+    session_id: uuid.UUID | None = None,
+    **detail: str | int | None,
+) -> dict[str, Any]:
+    """A row for `record_all`."""
+    return {
+        "at": at,
+        "event": event,
+        "outcome": outcome,
+        "actor_id": actor_id,
+        "subject_id": subject_id,
+        "session_id": session_id,
+        "request_id": origin.request_id,
+        "address": origin.address,
+        "detail": detail,
+    }
+
+
+def record_all(session: Session, rows: Sequence[dict[str, Any]]) -> None:
+    """Adds many rows, of `row`, by one statement."""
+    session.connection().execute(insert(TABLE), rows)
+
+
+def insert_from(columns: Sequence[str], rows: Select[Any]) -> Insert:
+    """A statement that adds `rows`, made of `row`'s, as a part of one that writes what they tell of."""
+    return insert(TABLE).from_select(columns, rows)

@@ -1,0 +1,133 @@
+"""Whatever works once: links in mails, sign-ins that wait for a second factor, challenges, nonces.
+
+Only a keyed hash is stored. A token is claimed by one atomic statement, so of many who send it at once one gets it.
+"""
+
+import secrets
+import uuid
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any, Literal
+
+from sqlalchemy import func, insert, select, update
+from sqlalchemy.orm import Session
+
+from app.crypto.crypto import Vault, b64url
+from app.platform.problems import InvalidSingleUseToken
+from app.records.models import SingleUseToken
+
+Purpose = Literal[
+    "email_verification",
+    "email_change",
+    "password_reset",
+    "guest_upgrade",
+    "mfa",
+    "passkey_registration",
+    "passkey_sign_in",
+    "oidc_nonce",
+]
+PREFIX = "tvs_"
+"""Makes a leaked token recognizable to secret scanners, and to our own log redaction."""
+NOBODY = uuid.UUID(int=0)
+
+
+@dataclass(frozen=True)
+class Claim:
+    """What the token stood for."""
+
+    user_id: uuid.UUID | None
+    data: Mapping[str, Any]
+    created_at: datetime
+
+
+def issue(
+    session: Session,
+    vault: Vault,
+    now: datetime,
+    purpose: Purpose,
+    *,
+    ttl: timedelta,
+    user_id: uuid.UUID | None = None,
+    data: Mapping[str, Any] | None = None,
+    returns_as: Callable[[str], str] = str,
+) -> str:
+    """A new token of 256 bits. `data` is what its use needs, and holds no secret in the clear.
+
+    `returns_as`: what `claim` will be given in its place, such as a digest of it.
+    """
+    token = PREFIX + b64url(secrets.token_bytes(32))
+    session.execute(
+        insert(SingleUseToken).values(
+            token_hash=_hash(vault, purpose, returns_as(token)),
+            purpose=purpose,
+            user_id=user_id,
+            data=dict(data or {}),
+            attempts=0,
+            created_at=now,
+            expires_at=now + ttl,
+        )
+    )
+    return token
+
+
+def claim(session: Session, vault: Vault, now: datetime, purpose: Purpose, token: str) -> Claim:
+    """Uses the token up. Raises `InvalidSingleUseToken`."""
+    row = session.execute(
+        update(SingleUseToken)
+        .where(*_usable(vault, purpose, token, now))
+        .values(used_at=now)
+        .returning(SingleUseToken.user_id, SingleUseToken.data, SingleUseToken.created_at)
+        .execution_options(synchronize_session=False)
+    ).one_or_none()
+    return _claim(row)
+
+
+def attempt(session: Session, vault: Vault, now: datetime, purpose: Purpose, token: str, *, most: int) -> Claim:
+    """Counts a try at what the token guards; it stays usable. Raises `InvalidSingleUseToken` past `most` of them."""
+    row = session.execute(
+        update(SingleUseToken)
+        .where(*_usable(vault, purpose, token, now), SingleUseToken.attempts < most)
+        .values(attempts=SingleUseToken.attempts + 1)
+        .returning(SingleUseToken.user_id, SingleUseToken.data, SingleUseToken.created_at)
+        .execution_options(synchronize_session=False)
+    ).one_or_none()
+    return _claim(row)
+
+
+def find(session: Session, vault: Vault, now: datetime, purpose: Purpose, token: str) -> Claim:
+    """What a usable token stands for; it stays usable. Raises `InvalidSingleUseToken`."""
+    columns = select(SingleUseToken.user_id, SingleUseToken.data, SingleUseToken.created_at)
+    return _claim(session.execute(columns.where(*_usable(vault, purpose, token, now))).one_or_none())
+
+
+def withdraw(session: Session, now: datetime, *purposes: Purpose, user_id: uuid.UUID | None) -> None:
+    """Makes every token of the purposes that the user was given useless, and forgets what was kept with them.
+
+    For None, an account that does not exist, it looks for nobody's: those without a user are of everybody who asked
+    for a stranger, and whoever writes them waits for all others who do.
+    """
+    session.execute(
+        update(SingleUseToken)
+        .where(SingleUseToken.user_id == (user_id or NOBODY), SingleUseToken.purpose.in_(purposes))
+        .values(used_at=func.coalesce(SingleUseToken.used_at, now), data={})
+        .execution_options(synchronize_session=False)
+    )
+
+
+def _usable(vault: Vault, purpose: Purpose, token: str, now: datetime) -> tuple[Any, ...]:
+    return (
+        SingleUseToken.token_hash == _hash(vault, purpose, token),
+        SingleUseToken.used_at.is_(None),
+        SingleUseToken.expires_at > now,
+    )
+
+
+def _claim(row: Any) -> Claim:
+    if row is None:
+        raise InvalidSingleUseToken
+    return Claim(row.user_id, row.data, row.created_at)
+
+
+def _hash(vault: Vault, purpose: Purpose, token: str) -> bytes:
+    return vault.digest(f"single-use token: {purpose}", token.encode("utf-8", "surrogatepass"))

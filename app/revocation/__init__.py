@@ -1,0 +1,1 @@
+"""Which credentials are revoked, and how the engine is told."""

@@ -1,0 +1,294 @@
+"""Revocation at the engine: policies of the vending role, which deny what was revoked and is still alive.
+
+The first is inline, and managed ones take what it has no room for. The database says what each is. So a burst of
+revocations is a write or a few, a process that dies loses nothing, and a policy that somebody took away comes back
+within the hour. One replica writes at a time, one policy a second at most.
+"""
+
+import asyncio
+import random
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, Any
+from uuid import UUID
+
+import structlog
+from sqlalchemy import bindparam, func, select, update
+from sqlalchemy.orm import Session
+
+from app.accounts import profile
+from app.platform.db import insert_if_absent
+from app.platform.settings import Settings
+from app.records.actor import Actor
+from app.records.audit import Origin
+from app.records.models import IssuedCredential, Revocation, RolePolicy
+from app.revocation import denials, floor, placement, role_policies
+from app.revocation import marks as revocations
+from app.revocation.denials import Denial, Names, names_of
+from app.revocation.floor import Floor
+from app.revocation.iam_writer import IamFailed
+from app.revocation.placement import Document, Plan
+
+if TYPE_CHECKING:
+    from app.compose import Runtime
+
+log = structlog.get_logger("tokenvend.revocation")
+
+LEASE = timedelta(seconds=30)
+"""For how long a replica has the role to itself: more than three calls take with their time-outs."""
+GAP = timedelta(seconds=1)
+"""Between two writes: IAM takes few in a second, and what was revoked meanwhile goes with the next one."""
+LONGEST_WAIT = timedelta(minutes=1)
+
+
+@dataclass(frozen=True)
+class State:
+    """What is to be told and what was, as the database has it."""
+
+    pending: int
+    oldest: datetime | None
+    """Of those that the engine was not told of."""
+    due: bool
+    next_try_at: datetime
+
+
+@dataclass(frozen=True)
+class Claim:
+    """A policy, which is ours to write; `attempts` tells a claim from a later one."""
+
+    attempts: int
+    policy: str
+    """The inline one's name, or a managed one's ARN."""
+    names: Names
+    document: str
+    """The text of `names`."""
+    told: Sequence[tuple[Any, datetime]]
+    """Subject and floor of every revocation in it."""
+    raised: Floor | None
+    """The floor for all users, where there was no room for each of the revocations."""
+
+
+async def apply_next(runtime: "Runtime") -> bool:
+    """Writes a policy that is not what it should be, and says whether there may be more."""
+    role, settings = runtime.role_denials, runtime.settings
+    if role is None:
+        return False
+    now = runtime.clock.now()
+    state = await runtime.database.read(look, now, settings)
+    runtime.metrics.revocations_pending.set(state.pending)
+    runtime.metrics.revocation_age.set((now - state.oldest).total_seconds() if state.oldest else 0)
+    if not state.due:
+        return False
+    if state.next_try_at > now:
+        await asyncio.sleep(min((state.next_try_at - now).total_seconds(), 1))
+        return True
+    claim = await runtime.database.write(_claim, now, settings)
+    if claim is None:
+        return True
+    _tell_of_floor(runtime, claim.raised)
+    try:
+        await role.write(claim.document, claim.policy)
+    except IamFailed as failure:
+        known = {"kind": failure.kind, "cause": str(failure), "policy": claim.policy}
+        log.error("revocation_delayed", **known, pending=state.pending)
+        runtime.metrics.revocation_writes.labels(failure.kind).inc()
+        raised = await runtime.database.write(_postpone, runtime.clock.now(), settings, claim, kind=failure.kind)
+        _tell_of_floor(runtime, raised)
+        return True
+    runtime.metrics.revocation_writes.labels("ok").inc()
+    await runtime.database.write(_settle, runtime.clock.now(), settings, claim)
+    return True
+
+
+def _tell_of_floor(runtime: "Runtime", raised: Floor | None) -> None:
+    if raised is not None:
+        runtime.metrics.revocation_floors.labels(raised.cause).inc()
+        told = {"revocations": raised.revocations, "reasons": raised.reasons, "sources": raised.sources}
+        log.warning("all_credentials_revoked", before=raised.before.isoformat(), **told)
+
+
+def look(session: Session, now: datetime, settings: Settings) -> State:
+    rows = floor.told(session, now)
+    found, _ = _plan(session, now, settings, rows)
+    pending = [row.revoked_at for row in rows if row.applied_at is None]
+    told = session.get(RolePolicy, settings.role_arn)
+    due = bool(pending) or found is None or found.write is not None
+    return State(len(pending), min(pending, default=None), due, now if told is None else told.next_try_at)
+
+
+def _plan(
+    session: Session, now: datetime, settings: Settings, rows: Sequence[Revocation]
+) -> tuple[Plan | None, list[Document]]:
+    """What to write next, or None where there is no room; and the documents as they are."""
+    applied = names_of(_denials(row for row in rows if row.applied_at is not None))
+    documents = role_policies.load(session, now, settings, applied)
+    return placement.plan(names_of(_denials(rows)), documents), documents
+
+
+def effective_by(session: Session, now: datetime, settings: Settings, user_id: UUID) -> datetime:
+    """When, at the latest, the engine refuses all that was revoked of a user's, now or before.
+
+    All expire, and an engine that is told stops before. While it cannot be told, and where it is not, their expiry is
+    all that is promised.
+    """
+    ledger = IssuedCredential
+    of_told, of_withheld = ledger.withheld.is_(False), ledger.withheld.is_(True)
+    revoked_at, last_told, last_withheld = session.execute(
+        select(
+            func.max(ledger.revoked_at).filter(of_told),
+            func.max(ledger.expires_at).filter(of_told),
+            func.max(ledger.expires_at).filter(of_withheld),
+        ).where(
+            ledger.user_id == user_id,
+            ledger.issued_at > now - revocations.LONGEST_LIFE,
+            ledger.revoked_at.is_not(None),
+            ledger.expires_at > now,
+        )
+    ).one()
+    if last_told is not None and revoked_at is not None and _tells(session, settings):
+        last_told = min(last_told, revoked_at + timedelta(seconds=settings.revocation_delay))
+    return max(moment for moment in (now, last_told, last_withheld) if moment is not None)
+
+
+def effective_by_of_any(session: Session, now: datetime, settings: Settings, *, told: bool) -> datetime:
+    """The same of a revocation of now, whoever has credentials, or none: the answer tells nobody which.
+
+    `told`: whether the engine is, whoever it is about.
+    """
+    longest = timedelta(seconds=settings.longest_ttl)
+    if not told or not _tells(session, settings):
+        return now + longest
+    return now + min(longest, timedelta(seconds=settings.revocation_delay))
+
+
+def effective_by_of(session: Session, settings: Settings, credential: IssuedCredential) -> datetime | None:
+    """The same of one in the ledger; None where it was not revoked."""
+    if credential.withdrawn_at is None:
+        return None
+    if (
+        settings.revocation == "off"
+        or credential.withheld
+        or revocations.is_pending(session, credential.user_id, credential.session_id)
+    ):
+        return credential.expires_at
+    return min(credential.expires_at, credential.withdrawn_at + timedelta(seconds=settings.revocation_delay))
+
+
+def _tells(session: Session, settings: Settings) -> bool:
+    """Whether the engine is told of revocations, and was reached the last time."""
+    told = session.get(RolePolicy, settings.role_arn)
+    return settings.revocation != "off" and (told is None or not told.failures)
+
+
+def revoke_own(
+    session: Session, origin: Origin, now: datetime, settings: Settings, actor: Actor
+) -> tuple[int, datetime]:
+    """The live credentials of a user who goes on: how many they were, and when they stop. Raises `AccountDisabled`."""
+    user = profile.lock_user(session, actor.user_id)
+    count = revocations.revoke_user(
+        session, origin, now, user_id=user.id, actor_id=user.id, session_id=actor.session_id, reason="own_wish"
+    )
+    return count, effective_by(session, now, settings, user.id)
+
+
+def _denials(rows: Iterable[Revocation]) -> list[Denial]:
+    return [
+        Denial(
+            row.scope,  # type: ignore[arg-type]
+            row.user_id,
+            row.subject_id if row.scope == "session" else None,
+            row.not_before,
+            goes_on=row.goes_on,
+        )
+        for row in rows
+    ]
+
+
+def _claim(session: Session, now: datetime, settings: Settings) -> Claim | None:
+    first = {"role_arn": settings.role_arn, "next_try_at": now, "attempts": 0, "failures": 0}
+    insert_if_absent(session, RolePolicy, first)
+    attempts = session.scalar(
+        update(RolePolicy)
+        .where(RolePolicy.role_arn == settings.role_arn, RolePolicy.next_try_at <= now)
+        .values(next_try_at=now + LEASE, attempts=RolePolicy.attempts + 1)
+        .returning(RolePolicy.attempts)
+        .execution_options(synchronize_session=False)
+    )
+    if attempts is None:
+        return None
+    raised: Floor | None = None
+    rows = floor.told(session, now)
+    found, documents = _plan(session, now, settings, rows)
+    if found is None:
+        raised = floor.make_room(session, now, lambda rows: _plan(session, now, settings, rows)[0] is not None)
+        rows = floor.told(session, now)
+        found, documents = _plan(session, now, settings, rows)
+    wanted = {row.subject_id: denial for row, denial in zip(rows, _denials(rows), strict=True)}
+    if found is not None:
+        _mark_told(session, now, [row for row in rows if wanted[row.subject_id].pattern in found.told])
+    if found is None or found.write is None:
+        _update(session, settings.role_arn, attempts, next_try_at=now)
+        return None
+    write = found.write
+    policy = role_policies.policies(settings)[write.number]
+    may_hold = placement.may_hold(documents[write.number], write.names, names_of(wanted.values()))
+    role_policies.begin(session, settings, policy, may_hold)
+    told = [
+        (row.subject_id, row.not_before)
+        for row in rows
+        if (one := wanted[row.subject_id]).pattern in write.names and write.names[one.pattern] == one.before
+    ]
+    return Claim(attempts, policy, write.names, denials.write(write.names), told, raised)
+
+
+def _postpone(session: Session, now: datetime, settings: Settings, claim: Claim, *, kind: str) -> Floor | None:
+    """The next try comes later each time. Where no policy has room for the rest, all are revoked."""
+    failures = session.scalar(select(RolePolicy.failures).where(RolePolicy.role_arn == settings.role_arn)) or 0
+    delay = min(GAP * 2 ** min(failures, 16), LONGEST_WAIT) * random.uniform(0.75, 1.25)  # noqa: S311 - it spreads
+    if not _update(session, settings.role_arn, claim.attempts, next_try_at=now + delay, failures=failures + 1):
+        return None
+    if kind == "refused":
+        role_policies.refuse(session, now, settings, claim.policy)
+    if kind != "too_large" or role_policies.shrink(session, settings, claim.policy, claim.document):
+        return None
+    if len(floor.told(session, now)) <= 1 or floor.withhold_newcomers(session, now):
+        return None
+    return floor.raise_floor(session, now)
+
+
+def _settle(session: Session, now: datetime, settings: Settings, claim: Claim) -> None:
+    if not _update(session, settings.role_arn, claim.attempts, next_try_at=now + GAP, failures=0):
+        # Slower than its lease: whether ours or the other replica's is the last one, nobody knows.
+        session.execute(select(RolePolicy).where(RolePolicy.role_arn == settings.role_arn).with_for_update())
+        role_policies.doubt(session, settings, claim.policy, claim.names)
+        return
+    role_policies.settle(session, now, settings, claim.policy, claim.names)
+    _mark(session, now, claim.told)
+
+
+def _mark_told(session: Session, now: datetime, rows: Sequence[Revocation]) -> None:
+    _mark(session, now, [(row.subject_id, row.not_before) for row in rows if row.applied_at is None])
+
+
+def _mark(session: Session, now: datetime, told: Sequence[tuple[Any, datetime]]) -> None:
+    """Notes that the engine was told of these, unless one was revoked anew meanwhile."""
+    if told:
+        table: Any = Revocation.__table__
+        marks = (
+            update(table)
+            .where(
+                table.c.subject_id == bindparam("told_id"),
+                table.c.not_before == bindparam("told_floor"),
+                table.c.applied_at.is_(None),
+            )
+            .values(applied_at=now)
+        )
+        session.connection().execute(marks, [{"told_id": one, "told_floor": floor} for one, floor in told])
+
+
+def _update(session: Session, role_arn: str, attempts: int, **values: Any) -> bool:
+    """False where another replica has taken over."""
+    ours = update(RolePolicy).where(RolePolicy.role_arn == role_arn, RolePolicy.attempts == attempts)
+    statement = ours.values(**values).returning(RolePolicy.role_arn).execution_options(synchronize_session=False)
+    return session.execute(statement).first() is not None

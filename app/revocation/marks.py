@@ -1,0 +1,312 @@
+"""Revocations, each noted in the transaction of what takes the credentials away: a sign-out, an erasure, a wish.
+
+The ledger says what was revoked. The row in `revocations` says it, for as long as one of the credentials may be alive,
+to those who hand cached ones out, and to the job that tells the engine. AWS knows the second in which it issued a
+session (`aws:TokenIssueTime`) and its name. So whoever goes on is revoked up to the second `not_before`: what was
+issued in an earlier second is revoked, and no such credential is handed out any more.
+"""
+
+import itertools
+import uuid
+from collections import defaultdict
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any, Literal, NamedTuple
+
+from sqlalchemy import and_, case, false, func, or_, select, update
+from sqlalchemy.orm import Session
+
+from app.platform.db import signal_after_commit, upsert
+from app.records import audit
+from app.records.audit import Origin
+from app.records.models import EVERYONE, DeviceSession, IssuedCredential, Revocation
+from app.revocation import allowances
+from app.revocation.allowances import Cause
+
+SIGNAL = "revocations"
+LONGEST_LIFE = timedelta(hours=36)
+"""Of a credential: GetFederationToken's."""
+TOLERANCE = timedelta(minutes=5)
+"""By which the engine's clock may be behind ours: AWS refuses the signatures of who is further off."""
+MARKED_FOR = timedelta(minutes=10)
+"""For how long a revocation is remembered where nothing was alive: a vend that was under way at it ends before."""
+MOST_NAMED = 4
+"""Sessions that one act names one by one. Where more of a user's hold credentials, all that the user has is revoked."""
+Scope = Literal["everyone", "user", "session"]
+
+
+class _Live(NamedTuple):
+    """A credential that has not expired, and that the engine was not told to refuse."""
+
+    id: uuid.UUID
+    session_id: uuid.UUID
+    issued_at: datetime
+    expires_at: datetime
+    revoked_at: datetime | None
+    """Where it was revoked already, and the engine not told."""
+
+
+@dataclass(frozen=True, slots=True)
+class Subject:
+    """Who is revoked: a session, a user, or everybody."""
+
+    id: uuid.UUID
+    scope: Scope
+    user_id: uuid.UUID | None
+    goes_on: bool = False
+    """Of a session: whether it is given new credentials."""
+
+
+ALL = Subject(EVERYONE, "everyone", None)
+
+
+@dataclass(frozen=True, slots=True)
+class _Act:
+    """What one transaction revokes of a user, and why."""
+
+    origin: Origin
+    now: datetime
+    user_id: uuid.UUID
+    actor_id: uuid.UUID | None
+    reason: str
+    """As the audit has it; an administrator's own words, where it was one."""
+    cause: Cause
+
+
+def revoke_sessions(
+    session: Session,
+    origin: Origin,
+    now: datetime,
+    *,
+    user_id: uuid.UUID,
+    session_ids: Collection[uuid.UUID] | None = None,
+    keeping: uuid.UUID | None = None,
+    actor_id: uuid.UUID | None,
+    reason: str,
+) -> None:
+    """Revokes what sessions hold that this transaction has ended, for a user whose row it has locked.
+
+    Without `session_ids`: what all sessions of the user hold, but for `keeping`. The ledger lets no vend of an ended
+    session through, so nothing is noted for a session that holds nothing. Where more than `MOST_NAMED` sessions hold
+    credentials, all credentials of the user are revoked, those of `keeping` too: that session is given new ones.
+    """
+    live = _alive(session, now, user_id)
+    held = {row.session_id for row in live}
+    if session_ids is None:
+        # A job of this service holds credentials by a session of no device. It does not end with them.
+        held &= set(session.scalars(select(DeviceSession.id).where(DeviceSession.id.in_(held))))
+        held -= {keeping}
+    else:
+        held &= set(session_ids)
+    if not held:
+        return
+    cause = allowances.cause_of(session, origin, now, user_id=user_id, actor_id=actor_id, reason=reason)
+    act = _Act(origin, now, user_id, actor_id, reason, cause)
+    _revoke_of_sessions(session, act, live, held, go_on=False)
+
+
+def revoke_devices(
+    session: Session,
+    origin: Origin,
+    now: datetime,
+    *,
+    user_id: uuid.UUID,
+    session_ids: Collection[uuid.UUID],
+    cause: Cause,
+) -> None:
+    """Revokes what these sessions of a locked user hold. They go on, and are given new credentials."""
+    live = _alive(session, now, user_id)
+    held = {row.session_id for row in live}.intersection(session_ids)
+    if held:
+        _revoke_of_sessions(session, _Act(origin, now, user_id, None, cause.reason, cause), live, held, go_on=True)
+
+
+def _revoke_of_sessions(
+    session: Session, act: _Act, live: Sequence[_Live], held: Collection[uuid.UUID], *, go_on: bool
+) -> None:
+    if len(held) > MOST_NAMED:
+        _revoke_of_user(session, act, live, session_id=None)
+        return
+    of_each: dict[uuid.UUID, list[_Live]] = defaultdict(list)
+    for row in live:
+        if row.session_id in held:
+            of_each[row.session_id].append(row)
+    withheld = _is_withheld(session, act, "session", of_each)
+    _mark(session, act.now, itertools.chain(*of_each.values()), withheld=withheld)
+    for session_id, rows in of_each.items():
+        put(
+            session,
+            act.now,
+            Subject(session_id, "session", act.user_id, goes_on=go_on),
+            not_before=_second_after(act.now, rows),
+            expires_at=_last(rows) + TOLERANCE,
+            cause=act.cause,
+            withheld=withheld,
+        )
+        _record(session, act, session_id, rows, withheld=withheld)
+
+
+def revoke_user(
+    session: Session,
+    origin: Origin,
+    now: datetime,
+    *,
+    user_id: uuid.UUID,
+    actor_id: uuid.UUID | None,
+    session_id: uuid.UUID | None,
+    reason: str,
+) -> int:
+    """Revokes what a user holds whose row this transaction has locked and whose sessions go on; says how many it were.
+
+    `session_id`: the actor's. A vend that is under way has no row in the ledger yet: it is never handed out. Where
+    nothing else is alive the engine is told nothing, and the database remembers it for `MARKED_FOR`.
+    """
+    live = _alive(session, now, user_id)
+    cause = allowances.cause_of(session, origin, now, user_id=user_id, actor_id=actor_id, reason=reason)
+    return _revoke_of_user(session, _Act(origin, now, user_id, actor_id, reason, cause), live, session_id=session_id)
+
+
+def _revoke_of_user(session: Session, act: _Act, live: Sequence[_Live], *, session_id: uuid.UUID | None) -> int:
+    withheld = not live or _is_withheld(session, act, "user", [act.user_id])
+    _mark(session, act.now, live, withheld=withheld)
+    put(
+        session,
+        act.now,
+        Subject(act.user_id, "user", act.user_id),
+        not_before=_second_after(act.now, live),
+        expires_at=_last(live) + TOLERANCE if live else act.now + MARKED_FOR,
+        cause=act.cause if live else None,
+        withheld=withheld,
+    )
+    return _record(session, act, session_id, live, withheld=withheld)
+
+
+def _is_withheld(session: Session, act: _Act, scope: Scope, subject_ids: Collection[uuid.UUID]) -> bool:
+    """Whether the act's cause has no room at the engine for those of them that have none there yet."""
+    if not act.cause.bounded:
+        return False
+    there = select(func.count()).where(Revocation.subject_id.in_(subject_ids), _told(act.now))
+    adding = len(subject_ids) - (session.scalar(there) or 0)
+    return allowances.is_spent(session, act.now, act.cause, adding=adding * allowances.TAKES[scope])
+
+
+def put(
+    session: Session,
+    now: datetime,
+    subject: Subject,
+    *,
+    not_before: datetime,
+    expires_at: datetime,
+    cause: Cause | None = None,
+    withheld: bool = False,
+) -> None:
+    """Writes the row, of which what was revoked before stays a part, and wakes the job.
+
+    A row that has its place at the engine keeps it: it takes no more room for being renewed.
+    """
+    told = _told(now)
+    kept = told if cause is None or cause.bounded else false()
+
+    def renewed(new: Any) -> Mapping[str, Any]:
+        later = (Revocation.not_before, Revocation.expires_at)
+        of_cause = (Revocation.reason, Revocation.newcomer, Revocation.source)
+        waiting = and_(told, Revocation.applied_at.is_(None))
+        return {
+            **{column.key: case((new[column.key] > column, new[column.key]), else_=column) for column in later},
+            **{column.key: case((kept, column), else_=new[column.key]) for column in of_cause},
+            "revoked_at": case((waiting, Revocation.revoked_at), else_=new.revoked_at),
+            "applied_at": None,
+            "withheld": and_(new.withheld, ~told),
+            "goes_on": and_(new.goes_on, Revocation.goes_on),
+        }
+
+    values = {
+        "subject_id": subject.id,
+        "user_id": subject.user_id,
+        "scope": subject.scope,
+        "revoked_at": now,
+        "not_before": not_before,
+        "expires_at": expires_at,
+        "withheld": withheld,
+        "goes_on": subject.goes_on,
+        "reason": cause.reason[:32] if cause else None,
+        "newcomer": cause.newcomer if cause else False,
+        "source": cause.source if cause else None,
+    }
+    upsert(session, Revocation, values, renewed)
+    signal_after_commit(session, SIGNAL)
+
+
+def _told(now: datetime) -> Any:
+    """Of rows that have their place at the engine, or are about to."""
+    return and_(~Revocation.withheld, Revocation.expires_at > now)
+
+
+def second_after(moment: datetime) -> datetime:
+    """The first second in which nothing was issued by then."""
+    return moment.replace(microsecond=0) + timedelta(seconds=1)
+
+
+def _second_after(now: datetime, live: Iterable[_Live]) -> datetime:
+    """The first second in which none of them was issued, by STS's clock too: see `ledger.py`."""
+    return second_after(max([now, *(row.issued_at for row in live)]))
+
+
+def is_pending(session: Session, user_id: uuid.UUID, session_id: uuid.UUID) -> bool:
+    """Whether the engine is still to be told of a revocation of theirs."""
+    found = select(Revocation.subject_id).where(
+        Revocation.subject_id.in_((user_id, session_id, EVERYONE)),
+        Revocation.applied_at.is_(None),
+        ~Revocation.withheld,
+    )
+    return session.scalar(found.limit(1)) is not None
+
+
+def _alive(session: Session, now: datetime, user_id: uuid.UUID) -> list[_Live]:
+    """The user's credentials that have not expired, and that the engine was not told to refuse, locked."""
+    ledger = IssuedCredential
+    alive = (
+        select(ledger.id, ledger.session_id, ledger.issued_at, ledger.expires_at, ledger.revoked_at)
+        .where(
+            ledger.user_id == user_id,
+            ledger.issued_at > now - LONGEST_LIFE - TOLERANCE,  # for the index
+            ledger.expires_at > now,
+            or_(ledger.revoked_at.is_(None), ledger.withheld),
+        )
+        .order_by(ledger.id)  # so that two who revoke at once wait for each other in the same order
+        .with_for_update()
+    )
+    return [_Live(*row) for row in session.execute(alive)]
+
+
+def _mark(session: Session, now: datetime, live: Iterable[_Live], *, withheld: bool) -> None:
+    """Notes in the ledger that these are revoked, and whether the engine is told."""
+    ids = [row.id for row in live if row.revoked_at is None or not withheld]
+    if ids:
+        revoked = update(IssuedCredential).where(IssuedCredential.id.in_(ids))
+        values = {"revoked_at": func.coalesce(IssuedCredential.revoked_at, now), "withheld": withheld}
+        session.execute(revoked.values(values).execution_options(synchronize_session=False))
+
+
+def _record(session: Session, act: _Act, session_id: uuid.UUID | None, live: Sequence[_Live], *, withheld: bool) -> int:
+    """How many are revoked by this act. The audit has whether the engine was not told of them."""
+    count = sum(row.revoked_at is None for row in live)
+    detail: dict[str, Any] = {"withheld": 1} if withheld and live else {}
+    audit.record(
+        session,
+        act.origin,
+        "credential.revoked",
+        act.now,
+        actor_id=act.actor_id,
+        subject_id=act.user_id,
+        session_id=session_id,
+        reason=act.reason,
+        count=count,
+        **detail,
+    )
+    return count
+
+
+def _last(live: Iterable[_Live]) -> datetime:
+    return max(row.expires_at for row in live)

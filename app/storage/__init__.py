@@ -1,0 +1,1 @@
+"""What a user stores, as far as no credential is needed to know it."""

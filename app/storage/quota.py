@@ -1,0 +1,128 @@
+"""How much a user may store. Who has reached it gets nothing more that writes, and reads and deletes as ever.
+
+What they store is counted by a job (`usage.py`), and told by the bucket's events where it sends them (`events.py`), so
+it is known late: a quota is a limit with some play. Whoever finds that it was reached revokes what is out, once.
+"""
+
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING
+from uuid import UUID
+
+from sqlalchemy import and_, case
+from sqlalchemy.orm import Session
+
+from app.platform.db import signal_after_commit, upsert
+from app.platform.problems import QuotaExceeded
+from app.platform.settings import Settings
+from app.policy.session_policy import WRITES
+from app.records import audit
+from app.records.audit import Origin
+from app.records.models import Usage, User
+from app.revocation import marks
+from app.vending.orders import Order
+
+if TYPE_CHECKING:
+    from app.compose import Runtime
+
+SIGNAL = "usage"
+RECOUNT_AFTER = timedelta(minutes=1)
+"""How soon a user who was refused, or of whom an event told, is counted again: they may have made room."""
+OLD_VERSIONS = (
+    "What was replaced or deleted is kept for some days, and takes up too much: no more may be stored until it is gone."
+)
+
+
+def effective(settings: Settings, own: int | None) -> int | None:
+    """The user's own quota, else everybody's; None is none. In bytes."""
+    return settings.quota_bytes if own is None else own
+
+
+def find(session: Session, user_id: UUID) -> Usage | None:
+    return session.get(Usage, user_id)
+
+
+def old_bytes(settings: Settings, usage: Usage | None) -> int | None:
+    """What versions that were replaced or deleted take up; None where nobody counts them."""
+    if settings.quota_versions_factor is None:
+        return None
+    return usage.old_bytes if usage else 0
+
+
+def is_reached(settings: Settings, quota: int, usage: Usage | None, *, adding: int = 0) -> bool:
+    """Whether no more may be stored, `adding` bytes or any. Old versions count where there is a factor for them."""
+    stored, old = (usage.bytes, usage.old_bytes) if usage else (0, 0)
+    bounds = [(stored, quota)]
+    if settings.quota_versions_factor is not None:
+        bounds.append((stored + old, quota * settings.quota_versions_factor))
+    return any(taken >= most or taken + adding > most for taken, most in bounds)
+
+
+async def admit(runtime: "Runtime", origin: Origin, order: Order, *, quota: int, adding: int = 0) -> None:
+    """Lets a credential be issued by which what its user stores may change, and sees to it that they are counted.
+
+    `adding`: bytes that are to be written by it. Raises `QuotaExceeded`.
+    """
+    now, user_id = runtime.clock.now(), order.user_id
+    usage = await runtime.database.read(find, user_id)
+    if order.access in WRITES and is_reached(runtime.settings, quota, usage, adding=adding):
+        await runtime.database.write(_refuse, origin, now, order, quota)
+    due_at = now + timedelta(seconds=runtime.settings.quota_count_seconds) if usage else now
+    if usage is None or usage.next_count_at > due_at:
+        await runtime.database.write(expect_count, user_id, due_at)
+
+
+def _refuse(session: Session, origin: Origin, now: datetime, order: Order, quota: int) -> None:
+    usage = session.get(Usage, order.user_id)
+    counted_at = usage.counted_at if usage else None
+    expect_count(session, order.user_id, max(now, counted_at + RECOUNT_AFTER) if counted_at else now)
+    user_id, session_id = order.user_id, order.session_id
+    refusal = audit.Refusal(
+        event="credential.issued",
+        reason=QuotaExceeded.code,
+        actor_id=user_id,
+        subject_id=user_id,
+        session_id=session_id,
+    )
+    audit.record_refusal(session, origin, now, refusal)
+    if usage is not None and usage.bytes < quota <= usage.bytes + usage.old_bytes:
+        raise QuotaExceeded(OLD_VERSIONS)
+    raise QuotaExceeded
+
+
+def expect_count(session: Session, user_id: UUID, at: datetime) -> None:
+    """The user is counted by then, if not earlier; of a count that is under way, the end says when the next one is."""
+    values = {
+        "user_id": user_id,
+        "bytes": 0,
+        "objects": 0,
+        "exceeded": False,
+        "next_count_at": at,
+        "attempts": 0,
+        "bytes_so_far": 0,
+        "objects_so_far": 0,
+    }
+    sooner = and_(Usage.began_at.is_(None), Usage.next_count_at > at)
+    upsert(
+        session,
+        Usage,
+        values,
+        lambda new: {"next_count_at": case((sooner, new.next_count_at), else_=Usage.next_count_at)},
+    )
+    signal_after_commit(session, SIGNAL)
+
+
+def judge(session: Session, origin: Origin, now: datetime, settings: Settings, *, user: User, usage: Usage) -> None:
+    """Revokes what the user has where they have reached the quota just now. Both rows are this transaction's alone."""
+    quota = effective(settings, user.quota_bytes)
+    full = quota is not None and is_reached(settings, quota, usage)
+    if full and not usage.exceeded:
+        marks.revoke_user(
+            session,
+            origin,
+            now,
+            user_id=user.id,
+            actor_id=None,
+            session_id=None,
+            reason=QuotaExceeded.code,
+        )
+    usage.exceeded = full

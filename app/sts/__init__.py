@@ -1,1 +1,0 @@
-"""STS as a service to call: base credentials, signatures, Regions, deadlines. It knows nothing of users or prefixes."""

@@ -1,0 +1,1 @@
+"""Jobs that borrow a credential, and the health of the service."""

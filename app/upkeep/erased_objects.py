@@ -1,0 +1,174 @@
+"""The job that empties an erased user's prefix: at once, and again when no credential for it can be alive.
+
+What was vended before the account was erased works until it expires, and may upload until then. The job reaches the
+prefix by a credential that it vends itself for nothing else, with its row in the ledger: the service needs no
+permission of its own on the bucket. The database says what is left, so whatever dies, another replica goes on.
+"""
+
+import asyncio
+import uuid
+from contextlib import closing
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, Any
+
+import structlog
+from sqlalchemy import delete, func, select, update
+from sqlalchemy.orm import Session
+
+from app.aws import s3
+from app.aws.s3 import S3Failed
+from app.platform.problems import Problem
+from app.policy import session_policy
+from app.records import audit
+from app.records.audit import Origin
+from app.records.models import DeviceSession, Erasure, IssuedCredential, RefreshToken
+from app.vending import vending
+
+if TYPE_CHECKING:
+    from app.compose import Runtime
+
+log = structlog.get_logger("tokenvend.erasure")
+
+ORIGIN = Origin(request_id="", address="erasure")
+LEASE = timedelta(minutes=5)
+"""For how long a replica has an erasure to itself; it renews it with every thousand objects."""
+TOLERANCE = timedelta(minutes=15)
+"""By which the engine's clock may be behind ours, and for which an upload that began in time may still be arriving."""
+LONGEST_WAIT = timedelta(hours=6)
+LIFETIME = 3600
+"""Seconds that the job's own credential lives, at most."""
+RENEWED_WITH_LEFT = timedelta(minutes=5)
+SESSIONS_AT_ONCE = 100
+"""Deleted in one transaction. Each has a refresh token for every quarter of an hour in which it was used."""
+
+
+@dataclass(frozen=True)
+class Claim:
+    """An erasure that is ours; `attempts` tells a claim from a later one."""
+
+    user_id: uuid.UUID
+    attempts: int
+    claimed_at: datetime
+
+
+class ClaimLost(Exception):
+    """Another replica has taken over, for this one was too slow."""
+
+
+async def erase_next(runtime: "Runtime") -> bool:
+    """Empties the prefix of one erased user, and says whether there was one."""
+    claim = await runtime.database.write(_claim, runtime.clock.now())
+    if claim is None:
+        return False
+    try:
+        await _empty(runtime, claim)
+    except ClaimLost:
+        return True
+    except (Problem, S3Failed) as error:
+        cause = error.code if isinstance(error, Problem) else str(error)
+        log.error("erasure_delayed", user_id=str(claim.user_id), attempts=claim.attempts, cause=cause)
+        await runtime.database.write(_postpone, runtime.clock.now(), claim)
+        return True
+    while await runtime.database.write(_settle, runtime.clock.now(), claim):
+        pass
+    return True
+
+
+async def _empty(runtime: "Runtime", claim: Claim) -> None:
+    """Page after page, each the first of what is left. Raises `ClaimLost`, `S3Failed`, what `Broker.obtain` raises."""
+    bucket, prefix = runtime.settings.bucket, session_policy.user_prefix(claim.user_id)
+    last: list[str] = []
+    while True:
+        client, expires_at = await _client(runtime, claim)
+        with closing(client):
+            while True:
+                keys = await asyncio.to_thread(s3.delete_some, client, bucket, prefix)
+                if not keys:
+                    return
+                if keys == last:
+                    raise S3Failed("it still lists what it said it had deleted")
+                last, now = keys, runtime.clock.now()
+                await runtime.database.write(_note_progress, now, claim, len(keys))
+                if expires_at - now < RENEWED_WITH_LEFT:
+                    break
+
+
+async def _client(runtime: "Runtime", claim: Claim) -> tuple[Any, datetime]:
+    """S3 by a new credential for the prefix alone, and until when it works."""
+    duration = min(LIFETIME, runtime.settings.credential_max_ttl)
+    credential = await vending.issue_to_job(runtime, ORIGIN, claim.user_id, access="read_write", duration=duration)
+    return await asyncio.to_thread(s3.make_client, runtime.settings, credential), credential.expires_at
+
+
+def _claim(session: Session, now: datetime) -> Claim | None:
+    waiting = (
+        select(Erasure.user_id)
+        .where(Erasure.completed_at.is_(None), Erasure.next_try_at <= now)
+        .order_by(Erasure.next_try_at)
+        .limit(1)
+        .with_for_update(skip_locked=True)
+        .scalar_subquery()
+    )
+    row = session.execute(
+        update(Erasure)
+        .where(Erasure.user_id == waiting)
+        .values(next_try_at=now + LEASE, attempts=Erasure.attempts + 1)
+        .returning(Erasure.user_id, Erasure.attempts)
+        .execution_options(synchronize_session=False)
+    ).one_or_none()
+    return Claim(row.user_id, row.attempts, now) if row else None
+
+
+def _note_progress(session: Session, now: datetime, claim: Claim, deleted: int) -> None:
+    _update(session, claim, next_try_at=now + LEASE, deleted_objects=Erasure.deleted_objects + deleted)
+
+
+def _postpone(session: Session, now: datetime, claim: Claim) -> None:
+    _update(session, claim, next_try_at=now + min(timedelta(seconds=30) * 2 ** min(claim.attempts, 16), LONGEST_WAIT))
+
+
+def _settle(session: Session, now: datetime, claim: Claim) -> bool:
+    """Completes it, if the prefix was emptied after the last credential for it had expired; else waits for that.
+
+    True where it has deleted some of the user's sessions, and has to be called again. Raises `ClaimLost`.
+    """
+    last = session.scalar(
+        select(func.max(IssuedCredential.expires_at)).where(
+            IssuedCredential.user_id == claim.user_id,
+            IssuedCredential.session_id != vending.job_session(ORIGIN, claim.user_id),
+        )
+    )
+    if last is not None and claim.claimed_at <= last + TOLERANCE:
+        _update(session, claim, next_try_at=last + TOLERANCE + timedelta(seconds=1))
+        return False
+    if _delete_sessions(session, claim.user_id) == SESSIONS_AT_ONCE:
+        _update(session, claim, next_try_at=now + LEASE)
+        return True
+    _update(session, claim, completed_at=now)
+    audit.record(
+        session,
+        ORIGIN,
+        "user.erased",
+        now,
+        subject_id=claim.user_id,
+        objects=session.scalar(select(Erasure.deleted_objects).where(Erasure.user_id == claim.user_id)),
+    )
+    return False
+
+
+def _delete_sessions(session: Session, user_id: uuid.UUID) -> int:
+    """Up to `SESSIONS_AT_ONCE` of the user, with their refresh tokens; how many."""
+    some = select(DeviceSession.id).where(DeviceSession.user_id == user_id).limit(SESSIONS_AT_ONCE)
+    family_ids = session.scalars(some).all()
+    session.execute(delete(RefreshToken).where(RefreshToken.session_id.in_(family_ids)))
+    session.execute(delete(DeviceSession).where(DeviceSession.id.in_(family_ids)))
+    return len(family_ids)
+
+
+def _update(session: Session, claim: Claim, **values: Any) -> None:
+    """Raises `ClaimLost`."""
+    ours = (Erasure.user_id == claim.user_id, Erasure.attempts == claim.attempts, Erasure.completed_at.is_(None))
+    statement = update(Erasure).where(*ours).values(**values).returning(Erasure.user_id)
+    if session.execute(statement.execution_options(synchronize_session=False)).first() is None:
+        raise ClaimLost

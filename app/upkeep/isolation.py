@@ -1,0 +1,175 @@
+"""Tries on the engine itself what vended credentials reach: each its own prefix, and nothing of the other's."""
+
+import asyncio
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from typing import Any, Literal
+
+import urllib3
+from botocore.exceptions import BotoCoreError, ClientError
+from botocore.parsers import ResponseParserError
+from urllib3.exceptions import HTTPError
+
+from app.aws import s3
+from app.platform.settings import Settings
+from app.vending.broker import StsCredential
+
+NAME = "tokenvend-isolation-probe"
+CHANGED_TOKENS = 24
+DENIALS = frozenset({"AccessDenied", "403"})
+Attempt = Literal["put", "get", "list", "delete"]
+FOREIGN: tuple[Attempt, ...] = ("get", "list", "put", "delete")
+"""In this order: what is read is what the other one put."""
+FOUND = frozenset({"NoSuchKey", "404"})
+"""It was looked for, so it would have been found."""
+NOBODY = StsCredential("none", "none", "none", datetime.max.replace(tzinfo=UTC), None)
+
+
+class S3Unreachable(Exception):
+    """S3 did not answer; the message is the kind of fault."""
+
+
+@dataclass(frozen=True)
+class Tenant:
+    """Somebody with a folder, and the credential for it."""
+
+    prefix: str
+    credential: StsCredential
+
+
+@dataclass(frozen=True)
+class Outcome:
+    refused: list[str]
+    """Which of put, get, list and delete were refused in one's own folder, although they must work, and how."""
+    reached: list[str]
+    """Which of them the other's folder answered, although they must be denied; "not found" is an answer."""
+    unclear: list[str]
+    """Which of them it neither answered nor denied, and what S3 said instead."""
+
+
+async def try_both(settings: Settings, one: Tenant, other: Tenant) -> Outcome:
+    """Each puts an object into its own folder, then tries everything on the other's. Raises `S3Unreachable`."""
+    outcome = Outcome([], [], [])
+    probes = [
+        (Probe(settings, mine.credential), mine.prefix, theirs.prefix) for mine, theirs in ((one, other), (other, one))
+    ]
+    try:
+        for probe, own, _ in probes:
+            await _try_own(probe, own, ("put", "get", "list"), outcome)
+        for probe, _, foreign in probes:
+            await _try_foreign(probe, foreign, outcome)
+        for probe, own, _ in probes:
+            await _try_own(probe, own, ("delete",), outcome)
+    except S3Unreachable:
+        if not outcome.reached:  # which counts, whatever came after it
+            raise
+    return outcome
+
+
+async def _try_foreign(probe: "Probe", prefix: str, outcome: Outcome) -> None:
+    for name in FOREIGN:
+        code = await probe.attempt(name, prefix)
+        if code is None or code in FOUND:
+            outcome.reached.append(name)
+        elif code not in DENIALS:
+            outcome.unclear.append(f"{name} ({code})")
+
+
+async def _try_own(probe: "Probe", prefix: str, names: Sequence[Attempt], outcome: Outcome) -> None:
+    for name in names:
+        if (code := await probe.attempt(name, prefix)) is not None:
+            outcome.refused.append(f"{name} ({code})")
+
+
+class Probe:
+    """S3 as the app of the user would use it. Each call raises `S3Unreachable` where S3 is not there."""
+
+    def __init__(self, settings: Settings, credential: StsCredential) -> None:
+        self._bucket = settings.bucket
+        self._s3 = s3.make_client(settings, credential)
+
+    async def wrong_with_form(self, url: str, fields: Sequence[tuple[str, str]], key: str, size: int) -> str | None:
+        """What is wrong with how S3 takes a form that is for `size` bytes at `key`; None where it does as it says."""
+        larger = await asyncio.to_thread(_send_form, url, fields, b"x" * (size + 1))
+        if larger < 300:
+            return f"a file that is too large is answered with {larger}"
+        status = await asyncio.to_thread(_send_form, url, fields, b"x" * size)
+        if status != 201:
+            return f"it is refused with {status}"
+        place = {"Bucket": self._bucket, "Key": key}
+        missing = await asyncio.to_thread(_refusal, self._s3.head_object, place)
+        await asyncio.to_thread(_refusal, self._s3.delete_object, place)
+        return f"it is answered with {status}, and nothing is stored" if missing else None
+
+    async def attempt(self, name: Attempt, prefix: str) -> str | None:
+        """S3's code where it refuses that on an object, or a list, of the prefix."""
+        place = {"Bucket": self._bucket, "Key": prefix + NAME}
+        match name:
+            case "put":
+                return await asyncio.to_thread(_refusal, self._s3.put_object, {**place, "Body": b"probe"})
+            case "get":
+                return await asyncio.to_thread(_refusal, self._s3.get_object, place)
+            case "list":
+                folder = {"Bucket": self._bucket, "Prefix": prefix}
+                return await asyncio.to_thread(_refusal, self._s3.list_objects_v2, folder)
+            case "delete":
+                return await asyncio.to_thread(_refusal, self._s3.delete_object, place)
+
+
+async def allows_origin(settings: Settings, origin: str) -> bool:
+    """Whether a page of `origin` may PUT to the bucket, going by a CORS preflight, which nobody signs.
+
+    Raises `S3Unreachable`.
+    """
+    return await asyncio.to_thread(_preflight, settings, origin)
+
+
+def _preflight(settings: Settings, origin: str) -> bool:
+    url = f"{s3.make_client(settings, NOBODY).meta.endpoint_url}/{settings.bucket}/users/"
+    headers = {"Origin": origin, "Access-Control-Request-Method": "PUT"}
+    try:
+        answer = urllib3.request("OPTIONS", url, headers=headers, timeout=5, retries=False)
+    except HTTPError as error:
+        raise S3Unreachable(type(error).__name__) from error
+    return answer.headers.get("Access-Control-Allow-Origin") in (origin, "*")
+
+
+async def believed_changed_tokens(settings: Settings, own: StsCredential, prefix: str, stranger: StsCredential) -> int:
+    """How many of CHANGED_TOKENS session tokens of a stranger, each with one character changed, read an object of ours.
+
+    An engine that encrypts its tokens and does not authenticate them drops the policy that it can no longer read.
+    """
+    probe, token, believed = Probe(settings, own), stranger.session_token, 0
+    await probe.attempt("put", prefix)
+    try:
+        for number in range(CHANGED_TOKENS):
+            place = len(token) * number // CHANGED_TOKENS
+            changed = token[:place] + ("A" if token[place] != "A" else "B") + token[place + 1 :]
+            holder = Probe(settings, replace(stranger, session_token=changed))
+            believed += await holder.attempt("get", prefix) is None
+    finally:
+        await probe.attempt("delete", prefix)
+    return believed
+
+
+def _send_form(url: str, fields: Sequence[tuple[str, str]], body: bytes) -> int:
+    """The status of the answer. Raises `S3Unreachable`."""
+    parts: list[tuple[str, Any]] = [*fields, ("file", ("probe", body, "application/octet-stream"))]
+    try:
+        return urllib3.request("POST", url, fields=parts, timeout=5, retries=False).status
+    except HTTPError as error:
+        raise S3Unreachable(type(error).__name__) from error
+
+
+def _refusal(call: Callable[..., Any], arguments: dict[str, Any]) -> str | None:
+    try:
+        call(**arguments)
+    except ClientError as error:
+        code = str(error.response.get("Error", {}).get("Code", "Unknown"))
+        if code.isdecimal() and code not in DENIALS:  # the status, for want of an error document of S3's
+            raise S3Unreachable(f"HTTP {code} from something that is not S3") from error
+        return code
+    except (BotoCoreError, ResponseParserError, RecursionError) as error:  # the last one of a redirect to itself
+        raise S3Unreachable(type(error).__name__) from error
+    return None

@@ -1,0 +1,219 @@
+"""The job that counts what users store, by listing their prefixes: of those alone who have a quota.
+
+A user is counted at their first credential that can change anything, every `QUOTA_COUNT_SECONDS` while such a one may
+be alive, once after it, and every 30 days. Each count has a credential of its own, for nothing but reading that prefix,
+with its row in the ledger. It is written down page by page: whatever dies, another replica goes on where it was.
+"""
+
+import asyncio
+import uuid
+from contextlib import closing
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, Any
+from urllib.parse import quote, unquote
+
+import structlog
+from sqlalchemy import func, select, update
+from sqlalchemy.orm import Session
+
+from app.aws import s3
+from app.aws.s3 import Page, S3Failed
+from app.platform.problems import Problem
+from app.platform.settings import Settings
+from app.policy import session_policy
+from app.records.audit import Origin
+from app.records.models import IssuedCredential, Usage, User
+from app.revocation.marks import LONGEST_LIFE
+from app.storage import quota
+from app.vending import vending
+
+if TYPE_CHECKING:
+    from app.compose import Runtime
+
+log = structlog.get_logger("tokenvend.usage")
+
+ORIGIN = Origin(request_id="", address="usage")
+LEASE = timedelta(minutes=5)
+"""For how long a replica has a count to itself; it renews it with every thousand objects."""
+MOST_PAGES = 100
+"""Of a thousand objects each, then it is the turn of others."""
+TOLERANCE = timedelta(minutes=15)
+"""By which the engine's clock may be behind ours, and for which an upload that began in time may still be arriving."""
+LEFT_ALONE_FOR = timedelta(days=30)
+
+
+@dataclass(frozen=True)
+class Count:
+    """How far one has come."""
+
+    bytes: int
+    objects: int
+    last: str | None
+    """Key that was counted."""
+    old_bytes: int = 0
+    last_version: str | None = None
+    """Of that key, where versions are counted."""
+
+    def plus(self, page: Page) -> "Count":
+        """Raises `S3Failed` where the next page would be this one again."""
+        if page.more and (page.last, page.last_version) in ((None, None), (self.last, self.last_version)):
+            raise S3Failed("it lists the same again")
+        return Count(
+            self.bytes + page.bytes,
+            self.objects + page.objects,
+            page.last,
+            self.old_bytes + page.old_bytes,
+            page.last_version,
+        )
+
+
+@dataclass(frozen=True)
+class Claim:
+    """A count that is ours; `attempts` tells a claim from a later one."""
+
+    user_id: uuid.UUID
+    attempts: int
+    began_at: datetime
+    so_far: Count
+
+
+class ClaimLost(Exception):
+    """Another replica has taken over, for this one was too slow, or the user is gone."""
+
+
+async def count_next(runtime: "Runtime") -> bool:
+    """Counts one user, or a part of what they have, and says whether there may be more to do."""
+    claim, delay = await runtime.database.write(_claim, runtime.clock.now(), runtime.settings)
+    runtime.metrics.usage_delay.set(delay.total_seconds())
+    if claim is None:
+        return bool(delay)
+    try:
+        await _count(runtime, claim)
+    except ClaimLost:
+        return True
+    except (Problem, S3Failed) as error:  # it is tried again when the lease is over
+        cause = error.code if isinstance(error, Problem) else str(error)
+        log.error("usage_not_counted", user_id=str(claim.user_id), cause=cause)
+        runtime.metrics.usage_counts.labels("failed").inc()
+        return False
+    return True
+
+
+async def _count(runtime: "Runtime", claim: Claim) -> None:
+    """Raises `ClaimLost`, `S3Failed`, what `Broker.obtain` raises."""
+    prefix, count = session_policy.user_prefix(claim.user_id), claim.so_far
+    with closing(await _client(runtime, claim.user_id)) as client:
+        for _ in range(MOST_PAGES):
+            page = await asyncio.to_thread(_page, runtime.settings, client, prefix, count)
+            count = count.plus(page)
+            if not page.more:
+                await runtime.database.write(_settle, runtime.clock.now(), runtime.settings, claim, count)
+                runtime.metrics.usage_counts.labels("ok").inc()
+                return
+            await runtime.database.write(_note_progress, runtime.clock.now() + LEASE, claim, count)
+    await runtime.database.write(_note_progress, runtime.clock.now(), claim, count)
+
+
+def _page(settings: Settings, client: Any, prefix: str, so_far: Count) -> Page:
+    if settings.quota_versions_factor is None:
+        return s3.list_some(client, settings.bucket, prefix, so_far.last)
+    return s3.list_some_versions(client, settings.bucket, prefix, so_far.last, so_far.last_version)
+
+
+async def _client(runtime: "Runtime", user_id: uuid.UUID) -> Any:
+    """S3 by a new credential that reads the prefix alone."""
+    versions = runtime.settings.quota_versions_factor is not None
+    credential = await vending.issue_to_job(runtime, ORIGIN, user_id, access="read", versions=versions)
+    return await asyncio.to_thread(s3.make_client, runtime.settings, credential)
+
+
+def _claim(session: Session, now: datetime, settings: Settings) -> tuple[Claim | None, timedelta]:
+    """The count that has been waiting longest, and for how long; no claim where its user has no quota any more."""
+    waiting = select(Usage.user_id).where(Usage.next_count_at <= now).order_by(Usage.next_count_at).limit(1)
+    oldest = session.scalar(select(func.min(Usage.next_count_at)))
+    row = session.execute(
+        update(Usage)
+        .where(Usage.user_id == waiting.with_for_update(skip_locked=True).scalar_subquery())
+        .values(next_count_at=now + LEASE, attempts=Usage.attempts + 1, began_at=func.coalesce(Usage.began_at, now))
+        .returning(
+            Usage.user_id,
+            Usage.attempts,
+            Usage.began_at,
+            Usage.counted_to,
+            Usage.counted_to_version,
+            Usage.bytes_so_far,
+            Usage.objects_so_far,
+            Usage.old_bytes_so_far,
+        )
+        .execution_options(synchronize_session=False)
+    ).one_or_none()
+    if row is None or oldest is None:
+        return None, timedelta(0)
+    user = session.get(User, row.user_id)
+    delay = max(now - oldest, timedelta(microseconds=1))
+    if user is None or user.status == "erased" or quota.effective(settings, user.quota_bytes) is None:
+        _update(session, row.user_id, row.attempts, next_count_at=now + LEFT_ALONE_FOR, exceeded=False, **_BLANK)
+        return None, delay
+    last = unquote(row.counted_to) if row.counted_to else None
+    so_far = Count(row.bytes_so_far, row.objects_so_far, last, row.old_bytes_so_far, row.counted_to_version)
+    return Claim(row.user_id, row.attempts, row.began_at, so_far), delay
+
+
+_BLANK: dict[str, Any] = {
+    "began_at": None,
+    "counted_to": None,
+    "counted_to_version": None,
+    "bytes_so_far": 0,
+    "objects_so_far": 0,
+    "old_bytes_so_far": 0,
+}
+
+
+def _note_progress(session: Session, next_count_at: datetime, claim: Claim, count: Count) -> None:
+    progress = {
+        "counted_to": quote(count.last or ""),
+        "counted_to_version": count.last_version,
+        "bytes_so_far": count.bytes,
+        "objects_so_far": count.objects,
+        "old_bytes_so_far": count.old_bytes,
+    }
+    _update(session, claim.user_id, claim.attempts, next_count_at=next_count_at, **progress)
+
+
+def _settle(session: Session, now: datetime, settings: Settings, claim: Claim, count: Count) -> None:
+    user = session.get_one(User, claim.user_id, with_for_update=True)
+    usage = session.get(Usage, claim.user_id, with_for_update=True)
+    if usage is None or usage.attempts != claim.attempts:
+        raise ClaimLost
+    usage.bytes, usage.objects, usage.counted_at = count.bytes, count.objects, claim.began_at
+    usage.old_bytes = count.old_bytes
+    for name, value in _BLANK.items():
+        setattr(usage, name, value)
+    quota.judge(session, ORIGIN, now, settings, user=user, usage=usage)
+    if usage.changed_at is not None and usage.changed_at >= claim.began_at:
+        usage.next_count_at = now + quota.RECOUNT_AFTER
+    elif _may_change(session, claim):
+        usage.next_count_at = now + timedelta(seconds=settings.quota_count_seconds)
+    else:
+        usage.next_count_at = now + LEFT_ALONE_FOR
+
+
+def _may_change(session: Session, claim: Claim) -> bool:
+    """Whether a credential that writes or deletes was alive when the count began, or was a moment before."""
+    last = session.scalar(
+        select(func.max(IssuedCredential.expires_at)).where(
+            IssuedCredential.user_id == claim.user_id,
+            IssuedCredential.issued_at > claim.began_at - LONGEST_LIFE - TOLERANCE,  # for the index
+            IssuedCredential.access != "read",
+        )
+    )
+    return last is not None and claim.began_at <= last + TOLERANCE
+
+
+def _update(session: Session, user_id: uuid.UUID, attempts: int, **values: Any) -> None:
+    """Raises `ClaimLost`."""
+    ours = update(Usage).where(Usage.user_id == user_id, Usage.attempts == attempts)
+    statement = ours.values(**values).returning(Usage.user_id).execution_options(synchronize_session=False)
+    if session.execute(statement).first() is None:
+        raise ClaimLost

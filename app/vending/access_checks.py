@@ -1,0 +1,283 @@
+"""Why a request of the app was refused: its action and key, held against the session policy and the role's own.
+
+Only policies are looked at, never the bucket: nobody learns here whether something exists.
+"""
+
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from datetime import datetime
+from itertools import chain
+from typing import TYPE_CHECKING, Any, Literal, cast
+from uuid import UUID
+
+from sqlalchemy.orm import Session
+
+from app.platform.problems import NotFound
+from app.platform.settings import Settings
+from app.policy import session_policy
+from app.policy.evaluation import Request, Verdict, evaluate
+from app.policy.session_policy import Encryption
+from app.records.actor import Actor
+from app.records.models import IssuedCredential
+from app.revocation import job
+from app.vending import ledger, vending
+from app.vending.orders import Order, Share
+
+if TYPE_CHECKING:
+    from app.compose import Runtime
+
+Reason = Literal[
+    "allowed", "session_policy", "role_policy", "explicit_deny", "not_evaluable", "revoked", "expired"
+]  # fmt: skip
+
+_GET = ("s3:GetObject", "kms:Decrypt")
+_PUT = ("s3:PutObject", "kms:GenerateDataKey")
+_PUT_PART = (*_PUT, "kms:Decrypt")
+OPERATIONS: Mapping[str, tuple[str, ...]] = {
+    "s3:getobject": _GET,
+    "s3:headobject": _GET,
+    "s3:putobject": _PUT,
+    "s3:copyobject": _PUT,
+    "s3:createmultipartupload": _PUT,
+    "s3:uploadpart": _PUT_PART,
+    "s3:uploadpartcopy": _PUT_PART,
+    "s3:completemultipartupload": _PUT_PART,
+    "s3:listparts": ("s3:ListMultipartUploadParts",),
+    "s3:listmultipartuploads": ("s3:ListBucketMultipartUploads",),
+    "s3:deleteobjects": ("s3:DeleteObject",),
+    "s3:headbucket": ("s3:ListBucket",),
+    "s3:listobjects": ("s3:ListBucket",),
+    "s3:listobjectsv2": ("s3:ListBucket",),
+    "s3:listobjectversions": ("s3:ListBucketVersions",),
+}
+"""The actions that calls of S3 take: those of KMS where the bucket is encrypted with the operator's key. Others take
+the one of their name. https://docs.aws.amazon.com/AmazonS3/latest/userguide/mpuAndPermissions.html"""
+COPIES = frozenset({"s3:copyobject", "s3:uploadpartcopy"})
+"""They get their source besides, of which nothing is known here."""
+LISTS = frozenset({"s3:listbucket", "s3:listbucketversions"})
+"""Their key is a prefix."""
+VENDED = frozenset(action.lower() for action in ("s3:ListBucket", *chain(*session_policy.OBJECT_ACTIONS.values())))
+"""What one access or another allows. The role's own policy allows more: the count of old versions lists them."""
+OF_OBJECTS = frozenset({"s3:abortmultipartupload", "s3:listmultipartuploadparts", "s3:bypassgovernanceretention"})
+"""And whatever has `Object` in its name, but no `Bucket`."""
+
+
+@dataclass(frozen=True)
+class Explanation:
+    allowed: bool
+    reason: Reason
+    statement: str | None
+    """JSON of the statement that decided, or of the one that is missing; None where no policy was looked at. Of the
+    role's policy, which is the operator's alone to read, Sid and Effect."""
+    detail: str
+
+
+@dataclass(frozen=True)
+class Used:
+    """A credential of the ledger's."""
+
+    credential: IssuedCredential
+    effective_by: datetime | None
+    """When the engine stops to take it, at the latest; None where it was not revoked."""
+
+
+async def explain(
+    runtime: "Runtime", actor: Actor, *, action: str, key: str, access_key_id: str | None = None
+) -> Explanation:
+    """What policies say of `action`, such as `s3:GetObject`, or of a call, on `key`, for a credential of the actor's.
+
+    Without `access_key_id`: for what a vend without any wishes gives. Raises `NotFound` for one that is not the
+    actor's, and `RateLimited`.
+    """
+    await runtime.limiter.hit("explain_access", str(actor.user_id))
+    access: session_policy.Access = "read_write"
+    session_id, path = actor.session_id, ""
+    shares: tuple[Share, ...] = ()
+    if access_key_id is not None:
+        used = await runtime.database.read(_find, runtime.settings, actor, access_key_id)
+        if (ended := _ended(used, runtime.clock.now())) is not None:
+            return ended
+        row = used.credential
+        access, session_id = cast(session_policy.Access, row.access), row.session_id
+        path = row.prefix.removeprefix(session_policy.user_prefix(actor.user_id))
+        shares = tuple(Share(UUID(share["grant_id"]), share["prefix"], None) for share in row.shared or ())
+    order = vending.make_order(
+        runtime,
+        actor.user_id,
+        session_id,
+        access=access,
+        path=path,
+        duration=runtime.settings.credential_ttl,
+        shares=shares,
+    )
+    return _judge(runtime.settings, runtime.encryption, order, action, key)
+
+
+def _find(session: Session, settings: Settings, actor: Actor, access_key_id: str) -> Used:
+    credential = ledger.find_issued(session, access_key_id)
+    if credential is None or credential.user_id != actor.user_id:
+        raise NotFound
+    return Used(credential, job.effective_by_of(session, settings, credential))
+
+
+def _ended(used: Used, now: datetime) -> Explanation | None:
+    if used.credential.expires_at <= now:
+        said = f"The credential expired at {_time(used.credential.expires_at)}: vend another one."
+        return Explanation(allowed=False, reason="expired", statement=None, detail=said)
+    revoked_at = used.credential.withdrawn_at
+    if revoked_at is not None and used.effective_by is not None:
+        said = (
+            f"The credential was revoked at {_time(revoked_at)}, and the engine refuses it from "
+            f"{_time(used.effective_by)} on at the latest: vend another one."
+        )
+        return Explanation(allowed=False, reason="revoked", statement=None, detail=said)
+    return None
+
+
+def _judge(settings: Settings, encryption: Encryption | None, order: Order, action: str, key: str) -> Explanation:
+    bounds = json.loads(settings.role_policy) if settings.role_policy else role_policy(settings, encryption)
+    first: Verdict | None = None
+    for request in _requests(settings, encryption, order, action, key):
+        verdict, bound = evaluate(json.loads(order.policy), request), _named(evaluate(bounds, request))
+        by_outcome = {found.outcome: found for found in (bound, verdict)}
+        if denied := by_outcome.get("denied"):
+            return _refusal("explicit_deny", denied.statement, "A statement denies this, whatever else allows it.")
+        if verdict.outcome == "missing":
+            return _refusal("session_policy", _missing(request), _advice(settings, order, request, key))
+        if bound.outcome == "missing":
+            said = "The vending role's own policy does not allow this: its operator has to, or nobody can do it."
+            return _refusal("role_policy", _missing(request), said)
+        if unknown := by_outcome.get("unknown"):
+            said = "A statement has a condition or an element that is not known here: ask the engine, or its operator."
+            return _refusal("not_evaluable", unknown.statement, said)
+        first = first or verdict
+    assert first is not None
+    of_source = ""
+    if action.lower() in COPIES:
+        if order.access not in session_policy.LISTS:  # who lists reads
+            source = Request("s3:GetObject", f"arn:{settings.partition}:s3:::{settings.bucket}/{order.prefix}*", {})
+            said = f"A copy takes s3:GetObject on its source too, and the access `{order.access}` never has it."
+            return _refusal("session_policy", _missing(source), said)
+        of_source = "A copy takes s3:GetObject on its source too: ask about that by the source's key. "
+    said = (
+        f"{of_source}Both policies allow this. A 403 has another cause then: a clock that is off, a signature, the "
+        "bucket's own policy, or, without the right to list, an object that is not there."
+    )
+    return Explanation(allowed=True, reason="allowed", statement=_json(first.statement), detail=said)
+
+
+def _named(verdict: Verdict) -> Verdict:
+    """With no more of its statement than what tells the operator which it is."""
+    statement = verdict.statement
+    if statement is None:
+        return verdict
+    return replace(verdict, statement={name: statement[name] for name in ("Sid", "Effect") if name in statement})
+
+
+def _refusal(reason: Reason, statement: Mapping[str, Any] | None, detail: str) -> Explanation:
+    return Explanation(allowed=False, reason=reason, statement=_json(statement), detail=detail)
+
+
+def _requests(
+    settings: Settings, encryption: Encryption | None, order: Order, action: str, key: str
+) -> Iterator[Request]:
+    """What S3 asks IAM about the request; the condition keys are those that this service gave a value itself."""
+    bucket = f"arn:{settings.partition}:s3:::{settings.bucket}"
+    endpoint = settings.s3_public_endpoint_url or settings.s3_endpoint_url or "https:"
+    common: dict[str, tuple[str, ...]] = {
+        "aws:securetransport": ("true" if endpoint.startswith("https:") else "false",),
+        "aws:sourceidentity": (str(order.user_id),) if order.terms.source_identity else (),
+        "s3:prefix": (),
+        **{f"aws:principaltag/{tag.lower()}": (value,) for tag, value in order.tags.items()},
+    }
+    for taken in OPERATIONS.get(action.lower(), (action,)):
+        name = taken.lower()
+        if not name.startswith("kms:"):
+            of_object = name in OF_OBJECTS or ("object" in name and "bucket" not in name)
+            prefix = (key,) if name in LISTS and key else ()
+            yield Request(taken, f"{bucket}/{key}" if of_object else bucket, common | {"s3:prefix": prefix})
+        elif encryption is not None:
+            within = bucket if encryption.bucket_keys else f"{bucket}/{key}"
+            kms = {"kms:viaservice": (encryption.via_service,), "kms:encryptioncontext:aws:s3:arn": (within,)}
+            yield Request(taken, encryption.key_arn, common | kms)
+
+
+def role_policy(settings: Settings, encryption: Encryption | None) -> Mapping[str, Any]:
+    """What `deploy/aws` gives the vending role."""
+    bucket = f"arn:{settings.partition}:s3:::{settings.bucket}"
+    statements: list[Mapping[str, Any]] = [
+        {
+            "Sid": "Objects",
+            "Effect": "Allow",
+            "Action": list(session_policy.OBJECT_ACTIONS["read_write"]),
+            "Resource": f"{bucket}/users/*",
+        },
+        {
+            "Sid": "List",
+            "Effect": "Allow",
+            "Action": ["s3:ListBucket", "s3:ListBucketVersions"],
+            "Resource": bucket,
+            "Condition": {"StringLike": {"s3:prefix": "users/*"}},
+        },
+    ]
+    if encryption is not None:
+        statements.append(
+            {
+                "Sid": "Encryption",
+                "Effect": "Allow",
+                "Action": ["kms:Decrypt", "kms:GenerateDataKey"],
+                "Resource": encryption.key_arn,
+                "Condition": {
+                    "StringEquals": {"kms:ViaService": encryption.via_service},
+                    "StringLike": {"kms:EncryptionContext:aws:s3:arn": [bucket, f"{bucket}/users/*"]},
+                },
+            }
+        )
+    return {"Version": "2012-10-17", "Statement": statements}
+
+
+def _missing(request: Request) -> Mapping[str, Any]:
+    """The least that would have to stand there."""
+    statement: dict[str, Any] = {"Effect": "Allow", "Action": request.action, "Resource": request.resource}
+    if prefix := request.context.get("s3:prefix", ()):
+        statement["Condition"] = {"StringEquals": {"s3:prefix": prefix[0]}}
+    return statement
+
+
+def _advice(settings: Settings, order: Order, request: Request, key: str) -> str:
+    """What most likely went wrong."""
+    own, narrowed = session_policy.user_prefix(order.user_id), order.prefix
+    lists, vended = request.action.lower() in LISTS, request.action.lower() in VENDED
+    cases = (
+        (key.startswith("/"), "A key begins without a slash."),
+        (key.startswith((f"{settings.bucket}/", "s3://", "arn:")), "The bucket's name is no part of a key."),
+        (
+            not key.startswith(own) and key.lower().startswith(own),
+            "Capital and small letters differ in keys: `users` and a user's id are written in small ones.",
+        ),
+        (lists and narrowed.startswith(f"{key}/"), "The `prefix` of a list ends in a slash."),
+        (
+            key.startswith(own) and not key.startswith(narrowed),
+            "The credential was asked for with a `path`, and this key is outside of that folder.",
+        ),
+        (
+            key.startswith("users/") and not key.startswith(own),
+            "This is not within the user's own prefix; elsewhere only what others share is read, by `include_shared`.",
+        ),
+        (not key.startswith(own), "Keys of the user begin with the `prefix` that came with the credential."),
+        (
+            vended,
+            f"A credential with the access `{order.access}` does not allow this: ask for another `access`.",
+        ),
+    )
+    said = (text for applies, text in cases if applies)
+    return next(said, "No credential of this service allows this action.")
+
+
+def _json(statement: Mapping[str, Any] | None) -> str | None:
+    return None if statement is None else json.dumps(statement, separators=(",", ":"), ensure_ascii=True)
+
+
+def _time(moment: datetime) -> str:
+    return moment.isoformat(timespec="seconds").replace("+00:00", "Z")

@@ -1,0 +1,170 @@
+"""From an order to a credential of STS, in the operator's `VENDING_MODE`."""
+
+import asyncio
+from dataclasses import dataclass, field
+from datetime import datetime
+
+from app.aws.sts_client import StsClient
+from app.aws.transport import Answer
+from app.platform.clock import Clock
+from app.platform.metrics import Metrics
+from app.platform.problems import FieldError, InvalidRequest, StsRefused, StsUnavailable
+from app.platform.settings import LONGEST_CHAINED, VendingMode
+from app.vending import orders
+from app.vending.identity_token import IdentityTokens
+from app.vending.orders import Order
+
+LONG_LIVED = (
+    "the base credentials are long-lived keys, which leak sooner or later: use an instance role, a task role, "
+    "IRSA or TOKENVEND_VENDING_MODE=web_identity"
+)
+CHAINED = (
+    f"this service runs with a role and AWS gives a role that assumes another one {LONGEST_CHAINED} s at most (role "
+    "chaining): TOKENVEND_CREDENTIAL_MAX_TTL is cut to that; TOKENVEND_VENDING_MODE=web_identity is not chaining"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class StsCredential:
+    access_key_id: str
+    secret_access_key: str = field(repr=False)
+    session_token: str = field(repr=False)
+    expires_at: datetime
+    request_id: str | None
+
+
+class Broker:
+    def __init__(
+        self,
+        sts: StsClient,
+        clock: Clock,
+        metrics: Metrics,
+        *,
+        mode: VendingMode,
+        identity_tokens: IdentityTokens,
+    ) -> None:
+        self._sts = sts
+        self._clock = clock
+        self._metrics = metrics
+        self._mode = mode
+        self._identity_tokens = identity_tokens
+        self._chains: asyncio.Task[bool] | None = None
+
+    async def obtain(self, order: Order) -> StsCredential:
+        """A fresh credential. Raises what `StsClient.call` raises."""
+        match self._mode:
+            case "assume_role":
+                answer = await self._sts.call("AssumeRole", orders.assume_role(order))
+            case "web_identity":
+                parameters = orders.assume_role_with_web_identity(order, self._identity_tokens.mint(order))
+                answer = await self._sts.call("AssumeRoleWithWebIdentity", parameters, signed=False)
+            case "federation_token":
+                answer = await self._sts.call("GetFederationToken", orders.get_federation_token(order))
+        issued = _credential(answer)
+        if issued.expires_at <= self._clock.now():
+            raise StsUnavailable(cause="STS answered with a credential that has expired")
+        if (packed := answer.texts.get("PackedPolicySize", "")).isdecimal():
+            self._metrics.packed_policy_size.observe(int(packed))
+        return issued
+
+    async def chains_roles(self) -> bool:
+        """Whether one role assumes another: STS then gives an hour at most. Raises what `StsClient.call` raises."""
+        if self._mode != "assume_role":
+            return False
+        if self._chains is None:
+            self._chains = asyncio.create_task(self._runs_with_a_role())
+            self._chains.add_done_callback(self._forget_failure)
+        return await asyncio.shield(self._chains)
+
+    async def _runs_with_a_role(self) -> bool:
+        return ":assumed-role/" in (await self.caller_arn() or "")
+
+    def _forget_failure(self, asked: asyncio.Task[bool]) -> None:
+        if asked.cancelled() or asked.exception() is not None:
+            self._chains = None
+
+    async def check(self) -> None:
+        """That STS answers, and knows us where calls are signed. Raises what `StsClient.call` raises."""
+        if self._mode != "web_identity":
+            await self.caller_arn()
+            return
+        try:
+            await self._sts.call("GetCallerIdentity", {}, signed=False)
+        except StsRefused:
+            return  # it answers; that it refuses is right, for nothing is signed in this mode
+
+    async def caller_arn(self) -> str | None:
+        """GetCallerIdentity: who STS says we are. None where it answers but cannot say, as Ceph RGW.
+
+        Raises what `StsClient.call` raises.
+        """
+        try:
+            return _text(await self._sts.call("GetCallerIdentity", {}), "Arn")
+        except StsRefused as problem:
+            if str(problem.cause).startswith("MethodNotAllowed"):
+                return None
+            raise
+
+    async def account_of(self, access_key_id: str) -> str:
+        """GetAccessKeyInfo: the account that a key belongs to. Raises what `StsClient.call` raises."""
+        return _text(await self._sts.call("GetAccessKeyInfo", {"AccessKeyId": access_key_id}), "Account")
+
+    async def decode(self, encoded_message: str) -> str:
+        """DecodeAuthorizationMessage: why AWS refused a request, as JSON.
+
+        Raises `InvalidRequest` for what is no such message, and what `StsClient.call` raises.
+        """
+        parameters = {"EncodedMessage": encoded_message}
+        try:
+            return _text(await self._sts.call("DecodeAuthorizationMessage", parameters), "DecodedMessage")
+        except StsRefused as problem:
+            if not str(problem.cause).startswith("InvalidAuthorizationMessage"):
+                raise
+            said = "STS cannot decode this. Send the whole encoded part of AWS's message."
+            raise InvalidRequest(errors=[FieldError("body.encoded_message", "not_decodable", said)]) from problem
+
+    async def exchange_mfa(self, serial: str, code: str, duration: int) -> StsCredential:
+        """GetSessionToken: base credentials that have the MFA of `code`. Raises what `StsClient.call` raises."""
+        parameters = {"SerialNumber": serial, "TokenCode": code, "DurationSeconds": duration}
+        return _credential(await self._sts.call("GetSessionToken", parameters))
+
+    async def warnings(self, longest: int) -> list[str]:
+        """What to mend about the identity that signs our calls. Raises what `StsClient.call` raises."""
+        if self._mode == "web_identity":
+            return []
+        found = []
+        if await self._sts.signs_with_long_lived_keys():
+            found.append(LONG_LIVED)
+        if longest > LONGEST_CHAINED and await self.chains_roles():
+            found.append(CHAINED)
+        return found
+
+    async def close(self) -> None:
+        await self._sts.close()
+
+
+def _credential(answer: Answer) -> StsCredential:
+    try:
+        expires_at = datetime.fromisoformat(_text(answer, "Expiration"))
+    except ValueError:
+        expires_at = None
+    if expires_at is None or expires_at.tzinfo is None:
+        raise _not_whole()
+    return StsCredential(
+        access_key_id=_text(answer, "AccessKeyId"),
+        secret_access_key=_text(answer, "SecretAccessKey"),
+        session_token=_text(answer, "SessionToken"),
+        expires_at=expires_at,
+        request_id=answer.texts.get("RequestId"),
+    )
+
+
+def _text(answer: Answer, name: str) -> str:
+    text = answer.texts.get(name)
+    if not text:
+        raise _not_whole()
+    return text
+
+
+def _not_whole() -> StsUnavailable:
+    return StsUnavailable(cause="STS's answer lacks what was asked for", retry_after=5)

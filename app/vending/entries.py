@@ -1,0 +1,96 @@
+"""What the cache of credentials holds: bounded for each user and for newcomers, so nobody pushes out what others use.
+
+Hits happen far more often than issuances, so a hit only notes that it happened. Whoever needs room looks at the oldest
+few entries and drops the one that was used least recently (the second chance of the clock algorithm).
+"""
+
+from collections import OrderedDict
+from collections.abc import Hashable
+from dataclasses import dataclass
+from itertools import islice
+from typing import TYPE_CHECKING
+
+from app.vending.orders import Order
+
+if TYPE_CHECKING:
+    from app.vending.cache import Issued
+
+MOST = 10_000
+"""Entries in all, of about 2 KiB each."""
+MOST_OF_A_USER = 30
+"""As many as a user gets new ones a minute."""
+MOST_OF_AN_ADDRESS = 500
+"""Of newcomers who came from one client address: a flood from there leaves room to newcomers elsewhere."""
+MOST_OF_NEWCOMERS = MOST // 4
+"""Where there is no room left, newcomers' entries go first until there are no more of them than this."""
+LOOKED_AT = 16
+"""Entries that making room for one may cost a look."""
+
+ACCOUNTS, NEWCOMERS = object(), object()
+"""Queues that no client address can have the name of."""
+
+
+@dataclass(slots=True)
+class _Entry:
+    issued: "Issued"
+    queues: tuple[Hashable, ...]
+    """The queues that it stands in: one for each bound."""
+    used_at: int
+    """By the count of uses."""
+
+
+class Entries:
+    def __init__(self) -> None:
+        self._entries: dict[Order, _Entry] = {}
+        self._queues: dict[Hashable, OrderedDict[Order, int]] = {}
+        """Orders and when they were queued, the oldest first."""
+        self._uses = 0
+
+    def __len__(self) -> int:
+        return len(self._entries)
+
+    def use(self, order: Order) -> "Issued | None":
+        """What is there, which keeps its place for longer now."""
+        entry = self._entries.get(order)
+        if entry is None:
+            return None
+        self._uses = entry.used_at = self._uses + 1
+        return entry.issued
+
+    def keep(self, order: Order, issued: "Issued", newcomer_at: str | None) -> None:
+        """Adds or replaces one. `newcomer_at`: the client address of a newcomer; None for everybody else."""
+        if order in self._entries:
+            self._drop(order)
+        bounds: dict[Hashable, int] = {order.user_id: MOST_OF_A_USER}
+        if newcomer_at is not None:
+            bounds[newcomer_at] = MOST_OF_AN_ADDRESS
+        queues = (*bounds, ACCOUNTS if newcomer_at is None else NEWCOMERS)
+        self._uses += 1
+        self._entries[order] = _Entry(issued, queues, self._uses)
+        for name in queues:
+            self._queues.setdefault(name, OrderedDict())[order] = self._uses
+        for name, most in bounds.items():
+            if len(self._queues[name]) > most:
+                self._make_room(name)
+        if len(self._entries) > MOST:
+            newcomers = self._queues.get(NEWCOMERS, ())
+            self._make_room(NEWCOMERS if len(newcomers) > MOST_OF_NEWCOMERS else ACCOUNTS)
+
+    def _make_room(self, name: Hashable) -> None:
+        queue = self._queues[name]
+        looked_at = list(islice(queue.items(), LOOKED_AT))
+        for order, queued_at in looked_at:
+            used_at = self._entries[order].used_at
+            if used_at == queued_at:
+                self._drop(order)
+                return
+            queue[order] = used_at
+            queue.move_to_end(order)
+        self._drop(min(looked_at, key=lambda entry: self._entries[entry[0]].used_at)[0])
+
+    def _drop(self, order: Order) -> None:
+        for name in self._entries.pop(order).queues:
+            queue = self._queues[name]
+            del queue[order]
+            if not queue:
+                del self._queues[name]

@@ -1,0 +1,49 @@
+"""The tokens with which this service tells STS who is meant, in `web_identity` mode: we are the OIDC issuer.
+
+STS ignores `typ`, and whoever holds such a token can assume the role without a session policy. So it has an issuer,
+keys and an audience of its own, which no token given to a client carries; it is made for one call, lives a minute, and
+never leaves the process but to STS.
+"""
+
+import uuid
+from typing import Any
+
+from app.auth.keys import Keyring
+from app.crypto import crypto
+from app.platform.clock import Clock
+from app.vending.orders import Order
+
+ISSUER_PATH = "/sts"
+AUDIENCE = "sts.amazonaws.com"
+SUBJECT = "tokenvend"
+"""The role's trust policy pins both."""
+TTL = 60
+"""Seconds."""
+
+
+class IdentityTokens:
+    def __init__(self, keyring: Keyring, clock: Clock, *, public_url: str) -> None:
+        self.issuer = public_url + ISSUER_PATH
+        self._keyring = keyring
+        self._clock = clock
+
+    def mint(self, order: Order) -> str:
+        """Raises `KeysUnavailable`."""
+        key = self._keyring.current()
+        now = int(self._clock.now().timestamp())
+        claims: dict[str, Any] = {
+            "iss": self.issuer,
+            "aud": AUDIENCE,
+            "sub": SUBJECT,
+            "iat": now,
+            "exp": now + TTL,
+            "jti": str(uuid.uuid4()),
+        }
+        if order.terms.source_identity:
+            claims["https://aws.amazon.com/source_identity"] = str(order.user_id)
+        if order.tags:
+            claims["https://aws.amazon.com/tags"] = {
+                "principal_tags": {key: [value] for key, value in order.tags.items()},
+                "transitive_tag_keys": list(order.terms.transitive_tag_keys),
+            }
+        return crypto.sign_token(claims, key=key.private, kid=key.kid, typ="JWT")

@@ -1,0 +1,216 @@
+"""The ledger: every credential that leaves STS has its row, committed before anybody gets to see the credential."""
+
+import functools
+import json
+import uuid
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import (
+    ARRAY,
+    JSON,
+    Select,
+    Table,
+    Text,
+    Uuid,
+    any_,
+    bindparam,
+    cast,
+    column,
+    func,
+    insert,
+    select,
+    tuple_,
+)
+from sqlalchemy.orm import Session
+
+from app.auth import endings
+from app.platform import cursors
+from app.platform.db import ROWS_REFUSED, Database
+from app.platform.problems import AccountDisabled, InternalError, InvalidToken, Problem
+from app.records import audit
+from app.records.audit import Origin
+from app.records.models import DeviceSession, IssuedCredential, User
+from app.vending.broker import StsCredential
+from app.vending.orders import Order
+
+_LEDGER: Table = IssuedCredential.__table__  # type: ignore[assignment]
+# Core, and built once: this is the hot path, where the ORM would take most of the time.
+_STATES = (
+    select(DeviceSession.id, User.status, endings.ENDED.label("ended"))
+    .select_from(User)  # first, as everybody locks users before sessions
+    .join(DeviceSession, DeviceSession.user_id == User.id)
+    .order_by(User.id, DeviceSession.id)  # as whoever locks several users does
+    .with_for_update(read=True)  # whoever ends or disables waits for our commit, or is seen by us
+)
+_STATES_IN = _STATES.where(DeviceSession.id.in_(bindparam("session_ids", expanding=True)))
+# By an array of its own: of rows in JSON the planner thinks that there are a hundred, and reads all sessions for them.
+_STATES_ANY = _STATES.where(
+    DeviceSession.id == any_(cast(func.string_to_array(bindparam("session_ids", type_=Text), ","), ARRAY(Uuid)))
+)
+
+
+GONE = ("active", True)
+"""Of a session whose row was deleted while STS was working, with its user's account: it has ended."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Entry:
+    """A credential that STS issued and that nobody has seen yet. Each is equal to itself alone."""
+
+    id: uuid.UUID
+    origin: Origin
+    order: Order
+    credential: StsCredential
+    issued_at: datetime
+
+
+Outcome = Mapping[Entry, Problem | None]
+"""What refuses each entry: its session was ended or its user disabled while STS was working. It is dropped unseen."""
+
+
+async def record(database: Database, entries: Sequence[Entry]) -> Outcome:
+    """Writes all entries as one transaction; where one of them cannot be written, each as its own."""
+    try:
+        return await (_record_on_line(database, entries) if database.has_lines else database.write(_record, entries))
+    except ROWS_REFUSED:
+        if len(entries) == 1:
+            return {entries[0]: InternalError(cause="the ledger refused the row")}
+        outcomes = [await record(database, [entry]) for entry in entries]
+        return {entry: problem for outcome in outcomes for entry, problem in outcome.items()}
+
+
+async def _record_on_line(database: Database, entries: Sequence[Entry]) -> Outcome:
+    """PostgreSQL's way: one statement locks and reads the states, and writes both rows of each that is alive."""
+    outcome = _outcome(entries, await database.on_line(*_states_and_rows(entries)))
+    if any(outcome.values()):
+        await database.write(_record_refusals, outcome)
+    return outcome
+
+
+def _record(session: Session, entries: Sequence[Entry]) -> Outcome:
+    connection = session.connection()
+    found = connection.execute(_STATES_IN, {"session_ids": list({entry.order.session_id for entry in entries})})
+    outcome = _outcome(entries, found)
+    issued = [entry for entry, problem in outcome.items() if problem is None]
+    if issued:
+        connection.execute(insert(_LEDGER), [_row(entry) for entry in issued])
+        audit.record_all(session, [_event(entry, None) for entry in issued])
+    _record_refusals(session, outcome)
+    return outcome
+
+
+def _outcome(entries: Sequence[Entry], found: Iterable[Sequence[Any]]) -> Outcome:
+    states = {session_id: (status, ended) for session_id, status, ended in found}
+    return {entry: _refusal(*states.get(entry.order.session_id, GONE)) for entry in entries}
+
+
+def _record_refusals(session: Session, outcome: Outcome) -> None:
+    refused = [_event(entry, problem) for entry, problem in outcome.items() if problem is not None]
+    if refused:
+        audit.record_all(session, refused)
+
+
+def _states_and_rows(entries: Sequence[Entry]) -> tuple[Select[Any], dict[str, str]]:
+    """The statement and all rows as one JSON text: psycopg would take more time for them than the server."""
+    rows = [_row(entry) | {f"audit_{name}": value for name, value in _event(entry, None).items()} for entry in entries]
+    session_ids = ",".join({str(entry.order.session_id) for entry in entries})
+    return _statement(tuple(rows[0])), {"rows": json.dumps(rows, default=str), "session_ids": session_ids}
+
+
+@functools.cache
+def _statement(names: tuple[str, ...]) -> Select[Any]:
+    audited = tuple(name.removeprefix("audit_") for name in names if name.startswith("audit_"))
+    columns = names[: -len(audited)]
+    given = (
+        func.json_to_recordset(cast(bindparam("rows", type_=Text), JSON))
+        .table_valued(
+            *(column(name, _LEDGER.c[name].type) for name in columns),
+            *(column(f"audit_{name}", audit.TABLE.c[name].type) for name in audited),
+            name="given",
+        )
+        .render_derived(with_types=True)
+    )
+    states = _STATES_ANY.cte("states")
+    alive = (
+        select(given)
+        .join(states, states.c.id == given.c.session_id)
+        .where(states.c.status == "active", ~states.c.ended)
+        .cte("alive")
+    )
+    ledger = insert(_LEDGER).from_select(columns, select(*(alive.c[name] for name in columns))).cte("ledger")
+    events = audit.insert_from(audited, select(*(alive.c[f"audit_{name}"] for name in audited))).cte("audit")
+    return select(states).add_cte(ledger, events)
+
+
+def _refusal(status: str, ended: bool) -> Problem | None:
+    if status == "disabled":
+        return AccountDisabled()
+    return InvalidToken() if status != "active" or ended else None
+
+
+def _row(entry: Entry) -> dict[str, Any]:
+    order, credential = entry.order, entry.credential
+    return {
+        "id": entry.id,
+        "user_id": order.user_id,
+        "session_id": order.session_id,
+        "access_key_id": credential.access_key_id,
+        "access": order.access,
+        "prefix": order.prefix,
+        "shared": [{"grant_id": str(share.grant_id), "prefix": share.prefix} for share in order.shares] or None,
+        "role_session_name": order.role_session_name,
+        "sts_request_id": credential.request_id,
+        # By the later clock, ours or STS's: a revocation is up to a second that is later than both.
+        "issued_at": max(entry.issued_at, order.issued_at(credential.expires_at)),
+        "expires_at": credential.expires_at,
+    }
+
+
+def _event(entry: Entry, problem: Problem | None) -> dict[str, Any]:
+    order = entry.order
+    detail = {"credential_id": str(entry.id), "access": order.access} if problem is None else {"reason": problem.code}
+    if order.purpose is not None:
+        detail["purpose"] = order.purpose
+    return audit.row(
+        entry.origin,
+        "credential.issued",
+        entry.issued_at,
+        outcome="done" if problem is None else "refused",
+        actor_id=order.user_id,
+        subject_id=order.user_id,
+        session_id=order.session_id,
+        **detail,
+    )
+
+
+def record_own(session: Session, entry: Entry) -> None:
+    """Writes a credential that this service issued to itself: no session decides about it, and no user asked for it."""
+    session.execute(insert(_LEDGER), [_row(entry)])
+    audit.record_all(session, [_event(entry, None) | {"actor_id": None}])
+
+
+def find_issued(session: Session, access_key_id: str) -> IssuedCredential | None:
+    """The credential with that id."""
+    return session.scalar(select(IssuedCredential).where(IssuedCredential.access_key_id == access_key_id))
+
+
+def shared_prefixes(row: IssuedCredential) -> list[str]:
+    """What it reaches of others'."""
+    return [share["prefix"] for share in row.shared or ()]
+
+
+def list_issued(
+    session: Session, *, user_id: uuid.UUID, limit: int, cursor: str | None
+) -> tuple[Sequence[IssuedCredential], str | None]:
+    """One page of the user's credentials, newest first, and the cursor of the next. Raises `InvalidRequest`."""
+    rows = select(IssuedCredential).where(IssuedCredential.user_id == user_id)
+    if cursor is not None:
+        rows = rows.where(tuple_(IssuedCredential.issued_at, IssuedCredential.id) < cursors.decode(cursor))
+    page = session.scalars(
+        rows.order_by(IssuedCredential.issued_at.desc(), IssuedCredential.id.desc()).limit(limit + 1)
+    ).all()
+    more = len(page) > limit
+    return page[:limit], cursors.encode(page[limit - 1].issued_at, page[limit - 1].id) if more else None

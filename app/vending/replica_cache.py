@@ -1,0 +1,170 @@
+"""Credentials that replicas share by Redis, encrypted, with one issuance among all replicas.
+
+Redis makes nothing possible that was not: without an answer from it a replica goes on alone.
+"""
+
+import asyncio
+import contextlib
+import dataclasses
+import json
+import random
+import secrets
+from collections.abc import Awaitable, Callable
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+import structlog
+
+from app.crypto.crypto import DecryptionFailed, Vault, b64url
+from app.platform.clock import Clock
+from app.platform.metrics import Metrics
+from app.platform.settings import SettingsError
+from app.vending.broker import StsCredential
+from app.vending.cache import LEAST_LEFT, NONE_TO_BE_HAD, Issue, Issued
+from app.vending.orders import Order
+
+log = structlog.get_logger("tokenvend.cache")
+
+PURPOSE = "vended credential"
+TIMEOUT = 0.5
+"""Seconds for Redis to answer."""
+AVOIDED_FOR = 2.0
+"""Seconds for which Redis is left alone after a fault, so that its time-out is not everybody's."""
+LOCK_TTL = 8.0
+"""Seconds: longer than STS's deadline and the ledger's commit, shorter than a replica that died is missed."""
+LONGEST_WAIT = 5.0
+"""Seconds for what another replica is getting: about as long as it can take. Then each goes on alone."""
+WAIT = (0.01, 0.04)
+"""Seconds between looks for what another replica is getting."""
+
+CONCURRENT_COMMANDS = 50
+"""Each has a connection of its own, and the redis package fails for want of one at 100."""
+
+_RELEASE = """if redis.call("get", KEYS[1]) == ARGV[1] then return redis.call("del", KEYS[1]) end return 0"""
+
+
+class _Avoided(Exception):
+    """Redis is left alone, for a fault now or a moment ago."""
+
+
+class SharedCache:
+    def __init__(self, url: str, vault: Vault, clock: Clock, metrics: Metrics) -> None:
+        """Raises `SettingsError` where the redis package is not installed."""
+        try:
+            from redis.asyncio import Redis  # noqa: PLC0415 - an extra, and 20 MB
+            from redis.exceptions import RedisError  # noqa: PLC0415
+        except ModuleNotFoundError as error:
+            message = "TOKENVEND_CACHE_URL: Redis needs the package `redis`, which requirements.lock has"
+            raise SettingsError(message) from error
+        self._redis = Redis.from_url(url, socket_timeout=TIMEOUT, socket_connect_timeout=TIMEOUT)
+        # The builtin ones are what the package's parser stumbles on in an answer that is not Redis'.
+        self._faults: tuple[type[Exception], ...] = (RedisError, OSError, ValueError, RecursionError)
+        self._vault = vault
+        self._clock = clock
+        self._metrics = metrics
+        self._avoided_until = float("-inf")
+        self._places = asyncio.Semaphore(CONCURRENT_COMMANDS)
+
+    async def obtain(self, order: Order, issue: Issue) -> Issued:
+        """What a replica has for the order, or what one of them gets by `issue`. Raises what `issue` raises.
+
+        Where no new one is to be had, what is there as long as ten minutes of it are left.
+        """
+        key = self._key(order)
+        lock, holder = f"{key}:lock", secrets.token_hex(16)
+        known = await self._find_or_lock(order, key, lock, holder)
+        if known is not None and known.fresh(self._clock.now()):
+            return known
+        try:
+            issued = await issue()
+        except NONE_TO_BE_HAD:
+            await self._release(lock, holder)
+            if known is None or not known.usable(self._clock.now()):
+                raise
+            return known
+        except BaseException:
+            await self._release(lock, holder)
+            raise
+        await self._keep(key, issued)
+        await self._release(lock, holder)
+        return issued
+
+    async def _find_or_lock(self, order: Order, key: str, lock: str, holder: str) -> Issued | None:
+        """A fresh credential; or, with the lock ours, Redis left alone or the wait over, an older one or none."""
+        known, locked = None, False
+        with contextlib.suppress(_Avoided, TimeoutError):
+            async with asyncio.timeout(LONGEST_WAIT):
+                while True:
+                    known = self._open(key, order, await self._ask(self._redis.get, key))
+                    if known is not None and known.fresh(self._clock.now()):
+                        if locked:
+                            await self._release(lock, holder)
+                        break
+                    if locked:
+                        break
+                    # Then looks once more: the last holder may have finished between our look and our lock.
+                    locked = await self._ask(self._redis.set, lock, holder, nx=True, px=int(LOCK_TTL * 1000))
+                    if not locked:
+                        await asyncio.sleep(random.uniform(*WAIT))  # noqa: S311 - it spreads, it hides nothing
+        return known
+
+    async def close(self) -> None:
+        await self._redis.aclose()
+
+    def _key(self, order: Order) -> str:
+        """A keyed digest of all that shapes the credential: the key itself tells nobody who uses the service."""
+        return "tokenvend:credential:" + b64url(self._vault.digest(PURPOSE, repr(order).encode()))
+
+    async def _keep(self, key: str, issued: Issued) -> None:
+        left = issued.credential.expires_at - self._clock.now() - LEAST_LEFT
+        if left.total_seconds() >= 1:
+            with contextlib.suppress(_Avoided):
+                await self._ask(self._redis.set, key, self._seal(key, issued), ex=int(left.total_seconds()))
+
+    async def _release(self, lock: str, holder: str) -> None:
+        """Ours alone: after LOCK_TTL it may be another's."""
+        with contextlib.suppress(_Avoided):
+            await self._ask(self._redis.eval, _RELEASE, 1, lock, holder)
+
+    async def _ask(self, command: Callable[..., Awaitable[Any]], *arguments: Any, **options: Any) -> Any:
+        """Redis' answer. Raises `_Avoided`, at once for all who wait for a place behind a fault."""
+        async with self._places:
+            if self._clock.monotonic() < self._avoided_until:
+                raise _Avoided
+            try:
+                return await command(*arguments, **options)
+            except self._faults as fault:
+                self._avoid(fault)
+                raise _Avoided from fault
+
+    def _avoid(self, fault: Exception) -> None:
+        self._avoided_until = self._clock.monotonic() + AVOIDED_FOR
+        self._metrics.shared_cache_faults.inc()
+        log.warning("shared_cache_avoided", cause=type(fault).__name__, seconds=AVOIDED_FOR)
+
+    def _seal(self, key: str, issued: Issued) -> bytes:
+        members: dict[str, Any] = {
+            "credential_id": str(issued.credential_id),
+            "issued_at": issued.issued_at.isoformat(),
+            "credential": {
+                **dataclasses.asdict(issued.credential),
+                "expires_at": issued.credential.expires_at.isoformat(),
+            },
+        }
+        return self._vault.encrypt(PURPOSE, json.dumps(members).encode(), bound_to=key)
+
+    def _open(self, key: str, order: Order, sealed: Any) -> Issued | None:
+        if sealed is None:
+            return None
+        try:
+            members = json.loads(self._vault.decrypt(PURPOSE, sealed, bound_to=key))
+            credential = members["credential"]
+            return Issued(
+                UUID(members["credential_id"]),
+                order,
+                StsCredential(**credential | {"expires_at": datetime.fromisoformat(credential["expires_at"])}),
+                datetime.fromisoformat(members["issued_at"]),
+            )
+        except (DecryptionFailed, KeyError, TypeError, ValueError):  # not ours, or of another version of this program
+            return None

@@ -1,0 +1,117 @@
+"""Upload tickets: a form by which one object of one size and type is uploaded, for clients that cannot sign.
+
+It is S3's own (POST Object), signed with a credential that was vended to its user for the object's folder: whatever
+becomes of the form, it opens no more than that. https://docs.aws.amazon.com/AmazonS3/latest/API/sigv4-HTTPPOSTConstructPolicy.html
+"""
+
+import base64
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
+from uuid import UUID
+
+from app.aws.endpoints import dns_suffix
+from app.crypto import crypto
+from app.platform.problems import UploadTicketsOff
+from app.platform.settings import Settings
+from app.policy import session_policy
+from app.records.actor import Actor
+from app.records.audit import Origin
+from app.storage import quota
+from app.vending import vending
+from app.vending.broker import StsCredential
+from app.vending.vending import Wish
+
+if TYPE_CHECKING:
+    from app.compose import Runtime
+
+LIFE = timedelta(minutes=15)
+LARGEST = 5 * 2**30
+"""Bytes: S3's own limit for one request."""
+MEDIA_TYPE = r"^[A-Za-z0-9][A-Za-z0-9!#&^_.+-]{0,126}/[A-Za-z0-9][A-Za-z0-9!#&^_.+-]{0,126}$"
+"""Type and subtype, without parameters (RFC 6838 §4.2), and without `$`, which in a form begins a variable."""
+
+
+@dataclass(frozen=True)
+class Ticket:
+    url: str
+    fields: Sequence[tuple[str, str]]
+    """To be sent in this order, and the file after them."""
+    key: str
+    expires_at: datetime
+    credential_id: UUID
+
+
+async def create(
+    runtime: "Runtime", origin: Origin, actor: Actor, *, path: str, content_type: str, size: int
+) -> Ticket:
+    """For the object at `path` under the actor's prefix. Raises `UploadTicketsOff`, and what `vending.issue` does.
+
+    `size` and `content_type` are within `LARGEST` and `MEDIA_TYPE`. What is uploaded by tickets that are out already is
+    not known: several may go over the quota together, as credentials may.
+    """
+    settings = runtime.settings
+    if not settings.gives_upload_tickets:
+        raise UploadTicketsOff
+    key = session_policy.object_key(actor.user_id, path)
+    folder = path[: path.rfind("/") + 1]
+    issued = (await vending.issue(runtime, origin, actor, Wish(access="write", path=folder))).issued
+    allowance = quota.effective(settings, actor.quota_bytes)
+    if allowance is not None:
+        await quota.admit(runtime, origin, issued.order, quota=allowance, adding=size)
+    now = runtime.clock.now()
+    expires_at = min(now + LIFE, issued.credential.expires_at)
+    fields = form(settings, issued.credential, now, expires_at, key=key, content_type=content_type, size=size)
+    return Ticket(url(settings, public=True), fields, key, expires_at, issued.credential_id)
+
+
+def url(settings: Settings, *, public: bool) -> str:
+    """Where forms are sent: as clients reach the bucket, or as this service does."""
+    named = (settings.s3_public_endpoint_url if public else None) or settings.s3_endpoint_url
+    parts = urlsplit(named or f"https://s3.{settings.region}.{dns_suffix(settings.partition)}")
+    # A certificate for *.s3.… is for no name with another dot.
+    if settings.s3_force_path_style or "." in settings.bucket:
+        return f"{parts.geturl()}/{settings.bucket}"
+    return f"{parts.scheme}://{settings.bucket}.{parts.netloc}{parts.path}/"
+
+
+def form(
+    settings: Settings,
+    credential: StsCredential,
+    now: datetime,
+    expires_at: datetime,
+    *,
+    key: str,
+    content_type: str,
+    size: int,
+) -> Sequence[tuple[str, str]]:
+    """The fields of a form that takes `size` bytes of that type at `key`, and nothing else, until it expires."""
+    date = f"{now:%Y%m%d}"
+    scope = (date, settings.region, "s3")
+    exact = [
+        ("key", key),
+        ("Content-Type", content_type),
+        ("success_action_status", "201"),
+        ("x-amz-algorithm", "AWS4-HMAC-SHA256"),
+        ("x-amz-credential", "/".join((credential.access_key_id, *scope, "aws4_request"))),
+        ("x-amz-date", f"{now:%Y%m%dT%H%M%SZ}"),
+        ("x-amz-security-token", credential.session_token),
+    ]
+    if settings.kms_key_arn is not None:
+        exact += [
+            ("x-amz-server-side-encryption", "aws:kms"),
+            ("x-amz-server-side-encryption-aws-kms-key-id", settings.kms_key_arn),
+        ]
+    conditions = [
+        {"bucket": settings.bucket},
+        ["content-length-range", size, size],
+        *({name: value} for name, value in exact),
+    ]
+    document = {"expiration": f"{expires_at:%Y-%m-%dT%H:%M:%SZ}", "conditions": conditions}
+    written = json.dumps(document, separators=(",", ":"), ensure_ascii=False)  # Ceph reads no surrogate pairs
+    text = base64.b64encode(written.encode()).decode("ascii")
+    signature = crypto.signature_v4(credential.secret_access_key, scope, text)
+    return [*exact, ("policy", text), ("x-amz-signature", signature)]
