@@ -16,7 +16,7 @@ from app.admin.tally import OwnWork
 from app.auth import sessions
 from app.auth.cognito import UserPool
 from app.auth.keys import Keyring
-from app.auth.providers import Fetcher, Providers
+from app.auth.providers import Providers
 from app.auth.sessions import SessionState
 from app.auth.tokens import AccessTokens
 from app.aws.base_credentials import BaseCredentials, ca_file, default_session
@@ -27,12 +27,13 @@ from app.aws.signed_transport import SignedTransport
 from app.aws.sns import Topic
 from app.aws.sts_client import CONCURRENT_CALLS, StsClient
 from app.aws.transport import Transport
-from app.crypto.crypto import Vault
 from app.crypto.password_hashes import FirebaseScrypt
+from app.crypto.vault import Vault
 from app.mail.postman import Postman
 from app.mail.transport import transport
 from app.platform.clock import Clock, SystemClock
 from app.platform.db import Batch, Database
+from app.platform.fetcher import Fetcher
 from app.platform.lanes import Turns
 from app.platform.limits import Limiter, make_limiter
 from app.platform.metrics import Metrics

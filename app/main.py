@@ -18,7 +18,8 @@ from app.api import ops
 from app.api.openapi import DescribedApi
 from app.compose import Runtime, build_runtime
 from app.http.edge import Edge
-from app.http.web import Cors, Direct, install_problem_handlers
+from app.http.rendering import Cors, install_problem_handlers
+from app.http.routes import Direct
 from app.platform.environment import load_settings
 from app.platform.logs import configure_logging
 from app.platform.problems import Problem

@@ -10,7 +10,7 @@ import pytest
 import structlog
 from limits import parse
 
-from app.crypto.crypto import Vault
+from app.crypto.vault import Vault
 from app.platform.clock import Clock
 from app.platform.limits import (
     AVOIDED_FOR,

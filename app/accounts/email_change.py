@@ -9,14 +9,14 @@ from typing import TYPE_CHECKING
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from app.accounts import links, profile, registration
+from app.accounts import links, registration
 from app.accounts.links import Guard, Link
 from app.accounts.reauthentication import verify_owner
-from app.crypto.crypto import Vault
+from app.crypto.vault import Vault
 from app.mail import outbox
 from app.platform.limits import account_key
 from app.platform.problems import EmailTaken, FieldError, InvalidRequest
-from app.records import addresses, audit, single_use
+from app.records import addresses, audit, single_use, users
 from app.records.actor import Actor
 from app.records.addresses import Address
 from app.records.audit import Origin
@@ -41,7 +41,7 @@ async def request(runtime: "Runtime", origin: Origin, actor: Actor, *, new_email
     if actor.guest:
         raise InvalidRequest(errors=[FieldError("body.new_email", "guest", "A guest's account is upgraded instead.")])
     await verify_owner(runtime, origin, actor, password)
-    user = await runtime.database.read(profile.get_user, actor.user_id)
+    user = await runtime.database.read(users.get_user, actor.user_id)
     for account in (user.email_key or str(user.id), address.key):
         await runtime.limiter.hit("letter", account_key(runtime.vault, account))
     await runtime.database.write(_request, runtime.vault, origin, runtime.clock.now(), actor=actor, address=address)
@@ -68,7 +68,7 @@ def _own_password(session: Session, claim: Claim) -> Guard:
 
 
 def _request(session: Session, vault: Vault, origin: Origin, now: datetime, *, actor: Actor, address: Address) -> None:
-    user = profile.lock_user(session, actor.user_id)
+    user = users.lock_user(session, actor.user_id)
     single_use.withdraw(session, now, "email_change", user_id=user.id)
     owner = session.scalars(select(User).where(User.email_key == address.key, User.id != user.id)).one_or_none()
     if owner is None:

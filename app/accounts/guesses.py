@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from sqlalchemy import ColumnElement, select
 from sqlalchemy.orm import Session
 
-from app.crypto.crypto import Vault
+from app.crypto.vault import Vault
 from app.platform.limits import Counter, account_key
 from app.platform.problems import RateLimited
 from app.records import audit

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from sqlalchemy.orm import Session
 
 from app.accounts import guesses
-from app.crypto.crypto import Vault
+from app.crypto.vault import Vault
 from app.platform.limits import address_key
 from app.platform.problems import AccountPasswordRequired, AccountSessionRequired, InvalidSingleUseToken, WrongPassword
 from app.records import audit, single_use

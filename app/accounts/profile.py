@@ -1,40 +1,16 @@
 """What a user sees of their own account."""
 
-import uuid
 from datetime import datetime
 
-from sqlalchemy import and_, exists, or_, select
+from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from app.platform.problems import AccountDisabled, InvalidToken, MfaRequired
+from app.platform.problems import MfaRequired
 from app.records import audit
 from app.records.actor import Actor
 from app.records.audit import Origin
-from app.records.models import Identity, Passkey, TotpFactor, User
-
-CAN_SIGN_IN = or_(
-    and_(User.password_hash.is_not(None), User.email_key.is_not(None)),
-    *(exists().where(way.user_id == User.id) for way in (Passkey, Identity)),
-)
-"""Of a user: that there is a password, a passkey or an outside identity to do it with."""
-
-
-def get_user(session: Session, user_id: uuid.UUID) -> User:
-    """The account of a signed-in user, which exists as long as the session does."""
-    return session.get_one(User, user_id)
-
-
-def lock_user(session: Session, user_id: uuid.UUID) -> User:
-    """The account of a signed-in user, to be written by this transaction alone.
-
-    Raises `InvalidToken` or `AccountDisabled` where it was erased or disabled since the request began.
-    """
-    user = session.get_one(User, user_id, with_for_update=True)
-    if user.status == "erased":
-        raise InvalidToken
-    if user.status != "active":
-        raise AccountDisabled
-    return user
+from app.records.models import Passkey, User
+from app.records.users import lock_user, mfa_enabled
 
 
 def rename(session: Session, origin: Origin, now: datetime, actor: Actor, *, display_name: str | None) -> User:
@@ -51,20 +27,6 @@ def rename(session: Session, origin: Origin, now: datetime, actor: Actor, *, dis
         session_id=actor.session_id,
     )
     return user
-
-
-def mfa_enabled(session: Session, user_id: uuid.UUID) -> bool:
-    """Whether the user has an authenticator app whose first code was seen."""
-    confirmed = select(TotpFactor.user_id).where(TotpFactor.user_id == user_id, TotpFactor.confirmed_at.is_not(None))
-    return session.scalar(confirmed) is not None
-
-
-def can_sign_in_without(session: Session, user: User, way: Passkey | Identity) -> bool:
-    """Whether the user, whose row this transaction has locked, has another way to sign in."""
-    if user.password_hash is not None and user.email_key is not None:
-        return True
-    others = (select(model.id).where(model.user_id == user.id, model.id != way.id) for model in (Passkey, Identity))
-    return any(session.scalar(other.limit(1)) is not None for other in others)
 
 
 def refuse_enrolment_past_a_factor(session: Session, actor: Actor) -> None:

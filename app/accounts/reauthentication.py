@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from app.accounts import guesses, profile
+from app.accounts import guesses
 from app.platform.limits import address_key
 from app.platform.problems import RateLimited, StepUpRequired, WrongPassword
-from app.records import audit
+from app.records import audit, users
 from app.records.actor import Actor
 from app.records.audit import Origin
 from app.records.models import User
@@ -62,7 +62,7 @@ async def verify_owner(runtime: "Runtime", origin: Origin, actor: Actor, passwor
 
 def _find(session: Session, user_id: uuid.UUID) -> tuple[str | None, bool]:
     password_hash = session.scalar(select(User.password_hash).where(User.id == user_id))
-    return password_hash, profile.mfa_enabled(session, user_id)
+    return password_hash, users.mfa_enabled(session, user_id)
 
 
 def _record_refusal(session: Session, origin: Origin, now: datetime, actor: Actor) -> None:

@@ -9,7 +9,7 @@ from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
 from app.accounts import verification
-from app.crypto.crypto import Vault
+from app.crypto.vault import Vault
 from app.mail import outbox
 from app.platform.db import insert_if_absent
 from app.platform.limits import account_key, address_key

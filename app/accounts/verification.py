@@ -14,7 +14,7 @@ from sqlalchemy.orm import Session
 
 from app.accounts import links
 from app.accounts.links import Link
-from app.crypto.crypto import Vault
+from app.crypto.vault import Vault
 from app.mail import outbox
 from app.platform.limits import account_key
 from app.records import addresses, audit, single_use

@@ -16,7 +16,7 @@ from app.accounts import guesses, registration
 from app.admin import users
 from app.admin.users import Account, Role
 from app.auth import endings, password_reset, recovery_codes
-from app.crypto.crypto import Vault
+from app.crypto.vault import Vault
 from app.lifecycle import erasure
 from app.mail import outbox
 from app.platform.limits import account_key

@@ -19,7 +19,8 @@ from app.admin import exports, formats, imports, stats, users
 from app.api.auth import wire
 from app.api.examples import EXAMPLES
 from app.auth import mfa, sessions
-from app.http.web import GUARDS, WELCOMES, ResponseModel
+from app.http.guards import GUARDS, WELCOMES
+from app.http.wire import ResponseModel
 from app.platform.problems import Problem as Refusal
 from app.policy.session_policy import Access
 from app.records.audit import Event, Outcome

@@ -8,9 +8,11 @@ from prometheus_client import CONTENT_TYPE_LATEST
 
 from app.auth.keys import Keyring
 from app.compose import Runtime
-from app.crypto.crypto import ALGORITHM
+from app.crypto.jws import ALGORITHM
+from app.http.guards import RuntimeDep
 from app.http.local import is_local
-from app.http.web import NamedRoute, ResponseModel, RuntimeDep
+from app.http.routes import NamedRoute
+from app.http.wire import ResponseModel
 from app.platform.problems import LocalOnly, NotFound, NotReady, Unauthenticated
 from app.upkeep import health
 from app.vending.identity_token import ISSUER_PATH

@@ -21,7 +21,7 @@ from webauthn.helpers.structs import (
     RegistrationCredential,
 )
 
-from app.crypto.crypto import b64url, unb64url
+from app.crypto.encoding import b64url, unb64url
 from app.platform.settings import LOOPBACK, Settings
 
 ALGORITHMS = (

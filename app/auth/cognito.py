@@ -14,7 +14,9 @@ from typing import Any
 import aiohttp
 import structlog
 
-from app.crypto.crypto import client_secret_hash, strict_object, unb64url
+from app.crypto.encoding import unb64url
+from app.crypto.hashing import client_secret_hash
+from app.crypto.strict_json import strict_object
 from app.platform.clock import Clock
 from app.platform.problems import UserPoolUnavailable
 from app.records import addresses

@@ -12,15 +12,15 @@ from typing import TYPE_CHECKING, Literal
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from app.accounts import links, profile, registration
+from app.accounts import links, registration
 from app.accounts.links import Guard, Link
 from app.auth import sessions
 from app.auth.sessions import Grant
-from app.crypto.crypto import Vault
+from app.crypto.vault import Vault
 from app.mail import outbox
 from app.platform.limits import account_key, address_key
 from app.platform.problems import AlreadyRegistered, EmailTaken, InvalidSingleUseToken
-from app.records import addresses, audit, single_use
+from app.records import addresses, audit, single_use, users
 from app.records.actor import Actor
 from app.records.addresses import Address
 from app.records.audit import Origin
@@ -62,7 +62,7 @@ async def upgrade(runtime: "Runtime", origin: Origin, actor: Actor, *, email: st
     address = addresses.parse(email)
     if runtime.settings.verifies_email:
         await runtime.limiter.hit("letter", account_key(runtime.vault, address.key))
-    user = await runtime.database.read(profile.get_user, actor.user_id)
+    user = await runtime.database.read(users.get_user, actor.user_id)
     password_hash = await runtime.hasher.hash(
         password,
         by=address_key(origin.address),
@@ -161,7 +161,7 @@ def _ask(
 
 
 def _locked_guest(session: Session, actor: Actor) -> User:
-    user = profile.lock_user(session, actor.user_id)
+    user = users.lock_user(session, actor.user_id)
     if not user.guest:
         raise AlreadyRegistered
     return user

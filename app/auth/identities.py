@@ -12,12 +12,12 @@ from typing import TYPE_CHECKING
 from sqlalchemy import select, update
 from sqlalchemy.orm import Session
 
-from app.accounts import profile, registration
+from app.accounts import registration
 from app.auth import mfa, oidc
 from app.auth.mfa import Challenge
 from app.auth.oidc import OutsideIdentity
 from app.auth.sessions import Grant
-from app.crypto.crypto import Vault
+from app.crypto.vault import Vault
 from app.mail import outbox
 from app.platform.db import insert_if_absent
 from app.platform.problems import (
@@ -28,7 +28,7 @@ from app.platform.problems import (
     LastSignIn,
     NotFound,
 )
-from app.records import audit
+from app.records import audit, users
 from app.records.actor import Actor
 from app.records.audit import Origin
 from app.records.models import Identity, User
@@ -90,11 +90,11 @@ def unlink(
     session: Session, vault: Vault, origin: Origin, now: datetime, *, actor: Actor, identity_id: uuid.UUID
 ) -> None:
     """Removes one of the actor's identities. Raises `NotFound`, `LastSignIn`."""
-    user = profile.lock_user(session, actor.user_id)
+    user = users.lock_user(session, actor.user_id)
     row = session.scalar(select(Identity).where(Identity.id == identity_id, Identity.user_id == user.id))
     if row is None:
         raise NotFound
-    if not profile.can_sign_in_without(session, user, row):
+    if not users.can_sign_in_without(session, user, row):
         _record(session, origin, "identity.unlinked", now, actor=actor, provider=row.provider, reason="last_sign_in")
         raise LastSignIn(keeps_writes=True)
     session.delete(row)
@@ -218,7 +218,7 @@ def _link(
     session: Session, vault: Vault, origin: Origin, now: datetime, *, actor: Actor, identity: OutsideIdentity
 ) -> Identity:
     oidc.use_nonce(session, vault, now, identity)
-    user = profile.lock_user(session, actor.user_id)
+    user = users.lock_user(session, actor.user_id)
     added = _add(session, now, user.id, identity)
     row = session.scalar(
         select(Identity).where(

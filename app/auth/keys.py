@@ -14,8 +14,8 @@ import structlog
 from sqlalchemy import insert, select, update
 from sqlalchemy.orm import Session
 
-from app.crypto import crypto
-from app.crypto.crypto import Vault
+from app.crypto import jws, vault
+from app.crypto.vault import Vault
 from app.platform.clock import Clock
 from app.platform.db import Database, insert_if_absent
 from app.platform.problems import DatabaseUnavailable, KeysUnavailable
@@ -107,10 +107,10 @@ class Keyring:
         else:
             try:
                 pem = self._vault.decrypt(SEALED_AS, row.private_key_encrypted, bound_to=row.kid)
-            except crypto.DecryptionFailed:
+            except vault.DecryptionFailed:
                 log.error("key_of_another_secret", kid=row.kid)
                 return None
-            private, public = (crypto.signing_key(pem), crypto.verification_key(row.public_jwk))
+            private, public = (jws.signing_key(pem), jws.verification_key(row.public_jwk))
         return LoadedKey(row.kid, row.signs_from, row.retires_at, private, public, row.public_jwk)
 
 
@@ -164,7 +164,7 @@ def rotate(
 def _new_key(
     vault: Vault, purpose: KeyPurpose, *, sequence: int, now: datetime, signs_from: datetime
 ) -> dict[str, Any]:
-    pair = crypto.generate_key_pair()
+    pair = jws.generate_key_pair()
     return {
         "purpose": purpose,
         "sequence": sequence,

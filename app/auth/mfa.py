@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Literal
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from app.accounts import guesses, profile
+from app.accounts import guesses
 from app.auth import codes, recovery_codes, sessions, totp
 from app.auth.sessions import Grant, Method
-from app.crypto.crypto import Vault
+from app.crypto.vault import Vault
 from app.platform.problems import EmailNotVerified, InvalidMfaCode, InvalidMfaToken, InvalidSingleUseToken
-from app.records import audit, single_use
+from app.records import audit, single_use, users
 from app.records.audit import Origin
 from app.records.models import Passkey, User
 
@@ -57,7 +57,7 @@ def admit(
             session, origin, "session.started", now, outcome="refused", subject_id=user.id, reason="email_not_verified"
         )
         raise EmailNotVerified
-    if verified or user.status != "active" or not profile.mfa_enabled(session, user.id):
+    if verified or user.status != "active" or not users.mfa_enabled(session, user.id):
         return sessions.start(
             session, vault, origin, now, user=user, method=method, mfa=verified, device_name=device_name
         )

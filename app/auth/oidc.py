@@ -12,8 +12,8 @@ import structlog
 from sqlalchemy.orm import Session
 
 from app.auth.providers import Provider
-from app.crypto import crypto
-from app.crypto.crypto import Vault
+from app.crypto import hashing, identity_keys, jws
+from app.crypto.vault import Vault
 from app.platform.printable import is_printable
 from app.platform.problems import InvalidIdentityToken, InvalidSingleUseToken
 from app.records import addresses, single_use
@@ -63,7 +63,7 @@ def _issue_nonce(session: Session, vault: Vault, now: datetime, *, provider: str
         "oidc_nonce",
         ttl=NONCE_TTL,
         data={"provider": provider},
-        returns_as=crypto.sha256_hex,
+        returns_as=hashing.sha256_hex,
     )
 
 
@@ -75,7 +75,7 @@ async def verify(runtime: "Runtime", *, provider: str, id_token: str) -> Outside
     issuer = runtime.providers.get(provider)
     try:
         return _identity(issuer, await _signed_claims(issuer, id_token), runtime.clock.now().timestamp())
-    except (crypto.TokenRejected, ValueError) as error:
+    except (jws.TokenRejected, ValueError) as error:
         log.info("identity_token_refused", provider=issuer.name, cause=str(error))
         raise InvalidIdentityToken(cause=str(error)) from None
 
@@ -92,9 +92,9 @@ def use_nonce(session: Session, vault: Vault, now: datetime, identity: OutsideId
 
 async def _signed_claims(provider: Provider, id_token: str) -> dict[str, Any]:
     try:
-        return crypto.verify_identity_token(id_token, keys=await provider.keys())
-    except crypto.UnknownKey:  # a new key, perhaps
-        return crypto.verify_identity_token(id_token, keys=await provider.keys(seek=True))
+        return identity_keys.verify_identity_token(id_token, keys=await provider.keys())
+    except identity_keys.UnknownKey:  # a new key, perhaps
+        return identity_keys.verify_identity_token(id_token, keys=await provider.keys(seek=True))
 
 
 def _identity(provider: Provider, claims: dict[str, Any], now: float) -> OutsideIdentity:
@@ -120,7 +120,7 @@ def _identity(provider: Provider, claims: dict[str, Any], now: float) -> Outside
         address=address if verified else None,
         name=name if shown else None,
         # Some SDKs put the nonce's digest into their request themselves, as Apple asks: both are kept as the digest.
-        nonce_digest=nonce if DIGEST.match(nonce) else crypto.sha256_hex(nonce),
+        nonce_digest=nonce if DIGEST.match(nonce) else hashing.sha256_hex(nonce),
     )
 
 

@@ -18,7 +18,7 @@ from app.auth import ceremony, mfa
 from app.auth.ceremony import Assertion, Attestation, CeremonyFailed, NewPasskey, RelyingParty, Seen
 from app.auth.mfa import Challenge
 from app.auth.sessions import Grant
-from app.crypto.crypto import Vault
+from app.crypto.vault import Vault
 from app.mail import outbox
 from app.platform.db import insert_if_absent
 from app.platform.problems import (
@@ -29,7 +29,7 @@ from app.platform.problems import (
     LastSignIn,
     NotFound,
 )
-from app.records import audit, single_use
+from app.records import audit, single_use, users
 from app.records.actor import Actor
 from app.records.audit import Origin
 from app.records.models import Passkey, User
@@ -50,7 +50,7 @@ class Ceremony:
 
 def begin_registration(session: Session, vault: Vault, now: datetime, *, actor: Actor) -> tuple[User, Ceremony]:
     """Raises `InvalidRequest` where the user has as many as there may be, and `MfaRequired`."""
-    user = profile.get_user(session, actor.user_id)
+    user = users.get_user(session, actor.user_id)
     profile.refuse_enrolment_past_a_factor(session, actor)
     owned = list_owned(session, user_id=user.id)
     _refuse_more(len(owned))
@@ -74,7 +74,7 @@ def register(
 
     Raises `InvalidPasskey`, `InvalidRequest`, `MfaRequired`, `AccountDisabled`, `InvalidToken`.
     """
-    user = profile.lock_user(session, actor.user_id)
+    user = users.lock_user(session, actor.user_id)
     profile.refuse_enrolment_past_a_factor(session, actor)
     count = session.scalar(select(func.count()).select_from(Passkey).where(Passkey.user_id == user.id)) or 0
     _refuse_more(count)
@@ -142,9 +142,9 @@ def remove(
     session: Session, vault: Vault, origin: Origin, now: datetime, *, actor: Actor, passkey_id: uuid.UUID
 ) -> None:
     """Removes a passkey, and tells the user by mail. Raises `NotFound`, `LastSignIn`, `AccountDisabled`."""
-    user = profile.lock_user(session, actor.user_id)
+    user = users.lock_user(session, actor.user_id)
     passkey = _get_owned(session, user.id, passkey_id)
-    if not profile.can_sign_in_without(session, user, passkey):
+    if not users.can_sign_in_without(session, user, passkey):
         _record(session, origin, "passkey.removed", now, actor, reason="last_sign_in")
         raise LastSignIn(keeps_writes=True)
     session.delete(passkey)

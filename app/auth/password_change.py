@@ -6,14 +6,13 @@ from typing import TYPE_CHECKING
 
 from sqlalchemy.orm import Session
 
-from app.accounts import profile
 from app.accounts.reauthentication import verify_owner
 from app.auth import endings
-from app.crypto.crypto import Vault
+from app.crypto.vault import Vault
 from app.mail import outbox
 from app.platform.limits import address_key
 from app.platform.problems import FieldError, InvalidRequest, WeakPassword, WrongPassword
-from app.records import audit, single_use
+from app.records import audit, single_use, users
 from app.records.actor import Actor
 from app.records.audit import Origin
 from app.records.models import User
@@ -41,7 +40,7 @@ async def change(
         )
     current_hash = await verify_owner(runtime, origin, actor, current_password)
     await runtime.limiter.hit("change_password", str(actor.user_id))
-    user = await runtime.database.read(profile.get_user, actor.user_id)
+    user = await runtime.database.read(users.get_user, actor.user_id)
     new_hash = await hash_new(runtime, origin, user, new_password)
     await runtime.database.write(
         _change, runtime.vault, origin, runtime.clock.now(), actor=actor, current_hash=current_hash, new_hash=new_hash
@@ -83,7 +82,7 @@ def _change(
     current_hash: str | None,
     new_hash: str,
 ) -> None:
-    user = profile.lock_user(session, actor.user_id)
+    user = users.lock_user(session, actor.user_id)
     if user.password_hash != current_hash:
         raise WrongPassword  # it was changed while this one was being verified
     replace_hash(session, vault, now, user, new_hash)

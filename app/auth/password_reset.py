@@ -10,7 +10,7 @@ from app.accounts import guesses, links
 from app.accounts.links import Link
 from app.auth import endings
 from app.auth.password_change import hash_new, replace_hash
-from app.crypto.crypto import Vault
+from app.crypto.vault import Vault
 from app.mail import outbox
 from app.mail.bounds import Kind
 from app.platform.limits import Counter, account_key

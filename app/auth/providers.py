@@ -13,17 +13,15 @@ from urllib.parse import urlsplit
 import aiohttp
 import structlog
 
-from app.crypto import crypto
-from app.crypto.crypto import IdentityKey
+from app.crypto import identity_keys, strict_json
+from app.crypto.identity_keys import IdentityKey
 from app.platform.clock import Clock
+from app.platform.fetcher import FETCH_WITHIN, Fetcher, Unusable
 from app.platform.problems import IdentityProviderUnavailable, NotFound
 from app.platform.settings import LOOPBACK, OidcProvider
 
 log = structlog.get_logger("tokenvend.oidc")
 
-FETCH_WITHIN = 3.0
-"""Seconds for discovery document and keys together."""
-LONGEST_ANSWER = 256 * 1024
 KEPT_FOR = 3600.0
 TRUSTED_FOR = 86_400.0
 """Seconds that keys are used without a provider that confirms them."""
@@ -32,10 +30,6 @@ SOUGHT_EVERY = 60.0
 tries to renew keys that may still be used."""
 RETRY_AFTER = 5
 """Seconds before a provider that did not answer, and has no keys here, is asked again."""
-
-
-class Unusable(Exception):
-    """What the provider answered. The message is for the log alone."""
 
 
 class Provider:
@@ -91,13 +85,13 @@ class Provider:
     async def _fetch_keys(self) -> Mapping[str, IdentityKey]:
         """OpenID Connect Discovery 1.0 §4. An issuer that is not the configured one to the letter is refused (§4.3)."""
         url = f"{self.issuer.rstrip('/')}/.well-known/openid-configuration"
-        discovered = crypto.strict_object(await self._fetcher.get(url))
+        discovered = strict_json.strict_object(await self._fetcher.get(url))
         if discovered.get("issuer") != self.issuer:
             raise Unusable("the discovery document is of another issuer")
         keys_url = discovered.get("jwks_uri")
         if not isinstance(keys_url, str) or not self._may_name(keys_url):
             raise Unusable("jwks_uri is not https")
-        keys = crypto.identity_keys(await self._fetcher.get(keys_url))
+        keys = identity_keys.identity_keys(await self._fetcher.get(keys_url))
         if not keys:
             raise Unusable("no key that verifies ID tokens")
         return keys
@@ -123,35 +117,3 @@ class Providers:
 
     async def close(self) -> None:
         await self._fetcher.close()
-
-
-class Fetcher:
-    def __init__(self) -> None:
-        self._session: aiohttp.ClientSession | None = None
-
-    async def get(self, url: str) -> bytes:
-        """The body of a 200. Follows no redirect. Raises `Unusable`, aiohttp's errors, OSError, ValueError."""
-        async with self._open().get(url, allow_redirects=False) as response:
-            if response.status != 200:
-                raise Unusable(f"status {response.status}")
-            body = b""
-            while not response.content.at_eof():
-                body += await response.content.read(LONGEST_ANSWER)
-                if len(body) > LONGEST_ANSWER:
-                    raise Unusable("too long an answer")
-            return body
-
-    async def close(self) -> None:
-        if self._session is not None:
-            await self._session.close()
-
-    def _open(self) -> aiohttp.ClientSession:
-        if self._session is None:  # within the loop that will use it
-            self._session = aiohttp.ClientSession(
-                auto_decompress=False,  # nobody sends us a small answer that is a large one
-                cookie_jar=aiohttp.DummyCookieJar(),
-                headers={"Accept": "application/json", "Accept-Encoding": "identity", "User-Agent": "tokenvend"},
-                timeout=aiohttp.ClientTimeout(total=FETCH_WITHIN),
-                trust_env=True,
-            )
-        return self._session

@@ -10,11 +10,11 @@ from datetime import datetime
 from sqlalchemy import delete, insert, update
 from sqlalchemy.orm import Session
 
-from app.accounts import profile
-from app.crypto.crypto import Vault, random_base32
+from app.crypto.encoding import random_base32
+from app.crypto.vault import Vault
 from app.mail import outbox
 from app.platform.problems import MfaRequired, NotFound
-from app.records import audit
+from app.records import audit, users
 from app.records.actor import Actor
 from app.records.audit import Origin
 from app.records.models import RecoveryCode, User
@@ -30,8 +30,8 @@ def renew(session: Session, vault: Vault, origin: Origin, now: datetime, *, acto
 
     Raises `NotFound` without an authenticator app, `MfaRequired` for a session that has not shown a second factor.
     """
-    user = profile.lock_user(session, actor.user_id)
-    if not profile.mfa_enabled(session, user.id):
+    user = users.lock_user(session, actor.user_id)
+    if not users.mfa_enabled(session, user.id):
         raise NotFound
     if not actor.mfa:
         raise MfaRequired

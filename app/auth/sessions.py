@@ -16,7 +16,8 @@ from sqlalchemy import ARRAY, Text, Uuid, any_, bindparam, cast, func, insert, s
 from sqlalchemy.orm import Session
 
 from app.auth import endings
-from app.crypto.crypto import Vault, b64url
+from app.crypto.encoding import b64url
+from app.crypto.vault import Vault
 from app.platform import cursors
 from app.platform.db import Database
 from app.platform.problems import (

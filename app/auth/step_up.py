@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING
 
 from sqlalchemy.orm import Session
 
-from app.accounts import guesses, profile, reauthentication
+from app.accounts import guesses, reauthentication
 from app.auth import mfa, sessions
 from app.auth.mfa import CodeMethod
 from app.auth.sessions import Grant
-from app.crypto.crypto import Vault
+from app.crypto.vault import Vault
 from app.platform.problems import MfaRequired, WrongCode, WrongPassword
-from app.records import audit
+from app.records import audit, users
 from app.records.actor import Actor
 from app.records.audit import Origin
 
@@ -26,7 +26,7 @@ CODE_NEEDED = "This account has a second factor: send `method` and `code`."
 
 async def by_password(runtime: "Runtime", origin: Origin, actor: Actor, *, password: str) -> Grant:
     """Raises `MfaRequired` for who has a second factor, `WrongPassword`, `RateLimited`, `Overloaded`."""
-    if await runtime.database.read(profile.mfa_enabled, actor.user_id):
+    if await runtime.database.read(users.mfa_enabled, actor.user_id):
         raise MfaRequired(CODE_NEEDED)
     password_hash = await reauthentication.verify_password(runtime, origin, actor, password)
     return await runtime.database.write(
@@ -47,10 +47,10 @@ async def by_code(runtime: "Runtime", origin: Origin, actor: Actor, *, method: C
 def _with_password(
     session: Session, vault: Vault, origin: Origin, now: datetime, *, actor: Actor, password_hash: str
 ) -> Grant:
-    user = profile.lock_user(session, actor.user_id)
+    user = users.lock_user(session, actor.user_id)
     if user.password_hash != password_hash:
         raise WrongPassword  # it was changed while this one was being verified
-    if profile.mfa_enabled(session, user.id):
+    if users.mfa_enabled(session, user.id):
         raise MfaRequired(CODE_NEEDED)
     return sessions.step_up(session, vault, origin, now, session_id=actor.session_id, mfa=False)
 
@@ -58,7 +58,7 @@ def _with_password(
 def _with_code(
     session: Session, vault: Vault, origin: Origin, now: datetime, *, actor: Actor, method: CodeMethod, code: str
 ) -> Grant:
-    user = profile.lock_user(session, actor.user_id)
+    user = users.lock_user(session, actor.user_id)
     if not mfa.is_right(session, vault, now, user=user, method=method, code=code):
         audit.record(
             session,

@@ -10,7 +10,7 @@ from typing import Any
 import structlog
 
 from app.auth.keys import Keyring
-from app.crypto import crypto
+from app.crypto import jws
 from app.platform.clock import Clock
 from app.platform.problems import InvalidToken
 
@@ -61,7 +61,7 @@ class AccessTokens:
             "jti": str(uuid.uuid4()),
             "auth_time": int(authenticated_at.timestamp()),
         }
-        return crypto.sign_token(claims, key=key.private, kid=key.kid, typ=TYPE)
+        return jws.sign_token(claims, key=key.private, kid=key.kid, typ=TYPE)
 
     def verify(self, token: str) -> AccessClaims:
         """What a valid token says. Raises `InvalidToken` for everything else, whatever it is."""
@@ -72,8 +72,8 @@ class AccessTokens:
         if known is not None and now < known.expires_at and known.kid_set == keys.keys():
             return known
         try:
-            claims = self._claims(crypto.verify_token(token, keys=keys, typ=TYPE), now, frozenset(keys))
-        except (crypto.TokenRejected, ValueError) as error:
+            claims = self._claims(jws.verify_token(token, keys=keys, typ=TYPE), now, frozenset(keys))
+        except (jws.TokenRejected, ValueError) as error:
             self._verified.pop(digest, None)
             raise InvalidToken(cause=str(error)) from None
         self._verified[digest] = claims

@@ -16,10 +16,12 @@ from sqlalchemy.orm import Session
 
 from app.accounts import guesses, profile
 from app.auth import codes, endings, recovery_codes
-from app.crypto.crypto import Vault, match_totp, random_base32, totp_uri
+from app.crypto.encoding import random_base32
+from app.crypto.totp import match_totp, totp_uri
+from app.crypto.vault import Vault
 from app.mail import outbox
 from app.platform.problems import AlreadyEnabled, MfaRequired, NotFound, WrongCode
-from app.records import audit, single_use
+from app.records import audit, single_use, users
 from app.records.actor import Actor
 from app.records.audit import Origin
 from app.records.models import DeviceSession, TotpFactor, User
@@ -43,8 +45,8 @@ class Enrolment:
 
 def enrol(session: Session, vault: Vault, now: datetime, *, user_id: uuid.UUID, issuer: str) -> Enrolment:
     """A new secret in the place of one that was never confirmed. Raises `AlreadyEnabled`."""
-    user = profile.lock_user(session, user_id)
-    if profile.mfa_enabled(session, user_id):
+    user = users.lock_user(session, user_id)
+    if users.mfa_enabled(session, user_id):
         raise AlreadyEnabled
     secret = random_base32(SECRET_SIZE)
     session.merge(
@@ -78,7 +80,7 @@ def _confirm(
     session: Session, vault: Vault, origin: Origin, now: datetime, *, actor: Actor, code: str
 ) -> Sequence[str]:
     # Who signs in at this moment holds this lock too: such a session is either asked for the code or ended below.
-    user = profile.lock_user(session, actor.user_id)
+    user = users.lock_user(session, actor.user_id)
     profile.refuse_enrolment_past_a_factor(session, actor)
     factor = session.get(TotpFactor, user.id)
     if factor is None or (factor.confirmed_at is None and now >= factor.created_at + ENROLMENT_TTL):
@@ -122,8 +124,8 @@ def remove(session: Session, vault: Vault, origin: Origin, now: datetime, *, act
 
     Raises `NotFound` where there is none, `MfaRequired` for a session that has not shown it.
     """
-    user = profile.lock_user(session, actor.user_id)
-    if not profile.mfa_enabled(session, user.id):
+    user = users.lock_user(session, actor.user_id)
+    if not users.mfa_enabled(session, user.id):
         raise NotFound
     if not actor.mfa:
         raise MfaRequired

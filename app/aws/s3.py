@@ -10,8 +10,8 @@ from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 from botocore.parsers import ResponseParserError
 
+from app.aws.sts_client import StsCredential
 from app.platform.settings import Settings
-from app.vending.broker import StsCredential
 
 PAGE = 1000
 """Keys: S3's own limit of a list, and of a deletion of many."""

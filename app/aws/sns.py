@@ -16,10 +16,10 @@ from urllib.parse import parse_qs, urlsplit
 import aiohttp
 import structlog
 
-from app.auth.providers import Unusable
 from app.aws.endpoints import dns_suffix
-from app.crypto import crypto
+from app.crypto import aws_signatures
 from app.platform.clock import Clock
+from app.platform.fetcher import Unusable
 from app.platform.limits import Limiter, address_key
 from app.platform.problems import InvalidStorageEvent, RateLimited
 
@@ -87,7 +87,7 @@ class Topic:
         self._check(message)
         certificate = await self._certificate(message["SigningCertURL"], limiter, address)
         try:
-            signed = crypto.is_signed(
+            signed = aws_signatures.is_signed(
                 certificate,
                 message["Signature"],
                 _signed_text(message),

@@ -3,6 +3,8 @@
 import asyncio
 import random
 from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
 from email.utils import parsedate_to_datetime
 from typing import Any
 
@@ -13,7 +15,14 @@ from app.aws.endpoints import Endpoints
 from app.aws.transport import Answer, Endpoint, Fault, Keys, Transport
 from app.platform.clock import Clock
 from app.platform.metrics import Metrics
-from app.platform.problems import Overloaded, PolicyTooLarge, Problem, StsRefused, StsThrottled, StsUnavailable
+from app.platform.problems import (
+    Overloaded,
+    PolicyTooLarge,
+    Problem,
+    StsRefused,
+    StsThrottled,
+    StsUnavailable,
+)
 from app.platform.tracing import NoTracing, Tracing
 
 log = structlog.get_logger("tokenvend.sts")
@@ -195,3 +204,12 @@ def _overloaded() -> Overloaded:
 def _spread(least: int, most: int) -> int:
     """Seconds, different for each caller, so that those who were refused together do not come back together."""
     return random.randint(least, most)  # noqa: S311 - it spreads, it hides nothing
+
+
+@dataclass(frozen=True, slots=True)
+class StsCredential:
+    access_key_id: str
+    secret_access_key: str = field(repr=False)
+    session_token: str = field(repr=False)
+    expires_at: datetime
+    request_id: str | None

@@ -28,7 +28,7 @@ from app.cli import base_mfa, doctor
 from app.cli.progress import moving, pieces
 from app.client.commands import client
 from app.compose import Runtime, build_runtime
-from app.crypto.crypto import DecryptionFailed
+from app.crypto.vault import DecryptionFailed
 from app.http import server
 from app.http.local import is_loopback
 from app.lifecycle import lost_guests

@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING, Any
 from sqlalchemy import and_, delete, insert, or_, select
 from sqlalchemy.orm import Session
 
-from app.accounts import profile, reauthentication
+from app.accounts import reauthentication
 from app.auth import endings
-from app.crypto.crypto import Vault
+from app.crypto.vault import Vault
 from app.mail import outbox
 from app.platform.problems import FieldError, InvalidRequest, InvalidToken, LastAdmin, StepUpRequired, WrongPassword
-from app.records import audit
+from app.records import audit, users
 from app.records.actor import FRESH, Actor
 from app.records.audit import Origin
 from app.records.models import (
@@ -89,7 +89,7 @@ def _erase(
             reason="last_admin",
         )
         raise LastAdmin
-    user = profile.lock_user(session, actor.user_id)
+    user = users.lock_user(session, actor.user_id)
     if user.role == "admin" and actor.role != "admin":
         raise InvalidToken  # made one since the request began: nobody has asked yet whether they are the last
     if user.password_hash != verified_hash:
@@ -158,13 +158,13 @@ def is_last_admin(session: Session, user_id: uuid.UUID) -> bool:
     admins = {row.id for row in locked if (row.role, row.status) == ("admin", "active")}
     if user_id not in admins:
         return False
-    others = select(User.id).where(User.id.in_(admins - {user_id}), profile.CAN_SIGN_IN)
+    others = select(User.id).where(User.id.in_(admins - {user_id}), users.CAN_SIGN_IN)
     return session.scalar(others.limit(1)) is None
 
 
 def _second_factor_is_fresh(session: Session, now: datetime, actor: Actor) -> bool:
     """Whether none is set up, or this session showed it a moment ago."""
-    if not profile.mfa_enabled(session, actor.user_id):
+    if not users.mfa_enabled(session, actor.user_id):
         return True
     shown_at = session.scalar(select(DeviceSession.mfa_at).where(DeviceSession.id == actor.session_id))
     return shown_at is not None and now - shown_at <= FRESH

@@ -12,7 +12,7 @@ from sqlalchemy import ColumnElement, ColumnExpressionArgument, and_, exists, fu
 from sqlalchemy.orm import Session
 
 from app.auth.sessions import REFRESH_IDLE_TTL
-from app.crypto.crypto import Vault
+from app.crypto.vault import Vault
 from app.lifecycle import erasure
 from app.records.audit import Origin
 from app.records.models import DeviceSession, User

@@ -13,7 +13,7 @@ from typing import Literal
 from sqlalchemy import case
 from sqlalchemy.orm import Session
 
-from app.crypto.crypto import Vault
+from app.crypto.vault import Vault
 from app.platform.db import claim_row
 from app.records.models import MailCount
 

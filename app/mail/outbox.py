@@ -15,7 +15,7 @@ from typing import Any
 from sqlalchemy import insert, select, update
 from sqlalchemy.orm import Session
 
-from app.crypto.crypto import DecryptionFailed, Vault
+from app.crypto.vault import DecryptionFailed, Vault
 from app.mail import bounds
 from app.mail.bounds import Kind
 from app.platform.db import signal_after_commit

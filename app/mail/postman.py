@@ -4,7 +4,7 @@ import asyncio
 
 import structlog
 
-from app.crypto.crypto import Vault
+from app.crypto.vault import Vault
 from app.mail import letters, outbox
 from app.mail.outbox import Mail
 from app.mail.transport import Transport, Undelivered

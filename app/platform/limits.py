@@ -17,7 +17,7 @@ from typing import Literal, TypeVar
 import structlog
 from limits import RateLimitItem, parse
 
-from app.crypto.crypto import Vault
+from app.crypto.vault import Vault
 from app.platform.clock import Clock, SystemClock
 from app.platform.metrics import Metrics
 from app.platform.problems import RateLimited

@@ -6,8 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
-from app.policy.session_policy import Access, Room
-from app.vending.orders import Share
+from app.policy.session_policy import Access, Room, Share
 
 Key = TypeVar("Key")
 Value = TypeVar("Value")

@@ -4,12 +4,17 @@ What a credential may do is the intersection of this policy and the role's own. 
 would let `u1` read `u10`.
 """
 
+import uuid
+from dataclasses import dataclass
+from datetime import datetime
+from typing import TYPE_CHECKING, Any, Literal
+
+if TYPE_CHECKING:
+    pass
+
 import functools
 import json
 import re
-import uuid
-from dataclasses import dataclass
-from typing import Any, Literal
 from urllib.parse import unquote
 
 from app.platform.problems import InvalidPath, PolicyTooLarge
@@ -239,3 +244,12 @@ def _statement(sid: str, effect: Literal["Allow", "Deny"], **members: Any) -> di
 
 def _widens(text: str) -> bool:
     return _WIDENING.search(text) is not None
+
+
+@dataclass(frozen=True, slots=True)
+class Share:
+    """A folder of somebody else's that a credential reads."""
+
+    grant_id: uuid.UUID
+    prefix: str
+    ends_at: datetime | None

@@ -13,7 +13,8 @@ from typing import Any, Literal
 from sqlalchemy import func, insert, select, update
 from sqlalchemy.orm import Session
 
-from app.crypto.crypto import Vault, b64url
+from app.crypto.encoding import b64url
+from app.crypto.vault import Vault
 from app.platform.problems import InvalidSingleUseToken
 from app.records.models import SingleUseToken
 

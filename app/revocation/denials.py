@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from app.crypto.crypto import b64url
+from app.crypto.encoding import b64url
 from app.revocation.marks import Scope
 
 EVERYBODY = ""

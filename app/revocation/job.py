@@ -17,9 +17,9 @@ import structlog
 from sqlalchemy import bindparam, func, select, update
 from sqlalchemy.orm import Session
 
-from app.accounts import profile
 from app.platform.db import insert_if_absent
 from app.platform.settings import Settings
+from app.records import users
 from app.records.actor import Actor
 from app.records.audit import Origin
 from app.records.models import IssuedCredential, Revocation, RolePolicy
@@ -185,7 +185,7 @@ def revoke_own(
     session: Session, origin: Origin, now: datetime, settings: Settings, actor: Actor
 ) -> tuple[int, datetime]:
     """The live credentials of a user who goes on: how many they were, and when they stop. Raises `AccountDisabled`."""
-    user = profile.lock_user(session, actor.user_id)
+    user = users.lock_user(session, actor.user_id)
     count = revocations.revoke_user(
         session, origin, now, user_id=user.id, actor_id=user.id, session_id=actor.session_id, reason="own_wish"
     )

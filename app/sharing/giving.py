@@ -14,8 +14,7 @@ from typing import TYPE_CHECKING, Any
 from sqlalchemy import func, or_, select, tuple_
 from sqlalchemy.orm import Session
 
-from app.accounts import profile
-from app.crypto.crypto import Vault
+from app.crypto.vault import Vault
 from app.mail import outbox
 from app.platform import cursors
 from app.platform.limits import account_key
@@ -31,7 +30,8 @@ from app.platform.problems import (
 )
 from app.platform.settings import Settings
 from app.policy import session_policy
-from app.records import addresses, audit
+from app.policy.session_policy import Share
+from app.records import addresses, audit, users
 from app.records.actor import Actor
 from app.records.addresses import Address
 from app.records.audit import Origin
@@ -39,7 +39,6 @@ from app.records.models import Grant, User
 from app.revocation import job
 from app.sharing import grants
 from app.vending import orders
-from app.vending.orders import Share
 
 if TYPE_CHECKING:
     from app.compose import Runtime
@@ -203,7 +202,7 @@ def _find(
     verifies: bool,
 ) -> Given | None:
     """The grant that is there already. Raises `SharingNotAllowed`, `InvalidRequest`, `GrantExists`."""
-    owner = profile.get_user(session, actor.user_id)
+    owner = users.get_user(session, actor.user_id)
     if owner.guest or (verifies and owner.email_verified_at is None):
         raise SharingNotAllowed
     if owner.email_key == address.key:
@@ -233,12 +232,12 @@ def _create(
 ) -> Given:
     # Both by one statement, in the order in which everybody locks users, whether there is another or not.
     both = select(User).where(or_(User.id == actor.user_id, User.email_key == address.key))
-    users = session.scalars(both.order_by(User.id).with_for_update()).all()
-    owner = profile.lock_user(session, actor.user_id)
+    both_users = session.scalars(both.order_by(User.id).with_for_update()).all()
+    owner = users.lock_user(session, actor.user_id)
     there_is = _find(session, now, actor, address=address, path=path, ends_at=ends_at, verifies=verifies)
     if there_is is not None:
         return there_is
-    holder = next((user for user in users if user.id != owner.id), None)
+    holder = next((user for user in both_users if user.id != owner.id), None)
     known = holder is not None and holder.status == "active" and not (verifies and holder.email_verified_at is None)
     with_them = Grant.grantee_email_key == address.key
     if holder is not None and known:
@@ -319,7 +318,7 @@ def _is_waiting(session: Session, now: datetime, user_id: uuid.UUID, verifies: b
 
 def _bind(session: Session, origin: Origin, now: datetime, actor: Actor, verifies: bool) -> None:
     """Raises `InvalidToken`, `AccountDisabled`."""
-    profile.lock_user(session, actor.user_id)
+    users.lock_user(session, actor.user_id)
     grants.bind(session, origin, now, user_id=actor.user_id, session_id=actor.session_id, verifies=verifies)
 
 

@@ -12,8 +12,8 @@ from botocore.parsers import ResponseParserError
 from urllib3.exceptions import HTTPError
 
 from app.aws import s3
+from app.aws.sts_client import StsCredential
 from app.platform.settings import Settings
-from app.vending.broker import StsCredential
 
 NAME = "tokenvend-isolation-probe"
 CHANGED_TOKENS = 24

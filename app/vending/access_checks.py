@@ -17,12 +17,12 @@ from app.platform.problems import NotFound
 from app.platform.settings import Settings
 from app.policy import session_policy
 from app.policy.evaluation import Request, Verdict, evaluate
-from app.policy.session_policy import Encryption
+from app.policy.session_policy import Encryption, Share
 from app.records.actor import Actor
 from app.records.models import IssuedCredential
 from app.revocation import job
 from app.vending import ledger, vending
-from app.vending.orders import Order, Share
+from app.vending.orders import Order
 
 if TYPE_CHECKING:
     from app.compose import Runtime

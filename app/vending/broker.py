@@ -1,10 +1,9 @@
 """From an order to a credential of STS, in the operator's `VENDING_MODE`."""
 
 import asyncio
-from dataclasses import dataclass, field
 from datetime import datetime
 
-from app.aws.sts_client import StsClient
+from app.aws.sts_client import StsClient, StsCredential
 from app.aws.transport import Answer
 from app.platform.clock import Clock
 from app.platform.metrics import Metrics
@@ -22,15 +21,6 @@ CHAINED = (
     f"this service runs with a role and AWS gives a role that assumes another one {LONGEST_CHAINED} s at most (role "
     "chaining): TOKENVEND_CREDENTIAL_MAX_TTL is cut to that; TOKENVEND_VENDING_MODE=web_identity is not chaining"
 )
-
-
-@dataclass(frozen=True, slots=True)
-class StsCredential:
-    access_key_id: str
-    secret_access_key: str = field(repr=False)
-    session_token: str = field(repr=False)
-    expires_at: datetime
-    request_id: str | None
 
 
 class Broker:

@@ -8,10 +8,10 @@ from datetime import datetime, timedelta
 from typing import Literal
 from uuid import UUID
 
+from app.aws.sts_client import StsCredential
 from app.platform.clock import Clock
 from app.platform.metrics import Metrics
 from app.platform.problems import Overloaded, RateLimited, StsRefused, StsThrottled, StsUnavailable
-from app.vending.broker import StsCredential
 from app.vending.entries import Entries
 from app.vending.orders import Order
 

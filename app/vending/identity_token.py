@@ -9,7 +9,7 @@ import uuid
 from typing import Any
 
 from app.auth.keys import Keyring
-from app.crypto import crypto
+from app.crypto import jws
 from app.platform.clock import Clock
 from app.vending.orders import Order
 
@@ -46,4 +46,4 @@ class IdentityTokens:
                 "principal_tags": {key: [value] for key, value in order.tags.items()},
                 "transitive_tag_keys": list(order.terms.transitive_tag_keys),
             }
-        return crypto.sign_token(claims, key=key.private, kid=key.kid, typ="JWT")
+        return jws.sign_token(claims, key=key.private, kid=key.kid, typ="JWT")

@@ -27,13 +27,13 @@ from sqlalchemy import (
 from sqlalchemy.orm import Session
 
 from app.auth import endings
+from app.aws.sts_client import StsCredential
 from app.platform import cursors
 from app.platform.db import ROWS_REFUSED, Database
 from app.platform.problems import AccountDisabled, InternalError, InvalidToken, Problem
 from app.records import audit
 from app.records.audit import Origin
 from app.records.models import DeviceSession, IssuedCredential, User
-from app.vending.broker import StsCredential
 from app.vending.orders import Order
 
 _LEDGER: Table = IssuedCredential.__table__  # type: ignore[assignment]

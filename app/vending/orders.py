@@ -6,11 +6,12 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, Literal
 
-from app.crypto.crypto import b64url
+from app.crypto.encoding import b64url
 from app.platform.settings import VendingMode
 
 if TYPE_CHECKING:
     from app.compose import Runtime
+from app.policy.session_policy import Share
 
 Purpose = Literal["upload"]
 
@@ -27,15 +28,6 @@ class Terms:
     """Names of what a tag tells of the order, or `key=value`."""
     transitive_tag_keys: tuple[str, ...] = ()
     source_identity: bool = True
-
-
-@dataclass(frozen=True, slots=True)
-class Share:
-    """A folder of somebody else's that a credential reads."""
-
-    grant_id: uuid.UUID
-    prefix: str
-    ends_at: datetime | None
 
 
 @dataclass(frozen=True, slots=True)

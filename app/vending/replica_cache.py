@@ -16,11 +16,12 @@ from uuid import UUID
 
 import structlog
 
-from app.crypto.crypto import DecryptionFailed, Vault, b64url
+from app.aws.sts_client import StsCredential
+from app.crypto.encoding import b64url
+from app.crypto.vault import DecryptionFailed, Vault
 from app.platform.clock import Clock
 from app.platform.metrics import Metrics
 from app.platform.settings import SettingsError
-from app.vending.broker import StsCredential
 from app.vending.cache import LEAST_LEFT, NONE_TO_BE_HAD, Issue, Issued
 from app.vending.orders import Order
 

@@ -14,7 +14,8 @@ from urllib.parse import urlsplit
 from uuid import UUID
 
 from app.aws.endpoints import dns_suffix
-from app.crypto import crypto
+from app.aws.sts_client import StsCredential
+from app.crypto import aws_signatures
 from app.platform.problems import UploadTicketsOff
 from app.platform.settings import Settings
 from app.policy import session_policy
@@ -22,7 +23,6 @@ from app.records.actor import Actor
 from app.records.audit import Origin
 from app.storage import quota
 from app.vending import vending
-from app.vending.broker import StsCredential
 from app.vending.vending import Wish
 
 if TYPE_CHECKING:
@@ -113,5 +113,5 @@ def form(
     document = {"expiration": f"{expires_at:%Y-%m-%dT%H:%M:%SZ}", "conditions": conditions}
     written = json.dumps(document, separators=(",", ":"), ensure_ascii=False)  # Ceph reads no surrogate pairs
     text = base64.b64encode(written.encode()).decode("ascii")
-    signature = crypto.signature_v4(credential.secret_access_key, scope, text)
+    signature = aws_signatures.signature_v4(credential.secret_access_key, scope, text)
     return [*exact, ("policy", text), ("x-amz-signature", signature)]

@@ -8,6 +8,7 @@ from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
 from app.auth import authentication
+from app.aws.sts_client import StsCredential
 from app.platform.limits import address_key
 from app.platform.problems import (
     FieldError,
@@ -20,7 +21,7 @@ from app.platform.problems import (
 from app.platform.settings import LONGEST_CHAINED
 from app.policy import session_policy
 from app.policy.packing import Beside
-from app.policy.session_policy import Access
+from app.policy.session_policy import Access, Share
 from app.records import newcomers
 from app.records.actor import Actor
 from app.records.audit import Origin
@@ -28,10 +29,9 @@ from app.revocation import marks
 from app.sharing import giving
 from app.storage import quota
 from app.vending import admission, ledger
-from app.vending.broker import StsCredential
 from app.vending.cache import Issued
 from app.vending.ledger import Entry
-from app.vending.orders import Order, Purpose, Share, of_policy
+from app.vending.orders import Order, Purpose, of_policy
 
 if TYPE_CHECKING:
     from app.compose import Runtime

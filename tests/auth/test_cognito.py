@@ -19,7 +19,7 @@ import pytest
 from botocore.exceptions import EndpointConnectionError
 
 from app.auth import cognito
-from app.crypto.crypto import b64url
+from app.crypto.encoding import b64url
 from app.records.addresses import Address
 from tests.security.cheap_hashing import CountingContext
 from tests.security.observed import assert_problem, without_request_id

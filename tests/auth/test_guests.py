@@ -10,7 +10,7 @@ from httpx2 import Response
 from sqlalchemy import text
 
 from app.accounts import passwords
-from app.crypto.crypto import Vault
+from app.crypto.vault import Vault
 from app.mail.outbox import SEALED_AS
 from app.platform.problems import EmailTaken, InvalidSingleUseToken
 from app.records.audit import Origin

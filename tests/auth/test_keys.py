@@ -7,7 +7,7 @@ from jose import jwt
 
 from app.auth import keys
 from app.auth.tokens import ACCESS_TOKEN_TTL
-from app.crypto.crypto import DecryptionFailed, Vault
+from app.crypto.vault import DecryptionFailed, Vault
 from app.records import audit
 from tests.support.service import Device, Service
 

@@ -13,6 +13,7 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from joserfc.jwk import ECKey, RSAKey
 
 from app.auth import providers
+from app.platform import fetcher
 from app.platform.settings import OidcProvider
 from tests.security.observed import assert_problem, row_counts, stored_values, without_request_id
 from tests.security.races import all_at_once
@@ -683,10 +684,10 @@ class TestBrokenProvider:
         with running_issuer(target.service.clock) as issuer:
             outside = _trusting_anew(target, issuer)
             right = issuer.discovery() if path == DISCOVERY_PATH else {"keys": [key.jwk() for key in issuer.keys]}
-            issuer.answer(path, right | {"pad": "x" * providers.LONGEST_ANSWER})
+            issuer.answer(path, right | {"pad": "x" * fetcher.LONGEST_ANSWER})
             assert_problem(outside.sign_in(), 503, "identity_provider_unavailable")
             target.service.clock.advance(seconds=providers.RETRY_AFTER)
-            issuer.answer(path, right | {"pad": "x" * (providers.LONGEST_ANSWER - 1000)})
+            issuer.answer(path, right | {"pad": "x" * (fetcher.LONGEST_ANSWER - 1000)})
             assert outside.sign_in().status_code == 200
 
     @pytest.mark.parametrize("status", [301, 302, 307, 308])

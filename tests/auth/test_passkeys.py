@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from app.auth import ceremony
 from app.auth.ceremony import Assertion, Attestation, CeremonyFailed, RelyingParty
-from app.crypto.crypto import b64url, unb64url
+from app.crypto.encoding import b64url, unb64url
 from app.records.models import TotpFactor
 from tests.security.observed import assert_problem, without_request_id
 from tests.security.races import all_at_once

@@ -9,7 +9,7 @@ import pytest
 from httpx2 import Response
 
 from app.accounts import reauthentication
-from app.crypto.crypto import unb64url
+from app.crypto.encoding import unb64url
 from app.platform.problems import RateLimited
 from app.records.actor import Actor
 from app.records.audit import Origin

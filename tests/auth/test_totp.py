@@ -10,7 +10,7 @@ import pytest
 from httpx2 import Response
 
 from app.auth import totp as totp_factor
-from app.crypto.crypto import match_totp, totp_uri
+from app.crypto.totp import match_totp, totp_uri
 from app.platform.problems import InvalidToken
 from tests.security.observed import assert_problem
 from tests.support.authenticator import answer, challenge, enable, enrol, mails, totp

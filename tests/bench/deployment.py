@@ -18,8 +18,8 @@ from sqlalchemy.orm import Session
 
 from app.auth.sessions import Grant
 from app.compose import build_runtime
-from app.crypto.crypto import Vault
 from app.crypto.password_hashes import PASSWORD_CONTEXT
+from app.crypto.vault import Vault
 from app.platform.clock import SystemClock
 from app.platform.settings import Settings
 from app.records.models import User as UserRow

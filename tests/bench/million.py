@@ -28,15 +28,15 @@ from app.admin.users import Account
 from app.auth import login, mfa, sessions
 from app.auth.mfa import Challenge
 from app.auth.sessions import Grant
+from app.aws.sts_client import StsCredential
 from app.compose import Runtime, build_runtime
-from app.crypto.crypto import Vault
+from app.crypto.vault import Vault
 from app.platform import cursors
 from app.platform.clock import SystemClock
 from app.platform.settings import Settings
 from app.records.audit import COMMAND_LINE
 from app.records.migrate import upgrade
 from app.records.models import User
-from app.vending.broker import StsCredential
 from app.vending.ledger import Entry
 from app.vending.orders import Order, Terms
 from tests.support.databases import DEBIAN, PostgresDatabases, debian_postgresql

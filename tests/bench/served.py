@@ -17,7 +17,7 @@ from app.auth import sessions
 from app.auth.sessions import SessionState
 from app.compose import Runtime, build_runtime
 from app.http import server
-from app.http.web import ResponseModel
+from app.http.wire import ResponseModel
 from app.main import create_app
 from app.platform.db import Database
 from app.platform.environment import load_settings

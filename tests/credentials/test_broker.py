@@ -22,9 +22,10 @@ from moto.core import set_initial_no_auth_action_count
 from moto.server import ThreadedMotoServer
 
 from app.aws import sts_client
+from app.aws.sts_client import StsCredential
 from app.compose import build_runtime
 from app.platform.problems import Overloaded, StsRefused
-from app.vending.broker import Broker, StsCredential
+from app.vending.broker import Broker
 from app.vending.orders import Order, Terms
 from tests.credentials.crowd import hold, sign_in
 from tests.support.canned_sts import CannedSts

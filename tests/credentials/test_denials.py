@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.crypto.crypto import b64url
+from app.crypto.encoding import b64url
 from app.revocation import denials
 from app.revocation.denials import Denial
 from app.revocation.iam_writer import PROBE

@@ -6,8 +6,8 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
+from app.aws.sts_client import StsCredential
 from app.vending import entries
-from app.vending.broker import StsCredential
 from app.vending.cache import Issued
 from app.vending.entries import ACCOUNTS, NEWCOMERS, Entries
 from app.vending.orders import Order, Terms

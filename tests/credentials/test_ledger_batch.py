@@ -10,11 +10,11 @@ from datetime import timedelta
 import pytest
 from sqlalchemy import select
 
+from app.aws.sts_client import StsCredential
 from app.platform.problems import AccountDisabled, InternalError, InvalidToken
 from app.records.audit import Origin
 from app.records.models import User
 from app.vending import ledger
-from app.vending.broker import StsCredential
 from app.vending.ledger import Entry
 from app.vending.orders import Order
 from tests.credentials.crowd import sign_in

@@ -6,8 +6,7 @@ import pytest
 
 from app.policy import packing
 from app.policy.packing import Beside, Packing
-from app.policy.session_policy import Room
-from app.vending.orders import Share
+from app.policy.session_policy import Room, Share
 
 USER = uuid.UUID("0b3c6f0e-5d0c-4f4b-9a55-1f2e3d4c5b6a")
 WRITING = Beside(USER, "read_write", f"users/{USER}/a/long/path/")

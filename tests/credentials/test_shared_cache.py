@@ -17,16 +17,17 @@ import pytest
 from httpx2 import AsyncClient
 from starlette.testclient import TestClient
 
+from app.aws.sts_client import StsCredential
 from app.compose import build_runtime
-from app.crypto.crypto import Vault
+from app.crypto.vault import Vault
 from app.main import create_app
 from app.platform.metrics import Metrics
 from app.platform.problems import InvalidToken, StsUnavailable
+from app.policy.session_policy import Share
 from app.sharing import giving
 from app.vending import replica_cache
-from app.vending.broker import StsCredential
 from app.vending.cache import Issued
-from app.vending.orders import Order, Share, Terms
+from app.vending.orders import Order, Terms
 from app.vending.replica_cache import AVOIDED_FOR, LOCK_TTL, SharedCache
 from tests.credentials.crowd import on_loop_of, sign_in
 from tests.support.canned_sts import CannedSts

@@ -21,8 +21,8 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import padding, rsa
 from cryptography.x509.oid import NameOID
 
-from app.auth.providers import Fetcher
 from app.aws import sns
+from app.platform.fetcher import Fetcher
 from app.records.models import Usage
 from app.upkeep import usage_count
 from tests.security.observed import assert_problem

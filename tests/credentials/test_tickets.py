@@ -12,8 +12,8 @@ from botocore.auth import S3SigV4PostAuth
 from botocore.awsrequest import AWSRequest
 from botocore.credentials import Credentials
 
+from app.aws.sts_client import StsCredential
 from app.vending import tickets
-from app.vending.broker import StsCredential
 from tests.security.observed import assert_problem
 from tests.support.service import Device, Service, test_settings
 

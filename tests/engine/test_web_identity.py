@@ -21,7 +21,7 @@ from joserfc import jwt
 from joserfc.jwk import ECKey
 
 from app import engine
-from app.crypto.crypto import b64url
+from app.crypto.encoding import b64url
 from app.engine import WebIdentity
 from app.platform.clock import SystemClock
 from tests.support.engine import CLIENT, RunningEngine

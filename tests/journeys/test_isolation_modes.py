@@ -12,7 +12,7 @@ from urllib.parse import urlencode
 
 import pytest
 
-from app.crypto.crypto import b64url
+from app.crypto.encoding import b64url
 from app.engine import config
 from tests.conftest import DevServer
 from tests.journeys import test_isolation as whole

@@ -16,9 +16,9 @@ import httpx2
 import pytest
 from botocore.exceptions import ClientError
 
+from app.aws.sts_client import StsCredential
 from app.platform.settings import Settings
 from app.vending import tickets
-from app.vending.broker import StsCredential
 from tests.journeys.deployment import REGION, Deployment, person
 from tests.journeys.on_ceph import served_on_ceph
 from tests.journeys.test_isolation_ceph import node  # noqa: F401 - a fixture

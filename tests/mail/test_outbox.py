@@ -15,7 +15,7 @@ import pytest
 import structlog
 from sqlalchemy.orm import Session
 
-from app.crypto.crypto import Vault
+from app.crypto.vault import Vault
 from app.mail import outbox
 from app.platform.problems import NotFound
 from tests.mail.servers import HERE, Inbox, silent_server, smtp_server

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from playwright.sync_api import Locator, expect
 
-from app.crypto.crypto import b64url
+from app.crypto.encoding import b64url
 from tests.pages.visit import DESKTOP, PHONE, Visit
 
 OpenVisit = Callable[..., Visit]

@@ -12,14 +12,14 @@ import pytest
 from httpx2 import AsyncClient, Response
 
 from app.accounts import passwords
-from app.auth import cognito, providers
+from app.auth import cognito
 from app.auth.sessions import SessionState
 from app.aws import sns, sts_client
 from app.aws import transport as sts
 from app.http import server
 from app.http.protocol import Protocol
 from app.mail import transport as mail
-from app.platform import db, hot_connection, limits
+from app.platform import db, fetcher, hot_connection, limits
 from app.platform.db import POSTGRESQL_ARGS
 from app.records.migrate import upgrade
 from app.vending import replica_cache
@@ -201,7 +201,7 @@ def waits() -> list[str]:
          f"the replica counts by itself for {limits.AVOIDED_FOR:g} s"),
         ("Redis with the credentials", f"{replica_cache.TIMEOUT:g} s",
          f"the replica goes without it for {replica_cache.AVOIDED_FOR:g} s"),
-        ("an OpenID provider's keys", f"{providers.FETCH_WITHIN:g} s", "503"),
+        ("an OpenID provider's keys", f"{fetcher.FETCH_WITHIN:g} s", "503"),
         ("a Cognito user pool", f"{cognito.CONNECT_WITHIN:g} s, {cognito.ANSWER_WITHIN:g} s", "503"),
         ("SNS, for a certificate or a confirmation", f"{sns.FETCH_WITHIN:g} s", "429, and SNS delivers again"),
         ("a mail server", f"{mail.TIMEOUT:g} s a step, {mail.SEND_WITHIN:g} s a mail", "tried again for a day"),

@@ -7,7 +7,7 @@ import uuid
 
 import pytest
 
-from app.crypto.crypto import b64url
+from app.crypto.encoding import b64url
 from tests.security.observed import assert_problem
 from tests.support.service import PASSWORD, Device, Service
 

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from httpx2 import Response
 
-from app.crypto.crypto import b64url
+from app.crypto.encoding import b64url
 from tests.security.cheap_hashing import CountingContext
 from tests.security.observed import assert_problem
 from tests.security.races import all_at_once

@@ -16,7 +16,7 @@ from sqlalchemy.orm import Session
 
 from app.auth.sessions import Grant
 from app.compose import build_runtime
-from app.crypto.crypto import Vault
+from app.crypto.vault import Vault
 from app.platform.clock import SystemClock
 from tests.support.accounts import add_signed_in
 from tests.support.engine import eventually

@@ -10,7 +10,7 @@ from sqlalchemy.orm import Session
 from app.accounts import registration
 from app.auth import sessions
 from app.auth.sessions import Grant
-from app.crypto.crypto import Vault
+from app.crypto.vault import Vault
 from app.records import addresses, audit
 from app.records.models import DeviceSession, User
 from tests.support.service import Device

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 from app.admin.formats.rows import Record, RowProblem
-from app.crypto.crypto import unique_members
+from app.crypto.strict_json import unique_members
 from app.platform.problems import UnreadableImport
 
 MOST_BYTES = 65_536

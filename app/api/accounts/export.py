@@ -9,14 +9,17 @@ from fastapi import APIRouter, Response
 from fastapi.responses import StreamingResponse
 from sqlalchemy.orm import Session
 
-from app.accounts import export, profile
+from app.accounts import export
 from app.accounts.export import LISTINGS
 from app.api.accounts.me import Profile, read_profile
 from app.auth.sessions import Method
 from app.compose import Runtime
-from app.http.web import JsonRoute, OriginDep, ResponseModel, RuntimeDep, SteppedUp, Timestamp
+from app.http.guards import OriginDep, RuntimeDep, SteppedUp
+from app.http.routes import JsonRoute
+from app.http.wire import ResponseModel, Timestamp
 from app.policy import session_policy
 from app.policy.session_policy import Access
+from app.records import users
 from app.records.audit import Outcome
 from app.records.models import AuditEvent, DeviceSession, Grant, Identity, IssuedCredential, OutboxMail, Passkey, User
 from app.storage import quota
@@ -129,7 +132,7 @@ async def export_account(runtime: RuntimeDep, origin: OriginDep, actor: SteppedU
     await runtime.limiter.hit("export", str(actor.user_id))
     now = runtime.clock.now()
     recovery_codes_left = await runtime.database.write(export.begin, origin, now, actor)
-    user = await runtime.database.read(profile.get_user, actor.user_id)
+    user = await runtime.database.read(users.get_user, actor.user_id)
     usage = await runtime.database.read(quota.find, actor.user_id)
     counted = ExportedUsage(bytes=usage.bytes, objects=usage.objects, counted_at=usage.counted_at) if usage else None
     empty: dict[str, Any] = {name: [] for name in LISTINGS}

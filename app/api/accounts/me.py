@@ -11,21 +11,13 @@ from app.accounts import profile
 from app.accounts.passwords import MAX_LENGTH
 from app.admin.users import Role, Status
 from app.compose import Runtime
-from app.http.web import (
-    Enrolling,
-    JsonRoute,
-    OriginDep,
-    PasswordText,
-    PrintableText,
-    RequestModel,
-    ResponseModel,
-    RuntimeDep,
-    SignedIn,
-    Timestamp,
-)
+from app.http.guards import Enrolling, OriginDep, RuntimeDep, SignedIn
+from app.http.routes import JsonRoute
+from app.http.wire import PasswordText, PrintableText, RequestModel, ResponseModel, Timestamp
 from app.lifecycle import erasure
 from app.platform.limits import address_key
 from app.policy import session_policy
+from app.records import users
 from app.records.actor import Actor
 
 router = APIRouter(prefix="/v1/me", tags=["accounts"], route_class=JsonRoute)
@@ -86,7 +78,7 @@ async def erase_account(
 
 async def read_profile(runtime: Runtime, actor: Actor) -> Profile:
     def read(session: Session) -> Profile:
-        user = profile.get_user(session, actor.user_id)
+        user = users.get_user(session, actor.user_id)
         return Profile(
             id=user.id,
             email=user.email,
@@ -95,7 +87,7 @@ async def read_profile(runtime: Runtime, actor: Actor) -> Profile:
             status=user.status,
             role=user.role,
             prefix=session_policy.user_prefix(user.id),
-            mfa_enabled=profile.mfa_enabled(session, user.id),
+            mfa_enabled=users.mfa_enabled(session, user.id),
             created_at=user.created_at,
         )
 

@@ -8,7 +8,9 @@ from pydantic import Field
 from app.accounts import registration
 from app.accounts.passwords import MAX_LENGTH
 from app.accounts.registration import Status
-from app.http.web import JsonRoute, OriginDep, PasswordText, PrintableText, RequestModel, ResponseModel, RuntimeDep
+from app.http.guards import OriginDep, RuntimeDep
+from app.http.routes import JsonRoute
+from app.http.wire import PasswordText, PrintableText, RequestModel, ResponseModel
 from app.platform.limits import address_key
 
 router = APIRouter(prefix="/v1", tags=["accounts"], route_class=JsonRoute)

@@ -8,7 +8,9 @@ from pydantic import Field
 from app.accounts import verification
 from app.accounts.passwords import MAX_LENGTH
 from app.auth import guests
-from app.http.web import JsonRoute, MaybeSignedIn, OriginDep, PasswordText, RequestModel, RuntimeDep
+from app.http.guards import MaybeSignedIn, OriginDep, RuntimeDep
+from app.http.routes import JsonRoute
+from app.http.wire import PasswordText, RequestModel
 from app.platform.limits import address_key
 
 router = APIRouter(prefix="/v1/email-verifications", tags=["accounts"], route_class=JsonRoute)

@@ -9,7 +9,9 @@ from pydantic import Field
 from app.admin import access_keys
 from app.admin.access_keys import Vended
 from app.admin.users import Status
-from app.http.web import JsonRoute, RequestModel, ResponseModel, RuntimeDep, Support, Timestamp
+from app.http.guards import RuntimeDep, Support
+from app.http.routes import JsonRoute
+from app.http.wire import RequestModel, ResponseModel, Timestamp
 from app.policy.session_policy import Access
 from app.vending import ledger
 

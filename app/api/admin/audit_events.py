@@ -12,7 +12,9 @@ from fastapi.responses import StreamingResponse
 from app.admin import audit_events
 from app.admin.audit_events import Filters
 from app.compose import Runtime
-from app.http.web import Admin, JsonRoute, Moment, OriginDep, ResponseModel, RuntimeDep, Support, Timestamp
+from app.http.guards import Admin, OriginDep, RuntimeDep, Support
+from app.http.routes import JsonRoute
+from app.http.wire import Moment, ResponseModel, Timestamp
 from app.records.actor import Actor
 from app.records.audit import Event, Outcome
 from app.records.models import AuditEvent

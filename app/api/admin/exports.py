@@ -8,7 +8,8 @@ from fastapi.responses import StreamingResponse
 from app.admin import exports
 from app.admin.exports import Format
 from app.compose import Runtime
-from app.http.web import Admin, JsonRoute, OriginDep, RuntimeDep
+from app.http.guards import Admin, OriginDep, RuntimeDep
+from app.http.routes import JsonRoute
 from app.records.actor import Actor
 
 router = APIRouter(prefix="/v1/admin/user-exports", tags=["admin"], route_class=JsonRoute)

@@ -13,7 +13,9 @@ from app.admin.formats import SourceName
 from app.admin.imports import Order, Status
 from app.compose import Runtime
 from app.http import edge
-from app.http.web import Admin, JsonRoute, OriginDep, ResponseModel, RuntimeDep, Timestamp
+from app.http.guards import Admin, OriginDep, RuntimeDep
+from app.http.routes import JsonRoute
+from app.http.wire import ResponseModel, Timestamp
 from app.platform.problems import FieldError, InvalidRequest, Overloaded, UnsupportedMediaType
 from app.records.models import UserImport as Import
 from app.records.models import UserImportProblem as ImportProblem

@@ -6,7 +6,9 @@ from fastapi import APIRouter
 
 from app.admin import stats
 from app.admin.stats import Bucket, Window
-from app.http.web import JsonRoute, ResponseModel, RuntimeDep, Support, Timestamp
+from app.http.guards import RuntimeDep, Support
+from app.http.routes import JsonRoute
+from app.http.wire import ResponseModel, Timestamp
 
 router = APIRouter(prefix="/v1/admin", tags=["admin"], route_class=JsonRoute)
 

@@ -15,18 +15,9 @@ from app.admin.lifecycle import Act
 from app.admin.users import Account, Role, Status
 from app.auth.sessions import Method
 from app.compose import Runtime
-from app.http.web import (
-    Admin,
-    JsonRoute,
-    Moment,
-    OriginDep,
-    PrintableText,
-    RequestModel,
-    ResponseModel,
-    RuntimeDep,
-    Support,
-    Timestamp,
-)
+from app.http.guards import Admin, OriginDep, RuntimeDep, Support
+from app.http.routes import JsonRoute
+from app.http.wire import Moment, PrintableText, RequestModel, ResponseModel, Timestamp
 from app.platform.settings import MOST_BYTES, Settings
 from app.policy import session_policy
 from app.policy.session_policy import Access

@@ -6,7 +6,9 @@ from uuid import UUID
 from fastapi import APIRouter, Query, Response
 
 from app.auth import endings, sessions
-from app.http.web import JsonRoute, OriginDep, ResponseModel, RuntimeDep, SignedIn, Timestamp
+from app.http.guards import OriginDep, RuntimeDep, SignedIn
+from app.http.routes import JsonRoute
+from app.http.wire import ResponseModel, Timestamp
 
 router = APIRouter(prefix="/v1/me/sessions", tags=["accounts"], route_class=JsonRoute)
 

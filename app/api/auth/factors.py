@@ -6,16 +6,9 @@ from fastapi import APIRouter, Response
 from pydantic import Field
 
 from app.auth import codes, recovery_codes, totp
-from app.http.web import (
-    Enrolling,
-    JsonRoute,
-    OriginDep,
-    RequestModel,
-    ResponseModel,
-    RuntimeDep,
-    SteppedUp,
-    SteppedUpEnrolling,
-)
+from app.http.guards import Enrolling, OriginDep, RuntimeDep, SteppedUp, SteppedUpEnrolling
+from app.http.routes import JsonRoute
+from app.http.wire import RequestModel, ResponseModel
 from app.platform.limits import address_key
 
 router = APIRouter(prefix="/v1/me", tags=["accounts"], route_class=JsonRoute)

@@ -9,16 +9,9 @@ from app.accounts.passwords import MAX_LENGTH
 from app.api.auth.wire import LoginResult, login_result
 from app.auth import guests
 from app.auth.guests import Upgraded
-from app.http.web import (
-    JsonRoute,
-    OriginDep,
-    PasswordText,
-    PrintableText,
-    RequestModel,
-    ResponseModel,
-    RuntimeDep,
-    SignedIn,
-)
+from app.http.guards import OriginDep, RuntimeDep, SignedIn
+from app.http.routes import JsonRoute
+from app.http.wire import PasswordText, PrintableText, RequestModel, ResponseModel
 from app.platform.limits import address_key
 from app.platform.problems import GuestsOff
 

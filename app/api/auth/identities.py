@@ -5,7 +5,9 @@ from uuid import UUID
 from fastapi import APIRouter, Response
 
 from app.auth import identities
-from app.http.web import JsonRoute, OriginDep, RequestModel, ResponseModel, RuntimeDep, SignedIn, SteppedUp, Timestamp
+from app.http.guards import OriginDep, RuntimeDep, SignedIn, SteppedUp
+from app.http.routes import JsonRoute
+from app.http.wire import RequestModel, ResponseModel, Timestamp
 from app.platform.limits import address_key
 from app.records.models import Identity
 

@@ -8,7 +8,9 @@ from pydantic import Field
 from app.accounts.passwords import MAX_LENGTH
 from app.api.auth.wire import LoginResult, TokenSet, login_result, token_set
 from app.auth import login, sessions
-from app.http.web import JsonRoute, OriginDep, PasswordText, PrintableText, RequestModel, RuntimeDep
+from app.http.guards import OriginDep, RuntimeDep
+from app.http.routes import JsonRoute
+from app.http.wire import PasswordText, PrintableText, RequestModel
 from app.platform.limits import address_key
 
 router = APIRouter(prefix="/v1/auth", tags=["auth"], route_class=JsonRoute)

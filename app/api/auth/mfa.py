@@ -8,7 +8,9 @@ from pydantic import Field
 from app.api.auth.wire import LoginResult, login_result
 from app.auth import codes, mfa
 from app.auth.mfa import CodeMethod
-from app.http.web import JsonRoute, OriginDep, RequestModel, RuntimeDep
+from app.http.guards import OriginDep, RuntimeDep
+from app.http.routes import JsonRoute
+from app.http.wire import RequestModel
 from app.platform.limits import address_key
 
 router = APIRouter(prefix="/v1/auth", tags=["auth"], route_class=JsonRoute)

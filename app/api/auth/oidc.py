@@ -7,7 +7,9 @@ from pydantic import Field
 
 from app.api.auth.wire import LoginResult, login_result
 from app.auth import identities, oidc
-from app.http.web import JsonRoute, OriginDep, PrintableText, RequestModel, ResponseModel, RuntimeDep, Timestamp
+from app.http.guards import OriginDep, RuntimeDep
+from app.http.routes import JsonRoute
+from app.http.wire import PrintableText, RequestModel, ResponseModel, Timestamp
 from app.platform.limits import address_key
 
 router = APIRouter(prefix="/v1/auth/oidc", tags=["auth"], route_class=JsonRoute)

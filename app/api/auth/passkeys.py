@@ -19,19 +19,9 @@ from app.api.auth.webauthn_json import (
 from app.api.auth.wire import LoginResult, login_result
 from app.auth import passkeys
 from app.auth.ceremony import relying_party
-from app.http.web import (
-    Enrolling,
-    JsonRoute,
-    OriginDep,
-    PrintableText,
-    RequestModel,
-    ResponseModel,
-    RuntimeDep,
-    SignedIn,
-    SteppedUp,
-    SteppedUpEnrolling,
-    Timestamp,
-)
+from app.http.guards import Enrolling, OriginDep, RuntimeDep, SignedIn, SteppedUp, SteppedUpEnrolling
+from app.http.routes import JsonRoute
+from app.http.wire import PrintableText, RequestModel, ResponseModel, Timestamp
 from app.platform.limits import address_key
 from app.records.models import Passkey
 

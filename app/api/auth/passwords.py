@@ -7,7 +7,9 @@ from pydantic import Field
 
 from app.accounts.passwords import MAX_LENGTH
 from app.auth import password_change, password_reset
-from app.http.web import JsonRoute, OriginDep, PasswordText, RequestModel, RuntimeDep, SignedIn
+from app.http.guards import OriginDep, RuntimeDep, SignedIn
+from app.http.routes import JsonRoute
+from app.http.wire import PasswordText, RequestModel
 from app.platform.limits import address_key
 
 router = APIRouter(prefix="/v1", tags=["accounts"], route_class=JsonRoute)

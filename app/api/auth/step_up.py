@@ -9,7 +9,9 @@ from app.accounts.passwords import MAX_LENGTH
 from app.api.auth.wire import TokenSet, token_set
 from app.auth import codes, step_up
 from app.auth.mfa import CodeMethod
-from app.http.web import Enrolling, JsonRoute, OriginDep, PasswordText, RequestModel, RuntimeDep
+from app.http.guards import Enrolling, OriginDep, RuntimeDep
+from app.http.routes import JsonRoute
+from app.http.wire import PasswordText, RequestModel
 from app.platform.limits import address_key
 
 router = APIRouter(prefix="/v1/auth", tags=["auth"], route_class=JsonRoute)

@@ -12,8 +12,8 @@ from pydantic import ConfigDict, Field, model_validator
 
 from app.auth.ceremony import ALGORITHMS, Assertion, Attestation, RelyingParty
 from app.auth.passkeys import CHALLENGE_TTL, Ceremony
-from app.crypto.crypto import b64url
-from app.http.web import RequestModel, ResponseModel
+from app.crypto.encoding import b64url
+from app.http.wire import RequestModel, ResponseModel
 from app.records.models import Passkey, User
 
 TIMEOUT = int(CHALLENGE_TTL.total_seconds() * 1000)

@@ -7,7 +7,7 @@ from app.auth.mfa import CHALLENGE_TTL, Challenge, Factor
 from app.auth.sessions import Grant
 from app.auth.tokens import ACCESS_TOKEN_TTL
 from app.compose import Runtime
-from app.http.web import ResponseModel
+from app.http.wire import ResponseModel
 
 LoginStatus = Literal["complete", "mfa_required"]
 

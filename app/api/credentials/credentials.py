@@ -7,17 +7,9 @@ from fastapi import APIRouter, Query
 from pydantic import Field
 
 from app.compose import Runtime
-from app.http.web import (
-    DirectRoute,
-    JsonRoute,
-    OriginDep,
-    RequestModel,
-    ResponseModel,
-    RuntimeDep,
-    SignedIn,
-    SignedInBare,
-    Timestamp,
-)
+from app.http.guards import OriginDep, RuntimeDep, SignedIn, SignedInBare
+from app.http.routes import DirectRoute, JsonRoute
+from app.http.wire import RequestModel, ResponseModel, Timestamp
 from app.policy.session_policy import Access
 from app.revocation import job
 from app.vending import access_checks, ledger, vending

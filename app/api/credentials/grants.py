@@ -6,16 +6,9 @@ from uuid import UUID
 from fastapi import APIRouter, Query, Response
 from pydantic import Field
 
-from app.http.web import (
-    JsonRoute,
-    MomentInBody,
-    OriginDep,
-    RequestModel,
-    ResponseModel,
-    RuntimeDep,
-    SignedIn,
-    Timestamp,
-)
+from app.http.guards import OriginDep, RuntimeDep, SignedIn
+from app.http.routes import JsonRoute
+from app.http.wire import MomentInBody, RequestModel, ResponseModel, Timestamp
 from app.sharing import giving
 from app.sharing.giving import Given
 

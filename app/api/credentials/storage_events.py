@@ -2,7 +2,8 @@
 
 from fastapi import APIRouter, Request, Response
 
-from app.http.web import JsonRoute, OriginDep, RuntimeDep, strict_json
+from app.http.guards import OriginDep, RuntimeDep
+from app.http.routes import JsonRoute, strict_json
 from app.platform.problems import Problem, StorageEventsOff, UnsupportedMediaType
 from app.storage import events
 

@@ -6,7 +6,9 @@ from uuid import UUID
 from fastapi import APIRouter
 from pydantic import Field
 
-from app.http.web import JsonRoute, OriginDep, RequestModel, ResponseModel, RuntimeDep, SignedIn, Timestamp
+from app.http.guards import OriginDep, RuntimeDep, SignedIn
+from app.http.routes import JsonRoute
+from app.http.wire import RequestModel, ResponseModel, Timestamp
 from app.vending import tickets
 
 router = APIRouter(prefix="/v1", tags=["credentials"], route_class=JsonRoute)

@@ -2,7 +2,9 @@
 
 from fastapi import APIRouter
 
-from app.http.web import JsonRoute, ResponseModel, RuntimeDep, SignedIn, Timestamp
+from app.http.guards import RuntimeDep, SignedIn
+from app.http.routes import JsonRoute
+from app.http.wire import ResponseModel, Timestamp
 from app.storage import quota
 
 router = APIRouter(prefix="/v1", tags=["credentials"], route_class=JsonRoute)

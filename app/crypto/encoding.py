@@ -1,0 +1,22 @@
+"""base32 and base64url as this service writes them."""
+
+import base64
+from secrets import token_bytes
+
+
+def random_base32(size: int) -> str:
+    """As many random bytes, a multiple of 5, as base32 (RFC 4648 §6): letters and 2–7, without padding."""
+    return base64.b32encode(token_bytes(size)).decode("ascii")
+
+
+def b64url(data: bytes) -> str:
+    """base64url without padding (RFC 7515 §2)."""
+    return base64.urlsafe_b64encode(data).rstrip(b"=").decode("ascii")
+
+
+def unb64url(text: str) -> bytes:
+    """The inverse of `b64url`. Raises ValueError for any spelling that `b64url` would not have given."""
+    data = base64.b64decode(text + "=" * (-len(text) % 4), altchars=b"-_", validate=True)
+    if b64url(data) != text:
+        raise ValueError("not canonical base64url")
+    return data

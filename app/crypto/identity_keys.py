@@ -1,0 +1,119 @@
+"""Keys and ID tokens of outside identity providers."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from cryptography.exceptions import InvalidSignature
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import padding
+from jose import jwk
+from jose.exceptions import JOSEError
+
+from app.crypto.encoding import unb64url
+from app.crypto.jws import COMPACT, OF_ANOTHER_KEY, TokenRejected
+from app.crypto.strict_json import strict_object
+
+MAX_ID_TOKEN_LENGTH = 8192
+
+
+RSA_BITS = range(2048, 8193)
+
+
+class UnknownKey(TokenRejected):
+    """No key that was given has the `kid` of the token's header."""
+
+
+@dataclass(frozen=True)
+class IdentityKey:
+    """A provider's public key, and the one algorithm that it verifies."""
+
+    algorithm: str
+    key: Any
+
+
+class _PssKey:
+    """PS256 (RFC 7518 §3.5), which python-jose does not have."""
+
+    _PADDING = padding.PSS(padding.MGF1(hashes.SHA256()), hashes.SHA256().digest_size)
+
+    def __init__(self, public_key: Any) -> None:
+        self._public_key = public_key
+
+    def verify(self, message: bytes, signature: bytes) -> bool:
+        try:
+            self._public_key.verify(signature, message, self._PADDING, hashes.SHA256())
+        except InvalidSignature:
+            return False
+        return True
+
+
+def identity_keys(document: bytes) -> dict[str, IdentityKey]:
+    """By kid, the keys of a provider's JWK set (RFC 7517 §5) that verify ID tokens; others are left out.
+
+    So is every key whose kid stands twice: none is better than a guess. Raises ValueError for what is no JWK set.
+    """
+    try:
+        entries = strict_object(document)["keys"]
+    except (KeyError, RecursionError) as error:
+        raise ValueError("not a JWK set") from error
+    if not isinstance(entries, list):
+        raise ValueError("not a JWK set")
+    found: dict[str, list[IdentityKey]] = {}
+    for entry in entries:
+        key = _identity_key(entry) if isinstance(entry, dict) else None
+        if key is not None and isinstance(kid := entry.get("kid"), str) and kid:
+            found.setdefault(kid, []).append(key)
+    return {kid: keys[0] for kid, keys in found.items() if len(keys) == 1}
+
+
+def _identity_key(entry: Mapping[str, Any]) -> IdentityKey | None:
+    """RS256 or ES256 by the key's type; PS256 only where the key says so. Nothing else is ever verified."""
+    operations = entry.get("key_ops", ["verify"])
+    usable = entry.get("use") in (None, "sig") and isinstance(operations, list) and "verify" in operations
+    kind = (entry.get("kty"), entry.get("crv"), entry.get("alg"))
+    algorithm: str | None = None
+    if kind in (("RSA", None, None), ("RSA", None, "RS256")):
+        algorithm = "RS256"
+    elif kind == ("RSA", None, "PS256"):
+        algorithm = "PS256"
+    elif kind in (("EC", "P-256", None), ("EC", "P-256", "ES256")):
+        algorithm = "ES256"
+    numbers = {name: entry.get(name) for name in (("x", "y") if algorithm == "ES256" else ("n", "e"))}
+    if not usable or algorithm is None or not all(isinstance(number, str) for number in numbers.values()):
+        return None
+    try:
+        if algorithm == "ES256":
+            return IdentityKey(algorithm, jwk.construct({"kty": "EC", "crv": "P-256", **numbers}, algorithm))
+        key: Any = jwk.construct({"kty": "RSA", **numbers}, "RS256")
+    except (JOSEError, ValueError):
+        return None
+    if key.prepared_key.key_size not in RSA_BITS:
+        return None
+    return IdentityKey(algorithm, _PssKey(key.prepared_key) if algorithm == "PS256" else key)
+
+
+def verify_identity_token(token: str, *, keys: Mapping[str, IdentityKey]) -> dict[str, Any]:
+    """The claims of an ID token that one of `keys` signed, by the key that its `kid` names and that key's algorithm.
+
+    As strict as `verify_token`, but a provider's header may have members of its own. What the claims say is for the
+    caller to judge. Raises `UnknownKey`, `TokenRejected`, and nothing else.
+    """
+    if len(token) > MAX_ID_TOKEN_LENGTH or not COMPACT.match(token):
+        raise TokenRejected("not a compact JWS")
+    signed, _, _ = token.rpartition(".")
+    try:
+        header, claims, signature = (unb64url(part) for part in token.split("."))
+        head = strict_object(header)
+        kid, typ = head.get("kid"), head.get("typ", "JWT")
+        if not OF_ANOTHER_KEY.isdisjoint(head) or not isinstance(typ, str) or typ.upper() != "JWT":
+            raise TokenRejected("not the header of an ID token")
+        if not isinstance(kid, str) or kid not in keys:
+            raise UnknownKey("an unknown kid")
+        if head.get("alg") != keys[kid].algorithm:
+            raise TokenRejected("not the algorithm of its key")
+        if not keys[kid].key.verify(signed.encode(), signature):
+            raise TokenRejected("not signed by its key")
+        return strict_object(claims)
+    except (JOSEError, ValueError, RecursionError) as error:
+        raise TokenRejected(type(error).__name__) from error

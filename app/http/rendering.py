@@ -1,0 +1,108 @@
+"""Problems as answers."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import chain
+
+import structlog
+from fastapi import FastAPI, Request, Response
+from fastapi.exceptions import RequestValidationError
+from fastapi.routing import APIRoute
+from starlette.datastructures import Headers
+from starlette.exceptions import HTTPException
+from starlette.middleware.cors import CORSMiddleware
+from starlette.routing import BaseRoute, Match
+from starlette.types import Receive, Scope, Send
+
+from app.http.edge import send_problem
+from app.platform.problems import (
+    ContentTooLarge,
+    FieldError,
+    InternalError,
+    InvalidRequest,
+    MalformedRequest,
+    MethodNotAllowed,
+    NotFound,
+    OriginNotAllowed,
+    Problem,
+)
+
+log = structlog.get_logger("tokenvend.http")
+
+
+class ProblemResponse(Response):
+    """A problem document; `headers` are the framework's own, such as the `Allow` of a 405."""
+
+    def __init__(self, problem: Problem, request_id: str, headers: Mapping[str, str] | None = None) -> None:
+        super().__init__(status_code=problem.status)
+        self._problem, self._request_id, self._extra = problem, request_id, headers
+
+    async def __call__(self, _scope: Scope, _receive: Receive, send: Send) -> None:
+        await send_problem(self._problem, self._request_id, send, self._extra)
+
+
+class Cors(CORSMiddleware):
+    """Starlette's, but a refused preflight is a problem like all others."""
+
+    def preflight_response(self, request_headers: Headers) -> Response:
+        response = super().preflight_response(request_headers)
+        if response.status_code >= 400:
+            raise OriginNotAllowed
+        return response
+
+
+_BY_STATUS: dict[int, type[Problem]] = {404: NotFound, 405: MethodNotAllowed, 413: ContentTooLarge}
+
+
+def install_problem_handlers(app: FastAPI, routes: Sequence[BaseRoute]) -> None:
+    """Every refusal, the framework's own too, becomes a problem document that echoes nothing."""
+
+    async def on_problem(request: Request, error: Exception) -> Response:
+        assert isinstance(error, Problem)
+        return refusal(request, error)
+
+    async def on_http_exception(request: Request, error: Exception) -> Response:
+        assert isinstance(error, HTTPException)
+        fallback = InternalError if error.status_code >= 500 else MalformedRequest
+        problem = _BY_STATUS.get(error.status_code, fallback)()
+        headers = dict(error.headers or {})
+        if "Allow" in headers:
+            headers["Allow"] = _allowed(headers["Allow"], routes, request.scope)
+        return ProblemResponse(problem, request.state.request_id, headers)
+
+    async def on_invalid(request: Request, error: Exception) -> Response:
+        assert isinstance(error, RequestValidationError)
+        return refusal(request, unfit(error))
+
+    app.add_exception_handler(Problem, on_problem)
+    app.add_exception_handler(HTTPException, on_http_exception)
+    app.add_exception_handler(RequestValidationError, on_invalid)
+
+
+def _allowed(known: str, routes: Iterable[BaseRoute], scope: Scope) -> str:
+    """All methods of an address (RFC 9110 §15.5.6): the framework names those of its first route alone."""
+    here = (route for route in routes if isinstance(route, APIRoute) and route.matches(scope)[0] is not Match.NONE)
+    return ", ".join(sorted({*known.split(", "), *chain.from_iterable(route.methods or () for route in here)}))
+
+
+def refusal(request: Request, problem: Problem) -> Response:
+    if problem.status >= 500:
+        log.error("problem", code=problem.code, cause=problem.cause)
+    return ProblemResponse(problem, request.state.request_id)
+
+
+def unfit(error: RequestValidationError) -> InvalidRequest:
+    return InvalidRequest(
+        errors=[
+            _without_value(FieldError(".".join(str(part) for part in entry["loc"]), entry["type"], entry["msg"]))
+            for entry in error.errors()
+        ]
+    )
+
+
+def _without_value(error: FieldError) -> FieldError:
+    """pydantic repeats the name of an unknown member and the character at which a UUID breaks: the caller's, both."""
+    if error.code == "extra_forbidden":
+        return FieldError(error.location.split(".")[0], error.code, "An unknown member is not allowed.")
+    if error.code.endswith("_parsing"):
+        return FieldError(error.location, error.code, f"{error.message.partition(',')[0]}.")
+    return error

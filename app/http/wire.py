@@ -1,0 +1,92 @@
+"""Models of what goes over the wire, and the types of their members."""
+
+import re
+from datetime import UTC, datetime
+from typing import Annotated
+
+from pydantic import (
+    AfterValidator,
+    AwareDatetime,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    PlainSerializer,
+    SecretStr,
+    WithJsonSchema,
+)
+
+from app.platform.printable import is_printable
+
+
+class RequestModel(BaseModel):
+    """A closed model: an unknown member is a 422, and no type is converted into another."""
+
+    model_config = ConfigDict(extra="forbid", strict=True, hide_input_in_errors=True)
+
+
+class ResponseModel(BaseModel):
+    """Every member is always present; what may be missing is null."""
+
+    model_config = ConfigDict(frozen=True, json_schema_serialization_defaults_required=True)
+
+
+def _rfc3339(moment: datetime) -> str:
+    return moment.astimezone(UTC).isoformat()[:19] + "Z"
+
+
+Timestamp = Annotated[
+    datetime,
+    PlainSerializer(_rfc3339, when_used="json"),
+    WithJsonSchema({"type": "string", "format": "date-time"}, mode="serialization"),
+]
+"""RFC 3339 in whole seconds, UTC, ending in `Z`."""
+
+
+_DATE = re.compile("[0-9]{4}-[0-9]{2}-")
+
+
+def _written_out(value: object) -> object:
+    """A number would be read as seconds since 1970."""
+    if isinstance(value, str) and not _DATE.match(value):
+        raise ValueError("a moment is written as 2026-11-23T18:00:00Z")
+    return value
+
+
+def _text_of_one(value: object) -> object:
+    if not isinstance(value, str):
+        raise ValueError("a moment is written as 2026-11-23T18:00:00Z")
+    return _written_out(value)
+
+
+def _in_utc(moment: datetime) -> datetime:
+    try:
+        return moment.astimezone(UTC)
+    except OverflowError:
+        raise ValueError("no time that UTC has") from None
+
+
+Moment = Annotated[AwareDatetime, BeforeValidator(_written_out), AfterValidator(_in_utc)]
+"""RFC 3339, as a caller writes it in a query."""
+
+
+MomentInBody = Annotated[AwareDatetime, Field(strict=False), BeforeValidator(_text_of_one), AfterValidator(_in_utc)]
+"""The same in JSON, which has no type of its own for it: a text is read as one, a number never."""
+
+
+def _printable(value: str) -> str:
+    if not is_printable(value):
+        raise ValueError("control characters are not allowed")
+    return value
+
+
+def _no_nul(value: SecretStr) -> SecretStr:
+    if "\0" in value.get_secret_value():
+        raise ValueError("a NUL character is not allowed")
+    return value
+
+
+PrintableText = Annotated[str, AfterValidator(_printable)]
+
+
+PasswordText = Annotated[SecretStr, AfterValidator(_no_nul)]
