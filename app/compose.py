@@ -1,23 +1,24 @@
-"""The process's singletons in one frozen bundle, built once: the same for service, command line and tests."""
+"""Builds everything, once: the same for the service, the command line and tests. Features never import it."""
 
 import asyncio
 import base64
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from threading import BoundedSemaphore
 from typing import Any
-from uuid import UUID
 
 import boto3
 
+from app.accounts.export import ExportTurn
 from app.accounts.passwords import Hasher
+from app.admin import prune, tally
+from app.admin.imports import ImportRoom
 from app.admin.tally import OwnWork
-from app.auth import sessions
+from app.auth import endings, sessions
 from app.auth.cognito import UserPool
 from app.auth.keys import Keyring
 from app.auth.providers import Providers
-from app.auth.sessions import SessionState
+from app.auth.sessions import SessionStates
 from app.auth.tokens import AccessTokens
 from app.aws.base_credentials import BaseCredentials, ca_file, default_session
 from app.aws.endpoints import Endpoints, dns_suffix, endpoint
@@ -29,47 +30,48 @@ from app.aws.sts_client import CONCURRENT_CALLS, StsClient
 from app.aws.transport import Transport
 from app.crypto.password_hashes import FirebaseScrypt
 from app.crypto.vault import Vault
+from app.lifecycle import lost_guests
+from app.mail import outbox
 from app.mail.postman import Postman
 from app.mail.transport import transport
 from app.platform.clock import Clock, SystemClock
 from app.platform.db import Batch, Database
 from app.platform.fetcher import Fetcher
+from app.platform.jobs import Job
 from app.platform.lanes import Turns
-from app.platform.limits import Limiter, make_limiter
+from app.platform.limits import make_limiter
 from app.platform.metrics import Metrics
-from app.platform.problems import Problem
+from app.platform.process import Platform
 from app.platform.settings import Settings, SettingsError
 from app.platform.tracing import NoTracing, OtlpTracing, Tracing
 from app.policy.packing import Packing
-from app.policy.session_policy import Encryption
+from app.policy.session_policy import Bucket, Encryption
 from app.records import newcomers
-from app.revocation import allowances, role_policies
+from app.revocation import allowances, marks, role_policies
+from app.revocation import job as revocation
 from app.revocation.iam_writer import IAM_CONFIG, RoleDenials
+from app.sharing import giving, grants
+from app.storage import quota
+from app.upkeep import canary, erased_objects, usage_count
 from app.upkeep.health import Health
 from app.vending import ledger
 from app.vending.broker import Broker
 from app.vending.cache import CredentialCache
 from app.vending.identity_token import IdentityTokens
-from app.vending.ledger import Entry
 from app.vending.orders import Terms
 from app.vending.replica_cache import SharedCache
-
-CONCURRENT_IMPORTS = 2
-"""By HTTP, in a process."""
+from app.vending.vending import Vending
 
 
 @dataclass(frozen=True)
 class Runtime:
-    settings: Settings
-    clock: Clock
-    vault: Vault
-    database: Database
+    """The objects of one process, for whoever starts it."""
+
+    platform: Platform
     hasher: Hasher
-    limiter: Limiter
     newcomers: Turns
     """At what changes something."""
     postman: Postman
-    metrics: Metrics
     own_work: OwnWork
     tracing: Tracing
     keyring: Keyring
@@ -79,16 +81,9 @@ class Runtime:
     sts_keyring: Keyring
     identity_tokens: IdentityTokens
     """For STS alone, in `web_identity` mode."""
-    session_states: Batch[UUID, SessionState]
-    terms: Terms
-    encryption: Encryption | None
-    broker: Broker
-    ledger: Batch[Entry, Problem]
-    """Gives the problem that refuses an entry, or None once its row is committed."""
-    credential_cache: CredentialCache
+    session_states: SessionStates
+    vending: Vending
     shared_cache: SharedCache | None
-    packing: Packing
-    """Of shares into credentials."""
     role_denials: RoleDenials | None
     """Only where `REVOCATION=role_policy`."""
     storage_events: Topic | None
@@ -98,30 +93,72 @@ class Runtime:
     health: Health
     user_pool: UserPool | None
     """Where users who were there before bring their passwords from."""
-    export_turn: asyncio.Semaphore
-    """Of the exports of what is stored about users: one page at a time."""
-    import_threads: ThreadPoolExecutor
-    import_places: BoundedSemaphore
-    """One for each of the threads: whoever finds none is turned away, for their file would wait unread."""
+    export_turn: ExportTurn
+    import_room: ImportRoom
+
+    @property
+    def provided(self) -> Mapping[type, object]:
+        """What routes ask for, by type."""
+        web_identity = self.vending.terms.mode == "web_identity"
+        return {
+            Platform: self.platform,
+            Hasher: self.hasher,
+            Turns: self.newcomers,
+            AccessTokens: self.tokens,
+            Keyring: self.keyring,
+            Providers: self.providers,
+            Postman: self.postman,
+            UserPool: self.user_pool,
+            IdentityTokens: self.identity_tokens if web_identity else None,
+            Batch: self.session_states,
+            Vending: self.vending,
+            Bucket: self.vending.bucket,
+            Broker: self.vending.broker,
+            Topic: self.storage_events,
+            Health: self.health,
+            ExportTurn: self.export_turn,
+            ImportRoom: self.import_room,
+        }
+
+    @property
+    def jobs(self) -> Sequence[Job]:
+        platform, vending = self.platform, self.vending
+        return (
+            Job("outbox", self.postman.send_waiting, every=5, woken_by=outbox.SIGNAL),
+            Job(
+                "revocation",
+                partial(revocation.apply_next, platform, self.role_denials),
+                every=5,
+                woken_by=marks.SIGNAL,
+            ),
+            Job("sessions", partial(endings.settle_next, platform), every=30, woken_by=endings.SIGNAL),
+            Job("sharing", partial(giving.recall_next, platform), every=5, woken_by=grants.SIGNAL),
+            Job("erasure", partial(erased_objects.erase_next, platform, vending), every=30),
+            Job("lost guests", partial(lost_guests.erase_next, platform), every=600),
+            Job("usage", partial(usage_count.count_next, platform, vending), every=15, woken_by=quota.SIGNAL),
+            Job("canary", partial(canary.watch, platform, vending), every=60),
+            Job("tally", partial(tally.work, platform, self.own_work), every=15),
+            Job("cleaning", partial(prune.clean, platform), every=3600),
+        )
 
     @property
     def keyrings(self) -> tuple[Keyring, ...]:
         """Those in use."""
-        return (self.keyring, self.sts_keyring) if self.terms.mode == "web_identity" else (self.keyring,)
+        return (self.keyring, self.sts_keyring) if self.vending.terms.mode == "web_identity" else (self.keyring,)
 
     async def close(self) -> None:
         self.hasher.close()
-        self.import_threads.shutdown(wait=False, cancel_futures=True)
+        self.import_room.close()
         await self.providers.close()
         await self.fetcher.close()
         if self.user_pool is not None:
             await self.user_pool.close()
-        await self.limiter.close()
+        await self.platform.limiter.close()
         self.postman.close()
-        await self.broker.close()
+        await self.vending.broker.close()
         if self.shared_cache is not None:
             await self.shared_cache.close()
-        self.database.close()
+        self.platform.database.close()
         await asyncio.to_thread(self.tracing.close)
 
 
@@ -154,22 +191,30 @@ def build_runtime(settings: Settings, *, clock: Clock | None = None, aws: boto3.
     memory = settings.cache_url == "memory://"
     fetcher, topic_arn = Fetcher(), settings.storage_events_topic_arn
     shared_cache = None if memory else SharedCache(settings.cache_url, vault, clock, metrics)
+    limiter = make_limiter(
+        settings.rate_limit_url,
+        clock,
+        metrics,
+        enabled=settings.rate_limits == "on",
+        sts_quota=settings.sts_quota,
+    )
+    platform = Platform(settings, clock, database, vault, limiter, metrics)
+    session_states = Batch(lambda ids: sessions.look_up(database, ids))
+    vending = Vending(
+        platform,
+        bucket=_bucket(settings),
+        terms=_terms(settings),
+        broker=broker,
+        ledger=Batch(lambda entries: ledger.record(database, entries)),
+        cache=CredentialCache(clock, metrics, shared_cache.obtain if shared_cache else None),
+        packing=Packing(),
+        session_states=session_states,
+    )
     return Runtime(
-        settings=settings,
-        clock=clock,
-        vault=vault,
-        database=database,
+        platform=platform,
         hasher=hasher,
-        limiter=make_limiter(
-            settings.rate_limit_url,
-            clock,
-            metrics,
-            enabled=settings.rate_limits == "on",
-            sts_quota=settings.sts_quota,
-        ),
         newcomers=turns,
         postman=Postman(settings, clock, vault, database, transport(settings), metrics=metrics),
-        metrics=metrics,
         own_work=OwnWork(metrics),
         tracing=tracing,
         keyring=keyring,
@@ -177,22 +222,16 @@ def build_runtime(settings: Settings, *, clock: Clock | None = None, aws: boto3.
         providers=Providers(settings.oidc_providers, clock),
         sts_keyring=sts_keyring,
         identity_tokens=identity_tokens,
-        session_states=Batch(lambda ids: sessions.look_up(database, ids)),
-        terms=_terms(settings),
-        encryption=_encryption(settings),
-        broker=broker,
-        ledger=Batch(lambda entries: ledger.record(database, entries)),
-        credential_cache=CredentialCache(clock, metrics, shared_cache.obtain if shared_cache else None),
+        session_states=session_states,
+        vending=vending,
         shared_cache=shared_cache,
-        packing=Packing(),
         role_denials=_role_denials(settings, aws) if settings.revocation == "role_policy" else None,
         storage_events=Topic(topic_arn, clock, fetcher.get) if topic_arn else None,
         fetcher=fetcher,
         health=Health(database, keyring, broker, clock, metrics),
         user_pool=_user_pool(settings, clock),
-        export_turn=asyncio.Semaphore(1),
-        import_threads=ThreadPoolExecutor(CONCURRENT_IMPORTS, thread_name_prefix="import"),
-        import_places=BoundedSemaphore(CONCURRENT_IMPORTS),
+        export_turn=ExportTurn(),
+        import_room=ImportRoom(),
     )
 
 
@@ -263,6 +302,10 @@ def _terms(settings: Settings) -> Terms:
         transitive_tag_keys=settings.transitive_tag_keys,
         source_identity=settings.source_identity == "on",
     )
+
+
+def _bucket(settings: Settings) -> Bucket:
+    return Bucket(settings.partition, settings.bucket, _encryption(settings), fenced=bool(settings.policy_arns))
 
 
 def _encryption(settings: Settings) -> Encryption | None:

@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 import threading
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from importlib.metadata import version
 
 import structlog
@@ -21,10 +21,10 @@ from app.http.edge import Edge
 from app.http.rendering import Cors, install_problem_handlers
 from app.http.routes import Direct
 from app.platform.environment import load_settings
+from app.platform.jobs import Job, keep_working
 from app.platform.logs import configure_logging
 from app.platform.problems import Problem
 from app.platform.settings import Settings
-from app.upkeep import jobs
 
 log = structlog.get_logger("tokenvend.start")
 
@@ -64,11 +64,13 @@ def create_api(*, docs: bool = True) -> FastAPI:
     return api
 
 
-def create_app(settings: Settings, runtime: Runtime | None = None) -> FastAPI:
-    """The whole service. It connects to nothing before it is started."""
+def create_app(settings: Settings, runtime: Runtime | None = None, *, jobs: Sequence[Job] | None = None) -> FastAPI:
+    """The whole service. It connects to nothing before it is started. `jobs`: those of `runtime` without it."""
     runtime = runtime or build_runtime(settings)
     app = create_api(docs=settings.docs_on)
     app.state.runtime = runtime
+    app.state.provided = runtime.provided
+    app.state.jobs = runtime.jobs if jobs is None else jobs
     app.state.draining = threading.Event()  # the server's own, where there is one
     app.router.lifespan_context = _lifespan
     pages.install(app, settings)
@@ -87,8 +89,8 @@ def create_app(settings: Settings, runtime: Runtime | None = None) -> FastAPI:
         hosts=settings.hosts,
         trusted_proxies=settings.trusted_proxies,
         https=settings.public_url.startswith("https://"),
-        clock=runtime.clock,
-        metrics=runtime.metrics,
+        clock=runtime.platform.clock,
+        metrics=runtime.platform.metrics,
         tracing=runtime.tracing,
         local_only=settings.answers_this_machine_alone,
     )
@@ -109,7 +111,9 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     for keyring in runtime.keyrings:
         await keyring.try_load()
     background = [asyncio.create_task(keyring.keep_loaded()) for keyring in runtime.keyrings]
-    background.append(asyncio.create_task(jobs.keep_working(runtime)))
+    background.append(
+        asyncio.create_task(keep_working(app.state.jobs, runtime.platform.database, runtime.platform.metrics))
+    )
     background.append(asyncio.create_task(_warn(runtime)))
     try:
         yield
@@ -118,16 +122,16 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
             task.cancel()
         await asyncio.gather(*background, return_exceptions=True)
         with contextlib.suppress(Problem):
-            await runtime.own_work.add(runtime.database, runtime.clock.now())
+            await runtime.own_work.add(runtime.platform.database, runtime.platform.clock.now())
         await runtime.close()
 
 
 async def _warn(runtime: Runtime) -> None:
     """Says at start what the operator should know of the base credentials; faults are `/readyz`'s to tell."""
-    if runtime.settings.environment == "development":
-        if runtime.settings.development_remote == "on":
+    if runtime.platform.settings.environment == "development":
+        if runtime.platform.settings.development_remote == "on":
             log.warning("development_answers_other_machines")
         return
     with contextlib.suppress(Problem):
-        for warning in await runtime.broker.warnings(runtime.settings.credential_max_ttl):
+        for warning in await runtime.vending.broker.warnings(runtime.platform.settings.credential_max_ttl):
             log.warning("base_credentials", warning=warning)

@@ -16,14 +16,8 @@ from tests.security.races import all_at_once
 from tests.support.service import Device, Service
 
 
-@pytest.fixture(autouse=True)
-def by_hand(monkeypatch: pytest.MonkeyPatch) -> None:
-    """No job runs by itself: the tests say when."""
-    monkeypatch.setattr("app.upkeep.jobs.JOBS", ())
-
-
 def clean(service: Service) -> bool:
-    return service.runtime.database.run("write", prune.delete_stale, service.clock.now())
+    return service.runtime.platform.database.run("write", prune.delete_stale, service.clock.now())
 
 
 def count(service: Service, table: str) -> int:
@@ -31,18 +25,20 @@ def count(service: Service, table: str) -> int:
 
 
 def issue(service: Service, *, ttl: timedelta) -> None:
-    service.runtime.database.run(
-        "write", single_use.issue, service.runtime.vault, service.clock.now(), "oidc_nonce", ttl=ttl
+    service.runtime.platform.database.run(
+        "write", single_use.issue, service.runtime.platform.vault, service.clock.now(), "oidc_nonce", ttl=ttl
     )
 
 
 def put(service: Service, kind: Kind, **settled: datetime) -> None:
     def story(session: Session) -> None:
-        outbox.put(session, service.runtime.vault, service.clock.now(), kind, about=None, recipient="ada@example.org")
+        outbox.put(
+            session, service.runtime.platform.vault, service.clock.now(), kind, about=None, recipient="ada@example.org"
+        )
         if settled:
             session.execute(update(OutboxMail).where(OutboxMail.kind == kind).values(**settled))
 
-    service.runtime.database.run("write", story)
+    service.runtime.platform.database.run("write", story)
 
 
 def keep_alive(device: Device) -> None:
@@ -55,7 +51,7 @@ class TestMailCounts:
     def test_go_with_the_hour_that_they_count(self, service: Service) -> None:
         put(service, "folder_waiting")
         now = service.clock.now()
-        service.runtime.database.run("write", outbox.take, service.runtime.vault, now, most=1)
+        service.runtime.platform.database.run("write", outbox.take, service.runtime.platform.vault, now, most=1)
         for seconds, left in ((3600, 1), (1, 0)):
             service.clock.advance(seconds=seconds)
             clean(service)

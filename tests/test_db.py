@@ -66,7 +66,7 @@ class TestTransactions:
 
     def test_a_failed_commit_is_not_taken_for_done(self, service: Service) -> None:
         """The answer leaves after the commit: when that fails, the client does not get a 201."""
-        connection = service.runtime.database.engine.raw_connection()
+        connection = service.runtime.platform.database.engine.raw_connection()
         if not isinstance(connection.driver_connection, sqlite3.Connection):
             connection.close()
             service.sql(

@@ -39,7 +39,7 @@ def on_record(service: Service) -> list[tuple[str, str]]:
 
 
 def settle(service: Service) -> None:
-    while service.runtime.database.run("write", endings.settle):
+    while service.runtime.platform.database.run("write", endings.settle):
         pass
 
 
@@ -82,7 +82,7 @@ class TestTooMany:
             session.get_one(User, user, with_for_update=True)
             endings.make_room(session, COMMAND_LINE, service.clock.now(), user_id=user)
 
-        service.runtime.database.run("write", start)
+        service.runtime.platform.database.run("write", start)
         assert alive(service) == MOST - 1
 
     def test_ended_ones_take_no_room(self, service: Service) -> None:
@@ -125,7 +125,7 @@ class TestTooMany:
         def rows_read() -> int:
             return int(service.sql(read + "WHERE relname = 'sessions'")[0][0])
 
-        service.runtime.database.engine.dispose()  # a connection leaves what it counted behind when it ends
+        service.runtime.platform.database.engine.dispose()  # a connection leaves what it counted behind when it ends
         assert eventually(lambda: rows_read() > 0)
         assert rows_read() < 20
 
@@ -167,7 +167,7 @@ class TestAllAtOnce:
         ACTS[reason](tablet)
         settled = len(on_record(service))
         assert settled == MOST
-        assert service.runtime.database.run("write", endings.settle)
+        assert service.runtime.platform.database.run("write", endings.settle)
         assert len(on_record(service)) == MOST + 60
         settle(service)
         kept = reason in KEEPING
@@ -242,7 +242,7 @@ class TestAllAtOnce:
         add_sessions(phone, FAR_MORE)
         user, now = UUID(phone.user_id), service.clock.now()
         for keeping in (None, UUID(phone.session_id)):
-            service.runtime.database.run(
+            service.runtime.platform.database.run(
                 "write", endings.sign_out, COMMAND_LINE, now, user_id=user, actor_id=user, keeping=keeping
             )
         refused(phone)
@@ -251,8 +251,8 @@ class TestAllAtOnce:
     def test_a_refresh_that_waited_for_it_goes_on(self, service: Service) -> None:
         """The kept session's row was locked: what was read of its user before is no longer so."""
         device = service.device(EMAIL)
-        database, user, kept = service.runtime.database, UUID(device.user_id), UUID(device.session_id)
-        vault, now = service.runtime.vault, service.clock.now()
+        database, user, kept = service.runtime.platform.database, UUID(device.user_id), UUID(device.session_id)
+        vault, now = service.runtime.platform.vault, service.clock.now()
         waiting = text("SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock'")
         answers: list[UUID] = []
 
@@ -285,7 +285,7 @@ class TestAllAtOnce:
         service.sql("ANALYZE sessions")
         service.sql("SELECT pg_stat_reset()")
         assert device.delete("/v1/me/sessions").status_code == 204
-        service.runtime.database.engine.dispose()
+        service.runtime.platform.database.engine.dispose()
         counted = "SELECT coalesce(seq_tup_read, 0) + coalesce(idx_tup_fetch, 0), n_tup_upd FROM pg_stat_user_tables "
 
         def counts() -> tuple[int, int]:
@@ -332,7 +332,9 @@ class TestVersionBefore:
 
     def test_one_from_before_the_migration_lives(self, service: Service) -> None:
         now = service.clock.now() - timedelta(days=1)
-        grant = service.runtime.database.run("write", add_signed_in, service.runtime.vault, now, EMAIL)
+        grant = service.runtime.platform.database.run(
+            "write", add_signed_in, service.runtime.platform.vault, now, EMAIL
+        )
         assert service.sql("SELECT session_epoch FROM sessions") == [(0,)]
         assert service.refresh(grant.refresh_token).status_code == 200
 
@@ -347,5 +349,5 @@ def owner(device: Device) -> str:
 
 
 def _stored(device: Device, name: str) -> str:
-    on_sqlite = device.service.runtime.database.engine.dialect.name == "sqlite"
+    on_sqlite = device.service.runtime.platform.database.engine.dialect.name == "sqlite"
     return UUID(name).hex if on_sqlite else name

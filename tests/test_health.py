@@ -89,7 +89,7 @@ class TestReadiness:
     @pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
     def test_knows_a_postgresql_that_is_read_only(self, service: Service) -> None:
         """OP9."""
-        engine = service.runtime.database.engine
+        engine = service.runtime.platform.database.engine
         name = engine.url.database
         service.sql(f"ALTER DATABASE {name} SET default_transaction_read_only = on")
         engine.dispose()  # it holds for new connections

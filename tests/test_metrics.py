@@ -9,9 +9,8 @@ import pytest
 from sqlalchemy import text
 from sqlalchemy.orm import Session
 
-from app.compose import Runtime
-from app.upkeep import jobs
-from app.upkeep.jobs import Job
+from app.platform import jobs
+from app.platform.jobs import Job
 from tests.support.engine import eventually
 from tests.support.service import Service
 
@@ -82,7 +81,9 @@ class TestReadiness:
         service.clock.advance(minutes=1)
         over, portal = threading.Event(), service.client.portal
         assert portal is not None
-        waiting = [portal.start_task_soon(service.runtime.database.read, lambda _: over.wait(30)) for _ in range(9)]
+        waiting = [
+            portal.start_task_soon(service.runtime.platform.database.read, lambda _: over.wait(30)) for _ in range(9)
+        ]
         try:
             assert eventually(lambda: value(service, "tokenvend_database_waiting") == 1)
             assert value(service, 'tokenvend_ready{part="database"}') == 1
@@ -93,7 +94,7 @@ class TestReadiness:
 
 class TestPool:
     def test_tells_size_use_and_what_waits(self, service: Service) -> None:
-        database = service.runtime.database
+        database = service.runtime.platform.database
         assert value(service, "tokenvend_database_pool_size") == 8
         assert value(service, "tokenvend_database_connections") == 0
 
@@ -107,7 +108,9 @@ class TestPool:
         hasher = service.runtime.hasher
 
         def waiting() -> float:
-            value = service.runtime.metrics.registry.get_sample_value("tokenvend_hasher_waiting", {"lane": "sign_in"})
+            value = service.runtime.platform.metrics.registry.get_sample_value(
+                "tokenvend_hasher_waiting", {"lane": "sign_in"}
+            )
             assert value is not None
             return value
 
@@ -124,14 +127,16 @@ class TestPool:
 
 class TestJobs:
     def test_failures_are_counted(self, service: Service, monkeypatch: pytest.MonkeyPatch) -> None:
-        async def fail(_runtime: Runtime) -> bool:
+        async def fail() -> bool:
             asyncio.get_running_loop().call_soon(stop.set)
             raise ValueError
 
-        stop = asyncio.Event()
+        stop, database = asyncio.Event(), service.runtime.platform.database
 
         async def once() -> None:
-            work = asyncio.create_task(jobs._repeat(service.runtime, Job("odd", fail, every=3600)))
+            work = asyncio.create_task(
+                jobs.keep_working([Job("odd", fail, every=3600)], database, service.runtime.platform.metrics)
+            )
             await stop.wait()
             await asyncio.sleep(0)
             work.cancel()

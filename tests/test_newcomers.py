@@ -29,7 +29,7 @@ class TestTurns:
 
     def test_a_newcomer_waits_and_a_user_of_before_does_not(self, service: Service) -> None:
         old, new = sign_in(service, 2)
-        with service.runtime.database.engine.begin() as connection:
+        with service.runtime.platform.database.engine.begin() as connection:
             connection.execute(update(User).where(User.email == old.email).values(created_at=LONG_AGO))
         visitor = guest(service)
         turns = service.runtime.newcomers

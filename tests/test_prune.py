@@ -73,8 +73,8 @@ def prune(service: Service, *arguments: str, status: int = 0) -> list[str]:
 def stale_tokens(service: Service, number: int) -> None:
     now = service.clock.now() - timedelta(days=3)
     for _ in range(number):
-        service.runtime.database.run(
-            "write", single_use.issue, service.runtime.vault, now, "oidc_nonce", ttl=timedelta(minutes=5)
+        service.runtime.platform.database.run(
+            "write", single_use.issue, service.runtime.platform.vault, now, "oidc_nonce", ttl=timedelta(minutes=5)
         )
 
 
@@ -139,12 +139,12 @@ class TestPrune:
 
         def work(index: int) -> int:
             if index < 3:
-                return sum(cleaning.prune_events(service.runtime, before))
+                return sum(cleaning.prune_events(service.runtime.platform, before))
             return service.log_in("nobody@example.org").status_code
 
         results = all_at_once(work, crowd=6)
         assert results[3:] == [401] * 3
-        assert sum(results[:3]) + sum(cleaning.prune_events(service.runtime, before)) == 40
+        assert sum(results[:3]) + sum(cleaning.prune_events(service.runtime.platform, before)) == 40
         assert count(service, "audit_events", "event = 'session.ended'") == 0
         assert count(service, "audit_events", "event = 'session.started'") == 3
 

@@ -20,7 +20,7 @@ from tests.support.service import Service
 
 
 def run(service: Service, story: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
-    return service.runtime.database.run("write", story, *args, **kwargs)
+    return service.runtime.platform.database.run("write", story, *args, **kwargs)
 
 
 def add_user(
@@ -69,7 +69,7 @@ def issue(session: Session, service: Service, user_id: uuid.UUID, session_id: uu
 
 def rows(service: Service) -> set[tuple[str, uuid.UUID]]:
     """Scope and subject of each that the engine is told of."""
-    found = service.runtime.database.run(
+    found = service.runtime.platform.database.run(
         "read",
         lambda session: session.execute(
             select(Revocation.scope, Revocation.subject_id).where(~Revocation.withheld)
@@ -80,7 +80,7 @@ def rows(service: Service) -> set[tuple[str, uuid.UUID]]:
 
 def revoked(service: Service) -> set[uuid.UUID]:
     """The sessions whose credentials the ledger has as revoked."""
-    found = service.runtime.database.run(
+    found = service.runtime.platform.database.run(
         "read",
         lambda session: session.scalars(
             select(IssuedCredential.session_id).where(IssuedCredential.revoked_at.is_not(None))

@@ -20,7 +20,7 @@ from tests.support import tiny
 
 SERVE = """
 import sys
-from app.server import ServerError, make_config, run
+from app.http.server import ServerError, make_config, run
 
 config = make_config(sys.argv[1], host="127.0.0.1", port=0, workers=int(sys.argv[2]), drain=int(sys.argv[3]))
 try:

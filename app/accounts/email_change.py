@@ -4,18 +4,19 @@ The link at the new address is confirmed in a session of the account, or with it
 """
 
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING
 
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from app.accounts import links, registration
 from app.accounts.links import Guard, Link
+from app.accounts.passwords import Hasher
 from app.accounts.reauthentication import verify_owner
 from app.crypto.vault import Vault
 from app.mail import outbox
 from app.platform.limits import account_key
 from app.platform.problems import EmailTaken, FieldError, InvalidRequest
+from app.platform.process import Platform
 from app.records import addresses, audit, single_use, users
 from app.records.actor import Actor
 from app.records.addresses import Address
@@ -24,13 +25,12 @@ from app.records.models import User
 from app.records.single_use import Claim
 from app.sharing import grants
 
-if TYPE_CHECKING:
-    from app.compose import Runtime
-
 TTL = timedelta(hours=24)
 
 
-async def request(runtime: "Runtime", origin: Origin, actor: Actor, *, new_email: str, password: str | None) -> None:
+async def request(
+    platform: Platform, hasher: Hasher, origin: Origin, actor: Actor, *, new_email: str, password: str | None
+) -> None:
     """Sends a link to the new address, and word to the old one. A taken address differs only in what its owner gets.
 
     Raises `InvalidRequest`, `WrongPassword`, `StepUpRequired`, `RateLimited`, `Overloaded`.
@@ -40,25 +40,29 @@ async def request(runtime: "Runtime", origin: Origin, actor: Actor, *, new_email
         raise InvalidRequest(errors=[FieldError("body.new_email", "invalid_email", "This is not an e-mail address.")])
     if actor.guest:
         raise InvalidRequest(errors=[FieldError("body.new_email", "guest", "A guest's account is upgraded instead.")])
-    await verify_owner(runtime, origin, actor, password)
-    user = await runtime.database.read(users.get_user, actor.user_id)
+    await verify_owner(platform, hasher, origin, actor, password)
+    user = await platform.database.read(users.get_user, actor.user_id)
     for account in (user.email_key or str(user.id), address.key):
-        await runtime.limiter.hit("letter", account_key(runtime.vault, account))
-    await runtime.database.write(_request, runtime.vault, origin, runtime.clock.now(), actor=actor, address=address)
+        await platform.limiter.hit("letter", account_key(platform.vault, account))
+    await platform.database.write(_request, platform.vault, origin, platform.clock.now(), actor=actor, address=address)
 
 
-async def confirm(runtime: "Runtime", origin: Origin, actor: Actor | None, *, token: str, password: str | None) -> None:
+async def confirm(
+    platform: Platform, hasher: Hasher, origin: Origin, actor: Actor | None, *, token: str, password: str | None
+) -> None:
     """Makes the address that the token was sent to the account's. Raises `EmailTaken`, and as `links.verify_opener`."""
     link = Link("email_change", token, "email.changed")
-    elsewhere = await links.verify_opener(runtime, origin, actor, link, password=password, find_guard=_own_password)
-    await runtime.database.write(
+    elsewhere = await links.verify_opener(
+        platform, hasher, origin, actor, link, password=password, find_guard=_own_password
+    )
+    await platform.database.write(
         _confirm,
-        runtime.vault,
+        platform.vault,
         origin,
-        runtime.clock.now(),
+        platform.clock.now(),
         link=link,
         elsewhere=elsewhere,
-        verifies=runtime.settings.verifies_email,
+        verifies=platform.settings.verifies_email,
     )
 
 

@@ -1,5 +1,6 @@
 """Everything that is stored about a user, read a page at a time, so that it takes the memory of one."""
 
+import asyncio
 import uuid
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -24,6 +25,14 @@ from app.records.models import (
     RecoveryCode,
     User,
 )
+
+
+class ExportTurn(asyncio.Semaphore):
+    """Whoever holds it reads one page. One export at a time does."""
+
+    def __init__(self) -> None:
+        super().__init__(1)
+
 
 PAGE = 200
 """Rows that are read and written out at once: other callers' work gets its turn between two pages."""

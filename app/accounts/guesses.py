@@ -9,7 +9,6 @@ memory of each process, so an unlock by staff is a time in the user's row: a loc
 import uuid
 from collections.abc import Sequence
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING
 
 from sqlalchemy import ColumnElement, select
 from sqlalchemy.orm import Session
@@ -17,71 +16,69 @@ from sqlalchemy.orm import Session
 from app.crypto.vault import Vault
 from app.platform.limits import Counter, account_key
 from app.platform.problems import RateLimited
+from app.platform.process import Platform
 from app.records import audit
 from app.records.actor import Actor
 from app.records.audit import Origin
 from app.records.models import User
 
-if TYPE_CHECKING:
-    from app.compose import Runtime
-
 LOCKED_FOR = timedelta(days=1)
 """The window of each of these limits: it began with the last try that counted."""
 
 
-async def count_at_sign_in(runtime: "Runtime", origin: Origin, *, email: str, email_key: str) -> Counter:
+async def count_at_sign_in(platform: Platform, origin: Origin, *, email: str, email_key: str) -> Counter:
     """A password for an address. It counts the same where it is nobody's, or none at all: then its key is empty.
 
     Raises `RateLimited`.
     """
-    counter = _passwords(runtime.vault, email_key or email)
-    await _hit(runtime, origin, [counter], User.email_key == email_key)
+    counter = _passwords(platform.vault, email_key or email)
+    await _hit(platform, origin, [counter], User.email_key == email_key)
     return counter
 
 
-async def count_password(runtime: "Runtime", origin: Origin, user: User) -> Counter:
+async def count_password(platform: Platform, origin: Origin, user: User) -> Counter:
     """The password of an account, by somebody who is not signed in to it: as one at sign-in. Raises `RateLimited`."""
-    counter = passwords_of(runtime.vault, user)
-    await _hit(runtime, origin, [counter], User.id == user.id)
+    counter = passwords_of(platform.vault, user)
+    await _hit(platform, origin, [counter], User.id == user.id)
     return counter
 
 
-async def count_code(runtime: "Runtime", origin: Origin, user_id: uuid.UUID) -> None:
+async def count_code(platform: Platform, origin: Origin, user_id: uuid.UUID) -> None:
     """A code by somebody whose sign-in waits for it. Raises `RateLimited`."""
-    await _hit(runtime, origin, [_codes(user_id)], User.id == user_id)
+    await _hit(platform, origin, [_codes(user_id)], User.id == user_id)
 
 
-async def count_signed_in(runtime: "Runtime", origin: Origin, actor: Actor) -> None:
+async def count_signed_in(platform: Platform, origin: Origin, actor: Actor) -> None:
     """A password or a code by a signed-in session. Raises `RateLimited`."""
-    await _hit(runtime, origin, _signed_in(actor), User.id == actor.user_id)
+    await _hit(platform, origin, _signed_in(actor), User.id == actor.user_id)
 
 
-async def forget_signed_in(runtime: "Runtime", actor: Actor) -> None:
+async def forget_signed_in(platform: Platform, actor: Actor) -> None:
     """The actor was seen to be the owner: what was counted was no attack. It ends a lock-out by strangers too."""
-    user = await runtime.database.read(_account, runtime.vault, actor.user_id)
-    await _clear(runtime, [user, _codes(actor.user_id), *_signed_in(actor)])
+    user = await platform.database.read(_account, platform.vault, actor.user_id)
+    await _clear(platform, [user, _codes(actor.user_id), *_signed_in(actor)])
 
 
-async def forget_at_sign_in(runtime: "Runtime", user_id: uuid.UUID) -> None:
+async def forget_at_sign_in(platform: Platform, user_id: uuid.UUID) -> None:
     """A sign-in was completed, so its user is the owner. Tries of other sessions stay counted."""
-    user = await runtime.database.read(_account, runtime.vault, user_id)
-    await _clear(runtime, [user, _codes(user_id), _by_all_sessions(user_id)])
+    user = await platform.database.read(_account, platform.vault, user_id)
+    await _clear(platform, [user, _codes(user_id), _by_all_sessions(user_id)])
 
 
-async def forget(runtime: "Runtime", counter: Counter) -> None:
+async def forget(platform: Platform, counter: Counter) -> None:
     """The last of these tries was right."""
-    await _clear(runtime, [counter])
+    await _clear(platform, [counter])
 
 
-async def take_back(runtime: "Runtime", counter: Counter) -> None:
+async def take_back(platform: Platform, counter: Counter) -> None:
     """Nobody could say whether the last one was right."""
-    await runtime.limiter.take_back(*counter)
+    await platform.limiter.take_back(*counter)
 
 
-async def take_back_signed_in(runtime: "Runtime", actor: Actor) -> None:
+async def take_back_signed_in(platform: Platform, actor: Actor) -> None:
     """The last one was right, and says nothing about the owner."""
     for counter in _signed_in(actor):
-        await take_back(runtime, counter)
+        await take_back(platform, counter)
 
 
 def passwords_of(vault: Vault, user: User) -> Counter:
@@ -89,14 +86,14 @@ def passwords_of(vault: Vault, user: User) -> Counter:
     return _passwords(vault, user.email_key or str(user.id))
 
 
-async def locked_until(runtime: "Runtime", users: Sequence[User]) -> list[datetime | None]:
+async def locked_until(platform: Platform, users: Sequence[User]) -> list[datetime | None]:
     """Of each, until when a sign-in with a password or a code is refused; None where it is not.
 
     Where limits are in memory, this process knows of its own alone.
     """
-    now = runtime.clock.now()
-    counters = [counter for user in users for counter in (passwords_of(runtime.vault, user), _codes(user.id))]
-    waits = await runtime.limiter.waits(counters)
+    now = platform.clock.now()
+    counters = [counter for user in users for counter in (passwords_of(platform.vault, user), _codes(user.id))]
+    waits = await platform.limiter.waits(counters)
     until = [max(waits[at : at + 2]) for at in range(0, len(waits), 2)]
     return [
         now + timedelta(seconds=wait) if wait and not _is_void(now, wait, user.unlocked_at) else None
@@ -104,9 +101,9 @@ async def locked_until(runtime: "Runtime", users: Sequence[User]) -> list[dateti
     ]
 
 
-async def unlock(runtime: "Runtime", user: User) -> None:
+async def unlock(platform: Platform, user: User) -> None:
     """Forgets what was counted at a user whose `unlocked_at` is written. Other processes see that when they refuse."""
-    await _clear(runtime, [passwords_of(runtime.vault, user), _codes(user.id), _by_all_sessions(user.id)])
+    await _clear(platform, [passwords_of(platform.vault, user), _codes(user.id), _by_all_sessions(user.id)])
 
 
 def _passwords(vault: Vault, account: str) -> Counter:
@@ -130,32 +127,32 @@ def _account(session: Session, vault: Vault, user_id: uuid.UUID) -> Counter:
     return _passwords(vault, email_key or str(user_id))
 
 
-async def _clear(runtime: "Runtime", counters: Sequence[Counter]) -> None:
+async def _clear(platform: Platform, counters: Sequence[Counter]) -> None:
     for counter in counters:
-        await runtime.limiter.clear(*counter)
+        await platform.limiter.clear(*counter)
 
 
-async def _hit(runtime: "Runtime", origin: Origin, counters: Sequence[Counter], whose: ColumnElement[bool]) -> None:
+async def _hit(platform: Platform, origin: Origin, counters: Sequence[Counter], whose: ColumnElement[bool]) -> None:
     """All of them, or none."""
     for at, counter in enumerate(counters):
         try:
-            await _hit_once(runtime, counter, whose)
+            await _hit_once(platform, counter, whose)
         except RateLimited:
             for counted in counters[:at]:
-                await runtime.limiter.take_back(*counted)
-            await runtime.database.write(_record_refusal, origin, runtime.clock.now(), whose)
+                await platform.limiter.take_back(*counted)
+            await platform.database.write(_record_refusal, origin, platform.clock.now(), whose)
             raise
 
 
-async def _hit_once(runtime: "Runtime", counter: Counter, whose: ColumnElement[bool]) -> None:
+async def _hit_once(platform: Platform, counter: Counter, whose: ColumnElement[bool]) -> None:
     try:
-        await runtime.limiter.hit(*counter)
+        await platform.limiter.hit(*counter)
     except RateLimited as problem:
-        unlocked_at = await runtime.database.read(_unlocked_at, whose)
-        if not _is_void(runtime.clock.now(), problem.retry_after or 0, unlocked_at):
+        unlocked_at = await platform.database.read(_unlocked_at, whose)
+        if not _is_void(platform.clock.now(), problem.retry_after or 0, unlocked_at):
             raise
-        await runtime.limiter.clear(*counter)
-        await runtime.limiter.hit(*counter)
+        await platform.limiter.clear(*counter)
+        await platform.limiter.hit(*counter)
 
 
 def _is_void(now: datetime, wait: float, unlocked_at: datetime | None) -> bool:

@@ -9,22 +9,20 @@ import uuid
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
-from typing import TYPE_CHECKING
 
 from sqlalchemy.orm import Session
 
 from app.accounts import guesses
+from app.accounts.passwords import Hasher
 from app.crypto.vault import Vault
 from app.platform.limits import address_key
 from app.platform.problems import AccountPasswordRequired, AccountSessionRequired, InvalidSingleUseToken, WrongPassword
+from app.platform.process import Platform
 from app.records import audit, single_use
 from app.records.actor import Actor
 from app.records.audit import Event, Origin
 from app.records.models import User
 from app.records.single_use import Claim, Purpose
-
-if TYPE_CHECKING:
-    from app.compose import Runtime
 
 MOST_TRIES = 5
 """At the password, for each link."""
@@ -54,7 +52,8 @@ FindGuard = Callable[[Session, Claim], Guard]
 
 
 async def verify_opener(
-    runtime: "Runtime",
+    platform: Platform,
+    hasher: Hasher,
     origin: Origin,
     actor: Actor | None,
     link: Link,
@@ -68,11 +67,11 @@ async def verify_opener(
     `InvalidSingleUseToken`, `AccountPasswordRequired`, `AccountSessionRequired`, `WrongPassword`, `RateLimited`,
     `Overloaded`.
     """
-    now = runtime.clock.now()
+    now = platform.clock.now()
     try:
-        found, guard = await runtime.database.read(_find, runtime.vault, now, link, find_guard)
+        found, guard = await platform.database.read(_find, platform.vault, now, link, find_guard)
     except InvalidSingleUseToken:
-        await runtime.database.write(_record_refusal, origin, now, link, reason="invalid_token")
+        await platform.database.write(_record_refusal, origin, now, link, reason="invalid_token")
         raise
     if actor is not None and actor.user_id == found.user_id:
         return False
@@ -80,27 +79,31 @@ async def verify_opener(
         raise AccountSessionRequired
     if password is None:
         raise AccountPasswordRequired
-    if not await _is_right(runtime, origin, link, guard, password):
-        await runtime.database.write(
+    if not await _is_right(platform, hasher, origin, link, guard=guard, password=password):
+        await platform.database.write(
             _record_refusal, origin, now, link, reason="wrong_password", subject_id=found.user_id
         )
         raise WrongPassword
     return True
 
 
-async def _is_right(runtime: "Runtime", origin: Origin, link: Link, guard: Guard, password: str) -> bool:
-    now, wrong = runtime.clock.now(), False
-    guess = await guesses.count_password(runtime, origin, guard.account) if guard.account else None
+async def _is_right(
+    platform: Platform, hasher: Hasher, origin: Origin, link: Link, *, guard: Guard, password: str
+) -> bool:
+    now, wrong = platform.clock.now(), False
+    guess = await guesses.count_password(platform, origin, guard.account) if guard.account else None
     try:
-        await runtime.database.write(single_use.attempt, runtime.vault, now, link.purpose, link.token, most=MOST_TRIES)
-        correct, _ = await runtime.hasher.verify(password, guard.password_hash, by=address_key(origin.address))
+        await platform.database.write(
+            single_use.attempt, platform.vault, now, link.purpose, link.token, most=MOST_TRIES
+        )
+        correct, _ = await hasher.verify(password, guard.password_hash, by=address_key(origin.address))
         wrong = not correct
     except InvalidSingleUseToken:
-        await runtime.database.write(_record_refusal, origin, now, link, reason="invalid_token")
+        await platform.database.write(_record_refusal, origin, now, link, reason="invalid_token")
         raise
     finally:
         if guess and not wrong:
-            await guesses.take_back(runtime, guess)
+            await guesses.take_back(platform, guess)
     return not wrong
 
 

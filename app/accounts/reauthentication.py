@@ -2,60 +2,60 @@
 
 import uuid
 from datetime import datetime
-from typing import TYPE_CHECKING
 
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from app.accounts import guesses
+from app.accounts.passwords import Hasher
 from app.platform.limits import address_key
 from app.platform.problems import RateLimited, StepUpRequired, WrongPassword
+from app.platform.process import Platform
 from app.records import audit, users
 from app.records.actor import Actor
 from app.records.audit import Origin
 from app.records.models import User
 
-if TYPE_CHECKING:
-    from app.compose import Runtime
 
-
-async def verify_password(runtime: "Runtime", origin: Origin, actor: Actor, password: str) -> str:
+async def verify_password(platform: Platform, hasher: Hasher, origin: Origin, actor: Actor, password: str) -> str:
     """The stored hash that the password was right for: who writes then sees that it is still the one.
 
     Each try counts as a guess by the session; strangers' tries at sign-in count apart. A right one makes the others
     forgotten only where no second factor is left to guess. Raises `WrongPassword` (also where there is none),
     `RateLimited`, `Overloaded`.
     """
-    await guesses.count_signed_in(runtime, origin, actor)
+    await guesses.count_signed_in(platform, origin, actor)
     try:  # afterwards: a session that is refused for its guesses takes nothing from the user's others
-        await runtime.limiter.hit("own_password", str(actor.user_id))
+        await platform.limiter.hit("own_password", str(actor.user_id))
     except RateLimited:
-        await guesses.take_back_signed_in(runtime, actor)
+        await guesses.take_back_signed_in(platform, actor)
         raise
-    password_hash, mfa_enabled = await runtime.database.read(_find, actor.user_id)
-    correct, _ = await runtime.hasher.verify(password, password_hash, by=address_key(origin.address))
+    password_hash, mfa_enabled = await platform.database.read(_find, actor.user_id)
+    correct, _ = await hasher.verify(password, password_hash, by=address_key(origin.address))
     if not correct or password_hash is None:
-        await runtime.database.write(_record_refusal, origin, runtime.clock.now(), actor)
+        await platform.database.write(_record_refusal, origin, platform.clock.now(), actor)
         raise WrongPassword
     if mfa_enabled:  # who has session and password is not to have endless codes to try
-        await guesses.take_back_signed_in(runtime, actor)
+        await guesses.take_back_signed_in(platform, actor)
     else:
-        await guesses.forget_signed_in(runtime, actor)
+        await guesses.forget_signed_in(platform, actor)
     return password_hash
 
 
-async def verify_owner(runtime: "Runtime", origin: Origin, actor: Actor, password: str | None) -> str | None:
+async def verify_owner(
+    platform: Platform, hasher: Hasher, origin: Origin, actor: Actor, password: str | None
+) -> str | None:
     """By the password, or where the account has none by a fresh sign-in. The stored hash, as `verify_password`.
 
     Raises `WrongPassword`, `StepUpRequired`, `RateLimited`, `Overloaded`.
     """
     if password is not None:
-        return await verify_password(runtime, origin, actor, password)
-    password_hash, _ = await runtime.database.read(_find, actor.user_id)
+        return await verify_password(platform, hasher, origin, actor, password)
+    password_hash, _ = await platform.database.read(_find, actor.user_id)
     if password_hash is not None:
-        await runtime.database.write(_record_refusal, origin, runtime.clock.now(), actor)
+        await platform.database.write(_record_refusal, origin, platform.clock.now(), actor)
         raise WrongPassword
-    if not actor.is_fresh(runtime.clock.now()):
+    if not actor.is_fresh(platform.clock.now()):
         raise StepUpRequired
     return None
 

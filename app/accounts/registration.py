@@ -2,25 +2,24 @@
 
 import uuid
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 from sqlalchemy import insert, select
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
 from app.accounts import verification
+from app.accounts.passwords import Hasher
 from app.crypto.vault import Vault
 from app.mail import outbox
 from app.platform.db import insert_if_absent
 from app.platform.limits import account_key, address_key
 from app.platform.problems import EmailTaken
+from app.platform.process import Platform
 from app.records import addresses, audit
 from app.records.addresses import Address
 from app.records.audit import Origin
 from app.records.models import User
-
-if TYPE_CHECKING:
-    from app.compose import Runtime
 
 Status = Literal["active", "verification_required"]
 GUEST_REVIEWED_AFTER = timedelta(days=120)
@@ -28,7 +27,7 @@ GUEST_REVIEWED_AFTER = timedelta(days=120)
 
 
 async def register(
-    runtime: "Runtime", origin: Origin, *, email: str, password: str, display_name: str | None
+    platform: Platform, hasher: Hasher, origin: Origin, *, email: str, password: str, display_name: str | None
 ) -> Status:
     """Whether the account can be signed in to, or its address has to be verified first.
 
@@ -36,20 +35,20 @@ async def register(
     are not it is `EmailTaken`. Raises `InvalidRequest`, `WeakPassword`, `RateLimited`, `Overloaded` too.
     """
     address = addresses.parse(email)
-    verifies = runtime.settings.verifies_email
+    verifies = platform.settings.verifies_email
     if verifies:
-        await runtime.limiter.hit("letter", account_key(runtime.vault, address.key))
-    password_hash = await runtime.hasher.hash(
+        await platform.limiter.hit("letter", account_key(platform.vault, address.key))
+    password_hash = await hasher.hash(
         password,
         by=address_key(origin.address),
-        min_length=runtime.settings.password_min_length,
+        min_length=platform.settings.password_min_length,
         context=(address.text, display_name or ""),
     )
-    now = runtime.clock.now()
+    now = platform.clock.now()
     if verifies:
-        await runtime.database.write(
+        await platform.database.write(
             _register_to_verify,
-            runtime.vault,
+            platform.vault,
             origin,
             now,
             address=address,
@@ -57,7 +56,7 @@ async def register(
             display_name=display_name,
         )
         return "verification_required"
-    await runtime.database.write(
+    await platform.database.write(
         add_user, origin, now, address=address, password_hash=password_hash, display_name=display_name
     )
     return "active"

@@ -7,7 +7,7 @@ sent for, and makes that one the account's: nobody finds a stranger's password o
 import uuid
 from collections.abc import Mapping
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
@@ -17,29 +17,27 @@ from app.accounts.links import Link
 from app.crypto.vault import Vault
 from app.mail import outbox
 from app.platform.limits import account_key
+from app.platform.process import Platform
 from app.records import addresses, audit, single_use
 from app.records.audit import Origin
 from app.records.models import AuditEvent, IssuedCredential, User
 
-if TYPE_CHECKING:
-    from app.compose import Runtime
-
 TTL = timedelta(hours=24)
 
 
-async def request(runtime: "Runtime", origin: Origin, *, email: str) -> None:
+async def request(platform: Platform, origin: Origin, *, email: str) -> None:
     """Sends a link to an address that waits to be verified; for any other the same, less the mail.
 
     Raises `InvalidRequest`, `RateLimited`.
     """
     address = addresses.parse(email)
-    await runtime.limiter.hit("letter", account_key(runtime.vault, address.key))
-    await runtime.database.write(_request, runtime.vault, origin, runtime.clock.now(), email_key=address.key)
+    await platform.limiter.hit("letter", account_key(platform.vault, address.key))
+    await platform.database.write(_request, platform.vault, origin, platform.clock.now(), email_key=address.key)
 
 
-async def confirm(runtime: "Runtime", origin: Origin, *, token: str) -> None:
+async def confirm(platform: Platform, origin: Origin, *, token: str) -> None:
     """Verifies the address that the token was sent to. Raises `InvalidSingleUseToken`."""
-    await runtime.database.write(_confirm, runtime.vault, origin, runtime.clock.now(), token=token)
+    await platform.database.write(_confirm, platform.vault, origin, platform.clock.now(), token=token)
 
 
 def send_link(session: Session, vault: Vault, now: datetime, user: User, registration: Mapping[str, Any]) -> None:

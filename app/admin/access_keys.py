@@ -2,19 +2,16 @@
 
 from dataclasses import dataclass
 from datetime import datetime
-from typing import TYPE_CHECKING
 
 from sqlalchemy.orm import Session, undefer_group
 
 from app.platform.problems import NotFound, Overloaded, StsRefused, StsThrottled, StsUnavailable
+from app.platform.process import Platform
 from app.platform.settings import Settings
 from app.records.models import DeviceSession, IssuedCredential, User
 from app.revocation import job
 from app.vending import ledger
 from app.vending.broker import Broker
-
-if TYPE_CHECKING:
-    from app.compose import Runtime
 
 
 @dataclass(frozen=True)
@@ -39,10 +36,10 @@ class KnownKey:
     """None for a key that is not of this service's ledger: of its own base credentials too."""
 
 
-async def look_up(runtime: "Runtime", access_key_id: str) -> KnownKey:
+async def look_up(platform: Platform, broker: Broker, access_key_id: str) -> KnownKey:
     """Raises `NotFound` for a key that neither the ledger nor STS knows."""
-    vended = await runtime.database.read(find_vended, runtime.settings, access_key_id)
-    account = await _account(runtime.broker, access_key_id)
+    vended = await platform.database.read(find_vended, platform.settings, access_key_id)
+    account = await _account(broker, access_key_id)
     if vended is None and account is None:
         raise NotFound
     return KnownKey(account, vended)

@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from threading import BoundedSemaphore
 from typing import Any, Literal, TypeVar
 from typing import cast as typed
 
@@ -55,6 +56,21 @@ USERS = typed(Table, User.__table__)
 ROLE_NOT_TAKEN = RowProblem("role_not_taken", "Imported as a user: roles are given by administrators here.")
 UNKNOWN_ID = RowProblem("invalid_id", "The id is not a random UUID (version 4) in canonical lower case.")
 ID_TAKEN = RowProblem("id_taken", "The id is, or was, another user's here: its prefix may hold their objects.")
+
+
+CONCURRENT = 2
+"""Imports by HTTP, in a process."""
+
+
+class ImportRoom:
+    """Threads for imports by HTTP, and a place for each: an import that finds none is refused, not kept waiting."""
+
+    def __init__(self) -> None:
+        self.threads = ThreadPoolExecutor(CONCURRENT, thread_name_prefix="import")
+        self.places = BoundedSemaphore(CONCURRENT)
+
+    def close(self) -> None:
+        self.threads.shutdown(wait=False, cancel_futures=True)
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ themself neither, takes the last administrator away. No password and no token pa
 
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import Any, NoReturn
 from uuid import UUID
 
 from sqlalchemy import delete, select
@@ -21,6 +21,7 @@ from app.lifecycle import erasure
 from app.mail import outbox
 from app.platform.limits import account_key
 from app.platform.problems import EmailTaken, FieldError, Forbidden, InvalidRequest, LastAdmin, NotFound, Problem
+from app.platform.process import Platform
 from app.platform.settings import Settings
 from app.records import addresses, audit, single_use
 from app.records.actor import Actor
@@ -29,9 +30,6 @@ from app.records.models import TotpFactor, Usage, User
 from app.revocation import marks
 from app.sharing import grants
 from app.storage import quota
-
-if TYPE_CHECKING:
-    from app.compose import Runtime
 
 INVITATION_TTL = timedelta(hours=24)
 """Longer than a reset's: nobody waits for it with the app in their hand, and it opens an account that holds nothing."""
@@ -163,21 +161,21 @@ def revoke_credentials(session: Session, act: Act, user_id: UUID) -> Account:
     return users.get(session, user_id)
 
 
-async def send_password_reset(runtime: "Runtime", act: Act, user_id: UUID) -> Account:
+async def send_password_reset(platform: Platform, act: Act, user_id: UUID) -> Account:
     """The mail that the user could ask for, to the stored address; of all staff together as often an hour.
 
     Strangers who have used up the user's own limit are no hindrance.
 
     Raises `NotFound`, `Forbidden`, `RateLimited`; `InvalidRequest` where there is no address, or the user is disabled.
     """
-    await runtime.limiter.hit("reset", account_key(runtime.vault, f"by staff {user_id}"))
-    return await runtime.database.write(_send_password_reset, runtime.vault, act, user_id)
+    await platform.limiter.hit("reset", account_key(platform.vault, f"by staff {user_id}"))
+    return await platform.database.write(_send_password_reset, platform.vault, act, user_id)
 
 
-async def unlock(runtime: "Runtime", act: Act, user_id: UUID) -> Account:
+async def unlock(platform: Platform, act: Act, user_id: UUID) -> Account:
     """Ends the lock-out of a user at whom wrong passwords and codes were tried. Raises `NotFound`, `Forbidden`."""
-    account = await runtime.database.write(_unlock, act, user_id)
-    await guesses.unlock(runtime, account.user)
+    account = await platform.database.write(_unlock, act, user_id)
+    await guesses.unlock(platform, account.user)
     return account
 
 

@@ -5,12 +5,13 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from sqlalchemy import ColumnElement, delete, exists, func, select, text, tuple_
 from sqlalchemy.orm import Session
 
 from app.admin import audit_events
+from app.platform.process import Platform
 from app.records.models import (
     Activity,
     AuditEvent,
@@ -25,9 +26,6 @@ from app.records.models import (
     UserImport,
     UserImportProblem,
 )
-
-if TYPE_CHECKING:
-    from app.compose import Runtime
 
 BATCH = 1000
 KEPT = timedelta(days=1)
@@ -55,9 +53,9 @@ class Kind:
     """What has to be so before they can go: nothing refers to them any more."""
 
 
-async def clean(runtime: "Runtime") -> bool:
+async def clean(platform: Platform) -> bool:
     """Deletes up to `BATCH` rows of a kind, and says whether there may be more."""
-    return await runtime.database.write(delete_stale, runtime.clock.now())
+    return await platform.database.write(delete_stale, platform.clock.now())
 
 
 def delete_stale(session: Session, now: datetime) -> bool:
@@ -110,17 +108,17 @@ def count_stale(session: Session, kind: Kind) -> int:
     return session.scalar(select(func.count()).select_from(kind.model).where(kind.stale)) or 0
 
 
-def prune(runtime: "Runtime", kind: Kind) -> Iterator[int]:
+def prune(platform: Platform, kind: Kind) -> Iterator[int]:
     """Deletes all rows of a kind, each batch a transaction, and says how many each had. Raises `DatabaseUnavailable`.
 
     It rests for as long as it worked: SQLite has one writer, and the service is to have its turn.
     """
-    return _batches(runtime, lambda session, _first: _delete(session, kind))
+    return _batches(platform, lambda session, _first: _delete(session, kind))
 
 
-def prune_events(runtime: "Runtime", before: datetime) -> Iterator[int]:
+def prune_events(platform: Platform, before: datetime) -> Iterator[int]:
     """The same for audit events, leaving one that tells of it."""
-    kind, now = old_events(before), runtime.clock.now()
+    kind, now = old_events(before), platform.clock.now()
 
     def delete_batch(session: Session, first: bool) -> int:
         with audit_events.opened_for_pruning(session) as old_enough:
@@ -129,17 +127,17 @@ def prune_events(runtime: "Runtime", before: datetime) -> Iterator[int]:
             audit_events.record_pruning(session, now, before)
         return deleted
 
-    return _batches(runtime, delete_batch)
+    return _batches(platform, delete_batch)
 
 
-def _batches(runtime: "Runtime", delete_batch: Callable[[Session, bool], int]) -> Iterator[int]:
+def _batches(platform: Platform, delete_batch: Callable[[Session, bool], int]) -> Iterator[int]:
     for number in itertools.count():
-        started = runtime.clock.monotonic()
-        deleted = runtime.database.run("write", delete_batch, number == 0)
+        started = platform.clock.monotonic()
+        deleted = platform.database.run("write", delete_batch, number == 0)
         yield deleted
         if deleted < BATCH:
             return
-        time.sleep(runtime.clock.monotonic() - started)
+        time.sleep(platform.clock.monotonic() - started)
 
 
 def _delete(session: Session, kind: Kind, *allowed: ColumnElement[bool]) -> int:

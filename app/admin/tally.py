@@ -7,7 +7,7 @@ late is missed by neither. What only a process knows, it adds every few seconds;
 
 from dataclasses import asdict
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from sqlalchemy import ColumnElement, func, or_, select, text
 from sqlalchemy.dialects import postgresql, sqlite
@@ -15,10 +15,8 @@ from sqlalchemy.orm import Session
 
 from app.platform.db import Database
 from app.platform.metrics import Metrics, Work
+from app.platform.process import Platform
 from app.records.models import Activity, AuditEvent, Erasure, IssuedCredential, User
-
-if TYPE_CHECKING:
-    from app.compose import Runtime
 
 STEP = timedelta(minutes=5)
 LAG = timedelta(minutes=2)
@@ -49,14 +47,14 @@ class OwnWork:
             self._added = done
 
 
-async def work(runtime: "Runtime") -> bool:
+async def work(platform: Platform, own_work: OwnWork) -> bool:
     """Adds what this process did, counts one more five minutes if they are due, and says whether more may be."""
-    now = runtime.clock.now()
-    await runtime.own_work.add(runtime.database, now)
-    if await runtime.database.read(next_due, now) is None:
+    now = platform.clock.now()
+    await own_work.add(platform.database, now)
+    if await platform.database.read(next_due, now) is None:
         return False
-    longest = timedelta(seconds=runtime.settings.longest_ttl)
-    await runtime.database.write_unhurried(tally_next, now, longest=longest)
+    longest = timedelta(seconds=platform.settings.longest_ttl)
+    await platform.database.write_unhurried(tally_next, now, longest=longest)
     return True
 
 

@@ -6,10 +6,9 @@ from typing import Literal
 from fastapi import APIRouter, Request, Response
 from prometheus_client import CONTENT_TYPE_LATEST
 
+from app.api.provided import HealthDep, IdentityTokensDep, KeyringDep, PlatformDep
 from app.auth.keys import Keyring
-from app.compose import Runtime
 from app.crypto.jws import ALGORITHM
-from app.http.guards import RuntimeDep
 from app.http.local import is_local
 from app.http.routes import NamedRoute
 from app.http.wire import ResponseModel
@@ -60,14 +59,14 @@ async def check_health() -> Liveness:
 
 
 @router.get("/readyz")
-async def check_readiness(runtime: RuntimeDep, request: Request) -> Readiness:
+async def check_readiness(checks: HealthDep, request: Request) -> Readiness:
     """Whether it can do its work: database, signing keys and engine, and is not about to stop. The 503 says which.
 
     A database that refused a write, since its disk is full, say, is not ready until a write succeeds.
     """
     if request.app.state.draining.is_set():
         raise NotReady("Not ready: stopping.")
-    missing = [f"{name} ({state})" for name, state in (await runtime.health.check()).items() if state != health.OK]
+    missing = [f"{name} ({state})" for name, state in (await checks.check()).items() if state != health.OK]
     if missing:
         raise NotReady(f"Not ready: {', '.join(missing)}.")
     return Readiness(status="ok")
@@ -76,52 +75,49 @@ async def check_readiness(runtime: RuntimeDep, request: Request) -> Readiness:
 @router.get(
     "/metrics", response_class=Response, responses={200: {"content": {"text/plain": {"schema": {"type": "string"}}}}}
 )
-async def get_metrics(runtime: RuntimeDep, request: Request) -> Response:
+async def get_metrics(platform: PlatformDep, request: Request) -> Response:
     """This process's metrics for Prometheus: with the bearer token that the operator set.
 
     Without one there are none in production, and in development only for this machine.
     """
-    token = runtime.settings.metrics_token.get_secret_value()
-    if not token and runtime.settings.environment == "production":
+    token = platform.settings.metrics_token.get_secret_value()
+    if not token and platform.settings.environment == "production":
         raise NotFound
     if not token and not is_local(request.scope):
         raise LocalOnly
     scheme, _, sent = request.headers.get("authorization", "").partition(" ")
     if token and not (scheme.lower() == "bearer" and secrets.compare_digest(sent.strip().encode(), token.encode())):
         raise Unauthenticated("Send the metrics token as `Authorization: Bearer …`.")
-    return Response(runtime.metrics.render(), media_type=CONTENT_TYPE_LATEST)
+    return Response(platform.metrics.render(), media_type=CONTENT_TYPE_LATEST)
 
 
 @router.get("/.well-known/openid-configuration")
-async def get_openid_configuration(runtime: RuntimeDep, response: Response) -> IssuerMetadata:
+async def get_openid_configuration(platform: PlatformDep, response: Response) -> IssuerMetadata:
     """The issuer of access tokens (OpenID Connect Discovery 1.0 §3)."""
-    return _issuer(runtime.settings.public_url, f"{runtime.settings.public_url}/.well-known/jwks.json", response)
+    return _issuer(platform.settings.public_url, f"{platform.settings.public_url}/.well-known/jwks.json", response)
 
 
 @router.get("/.well-known/jwks.json")
-async def get_jwks(runtime: RuntimeDep, response: Response) -> JsonWebKeySet:
+async def get_jwks(keyring: KeyringDep, response: Response) -> JsonWebKeySet:
     """The public keys of access tokens (RFC 7517)."""
-    return _keys(runtime.keyring, response)
+    return _keys(keyring, response)
 
 
 @router.get(ISSUER_PATH + "/.well-known/openid-configuration")
-async def get_sts_openid_configuration(runtime: RuntimeDep, response: Response) -> IssuerMetadata:
+async def get_sts_openid_configuration(identity_tokens: IdentityTokensDep, response: Response) -> IssuerMetadata:
     """The issuer that STS trusts in `web_identity` mode. No token given to a client is of this issuer."""
-    issuer = _issuer_of_sts(runtime)
+    if identity_tokens is None:
+        raise NotFound
+    issuer = identity_tokens.issuer
     return _issuer(issuer, f"{issuer}/jwks.json", response)
 
 
 @router.get(ISSUER_PATH + "/jwks.json")
-async def get_sts_jwks(runtime: RuntimeDep, response: Response) -> JsonWebKeySet:
+async def get_sts_jwks(identity_tokens: IdentityTokensDep, response: Response) -> JsonWebKeySet:
     """The public keys of the tokens that STS alone gets to see."""
-    _issuer_of_sts(runtime)
-    return _keys(runtime.sts_keyring, response)
-
-
-def _issuer_of_sts(runtime: Runtime) -> str:
-    if runtime.sts_keyring not in runtime.keyrings:
+    if identity_tokens is None:
         raise NotFound
-    return runtime.identity_tokens.issuer
+    return _keys(identity_tokens.keyring, response)
 
 
 def _issuer(issuer: str, jwks_uri: str, response: Response) -> IssuerMetadata:

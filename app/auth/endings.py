@@ -12,20 +12,17 @@ import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import TYPE_CHECKING
 
 from sqlalchemy import ColumnElement, ScalarSelect, insert, or_, select, update
 from sqlalchemy.orm import Session
 
 from app.platform.db import signal_after_commit
 from app.platform.problems import NotFound
+from app.platform.process import Platform
 from app.records import audit
 from app.records.audit import Origin
 from app.records.models import DeviceSession, SessionEnding, User
 from app.revocation import marks
-
-if TYPE_CHECKING:
-    from app.compose import Runtime
 
 MOST = 100
 """Sessions that a user may have. One more ends the least recently used."""
@@ -121,9 +118,9 @@ def is_alive(session: Session, *, user_id: uuid.UUID, family_id: uuid.UUID) -> b
     return session.scalar(row.with_for_update(of=DeviceSession)) is not None
 
 
-async def settle_next(runtime: "Runtime") -> bool:
+async def settle_next(platform: Platform) -> bool:
     """Settles a batch of sessions that ended by their epoch, and says whether there were any."""
-    return await runtime.database.write_unhurried(settle)
+    return await platform.database.write_unhurried(settle)
 
 
 def settle(session: Session) -> bool:

@@ -7,28 +7,27 @@ The link in the mail of an upgrade is confirmed by the guest's own session, or w
 
 import uuid
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from app.accounts import links, registration
 from app.accounts.links import Guard, Link
+from app.accounts.passwords import Hasher
 from app.auth import sessions
 from app.auth.sessions import Grant
 from app.crypto.vault import Vault
 from app.mail import outbox
 from app.platform.limits import account_key, address_key
 from app.platform.problems import AlreadyRegistered, EmailTaken, InvalidSingleUseToken
+from app.platform.process import Platform
 from app.records import addresses, audit, single_use, users
 from app.records.actor import Actor
 from app.records.addresses import Address
 from app.records.audit import Origin
 from app.records.models import User
 from app.records.single_use import Claim
-
-if TYPE_CHECKING:
-    from app.compose import Runtime
 
 VERIFICATION_TTL = timedelta(hours=24)
 Upgraded = Literal["active", "verification_required"]
@@ -51,7 +50,9 @@ def start(session: Session, vault: Vault, origin: Origin, now: datetime, *, devi
     )
 
 
-async def upgrade(runtime: "Runtime", origin: Origin, actor: Actor, *, email: str, password: str) -> Upgraded:
+async def upgrade(
+    platform: Platform, hasher: Hasher, origin: Origin, actor: Actor, *, email: str, password: str
+) -> Upgraded:
     """Gives the guest an address and a password: at once, or when the link in the mail to the address is opened.
 
     In the second case a taken address is answered as a free one is, and its owner told by mail. Raises
@@ -60,44 +61,50 @@ async def upgrade(runtime: "Runtime", origin: Origin, actor: Actor, *, email: st
     if not actor.guest:
         raise AlreadyRegistered
     address = addresses.parse(email)
-    if runtime.settings.verifies_email:
-        await runtime.limiter.hit("letter", account_key(runtime.vault, address.key))
-    user = await runtime.database.read(users.get_user, actor.user_id)
-    password_hash = await runtime.hasher.hash(
+    if platform.settings.verifies_email:
+        await platform.limiter.hit("letter", account_key(platform.vault, address.key))
+    user = await platform.database.read(users.get_user, actor.user_id)
+    password_hash = await hasher.hash(
         password,
         by=address_key(origin.address),
-        min_length=runtime.settings.password_min_length,
+        min_length=platform.settings.password_min_length,
         context=(address.text, user.display_name or ""),
     )
-    now = runtime.clock.now()
-    if runtime.settings.verifies_email:
-        await runtime.database.write(
-            _ask, runtime.vault, origin, now, actor=actor, address=address, password_hash=password_hash
+    now = platform.clock.now()
+    if platform.settings.verifies_email:
+        await platform.database.write(
+            _ask, platform.vault, origin, now, actor=actor, address=address, password_hash=password_hash
         )
         return "verification_required"
-    await runtime.database.write(
+    await platform.database.write(
         _upgrade_at_once, origin, now, actor=actor, address=address, password_hash=password_hash
     )
     return "active"
 
 
-async def owns(runtime: "Runtime", token: str) -> bool:
+async def owns(platform: Platform, token: str) -> bool:
     """Whether it is the token of a link that upgrades a guest."""
     try:
-        await runtime.database.read(single_use.find, runtime.vault, runtime.clock.now(), "guest_upgrade", token)
+        await platform.database.read(single_use.find, platform.vault, platform.clock.now(), "guest_upgrade", token)
     except InvalidSingleUseToken:
         return False
     return True
 
 
-async def confirm(runtime: "Runtime", origin: Origin, actor: Actor | None, *, token: str, password: str | None) -> None:
+async def confirm(
+    platform: Platform, hasher: Hasher, origin: Origin, actor: Actor | None, *, token: str, password: str | None
+) -> None:
     """Upgrades the guest whose mail the token came in, for the guest themselves, or whoever knows the new password.
 
     Raises `EmailTaken`, and as `links.verify_opener`.
     """
     link = Link("guest_upgrade", token, "guest.upgraded")
-    elsewhere = await links.verify_opener(runtime, origin, actor, link, password=password, find_guard=_new_password)
-    await runtime.database.write(_confirm, runtime.vault, origin, runtime.clock.now(), link=link, elsewhere=elsewhere)
+    elsewhere = await links.verify_opener(
+        platform, hasher, origin, actor, link, password=password, find_guard=_new_password
+    )
+    await platform.database.write(
+        _confirm, platform.vault, origin, platform.clock.now(), link=link, elsewhere=elsewhere
+    )
 
 
 def _new_password(_session: Session, claim: Claim) -> Guard:

@@ -7,7 +7,6 @@ whoever registers somebody else's address must not catch that person's sign-in.
 import uuid
 from collections.abc import Sequence
 from datetime import datetime
-from typing import TYPE_CHECKING
 
 from sqlalchemy import select, update
 from sqlalchemy.orm import Session
@@ -16,6 +15,7 @@ from app.accounts import registration
 from app.auth import mfa, oidc
 from app.auth.mfa import Challenge
 from app.auth.oidc import OutsideIdentity
+from app.auth.providers import Providers
 from app.auth.sessions import Grant
 from app.crypto.vault import Vault
 from app.mail import outbox
@@ -28,20 +28,18 @@ from app.platform.problems import (
     LastSignIn,
     NotFound,
 )
+from app.platform.process import Platform
 from app.records import audit, users
 from app.records.actor import Actor
 from app.records.audit import Origin
 from app.records.models import Identity, User
-
-if TYPE_CHECKING:
-    from app.compose import Runtime
 
 ATTEMPTS = 3
 """Times that somebody else may link, register or remove the same identity while we look."""
 
 
 async def sign_in(
-    runtime: "Runtime", origin: Origin, *, provider: str, id_token: str, device_name: str | None
+    platform: Platform, providers: Providers, origin: Origin, *, provider: str, id_token: str, device_name: str | None
 ) -> Grant | Challenge:
     """A new session of the identity's user, who is made where there is none, or the question for a second factor.
 
@@ -49,33 +47,35 @@ async def sign_in(
     `AccountDisabled`.
     """
     try:
-        identity = await oidc.verify(runtime, provider=provider, id_token=id_token)
-        return await runtime.database.write(
+        identity = await oidc.verify(platform, providers, provider=provider, id_token=id_token)
+        return await platform.database.write(
             _sign_in,
-            runtime.vault,
+            platform.vault,
             origin,
-            runtime.clock.now(),
+            platform.clock.now(),
             identity=identity,
-            verified_only=runtime.settings.verifies_email,
+            verified_only=platform.settings.verifies_email,
             device_name=device_name,
         )
     except InvalidIdentityToken:
-        await runtime.database.write(_record_refusal, origin, "session.started", runtime.clock.now(), None)
+        await platform.database.write(_record_refusal, origin, "session.started", platform.clock.now(), None)
         raise
 
 
-async def link(runtime: "Runtime", origin: Origin, actor: Actor, *, provider: str, id_token: str) -> Identity:
+async def link(
+    platform: Platform, providers: Providers, origin: Origin, actor: Actor, *, provider: str, id_token: str
+) -> Identity:
     """Links the identity to the actor, and makes a guest a registered user. One that is theirs already stays so.
 
     Raises `NotFound`, `InvalidIdentityToken`, `IdentityProviderUnavailable`, `IdentityTaken`.
     """
     try:
-        identity = await oidc.verify(runtime, provider=provider, id_token=id_token)
-        return await runtime.database.write(
-            _link, runtime.vault, origin, runtime.clock.now(), actor=actor, identity=identity
+        identity = await oidc.verify(platform, providers, provider=provider, id_token=id_token)
+        return await platform.database.write(
+            _link, platform.vault, origin, platform.clock.now(), actor=actor, identity=identity
         )
     except InvalidIdentityToken:
-        await runtime.database.write(_record_refusal, origin, "identity.linked", runtime.clock.now(), actor)
+        await platform.database.write(_record_refusal, origin, "identity.linked", platform.clock.now(), actor)
         raise
 
 

@@ -4,27 +4,25 @@ import contextlib
 import uuid
 from dataclasses import dataclass
 from datetime import datetime
-from typing import TYPE_CHECKING
 
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from app.accounts import guesses
+from app.accounts.passwords import Hasher
 from app.auth import mfa, migration
+from app.auth.cognito import UserPool
 from app.auth.mfa import Challenge
 from app.auth.migration import Newcomer
 from app.auth.sessions import Grant
 from app.crypto.vault import Vault
 from app.platform.limits import address_key
 from app.platform.problems import AccountDisabled, EmailNotVerified, InvalidLogin, UserPoolUnavailable
+from app.platform.process import Platform
 from app.records import addresses, audit
 from app.records.addresses import Address
 from app.records.audit import Origin
 from app.records.models import COGNITO, User
-
-if TYPE_CHECKING:
-    from app.compose import Runtime
-
 
 TRIES = 3
 """A device whose hash was upgraded, or brought along, meanwhile by another one's sign-in verifies the new one."""
@@ -43,7 +41,14 @@ class _HashChanged(Exception):
 
 
 async def log_in(
-    runtime: "Runtime", origin: Origin, *, email: str, password: str, device_name: str | None
+    platform: Platform,
+    hasher: Hasher,
+    user_pool: UserPool | None,
+    origin: Origin,
+    *,
+    email: str,
+    password: str,
+    device_name: str | None,
 ) -> Grant | Challenge:
     """A new session, or the question for a second factor.
 
@@ -58,44 +63,59 @@ async def log_in(
     """
     address = addresses.find(email)
     email_key = address.key if address else ""
-    guessed = await guesses.count_at_sign_in(runtime, origin, email=email, email_key=email_key)
+    guessed = await guesses.count_at_sign_in(platform, origin, email=email, email_key=email_key)
     try:
-        outcome = await _verify(runtime, origin, address, password=password, device_name=device_name)
+        outcome = await _verify(
+            platform, hasher, user_pool, origin, address, password=password, device_name=device_name
+        )
     except UserPoolUnavailable:
-        await guesses.take_back(runtime, guessed)
+        await guesses.take_back(platform, guessed)
         raise
     except (EmailNotVerified, AccountDisabled):  # the password was right, and there is no more to guess
-        await guesses.forget(runtime, guessed)
+        await guesses.forget(platform, guessed)
         raise
     if isinstance(outcome, Grant):
-        await guesses.forget_at_sign_in(runtime, outcome.user_id)
+        await guesses.forget_at_sign_in(platform, outcome.user_id)
     return outcome
 
 
 async def _verify(
-    runtime: "Runtime", origin: Origin, address: Address | None, *, password: str, device_name: str | None
+    platform: Platform,
+    hasher: Hasher,
+    user_pool: UserPool | None,
+    origin: Origin,
+    address: Address | None,
+    *,
+    password: str,
+    device_name: str | None,
 ) -> Grant | Challenge:
     """No database connection is held while the hash is computed."""
     for tried in range(TRIES):
-        account = await runtime.database.read(find_account, address.key if address else "")
-        correct, new_hash = await runtime.hasher.verify(
+        account = await platform.database.read(find_account, address.key if address else "")
+        correct, new_hash = await hasher.verify(
             password, account.password_hash if account else None, by=address_key(origin.address)
         )
-        now = runtime.clock.now()
+        now = platform.clock.now()
         if account is None or not correct:
-            if tried == 0 and address and await _brings_password(runtime, origin, address, account, password):
+            if (
+                tried == 0
+                and address
+                and await _brings_password(
+                    platform, hasher, user_pool, origin, address=address, account=account, password=password
+                )
+            ):
                 continue
-            await runtime.database.write(_record_refusal, origin, now, account.user_id if account else None)
+            await platform.database.write(_record_refusal, origin, now, account.user_id if account else None)
             raise InvalidLogin
         with contextlib.suppress(_HashChanged):
-            return await runtime.database.write(
+            return await platform.database.write(
                 _start,
-                runtime.vault,
+                platform.vault,
                 origin,
                 now,
                 account=account,
                 new_hash=new_hash,
-                verified_only=runtime.settings.verifies_email,
+                verified_only=platform.settings.verifies_email,
                 device_name=device_name,
             )
     raise InvalidLogin
@@ -131,7 +151,14 @@ def _start(
 
 
 async def _brings_password(
-    runtime: "Runtime", origin: Origin, address: Address, account: Account | None, password: str
+    platform: Platform,
+    hasher: Hasher,
+    user_pool: UserPool | None,
+    origin: Origin,
+    *,
+    address: Address,
+    account: Account | None,
+    password: str,
 ) -> bool:
     newcomer = Newcomer(
         address,
@@ -139,7 +166,7 @@ async def _brings_password(
         awaits_password=account is not None and account.password_hash is None and account.password_from == COGNITO,
         spelling=account.email if account else None,
     )
-    return await migration.bring_password(runtime, origin, newcomer, password)
+    return await migration.bring_password(platform, hasher, user_pool, origin, newcomer, password=password)
 
 
 def find_account(session: Session, email_key: str) -> Account | None:

@@ -3,7 +3,7 @@
 import uuid
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 from sqlalchemy import select
 from sqlalchemy.orm import Session
@@ -13,12 +13,10 @@ from app.auth import codes, recovery_codes, sessions, totp
 from app.auth.sessions import Grant, Method
 from app.crypto.vault import Vault
 from app.platform.problems import EmailNotVerified, InvalidMfaCode, InvalidMfaToken, InvalidSingleUseToken
+from app.platform.process import Platform
 from app.records import audit, single_use, users
 from app.records.audit import Origin
 from app.records.models import Passkey, User
-
-if TYPE_CHECKING:
-    from app.compose import Runtime
 
 CHALLENGE_TTL = timedelta(minutes=5)
 MOST_TRIES = 5
@@ -70,18 +68,18 @@ def admit(
     return Challenge(token, tuple(methods))
 
 
-async def answer(runtime: "Runtime", origin: Origin, *, mfa_token: str, method: CodeMethod, code: str) -> Grant:
+async def answer(platform: Platform, origin: Origin, *, mfa_token: str, method: CodeMethod, code: str) -> Grant:
     """The session that waited for the code.
 
     A challenge takes five tries, and each counts as a guess at the user's codes, which no new challenge forgets. Raises
     `InvalidMfaToken`, `InvalidMfaCode`, `AccountDisabled`, `RateLimited`.
     """
-    user_id = await runtime.database.read(challenged, runtime.vault, runtime.clock.now(), mfa_token=mfa_token)
-    await guesses.count_code(runtime, origin, user_id)
-    grant = await runtime.database.write(
-        _answer, runtime.vault, origin, runtime.clock.now(), mfa_token=mfa_token, method=method, code=code
+    user_id = await platform.database.read(challenged, platform.vault, platform.clock.now(), mfa_token=mfa_token)
+    await guesses.count_code(platform, origin, user_id)
+    grant = await platform.database.write(
+        _answer, platform.vault, origin, platform.clock.now(), mfa_token=mfa_token, method=method, code=code
     )
-    await guesses.forget_at_sign_in(runtime, user_id)
+    await guesses.forget_at_sign_in(platform, user_id)
     return grant
 
 

@@ -6,21 +6,20 @@ signs in by passkey or outside identity alone never gets a password this way.
 
 from dataclasses import dataclass
 from datetime import datetime
-from typing import TYPE_CHECKING
 from uuid import UUID
 
 from sqlalchemy import update
 from sqlalchemy.orm import Session
 
 from app.accounts import registration
+from app.accounts.passwords import Hasher
+from app.auth.cognito import UserPool
 from app.platform.limits import address_key
+from app.platform.process import Platform
 from app.records import audit
 from app.records.addresses import Address
 from app.records.audit import Origin
 from app.records.models import COGNITO, User
-
-if TYPE_CHECKING:
-    from app.compose import Runtime
 
 
 @dataclass(frozen=True)
@@ -33,21 +32,29 @@ class Newcomer:
     spelling: str | None
 
 
-async def bring_password(runtime: "Runtime", origin: Origin, newcomer: Newcomer, password: str) -> bool:
+async def bring_password(
+    platform: Platform,
+    hasher: Hasher,
+    user_pool: UserPool | None,
+    origin: Origin,
+    newcomer: Newcomer,
+    *,
+    password: str,
+) -> bool:
     """Whether the account has this password now, because the user pool says it is right. Raises `UserPoolUnavailable`.
 
     Who has an account that awaits none gets a no after as long a time, so that it is not told from an unknown one.
     """
-    if runtime.user_pool is None:
+    if user_pool is None:
         return False
     if newcomer.has_account and not newcomer.awaits_password:
-        await runtime.user_pool.linger()
+        await user_pool.linger()
         return False
-    verified = await runtime.user_pool.verified_address(newcomer.spelling or newcomer.address.text, password)
+    verified = await user_pool.verified_address(newcomer.spelling or newcomer.address.text, password)
     if verified is None:
         return False
-    password_hash = await runtime.hasher.hash_again(password, by=address_key(origin.address))
-    await runtime.database.write(_adopt, origin, runtime.clock.now(), address=verified, password_hash=password_hash)
+    password_hash = await hasher.hash_again(password, by=address_key(origin.address))
+    await platform.database.write(_adopt, origin, platform.clock.now(), address=verified, password_hash=password_hash)
     return True
 
 

@@ -6,21 +6,19 @@ Each answers to a nonce that was issued here, and works once.
 import re
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import structlog
 from sqlalchemy.orm import Session
 
-from app.auth.providers import Provider
+from app.auth.providers import Provider, Providers
 from app.crypto import hashing, identity_keys, jws
 from app.crypto.vault import Vault
 from app.platform.printable import is_printable
 from app.platform.problems import InvalidIdentityToken, InvalidSingleUseToken
+from app.platform.process import Platform
 from app.records import addresses, single_use
 from app.records.addresses import Address
-
-if TYPE_CHECKING:
-    from app.compose import Runtime
 
 log = structlog.get_logger("tokenvend.oidc")
 
@@ -48,11 +46,11 @@ class OutsideIdentity:
     nonce_digest: str = field(repr=False)
 
 
-async def issue_nonce(runtime: "Runtime", *, provider: str) -> tuple[str, datetime]:
+async def issue_nonce(platform: Platform, providers: Providers, *, provider: str) -> tuple[str, datetime]:
     """A nonce for one ID token of the provider, and until when it is good. Raises `NotFound`."""
-    name = runtime.providers.get(provider).name
-    now = runtime.clock.now()
-    return await runtime.database.write(_issue_nonce, runtime.vault, now, provider=name), now + NONCE_TTL
+    name = providers.get(provider).name
+    now = platform.clock.now()
+    return await platform.database.write(_issue_nonce, platform.vault, now, provider=name), now + NONCE_TTL
 
 
 def _issue_nonce(session: Session, vault: Vault, now: datetime, *, provider: str) -> str:
@@ -67,14 +65,14 @@ def _issue_nonce(session: Session, vault: Vault, now: datetime, *, provider: str
     )
 
 
-async def verify(runtime: "Runtime", *, provider: str, id_token: str) -> OutsideIdentity:
+async def verify(platform: Platform, providers: Providers, *, provider: str, id_token: str) -> OutsideIdentity:
     """Whom the token is about. Its nonce is still to be used up, by `use_nonce` in the transaction of what follows.
 
     Raises `NotFound`, `InvalidIdentityToken`, `IdentityProviderUnavailable`.
     """
-    issuer = runtime.providers.get(provider)
+    issuer = providers.get(provider)
     try:
-        return _identity(issuer, await _signed_claims(issuer, id_token), runtime.clock.now().timestamp())
+        return _identity(issuer, await _signed_claims(issuer, id_token), platform.clock.now().timestamp())
     except (jws.TokenRejected, ValueError) as error:
         log.info("identity_token_refused", provider=issuer.name, cause=str(error))
         raise InvalidIdentityToken(cause=str(error)) from None

@@ -2,27 +2,26 @@
 
 import dataclasses
 from datetime import datetime
-from typing import TYPE_CHECKING
 
 from sqlalchemy.orm import Session
 
+from app.accounts.passwords import Hasher
 from app.accounts.reauthentication import verify_owner
 from app.auth import endings
 from app.crypto.vault import Vault
 from app.mail import outbox
 from app.platform.limits import address_key
 from app.platform.problems import FieldError, InvalidRequest, WeakPassword, WrongPassword
+from app.platform.process import Platform
 from app.records import audit, single_use, users
 from app.records.actor import Actor
 from app.records.audit import Origin
 from app.records.models import User
 
-if TYPE_CHECKING:
-    from app.compose import Runtime
-
 
 async def change(
-    runtime: "Runtime",
+    platform: Platform,
+    hasher: Hasher,
     origin: Origin,
     actor: Actor,
     *,
@@ -38,23 +37,23 @@ async def change(
         raise InvalidRequest(
             errors=[FieldError("body.new_password", "guest", "A guest's account is upgraded instead.")]
         )
-    current_hash = await verify_owner(runtime, origin, actor, current_password)
-    await runtime.limiter.hit("change_password", str(actor.user_id))
-    user = await runtime.database.read(users.get_user, actor.user_id)
-    new_hash = await hash_new(runtime, origin, user, new_password)
-    await runtime.database.write(
-        _change, runtime.vault, origin, runtime.clock.now(), actor=actor, current_hash=current_hash, new_hash=new_hash
+    current_hash = await verify_owner(platform, hasher, origin, actor, current_password)
+    await platform.limiter.hit("change_password", str(actor.user_id))
+    user = await platform.database.read(users.get_user, actor.user_id)
+    new_hash = await hash_new(platform, hasher, origin, user, new_password)
+    await platform.database.write(
+        _change, platform.vault, origin, platform.clock.now(), actor=actor, current_hash=current_hash, new_hash=new_hash
     )
 
 
-async def hash_new(runtime: "Runtime", origin: Origin, user: User, new_password: str) -> str:
+async def hash_new(platform: Platform, hasher: Hasher, origin: Origin, user: User, new_password: str) -> str:
     """The hash of what a body calls `new_password`. Raises `WeakPassword`, `Overloaded`."""
     context = (user.email or "", user.display_name or "")
     try:
-        return await runtime.hasher.hash(
+        return await hasher.hash(
             new_password,
             by=address_key(origin.address),
-            min_length=runtime.settings.password_min_length,
+            min_length=platform.settings.password_min_length,
             context=context,
         )
     except WeakPassword as problem:

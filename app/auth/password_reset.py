@@ -1,13 +1,13 @@
 """A new password for who can read the account's mail (ASVS 6.4.3): ten minutes, once, and no sign-in by itself."""
 
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING
 
 from sqlalchemy import delete, select
 from sqlalchemy.orm import Session
 
 from app.accounts import guesses, links
 from app.accounts.links import Link
+from app.accounts.passwords import Hasher
 from app.auth import endings
 from app.auth.password_change import hash_new, replace_hash
 from app.crypto.vault import Vault
@@ -15,39 +15,37 @@ from app.mail import outbox
 from app.mail.bounds import Kind
 from app.platform.limits import Counter, account_key
 from app.platform.problems import InvalidSingleUseToken
+from app.platform.process import Platform
 from app.records import addresses, audit, single_use
 from app.records.audit import Origin
 from app.records.models import Identity, Passkey, User
 
-if TYPE_CHECKING:
-    from app.compose import Runtime
-
 TTL = timedelta(minutes=10)
 
 
-async def request(runtime: "Runtime", origin: Origin, *, email: str) -> None:
+async def request(platform: Platform, origin: Origin, *, email: str) -> None:
     """Sends a link to the account's own address; where there is none, or it is disabled, the same less the mail.
 
     Raises `InvalidRequest`, `RateLimited`.
     """
     address = addresses.parse(email)
-    await runtime.limiter.hit("reset", account_key(runtime.vault, address.key))
-    await runtime.database.write(_request, runtime.vault, origin, runtime.clock.now(), email_key=address.key)
+    await platform.limiter.hit("reset", account_key(platform.vault, address.key))
+    await platform.database.write(_request, platform.vault, origin, platform.clock.now(), email_key=address.key)
 
 
-async def confirm(runtime: "Runtime", origin: Origin, *, token: str, new_password: str) -> None:
+async def confirm(platform: Platform, hasher: Hasher, origin: Origin, *, token: str, new_password: str) -> None:
     """Sets the password; all sessions end. A second factor stays, and is asked for at the next sign-in.
 
     Tries at the password of before are forgotten, so that strangers keep no owner from signing in. Tries at codes stay
     counted: who reads the mail is not to have endless codes to try.
     A password that is too weak does not use the token up. Raises `InvalidSingleUseToken`, `WeakPassword`, `Overloaded`.
     """
-    user = await runtime.database.write(_find, runtime.vault, origin, runtime.clock.now(), token=token)
-    new_hash = await hash_new(runtime, origin, user, new_password)
-    guessed = await runtime.database.write(
-        _confirm, runtime.vault, origin, runtime.clock.now(), token=token, new_hash=new_hash
+    user = await platform.database.write(_find, platform.vault, origin, platform.clock.now(), token=token)
+    new_hash = await hash_new(platform, hasher, origin, user, new_password)
+    guessed = await platform.database.write(
+        _confirm, platform.vault, origin, platform.clock.now(), token=token, new_hash=new_hash
     )
-    await guesses.forget(runtime, guessed)
+    await guesses.forget(platform, guessed)
 
 
 def _request(session: Session, vault: Vault, origin: Origin, now: datetime, *, email_key: str) -> None:

@@ -19,7 +19,7 @@ from app.auth import endings
 from app.crypto.encoding import b64url
 from app.crypto.vault import Vault
 from app.platform import cursors
-from app.platform.db import Database
+from app.platform.db import Batch, Database
 from app.platform.problems import (
     AccountDisabled,
     EmailNotVerified,
@@ -98,6 +98,10 @@ class SessionState:
 
     def is_alive(self, now: datetime) -> bool:
         return not self.ended and now < self.expires_at
+
+
+SessionStates = Batch[uuid.UUID, SessionState]
+"""Looks up the states of many sessions at once."""
 
 
 def start(

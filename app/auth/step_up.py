@@ -4,43 +4,41 @@ Wrong codes are a 403 here, as wrong passwords are: apps answer a 401 by refresh
 """
 
 from datetime import datetime
-from typing import TYPE_CHECKING
 
 from sqlalchemy.orm import Session
 
 from app.accounts import guesses, reauthentication
+from app.accounts.passwords import Hasher
 from app.auth import mfa, sessions
 from app.auth.mfa import CodeMethod
 from app.auth.sessions import Grant
 from app.crypto.vault import Vault
 from app.platform.problems import MfaRequired, WrongCode, WrongPassword
+from app.platform.process import Platform
 from app.records import audit, users
 from app.records.actor import Actor
 from app.records.audit import Origin
 
-if TYPE_CHECKING:
-    from app.compose import Runtime
-
 CODE_NEEDED = "This account has a second factor: send `method` and `code`."
 
 
-async def by_password(runtime: "Runtime", origin: Origin, actor: Actor, *, password: str) -> Grant:
+async def by_password(platform: Platform, hasher: Hasher, origin: Origin, actor: Actor, *, password: str) -> Grant:
     """Raises `MfaRequired` for who has a second factor, `WrongPassword`, `RateLimited`, `Overloaded`."""
-    if await runtime.database.read(users.mfa_enabled, actor.user_id):
+    if await platform.database.read(users.mfa_enabled, actor.user_id):
         raise MfaRequired(CODE_NEEDED)
-    password_hash = await reauthentication.verify_password(runtime, origin, actor, password)
-    return await runtime.database.write(
-        _with_password, runtime.vault, origin, runtime.clock.now(), actor=actor, password_hash=password_hash
+    password_hash = await reauthentication.verify_password(platform, hasher, origin, actor, password)
+    return await platform.database.write(
+        _with_password, platform.vault, origin, platform.clock.now(), actor=actor, password_hash=password_hash
     )
 
 
-async def by_code(runtime: "Runtime", origin: Origin, actor: Actor, *, method: CodeMethod, code: str) -> Grant:
+async def by_code(platform: Platform, origin: Origin, actor: Actor, *, method: CodeMethod, code: str) -> Grant:
     """Each try counts as a guess by the session. Raises `WrongCode`, `RateLimited`."""
-    await guesses.count_signed_in(runtime, origin, actor)
-    grant = await runtime.database.write(
-        _with_code, runtime.vault, origin, runtime.clock.now(), actor=actor, method=method, code=code
+    await guesses.count_signed_in(platform, origin, actor)
+    grant = await platform.database.write(
+        _with_code, platform.vault, origin, platform.clock.now(), actor=actor, method=method, code=code
     )
-    await guesses.forget_signed_in(runtime, actor)
+    await guesses.forget_signed_in(platform, actor)
     return grant
 
 

@@ -9,7 +9,6 @@ import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING
 
 from sqlalchemy import delete, or_, update
 from sqlalchemy.orm import Session
@@ -21,13 +20,11 @@ from app.crypto.totp import match_totp, totp_uri
 from app.crypto.vault import Vault
 from app.mail import outbox
 from app.platform.problems import AlreadyEnabled, MfaRequired, NotFound, WrongCode
+from app.platform.process import Platform
 from app.records import audit, single_use, users
 from app.records.actor import Actor
 from app.records.audit import Origin
 from app.records.models import DeviceSession, TotpFactor, User
-
-if TYPE_CHECKING:
-    from app.compose import Runtime
 
 SECRET_SIZE = 20
 """Bytes: the 160 bits that RFC 4226 §4 recommends."""
@@ -61,18 +58,18 @@ def enrol(session: Session, vault: Vault, now: datetime, *, user_id: uuid.UUID, 
     return Enrolment(secret, totp_uri(secret, issuer=issuer, account=user.email or str(user_id)))
 
 
-async def confirm(runtime: "Runtime", origin: Origin, actor: Actor, *, code: str) -> Sequence[str]:
+async def confirm(platform: Platform, origin: Origin, actor: Actor, *, code: str) -> Sequence[str]:
     """Makes the enrolled app count, by its first code; the recovery codes. Other devices are signed out.
 
     Each try counts as a guess by the session. A right one makes no others forgotten, for the app is the caller's own.
     Raises `NotFound` without an enrolment, `AlreadyEnabled`, `MfaRequired`, `WrongCode`,
     `RateLimited`.
     """
-    await guesses.count_signed_in(runtime, origin, actor)
-    made = await runtime.database.write(
-        _confirm, runtime.vault, origin, runtime.clock.now(), actor=actor, code=codes.plain(code)
+    await guesses.count_signed_in(platform, origin, actor)
+    made = await platform.database.write(
+        _confirm, platform.vault, origin, platform.clock.now(), actor=actor, code=codes.plain(code)
     )
-    await guesses.take_back_signed_in(runtime, actor)
+    await guesses.take_back_signed_in(platform, actor)
     return made
 
 

@@ -29,7 +29,7 @@ async def exchange(settings: Settings, code: str | None) -> None:
         code = typer.prompt(f"Code of {settings.mfa_serial}")
     runtime: Runtime = build_runtime(settings)
     try:
-        credential = await runtime.broker.exchange_mfa(settings.mfa_serial, code, LIFETIME)
+        credential = await runtime.vending.broker.exchange_mfa(settings.mfa_serial, code, LIFETIME)
     except Problem as problem:
         raise SettingsError(
             f"STS did not take the MFA code ({problem.cause}): wait for the next one, and try again"

@@ -171,14 +171,17 @@ def create_admin(
     address = addresses.parse(email)
     password_hash = asyncio.run(
         runtime.hasher.hash(
-            password, by="command line", min_length=runtime.settings.password_min_length, context=(address.text,)
+            password,
+            by="command line",
+            min_length=runtime.platform.settings.password_min_length,
+            context=(address.text,),
         )
     )
-    user_id = runtime.database.run(
+    user_id = runtime.platform.database.run(
         "write",
         registration.add_user,
         audit.COMMAND_LINE,
-        runtime.clock.now(),
+        runtime.platform.clock.now(),
         address=address,
         password_hash=password_hash,
         role="admin",
@@ -191,8 +194,8 @@ def create_admin(
 def list_keys(purpose: Purpose = "access") -> None:
     """Lists the keys, oldest first: kid, state, from when it signs, until when it is believed."""
     runtime = _runtime()
-    now = runtime.clock.now()
-    for key in runtime.database.run("read", signing_keys.list_keys, purpose):
+    now = runtime.platform.clock.now()
+    for key in runtime.platform.database.run("read", signing_keys.list_keys, purpose):
         alive = key.retires_at is None or key.retires_at > now
         state = "retired" if not alive else "published" if key.signs_from > now else "signing"
         until = f", believed until {_time(key.retires_at)}" if key.retires_at else ""
@@ -208,13 +211,13 @@ def rotate(
 ) -> None:
     """Adds a key that takes over after it has been published for ten minutes."""
     runtime = _runtime()
-    signs_from = runtime.database.run(
+    signs_from = runtime.platform.database.run(
         "write",
         signing_keys.rotate,
         audit.COMMAND_LINE,
-        runtime.vault,
+        runtime.platform.vault,
         purpose,
-        runtime.clock.now(),
+        runtime.platform.clock.now(),
         at_once=now,
         token_ttl=timedelta(seconds=ACCESS_TOKEN_TTL if purpose == "access" else IDENTITY_TOKEN_TTL),
     )
@@ -233,17 +236,25 @@ def prune(
 ) -> None:
     """Deletes what is of no more use: at once what the service deletes by and by, and old audit events if told to."""
     runtime = _runtime()
-    now = runtime.clock.now()
-    lost = runtime.database.run("read", lost_guests.count, now) if dry_run else sum(lost_guests.prune(runtime))
+    now = runtime.platform.clock.now()
+    lost = (
+        runtime.platform.database.run("read", lost_guests.count, now)
+        if dry_run
+        else sum(lost_guests.prune(runtime.platform))
+    )
     print(f"guests who can never come back: {lost} {'would be erased' if dry_run else 'erased'}", flush=True)
-    kinds = [(kind, functools.partial(stale_rows.prune, runtime, kind)) for kind in stale_rows.stale_kinds(now)]
+    kinds = [
+        (kind, functools.partial(stale_rows.prune, runtime.platform, kind)) for kind in stale_rows.stale_kinds(now)
+    ]
     if audit_older_than is not None:
         before = now - timedelta(days=audit_older_than)
-        kinds.append((stale_rows.old_events(before), functools.partial(stale_rows.prune_events, runtime, before)))
+        kinds.append(
+            (stale_rows.old_events(before), functools.partial(stale_rows.prune_events, runtime.platform, before))
+        )
     for kind, batches in kinds:
         with console.status(f"{kind.name} …") as status:
             if dry_run:
-                counted = runtime.database.run("read", stale_rows.count_stale, kind)
+                counted = runtime.platform.database.run("read", stale_rows.count_stale, kind)
             else:
                 counted = 0
                 for deleted in batches():
@@ -272,16 +283,16 @@ def import_users(
         ]
         raise typer.BadParameter(f"From {source}, the file's name has to end in {' or '.join(known)}.")
     runtime = _runtime()
-    if source == "firebase" and runtime.settings.firebase_hash_config is None:
+    if source == "firebase" and runtime.platform.settings.firebase_hash_config is None:
         _fail("Set TOKENVEND_FIREBASE_HASH_CONFIG first: without it no password of Firebase's is ever right")
     order = Order(import_id or uuid4(), source, media_type, dry_run, audit.COMMAND_LINE, keep_ids=keep_ids)
-    transact = functools.partial(runtime.database.run, "write")
+    transact = functools.partial(runtime.platform.database.run, "write")
     try:
         with file.open("rb") as stream, moving(console, file.name, file.stat().st_size) as moved:
-            done = imports.carry_out(order, pieces(stream, moved), runtime.clock, transact)
+            done = imports.carry_out(order, pieces(stream, moved), runtime.platform.clock, transact)
     except (KeyboardInterrupt, DatabaseUnavailable):
         _fail(f"Interrupted; what was imported stays. To go on: tokenvend users import … --import-id {order.import_id}")
-    _, problems, more = runtime.database.run("read", imports.find, done.id, limit=SHOWN_PROBLEMS, cursor=None)
+    _, problems, more = runtime.platform.database.run("read", imports.find, done.id, limit=SHOWN_PROBLEMS, cursor=None)
     for problem in problems:
         print(f"row {problem.row}: {problem.code}: {problem.message}")
     if more:
@@ -301,12 +312,12 @@ def unlock(
     """
     runtime = _runtime()
     address = addresses.parse(email)
-    now = runtime.clock.now()
-    user = runtime.database.run("write", lifecycle.unlock_from_host, now, email_key=address.key, reason=reason)
+    now = runtime.platform.clock.now()
+    user = runtime.platform.database.run("write", lifecycle.unlock_from_host, now, email_key=address.key, reason=reason)
 
     async def forget() -> None:
         try:
-            await guesses.unlock(runtime, user)
+            await guesses.unlock(runtime.platform, user)
         finally:
             await runtime.close()
 
@@ -324,11 +335,13 @@ def export_users(
     if form is None:
         raise typer.BadParameter("The file's name has to end in .csv or .ndjson.")
     runtime = _runtime()
-    runtime.database.run("write", exports.begin, audit.COMMAND_LINE, runtime.clock.now(), None, with_hashes=with_hashes)
+    runtime.platform.database.run(
+        "write", exports.begin, audit.COMMAND_LINE, runtime.platform.clock.now(), None, with_hashes=with_hashes
+    )
     exported, after = 0, None
     with _only_mine(file) as stream, moving(console, file.name, None) as moved:
         stream.write(exports.header(form, with_hashes=with_hashes))
-        while page := runtime.database.run("read", exports.page, runtime.clock.now(), None, after):
+        while page := runtime.platform.database.run("read", exports.page, runtime.platform.clock.now(), None, after):
             stream.writelines(exports.line(form, user, with_hashes=with_hashes) for user in page)
             exported, after = exported + len(page), exports.position(page[-1])
             moved(len(page))
@@ -356,11 +369,13 @@ def whoami() -> None:
 def access_key(access_key_id: Annotated[str, typer.Argument(help="As a log or a leak report shows it.")]) -> None:
     """Whose access key it is: the account (GetAccessKeyInfo) and, if this service vended it, the ledger's row."""
     runtime = _runtime()
-    row = runtime.database.run("read", ledger.find_issued, access_key_id)
+    row = runtime.platform.database.run("read", ledger.find_issued, access_key_id)
     if row is None:
         print("user: none, this service did not vend it")
     else:
-        alive = "expired" if row.expires_at <= runtime.clock.now() else "revoked" if row.withdrawn_at else "alive"
+        alive = (
+            "expired" if row.expires_at <= runtime.platform.clock.now() else "revoked" if row.withdrawn_at else "alive"
+        )
         print(f"user: {row.user_id}\nsession: {row.session_id}\ncredential: {row.id}")
         print(f"reaches: {row.prefix} ({row.access})")
         print(f"issued: {_time(row.issued_at)}\nexpires: {_time(row.expires_at)} ({alive})")
@@ -377,7 +392,7 @@ def _ask_sts(question: Callable[[Broker], Awaitable[str]]) -> str:
     async def ask() -> str:
         runtime = _unchecked_runtime()
         try:
-            return await question(runtime.broker)
+            return await question(runtime.vending.broker)
         finally:
             await runtime.close()
 
@@ -387,7 +402,7 @@ def _ask_sts(question: Callable[[Broker], Awaitable[str]]) -> str:
 def _runtime() -> Runtime:
     """For commands that need the tables."""
     runtime = _unchecked_runtime()
-    if not runtime.database.run("read", is_migrated):
+    if not runtime.platform.database.run("read", is_migrated):
         _fail("The database is not at this version's migration: run `tokenvend migrate`")
     return runtime
 

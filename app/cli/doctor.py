@@ -71,7 +71,7 @@ async def _examine(runtime: Runtime) -> list[Finding]:
     try:
         own, vends = await _vend(runtime)
     except Problem as problem:
-        failed = _failed(runtime.settings.vending_mode, problem.cause or problem.code)
+        failed = _failed(runtime.platform.settings.vending_mode, problem.cause or problem.code)
         findings.append(replace(failed, name=_trust(runtime)))
     else:
         findings += [*vends, *await _revocation(runtime), *await _isolation(runtime, own)]
@@ -81,10 +81,10 @@ async def _examine(runtime: Runtime) -> list[Finding]:
 async def _service(runtime: Runtime) -> list[Finding]:
     findings = []
     try:
-        migrated = await runtime.database.read(is_migrated)
+        migrated = await runtime.platform.database.read(is_migrated)
     except Problem as problem:
         return [_failed("database", problem.cause or problem.code)]
-    findings.append(Finding("database", "ok", runtime.database.engine.dialect.name))
+    findings.append(Finding("database", "ok", runtime.platform.database.engine.dialect.name))
     if not migrated:
         return [*findings, _failed("migrations", "the database is not at this version's migration")]
     findings.append(Finding("migrations", "ok", "up to date"))
@@ -98,12 +98,12 @@ async def _service(runtime: Runtime) -> list[Finding]:
 
 
 async def _redis(runtime: Runtime) -> list[Finding]:
-    judged = await redis_memory.judge(runtime.settings)
+    judged = await redis_memory.judge(runtime.platform.settings)
     return [Finding(f"Redis of {name}", found.state, found.message) for name, found in judged.items()]
 
 
 async def _base_credentials(runtime: Runtime) -> list[Finding]:
-    name, settings = "base credentials", runtime.settings
+    name, settings = "base credentials", runtime.platform.settings
     try:
         settings.require_engine()
     except SettingsError as error:
@@ -113,8 +113,8 @@ async def _base_credentials(runtime: Runtime) -> list[Finding]:
             Finding(name, "ok", f"none are needed: this service is the OIDC issuer {runtime.identity_tokens.issuer}")
         ]
     try:
-        arn = await runtime.broker.caller_arn()
-        warnings = await runtime.broker.warnings(settings.credential_max_ttl)
+        arn = await runtime.vending.broker.caller_arn()
+        warnings = await runtime.vending.broker.warnings(settings.credential_max_ttl)
     except Problem as problem:
         return [_failed(name, problem.cause or problem.code)]
     return [
@@ -128,9 +128,9 @@ async def _vend(runtime: Runtime) -> tuple[Tenant, list[Finding]]:
 
     Raises what `Broker.obtain` raises of the first: the second may be refused for its duration alone.
     """
-    own, longest = await _tenant(runtime, vending.SHORTEST), runtime.settings.longest_ttl
+    own, longest = await _tenant(runtime, vending.SHORTEST), runtime.platform.settings.longest_ttl
     findings = [Finding(_trust(runtime), "ok", f"a credential of {vending.SHORTEST} s was issued")]
-    if longest > LONGEST_CHAINED and await runtime.broker.chains_roles():
+    if longest > LONGEST_CHAINED and await runtime.vending.broker.chains_roles():
         longest = LONGEST_CHAINED
     try:
         own = await _tenant(runtime, longest)
@@ -140,12 +140,12 @@ async def _vend(runtime: Runtime) -> tuple[Tenant, list[Finding]]:
 
 
 def _trust(runtime: Runtime) -> str:
-    return "vend" if runtime.settings.vending_mode == "federation_token" else "trust policy"
+    return "vend" if runtime.platform.settings.vending_mode == "federation_token" else "trust policy"
 
 
 async def _tenant(runtime: Runtime, duration: int) -> Tenant:
-    order = vending.make_order(runtime, uuid.uuid4(), uuid.uuid4(), access="read_write", path="", duration=duration)
-    return Tenant(order.prefix, await runtime.broker.obtain(order))
+    order = runtime.vending.make_order(uuid.uuid4(), uuid.uuid4(), access="read_write", path="", duration=duration)
+    return Tenant(order.prefix, await runtime.vending.broker.obtain(order))
 
 
 async def _revocation(runtime: Runtime) -> list[Finding]:
@@ -183,7 +183,7 @@ async def _managed_revocation(role: RoleDenials) -> list[Finding]:
 
 
 async def _isolation(runtime: Runtime, own: Tenant) -> list[Finding]:
-    settings, findings = runtime.settings, []
+    settings, findings = runtime.platform.settings, []
     try:
         stranger = await _tenant(runtime, vending.SHORTEST)
         outcome = await isolation.try_both(settings, own, stranger)
@@ -214,9 +214,9 @@ async def _isolation(runtime: Runtime, own: Tenant) -> list[Finding]:
 async def _cors(runtime: Runtime) -> list[Finding]:
     """It takes no credential: so it is told whatever else failed."""
     findings: list[Finding] = []
-    for origin in runtime.settings.cors_origins:
+    for origin in runtime.platform.settings.cors_origins:
         try:
-            allowed = await isolation.allows_origin(runtime.settings, origin)
+            allowed = await isolation.allows_origin(runtime.platform.settings, origin)
         except isolation.S3Unreachable as error:
             return [*findings, Finding("CORS", "warning", f"cannot be told, for S3 does not answer ({error})")]
         if allowed:
@@ -232,7 +232,7 @@ def _once(names: Iterable[str]) -> str:
 
 async def _tickets(runtime: Runtime, own: Tenant) -> Finding:
     """Whether the engine does what the form of an upload ticket says. Only who gives some has to mend it."""
-    name, settings, now = "upload tickets", runtime.settings, runtime.clock.now()
+    name, settings, now = "upload tickets", runtime.platform.settings, runtime.platform.clock.now()
     key, size = own.prefix + isolation.NAME, 5
     fields = tickets.form(
         settings, own.credential, now, now + tickets.LIFE, key=key, content_type="application/octet-stream", size=size

@@ -5,8 +5,11 @@ from typing import Annotated
 from fastapi import Depends, Request
 
 from app.auth import authentication
-from app.compose import Runtime
+from app.auth.tokens import AccessTokens
 from app.http.local import is_local
+from app.http.provided import find
+from app.platform.db import Batch
+from app.platform.lanes import Turns
 from app.platform.limits import address_key
 from app.platform.problems import (
     Forbidden,
@@ -14,6 +17,7 @@ from app.platform.problems import (
     StepUpRequired,
     Unauthenticated,
 )
+from app.platform.process import Platform
 from app.records import newcomers
 from app.records.actor import Actor
 from app.records.audit import Origin
@@ -23,17 +27,9 @@ SAFE = ("GET", "HEAD")
 
 
 # `async`, although they wait for nothing: FastAPI sends a plain function through a thread.
-async def runtime_of(request: Request) -> Runtime:
-    runtime: Runtime = request.app.state.runtime
-    return runtime
-
-
 async def origin_of(request: Request) -> Origin:
     state = request.scope["state"]
     return Origin(state["request_id"], state["address"])
-
-
-RuntimeDep = Annotated[Runtime, Depends(runtime_of)]
 
 
 OriginDep = Annotated[Origin, Depends(origin_of)]
@@ -47,14 +43,21 @@ async def _enrolling(request: Request) -> Actor:
     scheme, _, token = request.headers.get("authorization", "").partition(" ")
     if scheme.lower() != "bearer" or not token:
         raise Unauthenticated
-    runtime = await runtime_of(request)
-    actor = await authentication.authenticate(runtime, await origin_of(request), token.strip())
+    actor = await _authenticate(request, token.strip())
     if request.method not in SAFE and not getattr(request.scope.get("route"), "bounds_itself", False):
-        await runtime.limiter.hit("change", str(actor.user_id))
-        if newcomers.is_newcomer(actor, runtime.clock.now()):
+        platform = find(request, Platform)
+        await platform.limiter.hit("change", str(actor.user_id))
+        if newcomers.is_newcomer(actor, platform.clock.now()):
             state = request.scope["state"]
-            await state["until_answered"].enter_async_context(runtime.newcomers.turn(address_key(state["address"])))
+            turn = find(request, Turns).turn(address_key(state["address"]))
+            await state["until_answered"].enter_async_context(turn)
     return actor
+
+
+async def _authenticate(request: Request, token: str) -> Actor:
+    return await authentication.authenticate(
+        find(request, Platform), find(request, AccessTokens), find(request, Batch), await origin_of(request), token
+    )
 
 
 async def _maybe_signed_in(request: Request) -> Actor | None:
@@ -69,7 +72,7 @@ async def _signed_in_bare(request: Request) -> Actor:
     bare = token.strip() if scheme.lower() == "bearer" else header
     if not bare:
         raise Unauthenticated
-    actor = await authentication.authenticate(await runtime_of(request), await origin_of(request), bare)
+    actor = await _authenticate(request, bare)
     return await _with_second_factor(request, actor)
 
 
@@ -79,9 +82,9 @@ async def _with_second_factor(request: Request, actor: Actor) -> Actor:
     Development spares administrators on its own machine the second factor.
     """
     if actor.role != "user" and not actor.mfa:
-        runtime = await runtime_of(request)
-        if runtime.settings.environment != "development" or not is_local(request.scope):
-            await authentication.record_refusal(runtime, await origin_of(request), actor, reason="mfa_required")
+        platform = find(request, Platform)
+        if platform.settings.environment != "development" or not is_local(request.scope):
+            await authentication.record_refusal(platform, await origin_of(request), actor, reason="mfa_required")
             raise MfaRequired
     return actor
 
@@ -98,8 +101,9 @@ async def _in_role(request: Request, *roles: str) -> Actor:
     """Raises `Forbidden`."""
     actor = await signed_in(request)
     if actor.role not in roles:
-        runtime, origin = await runtime_of(request), await origin_of(request)
-        await authentication.record_refusal(runtime, origin, actor, reason="forbidden")
+        await authentication.record_refusal(
+            find(request, Platform), await origin_of(request), actor, reason="forbidden"
+        )
         raise Forbidden
     return actor
 
@@ -111,7 +115,7 @@ async def _stepped_up(request: Request) -> Actor:
 async def _stepped_up_enrolling(request: Request) -> Actor:
     """Who signed in, or stepped up, a moment ago (ASVS 7.5.1). Raises `StepUpRequired`."""
     actor = await _enrolling(request)
-    if not actor.is_fresh((await runtime_of(request)).clock.now()):
+    if not actor.is_fresh(find(request, Platform).clock.now()):
         raise StepUpRequired
     return actor
 

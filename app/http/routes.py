@@ -16,7 +16,8 @@ from starlette.routing import BaseRoute
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from app.crypto.strict_json import unique_members
-from app.http.guards import SAFE, signed_in
+from app.http.guards import SAFE, origin_of, signed_in
+from app.http.provided import Find, find
 from app.http.rendering import refusal, unfit
 from app.platform.problems import (
     MalformedRequest,
@@ -73,7 +74,7 @@ class JsonRoute(NamedRoute):
 
 
 class DirectRoute(JsonRoute):
-    """A route on the hot path: its endpoint takes `runtime`, `origin`, `actor` and `body`, and gets them directly.
+    """A route on the hot path: its endpoint gets `origin`, `actor`, `body` and what is provided directly.
 
     FastAPI's solver and serializer would cost more than all the rest of a cached vend. They see the signature still,
     so that the OpenAPI document is what it would be.
@@ -86,6 +87,10 @@ class DirectRoute(JsonRoute):
         assert self.body_field is not None
         endpoint, body_type = self.endpoint, TypeAdapter(cast(Any, self.body_field.field_info.annotation))
 
+        kinds = {
+            one.name: one.call.kind for one in self.dependant.dependencies if isinstance(one.call, Find) and one.name
+        }
+
         async def handle(request: Request) -> Response:
             value = await _strict_body(request)
             actor = await signed_in(request)
@@ -94,9 +99,8 @@ class DirectRoute(JsonRoute):
             except ValidationError as error:
                 located = [{**entry, "loc": ("body", *entry["loc"])} for entry in error.errors(include_url=False)]
                 raise RequestValidationError(located) from None
-            answer = await endpoint(
-                runtime=await runtime_of(request), origin=await origin_of(request), actor=actor, body=body
-            )
+            given: dict[str, Any] = {name: find(request, kind) for name, kind in kinds.items()}
+            answer = await endpoint(origin=await origin_of(request), actor=actor, body=body, **given)
             return Response(answer.model_dump_json(), media_type="application/json")
 
         self.respond = handle

@@ -2,16 +2,18 @@
 
 import uuid
 from datetime import datetime
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from sqlalchemy import and_, delete, insert, or_, select
 from sqlalchemy.orm import Session
 
 from app.accounts import reauthentication
+from app.accounts.passwords import Hasher
 from app.auth import endings
 from app.crypto.vault import Vault
 from app.mail import outbox
 from app.platform.problems import FieldError, InvalidRequest, InvalidToken, LastAdmin, StepUpRequired, WrongPassword
+from app.platform.process import Platform
 from app.records import audit, users
 from app.records.actor import FRESH, Actor
 from app.records.audit import Origin
@@ -29,14 +31,11 @@ from app.records.models import (
 )
 from app.sharing import grants
 
-if TYPE_CHECKING:
-    from app.compose import Runtime
-
 SIGN_INS = (SingleUseToken, TotpFactor, RecoveryCode, Passkey, Identity)
 """What belongs to an account and goes with it at once. The ledger stays: it names no person, and traces every key."""
 
 
-async def erase(runtime: "Runtime", origin: Origin, actor: Actor, *, password: str | None) -> None:
+async def erase(platform: Platform, hasher: Hasher, origin: Origin, actor: Actor, *, password: str | None) -> None:
     """Ends the account: who has a password gives it, who has none signed in a moment ago.
 
     Who has a second factor showed it in this session a moment ago too: a password of now does not renew an old one.
@@ -45,19 +44,19 @@ async def erase(runtime: "Runtime", origin: Origin, actor: Actor, *, password: s
     administrator, meanwhile.
     """
     verified_hash = None
-    if await runtime.database.read(_has_password, actor):
+    if await platform.database.read(_has_password, actor):
         if password is None:
             raise InvalidRequest(errors=[FieldError("body.password", "missing", "Send the account's password.")])
-        verified_hash = await reauthentication.verify_password(runtime, origin, actor, password)
-    elif not actor.is_fresh(runtime.clock.now()):
+        verified_hash = await reauthentication.verify_password(platform, hasher, origin, actor, password)
+    elif not actor.is_fresh(platform.clock.now()):
         raise StepUpRequired("Sign in again, and erase the account within five minutes.")
-    await runtime.database.write(
+    await platform.database.write(
         _erase,
-        runtime.vault,
+        platform.vault,
         origin,
-        runtime.clock.now(),
+        platform.clock.now(),
         actor,
-        verifies=runtime.settings.verifies_email,
+        verifies=platform.settings.verifies_email,
         verified_hash=verified_hash,
     )
 

@@ -6,7 +6,6 @@ Each guest has a moment at which they are looked at next, so that millions who a
 import uuid
 from collections.abc import Iterator, Sequence
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING
 
 from sqlalchemy import ColumnElement, ColumnExpressionArgument, and_, exists, func, or_, select, update
 from sqlalchemy.orm import Session
@@ -14,11 +13,9 @@ from sqlalchemy.orm import Session
 from app.auth.sessions import REFRESH_IDLE_TTL
 from app.crypto.vault import Vault
 from app.lifecycle import erasure
+from app.platform.process import Platform
 from app.records.audit import Origin
 from app.records.models import DeviceSession, User
-
-if TYPE_CHECKING:
-    from app.compose import Runtime
 
 ORIGIN = Origin(request_id="", address="lost guests")
 BATCH = 100
@@ -29,21 +26,21 @@ KEPT = timedelta(days=90)
 REVIEWED_EVERY = timedelta(days=30)
 
 
-async def erase_next(runtime: "Runtime") -> bool:
+async def erase_next(platform: Platform) -> bool:
     """Looks at up to `BATCH` guests who are due, and says whether there may be more."""
-    now, verifies = runtime.clock.now(), runtime.settings.verifies_email
-    claimed = await runtime.database.write(_claim, now)
+    now, verifies = platform.clock.now(), platform.settings.verifies_email
+    claimed = await platform.database.write(_claim, now)
     for user_id in claimed:
-        await runtime.database.write(_review, runtime.vault, now, user_id, verifies=verifies)
+        await platform.database.write(_review, platform.vault, now, user_id, verifies=verifies)
     return len(claimed) == BATCH
 
 
-def prune(runtime: "Runtime") -> Iterator[int]:
+def prune(platform: Platform) -> Iterator[int]:
     """The same for the command line, until nobody is due: how many of each batch were erased."""
-    now, verifies = runtime.clock.now(), runtime.settings.verifies_email
-    while claimed := runtime.database.run("write", _claim, now):
+    now, verifies = platform.clock.now(), platform.settings.verifies_email
+    while claimed := platform.database.run("write", _claim, now):
         reviews = (
-            runtime.database.run("write", _review, runtime.vault, now, user_id, verifies=verifies)
+            platform.database.run("write", _review, platform.vault, now, user_id, verifies=verifies)
             for user_id in claimed
         )
         yield sum(reviews)

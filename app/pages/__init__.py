@@ -18,10 +18,12 @@ from starlette.responses import FileResponse, JSONResponse, Response
 from starlette.staticfiles import StaticFiles
 from starlette.types import Scope
 
-from app.compose import Runtime
 from app.http.local import is_local
+from app.http.provided import find
+from app.mail.postman import Postman
 from app.mail.transport import ConsoleTransport
 from app.platform.problems import LocalOnly
+from app.platform.process import Platform
 from app.platform.settings import Settings
 from app.records.audit import Event
 
@@ -63,8 +65,7 @@ async def _events(_request: Request) -> Response:
 
 async def _demo_settings(request: Request) -> Response:
     """What the sample page offers, as far as the operator decides it."""
-    runtime: Runtime = request.app.state.runtime
-    return JSONResponse({"guests": runtime.settings.guests == "on"})
+    return JSONResponse({"guests": find(request, Platform).settings.guests == "on"})
 
 
 async def _mailbox(request: Request) -> Response:
@@ -74,8 +75,7 @@ async def _mailbox(request: Request) -> Response:
     """
     if not is_local(request.scope):
         raise LocalOnly
-    runtime: Runtime = request.app.state.runtime
-    transport = runtime.postman.transport
+    transport = find(request, Postman).transport
     kept = reversed(transport.kept) if isinstance(transport, ConsoleTransport) else ()
     mails = [
         {

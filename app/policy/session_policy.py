@@ -90,49 +90,6 @@ class Encryption:
     """The encryption context is the bucket's ARN then, which isolates no user: the object statement alone does."""
 
 
-@functools.lru_cache(maxsize=10_000)
-def build(
-    *,
-    partition: str,
-    bucket: str,
-    prefix: str,
-    access: Access,
-    encryption: Encryption | None = None,
-    fenced: bool,
-    shared: tuple[str, ...] = (),
-    versions: bool = False,
-) -> str:
-    """The policy as compact ASCII JSON of up to 2,048 characters.
-
-    Managed policies sent along with it would add to what it allows, so `fenced` denies everything else of S3 outright.
-    `shared`: folders of others, which are read and listed, whatever else `access` allows in the own prefix.
-    `versions`: old versions are listed too, which is for a job of this service and for nobody's app.
-    Raises `PolicyTooLarge`, and ValueError for a prefix that `narrowed_prefix` would not have given.
-    """
-    if not _PREFIX.match(prefix) or _widens(prefix):
-        raise ValueError("not the prefix of a user")
-    if not all(_FOLDER.match(folder) and not _widens(folder) for folder in shared):
-        raise ValueError("not a folder of a user")
-    if shared and access not in LISTS:
-        raise ValueError("what is shared is shared to be read")
-    text = _write(
-        partition=partition,
-        bucket=bucket,
-        prefix=prefix,
-        access=access,
-        encryption=encryption,
-        fenced=fenced,
-        shared=shared,
-        versions=versions,
-    )
-    if len(text) > MAX_POLICY_LENGTH:
-        raise PolicyTooLarge(
-            f"The session policy for this `path` has {len(text):,} characters and STS takes {MAX_POLICY_LENGTH:,}: "
-            "ask for a shorter `path`, or one of ASCII characters."
-        )
-    return text
-
-
 @dataclass(frozen=True, slots=True)
 class Room:
     """For what is shared, in a policy."""
@@ -149,30 +106,72 @@ class Room:
         return self.each + self.times * (len(json.dumps(folder)) - 2)
 
 
-def room(**of_policy: Any) -> Room:
-    """What `build` has left for `shared`: with any folders it writes 2,048 - left + taken(each of them) characters."""
-    folder = user_prefix(uuid.UUID(int=0))
-    one, longer, two = (
-        len(_write(**of_policy, shared=shared)) for shared in ((folder,), (folder + "x",), (folder,) * 2)
-    )
-    times = longer - one
-    return Room(MAX_POLICY_LENGTH - one + (two - one), two - one - times * len(folder), times)
+@dataclass(frozen=True, slots=True)
+class Bucket:
+    """The bucket that every session policy of this service is about, and the operator's part in all of them."""
+
+    partition: str
+    name: str
+    encryption: Encryption | None = None
+    fenced: bool = False
+    """Managed policies sent along would add to what a policy allows, so it denies everything else of S3 outright."""
+
+    @property
+    def arn(self) -> str:
+        return f"arn:{self.partition}:s3:::{self.name}"
+
+    def policy(self, prefix: str, access: Access, *, shared: tuple[str, ...] = (), versions: bool = False) -> str:
+        """The session policy as compact ASCII JSON of up to 2,048 characters.
+
+        `shared`: folders of others. The policy lets their reader read and list them, whatever `access` allows in the
+        own prefix. `versions`: lists old versions too, for a job of this service and for nobody's app.
+        Raises `PolicyTooLarge`, and ValueError for a prefix that `narrowed_prefix` would not have given.
+        """
+        return _kept(self, prefix, access, shared, versions=versions)
+
+    def fits(self, prefix: str, access: Access, *, shared: tuple[str, ...] = ()) -> bool:
+        """Whether `policy` has room for this."""
+        try:
+            _build(self, prefix, access, shared)  # past the cache: nobody may ever ask for it again
+        except PolicyTooLarge:
+            return False
+        return True
+
+    def room(self, prefix: str, access: Access) -> Room:
+        """What `policy` has left for `shared`.
+
+        With any folders it writes 2,048 - left + taken(each of them) characters.
+        """
+        folder = user_prefix(uuid.UUID(int=0))
+        one, longer, two = (
+            len(_write(self, prefix, access, shared)) for shared in ((folder,), (folder + "x",), (folder,) * 2)
+        )
+        times = longer - one
+        return Room(MAX_POLICY_LENGTH - one + (two - one), two - one - times * len(folder), times)
 
 
-def _write(
-    *,
-    partition: str,
-    bucket: str,
-    prefix: str,
-    access: Access,
-    encryption: Encryption | None,
-    fenced: bool,
-    shared: tuple[str, ...],
-    versions: bool = False,
-) -> str:
+def _build(bucket: Bucket, prefix: str, access: Access, shared: tuple[str, ...] = (), *, versions: bool = False) -> str:
+    if not _PREFIX.match(prefix) or _widens(prefix):
+        raise ValueError("not the prefix of a user")
+    if not all(_FOLDER.match(folder) and not _widens(folder) for folder in shared):
+        raise ValueError("not a folder of a user")
+    if shared and access not in LISTS:
+        raise ValueError("what is shared is shared to be read")
+    text = _write(bucket, prefix, access, shared, versions=versions)
+    if len(text) > MAX_POLICY_LENGTH:
+        raise PolicyTooLarge(
+            f"The session policy for this `path` has {len(text):,} characters and STS takes {MAX_POLICY_LENGTH:,}: "
+            "ask for a shorter `path`, or one of ASCII characters."
+        )
+    return text
+
+
+_kept = functools.lru_cache(maxsize=10_000)(_build)
+
+
+def _write(bucket: Bucket, prefix: str, access: Access, shared: tuple[str, ...] = (), *, versions: bool = False) -> str:
     """The policy, however long."""
-    bucket_arn = f"arn:{partition}:s3:::{bucket}"
-    own, folders = f"{bucket_arn}/{prefix}*", [f"{bucket_arn}/{folder}*" for folder in shared]
+    own, folders = f"{bucket.arn}/{prefix}*", [f"{bucket.arn}/{folder}*" for folder in shared]
     # Of what is shared no `prefix` without its `*`, which matches nothing too: each share costs as little as it can.
     listed = [f"{prefix}*", prefix, *(f"{folder}*" for folder in shared)]
     actions = list(OBJECT_ACTIONS[access])
@@ -182,13 +181,13 @@ def _write(
         statements.append(_statement("Shared", "Allow", Action=list(_READ), Resource=folders))
     if access in LISTS:
         condition = {"StringLike": {"s3:prefix": listed}}
-        statements.append(_statement("List", "Allow", Action=lists, Resource=bucket_arn, Condition=condition))
-    if encryption is not None:
-        statements.append(_encryption(encryption, access, bucket_arn, own))
-        if shared and not encryption.bucket_keys:  # with bucket keys the one above is for the whole bucket
-            statements.append(_encryption(encryption, "read", bucket_arn, folders, sid="SharedEncryption"))
-    if fenced:
-        statements += _fence(bucket_arn, own, folders, listed, access=access, lists=lists)
+        statements.append(_statement("List", "Allow", Action=lists, Resource=bucket.arn, Condition=condition))
+    if bucket.encryption is not None:
+        statements.append(_encryption(bucket.encryption, access, bucket.arn, own))
+        if shared and not bucket.encryption.bucket_keys:  # with bucket keys the one above is for the whole bucket
+            statements.append(_encryption(bucket.encryption, "read", bucket.arn, folders, sid="SharedEncryption"))
+    if bucket.fenced:
+        statements += _fence(bucket.arn, own, folders, listed, access=access, lists=lists)
     document = {"Version": "2012-10-17", "Statement": statements}
     return json.dumps(document, separators=(",", ":"), ensure_ascii=True)
 
@@ -213,15 +212,6 @@ def _fence(
     if folders and OBJECT_ACTIONS[access] != _READ:  # else nothing but reading is left already
         fence.append(_statement("SharedOtherwise", "Deny", NotAction=list(_READ), Resource=folders))
     return fence
-
-
-def fits(**of_policy: Any) -> bool:
-    """Whether there is room for the policy that `build` would make of this."""
-    try:
-        build.__wrapped__(**of_policy)  # past the cache: it is asked of what nobody may ask for again
-    except PolicyTooLarge:
-        return False
-    return True
 
 
 def _encryption(

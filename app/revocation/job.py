@@ -10,7 +10,7 @@ import random
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from uuid import UUID
 
 import structlog
@@ -18,6 +18,7 @@ from sqlalchemy import bindparam, func, select, update
 from sqlalchemy.orm import Session
 
 from app.platform.db import insert_if_absent
+from app.platform.process import Platform
 from app.platform.settings import Settings
 from app.records import users
 from app.records.actor import Actor
@@ -27,11 +28,8 @@ from app.revocation import denials, floor, placement, role_policies
 from app.revocation import marks as revocations
 from app.revocation.denials import Denial, Names, names_of
 from app.revocation.floor import Floor
-from app.revocation.iam_writer import IamFailed
+from app.revocation.iam_writer import IamFailed, RoleDenials
 from app.revocation.placement import Document, Plan
-
-if TYPE_CHECKING:
-    from app.compose import Runtime
 
 log = structlog.get_logger("tokenvend.revocation")
 
@@ -69,41 +67,41 @@ class Claim:
     """The floor for all users, where there was no room for each of the revocations."""
 
 
-async def apply_next(runtime: "Runtime") -> bool:
+async def apply_next(platform: Platform, writer: RoleDenials | None) -> bool:
     """Writes a policy that is not what it should be, and says whether there may be more."""
-    role, settings = runtime.role_denials, runtime.settings
+    role, settings = writer, platform.settings
     if role is None:
         return False
-    now = runtime.clock.now()
-    state = await runtime.database.read(look, now, settings)
-    runtime.metrics.revocations_pending.set(state.pending)
-    runtime.metrics.revocation_age.set((now - state.oldest).total_seconds() if state.oldest else 0)
+    now = platform.clock.now()
+    state = await platform.database.read(look, now, settings)
+    platform.metrics.revocations_pending.set(state.pending)
+    platform.metrics.revocation_age.set((now - state.oldest).total_seconds() if state.oldest else 0)
     if not state.due:
         return False
     if state.next_try_at > now:
         await asyncio.sleep(min((state.next_try_at - now).total_seconds(), 1))
         return True
-    claim = await runtime.database.write(_claim, now, settings)
+    claim = await platform.database.write(_claim, now, settings)
     if claim is None:
         return True
-    _tell_of_floor(runtime, claim.raised)
+    _tell_of_floor(platform, claim.raised)
     try:
         await role.write(claim.document, claim.policy)
     except IamFailed as failure:
         known = {"kind": failure.kind, "cause": str(failure), "policy": claim.policy}
         log.error("revocation_delayed", **known, pending=state.pending)
-        runtime.metrics.revocation_writes.labels(failure.kind).inc()
-        raised = await runtime.database.write(_postpone, runtime.clock.now(), settings, claim, kind=failure.kind)
-        _tell_of_floor(runtime, raised)
+        platform.metrics.revocation_writes.labels(failure.kind).inc()
+        raised = await platform.database.write(_postpone, platform.clock.now(), settings, claim, kind=failure.kind)
+        _tell_of_floor(platform, raised)
         return True
-    runtime.metrics.revocation_writes.labels("ok").inc()
-    await runtime.database.write(_settle, runtime.clock.now(), settings, claim)
+    platform.metrics.revocation_writes.labels("ok").inc()
+    await platform.database.write(_settle, platform.clock.now(), settings, claim)
     return True
 
 
-def _tell_of_floor(runtime: "Runtime", raised: Floor | None) -> None:
+def _tell_of_floor(platform: Platform, raised: Floor | None) -> None:
     if raised is not None:
-        runtime.metrics.revocation_floors.labels(raised.cause).inc()
+        platform.metrics.revocation_floors.labels(raised.cause).inc()
         told = {"revocations": raised.revocations, "reasons": raised.reasons, "sources": raised.sources}
         log.warning("all_credentials_revoked", before=raised.before.isoformat(), **told)
 

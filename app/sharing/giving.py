@@ -9,7 +9,7 @@ import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from sqlalchemy import func, or_, select, tuple_
 from sqlalchemy.orm import Session
@@ -28,9 +28,10 @@ from app.platform.problems import (
     SharingNotAllowed,
     TooManyGrants,
 )
+from app.platform.process import Platform
 from app.platform.settings import Settings
 from app.policy import session_policy
-from app.policy.session_policy import Share
+from app.policy.session_policy import Bucket, Share
 from app.records import addresses, audit, users
 from app.records.actor import Actor
 from app.records.addresses import Address
@@ -38,10 +39,6 @@ from app.records.audit import Origin
 from app.records.models import Grant, User
 from app.revocation import job
 from app.sharing import grants
-from app.vending import orders
-
-if TYPE_CHECKING:
-    from app.compose import Runtime
 
 RECALL = Origin(request_id="", address="sharing")
 RECALLED_WITHIN = timedelta(seconds=5)
@@ -89,54 +86,60 @@ class Received:
 
 
 async def create(
-    runtime: "Runtime", origin: Origin, actor: Actor, *, email: str, path: str, expires_at: datetime | None
+    platform: Platform,
+    bucket: Bucket,
+    origin: Origin,
+    actor: Actor,
+    *,
+    email: str,
+    path: str,
+    expires_at: datetime | None,
 ) -> Given:
     """The grant, and a mail to the address; where the folder is shared with it until then already, that grant.
 
     Raises `InvalidRequest`, `InvalidPath`, `PolicyTooLarge` for a folder that no policy has room for,
     `SharingNotAllowed`, `GrantExists`, `TooManyGrants`, `RateLimited`.
     """
-    now = runtime.clock.now()
+    now = platform.clock.now()
     address, ends_at = _address(email), _end(now, expires_at)
     if path == "":
         raise InvalidPath("Name the folder to share: all that you have is not one.")
     prefix = session_policy.narrowed_prefix(actor.user_id, path)
-    own = orders.of_policy(runtime, session_policy.user_prefix(actor.user_id), "read")
-    if not session_policy.fits(**own, shared=(prefix,)):
+    if not bucket.fits(session_policy.user_prefix(actor.user_id), "read", shared=(prefix,)):
         raise PolicyTooLarge("The name of this folder is too long to be shared: no session policy has room for it.")
-    verifies = runtime.settings.verifies_email
-    there_is = await runtime.database.read(
+    verifies = platform.settings.verifies_email
+    there_is = await platform.database.read(
         _find, now, actor, address=address, path=path, ends_at=ends_at, verifies=verifies
     )
     if there_is is not None:
         return there_is
-    await runtime.limiter.hit("share", str(actor.user_id))
-    await runtime.limiter.hit("invitation", account_key(runtime.vault, f"{actor.user_id} {address.key}"))
-    return await runtime.database.write(
-        _create, runtime.vault, origin, now, actor, address=address, path=path, ends_at=ends_at, verifies=verifies
+    await platform.limiter.hit("share", str(actor.user_id))
+    await platform.limiter.hit("invitation", account_key(platform.vault, f"{actor.user_id} {address.key}"))
+    return await platform.database.write(
+        _create, platform.vault, origin, now, actor, address=address, path=path, ends_at=ends_at, verifies=verifies
     )
 
 
-async def withdraw(runtime: "Runtime", origin: Origin, actor: Actor, grant_id: uuid.UUID) -> datetime:
+async def withdraw(platform: Platform, origin: Origin, actor: Actor, grant_id: uuid.UUID) -> datetime:
     """Ends a grant that the actor gave, or leaves one that they were given: when nothing of it is read any more.
 
     Raises `NotFound`, for one of others too.
     """
-    return await runtime.database.write(
-        _withdraw, origin, runtime.clock.now(), actor, settings=runtime.settings, grant_id=grant_id
+    return await platform.database.write(
+        _withdraw, origin, platform.clock.now(), actor, settings=platform.settings, grant_id=grant_id
     )
 
 
-async def accept(runtime: "Runtime", origin: Origin, actor: Actor, grant_id: uuid.UUID) -> None:
+async def accept(platform: Platform, origin: Origin, actor: Actor, grant_id: uuid.UUID) -> None:
     """From now on credentials may carry the grant. One that is accepted already stays so.
 
     Raises `NotFound`, for what is another's, or counts no more, too.
     """
-    now = runtime.clock.now()
-    await _bind_waiting(runtime, origin, now, actor)
-    accepted_at = await runtime.database.read(_find_accepted, now, actor.user_id, grant_id)
+    now = platform.clock.now()
+    await _bind_waiting(platform, origin, now, actor)
+    accepted_at = await platform.database.read(_find_accepted, now, actor.user_id, grant_id)
     if accepted_at is None:
-        await runtime.database.write(_accept_one, origin, now, actor, grant_id=grant_id)
+        await platform.database.write(_accept_one, origin, now, actor, grant_id=grant_id)
 
 
 def list_given(
@@ -151,31 +154,31 @@ def list_given(
 
 
 async def list_received(
-    runtime: "Runtime", origin: Origin, actor: Actor, *, limit: int, cursor: str | None
+    platform: Platform, origin: Origin, actor: Actor, *, limit: int, cursor: str | None
 ) -> tuple[Sequence[Received], str | None]:
     """One page of what is shared with the actor, newest first; what waits for their address is theirs from now on.
 
     Raises `InvalidRequest`.
     """
-    now = runtime.clock.now()
-    await _bind_waiting(runtime, origin, now, actor)
-    return await runtime.database.read(_list_received, now, actor, limit=limit, cursor=cursor)
+    now = platform.clock.now()
+    await _bind_waiting(platform, origin, now, actor)
+    return await platform.database.read(_list_received, now, actor, limit=limit, cursor=cursor)
 
 
 async def list_shares(
-    runtime: "Runtime", origin: Origin, actor: Actor, *, grant_ids: Sequence[uuid.UUID] | None = None
+    platform: Platform, origin: Origin, actor: Actor, *, grant_ids: Sequence[uuid.UUID] | None = None
 ) -> Sequence[Share]:
     """What a credential of the actor's may carry, the oldest first; each folder once, by the grant that ends last.
 
     That is the oldest grants that the actor has accepted. Those of `grant_ids` that are the actor's are accepted by
     being named; others are passed over without a word.
     """
-    now = runtime.clock.now()
-    await _bind_waiting(runtime, origin, now, actor)
-    shares, unaccepted = await runtime.database.read(_list_shares, now, actor.user_id, grant_ids)
+    now = platform.clock.now()
+    await _bind_waiting(platform, origin, now, actor)
+    shares, unaccepted = await platform.database.read(_list_shares, now, actor.user_id, grant_ids)
     if unaccepted:
-        await runtime.database.write(_accept, origin, now, actor, grant_ids=unaccepted)
-        shares, _ = await runtime.database.read(_list_shares, now, actor.user_id, grant_ids)
+        await platform.database.write(_accept, origin, now, actor, grant_ids=unaccepted)
+        shares, _ = await platform.database.read(_list_shares, now, actor.user_id, grant_ids)
     return shares
 
 
@@ -186,9 +189,9 @@ def still_count(session: Session, now: datetime, shares: Sequence[Share]) -> boo
     return session.scalar(found.where(Grant.id.in_(ids), grants.counts(now))) == len(ids)
 
 
-async def recall_next(runtime: "Runtime") -> bool:
+async def recall_next(platform: Platform) -> bool:
     """Revokes what carries grants that have ended, for one grantee, and says whether there was one."""
-    return await runtime.database.write(_recall_next, runtime.clock.now())
+    return await platform.database.write(_recall_next, platform.clock.now())
 
 
 def _find(
@@ -306,10 +309,10 @@ def _recall_next(session: Session, now: datetime) -> bool:
     return True
 
 
-async def _bind_waiting(runtime: "Runtime", origin: Origin, now: datetime, actor: Actor) -> None:
-    verifies = runtime.settings.verifies_email
-    if await runtime.database.read(_is_waiting, now, actor.user_id, verifies):
-        await runtime.database.write(_bind, origin, now, actor, verifies)
+async def _bind_waiting(platform: Platform, origin: Origin, now: datetime, actor: Actor) -> None:
+    verifies = platform.settings.verifies_email
+    if await platform.database.read(_is_waiting, now, actor.user_id, verifies):
+        await platform.database.write(_bind, origin, now, actor, verifies)
 
 
 def _is_waiting(session: Session, now: datetime, user_id: uuid.UUID, verifies: bool) -> bool:

@@ -5,7 +5,6 @@ it is known late: a quota is a limit with some play. Whoever finds that it was r
 """
 
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING
 from uuid import UUID
 
 from sqlalchemy import and_, case
@@ -13,16 +12,13 @@ from sqlalchemy.orm import Session
 
 from app.platform.db import signal_after_commit, upsert
 from app.platform.problems import QuotaExceeded
+from app.platform.process import Platform
 from app.platform.settings import Settings
-from app.policy.session_policy import WRITES
+from app.policy.session_policy import WRITES, Access
 from app.records import audit
 from app.records.audit import Origin
 from app.records.models import Usage, User
 from app.revocation import marks
-from app.vending.orders import Order
-
-if TYPE_CHECKING:
-    from app.compose import Runtime
 
 SIGNAL = "usage"
 RECOUNT_AFTER = timedelta(minutes=1)
@@ -57,25 +53,33 @@ def is_reached(settings: Settings, quota: int, usage: Usage | None, *, adding: i
     return any(taken >= most or taken + adding > most for taken, most in bounds)
 
 
-async def admit(runtime: "Runtime", origin: Origin, order: Order, *, quota: int, adding: int = 0) -> None:
-    """Lets a credential be issued by which what its user stores may change, and sees to it that they are counted.
+async def admit(
+    platform: Platform,
+    origin: Origin,
+    *,
+    user_id: UUID,
+    session_id: UUID,
+    access: Access,
+    quota: int,
+    adding: int = 0,
+) -> None:
+    """Admits a credential that may change what its user stores, and schedules a count.
 
-    `adding`: bytes that are to be written by it. Raises `QuotaExceeded`.
+    `adding`: bytes that will be written with it. Raises `QuotaExceeded`.
     """
-    now, user_id = runtime.clock.now(), order.user_id
-    usage = await runtime.database.read(find, user_id)
-    if order.access in WRITES and is_reached(runtime.settings, quota, usage, adding=adding):
-        await runtime.database.write(_refuse, origin, now, order, quota)
-    due_at = now + timedelta(seconds=runtime.settings.quota_count_seconds) if usage else now
+    now = platform.clock.now()
+    usage = await platform.database.read(find, user_id)
+    if access in WRITES and is_reached(platform.settings, quota, usage, adding=adding):
+        await platform.database.write(_refuse, origin, now, quota, user_id=user_id, session_id=session_id)
+    due_at = now + timedelta(seconds=platform.settings.quota_count_seconds) if usage else now
     if usage is None or usage.next_count_at > due_at:
-        await runtime.database.write(expect_count, user_id, due_at)
+        await platform.database.write(expect_count, user_id, due_at)
 
 
-def _refuse(session: Session, origin: Origin, now: datetime, order: Order, quota: int) -> None:
-    usage = session.get(Usage, order.user_id)
+def _refuse(session: Session, origin: Origin, now: datetime, quota: int, *, user_id: UUID, session_id: UUID) -> None:
+    usage = session.get(Usage, user_id)
     counted_at = usage.counted_at if usage else None
-    expect_count(session, order.user_id, max(now, counted_at + RECOUNT_AFTER) if counted_at else now)
-    user_id, session_id = order.user_id, order.session_id
+    expect_count(session, user_id, max(now, counted_at + RECOUNT_AFTER) if counted_at else now)
     refusal = audit.Refusal(
         event="credential.issued",
         reason=QuotaExceeded.code,

@@ -8,7 +8,7 @@ import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 import structlog
 from sqlalchemy import update
@@ -16,16 +16,14 @@ from sqlalchemy.orm import Session
 
 from app.platform.db import insert_if_absent
 from app.platform.problems import Problem
+from app.platform.process import Platform
 from app.policy import session_policy
 from app.records import audit
 from app.records.audit import Origin
 from app.records.models import Canary
 from app.upkeep import isolation
 from app.upkeep.isolation import S3Unreachable, Tenant
-from app.vending import vending
-
-if TYPE_CHECKING:
-    from app.compose import Runtime
+from app.vending.vending import Vending
 
 log = structlog.get_logger("tokenvend.canary")
 
@@ -47,25 +45,25 @@ class Finding:
     reached: Sequence[str] = ()
 
 
-async def watch(runtime: "Runtime") -> bool:
+async def watch(platform: Platform, vending: Vending) -> bool:
     """Tries if it is time to, and shows in the metrics what was found last, by whichever replica."""
-    if runtime.settings.canary == "off":
+    if platform.settings.canary == "off":
         return False
-    claim = await runtime.database.write(_claim, runtime.clock.now())
+    claim = await platform.database.write(_claim, platform.clock.now())
     if claim is not None:
-        finding = await _try(runtime)
-        runtime.metrics.canary_runs.labels(finding.result).inc()
-        await runtime.database.write(_settle, runtime.clock.now(), claim, finding)
-    result, passed_at = await runtime.database.read(_last)
-    runtime.metrics.canary_broken.set(result == "broken")
-    runtime.metrics.canary_passed.set(passed_at.timestamp() if passed_at else 0)
+        finding = await _try(platform, vending)
+        platform.metrics.canary_runs.labels(finding.result).inc()
+        await platform.database.write(_settle, platform.clock.now(), claim, finding)
+    result, passed_at = await platform.database.read(_last)
+    platform.metrics.canary_broken.set(result == "broken")
+    platform.metrics.canary_passed.set(passed_at.timestamp() if passed_at else 0)
     return False
 
 
-async def _try(runtime: "Runtime") -> Finding:
+async def _try(platform: Platform, vending: Vending) -> Finding:
     try:
-        one, other = [await _tenant(runtime, user_id) for user_id in USERS]
-        outcome = await isolation.try_both(runtime.settings, one, other)
+        one, other = [await _tenant(vending, user_id) for user_id in USERS]
+        outcome = await isolation.try_both(platform.settings, one, other)
     except (Problem, S3Unreachable) as error:
         cause = str(error) if isinstance(error, S3Unreachable) else error.cause or error.code
         log.error("canary_failed", cause=cause)
@@ -81,8 +79,8 @@ async def _try(runtime: "Runtime") -> Finding:
     return Finding("passed")
 
 
-async def _tenant(runtime: "Runtime", user_id: uuid.UUID) -> Tenant:
-    credential = await vending.issue_to_job(runtime, ORIGIN, user_id, access="read_write")
+async def _tenant(vending: Vending, user_id: uuid.UUID) -> Tenant:
+    credential = await vending.issue_to_job(ORIGIN, user_id, access="read_write")
     return Tenant(session_policy.user_prefix(user_id), credential)
 
 

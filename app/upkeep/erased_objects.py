@@ -10,7 +10,7 @@ import uuid
 from contextlib import closing
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import structlog
 from sqlalchemy import delete, func, select, update
@@ -19,14 +19,12 @@ from sqlalchemy.orm import Session
 from app.aws import s3
 from app.aws.s3 import S3Failed
 from app.platform.problems import Problem
+from app.platform.process import Platform
 from app.policy import session_policy
 from app.records import audit
 from app.records.audit import Origin
 from app.records.models import DeviceSession, Erasure, IssuedCredential, RefreshToken
-from app.vending import vending
-
-if TYPE_CHECKING:
-    from app.compose import Runtime
+from app.vending.vending import Vending, job_session
 
 log = structlog.get_logger("tokenvend.erasure")
 
@@ -56,31 +54,31 @@ class ClaimLost(Exception):
     """Another replica has taken over, for this one was too slow."""
 
 
-async def erase_next(runtime: "Runtime") -> bool:
+async def erase_next(platform: Platform, vending: Vending) -> bool:
     """Empties the prefix of one erased user, and says whether there was one."""
-    claim = await runtime.database.write(_claim, runtime.clock.now())
+    claim = await platform.database.write(_claim, platform.clock.now())
     if claim is None:
         return False
     try:
-        await _empty(runtime, claim)
+        await _empty(platform, vending, claim)
     except ClaimLost:
         return True
     except (Problem, S3Failed) as error:
         cause = error.code if isinstance(error, Problem) else str(error)
         log.error("erasure_delayed", user_id=str(claim.user_id), attempts=claim.attempts, cause=cause)
-        await runtime.database.write(_postpone, runtime.clock.now(), claim)
+        await platform.database.write(_postpone, platform.clock.now(), claim)
         return True
-    while await runtime.database.write(_settle, runtime.clock.now(), claim):
+    while await platform.database.write(_settle, platform.clock.now(), claim):
         pass
     return True
 
 
-async def _empty(runtime: "Runtime", claim: Claim) -> None:
+async def _empty(platform: Platform, vending: Vending, claim: Claim) -> None:
     """Page after page, each the first of what is left. Raises `ClaimLost`, `S3Failed`, what `Broker.obtain` raises."""
-    bucket, prefix = runtime.settings.bucket, session_policy.user_prefix(claim.user_id)
+    bucket, prefix = platform.settings.bucket, session_policy.user_prefix(claim.user_id)
     last: list[str] = []
     while True:
-        client, expires_at = await _client(runtime, claim)
+        client, expires_at = await _client(platform, vending, claim)
         with closing(client):
             while True:
                 keys = await asyncio.to_thread(s3.delete_some, client, bucket, prefix)
@@ -88,17 +86,17 @@ async def _empty(runtime: "Runtime", claim: Claim) -> None:
                     return
                 if keys == last:
                     raise S3Failed("it still lists what it said it had deleted")
-                last, now = keys, runtime.clock.now()
-                await runtime.database.write(_note_progress, now, claim, len(keys))
+                last, now = keys, platform.clock.now()
+                await platform.database.write(_note_progress, now, claim, len(keys))
                 if expires_at - now < RENEWED_WITH_LEFT:
                     break
 
 
-async def _client(runtime: "Runtime", claim: Claim) -> tuple[Any, datetime]:
+async def _client(platform: Platform, vending: Vending, claim: Claim) -> tuple[Any, datetime]:
     """S3 by a new credential for the prefix alone, and until when it works."""
-    duration = min(LIFETIME, runtime.settings.credential_max_ttl)
-    credential = await vending.issue_to_job(runtime, ORIGIN, claim.user_id, access="read_write", duration=duration)
-    return await asyncio.to_thread(s3.make_client, runtime.settings, credential), credential.expires_at
+    duration = min(LIFETIME, platform.settings.credential_max_ttl)
+    credential = await vending.issue_to_job(ORIGIN, claim.user_id, access="read_write", duration=duration)
+    return await asyncio.to_thread(s3.make_client, platform.settings, credential), credential.expires_at
 
 
 def _claim(session: Session, now: datetime) -> Claim | None:
@@ -136,7 +134,7 @@ def _settle(session: Session, now: datetime, claim: Claim) -> bool:
     last = session.scalar(
         select(func.max(IssuedCredential.expires_at)).where(
             IssuedCredential.user_id == claim.user_id,
-            IssuedCredential.session_id != vending.job_session(ORIGIN, claim.user_id),
+            IssuedCredential.session_id != job_session(ORIGIN, claim.user_id),
         )
     )
     if last is not None and claim.claimed_at <= last + TOLERANCE:

@@ -10,7 +10,7 @@ import uuid
 from contextlib import closing
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from urllib.parse import quote, unquote
 
 import structlog
@@ -20,16 +20,14 @@ from sqlalchemy.orm import Session
 from app.aws import s3
 from app.aws.s3 import Page, S3Failed
 from app.platform.problems import Problem
+from app.platform.process import Platform
 from app.platform.settings import Settings
 from app.policy import session_policy
 from app.records.audit import Origin
 from app.records.models import IssuedCredential, Usage, User
 from app.revocation.marks import LONGEST_LIFE
 from app.storage import quota
-from app.vending import vending
-
-if TYPE_CHECKING:
-    from app.compose import Runtime
+from app.vending.vending import Vending
 
 log = structlog.get_logger("tokenvend.usage")
 
@@ -82,37 +80,37 @@ class ClaimLost(Exception):
     """Another replica has taken over, for this one was too slow, or the user is gone."""
 
 
-async def count_next(runtime: "Runtime") -> bool:
+async def count_next(platform: Platform, vending: Vending) -> bool:
     """Counts one user, or a part of what they have, and says whether there may be more to do."""
-    claim, delay = await runtime.database.write(_claim, runtime.clock.now(), runtime.settings)
-    runtime.metrics.usage_delay.set(delay.total_seconds())
+    claim, delay = await platform.database.write(_claim, platform.clock.now(), platform.settings)
+    platform.metrics.usage_delay.set(delay.total_seconds())
     if claim is None:
         return bool(delay)
     try:
-        await _count(runtime, claim)
+        await _count(platform, vending, claim)
     except ClaimLost:
         return True
     except (Problem, S3Failed) as error:  # it is tried again when the lease is over
         cause = error.code if isinstance(error, Problem) else str(error)
         log.error("usage_not_counted", user_id=str(claim.user_id), cause=cause)
-        runtime.metrics.usage_counts.labels("failed").inc()
+        platform.metrics.usage_counts.labels("failed").inc()
         return False
     return True
 
 
-async def _count(runtime: "Runtime", claim: Claim) -> None:
+async def _count(platform: Platform, vending: Vending, claim: Claim) -> None:
     """Raises `ClaimLost`, `S3Failed`, what `Broker.obtain` raises."""
     prefix, count = session_policy.user_prefix(claim.user_id), claim.so_far
-    with closing(await _client(runtime, claim.user_id)) as client:
+    with closing(await _client(platform, vending, claim.user_id)) as client:
         for _ in range(MOST_PAGES):
-            page = await asyncio.to_thread(_page, runtime.settings, client, prefix, count)
+            page = await asyncio.to_thread(_page, platform.settings, client, prefix, count)
             count = count.plus(page)
             if not page.more:
-                await runtime.database.write(_settle, runtime.clock.now(), runtime.settings, claim, count)
-                runtime.metrics.usage_counts.labels("ok").inc()
+                await platform.database.write(_settle, platform.clock.now(), platform.settings, claim, count)
+                platform.metrics.usage_counts.labels("ok").inc()
                 return
-            await runtime.database.write(_note_progress, runtime.clock.now() + LEASE, claim, count)
-    await runtime.database.write(_note_progress, runtime.clock.now(), claim, count)
+            await platform.database.write(_note_progress, platform.clock.now() + LEASE, claim, count)
+    await platform.database.write(_note_progress, platform.clock.now(), claim, count)
 
 
 def _page(settings: Settings, client: Any, prefix: str, so_far: Count) -> Page:
@@ -121,11 +119,11 @@ def _page(settings: Settings, client: Any, prefix: str, so_far: Count) -> Page:
     return s3.list_some_versions(client, settings.bucket, prefix, so_far.last, so_far.last_version)
 
 
-async def _client(runtime: "Runtime", user_id: uuid.UUID) -> Any:
+async def _client(platform: Platform, vending: Vending, user_id: uuid.UUID) -> Any:
     """S3 by a new credential that reads the prefix alone."""
-    versions = runtime.settings.quota_versions_factor is not None
-    credential = await vending.issue_to_job(runtime, ORIGIN, user_id, access="read", versions=versions)
-    return await asyncio.to_thread(s3.make_client, runtime.settings, credential)
+    versions = platform.settings.quota_versions_factor is not None
+    credential = await vending.issue_to_job(ORIGIN, user_id, access="read", versions=versions)
+    return await asyncio.to_thread(s3.make_client, platform.settings, credential)
 
 
 def _claim(session: Session, now: datetime, settings: Settings) -> tuple[Claim | None, timedelta]:

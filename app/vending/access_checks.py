@@ -8,24 +8,24 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
 from itertools import chain
-from typing import TYPE_CHECKING, Any, Literal, cast
+from typing import Any, Literal, cast
 from uuid import UUID
 
 from sqlalchemy.orm import Session
 
 from app.platform.problems import NotFound
+from app.platform.process import Platform
 from app.platform.settings import Settings
 from app.policy import session_policy
 from app.policy.evaluation import Request, Verdict, evaluate
-from app.policy.session_policy import Encryption, Share
+from app.policy.roles import role_policy
+from app.policy.session_policy import Bucket, Share
 from app.records.actor import Actor
 from app.records.models import IssuedCredential
 from app.revocation import job
-from app.vending import ledger, vending
+from app.vending import ledger
 from app.vending.orders import Order
-
-if TYPE_CHECKING:
-    from app.compose import Runtime
+from app.vending.vending import Vending
 
 Reason = Literal[
     "allowed", "session_policy", "role_policy", "explicit_deny", "not_evaluable", "revoked", "expired"
@@ -83,35 +83,34 @@ class Used:
 
 
 async def explain(
-    runtime: "Runtime", actor: Actor, *, action: str, key: str, access_key_id: str | None = None
+    platform: Platform, vending: Vending, actor: Actor, *, action: str, key: str, access_key_id: str | None = None
 ) -> Explanation:
     """What policies say of `action`, such as `s3:GetObject`, or of a call, on `key`, for a credential of the actor's.
 
     Without `access_key_id`: for what a vend without any wishes gives. Raises `NotFound` for one that is not the
     actor's, and `RateLimited`.
     """
-    await runtime.limiter.hit("explain_access", str(actor.user_id))
+    await platform.limiter.hit("explain_access", str(actor.user_id))
     access: session_policy.Access = "read_write"
     session_id, path = actor.session_id, ""
     shares: tuple[Share, ...] = ()
     if access_key_id is not None:
-        used = await runtime.database.read(_find, runtime.settings, actor, access_key_id)
-        if (ended := _ended(used, runtime.clock.now())) is not None:
+        used = await platform.database.read(_find, platform.settings, actor, access_key_id)
+        if (ended := _ended(used, platform.clock.now())) is not None:
             return ended
         row = used.credential
         access, session_id = cast(session_policy.Access, row.access), row.session_id
         path = row.prefix.removeprefix(session_policy.user_prefix(actor.user_id))
         shares = tuple(Share(UUID(share["grant_id"]), share["prefix"], None) for share in row.shared or ())
     order = vending.make_order(
-        runtime,
         actor.user_id,
         session_id,
         access=access,
         path=path,
-        duration=runtime.settings.credential_ttl,
+        duration=platform.settings.credential_ttl,
         shares=shares,
     )
-    return _judge(runtime.settings, runtime.encryption, order, action, key)
+    return _judge(platform.settings, vending.bucket, order, action, key)
 
 
 def _find(session: Session, settings: Settings, actor: Actor, access_key_id: str) -> Used:
@@ -135,10 +134,10 @@ def _ended(used: Used, now: datetime) -> Explanation | None:
     return None
 
 
-def _judge(settings: Settings, encryption: Encryption | None, order: Order, action: str, key: str) -> Explanation:
-    bounds = json.loads(settings.role_policy) if settings.role_policy else role_policy(settings, encryption)
+def _judge(settings: Settings, bucket: Bucket, order: Order, action: str, key: str) -> Explanation:
+    bounds = json.loads(settings.role_policy) if settings.role_policy else role_policy(bucket)
     first: Verdict | None = None
-    for request in _requests(settings, encryption, order, action, key):
+    for request in _requests(settings, bucket, order, action, key):
         verdict, bound = evaluate(json.loads(order.policy), request), _named(evaluate(bounds, request))
         by_outcome = {found.outcome: found for found in (bound, verdict)}
         if denied := by_outcome.get("denied"):
@@ -156,7 +155,7 @@ def _judge(settings: Settings, encryption: Encryption | None, order: Order, acti
     of_source = ""
     if action.lower() in COPIES:
         if order.access not in session_policy.LISTS:  # who lists reads
-            source = Request("s3:GetObject", f"arn:{settings.partition}:s3:::{settings.bucket}/{order.prefix}*", {})
+            source = Request("s3:GetObject", f"{bucket.arn}/{order.prefix}*", {})
             said = f"A copy takes s3:GetObject on its source too, and the access `{order.access}` never has it."
             return _refusal("session_policy", _missing(source), said)
         of_source = "A copy takes s3:GetObject on its source too: ask about that by the source's key. "
@@ -179,11 +178,8 @@ def _refusal(reason: Reason, statement: Mapping[str, Any] | None, detail: str) -
     return Explanation(allowed=False, reason=reason, statement=_json(statement), detail=detail)
 
 
-def _requests(
-    settings: Settings, encryption: Encryption | None, order: Order, action: str, key: str
-) -> Iterator[Request]:
+def _requests(settings: Settings, bucket: Bucket, order: Order, action: str, key: str) -> Iterator[Request]:
     """What S3 asks IAM about the request; the condition keys are those that this service gave a value itself."""
-    bucket = f"arn:{settings.partition}:s3:::{settings.bucket}"
     endpoint = settings.s3_public_endpoint_url or settings.s3_endpoint_url or "https:"
     common: dict[str, tuple[str, ...]] = {
         "aws:securetransport": ("true" if endpoint.startswith("https:") else "false",),
@@ -196,45 +192,11 @@ def _requests(
         if not name.startswith("kms:"):
             of_object = name in OF_OBJECTS or ("object" in name and "bucket" not in name)
             prefix = (key,) if name in LISTS and key else ()
-            yield Request(taken, f"{bucket}/{key}" if of_object else bucket, common | {"s3:prefix": prefix})
-        elif encryption is not None:
-            within = bucket if encryption.bucket_keys else f"{bucket}/{key}"
-            kms = {"kms:viaservice": (encryption.via_service,), "kms:encryptioncontext:aws:s3:arn": (within,)}
-            yield Request(taken, encryption.key_arn, common | kms)
-
-
-def role_policy(settings: Settings, encryption: Encryption | None) -> Mapping[str, Any]:
-    """What `deploy/aws` gives the vending role."""
-    bucket = f"arn:{settings.partition}:s3:::{settings.bucket}"
-    statements: list[Mapping[str, Any]] = [
-        {
-            "Sid": "Objects",
-            "Effect": "Allow",
-            "Action": list(session_policy.OBJECT_ACTIONS["read_write"]),
-            "Resource": f"{bucket}/users/*",
-        },
-        {
-            "Sid": "List",
-            "Effect": "Allow",
-            "Action": ["s3:ListBucket", "s3:ListBucketVersions"],
-            "Resource": bucket,
-            "Condition": {"StringLike": {"s3:prefix": "users/*"}},
-        },
-    ]
-    if encryption is not None:
-        statements.append(
-            {
-                "Sid": "Encryption",
-                "Effect": "Allow",
-                "Action": ["kms:Decrypt", "kms:GenerateDataKey"],
-                "Resource": encryption.key_arn,
-                "Condition": {
-                    "StringEquals": {"kms:ViaService": encryption.via_service},
-                    "StringLike": {"kms:EncryptionContext:aws:s3:arn": [bucket, f"{bucket}/users/*"]},
-                },
-            }
-        )
-    return {"Version": "2012-10-17", "Statement": statements}
+            yield Request(taken, f"{bucket.arn}/{key}" if of_object else bucket.arn, common | {"s3:prefix": prefix})
+        elif bucket.encryption is not None:
+            within = bucket.arn if bucket.encryption.bucket_keys else f"{bucket.arn}/{key}"
+            kms = {"kms:viaservice": (bucket.encryption.via_service,), "kms:encryptioncontext:aws:s3:arn": (within,)}
+            yield Request(taken, bucket.encryption.key_arn, common | kms)
 
 
 def _missing(request: Request) -> Mapping[str, Any]:

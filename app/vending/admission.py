@@ -6,30 +6,27 @@ their half, so that a hundred addresses do not use it up. What is cached asks fo
 """
 
 import random
-from typing import TYPE_CHECKING
 
 from app.platform.limits import address_key
 from app.platform.problems import RateLimited
+from app.platform.process import Platform
 from app.records import newcomers
 from app.records.actor import Actor
 from app.records.audit import Origin
-
-if TYPE_CHECKING:
-    from app.compose import Runtime
 
 SPREAD = (1, 8)
 """Seconds after which a newcomer may ask again, so that not all of them come back in the same second."""
 
 
-async def admit(runtime: "Runtime", origin: Origin, actor: Actor) -> None:
+async def admit(platform: Platform, origin: Origin, actor: Actor) -> None:
     """Counts one new credential. Raises `RateLimited`."""
-    await runtime.limiter.hit("new_credential", str(actor.user_id))
-    await runtime.limiter.hit("new_credential_from", address_key(origin.address))
-    if not newcomers.is_newcomer(actor, runtime.clock.now()):
+    await platform.limiter.hit("new_credential", str(actor.user_id))
+    await platform.limiter.hit("new_credential_from", address_key(origin.address))
+    if not newcomers.is_newcomer(actor, platform.clock.now()):
         return
     try:
-        await runtime.limiter.hit("new_credential_of_newcomers_from", address_key(origin.address))
-        await runtime.limiter.hit("new_credential_for_newcomers", "all")
+        await platform.limiter.hit("new_credential_of_newcomers_from", address_key(origin.address))
+        await platform.limiter.hit("new_credential_for_newcomers", "all")
     except RateLimited:
         raise RateLimited(
             "Many new accounts ask for credentials at the moment. Try again.",

@@ -24,12 +24,12 @@ TTL = 60
 class IdentityTokens:
     def __init__(self, keyring: Keyring, clock: Clock, *, public_url: str) -> None:
         self.issuer = public_url + ISSUER_PATH
-        self._keyring = keyring
+        self.keyring = keyring
         self._clock = clock
 
     def mint(self, order: Order) -> str:
         """Raises `KeysUnavailable`."""
-        key = self._keyring.current()
+        key = self.keyring.current()
         now = int(self._clock.now().timestamp())
         claims: dict[str, Any] = {
             "iss": self.issuer,

@@ -4,14 +4,11 @@ import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 from app.crypto.encoding import b64url
 from app.platform.settings import VendingMode
-
-if TYPE_CHECKING:
-    from app.compose import Runtime
-from app.policy.session_policy import Share
+from app.policy.session_policy import Access, Share
 
 Purpose = Literal["upload"]
 
@@ -36,7 +33,7 @@ class Order:
 
     user_id: uuid.UUID
     session_id: uuid.UUID
-    access: str
+    access: Access
     prefix: str
     duration: int
     """Seconds."""
@@ -71,18 +68,6 @@ class Order:
     def tags(self) -> dict[str, str]:
         told = {"user_id": str(self.user_id), "session_id": str(self.session_id), "access": self.access}
         return dict(_tag(tag, told) for tag in self.terms.session_tags)
-
-
-def of_policy(runtime: "Runtime", prefix: str, access: str) -> dict[str, Any]:
-    """What `policy.build` makes a policy of, but for shares."""
-    return {
-        "partition": runtime.settings.partition,
-        "bucket": runtime.settings.bucket,
-        "prefix": prefix,
-        "access": access,
-        "encryption": runtime.encryption,
-        "fenced": bool(runtime.terms.policy_arns),
-    }
 
 
 def assume_role(order: Order) -> dict[str, Any]:

@@ -9,7 +9,6 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 from uuid import UUID
 
@@ -17,16 +16,13 @@ from app.aws.endpoints import dns_suffix
 from app.aws.sts_client import StsCredential
 from app.crypto import aws_signatures
 from app.platform.problems import UploadTicketsOff
+from app.platform.process import Platform
 from app.platform.settings import Settings
 from app.policy import session_policy
 from app.records.actor import Actor
 from app.records.audit import Origin
 from app.storage import quota
-from app.vending import vending
-from app.vending.vending import Wish
-
-if TYPE_CHECKING:
-    from app.compose import Runtime
+from app.vending.vending import Vending, Wish
 
 LIFE = timedelta(minutes=15)
 LARGEST = 5 * 2**30
@@ -46,23 +42,38 @@ class Ticket:
 
 
 async def create(
-    runtime: "Runtime", origin: Origin, actor: Actor, *, path: str, content_type: str, size: int
+    platform: Platform,
+    vending: Vending,
+    origin: Origin,
+    actor: Actor,
+    *,
+    path: str,
+    content_type: str,
+    size: int,
 ) -> Ticket:
     """For the object at `path` under the actor's prefix. Raises `UploadTicketsOff`, and what `vending.issue` does.
 
     `size` and `content_type` are within `LARGEST` and `MEDIA_TYPE`. What is uploaded by tickets that are out already is
     not known: several may go over the quota together, as credentials may.
     """
-    settings = runtime.settings
+    settings = platform.settings
     if not settings.gives_upload_tickets:
         raise UploadTicketsOff
     key = session_policy.object_key(actor.user_id, path)
     folder = path[: path.rfind("/") + 1]
-    issued = (await vending.issue(runtime, origin, actor, Wish(access="write", path=folder))).issued
+    issued = (await vending.issue(origin, actor, Wish(access="write", path=folder))).issued
     allowance = quota.effective(settings, actor.quota_bytes)
     if allowance is not None:
-        await quota.admit(runtime, origin, issued.order, quota=allowance, adding=size)
-    now = runtime.clock.now()
+        await quota.admit(
+            platform,
+            origin,
+            user_id=actor.user_id,
+            session_id=actor.session_id,
+            access=issued.order.access,
+            quota=allowance,
+            adding=size,
+        )
+    now = platform.clock.now()
     expires_at = min(now + LIFE, issued.credential.expires_at)
     fields = form(settings, issued.credential, now, expires_at, key=key, content_type=content_type, size=size)
     return Ticket(url(settings, public=True), fields, key, expires_at, issued.credential_id)

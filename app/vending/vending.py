@@ -5,10 +5,11 @@ import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING
 
 from app.auth import authentication
+from app.auth.sessions import SessionStates
 from app.aws.sts_client import StsCredential
+from app.platform.db import Batch
 from app.platform.limits import address_key
 from app.platform.problems import (
     FieldError,
@@ -16,12 +17,14 @@ from app.platform.problems import (
     InvalidRequest,
     InvalidSharedPart,
     PolicyTooLarge,
+    Problem,
     StsUnavailable,
 )
+from app.platform.process import Platform
 from app.platform.settings import LONGEST_CHAINED
 from app.policy import session_policy
-from app.policy.packing import Beside
-from app.policy.session_policy import Access, Share
+from app.policy.packing import Beside, Packing
+from app.policy.session_policy import Access, Bucket, Share
 from app.records import newcomers
 from app.records.actor import Actor
 from app.records.audit import Origin
@@ -29,12 +32,10 @@ from app.revocation import marks
 from app.sharing import giving
 from app.storage import quota
 from app.vending import admission, ledger
-from app.vending.cache import Issued
+from app.vending.broker import Broker
+from app.vending.cache import CredentialCache, Issued
 from app.vending.ledger import Entry
-from app.vending.orders import Order, Purpose, of_policy
-
-if TYPE_CHECKING:
-    from app.compose import Runtime
+from app.vending.orders import Order, Purpose, Terms
 
 SHORTEST = 900
 """Seconds: the least that STS takes."""
@@ -96,55 +97,246 @@ class Plan:
     seconds: int
 
 
-async def issue(runtime: "Runtime", origin: Origin, actor: Actor, wish: Wish) -> Vended:
-    """A credential for the actor's prefix, or a folder in it: the cached one, or a new one in the ledger.
+class Vending:
+    """Issues credentials, each for the prefix of one user."""
 
-    With `include_shared` it reads a part of what is shared with the actor too, as much as a policy holds. It ends
-    before the first of those grants does: what has an expiry is left out where a `duration` is asked for that is
-    longer, and without one shortens it. No engine has to know of it: SeaweedFS has no `aws:CurrentTime`.
+    def __init__(
+        self,
+        platform: Platform,
+        *,
+        bucket: Bucket,
+        terms: Terms,
+        broker: Broker,
+        ledger: Batch[Entry, Problem],
+        cache: CredentialCache,
+        packing: Packing,
+        session_states: SessionStates,
+    ) -> None:
+        """`ledger` gives the problem that refuses an entry, or None once its row is committed."""
+        self.bucket = bucket
+        self.terms = terms
+        self.broker = broker
+        self._platform = platform
+        self._ledger = ledger
+        self._cache = cache
+        self._packing = packing
+        self._session_states = session_states
 
-    No database connection is held while STS works; what happened to the session meanwhile is read again when the row is
-    written. Right after a revocation it waits, for a second at most, so that the new one is not of the revoked.
-    Raises `InvalidRequest`, `InvalidPath`, `PolicyTooLarge`, `InvalidDuration`, `InvalidSharedPart`, `RateLimited`,
-    `QuotaExceeded` and what `Broker.obtain` raises; `InvalidToken` and `AccountDisabled` where the session was ended,
-    or the user disabled, meanwhile.
-    """
-    await runtime.limiter.hit("issue_credentials", str(actor.user_id))
-    _refuse_contradictions(wish)
-    allowance = quota.effective(runtime.settings, actor.quota_bytes)
-    seconds = await _duration(runtime, wish)
-    revoked = refused = 0
-    clocks = CLOCKS
-    while revoked < TRIES:
-        plan = Plan((), 1, seconds)
-        if wish.include_shared:
-            shares = await giving.list_shares(runtime, origin, actor, grant_ids=wish.grant_ids)
-            plan = _plan(runtime, actor, wish, shares, seconds=seconds, clocks=clocks)
-        order = make_order(
-            runtime,
-            actor.user_id,
-            actor.session_id,
-            access=wish.access,
-            path=wish.path,
-            duration=plan.seconds,
-            not_before=actor.not_before,
-            purpose=wish.purpose,
-            shares=plan.shares,
-        )
-        try:
-            return Vended(await _issue(runtime, origin, actor, order, allowance), wish.part, plan.parts)
-        except RevokedMeanwhile:
-            revoked += 1
-            actor = await authentication.look_up(runtime, origin, user_id=actor.user_id, session_id=actor.session_id)
-        except OutlivesShare as outlives:
-            revoked += 1
-            clocks = max(clocks, CLOCKS + outlives.ahead)
-        except PolicyTooLarge:
-            refused += 1
-            if not plan.shares or refused > MOST_REFUSALS:
-                raise
-            runtime.packing.note_refused(_beside(actor, wish), plan.shares)
-    raise StsUnavailable("Credentials are being revoked at the moment. Try again.", cause="revoked", retry_after=1)
+    async def issue(self, origin: Origin, actor: Actor, wish: Wish) -> Vended:
+        """A credential for the actor's prefix, or a folder in it: the cached one, or a new one in the ledger.
+
+        With `include_shared` it reads a part of what is shared with the actor too, as much as a policy holds. It ends
+        before the first of those grants does: what has an expiry is left out where a `duration` is asked for that is
+        longer, and without one shortens it. No engine has to know of it: SeaweedFS has no `aws:CurrentTime`.
+
+        No database connection is held while STS works. What happened to the session meanwhile is read again when the
+        row is written. Right after a revocation it waits, for a second at most, so that the new one is not of the
+        revoked.
+        Raises `InvalidRequest`, `InvalidPath`, `PolicyTooLarge`, `InvalidDuration`, `InvalidSharedPart`, `RateLimited`,
+        `QuotaExceeded` and what `Broker.obtain` raises; `InvalidToken` and `AccountDisabled` where the session was
+        ended, or the user disabled, meanwhile.
+        """
+        await self._platform.limiter.hit("issue_credentials", str(actor.user_id))
+        _refuse_contradictions(wish)
+        allowance = quota.effective(self._platform.settings, actor.quota_bytes)
+        seconds = await self._duration(wish)
+        revoked = refused = 0
+        clocks = CLOCKS
+        while revoked < TRIES:
+            plan = Plan((), 1, seconds)
+            if wish.include_shared:
+                shares = await giving.list_shares(self._platform, origin, actor, grant_ids=wish.grant_ids)
+                plan = self._plan(actor, wish, shares, seconds=seconds, clocks=clocks)
+            order = self.make_order(
+                actor.user_id,
+                actor.session_id,
+                access=wish.access,
+                path=wish.path,
+                duration=plan.seconds,
+                not_before=actor.not_before,
+                purpose=wish.purpose,
+                shares=plan.shares,
+            )
+            try:
+                return Vended(await self._issue(origin, actor, order, allowance), wish.part, plan.parts)
+            except RevokedMeanwhile:
+                revoked += 1
+                actor = await authentication.look_up(
+                    self._platform, self._session_states, origin, user_id=actor.user_id, session_id=actor.session_id
+                )
+            except OutlivesShare as outlives:
+                revoked += 1
+                clocks = max(clocks, CLOCKS + outlives.ahead)
+            except PolicyTooLarge:
+                refused += 1
+                if not plan.shares or refused > MOST_REFUSALS:
+                    raise
+                self._packing.note_refused(_beside(actor, wish), plan.shares)
+        raise StsUnavailable("Credentials are being revoked at the moment. Try again.", cause="revoked", retry_after=1)
+
+    def _plan(self, actor: Actor, wish: Wish, shares: Sequence[Share], *, seconds: int, clocks: timedelta) -> Plan:
+        """Of a part is left out what ends too soon for an STS that is `clocks` ahead: parts are those of before.
+
+        Raises `InvalidPath`, `InvalidSharedPart`, `PolicyTooLarge` where the part is a share that fits into none."""
+        now = self._platform.clock.now()
+        prefix = session_policy.narrowed_prefix(actor.user_id, wish.path)
+        if not self.bucket.fits(prefix, wish.access):
+            self.bucket.policy(prefix, wish.access)  # says why
+
+        def left(share: Share, clocks: timedelta) -> int:
+            return seconds if share.ends_at is None else int((share.ends_at - now - clocks).total_seconds())
+
+        least = SHORTEST if wish.duration is None else seconds
+        lasting = [share for share in shares if left(share, CLOCKS) >= least]
+        parts, too_large = self._packing.pack(_beside(actor, wish), lasting, self.bucket.room(prefix, wish.access))
+        in_all = len(parts) + len(too_large)
+        if wish.part > in_all:
+            raise InvalidSharedPart
+        if wish.part > len(parts):
+            raise PolicyTooLarge(
+                "This part is one folder whose name is too long for a policy beside this `path`: ask for `read` "
+                "access, or a shorter `path`, or leave this part out."
+            )
+        carried = tuple(share for share in parts[wish.part - 1] if left(share, clocks) >= least)
+        if wish.duration is None:
+            seconds = min([seconds, *(max(left(share, clocks) // STEP * STEP, SHORTEST) for share in carried)])
+        return Plan(carried, in_all, seconds)
+
+    async def _issue(self, origin: Origin, actor: Actor, order: Order, allowance: int | None) -> Issued:
+        """Raises `RevokedMeanwhile`, `OutlivesShare`, and what `issue` does."""
+        if (
+            allowance is not None and order.access != "read"
+        ):  # for a cached one too: an event may tell what no count has
+            await quota.admit(
+                self._platform,
+                origin,
+                user_id=order.user_id,
+                session_id=order.session_id,
+                access=order.access,
+                quota=allowance,
+            )
+        issued_here = False
+
+        async def issue_new() -> Issued:
+            nonlocal issued_here
+            await admission.admit(self._platform, origin, actor)
+            began_at = self._platform.clock.now()
+            credential = await self._obtain(order)
+            now = self._platform.clock.now()
+            entry = Entry(uuid.uuid4(), origin, order, credential, now)
+            problem = await self._ledger.get(entry)
+            if problem is not None:
+                raise problem
+            # After the commit: a revocation that did not see our row has been committed before it.
+            state = await self._session_states.get(order.session_id)
+            if state is not None and _is_later(state.not_before, order.not_before):
+                raise RevokedMeanwhile
+            if self._platform.clock.now() - began_at > marks.MARKED_FOR:
+                raise RevokedMeanwhile  # slower than a revocation is remembered for
+            await self._require_shares(order, credential)
+            issued_here = True
+            return Issued(entry.id, order, credential, now)
+
+        def newcomer_at() -> str | None:
+            return address_key(origin.address) if newcomers.is_newcomer(actor, self._platform.clock.now()) else None
+
+        issued = await self._cache.obtain(order, issue_new, newcomer_at)
+        if not issued.fresh(self._platform.clock.now()):
+            # STS took its time to fail, and the session may have ended meanwhile, or lost what it held. For a new one
+            # the ledger would tell.
+            now_is = await authentication.look_up(
+                self._platform, self._session_states, origin, user_id=order.user_id, session_id=order.session_id
+            )
+            if _is_later(now_is.not_before, order.not_before):
+                raise RevokedMeanwhile
+        if not issued_here:
+            # Of a cache, or of a flight that was there before: a grant may have ended since ours were read.
+            await self._require_shares(order, issued.credential)
+        return issued
+
+    async def _require_shares(self, order: Order, credential: StsCredential) -> None:
+        """Raises `RevokedMeanwhile` where a grant has ended, `OutlivesShare` where one ends before `credential`.
+
+        See `sharing.py`.
+        """
+        if not order.shares:
+            return
+        ends = [share.ends_at for share in order.shares if share.ends_at is not None]
+        now = self._platform.clock.now()
+        if any(end < credential.expires_at for end in ends):
+            raise OutlivesShare(order.issued_at(credential.expires_at) - now)
+        if not await self._platform.database.read(giving.still_count, now, order.shares):
+            raise RevokedMeanwhile
+
+    async def _obtain(self, order: Order) -> StsCredential:
+        """A credential that no revocation of before reaches. Raises what `Broker.obtain` raises."""
+        for _ in range(TRIES):
+            if order.not_before is not None:
+                left = (order.not_before - self._platform.clock.now()).total_seconds()
+                await asyncio.sleep(min(max(left, 0), 1))
+            credential = await self.broker.obtain(order)
+            issued_at = order.issued_at(credential.expires_at)
+            if order.not_before is None or issued_at >= order.not_before:
+                return credential
+            await asyncio.sleep(min((order.not_before - issued_at).total_seconds(), 1))
+        raise StsUnavailable(cause="STS's clock is behind that of a revocation", retry_after=2)
+
+    async def issue_to_job(
+        self,
+        origin: Origin,
+        user_id: uuid.UUID,
+        *,
+        access: Access,
+        duration: int = SHORTEST,
+        versions: bool = False,
+    ) -> StsCredential:
+        """A new credential for a user's prefix, by which a job of this service works, with its row in the ledger.
+
+        `versions`: it lists old versions too. Raises what `Broker.obtain` raises.
+        """
+        session_id = job_session(origin, user_id)
+        order = self.make_order(user_id, session_id, access=access, path="", duration=duration, versions=versions)
+        credential = await self.broker.obtain(order)
+        entry = Entry(uuid.uuid4(), origin, order, credential, self._platform.clock.now())
+        await self._platform.database.write(ledger.record_own, entry)
+        return credential
+
+    def make_order(
+        self,
+        user_id: uuid.UUID,
+        session_id: uuid.UUID,
+        *,
+        access: Access,
+        path: str,
+        duration: int,
+        not_before: datetime | None = None,
+        purpose: Purpose | None = None,
+        shares: tuple[Share, ...] = (),
+        versions: bool = False,
+    ) -> Order:
+        """Raises `InvalidPath`, `PolicyTooLarge`."""
+        prefix = session_policy.narrowed_prefix(user_id, path)
+        folders = tuple(share.prefix for share in shares)
+        text = self.bucket.policy(prefix, access, shared=folders, versions=versions)
+        return Order(user_id, session_id, access, prefix, duration, text, self.terms, not_before, purpose, shares)
+
+    async def _duration(self, wish: Wish) -> int:
+        """Seconds. A chained role gives an hour at most: more by default is cut to that, more by wish is refused."""
+        settings = self._platform.settings
+        longest, default = settings.credential_max_ttl, settings.credential_ttl
+        if wish.purpose == "upload":
+            longest = default = settings.upload_ttl
+        seconds = default if wish.duration is None else wish.duration
+        if not SHORTEST <= seconds <= longest:
+            raise InvalidDuration(f"`duration_seconds` is {SHORTEST} to {longest}.")
+        if seconds <= LONGEST_CHAINED or not await self.broker.chains_roles():
+            return seconds
+        if wish.duration is not None:
+            raise InvalidDuration(
+                f"`duration_seconds` is {SHORTEST} to {LONGEST_CHAINED}: this service runs with a role, and AWS gives "
+                "a role that assumes another one an hour at most."
+            )
+        return LONGEST_CHAINED
 
 
 def _refuse_contradictions(wish: Wish) -> None:
@@ -166,81 +358,8 @@ def _refuse_contradictions(wish: Wish) -> None:
         raise InvalidSharedPart
 
 
-def _plan(
-    runtime: "Runtime", actor: Actor, wish: Wish, shares: Sequence[Share], *, seconds: int, clocks: timedelta
-) -> Plan:
-    """Of a part is left out what ends too soon for an STS that is `clocks` ahead: parts are those of before.
-
-    Raises `InvalidPath`, `InvalidSharedPart`, `PolicyTooLarge` where the part is a share that fits into none."""
-    now = runtime.clock.now()
-    own = of_policy(runtime, session_policy.narrowed_prefix(actor.user_id, wish.path), wish.access)
-    if not session_policy.fits(**own):
-        session_policy.build(**own)  # says why
-
-    def left(share: Share, clocks: timedelta) -> int:
-        return seconds if share.ends_at is None else int((share.ends_at - now - clocks).total_seconds())
-
-    least = SHORTEST if wish.duration is None else seconds
-    lasting = [share for share in shares if left(share, CLOCKS) >= least]
-    parts, too_large = runtime.packing.pack(_beside(actor, wish), lasting, session_policy.room(**own))
-    in_all = len(parts) + len(too_large)
-    if wish.part > in_all:
-        raise InvalidSharedPart
-    if wish.part > len(parts):
-        raise PolicyTooLarge(
-            "This part is one folder whose name is too long for a policy beside this `path`: ask for `read` access, or "
-            "a shorter `path`, or leave this part out."
-        )
-    carried = tuple(share for share in parts[wish.part - 1] if left(share, clocks) >= least)
-    if wish.duration is None:
-        seconds = min([seconds, *(max(left(share, clocks) // STEP * STEP, SHORTEST) for share in carried)])
-    return Plan(carried, in_all, seconds)
-
-
 def _beside(actor: Actor, wish: Wish) -> Beside:
     return Beside(actor.user_id, wish.access, session_policy.narrowed_prefix(actor.user_id, wish.path))
-
-
-async def _issue(runtime: "Runtime", origin: Origin, actor: Actor, order: Order, allowance: int | None) -> Issued:
-    """Raises `RevokedMeanwhile`, `OutlivesShare`, and what `issue` does."""
-    if allowance is not None and order.access != "read":  # for a cached one too: an event may tell what no count has
-        await quota.admit(runtime, origin, order, quota=allowance)
-    issued_here = False
-
-    async def issue_new() -> Issued:
-        nonlocal issued_here
-        await admission.admit(runtime, origin, actor)
-        began_at = runtime.clock.now()
-        credential = await _obtain(runtime, order)
-        now = runtime.clock.now()
-        entry = Entry(uuid.uuid4(), origin, order, credential, now)
-        problem = await runtime.ledger.get(entry)
-        if problem is not None:
-            raise problem
-        # After the commit: a revocation that did not see our row has been committed before it.
-        state = await runtime.session_states.get(order.session_id)
-        if state is not None and _is_later(state.not_before, order.not_before):
-            raise RevokedMeanwhile
-        if runtime.clock.now() - began_at > marks.MARKED_FOR:
-            raise RevokedMeanwhile  # slower than a revocation is remembered for
-        await _require_shares(runtime, order, credential)
-        issued_here = True
-        return Issued(entry.id, order, credential, now)
-
-    def newcomer_at() -> str | None:
-        return address_key(origin.address) if newcomers.is_newcomer(actor, runtime.clock.now()) else None
-
-    issued = await runtime.credential_cache.obtain(order, issue_new, newcomer_at)
-    if not issued.fresh(runtime.clock.now()):
-        # STS took its time to fail, and the session may have ended meanwhile, or lost what it held: for a new one the
-        # ledger would tell.
-        now_is = await authentication.look_up(runtime, origin, user_id=order.user_id, session_id=order.session_id)
-        if _is_later(now_is.not_before, order.not_before):
-            raise RevokedMeanwhile
-    if not issued_here:
-        # Of a cache, or of a flight that was there before: a grant may have ended since ours were read.
-        await _require_shares(runtime, order, issued.credential)
-    return issued
 
 
 def _is_later(not_before: datetime | None, than: datetime | None) -> bool:
@@ -248,95 +367,6 @@ def _is_later(not_before: datetime | None, than: datetime | None) -> bool:
     return not_before is not None and (than is None or not_before > than)
 
 
-async def _require_shares(runtime: "Runtime", order: Order, credential: StsCredential) -> None:
-    """Raises `RevokedMeanwhile` where one of the grants has ended, `OutlivesShare` where one ends before `credential`.
-
-    See `sharing.py`.
-    """
-    if not order.shares:
-        return
-    ends = [share.ends_at for share in order.shares if share.ends_at is not None]
-    now = runtime.clock.now()
-    if any(end < credential.expires_at for end in ends):
-        raise OutlivesShare(order.issued_at(credential.expires_at) - now)
-    if not await runtime.database.read(giving.still_count, now, order.shares):
-        raise RevokedMeanwhile
-
-
-async def _obtain(runtime: "Runtime", order: Order) -> StsCredential:
-    """A credential that no revocation of before reaches. Raises what `Broker.obtain` raises."""
-    for _ in range(TRIES):
-        if order.not_before is not None:
-            left = (order.not_before - runtime.clock.now()).total_seconds()
-            await asyncio.sleep(min(max(left, 0), 1))
-        credential = await runtime.broker.obtain(order)
-        issued_at = order.issued_at(credential.expires_at)
-        if order.not_before is None or issued_at >= order.not_before:
-            return credential
-        await asyncio.sleep(min((order.not_before - issued_at).total_seconds(), 1))
-    raise StsUnavailable(cause="STS's clock is behind that of a revocation", retry_after=2)
-
-
-async def issue_to_job(
-    runtime: "Runtime",
-    origin: Origin,
-    user_id: uuid.UUID,
-    *,
-    access: Access,
-    duration: int = SHORTEST,
-    versions: bool = False,
-) -> StsCredential:
-    """A new credential for a user's prefix, by which a job of this service works, with its row in the ledger.
-
-    `versions`: it lists old versions too. Raises what `Broker.obtain` raises.
-    """
-    session_id = job_session(origin, user_id)
-    order = make_order(runtime, user_id, session_id, access=access, path="", duration=duration, versions=versions)
-    credential = await runtime.broker.obtain(order)
-    entry = Entry(uuid.uuid4(), origin, order, credential, runtime.clock.now())
-    await runtime.database.write(ledger.record_own, entry)
-    return credential
-
-
 def job_session(origin: Origin, user_id: uuid.UUID) -> uuid.UUID:
     """Stands for the job in the names of its STS sessions: no device has it."""
     return uuid.uuid5(user_id, origin.address)
-
-
-def make_order(
-    runtime: "Runtime",
-    user_id: uuid.UUID,
-    session_id: uuid.UUID,
-    *,
-    access: Access,
-    path: str,
-    duration: int,
-    not_before: datetime | None = None,
-    purpose: Purpose | None = None,
-    shares: tuple[Share, ...] = (),
-    versions: bool = False,
-) -> Order:
-    """Raises `InvalidPath`, `PolicyTooLarge`."""
-    prefix = session_policy.narrowed_prefix(user_id, path)
-    folders = tuple(share.prefix for share in shares)
-    text = session_policy.build(**of_policy(runtime, prefix, access), shared=folders, versions=versions)
-    return Order(user_id, session_id, access, prefix, duration, text, runtime.terms, not_before, purpose, shares)
-
-
-async def _duration(runtime: "Runtime", wish: Wish) -> int:
-    """Seconds. A chained role gives an hour at most: more by default is cut to that, more by wish is refused."""
-    settings = runtime.settings
-    longest, default = settings.credential_max_ttl, settings.credential_ttl
-    if wish.purpose == "upload":
-        longest = default = settings.upload_ttl
-    seconds = default if wish.duration is None else wish.duration
-    if not SHORTEST <= seconds <= longest:
-        raise InvalidDuration(f"`duration_seconds` is {SHORTEST} to {longest}.")
-    if seconds <= LONGEST_CHAINED or not await runtime.broker.chains_roles():
-        return seconds
-    if wish.duration is not None:
-        raise InvalidDuration(
-            f"`duration_seconds` is {SHORTEST} to {LONGEST_CHAINED}: this service runs with a role, and AWS gives a "
-            "role that assumes another one an hour at most."
-        )
-    return LONGEST_CHAINED

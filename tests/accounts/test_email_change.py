@@ -185,10 +185,10 @@ class TestConfirming:
         device = service.device(ADA)
         ask(device)
         token = service.mails(NEW)[0].token
-        key = account_key(service.runtime.vault, service.sql("SELECT email_key FROM users")[0][0])
+        key = account_key(service.runtime.platform.vault, service.sql("SELECT email_key FROM users")[0][0])
         assert service.client.portal is not None
         for _ in range(parse(LIMITS["guess"].amount).amount - 1):
-            service.client.portal.call(service.runtime.limiter.hit, "guess", key)
+            service.client.portal.call(service.runtime.platform.limiter.hit, "guess", key)
         assert_problem(confirm(service, token, "not the password"), 403, "wrong_password")
         assert_problem(confirm(service, token), 429, "rate_limited")
         assert device.post("/v1/me/email/confirm", {"token": token}).status_code == 204

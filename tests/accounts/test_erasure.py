@@ -27,12 +27,6 @@ def count(service: Service, table: str, where: str = "1 = 1", **parameters: Any)
     return int(service.sql(f"SELECT count(*) FROM {table} WHERE {where}", **parameters)[0][0])
 
 
-@pytest.fixture(autouse=True)
-def by_hand(monkeypatch: pytest.MonkeyPatch) -> None:
-    """No job runs by itself: what waits to be sent still waits when a test looks."""
-    monkeypatch.setattr("app.upkeep.jobs.JOBS", ())
-
-
 @pytest.fixture
 def on_postgresql(postgres_databases: PostgresDatabases, monkeypatch: pytest.MonkeyPatch) -> Iterator[Service]:
     """Where transactions really run beside each other, with hashes that cost little: for races."""
@@ -116,11 +110,18 @@ class TestErasure:
             ("verify_email", uuid4(), "bob@example.org", "token"),
         ]
         for kind, about, recipient, token in put:
-            service.runtime.database.run(
-                "write", outbox.put, service.runtime.vault, now, kind, about=about, recipient=recipient, token=token
+            service.runtime.platform.database.run(
+                "write",
+                outbox.put,
+                service.runtime.platform.vault,
+                now,
+                kind,
+                about=about,
+                recipient=recipient,
+                token=token,
             )
         sent = update(OutboxMail).where(OutboxMail.kind.in_(("mfa_enabled", "email_changed"))).values(sent_at=now)
-        service.runtime.database.run("write", lambda session: session.execute(sent))
+        service.runtime.platform.database.run("write", lambda session: session.execute(sent))
         device.erase()
         assert service.sql("SELECT kind, recipient FROM outbox ORDER BY kind") == [
             ("account_erased", EMAIL),
@@ -142,7 +143,7 @@ class TestErasure:
         waiting = (
             "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = current_database()"
         )
-        with on_postgresql.runtime.database.engine.connect() as vend, ThreadPoolExecutor(1) as pool:
+        with on_postgresql.runtime.platform.database.engine.connect() as vend, ThreadPoolExecutor(1) as pool:
             vend.execute(text("SELECT id FROM users FOR SHARE"))
             erasing = pool.submit(device.erase)
             assert eventually(lambda: on_postgresql.sql(waiting) == [(1,)])
@@ -183,7 +184,7 @@ class TestProof:
         assert device.erase().json()["code"] == "step_up_required"
         for age, answered in ((timedelta(minutes=5, seconds=1), 403), (timedelta(minutes=5), 202)):
             shown = update(DeviceSession).values(mfa_at=service.clock.now() - age)
-            service.runtime.database.run("write", lambda session, shown=shown: session.execute(shown))
+            service.runtime.platform.database.run("write", lambda session, shown=shown: session.execute(shown))
             assert device.erase().status_code == answered
 
     def test_a_password_changed_meanwhile_is_no_proof(self, service: Service, monkeypatch: pytest.MonkeyPatch) -> None:

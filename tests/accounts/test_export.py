@@ -18,12 +18,6 @@ EMAIL = "ada@example.org"
 SECRETS = ("argon2", "password_hash", "secret", "token_hash", "public_key", "code_hash", "sts_request_id")
 
 
-@pytest.fixture(autouse=True)
-def by_hand(monkeypatch: pytest.MonkeyPatch) -> None:
-    """No job runs by itself: what waits to be sent still waits when a test looks."""
-    monkeypatch.setattr("app.upkeep.jobs.JOBS", ())
-
-
 class TestExport:
     def test_has_all_that_is_stored(self, service: Service) -> None:
         device = service.device(EMAIL)
@@ -69,9 +63,9 @@ class TestExport:
             session.add(Passkey(**owned, **passkey, id=uuid4(), name="Ada's phone"))
             session.add(Identity(**owned, **outside, id=uuid4(), last_used_at=now))
             user = session.get_one(User, owned["user_id"])
-            outbox.tell(session, service.runtime.vault, now, "mfa_enabled", user, token="a link's")
+            outbox.tell(session, service.runtime.platform.vault, now, "mfa_enabled", user, token="a link's")
 
-        service.runtime.database.run("write", add)
+        service.runtime.platform.database.run("write", add)
         exported = device.get("/v1/me/export").json()
         at = now.strftime("%Y-%m-%dT%H:%M:%SZ")
         assert exported["profile"]["mfa_enabled"] is True
@@ -93,7 +87,7 @@ class TestExport:
         """An administrator's address is theirs; one that nobody is known to have is shown."""
         device, admin = service.device(EMAIL), uuid4()
         for actor, address in ((admin, "198.51.100.7"), (None, "203.0.113.9")):
-            service.runtime.database.run(
+            service.runtime.platform.database.run(
                 "write",
                 audit.record,
                 Origin("", address),

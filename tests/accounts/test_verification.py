@@ -107,7 +107,7 @@ class TestRegistration:
         before.device(ADA).delete("/v1/me/sessions")
         before.clock.advance(days=91)
         for _ in range(2):
-            before.runtime.database.run("write", prune.delete_stale, before.clock.now())
+            before.runtime.platform.database.run("write", prune.delete_stale, before.clock.now())
         assert before.sql("SELECT count(*) FROM sessions") == [(0,)]
         verifying = make_service(email_verification="required")
         verifying.register(ADA, OTHER_PASSWORD)
@@ -146,7 +146,7 @@ class TestRegistration:
 
 def forget_audit(service: Service) -> None:
     """As `tokenvend prune` does, of any age."""
-    if service.runtime.database.engine.dialect.name == "postgresql":
+    if service.runtime.platform.database.engine.dialect.name == "postgresql":
         service.sql("ALTER TABLE audit_events DISABLE TRIGGER USER")
     else:
         for name in ("no_delete", "floor"):

@@ -42,7 +42,7 @@ def write(service: Service, **changes: Any) -> None:
         "address": "203.0.113.9",
         "detail": {},
     }
-    with service.runtime.database.engine.begin() as connection:
+    with service.runtime.platform.database.engine.begin() as connection:
         connection.execute(insert(TABLE), [row | changes])
 
 
@@ -73,7 +73,7 @@ class TestAppendOnly:
         write(service, at=SystemClock().now() - timedelta(days=days))
         before = service.sql("SELECT * FROM audit_events")
         with pytest.raises(IntegrityError, match="append-only"):
-            service.sql(change or self.CHANGES[service.runtime.database.engine.dialect.name])
+            service.sql(change or self.CHANGES[service.runtime.platform.database.engine.dialect.name])
         assert service.sql("SELECT * FROM audit_events") == before
 
     @pytest.mark.parametrize("days", [0, 29])
@@ -81,7 +81,7 @@ class TestAppendOnly:
         write(service, at=SystemClock().now() - timedelta(days=days))
         before = service.sql("SELECT * FROM audit_events")
         with pytest.raises(IntegrityError, match="30 days"):
-            service.runtime.database.run("write", self.delete_all)
+            service.runtime.platform.database.run("write", self.delete_all)
         assert service.sql("SELECT * FROM audit_events") == before
 
     def test_pruning_opens_no_way_for_what_comes_later(self, service: Service) -> None:
@@ -92,10 +92,10 @@ class TestAppendOnly:
             raise ZeroDivisionError
 
         with pytest.raises(ZeroDivisionError):
-            service.runtime.database.run("write", fail)
+            service.runtime.platform.database.run("write", fail)
         with pytest.raises(IntegrityError, match="append-only"):
             service.sql("DELETE FROM audit_events")
-        service.runtime.database.run("write", self.delete_all)
+        service.runtime.platform.database.run("write", self.delete_all)
         assert service.sql("SELECT count(*) FROM audit_events") == [(0,)]
         write(service, at=SystemClock().now() - timedelta(days=31))
         with pytest.raises(IntegrityError, match="append-only"):
@@ -316,7 +316,7 @@ class TestPlans:
             }
             for number in range(MANY)
         ]
-        with service.runtime.database.engine.begin() as connection:
+        with service.runtime.platform.database.engine.begin() as connection:
             connection.execute(insert(TABLE), rows)
         service.sql("ANALYZE audit_events")
         return service
@@ -354,7 +354,7 @@ class TestPlans:
 
 def statement_of(service: Service, filters: Filters, cursor: str | None) -> tuple[str, Any]:
     """The very statement that a page takes."""
-    engine, found = service.runtime.database.engine, []
+    engine, found = service.runtime.platform.database.engine, []
 
     def keep(_connection: Any, _cursor: Any, statement: str, parameters: Any, _context: Any, _many: bool) -> None:
         if not statement.startswith("BEGIN"):
@@ -362,7 +362,7 @@ def statement_of(service: Service, filters: Filters, cursor: str | None) -> tupl
 
     event.listen(engine, "before_cursor_execute", keep)
     try:
-        service.runtime.database.run("read", audit_events.list_events, filters, limit=2, cursor=cursor)
+        service.runtime.platform.database.run("read", audit_events.list_events, filters, limit=2, cursor=cursor)
     finally:
         event.remove(engine, "before_cursor_execute", keep)
     ((statement, parameters),) = found
@@ -371,7 +371,7 @@ def statement_of(service: Service, filters: Filters, cursor: str | None) -> tupl
 
 def explain(service: Service, filters: Filters, cursor: str | None) -> str:
     statement, parameters = statement_of(service, filters, cursor)
-    engine = service.runtime.database.engine
+    engine = service.runtime.platform.database.engine
     word = "EXPLAIN" if engine.dialect.name == "postgresql" else "EXPLAIN QUERY PLAN"
     with engine.connect() as connection:
         return "\n".join(str(row[-1]) for row in connection.exec_driver_sql(f"{word} {statement}", parameters))
@@ -380,7 +380,7 @@ def explain(service: Service, filters: Filters, cursor: str | None) -> str:
 def cost(service: Service, filters: Filters, cursor: str | None) -> tuple[int, int]:
     """Rows that were looked at and buffers that were read, once all of them are in memory."""
     statement, parameters = statement_of(service, filters, cursor)
-    with service.runtime.database.engine.connect() as connection:
+    with service.runtime.platform.database.engine.connect() as connection:
         explained = f"EXPLAIN (ANALYZE, BUFFERS, TIMING OFF, FORMAT JSON) {statement}"
         limit = connection.exec_driver_sql(explained, parameters).scalar_one()[0]["Plan"]
     (scan,) = limit["Plans"]

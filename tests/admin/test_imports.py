@@ -22,8 +22,8 @@ from sqlalchemy.orm import Session
 from app.accounts import passwords
 from app.admin import audit_events, exports, imports
 from app.admin.formats import NDJSON
-from app.admin.imports import Order
-from app.compose import CONCURRENT_IMPORTS, Runtime
+from app.admin.imports import CONCURRENT, Order
+from app.compose import Runtime
 from app.crypto import password_hashes
 from app.platform.problems import Forbidden, ImportConflict, InvalidToken, Problem
 from app.records import audit
@@ -104,14 +104,14 @@ class TestSources:
 
     def test_of_three_at_once_one_is_turned_away_unread(self, service: Service, admin: Device) -> None:
         """And whatever ends an import, its place is free again."""
-        for _ in range(CONCURRENT_IMPORTS + 1):
+        for _ in range(CONCURRENT + 1):
             assert_problem(send(admin, b"x", "text/csv"), 400, "unreadable_import")
-        for _ in range(CONCURRENT_IMPORTS):
-            service.runtime.import_places.acquire(blocking=False)
+        for _ in range(CONCURRENT):
+            service.runtime.import_room.places.acquire(blocking=False)
         refused = send(admin, ndjson("ada@example.org"))
         assert_problem(refused, 503, "overloaded")
         assert int(refused.headers["retry-after"]) >= 10
-        service.runtime.import_places.release()
+        service.runtime.import_room.places.release()
         assert counts(send(admin, ndjson("ada@example.org"))) == (1, 1, 0, 0)
 
     def test_firebase_needs_its_parameters_first(self, service: Service, admin: Device) -> None:
@@ -318,7 +318,7 @@ class TestResuming:
 
     @staticmethod
     def transact(runtime: Runtime) -> Any:
-        return lambda story, *args, **kwargs: runtime.database.run("write", story, *args, **kwargs)
+        return lambda story, *args, **kwargs: runtime.platform.database.run("write", story, *args, **kwargs)
 
     def test_each_row_is_done_once(self, service: Service, admin: Device) -> None:
         import_id = str(uuid.uuid4())
@@ -521,7 +521,9 @@ class TestCommands:
         assert erased.erase().status_code == 202
         spelled = uuid.UUID(gone.user_id).hex
         for table, column in (("refresh_tokens", None), ("sessions", "user_id"), ("users", "id")):
-            value = {"id": spelled if service.runtime.database.engine.dialect.name == "sqlite" else gone.user_id}
+            value = {
+                "id": spelled if service.runtime.platform.database.engine.dialect.name == "sqlite" else gone.user_id
+            }
             where = f"{column} = :id" if column else "session_id IN (SELECT id FROM sessions WHERE user_id = :id)"
             service.sql(f"DELETE FROM {table} WHERE {where}", **value)
         fresh = str(uuid.uuid4())

@@ -229,7 +229,7 @@ class TestManyDevices:
         taken = [statements(service, partial(act, admin, user.user_id, "disable")) for user in (few, many)]
         assert taken[1] == taken[0] + 1
         assert many.get("/v1/me").status_code == 401
-        while service.runtime.database.run("write", endings.settle):
+        while service.runtime.platform.database.run("write", endings.settle):
             pass
         assert service.sql("SELECT count(*) FROM sessions WHERE ended_at IS NULL") == [(1,)]
         assert len(on_record(service, "session.ended")) == 404
@@ -237,7 +237,7 @@ class TestManyDevices:
 
 def statements(service: Service, call: Callable[[], Any]) -> int:
     """How many a call that succeeds takes."""
-    engine, found = service.runtime.database.engine, []
+    engine, found = service.runtime.platform.database.engine, []
 
     def keep(_connection: Any, _cursor: Any, statement: str, _parameters: Any, _context: Any, _many: bool) -> None:
         found.append(statement)
@@ -475,7 +475,7 @@ class TestLastAdmin:
             backed_up=False,
             created_at=service.clock.now(),
         )
-        service.runtime.database.run("write", lambda session: session.add(passkey))
+        service.runtime.platform.database.run("write", lambda session: session.add(passkey))
         assert act(admin, admin.user_id, "disable").status_code == 200
 
     def test_may_do_all_that_leaves_them_one(self, admin: Device) -> None:
@@ -531,13 +531,13 @@ class TestRaces:
         self, service: Service, admin: Device, user: Device, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         """AZ5: between the look at the token and the act."""
-        write = service.runtime.database.write
+        write = service.runtime.platform.database.write
 
         async def late(*args: Any, **kwargs: Any) -> Any:
             service.sql("UPDATE users SET role = 'support' WHERE email = :email", email=admin.email)
             return await write(*args, **kwargs)
 
-        monkeypatch.setattr(service.runtime.database, "write", late)
+        monkeypatch.setattr(service.runtime.platform.database, "write", late)
         assert_problem(act(admin, user.user_id, "disable"), 403, "forbidden")
         assert user.get("/v1/me").status_code == 200
         assert on_record(service, "user.disabled") == [

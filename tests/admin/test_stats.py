@@ -34,7 +34,7 @@ def database(database_url: str) -> Any:
 
 def pass_once(service: Service) -> bool:
     assert service.client.portal is not None
-    return service.client.portal.call(tally.work, service.runtime)
+    return service.client.portal.call(tally.work, service.runtime.platform, service.runtime.own_work)
 
 
 def pass_all(service: Service) -> int:
@@ -46,7 +46,7 @@ def pass_all(service: Service) -> int:
 
 def asked(service: Service, window: str = "1h") -> dict[str, Any]:
     """By the rule itself: an administrator's own sign-in would count."""
-    found = service.runtime.database.run("read", stats.read, service.clock.now(), window, longest=LONGEST)
+    found = service.runtime.platform.database.run("read", stats.read, service.clock.now(), window, longest=LONGEST)
     return {
         bucket.start.strftime("%m-%dT%H:%M"): {
             **bucket.counts,
@@ -362,7 +362,7 @@ class TestTally:
         pass_all(service)
         before = asked(service)["06-01T12:00"]
         assert before["sign_ups"] == 1
-        on_sqlite = service.runtime.database.engine.dialect.name == "sqlite"
+        on_sqlite = service.runtime.platform.database.engine.dialect.name == "sqlite"
         service.sql(
             "DROP TRIGGER audit_events_no_delete" if on_sqlite else "ALTER TABLE audit_events DISABLE TRIGGER USER"
         )
@@ -378,10 +378,10 @@ class TestTally:
         pass_all(service)
         kept = service.sql("SELECT count(*) FROM activity")
         service.clock.advance(days=399)
-        service.runtime.database.run("write", prune.delete_stale, service.clock.now())
+        service.runtime.platform.database.run("write", prune.delete_stale, service.clock.now())
         assert service.sql("SELECT count(*) FROM activity") == kept
         service.clock.advance(days=2)
-        service.runtime.database.run("write", prune.delete_stale, service.clock.now())
+        service.runtime.platform.database.run("write", prune.delete_stale, service.clock.now())
         assert service.sql("SELECT count(*) FROM activity") == [(0,)]
 
 

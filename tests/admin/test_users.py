@@ -61,7 +61,7 @@ def add(service: Service, *people: tuple[str, str | None], **columns: Any) -> li
         }
         for number, (email, name) in enumerate(people)
     ]
-    service.runtime.database.run("write", lambda session: session.execute(insert(User), rows) and None)
+    service.runtime.platform.database.run("write", lambda session: session.execute(insert(User), rows) and None)
     return [str(row["id"]) for row in rows]
 
 

@@ -180,7 +180,7 @@ class TestUpgradingWithVerification:
         row = service.sql(
             "SELECT id, token_encrypted FROM outbox WHERE token_encrypted IS NOT NULL ORDER BY created_at DESC"
         )[0]
-        return token_of(service.runtime.vault, str(row[0]), bytes(row[1]))
+        return token_of(service.runtime.platform.vault, str(row[0]), bytes(row[1]))
 
     def confirm(self, service: Service, token: str | None = None) -> None:
         """Raises what the service refuses it by."""
@@ -387,8 +387,8 @@ class TestRaces:
         device = guest(service)
         upgrade(device)
         ((mail_id, sealed),) = service.sql("SELECT id, token_encrypted FROM outbox")
-        token = token_of(service.runtime.vault, str(mail_id), bytes(sealed))
-        with ThreadPoolExecutor(1) as pool, service.runtime.database.engine.connect() as other:
+        token = token_of(service.runtime.platform.vault, str(mail_id), bytes(sealed))
+        with ThreadPoolExecutor(1) as pool, service.runtime.platform.database.engine.connect() as other:
             other.execute(text("SELECT 1 FROM users FOR UPDATE"))
             opened = pool.submit(device.post, "/v1/email-verifications/confirm", {"token": token})
             while not service.sql("SELECT 1 FROM pg_locks WHERE NOT granted"):

@@ -199,7 +199,7 @@ class TestRaces:
             created_at=now,
             last_used_at=now,
         )
-        with ThreadPoolExecutor(1) as pool, service.runtime.database.engine.connect() as other:
+        with ThreadPoolExecutor(1) as pool, service.runtime.platform.database.engine.connect() as other:
             other.execute(linking)
             signing_in = pool.submit(outside.present, id_token)
             while not service.sql("SELECT 1 FROM pg_locks WHERE NOT granted"):

@@ -13,11 +13,11 @@ from tests.support.service import Device, Service
 
 
 def rotate(service: Service, *, at_once: bool = False) -> None:
-    service.runtime.database.run(
+    service.runtime.platform.database.run(
         "write",
         keys.rotate,
         audit.COMMAND_LINE,
-        service.runtime.vault,
+        service.runtime.platform.vault,
         "access",
         service.clock.now(),
         at_once=at_once,
@@ -80,7 +80,7 @@ class TestKeys:
 
     def test_rotation_with_another_secret_changes_nothing(self, service: Service) -> None:
         with pytest.raises(DecryptionFailed):
-            service.runtime.database.run(
+            service.runtime.platform.database.run(
                 "write",
                 keys.rotate,
                 audit.COMMAND_LINE,

@@ -16,11 +16,11 @@ from tests.support.service import Device, Service
 
 def work(service: Service) -> bool:
     assert service.client.portal is not None
-    return service.client.portal.call(lost_guests.erase_next, service.runtime)
+    return service.client.portal.call(lost_guests.erase_next, service.runtime.platform)
 
 
 def status(service: Service, device: Device) -> str:
-    with service.runtime.database.engine.connect() as connection:
+    with service.runtime.platform.database.engine.connect() as connection:
         return str(connection.execute(select(User.status).where(User.id == UUID(device.user_id))).scalar_one())
 
 
@@ -89,7 +89,7 @@ class TestGuest:
         service.sql("UPDATE users SET guest_review_at = '1970-01-01 00:00:00'")
         work(service)
         assert status(service, device) == "active"
-        with service.runtime.database.engine.connect() as connection:
+        with service.runtime.platform.database.engine.connect() as connection:
             due_at = connection.execute(select(User.guest_review_at)).scalar_one()
         assert due_at == service.clock.now() + lost_guests.REVIEWED_EVERY
 
@@ -112,7 +112,7 @@ class TestManyUsers:
         """An index has the guests by the moment at which they are looked at."""
         assert len([guest(service) for _ in range(3)]) == 3
         due = select(User.id).where(*lost_guests._due(service.clock.now())).order_by(User.guest_review_at).limit(100)
-        with service.runtime.database.engine.connect() as connection:
+        with service.runtime.platform.database.engine.connect() as connection:
             sqlite = connection.dialect.name == "sqlite"
             if not sqlite:
                 connection.execute(text("SET enable_seqscan = off"))
@@ -125,7 +125,7 @@ class TestReplicas:
     def test_erase_each_guest_once(self, service: Service) -> None:
         guests = [guest(service) for _ in range(10)]
         service.clock.advance(days=121)
-        passes = all_at_once(lambda _: sum(lost_guests.prune(service.runtime)), 3)
+        passes = all_at_once(lambda _: sum(lost_guests.prune(service.runtime.platform)), 3)
         assert sum(passes) == 10
         assert len(erased(service)) == 10
         assert {status(service, device) for device in guests} == {"erased"}
@@ -133,7 +133,7 @@ class TestReplicas:
     def test_leave_to_each_other_what_they_claimed(self, service: Service) -> None:
         guest(service)
         service.clock.advance(days=121)
-        now, run = service.clock.now(), service.runtime.database.run
+        now, run = service.clock.now(), service.runtime.platform.database.run
         assert len(run("write", lost_guests._claim, now)) == 1
         assert list(run("write", lost_guests._claim, now)) == []
         service.clock.advance(minutes=5)
@@ -144,7 +144,7 @@ class TestReplicas:
         for _ in range(3):
             guest(service)
         service.clock.advance(days=121)
-        assert service.runtime.database.run("read", lost_guests.count, service.clock.now()) == 3
+        assert service.runtime.platform.database.run("read", lost_guests.count, service.clock.now()) == 3
         assert work(service)
         assert not work(service)
         assert len(erased(service)) == 3

@@ -188,10 +188,10 @@ class TestChallenge:
         """TK4: the hash of a token is that of its purpose."""
         device = service.device()
         app = enable(device)
-        token = service.runtime.database.run(
+        token = service.runtime.platform.database.run(
             "write",
             single_use.issue,
-            service.runtime.vault,
+            service.runtime.platform.vault,
             service.clock.now(),
             "password_reset",
             ttl=timedelta(minutes=10),
@@ -218,7 +218,7 @@ class TestRaces:
         def admit(session: Session) -> str:
             admitted = mfa.admit(
                 session,
-                service.runtime.vault,
+                service.runtime.platform.vault,
                 Origin("", "127.0.0.1"),
                 service.clock.now(),
                 user=session.get_one(User, UUID(device.user_id)),
@@ -230,7 +230,7 @@ class TestRaces:
             assert isinstance(admitted, Challenge)
             return admitted.mfa_token
 
-        return [service.runtime.database.run("write", admit) for _ in range(CROWD)]
+        return [service.runtime.platform.database.run("write", admit) for _ in range(CROWD)]
 
     def test_one_code_of_the_app_signs_in_once(self, service: Service) -> None:
         """AU11: with a challenge each."""

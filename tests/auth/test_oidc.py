@@ -737,7 +737,7 @@ class TestBrokenProvider:
         monkeypatch.setattr(providers, "FETCH_WITHIN", 1.0)
         outside.issuer.silent.set()
         token = outside.token()
-        with outside.service.runtime.database.engine.connect(), ThreadPoolExecutor(10) as pool:
+        with outside.service.runtime.platform.database.engine.connect(), ThreadPoolExecutor(10) as pool:
             waiting = [pool.submit(outside.present, token) for _ in range(10)]
             assert outside.issuer.reached.wait(20)
             assert outside.nonce()

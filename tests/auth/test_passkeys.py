@@ -67,7 +67,7 @@ def waiting_for_second_factor(service: Service, device: Device) -> dict[str, Any
     user_id = uuid.UUID(device.user_id)
     factor = TotpFactor(user_id=user_id, secret_encrypted=b"-", created_at=now, confirmed_at=now)
     if not service.sql("SELECT 1 FROM totp_factors WHERE user_id = :id", id=stored(service, device)):
-        service.runtime.database.run("write", lambda session: session.add(factor))
+        service.runtime.platform.database.run("write", lambda session: session.add(factor))
     answer = service.log_in(device.email).json()
     assert answer["status"] == "mfa_required"
     challenge: dict[str, Any] = answer["mfa"]
@@ -76,7 +76,11 @@ def waiting_for_second_factor(service: Service, device: Device) -> dict[str, Any
 
 def stored(service: Service, device: Device) -> Any:
     """The user's id as the database spells it."""
-    return uuid.UUID(device.user_id).hex if service.runtime.database.engine.dialect.name == "sqlite" else device.user_id
+    return (
+        uuid.UUID(device.user_id).hex
+        if service.runtime.platform.database.engine.dialect.name == "sqlite"
+        else device.user_id
+    )
 
 
 def guest(service: Service) -> Device:

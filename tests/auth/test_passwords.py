@@ -35,12 +35,12 @@ def use_up(service: Service, name: LimitName, key: str) -> None:
     """As if so much had been guessed in a row as the limit allows."""
     assert service.client.portal is not None
     for _ in range(parse(LIMITS[name].amount).amount):
-        service.client.portal.call(service.runtime.limiter.hit, name, key)
+        service.client.portal.call(service.runtime.platform.limiter.hit, name, key)
 
 
 def set_up_mfa(service: Service) -> None:
     """An authenticator app for every user, whose codes no test asks for."""
-    seal = "password_hash" if service.runtime.database.engine.dialect.name == "sqlite" else "''::bytea"
+    seal = "password_hash" if service.runtime.platform.database.engine.dialect.name == "sqlite" else "''::bytea"
     service.sql(
         "INSERT INTO totp_factors (user_id, secret_encrypted, created_at, confirmed_at)"
         f" SELECT id, {seal}, created_at, created_at FROM users"
@@ -161,7 +161,7 @@ class TestReset:
         """AU7: whoever reads the account's mail is no guesser."""
         service = make_service(rate_limits="on")
         service.register(ADA)
-        use_up(service, "guess", account_key(service.runtime.vault, ADA))
+        use_up(service, "guess", account_key(service.runtime.platform.vault, ADA))
         assert_problem(service.log_in(ADA), 429, "rate_limited")
         ask(service)
         assert reset(service, service.mails(ADA)[0].token).status_code == 204
@@ -172,7 +172,7 @@ class TestReset:
         service = make_service(rate_limits="on")
         device = service.device(ADA)
         set_up_mfa(service)
-        use_up(service, "guess", account_key(service.runtime.vault, ADA))
+        use_up(service, "guess", account_key(service.runtime.platform.vault, ADA))
         use_up(service, "code_guess", device.user_id)
         ask(service)
         assert reset(service, service.mails(ADA)[0].token).status_code == 204
@@ -254,7 +254,7 @@ def counted_rows(service: Service) -> Iterator[list[int]]:
         if statement.startswith("UPDATE single_use_tokens"):
             rows.append(cursor.rowcount)
 
-    engine = service.runtime.database.engine
+    engine = service.runtime.platform.database.engine
     event.listen(engine, "after_cursor_execute", note)
     yield rows
     event.remove(engine, "after_cursor_execute", note)

@@ -10,7 +10,7 @@ class TestUnverified:
     def test_one_from_before_verification_was_asked_for_goes_on_once_verified(self, service: Service) -> None:
         """VC6: the device stays signed in; until the link is opened it gets no new access token, so no credential."""
         device = service.device("ada@example.org")
-        object.__setattr__(service.runtime.settings, "email_verification", "required")
+        object.__setattr__(service.runtime.platform.settings, "email_verification", "required")
         refused = service.refresh(device.refresh_token)
         assert (refused.status_code, refused.json()["code"]) == (403, "email_not_verified")
         service.client.post("/v1/email-verifications", json={"email": "ada@example.org"})
@@ -19,7 +19,7 @@ class TestUnverified:
         assert service.refresh(device.refresh_token).status_code == 200
 
     def test_a_guest_has_nothing_to_verify(self, service: Service) -> None:
-        object.__setattr__(service.runtime.settings, "email_verification", "required")
+        object.__setattr__(service.runtime.platform.settings, "email_verification", "required")
         tokens = service.client.post("/v1/auth/guest", json={}).json()["tokens"]
         assert service.refresh(tokens["refresh_token"]).status_code == 200
 

@@ -175,14 +175,16 @@ class TestGuesses:
         user_id = UUID(device.user_id)
         actor = Actor(user_id, UUID(device.session_id), "user", service.clock.now(), has_factor, False)
         for _ in range(19):
-            portal.call(runtime.limiter.hit, "own_guess", device.user_id)
-        portal.call(reauthentication.verify_password, runtime, Origin("", "127.0.0.1"), actor, PASSWORD)
-        portal.call(runtime.limiter.hit, "own_guess", device.user_id)
+            portal.call(runtime.platform.limiter.hit, "own_guess", device.user_id)
+        portal.call(
+            reauthentication.verify_password, runtime.platform, runtime.hasher, Origin("", "127.0.0.1"), actor, PASSWORD
+        )
+        portal.call(runtime.platform.limiter.hit, "own_guess", device.user_id)
         if has_factor:
             with pytest.raises(RateLimited):
-                portal.call(runtime.limiter.hit, "own_guess", device.user_id)
+                portal.call(runtime.platform.limiter.hit, "own_guess", device.user_id)
         else:
-            portal.call(runtime.limiter.hit, "own_guess", device.user_id)
+            portal.call(runtime.platform.limiter.hit, "own_guess", device.user_id)
 
 
 class TestLostAnswer:

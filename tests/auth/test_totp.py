@@ -68,7 +68,7 @@ class TestEnrolment:
         sealed = bytes(sealed)
         for known in (app.secret.encode(), base64.b32decode(app.secret)):
             assert known not in sealed
-        opened = service.runtime.vault.decrypt("TOTP secret", sealed, bound_to=device.user_id)
+        opened = service.runtime.platform.vault.decrypt("TOTP secret", sealed, bound_to=device.user_id)
         assert opened == app.secret.encode()
         seen = [device.get(path).text for path in ("/v1/me", "/v1/me/sessions", "/v1/me/credentials")]
         seen += [device.post("/v1/me/totp").text, service.log_in(device.email).text]
@@ -113,10 +113,10 @@ class TestEnrolment:
         device = service.device()
         service.sql("UPDATE users SET status = 'erased'")
         with pytest.raises(InvalidToken):
-            service.runtime.database.run(
+            service.runtime.platform.database.run(
                 "write",
                 totp_factor.enrol,
-                service.runtime.vault,
+                service.runtime.platform.vault,
                 service.clock.now(),
                 user_id=UUID(device.user_id),
                 issuer="x",

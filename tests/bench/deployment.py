@@ -181,7 +181,7 @@ def sign_up(database_url: str, people: int) -> list[User]:
     runtime = build_runtime(settings)
     try:
         asyncio.run(runtime.keyring.load())
-        grants = runtime.database.run("write", _add_users, runtime.vault, people)
+        grants = runtime.platform.database.run("write", _add_users, runtime.platform.vault, people)
         return [
             User(
                 email,

@@ -169,7 +169,7 @@ class Crowd:
 
     def stories(self, runtime: Runtime) -> dict[str, Callable[[int], Awaitable[object]]]:
         """What each does for the user of a number."""
-        database, vault = runtime.database, runtime.vault
+        database, vault = runtime.platform.database, runtime.platform.vault
 
         async def find(number: int) -> object:
             account = await database.read(login.find_account, _email(number))
@@ -178,12 +178,17 @@ class Crowd:
             return account
 
         async def start(number: int) -> object:
-            return await database.write(_start, vault, runtime.clock.now(), _id("user", number))
+            return await database.write(_start, vault, runtime.platform.clock.now(), _id("user", number))
 
         async def refresh(number: int) -> object:
             token = self._spent.get(number) or _first_token(number)
             grant = await database.write(
-                sessions.refresh, vault, COMMAND_LINE, runtime.clock.now(), refresh_token=token, verified_only=True
+                sessions.refresh,
+                vault,
+                COMMAND_LINE,
+                runtime.platform.clock.now(),
+                refresh_token=token,
+                verified_only=True,
             )
             self._spent[number] = grant.refresh_token
             return grant
@@ -195,7 +200,7 @@ class Crowd:
             return state
 
         async def record(number: int) -> object:
-            problem = await runtime.ledger.get(_entry(number, runtime.clock.now()))
+            problem = await runtime.vending._ledger.get(_entry(number, runtime.platform.clock.now()))
             assert problem is None
             return problem
 
@@ -286,12 +291,12 @@ async def _compare_pages(runtime: Runtime, people: int, samples: int, say: Say) 
     deep = min(DEEP, people // PAGE - 1)
     name = f"the list of users, page {deep:,} (÷ page 1)"
     say(f"PostgreSQL, {people:,} users, {name}")
-    after = await runtime.database.read(_cursor_after, (deep - 1) * PAGE)
+    after = await runtime.platform.database.read(_cursor_after, (deep - 1) * PAGE)
     taken: list[list[float]] = [[], []]
     for sample in range(WARM_UP + samples):
         for which in (0, 1) if sample % 2 else (1, 0):
             started_at = time.perf_counter()
-            page, _ = await runtime.database.read(_search, cursor=after if which else None)
+            page, _ = await runtime.platform.database.read(_search, cursor=after if which else None)
             if sample >= WARM_UP:
                 taken[which].append((time.perf_counter() - started_at) * 1000)
             assert len(page) == PAGE

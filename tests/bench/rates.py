@@ -194,9 +194,7 @@ class _Measurement:
                 "RoleArn": ROLE_ARN,
                 "RoleSessionName": f"{user_id}.{'A' * 22}",
                 "SourceIdentity": str(user_id),
-                "Policy": session_policy.build(
-                    partition="aws", bucket=BUCKET, prefix=prefix, access="read_write", fenced=False
-                ),
+                "Policy": session_policy.Bucket("aws", BUCKET).policy(prefix, "read_write"),
                 "DurationSeconds": 3600,
             },
         )

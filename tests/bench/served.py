@@ -49,8 +49,8 @@ class PlainQueries:
 def with_plain_queries(service: ASGIApp, runtime: Runtime) -> Callable[[Scope, Receive, Send], Awaitable[None]]:
     @functools.cache
     def plain() -> ASGIApp:  # made when it is asked for: the memory at start is the service's own
-        queries = cast(Any, PlainQueries(runtime.database))
-        return create_app(runtime.settings, dataclasses.replace(runtime, session_states=queries))
+        queries = cast(Any, PlainQueries(runtime.platform.database))
+        return create_app(runtime.platform.settings, dataclasses.replace(runtime, session_states=queries))
 
     async def dispatch(scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http" and scope["path"] == PLAIN:

@@ -181,7 +181,7 @@ def _sign_in(database_url: str) -> list[Person]:
     runtime = build_runtime(test_settings(database_url=database_url, public_url=PUBLIC_URL, role_arn=ROLE_ARN))
     try:
         asyncio.run(runtime.keyring.load())
-        grants = runtime.database.run("write", _add_people, runtime.vault)
+        grants = runtime.platform.database.run("write", _add_people, runtime.platform.vault)
         return [
             Person(
                 str(grant.user_id),

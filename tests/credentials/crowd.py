@@ -22,7 +22,7 @@ def sign_in(service: Service, count: int) -> list[Device]:
 def _sign_in(service: Service) -> Device:
     runtime, now = service.runtime, service.clock.now()
     email = f"{uuid.uuid4()}@example.org"
-    grant = runtime.database.run("write", add_signed_in, runtime.vault, now, email)
+    grant = runtime.platform.database.run("write", add_signed_in, runtime.platform.vault, now, email)
     access_token = runtime.tokens.mint(
         user_id=grant.user_id, session_id=grant.session_id, authenticated_at=grant.authenticated_at
     )

@@ -12,12 +12,12 @@ import pytest
 
 from app.platform.environment import load_settings
 from app.platform.settings import PREFIX, SettingsError
-from app.policy.session_policy import Encryption
-from app.vending.access_checks import role_policy
+from app.policy.roles import role_policy
+from app.policy.session_policy import Bucket, Encryption
 from tests.deploy.reading import DEPLOY
 from tests.security.test_authorization import without_request_id
 from tests.support.databases import SqliteDatabases
-from tests.support.service import Device, Service, running_service, test_settings
+from tests.support.service import Device, Service, running_service
 
 KEY_ARN = "arn:aws:kms:us-east-1:123456789012:key/abc"
 
@@ -245,7 +245,6 @@ class TestRolePolicy:
     """By default that of the deployment."""
 
     def test_is_that_of_deploy_aws(self) -> None:
-        settings = test_settings(bucket="bucket")
         encryption = Encryption(
             "arn:aws:kms:REGION:ACCOUNT:key/KMS-KEY-ID", "s3.REGION.amazonaws.com", bucket_keys=False
         )
@@ -254,13 +253,13 @@ class TestRolePolicy:
             for kind in ("", "-kms")
         ]
         given = [statement for text in texts for statement in json.loads(text)["Statement"]]
-        assert self.alike(role_policy(settings, encryption)["Statement"]) == self.alike(given)
+        assert self.alike(role_policy(Bucket("aws", "bucket", encryption))["Statement"]) == self.alike(given)
 
     @pytest.mark.parametrize("template", ["storage.yaml", "web-identity.yaml"])
     def test_is_that_of_the_templates(self, template: str) -> None:
         text = (DEPLOY / "aws" / template).read_text().partition("VendedObjects:")[2]
         actions = re.findall(r"- (s3:\w+)\n", text)
-        objects, lists = role_policy(test_settings(bucket="photos"), None)["Statement"]
+        objects, lists = role_policy(Bucket("aws", "photos"))["Statement"]
         assert sorted(objects["Action"]) == sorted(actions[:5])
         assert re.search(r'Resource: !Sub \[?"arn:\$\{AWS::Partition\}:s3:::\$\{Bucket(Name)?\}/users/\*"', text)
         assert 'Condition: {StringLike: {"s3:prefix": "users/*"}}' in text

@@ -15,7 +15,6 @@ from sqlalchemy import update
 from app.platform.limits import LimitName
 from app.records.audit import Origin
 from app.records.models import User
-from app.vending import vending
 from tests.credentials.crowd import hold, on_loop_of, sign_in
 from tests.security.observed import assert_problem
 from tests.support.outside import guest
@@ -37,7 +36,7 @@ def make(make_service: Make) -> Make:
 
 
 def set_limit(service: Service, name: LimitName, amount: str) -> None:
-    service.runtime.limiter._items[name] = parse(amount)
+    service.runtime.platform.limiter._items[name] = parse(amount)
 
 
 def vend(device: Device, address: str = HERE, **wish: Any) -> Response:
@@ -61,7 +60,7 @@ def later(device: Device, **time: float) -> None:
 
 def change(service: Service, device: Device, **values: Any) -> None:
     statement = update(User).where(User.id == UUID(device.user_id)).values(**values)
-    service.runtime.database.run("write", lambda session: session.execute(statement))
+    service.runtime.platform.database.run("write", lambda session: session.execute(statement))
 
 
 class TestAddress:
@@ -106,15 +105,15 @@ class TestAddress:
         set_limit(service, "new_credential_from", "1/minute")
         device, other = accounts(service, 2)
         assert vend(other).status_code == 200
-        hit, both = service.runtime.limiter.hit, threading.Event()
+        hit, both = service.runtime.platform.limiter.hit, threading.Event()
 
         async def slow(name: LimitName, key: str) -> None:
             if name == "new_credential_from" and key == HERE:
                 await asyncio.to_thread(hold, both)
             await hit(name, key)
 
-        monkeypatch.setattr(service.runtime.limiter, "hit", slow)
-        fly = service.runtime.credential_cache._fly
+        monkeypatch.setattr(service.runtime.platform.limiter, "hit", slow)
+        fly = service.runtime.vending._cache._fly
         waiting, first = 0, asyncio.Event()
 
         async def counting(*arguments: Any) -> Any:
@@ -125,7 +124,7 @@ class TestAddress:
                 both.set()
             return await fly(*arguments)
 
-        monkeypatch.setattr(service.runtime.credential_cache, "_fly", counting)
+        monkeypatch.setattr(service.runtime.vending._cache, "_fly", counting)
 
         async def crowd(client: AsyncClient) -> list[Any]:
             def ask(address: str) -> Any:
@@ -146,7 +145,7 @@ class TestAddress:
 
         async def work() -> None:
             for _ in range(5):
-                await vending.issue_to_job(service.runtime, Origin("", "erasure"), uuid4(), access="read")
+                await service.runtime.vending.issue_to_job(Origin("", "erasure"), uuid4(), access="read")
 
         assert service.client.portal is not None
         service.client.portal.call(work)

@@ -72,7 +72,7 @@ def with_broker(
         changed = test_settings(database_url=f"sqlite:///{os.devnull}", sts_endpoint_url=endpoint_url, **settings)
         runtime = build_runtime(changed, aws=boto3.Session(**keys))
         try:
-            return await story(runtime.broker)
+            return await story(runtime.vending.broker)
         finally:
             await runtime.close()
 

@@ -158,7 +158,7 @@ class TestCrowd:
 def asked_for(service: Service, count: int, monkeypatch: pytest.MonkeyPatch) -> threading.Event:
     """Set when the cache has been asked `count` times."""
     reached, asked = threading.Event(), 0
-    obtain = service.runtime.credential_cache.obtain
+    obtain = service.runtime.vending._cache.obtain
 
     async def counting(order: Any, issue: Callable[[], Awaitable[Issued]], newcomer_at: Any) -> Issued:
         nonlocal asked
@@ -167,5 +167,5 @@ def asked_for(service: Service, count: int, monkeypatch: pytest.MonkeyPatch) -> 
             reached.set()
         return await obtain(order, issue, newcomer_at)
 
-    monkeypatch.setattr(service.runtime.credential_cache, "obtain", counting)
+    monkeypatch.setattr(service.runtime.vending._cache, "obtain", counting)
     return reached

@@ -15,7 +15,6 @@ from structlog.testing import capture_logs
 from app import engine
 from app.engine import Engine
 from app.upkeep import canary
-from app.upkeep.jobs import JOBS
 from tests.support.clock import ManualClock
 from tests.support.engine import of_engine, owner_of
 from tests.support.service import Service, running_service
@@ -70,7 +69,7 @@ def watch(service: Service) -> list[str]:
     """One pass of the job, and what it logged."""
     assert service.client.portal is not None
     with capture_logs() as logs:
-        service.client.portal.call(canary.watch, service.runtime)
+        service.client.portal.call(canary.watch, service.runtime.platform, service.runtime.vending)
     return [f"{entry['log_level']} {entry['event']}" for entry in logs if entry["event"] in EVENTS]
 
 
@@ -119,7 +118,7 @@ class TestGoodEngine:
 
     def test_that_died_is_taken_up(self, make: Make, running: Engine) -> None:
         service = make(**of_engine(running))
-        assert service.runtime.database.run("write", canary._claim, service.clock.now()) == 1
+        assert service.runtime.platform.database.run("write", canary._claim, service.clock.now()) == 1
         assert watch(service) == []
         service.clock.advance(seconds=300)
         assert watch(service) == ["info canary_passed"]
@@ -175,6 +174,7 @@ def test_nobody_can_be_one_of_the_two() -> None:
     assert len(set(canary.USERS)) == 2
 
 
-def test_it_is_a_job() -> None:
-    (job,) = [job for job in JOBS if job.work is canary.watch]
+def test_it_is_a_job(service: Service) -> None:
+    (job,) = [job for job in service.runtime.jobs if job.name == "canary"]
+    assert job.work.func is canary.watch
     assert timedelta(seconds=job.every) < canary.AGAIN

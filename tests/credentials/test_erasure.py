@@ -63,17 +63,18 @@ class World:
 
     def work(self) -> bool:
         assert self.service.client.portal is not None
-        return self.service.client.portal.call(erased_objects.erase_next, self.service.runtime)
+        return self.service.client.portal.call(
+            erased_objects.erase_next, self.service.runtime.platform, self.service.runtime.vending
+        )
 
     def erasure(self, device: Device) -> Any:
         rows = Erasure.__table__.select().where(Erasure.user_id == uuid.UUID(device.user_id))
-        with self.service.runtime.database.engine.connect() as connection:
+        with self.service.runtime.platform.database.engine.connect() as connection:
             return connection.execute(rows).one()
 
 
 @pytest.fixture
 def world(running: Engine, database_url: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[World]:
-    monkeypatch.setattr("app.upkeep.jobs.JOBS", ())  # the tests call the job themselves
     with ExitStack() as stack:
         service = stack.enter_context(
             running_service(
@@ -143,8 +144,7 @@ class TestErasure:
         assert name.startswith(f"{device.user_id}.")
         assert (
             name
-            != erased_objects.vending.make_order(
-                world.service.runtime,
+            != world.service.runtime.vending.make_order(
                 uuid.UUID(device.user_id),
                 uuid.UUID(device.session_id),
                 access="read_write",
@@ -216,7 +216,7 @@ class TestTrouble:
             raise StsUnavailable
 
         with monkeypatch.context() as patch:
-            patch.setattr(world.service.runtime.broker, "obtain", down)
+            patch.setattr(world.service.runtime.vending.broker, "obtain", down)
             assert world.work()
         assert not world.work(), "not at once"
         world.service.clock.advance(minutes=1)
@@ -296,7 +296,7 @@ class TestTrouble:
         runtime = build_runtime(world.service.settings, clock=world.service.clock)
         try:
             claims = [
-                either.database.run("write", erased_objects._claim, world.service.clock.now())
+                either.platform.database.run("write", erased_objects._claim, world.service.clock.now())
                 for either in (world.service.runtime, runtime)
             ]
         finally:

@@ -50,7 +50,7 @@ def shared_with(device: Device, **wish: Any) -> list[str]:
 def recall(service: Service) -> None:
     """The job, until nothing waits."""
     assert service.client.portal is not None
-    while service.client.portal.call(giving.recall_next, service.runtime):
+    while service.client.portal.call(giving.recall_next, service.runtime.platform):
         pass
 
 

@@ -159,6 +159,6 @@ class TestCleaning:
         left: list[Any] = []
         for days, seconds in ((90, 0), (0, 1), (1, 0)):
             service.clock.advance(days=days, seconds=seconds)
-            service.runtime.database.run("write", prune.delete_stale, service.clock.now())
+            service.runtime.platform.database.run("write", prune.delete_stale, service.clock.now())
             left.append([path for (path,) in service.sql("SELECT path FROM grants ORDER BY path")])
         assert left == [["albums/2026/", "b/", "c/"], ["albums/2026/", "c/"], ["albums/2026/"]]

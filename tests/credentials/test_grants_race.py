@@ -32,7 +32,7 @@ class TestWithdrawal:
         grant = give(ada, bob)
         assert bob.vend(include_shared=True).status_code == 200
         service.sql("DELETE FROM issued_credentials")
-        with service.runtime.database.engine.connect() as vend:
+        with service.runtime.platform.database.engine.connect() as vend:
             statement = "SELECT id FROM users WHERE email = 'bob@example.org' FOR SHARE"
             vend.exec_driver_sql(statement)
             assert ada.delete(f"/v1/grants/{grant['grant_id']}").status_code == 202, "it locks nobody"

@@ -32,7 +32,7 @@ def entry_for(device: Device) -> Entry:
         prefix=f"users/{device.user_id}/",
         duration=3600,
         policy="{}",
-        terms=service.runtime.terms,
+        terms=service.runtime.vending.terms,
     )
     now = service.clock.now()
     credential = StsCredential("ASIAEXAMPLE", "secret", "token", now + timedelta(hours=1), "request")
@@ -45,7 +45,7 @@ class TestRecord:
         ended.delete(f"/v1/me/sessions/{ended.session_id}")
         service.disable(disabled.email)
         entries = [entry_for(device) for device in (alive, ended, disabled)]
-        outcome = asyncio.run(ledger.record(service.runtime.database, entries))
+        outcome = asyncio.run(ledger.record(service.runtime.platform.database, entries))
         assert [type(outcome[entry]) for entry in entries] == [type(None), InvalidToken, AccountDisabled]
         assert service.sql("SELECT count(*) FROM issued_credentials") == [(1,)]
         refused = service.sql(
@@ -60,13 +60,13 @@ class TestRecord:
         erased.erase()
         service.sql("DELETE FROM refresh_tokens")
         service.sql("DELETE FROM sessions WHERE user_id IN (SELECT id FROM users WHERE email = :e)", e=gone.email)
-        outcome = asyncio.run(ledger.record(service.runtime.database, entries))
+        outcome = asyncio.run(ledger.record(service.runtime.platform.database, entries))
         assert [type(outcome[entry]) for entry in entries] == [type(None), InvalidToken, InvalidToken]
 
     def test_one_that_cannot_be_written_fails_alone(self, service: Service) -> None:
         good, bad = entry_for(service.device()), entry_for(service.device())
         bad = replace(bad, id=good.id)
-        outcome = asyncio.run(ledger.record(service.runtime.database, [good, bad]))
+        outcome = asyncio.run(ledger.record(service.runtime.platform.database, [good, bad]))
         assert outcome[good] is None
         assert isinstance(outcome[bad], InternalError)
         assert service.sql("SELECT count(*) FROM issued_credentials") == [(1,)]
@@ -83,7 +83,7 @@ def on_postgresql(postgres_databases: PostgresDatabases) -> Iterator[Service]:
 class TestLocks:
     def test_users_in_the_order_in_which_administrators_are(self, on_postgresql: Service) -> None:
         """Who asks whether the last one leaves locks them all: in another order each would wait for the other."""
-        database = on_postgresql.runtime.database
+        database = on_postgresql.runtime.platform.database
         while True:
             lower, higher = sorted(sign_in(on_postgresql, 2), key=lambda device: device.user_id)
             if lower.session_id > higher.session_id:

@@ -77,7 +77,7 @@ keys = st.text(st.characters(exclude_categories=["Cs"]), max_size=30)
 
 
 def build(access: Access, prefix: str, *, partition: str = "aws") -> str:
-    return session_policy.build(partition=partition, bucket=BUCKET, prefix=prefix, access=access, fenced=False)
+    return session_policy.Bucket(partition, BUCKET).policy(prefix, access)
 
 
 def object_arn(key: str, bucket: str = BUCKET) -> str:

@@ -56,8 +56,9 @@ MANAGED = [
 
 
 def build(access: Access = "read_write", prefix: str | None = None, **changes: Any) -> str:
-    options = {"partition": "aws", "bucket": "photos", "fenced": False} | changes
-    return session_policy.build(prefix=prefix or session_policy.user_prefix(USER), access=access, **options)
+    shared, name = changes.pop("shared", ()), changes.pop("bucket", "photos")
+    bucket = session_policy.Bucket("aws", name, **changes)
+    return bucket.policy(prefix or session_policy.user_prefix(USER), access, shared=shared)
 
 
 class TestGolden:
@@ -187,7 +188,7 @@ class TestShared:
         prefix = session_policy.narrowed_prefix(USER, path)
         folders = tuple(session_policy.narrowed_prefix(owner, folder) for owner, folder in shared)
         options: dict[str, Any] = {"encryption": encryption, "fenced": fenced}
-        room = session_policy.room(partition="aws", bucket="photos", prefix=prefix, access=access, **options)
+        room = session_policy.Bucket("aws", "photos", **options).room(prefix, access)
         left = room.left - sum(room.taken(folder) for folder in folders)
         if left >= 0:
             assert len(build(access, prefix, shared=folders, **options)) == 2048 - left

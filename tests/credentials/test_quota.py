@@ -48,7 +48,9 @@ class World:
 
     def count(self) -> bool:
         assert self.service.client.portal is not None
-        return self.service.client.portal.call(usage_count.count_next, self.service.runtime)
+        return self.service.client.portal.call(
+            usage_count.count_next, self.service.runtime.platform, self.service.runtime.vending
+        )
 
     def filled(self, size: int = QUOTA) -> Device:
         """Somebody who has vended, stored that much, and been counted."""
@@ -63,7 +65,7 @@ class World:
 
     def wait(self) -> timedelta:
         """Until the next count of the one user."""
-        with self.service.runtime.database.engine.connect() as connection:
+        with self.service.runtime.platform.database.engine.connect() as connection:
             at: datetime = connection.execute(select(Usage.next_count_at)).scalar_one()
         return at - self.service.clock.now()
 
@@ -198,7 +200,7 @@ class TestTrouble:
             raise StsUnavailable
 
         with monkeypatch.context() as patch:
-            patch.setattr(world.service.runtime.broker, "obtain", down)
+            patch.setattr(world.service.runtime.vending.broker, "obtain", down)
             assert not world.count()
         assert not world.count()
         world.later(seconds=usage_count.LEASE.total_seconds())
@@ -208,7 +210,7 @@ class TestTrouble:
     def test_one_that_was_too_slow_writes_nothing(self, world: World) -> None:
         device = world.service.device()
         device.vend()
-        database, now = world.service.runtime.database, world.service.clock.now()
+        database, now = world.service.runtime.platform.database, world.service.clock.now()
         claim, _ = database.run("write", usage_count._claim, now, world.service.settings)
         assert claim is not None
         late = replace(claim, attempts=claim.attempts - 1)
@@ -222,7 +224,7 @@ class TestTrouble:
 
     def test_of_many_replicas_one_gets_it(self, world: World) -> None:
         world.service.device().vend()
-        database, now = world.service.runtime.database, world.service.clock.now()
+        database, now = world.service.runtime.platform.database, world.service.clock.now()
         claims = all_at_once(
             lambda _: database.run("write", usage_count._claim, now, world.service.settings)[0], crowd=6
         )
@@ -298,7 +300,7 @@ class TestFull:
         """A count, an event and an administrator may all find it."""
         device = world.service.device()
         device.vend()
-        database, now = world.service.runtime.database, world.service.clock.now()
+        database, now = world.service.runtime.platform.database, world.service.clock.now()
         user_id = uuid.UUID(device.user_id)
 
         def find_full(_index: int) -> None:
@@ -319,16 +321,16 @@ class TestFull:
         device = world.service.device()
         device.vend(access="write", path="first/")
         world.put(device, "a.jpg", QUOTA)
-        obtain, counted = world.service.runtime.broker.obtain, []
+        obtain, counted = world.service.runtime.vending.broker.obtain, []
 
         async def slow(order: Any) -> Any:
             credential = await obtain(order)
             if not counted and order.access == "read_write":
                 counted.append(1)
-                await usage_count.count_next(world.service.runtime)
+                await usage_count.count_next(world.service.runtime.platform, world.service.runtime.vending)
             return credential
 
-        monkeypatch.setattr(world.service.runtime.broker, "obtain", slow)
+        monkeypatch.setattr(world.service.runtime.vending.broker, "obtain", slow)
         assert_problem(device.vend(), 403, "quota_exceeded")
         assert counted == [1]
 

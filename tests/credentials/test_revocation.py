@@ -68,7 +68,7 @@ def told(make_told: MakeTold) -> Service:
 def work(service: Service) -> bool:
     """One pass of the job."""
     assert service.client.portal is not None
-    return service.client.portal.call(job.apply_next, service.runtime)
+    return service.client.portal.call(job.apply_next, service.runtime.platform, service.runtime.role_denials)
 
 
 def policy(iam: CannedIam) -> str:
@@ -108,7 +108,7 @@ def revoked(service: Service, device: Device) -> list[bool]:
 
 def stored(service: Service, an_id: str) -> Any:
     """An id as the database keeps it."""
-    return an_id if service.runtime.database.engine.dialect.name == "postgresql" else uuid.UUID(an_id).hex
+    return an_id if service.runtime.platform.database.engine.dialect.name == "postgresql" else uuid.UUID(an_id).hex
 
 
 def rows(service: Service) -> list[tuple[str, str]]:
@@ -119,7 +119,7 @@ def rows(service: Service) -> list[tuple[str, str]]:
 
 def cleaned(service: Service) -> bool:
     """Deletes what is of no more use."""
-    service.runtime.database.run("write", prune.delete_stale, service.clock.now())
+    service.runtime.platform.database.run("write", prune.delete_stale, service.clock.now())
     return True
 
 
@@ -412,7 +412,9 @@ class TestVendingAgain:
 
         def meanwhile(form: dict[str, str]) -> None:
             if form["Action"] == "AssumeRole" and not threads:
-                threads.append(threading.Thread(target=service.runtime.database.run, args=("write", revoke_slowly)))
+                threads.append(
+                    threading.Thread(target=service.runtime.platform.database.run, args=("write", revoke_slowly))
+                )
                 threads[0].start()
                 assert begun.wait(20)
 
@@ -467,7 +469,7 @@ class TestVendingAgain:
 
 def waits_for_a_lock(service: Service) -> bool:
     """Whether another session of PostgreSQL's does; SQLite does not say."""
-    if service.runtime.database.engine.dialect.name == "sqlite":
+    if service.runtime.platform.database.engine.dialect.name == "sqlite":
         return False
     return service.sql("SELECT count(*) FROM pg_locks WHERE NOT granted") != [(0,)]
 
@@ -501,7 +503,7 @@ def revoke_many(service: Service, count: int, random: Random | None = None) -> l
                 reason="test",
             )
 
-    service.runtime.database.run("write", revoke_each)
+    service.runtime.platform.database.run("write", revoke_each)
     return known
 
 
@@ -523,7 +525,7 @@ def issue(service: Service, known: list[Credential], random: Random | None = Non
 
 def moment(service: Service, at: datetime) -> Any:
     """A time as the database keeps it."""
-    if service.runtime.database.engine.dialect.name == "postgresql":
+    if service.runtime.platform.database.engine.dialect.name == "postgresql":
         return at
     return at.strftime("%Y-%m-%d %H:%M:%S.%f")
 
@@ -612,7 +614,7 @@ class TestPolicy:
             users = [Credential(uuid.uuid4(), uuid.uuid4(), told.clock.now()) for _ in range(random.randint(0, 4))]
             issue(told, users, random)
             for one in users:
-                told.runtime.database.run(
+                told.runtime.platform.database.run(
                     "write",
                     marks.revoke_user,
                     audit.COMMAND_LINE,
@@ -633,7 +635,9 @@ class TestPolicy:
             assert len(policy(iam)) <= told.settings.revocation_policy_size
             assert [one for one in revoked_ones if one.opens(policy(iam))] == []
             raised = any(scope == "everyone" for scope, _ in rows(told))
-            floors = [row.not_before for row in told.runtime.database.run("read", floor.told, told.clock.now())]
+            floors = [
+                row.not_before for row in told.runtime.platform.database.run("read", floor.told, told.clock.now())
+            ]
             for one in others:
                 assert one.opens(policy(iam)) or (raised and one.issued_at < max(floors))
 
@@ -820,7 +824,7 @@ def revoke_users(service: Service, count: int, again: list[Credential] | None = 
     known = again or [Credential(uuid.uuid4(), uuid.uuid4(), service.clock.now()) for _ in range(count)]
     issue(service, [Credential(one.user_id, one.session_id, service.clock.now()) for one in known])
     for one in known:
-        service.runtime.database.run(
+        service.runtime.platform.database.run(
             "write",
             marks.revoke_user,
             audit.COMMAND_LINE,
@@ -909,7 +913,7 @@ class TestFaults:
 
     def test_who_dies_between_database_and_iam_is_followed_by_another(self, told: Service, iam: CannedIam) -> None:
         (one,) = revoke_many(told, 1)
-        claimed = told.runtime.database.run("write", job._claim, told.clock.now(), told.settings)
+        claimed = told.runtime.platform.database.run("write", job._claim, told.clock.now(), told.settings)
         assert claimed is not None  # and then the process died
         assert work(told)
         assert iam.forms == []
@@ -959,7 +963,7 @@ class TestFaults:
 
 def work_beside(service: Service) -> None:
     """A pass of another replica, while the service's own is under way."""
-    asyncio.run(job.apply_next(service.runtime))
+    asyncio.run(job.apply_next(service.runtime.platform, service.runtime.role_denials))
 
 
 def now(service: Service) -> Any:

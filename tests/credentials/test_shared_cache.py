@@ -79,12 +79,12 @@ def at(replica: Service, device: Device) -> Device:
 
 def vends(replica: Service) -> dict[str, int]:
     sources = ("issued", "memory", "shared", "stale")
-    counts = {source: replica.runtime.metrics.vends.labels(source)._value.get() for source in sources}
+    counts = {source: replica.runtime.platform.metrics.vends.labels(source)._value.get() for source in sources}
     return {source: int(count) for source, count in counts.items() if count}
 
 
 def faults(replica: Service) -> int:
-    return int(replica.runtime.metrics.shared_cache_faults._value.get())
+    return int(replica.runtime.platform.metrics.shared_cache_faults._value.get())
 
 
 def locks(redis: RedisServer) -> list[str]:
@@ -329,7 +329,7 @@ class TestSecrecy:
         (device,) = sign_in(first, 1)
         device.vend()
         (key,) = redis.stored()
-        redis.client.set(key, first.runtime.vault.encrypt("vended credential", members, bound_to=key))
+        redis.client.set(key, first.runtime.platform.vault.encrypt("vended credential", members, bound_to=key))
         assert at(second, device).vend().json()["access_key_id"] == "ASIACANNED0000000002"
 
 

@@ -398,7 +398,7 @@ class TestUsage:
     def test_during_a_count_has_another_one_follow(self, sns_of: Sns) -> None:
         device = sns_of.service.device()
         sns_of.tell(event("ObjectCreated:Put", own(device), 100))
-        database, clock = sns_of.service.runtime.database, sns_of.service.clock
+        database, clock = sns_of.service.runtime.platform.database, sns_of.service.clock
         claim, _ = database.run("write", usage_count._claim, clock.now(), sns_of.service.settings)
         assert claim is not None
         clock.advance(seconds=2)
@@ -423,7 +423,7 @@ class TestUsage:
 
 def due(service: Service, device: Device) -> timedelta:
     """Until the next count."""
-    with service.runtime.database.engine.connect() as connection:
+    with service.runtime.platform.database.engine.connect() as connection:
         rows = Usage.__table__.select().where(Usage.user_id == uuid.UUID(device.user_id))
         at: datetime = connection.execute(rows).one().next_count_at
     return at.astimezone(UTC) - service.clock.now()

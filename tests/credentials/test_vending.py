@@ -307,14 +307,14 @@ class TestWhileStsIsDown:
         device.access_token = service.refresh(device.refresh_token).json()["access_token"]
         service.sts.fail("ServiceUnavailable", 503, times=20)
         assert device.vend().json()["credential_id"] == old["credential_id"], "stale, but alive"
-        obtain = service.runtime.broker.obtain
+        obtain = service.runtime.vending.broker.obtain
 
         async def slowly(order: Any) -> Any:
             service.sql("DELETE FROM refresh_tokens")
             service.sql(end)
             return await obtain(order)
 
-        monkeypatch.setattr(service.runtime.broker, "obtain", slowly)
+        monkeypatch.setattr(service.runtime.vending.broker, "obtain", slowly)
         assert device.vend().status_code in (401, 403)
 
     def test_what_is_revoked_meanwhile_is_not_given_out(
@@ -327,7 +327,7 @@ class TestWhileStsIsDown:
         device.access_token = service.refresh(device.refresh_token).json()["access_token"]
         service.sts.fail("ServiceUnavailable", 503, times=20)
         assert device.vend().json()["credential_id"] == old["credential_id"], "stale, but alive"
-        obtain = service.runtime.broker.obtain
+        obtain = service.runtime.vending.broker.obtain
 
         async def slowly(order: Any) -> Any:
             if order.not_before is None:
@@ -336,5 +336,5 @@ class TestWhileStsIsDown:
                 service.clock.advance(seconds=1)
             return await obtain(order)
 
-        monkeypatch.setattr(service.runtime.broker, "obtain", slowly)
+        monkeypatch.setattr(service.runtime.vending.broker, "obtain", slowly)
         assert device.vend().status_code == 503

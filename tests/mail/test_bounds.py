@@ -25,16 +25,24 @@ def bounded(make_service: Callable[..., Service]) -> Service:
 
 def put(service: Service, kind: Kind, recipient: str = ADA, *, times: int = 1) -> None:
     for _ in range(times):
-        service.runtime.database.run(
-            "write", outbox.put, service.runtime.vault, service.clock.now(), kind, about=None, recipient=recipient
+        service.runtime.platform.database.run(
+            "write",
+            outbox.put,
+            service.runtime.platform.vault,
+            service.clock.now(),
+            kind,
+            about=None,
+            recipient=recipient,
         )
 
 
 def take(service: Service, most: int = 1000, *, arrives: bool = True) -> list[str]:
     """What would be sent now, and is noted as sent where it arrives."""
-    taken = service.runtime.database.run("write", outbox.take, service.runtime.vault, service.clock.now(), most=most)
+    taken = service.runtime.platform.database.run(
+        "write", outbox.take, service.runtime.platform.vault, service.clock.now(), most=most
+    )
     for mail in taken.mails if arrives else ():
-        service.runtime.database.run("write", outbox.note_sent, service.clock.now(), mail)
+        service.runtime.platform.database.run("write", outbox.note_sent, service.clock.now(), mail)
     return [mail.kind for mail in taken.mails]
 
 
@@ -100,7 +108,7 @@ class TestRecipient:
         put(bounded, "verify_email")
         take(bounded)
         ((key,),) = bounded.sql("SELECT key FROM mail_counts")
-        assert bytes(key) == bounds.key_of(bounded.runtime.vault, "verify_email", ADA)
+        assert bytes(key) == bounds.key_of(bounded.runtime.platform.vault, "verify_email", ADA)
 
     def test_of_a_mail_that_is_tried_again_is_counted_once(self, bounded: Service) -> None:
         put(bounded, "verify_email")
@@ -142,7 +150,7 @@ class TestMailBomb:
         assert {answer.status_code for answer in answers} == {201}
         assert len(bounded.mails(ADA)) == 5
         assert bounded.sql("SELECT count(*) FROM grants") == [(29,)]
-        dropped = bounded.runtime.metrics.registry.get_sample_value(
+        dropped = bounded.runtime.platform.metrics.registry.get_sample_value(
             "tokenvend_mails_dropped_total", {"kind": "folder_waiting"}
         )
         assert dropped == 24

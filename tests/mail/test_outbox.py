@@ -27,10 +27,10 @@ TOKEN = "tvs_a-token-of-a-mail"
 
 
 def put(service: Service, recipient: str = ADA, token: str | None = TOKEN, vault: Vault | None = None) -> None:
-    service.runtime.database.run(
+    service.runtime.platform.database.run(
         "write",
         outbox.put,
-        vault or service.runtime.vault,
+        vault or service.runtime.platform.vault,
         service.clock.now(),
         "verify_email",
         about=None,
@@ -109,11 +109,13 @@ def _told_when_sent(service: Service) -> threading.Event:
 class TestWriting:
     def test_that_is_rolled_back_sends_nothing(self, service: Service) -> None:
         def story(session: Session, now: datetime) -> None:
-            outbox.put(session, service.runtime.vault, now, "verify_email", about=None, recipient=ADA, token=TOKEN)
+            outbox.put(
+                session, service.runtime.platform.vault, now, "verify_email", about=None, recipient=ADA, token=TOKEN
+            )
             raise NotFound
 
         with pytest.raises(NotFound):
-            service.runtime.database.run("write", story, service.clock.now())
+            service.runtime.platform.database.run("write", story, service.clock.now())
         assert service.mails(ADA) == []
 
     def test_keeps_the_token_encrypted(self, service: Service) -> None:
@@ -122,10 +124,10 @@ class TestWriting:
         assert TOKEN.encode() not in bytes(sealed)
 
     def test_to_nobody_is_settled_at_once(self, service: Service) -> None:
-        service.runtime.database.run(
+        service.runtime.platform.database.run(
             "write",
             outbox.put,
-            service.runtime.vault,
+            service.runtime.platform.vault,
             service.clock.now(),
             "verify_email",
             about=None,
@@ -224,7 +226,9 @@ class TestTaking:
         taken = [
             each.mails
             for each in all_at_once(
-                lambda _: service.runtime.database.run("write", outbox.take, service.runtime.vault, now, most=3)
+                lambda _: service.runtime.platform.database.run(
+                    "write", outbox.take, service.runtime.platform.vault, now, most=3
+                )
             )
         ]
         ids: list[uuid.UUID] = [mail.id for mails in taken for mail in mails]
@@ -235,8 +239,8 @@ class TestTaking:
     def test_is_for_as_long_as_the_lease(self, service: Service) -> None:
         """Who dies before the mail is noted as sent leaves it to another: it is sent at least once."""
         put(service)
-        take = service.runtime.database.run
-        assert take("write", outbox.take, service.runtime.vault, service.clock.now(), most=9).count == 1
+        take = service.runtime.platform.database.run
+        assert take("write", outbox.take, service.runtime.platform.vault, service.clock.now(), most=9).count == 1
         assert service.mails(ADA) == []
         service.clock.advance(minutes=4, seconds=59)
         assert service.mails(ADA) == []
@@ -273,7 +277,7 @@ WORKER = """
 import asyncio, sys
 from datetime import datetime
 from app.mail import transport
-from app.runtime import build_runtime
+from app.compose import build_runtime
 from tests.support.clock import ManualClock
 from tests.support.service import test_settings
 

@@ -52,12 +52,12 @@ class Company:
     sts: CannedSts
 
     def sql(self, statement: str, **parameters: Any) -> list[Any]:
-        with self.runtime.database.engine.begin() as connection:
+        with self.runtime.platform.database.engine.begin() as connection:
             result = connection.execute(text(statement), parameters)
             return list(result) if result.returns_rows else []
 
     def now(self) -> datetime:
-        return self.runtime.clock.now()
+        return self.runtime.platform.clock.now()
 
     def person(self, role: str = "user", *, name: str | None = None, email: str | None = None) -> "Account":
         """Somebody who has registered as everybody does, and got the role from another administrator."""
@@ -81,7 +81,7 @@ class Company:
             }
             for number, person in enumerate(people)
         ]
-        self.runtime.database.run("write", lambda session: session.execute(insert(User), rows) and None)
+        self.runtime.platform.database.run("write", lambda session: session.execute(insert(User), rows) and None)
 
     def add_history(self, hours: int = 24) -> None:
         """What a day looks like in audit and ledger, the same each time."""
@@ -106,7 +106,7 @@ class Company:
                     rows += [event_row] * each
             audit.record_all(session, rows)
 
-        database, longest = self.runtime.database, timedelta(hours=1)
+        database, longest = self.runtime.platform.database, timedelta(hours=1)
         database.run("write", story)
         while database.run("write", tally.tally_next, self.now(), longest=longest):
             pass
@@ -129,17 +129,19 @@ class Company:
                 "expires_at": issued_at + timedelta(hours=1),
                 "revoked_at": now if place % 3 == 2 else None,
             }
-            self.runtime.database.run("write", lambda s, row=row: s.execute(insert(IssuedCredential), [row]) and None)
+            self.runtime.platform.database.run(
+                "write", lambda s, row=row: s.execute(insert(IssuedCredential), [row]) and None
+            )
         return keys
 
     def lock_out(self, account: "Account") -> None:
         """As after so many wrong passwords that no more are taken."""
-        counter = guesses.passwords_of(self.runtime.vault, User(email_key=account.email.lower()))
+        counter = guesses.passwords_of(self.runtime.platform.vault, User(email_key=account.email.lower()))
 
         async def guess() -> None:
             with suppress(RateLimited):
                 while True:
-                    await self.runtime.limiter.hit(*counter)
+                    await self.runtime.platform.limiter.hit(*counter)
 
         # Playwright's event loop is in this thread.
         thread = threading.Thread(target=asyncio.run, args=(guess(),))

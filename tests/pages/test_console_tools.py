@@ -215,7 +215,7 @@ class TestAudit:
                     note=TRAIL,
                 )
 
-        company.runtime.database.run("write", story)
+        company.runtime.platform.database.run("write", story)
         return user
 
     def rows(self, person: Desk, number: int) -> None:

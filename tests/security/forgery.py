@@ -31,8 +31,8 @@ class Forger:
 
     def __init__(self, device: Device) -> None:
         runtime = device.service.runtime
-        row = runtime.database.run("read", keys.list_keys, "access")[-1]
-        pem = runtime.vault.decrypt(keys.SEALED_AS, row.private_key_encrypted, bound_to=row.kid)
+        row = runtime.platform.database.run("read", keys.list_keys, "access")[-1]
+        pem = runtime.platform.vault.decrypt(keys.SEALED_AS, row.private_key_encrypted, bound_to=row.kid)
         loaded = serialization.load_pem_private_key(pem, None)
         assert isinstance(loaded, ec.EllipticCurvePrivateKey)
         self.key = loaded
@@ -41,8 +41,8 @@ class Forger:
         self.genuine = device.access_token
         self.session_id = device.session_id
         self.header: dict[str, Any] = {"alg": "ES256", "typ": "at+jwt", "kid": row.kid}
-        issuer = runtime.settings.public_url
-        now = int(runtime.clock.now().timestamp())
+        issuer = runtime.platform.settings.public_url
+        now = int(runtime.platform.clock.now().timestamp())
         self.now = now
         self.claims: dict[str, Any] = {
             "iss": issuer,

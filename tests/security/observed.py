@@ -80,7 +80,7 @@ def assert_problem(answer: Response, status: int, code: str) -> None:
 
 def row_counts(service: Service) -> dict[str, int]:
     """How many rows each table has, audit events too."""
-    with service.runtime.database.engine.connect() as connection:
+    with service.runtime.platform.database.engine.connect() as connection:
         return {
             table.name: connection.execute(select(func.count()).select_from(table)).scalar_one()
             for table in Model.metadata.sorted_tables
@@ -89,7 +89,7 @@ def row_counts(service: Service) -> dict[str, int]:
 
 def stored_values(service: Service) -> list[tuple[str, Any]]:
     """Every value in the database, with `table.column`."""
-    with service.runtime.database.engine.connect() as connection:
+    with service.runtime.platform.database.engine.connect() as connection:
         return [
             (f"{table.name}.{name}", value)
             for table in Model.metadata.sorted_tables

@@ -50,7 +50,7 @@ def limited(sqlite_databases: SqliteDatabases, tmp_path_factory: pytest.TempPath
     url = sqlite_databases.create(tmp_path_factory.mktemp("bounds"))
     with running_service(url, rate_limits="on") as running:
         for name in LIMITS:
-            running.runtime.limiter._items[name] = parse(f"{ALLOWED}/hour")
+            running.runtime.platform.limiter._items[name] = parse(f"{ALLOWED}/hour")
         yield running
 
 
@@ -71,7 +71,7 @@ def added_by(service: Service, route: tuple[str, str], headers: dict[str, str]) 
 
 def forget_limits(service: Service) -> None:
     """Those by address: the routes of a test come from one."""
-    for windows in service.runtime.limiter._local._windows.values():
+    for windows in service.runtime.platform.limiter._local._windows.values():
         windows.clear()
 
 

@@ -23,7 +23,7 @@ def statements(service: Service) -> Iterator[list[str]]:
     def note(_connection: Any, _cursor: Any, statement: str, *_rest: Any) -> None:
         seen.append(statement)
 
-    engine = service.runtime.database.engine
+    engine = service.runtime.platform.database.engine
     event.listen(engine, "before_cursor_execute", note)
     try:
         yield seen

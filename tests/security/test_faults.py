@@ -113,7 +113,7 @@ class TestDatabase:
         device = service.device()
         with ExitStack() as stack:
             for _ in range(service.settings.database_pool_size):
-                stack.enter_context(service.runtime.database.engine.connect())
+                stack.enter_context(service.runtime.platform.database.engine.connect())
             assert_unavailable(service.log_in(device.email))
         assert service.log_in(device.email).status_code == 200
 
@@ -154,7 +154,7 @@ async def _hundred(devices: Sequence[Device], client: AsyncClient) -> list[float
 
 def limit_pages(service: Service, most: int | None) -> None:
     """To so many, or to as many as there are; on every connection of the pool, which has a limit of its own."""
-    engine = service.runtime.database.engine
+    engine = service.runtime.platform.database.engine
     connections = [engine.raw_connection() for _ in range(service.settings.database_pool_size)]
     for connection in connections:
         ((pages,),) = connection.cursor().execute("PRAGMA page_count")

@@ -25,9 +25,9 @@ def rotate_keys(service: Service, *, at_once: bool = False) -> None:
     """As `tokenvend keys rotate` does it, and a replica that takes notice."""
     runtime = service.runtime
     ttl = timedelta(seconds=ACCESS_TOKEN_TTL)
-    now = runtime.clock.now()
-    runtime.database.run(
-        "write", keys.rotate, audit.COMMAND_LINE, runtime.vault, "access", now, at_once=at_once, token_ttl=ttl
+    now = runtime.platform.clock.now()
+    runtime.platform.database.run(
+        "write", keys.rotate, audit.COMMAND_LINE, runtime.platform.vault, "access", now, at_once=at_once, token_ttl=ttl
     )
     assert service.client.portal is not None
     service.client.portal.call(runtime.keyring.load)

@@ -61,7 +61,7 @@ def add_factor(service: Service, device: Device) -> None:
     """As if an authenticator app had been set up."""
     user_id, now = UUID(device.user_id), service.clock.now()
     factor = TotpFactor(user_id=user_id, secret_encrypted=b"", created_at=now, confirmed_at=now)
-    service.runtime.database.run("write", lambda session: session.add(factor))
+    service.runtime.platform.database.run("write", lambda session: session.add(factor))
 
 
 class TestLockOut:
@@ -112,7 +112,14 @@ class TestLockOut:
         actor = Actor(
             UUID(device.user_id), UUID(device.session_id), "user", limited.clock.now(), mfa=False, guest=False
         )
-        ask = functools.partial(reauthentication.verify_password, limited.runtime, COMMAND_LINE, actor, PASSWORD)
+        ask = functools.partial(
+            reauthentication.verify_password,
+            limited.runtime.platform,
+            limited.runtime.hasher,
+            COMMAND_LINE,
+            actor,
+            PASSWORD,
+        )
         assert limited.client.portal is not None
         hit(limited, "own_guess", device.user_id, SIGNED_IN - 1)
         assert limited.client.portal.call(ask).startswith("$argon2id$")
@@ -171,13 +178,13 @@ class TestLockOut:
 
 def _count(service: Service, email: str, guesses: int) -> None:
     """As if so many guesses had been made: by the limiter itself."""
-    hit(service, "guess", account_key(service.runtime.vault, email), guesses)
+    hit(service, "guess", account_key(service.runtime.platform.vault, email), guesses)
 
 
 def hit(service: Service, name: LimitName, key: str, times: int) -> None:
     assert service.client.portal is not None
     for _ in range(times):
-        service.client.portal.call(service.runtime.limiter.hit, name, key)
+        service.client.portal.call(service.runtime.platform.limiter.hit, name, key)
 
 
 class TestOwner:
@@ -233,7 +240,7 @@ class TestOwner:
         """AU7: the right password, sent again and again until the mail's link was opened, locks nobody out."""
         service = make_limited()
         email = service.device().email
-        object.__setattr__(service.runtime.settings, "email_verification", "required")
+        object.__setattr__(service.runtime.platform.settings, "email_verification", "required")
         for number in range(MOST + 20):
             assert guess(service, email, number, PASSWORD).status_code == 403
         service.sql("UPDATE users SET email_verified_at = created_at WHERE email = :email", email=email)

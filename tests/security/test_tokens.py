@@ -140,9 +140,9 @@ class TestSubstitution:
         """TK3, TK4: the same key, another issuer and audience."""
         runtime = target.device.service.runtime
         ids = {"user_id": uuid.UUID(target.device.user_id), "session_id": uuid.UUID(target.device.session_id)}
-        for issuer, status in (("http://staging.example.org", 401), (runtime.settings.public_url, 200)):
-            tokens = AccessTokens(runtime.keyring, runtime.clock, issuer=issuer)
-            token = tokens.mint(**ids, authenticated_at=runtime.clock.now())
+        for issuer, status in (("http://staging.example.org", 401), (runtime.platform.settings.public_url, 200)):
+            tokens = AccessTokens(runtime.keyring, runtime.platform.clock, issuer=issuer)
+            token = tokens.mint(**ids, authenticated_at=runtime.platform.clock.now())
             assert target.present(token).status_code == status
 
     def test_a_user_and_a_session_that_do_not_belong_together_are_refused(self, target: Target) -> None:

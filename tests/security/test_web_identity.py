@@ -51,8 +51,8 @@ def b64(data: bytes) -> str:
 
 def private_key(runtime: Runtime, purpose: KeyPurpose) -> tuple[str, ECKey]:
     """Key id and private key that sign now: stolen, as it were."""
-    row = runtime.database.run("read", keys.list_keys, purpose)[-1]
-    pem = runtime.vault.decrypt(keys.SEALED_AS, row.private_key_encrypted, bound_to=row.kid)
+    row = runtime.platform.database.run("read", keys.list_keys, purpose)[-1]
+    pem = runtime.platform.vault.decrypt(keys.SEALED_AS, row.private_key_encrypted, bound_to=row.kid)
     return row.kid, ECKey.import_key(pem)
 
 
@@ -72,7 +72,7 @@ class Live:
         form = {
             "Action": "AssumeRoleWithWebIdentity",
             "Version": "2011-06-15",
-            "RoleArn": self.runtime.settings.role_arn,
+            "RoleArn": self.runtime.platform.settings.role_arn,
             "RoleSessionName": "intruder",
             "Policy": HARMLESS,
             "WebIdentityToken": token,
@@ -81,7 +81,7 @@ class Live:
 
     def claims(self, **changed: Any) -> dict[str, Any]:
         """Those that the role's trust policy asks for."""
-        now = int(self.runtime.clock.now().timestamp())
+        now = int(self.runtime.platform.clock.now().timestamp())
         issuer = f"{self.deployment.url}/sts"
         right = {"iss": issuer, "aud": AUDIENCE, "sub": SUBJECT, "iat": now, "exp": now + 60, "jti": str(uuid.uuid4())}
         return right | changed
@@ -275,7 +275,7 @@ def rotate(live: Live) -> str:
     """`tokenvend keys rotate --purpose sts --now`, on the service's database."""
     environment = {name: value for name, value in os.environ.items() if not name.startswith(("TOKENVEND_", "AWS_"))}
     environment |= {
-        "TOKENVEND_DATABASE_URL": live.runtime.settings.database_url,
+        "TOKENVEND_DATABASE_URL": live.runtime.platform.settings.database_url,
         "TOKENVEND_SECRET_KEY": SECRET_KEY,
         "TOKENVEND_VENDING_MODE": "web_identity",
     }

@@ -49,7 +49,7 @@ def _change_token(device: Device) -> str:
 def _upgrade_token(device: Device) -> str:
     """Of a guest's link, which another user opens."""
     service = device.service
-    object.__setattr__(service.runtime.settings, "email_verification", "required")
+    object.__setattr__(service.runtime.platform.settings, "email_verification", "required")
     service.sql("UPDATE users SET email_verified_at = created_at WHERE email = :email", email=device.email)
     _guest(service).post("/v1/me/upgrade", {"email": "upgraded@example.org", "password": NEW})
     return service.mails("upgraded@example.org")[-1].token

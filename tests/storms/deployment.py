@@ -63,7 +63,7 @@ def sign_in(database_url: str, count: int) -> list[Device]:
     runtime = build_runtime(test_settings(database_url=database_url, public_url=PUBLIC_URL))
     try:
         asyncio.run(runtime.keyring.load())
-        grants = runtime.database.run("write", _add_users, runtime.vault, count)
+        grants = runtime.platform.database.run("write", _add_users, runtime.platform.vault, count)
         return [
             Device(
                 str(grant.user_id),

@@ -215,7 +215,7 @@ class TestLongLivedKeys:
             assert portal is not None
 
             async def told() -> None:
-                await service.runtime.broker.warnings(3600)  # in the line behind what the start has asked
+                await service.runtime.vending.broker.warnings(3600)  # in the line behind what the start has asked
                 if environment == "production":
                     await until(lambda: bool(warned(logs)))
                 await asyncio.sleep(0)
@@ -228,7 +228,7 @@ def warnings(**settings: str) -> list[str]:
     async def story() -> list[str]:
         runtime = build_runtime(test_settings(database_url=f"sqlite:///{os.devnull}", **settings))
         try:
-            return await runtime.broker.warnings(3600)
+            return await runtime.vending.broker.warnings(3600)
         finally:
             await runtime.close()
 

@@ -81,8 +81,8 @@ class TestRole:
         service = make(A_ROLE)
         portal = service.client.portal
         assert portal is not None
-        assert portal.call(service.runtime.broker.warnings, 43_200) == [LONG_LIVED, CHAINED]
-        assert portal.call(service.runtime.broker.warnings, 3600) == [LONG_LIVED]
+        assert portal.call(service.runtime.vending.broker.warnings, 43_200) == [LONG_LIVED, CHAINED]
+        assert portal.call(service.runtime.vending.broker.warnings, 3600) == [LONG_LIVED]
 
 
 class TestUser:

@@ -14,7 +14,6 @@ from joserfc import jwt
 from joserfc.jwk import KeySet
 
 from app.compose import Runtime, build_runtime
-from app.vending import vending
 from app.vending.identity_token import AUDIENCE, SUBJECT
 from tests.sts.calling import run, static_session
 from tests.support.canned_sts import CannedSts
@@ -50,8 +49,8 @@ def golden(name: str) -> dict[str, Any]:
 
 
 async def vend(runtime: Runtime) -> None:
-    order = vending.make_order(runtime, USER, SESSION, access="read_write", path="", duration=3600)
-    await runtime.broker.obtain(order)
+    order = runtime.vending.make_order(USER, SESSION, access="read_write", path="", duration=3600)
+    await runtime.vending.broker.obtain(order)
 
 
 class TestForm:

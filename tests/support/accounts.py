@@ -41,5 +41,5 @@ def add_sessions(device: Device, number: int, **columns: Any) -> None:
     times = dict.fromkeys(("created_at", "authenticated_at", "last_used_at"), now)
     values = {"user_id": UUID(device.user_id), "expires_at": now + timedelta(days=1), **times, **columns}
     rows = [values | {"id": uuid4()} for _ in range(number)]
-    with device.service.runtime.database.engine.begin() as connection:
+    with device.service.runtime.platform.database.engine.begin() as connection:
         connection.execute(insert(DeviceSession), rows)

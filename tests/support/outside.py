@@ -82,7 +82,7 @@ def events(service: Service, event: str) -> list[str]:
 def enable_totp(service: Service, user_id: str) -> None:
     """As if the user had confirmed an authenticator app."""
     now = service.clock.now()
-    with service.runtime.database.engine.begin() as connection:
+    with service.runtime.platform.database.engine.begin() as connection:
         connection.execute(
             insert(TotpFactor).values(
                 user_id=UUID(user_id), secret_encrypted=b"-", created_at=now, confirmed_at=now, last_step=None
@@ -93,7 +93,7 @@ def enable_totp(service: Service, user_id: str) -> None:
 def add_passkey(service: Service, user_id: str) -> None:
     """As if the user had registered one."""
     now = service.clock.now()
-    with service.runtime.database.engine.begin() as connection:
+    with service.runtime.platform.database.engine.begin() as connection:
         connection.execute(
             insert(Passkey).values(
                 id=uuid4(),

@@ -8,7 +8,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from email.message import EmailMessage
 from typing import Any
-from unittest.mock import patch
 
 import boto3
 from fastapi import FastAPI
@@ -20,7 +19,6 @@ from app.compose import Runtime, build_runtime
 from app.mail.transport import ConsoleTransport
 from app.main import create_app
 from app.platform.settings import Settings
-from app.upkeep import jobs
 from tests.support.canned_sts import CannedSts
 from tests.support.clock import ManualClock
 
@@ -131,7 +129,7 @@ class Service:
     settings: Settings = field(init=False)
 
     def __post_init__(self) -> None:
-        self.settings = self.runtime.settings
+        self.settings = self.runtime.platform.settings
 
     def register(self, email: str | None = None, password: str = PASSWORD, **members: Any) -> Response:
         email = email or f"user{next(_serial)}@example.org"
@@ -162,7 +160,7 @@ class Service:
 
     def sql(self, statement: str, **parameters: Any) -> list[Any]:
         """Rows of a statement run directly on the database, which is committed."""
-        with self.runtime.database.engine.connect() as connection:
+        with self.runtime.platform.database.engine.connect() as connection:
             result = connection.execute(text(statement), parameters)
             rows = list(result) if result.returns_rows else []
             connection.commit()
@@ -205,11 +203,8 @@ def running_service(
     try:
         settings = test_settings(**({"database_url": database_url, "sts_endpoint_url": sts.url} | changes))
         runtime = build_runtime(settings, clock=clock, aws=aws or _of_a_user())
-        app = create_app(settings, runtime)
-        with (
-            patch.object(jobs, "JOBS", jobs.JOBS if background else ()),
-            TestClient(app, raise_server_exceptions=False, client=("127.0.0.1", 50000)) as client,
-        ):
+        app = create_app(settings, runtime, jobs=runtime.jobs if background else ())
+        with TestClient(app, raise_server_exceptions=False, client=("127.0.0.1", 50000)) as client:
             yield Service(app, runtime, client, clock, sts)
     finally:
         sts.close()

@@ -7,7 +7,8 @@ from pydantic import Field
 
 from app.accounts import email_change
 from app.accounts.passwords import MAX_LENGTH
-from app.http.guards import MaybeSignedIn, OriginDep, RuntimeDep, SignedIn
+from app.api.provided import HasherDep, PlatformDep
+from app.http.guards import MaybeSignedIn, OriginDep, SignedIn
 from app.http.routes import JsonRoute
 from app.http.wire import PasswordText, RequestModel
 from app.platform.limits import address_key
@@ -31,12 +32,13 @@ class ConfirmEmailChangeRequest(RequestModel):
 
 @router.post("", status_code=202, response_class=Response)
 async def request_email_change(
-    body: EmailChangeRequest, runtime: RuntimeDep, origin: OriginDep, actor: SignedIn
+    body: EmailChangeRequest, platform: PlatformDep, hasher: HasherDep, origin: OriginDep, actor: SignedIn
 ) -> None:
     """Sends a link to the new address; the account keeps its old one until it is opened, and that one is told."""
-    await runtime.limiter.hit("mail", address_key(origin.address))
+    await platform.limiter.hit("mail", address_key(origin.address))
     await email_change.request(
-        runtime,
+        platform,
+        hasher,
         origin,
         actor,
         new_email=body.new_email,
@@ -46,7 +48,7 @@ async def request_email_change(
 
 @router.post("/confirm", status_code=204, response_class=Response)
 async def confirm_email_change(
-    body: ConfirmEmailChangeRequest, runtime: RuntimeDep, origin: OriginDep, actor: MaybeSignedIn
+    body: ConfirmEmailChangeRequest, platform: PlatformDep, hasher: HasherDep, origin: OriginDep, actor: MaybeSignedIn
 ) -> None:
     """Makes the address that the token was sent to the account's.
 
@@ -54,6 +56,6 @@ async def confirm_email_change(
     `account_password_required`, or `account_session_required` where the account has no password. Five wrong passwords
     use the token up.
     """
-    await runtime.limiter.hit("confirm", address_key(origin.address))
+    await platform.limiter.hit("confirm", address_key(origin.address))
     password = body.password.get_secret_value() if body.password else None
-    await email_change.confirm(runtime, origin, actor, token=body.token, password=password)
+    await email_change.confirm(platform, hasher, origin, actor, token=body.token, password=password)

@@ -10,13 +10,14 @@ from fastapi.responses import StreamingResponse
 from sqlalchemy.orm import Session
 
 from app.accounts import export
-from app.accounts.export import LISTINGS
+from app.accounts.export import LISTINGS, ExportTurn
 from app.api.accounts.me import Profile, read_profile
+from app.api.provided import ExportTurnDep, PlatformDep
 from app.auth.sessions import Method
-from app.compose import Runtime
-from app.http.guards import OriginDep, RuntimeDep, SteppedUp
+from app.http.guards import OriginDep, SteppedUp
 from app.http.routes import JsonRoute
 from app.http.wire import ResponseModel, Timestamp
+from app.platform.process import Platform
 from app.policy import session_policy
 from app.policy.session_policy import Access
 from app.records import users
@@ -127,18 +128,20 @@ class AccountExport(ResponseModel):
 
 
 @router.get("/export", response_model=AccountExport)
-async def export_account(runtime: RuntimeDep, origin: OriginDep, actor: SteppedUp) -> Response:
+async def export_account(
+    platform: PlatformDep, export_turn: ExportTurnDep, origin: OriginDep, actor: SteppedUp
+) -> Response:
     """Everything that is stored about the caller, as one JSON text that is sent as it is read."""
-    await runtime.limiter.hit("export", str(actor.user_id))
-    now = runtime.clock.now()
-    recovery_codes_left = await runtime.database.write(export.begin, origin, now, actor)
-    user = await runtime.database.read(users.get_user, actor.user_id)
-    usage = await runtime.database.read(quota.find, actor.user_id)
+    await platform.limiter.hit("export", str(actor.user_id))
+    now = platform.clock.now()
+    recovery_codes_left = await platform.database.write(export.begin, origin, now, actor)
+    user = await platform.database.read(users.get_user, actor.user_id)
+    usage = await platform.database.read(quota.find, actor.user_id)
     counted = ExportedUsage(bytes=usage.bytes, objects=usage.objects, counted_at=usage.counted_at) if usage else None
     empty: dict[str, Any] = {name: [] for name in LISTINGS}
     whole = AccountExport(
         exported_at=now,
-        profile=await read_profile(runtime, actor),
+        profile=await read_profile(platform, actor),
         guest=user.guest,
         has_password=user.password_hash is not None,
         recovery_codes_left=recovery_codes_left,
@@ -146,20 +149,20 @@ async def export_account(runtime: RuntimeDep, origin: OriginDep, actor: SteppedU
         usage=counted,
         **empty,
     )
-    return StreamingResponse(_pieces(runtime, user, whole), media_type="application/json")
+    return StreamingResponse(_pieces(platform, export_turn, user, whole), media_type="application/json")
 
 
-async def _pieces(runtime: Runtime, user: User, whole: AccountExport) -> AsyncIterator[str]:
+async def _pieces(platform: Platform, export_turn: ExportTurn, user: User, whole: AccountExport) -> AsyncIterator[str]:
     """Exports take turns, a page each, and rest for as long as they work: together they take half a core at most."""
     yield whole.model_dump_json(exclude=set(LISTINGS)).removesuffix("}")
     for name in LISTINGS:
         yield f',"{name}":['
         separator, after = "", None
         while True:
-            async with runtime.export_turn:
-                began_at = runtime.clock.monotonic()
-                rows, after = await runtime.database.read(_page, user, name, after)
-                await asyncio.sleep(runtime.clock.monotonic() - began_at)
+            async with export_turn:
+                began_at = platform.clock.monotonic()
+                rows, after = await platform.database.read(_page, user, name, after)
+                await asyncio.sleep(platform.clock.monotonic() - began_at)
             if after is None:
                 break
             yield separator + rows

@@ -10,12 +10,13 @@ from sqlalchemy.orm import Session
 from app.accounts import profile
 from app.accounts.passwords import MAX_LENGTH
 from app.admin.users import Role, Status
-from app.compose import Runtime
-from app.http.guards import Enrolling, OriginDep, RuntimeDep, SignedIn
+from app.api.provided import HasherDep, PlatformDep
+from app.http.guards import Enrolling, OriginDep, SignedIn
 from app.http.routes import JsonRoute
 from app.http.wire import PasswordText, PrintableText, RequestModel, ResponseModel, Timestamp
 from app.lifecycle import erasure
 from app.platform.limits import address_key
+from app.platform.process import Platform
 from app.policy import session_policy
 from app.records import users
 from app.records.actor import Actor
@@ -46,37 +47,41 @@ class EraseAccountRequest(RequestModel):
 
 
 @router.get("")
-async def get_profile(runtime: RuntimeDep, actor: Enrolling) -> Profile:
+async def get_profile(platform: PlatformDep, actor: Enrolling) -> Profile:
     """The caller's own account."""
-    return await read_profile(runtime, actor)
+    return await read_profile(platform, actor)
 
 
 @router.patch("")
 async def update_profile(
-    runtime: RuntimeDep, origin: OriginDep, actor: SignedIn, body: UpdateProfileRequest
+    platform: PlatformDep, origin: OriginDep, actor: SignedIn, body: UpdateProfileRequest
 ) -> Profile:
     """Changes what is sent; a name that is null or empty is taken away."""
     if "display_name" in body.model_fields_set:
         name = body.display_name or None
-        await runtime.database.write(profile.rename, origin, runtime.clock.now(), actor, display_name=name)
-    return await read_profile(runtime, actor)
+        await platform.database.write(profile.rename, origin, platform.clock.now(), actor, display_name=name)
+    return await read_profile(platform, actor)
 
 
 @router.delete("", status_code=202, response_class=Response)
 async def erase_account(
-    runtime: RuntimeDep, origin: OriginDep, actor: SignedIn, body: EraseAccountRequest | None = None
+    platform: PlatformDep,
+    hasher: HasherDep,
+    origin: OriginDep,
+    actor: SignedIn,
+    body: EraseAccountRequest | None = None,
 ) -> None:
     """Erases the account for good: it is gone at once, and its pictures shortly after.
 
     Send the password; without one, sign in again up to five minutes before. Who has a second factor steps up by it up
     to five minutes before.
     """
-    await runtime.limiter.hit("mfa", address_key(origin.address))
+    await platform.limiter.hit("mfa", address_key(origin.address))
     password = body.password.get_secret_value() if body and body.password else None
-    await erasure.erase(runtime, origin, actor, password=password)
+    await erasure.erase(platform, hasher, origin, actor, password=password)
 
 
-async def read_profile(runtime: Runtime, actor: Actor) -> Profile:
+async def read_profile(platform: Platform, actor: Actor) -> Profile:
     def read(session: Session) -> Profile:
         user = users.get_user(session, actor.user_id)
         return Profile(
@@ -91,4 +96,4 @@ async def read_profile(runtime: Runtime, actor: Actor) -> Profile:
             created_at=user.created_at,
         )
 
-    return await runtime.database.read(read)
+    return await platform.database.read(read)

@@ -8,7 +8,8 @@ from pydantic import Field
 from app.accounts import registration
 from app.accounts.passwords import MAX_LENGTH
 from app.accounts.registration import Status
-from app.http.guards import OriginDep, RuntimeDep
+from app.api.provided import HasherDep, PlatformDep
+from app.http.guards import OriginDep
 from app.http.routes import JsonRoute
 from app.http.wire import PasswordText, PrintableText, RequestModel, ResponseModel
 from app.platform.limits import address_key
@@ -29,13 +30,20 @@ class RegisterResult(ResponseModel):
 
 
 @router.post("/users", status_code=201)
-async def register_user(body: RegisterRequest, runtime: RuntimeDep, origin: OriginDep) -> RegisterResult:
+async def register_user(
+    body: RegisterRequest, platform: PlatformDep, hasher: HasherDep, origin: OriginDep
+) -> RegisterResult:
     """Makes an account. Sign in next, or where addresses are verified, open the link in the mail first.
 
     Where they are, a taken address gets the same answer, and its owner a mail.
     """
-    await runtime.limiter.hit("register", address_key(origin.address))
+    await platform.limiter.hit("register", address_key(origin.address))
     status = await registration.register(
-        runtime, origin, email=body.email, password=body.password.get_secret_value(), display_name=body.display_name
+        platform,
+        hasher,
+        origin,
+        email=body.email,
+        password=body.password.get_secret_value(),
+        display_name=body.display_name,
     )
     return RegisterResult(status=status)

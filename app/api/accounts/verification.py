@@ -7,8 +7,9 @@ from pydantic import Field
 
 from app.accounts import verification
 from app.accounts.passwords import MAX_LENGTH
+from app.api.provided import HasherDep, PlatformDep
 from app.auth import guests
-from app.http.guards import MaybeSignedIn, OriginDep, RuntimeDep
+from app.http.guards import MaybeSignedIn, OriginDep
 from app.http.routes import JsonRoute
 from app.http.wire import PasswordText, RequestModel
 from app.platform.limits import address_key
@@ -28,24 +29,28 @@ class ConfirmEmailVerificationRequest(RequestModel):
 
 
 @router.post("", status_code=202, response_class=Response)
-async def request_email_verification(body: EmailVerificationRequest, runtime: RuntimeDep, origin: OriginDep) -> None:
+async def request_email_verification(body: EmailVerificationRequest, platform: PlatformDep, origin: OriginDep) -> None:
     """Sends the mail again, if the address has an account that waits for it. The answer does not tell."""
-    await runtime.limiter.hit("mail", address_key(origin.address))
-    await verification.request(runtime, origin, email=body.email)
+    await platform.limiter.hit("mail", address_key(origin.address))
+    await verification.request(platform, origin, email=body.email)
 
 
 @router.post("/confirm", status_code=204, response_class=Response)
 async def confirm_email_verification(
-    body: ConfirmEmailVerificationRequest, runtime: RuntimeDep, origin: OriginDep, actor: MaybeSignedIn
+    body: ConfirmEmailVerificationRequest,
+    platform: PlatformDep,
+    hasher: HasherDep,
+    origin: OriginDep,
+    actor: MaybeSignedIn,
 ) -> None:
     """Verifies the address that the token was sent to, or finishes a guest's upgrade. No sign-in comes of it.
 
     The upgrade takes the guest's own access token, or the password that the guest chose: without either it is 403
     `account_password_required`. Five wrong passwords use the token up.
     """
-    await runtime.limiter.hit("confirm", address_key(origin.address))
+    await platform.limiter.hit("confirm", address_key(origin.address))
     password = body.password.get_secret_value() if body.password else None
-    if await guests.owns(runtime, body.token):
-        await guests.confirm(runtime, origin, actor, token=body.token, password=password)
+    if await guests.owns(platform, body.token):
+        await guests.confirm(platform, hasher, origin, actor, token=body.token, password=password)
     else:
-        await verification.confirm(runtime, origin, token=body.token)
+        await verification.confirm(platform, origin, token=body.token)

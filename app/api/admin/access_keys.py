@@ -9,7 +9,8 @@ from pydantic import Field
 from app.admin import access_keys
 from app.admin.access_keys import Vended
 from app.admin.users import Status
-from app.http.guards import RuntimeDep, Support
+from app.api.provided import BrokerDep, PlatformDep
+from app.http.guards import Support
 from app.http.routes import JsonRoute
 from app.http.wire import RequestModel, ResponseModel, Timestamp
 from app.policy.session_policy import Access
@@ -71,14 +72,16 @@ class DecodedAuthorizationMessage(ResponseModel):
 
 
 @router.get("/access-keys/{access_key_id}")
-async def get_access_key(runtime: RuntimeDep, _actor: Support, access_key_id: AccessKeyId) -> AccessKey:
+async def get_access_key(
+    platform: PlatformDep, broker: BrokerDep, _actor: Support, access_key_id: AccessKeyId
+) -> AccessKey:
     """Whose key it is: user, device and issuance if it was vended here, and the account that STS knows it by."""
-    known = await access_keys.look_up(runtime, access_key_id)
+    known = await access_keys.look_up(platform, broker, access_key_id)
     vended = known.vended
     return AccessKey(
         access_key_id=access_key_id,
         account=known.account,
-        alive=vended.is_alive(runtime.clock.now()) if vended else None,
+        alive=vended.is_alive(platform.clock.now()) if vended else None,
         credential=_issuance(vended) if vended else None,
         user=_user(vended) if vended else None,
         session=_session(vended) if vended else None,
@@ -87,10 +90,10 @@ async def get_access_key(runtime: RuntimeDep, _actor: Support, access_key_id: Ac
 
 @router.post("/authorization-messages/decode")
 async def decode_authorization_message(
-    runtime: RuntimeDep, _actor: Support, body: DecodeAuthorizationMessageRequest
+    broker: BrokerDep, _actor: Support, body: DecodeAuthorizationMessageRequest
 ) -> DecodedAuthorizationMessage:
     """Why AWS refused a request: the encoded part of its message, read by STS DecodeAuthorizationMessage."""
-    return DecodedAuthorizationMessage(decoded_message=await runtime.broker.decode(body.encoded_message))
+    return DecodedAuthorizationMessage(decoded_message=await broker.decode(body.encoded_message))
 
 
 def _issuance(vended: Vended) -> AccessKeyIssuance:

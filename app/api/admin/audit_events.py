@@ -11,10 +11,11 @@ from fastapi.responses import StreamingResponse
 
 from app.admin import audit_events
 from app.admin.audit_events import Filters
-from app.compose import Runtime
-from app.http.guards import Admin, OriginDep, RuntimeDep, Support
+from app.api.provided import PlatformDep
+from app.http.guards import Admin, OriginDep, Support
 from app.http.routes import JsonRoute
 from app.http.wire import Moment, ResponseModel, Timestamp
+from app.platform.process import Platform
 from app.records.actor import Actor
 from app.records.audit import Event, Outcome
 from app.records.models import AuditEvent
@@ -73,15 +74,15 @@ FiltersDep = Annotated[Filters, Depends(_filters)]
 
 @router.get("/audit-events")
 async def list_audit_events(
-    runtime: RuntimeDep, _actor: Support, filters: FiltersDep, limit: Limit = 50, cursor: Cursor = None
+    platform: PlatformDep, _actor: Support, filters: FiltersDep, limit: Limit = 50, cursor: Cursor = None
 ) -> AuditPage:
     """What happened, newest first."""
-    return _page(*await runtime.database.read(audit_events.list_events, filters, limit=limit, cursor=cursor))
+    return _page(*await platform.database.read(audit_events.list_events, filters, limit=limit, cursor=cursor))
 
 
 @router.get("/users/{user_id}/audit-events")
 async def list_user_audit_events(
-    runtime: RuntimeDep,
+    platform: PlatformDep,
     _actor: Support,
     user_id: UUID,
     about: Annotated[Filters, Depends(_about)],
@@ -90,7 +91,7 @@ async def list_user_audit_events(
 ) -> AuditPage:
     """What happened to one user, newest first."""
     filters = replace(about, subject_id=user_id)
-    return _page(*await runtime.database.read(audit_events.list_events_of_user, filters, limit=limit, cursor=cursor))
+    return _page(*await platform.database.read(audit_events.list_events_of_user, filters, limit=limit, cursor=cursor))
 
 
 @router.get(
@@ -104,19 +105,19 @@ async def list_user_audit_events(
     },
 )
 async def export_audit_events(
-    runtime: RuntimeDep, origin: OriginDep, actor: Admin, filters: FiltersDep
+    platform: PlatformDep, origin: OriginDep, actor: Admin, filters: FiltersDep
 ) -> StreamingResponse:
     """The same as lines of JSON, all of them, sent as they are read. One that breaks off had a fault."""
-    await runtime.limiter.hit("staff_export", str(actor.user_id))
-    await runtime.database.write(audit_events.begin_export, origin, runtime.clock.now(), actor, filters)
-    return StreamingResponse(_lines(runtime, actor, filters), media_type=NDJSON)
+    await platform.limiter.hit("staff_export", str(actor.user_id))
+    await platform.database.write(audit_events.begin_export, origin, platform.clock.now(), actor, filters)
+    return StreamingResponse(_lines(platform, actor, filters), media_type=NDJSON)
 
 
-async def _lines(runtime: Runtime, actor: Actor, filters: Filters) -> AsyncIterator[str]:
+async def _lines(platform: Platform, actor: Actor, filters: Filters) -> AsyncIterator[str]:
     cursor = None
     while True:
-        rows, cursor = await runtime.database.read(
-            audit_events.export_page, runtime.clock.now(), actor, filters, cursor=cursor
+        rows, cursor = await platform.database.read(
+            audit_events.export_page, platform.clock.now(), actor, filters, cursor=cursor
         )
         yield "".join(_line(row) for row in rows)
         if cursor is None:

@@ -7,9 +7,10 @@ from fastapi.responses import StreamingResponse
 
 from app.admin import exports
 from app.admin.exports import Format
-from app.compose import Runtime
-from app.http.guards import Admin, OriginDep, RuntimeDep
+from app.api.provided import PlatformDep
+from app.http.guards import Admin, OriginDep
 from app.http.routes import JsonRoute
+from app.platform.process import Platform
 from app.records.actor import Actor
 
 router = APIRouter(prefix="/v1/admin/user-exports", tags=["admin"], route_class=JsonRoute)
@@ -30,21 +31,21 @@ MEDIA_TYPES: dict[Format, str] = {"csv": "text/csv", "ndjson": "application/x-nd
     },
 )
 async def export_users(
-    runtime: RuntimeDep,
+    platform: PlatformDep,
     origin: OriginDep,
     actor: Admin,
     format: Format = "csv",  # noqa: A002 - the name in the query
 ) -> StreamingResponse:
     """All users who have an address, sent as they are read. One that breaks off had a fault."""
-    await runtime.limiter.hit("staff_export", str(actor.user_id))
-    await runtime.database.write(exports.begin, origin, runtime.clock.now(), actor, with_hashes=False)
+    await platform.limiter.hit("staff_export", str(actor.user_id))
+    await platform.database.write(exports.begin, origin, platform.clock.now(), actor, with_hashes=False)
     name = {"Content-Disposition": f'attachment; filename="users.{format}"'}
-    return StreamingResponse(_lines(runtime, actor, format), media_type=MEDIA_TYPES[format], headers=name)
+    return StreamingResponse(_lines(platform, actor, format), media_type=MEDIA_TYPES[format], headers=name)
 
 
-async def _lines(runtime: Runtime, actor: Actor, form: Format) -> AsyncIterator[str]:
+async def _lines(platform: Platform, actor: Actor, form: Format) -> AsyncIterator[str]:
     yield exports.header(form, with_hashes=False)
     after = None
-    while users := await runtime.database.read(exports.page, runtime.clock.now(), actor, after):
+    while users := await platform.database.read(exports.page, platform.clock.now(), actor, after):
         yield "".join(exports.line(form, user, with_hashes=False) for user in users)
         after = exports.position(users[-1])

@@ -10,13 +10,14 @@ from fastapi import APIRouter, Query, Request
 
 from app.admin import formats, imports
 from app.admin.formats import SourceName
-from app.admin.imports import Order, Status
-from app.compose import Runtime
+from app.admin.imports import ImportRoom, Order, Status
+from app.api.provided import ImportRoomDep, PlatformDep
 from app.http import edge
-from app.http.guards import Admin, OriginDep, RuntimeDep
+from app.http.guards import Admin, OriginDep
 from app.http.routes import JsonRoute
 from app.http.wire import ResponseModel, Timestamp
 from app.platform.problems import FieldError, InvalidRequest, Overloaded, UnsupportedMediaType
+from app.platform.process import Platform
 from app.records.models import UserImport as Import
 from app.records.models import UserImportProblem as ImportProblem
 
@@ -73,7 +74,8 @@ class UserImport(ResponseModel):
 )
 async def import_users(
     request: Request,
-    runtime: RuntimeDep,
+    platform: PlatformDep,
+    import_room: ImportRoomDep,
     origin: OriginDep,
     actor: Admin,
     *,
@@ -93,28 +95,34 @@ async def import_users(
         media_type = types[0]
     if media_type not in types:
         raise UnsupportedMediaType(f"From {source}, send the file as {' or '.join(sorted(types))}.")
-    if source == "firebase" and runtime.settings.firebase_hash_config is None:
+    if source == "firebase" and platform.settings.firebase_hash_config is None:
         message = "Set TOKENVEND_FIREBASE_HASH_CONFIG first: without it no password of Firebase's is ever right."
         raise InvalidRequest(errors=[FieldError("query.source", "not_configured", message)])
-    if not runtime.import_places.acquire(blocking=False):
+    if not import_room.places.acquire(blocking=False):
         raise Overloaded("Other imports are under way. Send the file again later.", retry_after=RETRY_AFTER)
-    edge.lift_cap(request.scope, runtime.settings.import_max_bytes)
+    edge.lift_cap(request.scope, platform.settings.import_max_bytes)
     order = Order(import_id or uuid.uuid4(), source, media_type, dry_run, origin, actor)
     await asyncio.get_running_loop().run_in_executor(
-        runtime.import_threads, _carry_out, runtime, order, request.stream(), asyncio.get_running_loop()
+        import_room.threads, _carry_out, platform, import_room, order, request.stream(), asyncio.get_running_loop()
     )
-    return await _read(runtime, order.import_id, limit=50, cursor=None)
+    return await _read(platform, order.import_id, limit=50, cursor=None)
 
 
 @router.get("/{import_id}")
 async def get_user_import(
-    import_id: uuid.UUID, runtime: RuntimeDep, _actor: Admin, limit: Limit = 50, cursor: Cursor = None
+    import_id: uuid.UUID, platform: PlatformDep, _actor: Admin, limit: Limit = 50, cursor: Cursor = None
 ) -> UserImport:
     """An import, also while it is under way, and a page of what was wrong with its rows."""
-    return await _read(runtime, import_id, limit=limit, cursor=cursor)
+    return await _read(platform, import_id, limit=limit, cursor=cursor)
 
 
-def _carry_out(runtime: Runtime, order: Order, body: AsyncIterator[bytes], loop: asyncio.AbstractEventLoop) -> None:
+def _carry_out(
+    platform: Platform,
+    import_room: ImportRoom,
+    order: Order,
+    body: AsyncIterator[bytes],
+    loop: asyncio.AbstractEventLoop,
+) -> None:
     """In a thread of its own, which parses. Whoever sends faster than rows are stored has to wait.
 
     It gives its place back itself: it may go on for a moment when nobody waits for it any more.
@@ -125,12 +133,12 @@ def _carry_out(runtime: Runtime, order: Order, body: AsyncIterator[bytes], loop:
             yield chunk
 
     def transact(story: Any, *args: Any, **kwargs: Any) -> Any:
-        return _on(loop, runtime.database.write(story, *args, **kwargs))
+        return _on(loop, platform.database.write(story, *args, **kwargs))
 
     try:
-        imports.carry_out(order, chunks(), runtime.clock, transact)
+        imports.carry_out(order, chunks(), platform.clock, transact)
     finally:
-        runtime.import_places.release()
+        import_room.places.release()
 
 
 def _on(loop: asyncio.AbstractEventLoop, work: Coroutine[Any, Any, T]) -> T:
@@ -148,8 +156,8 @@ async def _next(body: AsyncIterator[bytes]) -> bytes | None:
     return await anext(body, None)
 
 
-async def _read(runtime: Runtime, import_id: uuid.UUID, *, limit: int, cursor: str | None) -> UserImport:
-    found, problems, next_cursor = await runtime.database.read(imports.find, import_id, limit=limit, cursor=cursor)
+async def _read(platform: Platform, import_id: uuid.UUID, *, limit: int, cursor: str | None) -> UserImport:
+    found, problems, next_cursor = await platform.database.read(imports.find, import_id, limit=limit, cursor=cursor)
     return _shown(found, [_problem(row) for row in problems], next_cursor)
 
 

@@ -6,7 +6,8 @@ from fastapi import APIRouter
 
 from app.admin import stats
 from app.admin.stats import Bucket, Window
-from app.http.guards import RuntimeDep, Support
+from app.api.provided import PlatformDep
+from app.http.guards import Support
 from app.http.routes import JsonRoute
 from app.http.wire import ResponseModel, Timestamp
 
@@ -50,11 +51,11 @@ class Stats(ResponseModel):
 
 
 @router.get("/stats")
-async def get_stats(runtime: RuntimeDep, _actor: Support, window: Window = "24h") -> Stats:
+async def get_stats(platform: PlatformDep, _actor: Support, window: Window = "24h") -> Stats:
     """How much happened over time. Cached vends and calls of STS arrive within seconds, all else at once."""
-    now = runtime.clock.now()
-    longest = timedelta(seconds=runtime.settings.longest_ttl)
-    found = await runtime.database.read(stats.read, now, window, longest=longest)
+    now = platform.clock.now()
+    longest = timedelta(seconds=platform.settings.longest_ttl)
+    found = await platform.database.read(stats.read, now, window, longest=longest)
     return Stats(
         window=window,
         bucket_seconds=int(found.length.total_seconds()),

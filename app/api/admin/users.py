@@ -13,11 +13,12 @@ from app.accounts import guesses
 from app.admin import lifecycle, users
 from app.admin.lifecycle import Act
 from app.admin.users import Account, Role, Status
+from app.api.provided import PlatformDep
 from app.auth.sessions import Method
-from app.compose import Runtime
-from app.http.guards import Admin, OriginDep, RuntimeDep, Support
+from app.http.guards import Admin, OriginDep, Support
 from app.http.routes import JsonRoute
 from app.http.wire import Moment, PrintableText, RequestModel, ResponseModel, Timestamp
+from app.platform.process import Platform
 from app.platform.settings import MOST_BYTES, Settings
 from app.policy import session_policy
 from app.policy.session_policy import Access
@@ -125,7 +126,7 @@ class UserCredentialPage(ResponseModel):
 
 @router.get("")
 async def list_users(
-    runtime: RuntimeDep,
+    platform: PlatformDep,
     _actor: Support,
     *,
     query: Annotated[PrintableText | None, Query(max_length=254)] = None,
@@ -138,7 +139,7 @@ async def list_users(
     """The users that fit, newest first. `query` is a piece of address or name; under three characters, the beginning
     of an address.
     """
-    found, next_cursor = await runtime.database.read(
+    found, next_cursor = await platform.database.read(
         users.search,
         query=query,
         status=status,
@@ -147,35 +148,35 @@ async def list_users(
         limit=limit,
         cursor=cursor,
     )
-    return UserPage(items=await _shown_all(runtime, found), next_cursor=next_cursor)
+    return UserPage(items=await _shown_all(platform, found), next_cursor=next_cursor)
 
 
 @router.post("", status_code=201)
-async def create_user(runtime: RuntimeDep, origin: OriginDep, actor: Admin, body: CreateUserRequest) -> AdminUser:
+async def create_user(platform: PlatformDep, origin: OriginDep, actor: Admin, body: CreateUserRequest) -> AdminUser:
     """Makes an account without a password; a mail invites its owner to choose one, within 24 hours."""
-    account = await runtime.database.write(
+    account = await platform.database.write(
         lifecycle.invite,
-        runtime.vault,
-        _act(runtime, origin, actor, None),
+        platform.vault,
+        _act(platform, origin, actor, None),
         email=body.email,
         display_name=body.display_name,
         role=body.role,
     )
-    return await _shown(runtime, account)
+    return await _shown(platform, account)
 
 
 @router.get("/{user_id}")
-async def get_user(user_id: UUID, runtime: RuntimeDep, _actor: Support) -> AdminUser:
+async def get_user(user_id: UUID, platform: PlatformDep, _actor: Support) -> AdminUser:
     """One user."""
-    return await _shown(runtime, await runtime.database.read(users.get, user_id))
+    return await _shown(platform, await platform.database.read(users.get, user_id))
 
 
 @router.patch("/{user_id}")
 async def update_user(
-    user_id: UUID, runtime: RuntimeDep, origin: OriginDep, actor: Admin, body: UpdateUserRequest
+    user_id: UUID, platform: PlatformDep, origin: OriginDep, actor: Admin, body: UpdateUserRequest
 ) -> AdminUser:
     """Changes what is sent; a name that is null or empty is taken away. The last administrator stays one."""
-    act = _act(runtime, origin, actor, body.reason)
+    act = _act(platform, origin, actor, body.reason)
 
     def change(session: Session) -> Account:
         account = lifecycle.change(
@@ -188,88 +189,92 @@ async def update_user(
         )
         if "quota_bytes" not in body.model_fields_set:
             return account
-        return lifecycle.allow(session, act, runtime.settings, user_id, quota_bytes=body.quota_bytes)
+        return lifecycle.allow(session, act, platform.settings, user_id, quota_bytes=body.quota_bytes)
 
-    return await _shown(runtime, await runtime.database.write(change))
+    return await _shown(platform, await platform.database.write(change))
 
 
 @router.delete("/{user_id}", status_code=202, response_class=Response)
-async def erase_user(user_id: UUID, runtime: RuntimeDep, origin: OriginDep, actor: Admin, body: ReasonRequest) -> None:
+async def erase_user(
+    user_id: UUID, platform: PlatformDep, origin: OriginDep, actor: Admin, body: ReasonRequest
+) -> None:
     """Erases the account for good: it is gone at once, and its pictures shortly after. The last administrator stays."""
-    act = _act(runtime, origin, actor, body.reason)
-    await runtime.database.write(lifecycle.erase, runtime.vault, act, user_id, verifies=runtime.settings.verifies_email)
+    act = _act(platform, origin, actor, body.reason)
+    await platform.database.write(
+        lifecycle.erase, platform.vault, act, user_id, verifies=platform.settings.verifies_email
+    )
 
 
 @router.post("/{user_id}/disable")
 async def disable_user(
-    user_id: UUID, runtime: RuntimeDep, origin: OriginDep, actor: Admin, body: ReasonRequest
+    user_id: UUID, platform: PlatformDep, origin: OriginDep, actor: Admin, body: ReasonRequest
 ) -> AdminUser:
     """Signs the user out and keeps them out, from their next request on. The last administrator stays."""
-    act = _act(runtime, origin, actor, body.reason)
-    return await _shown(runtime, await runtime.database.write(lifecycle.disable, act, user_id))
+    act = _act(platform, origin, actor, body.reason)
+    return await _shown(platform, await platform.database.write(lifecycle.disable, act, user_id))
 
 
 @router.post("/{user_id}/enable")
 async def enable_user(
-    user_id: UUID, runtime: RuntimeDep, origin: OriginDep, actor: Admin, body: ReasonRequest
+    user_id: UUID, platform: PlatformDep, origin: OriginDep, actor: Admin, body: ReasonRequest
 ) -> AdminUser:
     """Lets a disabled user sign in again."""
-    act = _act(runtime, origin, actor, body.reason)
-    return await _shown(runtime, await runtime.database.write(lifecycle.enable, act, user_id))
+    act = _act(platform, origin, actor, body.reason)
+    return await _shown(platform, await platform.database.write(lifecycle.enable, act, user_id))
 
 
 @router.post("/{user_id}/sign-out")
 async def sign_out_user(
-    user_id: UUID, runtime: RuntimeDep, origin: OriginDep, actor: Support, body: ReasonRequest
+    user_id: UUID, platform: PlatformDep, origin: OriginDep, actor: Support, body: ReasonRequest
 ) -> AdminUser:
     """Signs all of the user's devices out. A guest, who has no other way in, loses the account."""
-    act = _act(runtime, origin, actor, body.reason)
-    return await _shown(runtime, await runtime.database.write(lifecycle.sign_out, act, user_id))
+    act = _act(platform, origin, actor, body.reason)
+    return await _shown(platform, await platform.database.write(lifecycle.sign_out, act, user_id))
 
 
 @router.post("/{user_id}/reset-mfa")
 async def reset_user_mfa(
-    user_id: UUID, runtime: RuntimeDep, origin: OriginDep, actor: Admin, body: ReasonRequest
+    user_id: UUID, platform: PlatformDep, origin: OriginDep, actor: Admin, body: ReasonRequest
 ) -> AdminUser:
     """Takes authenticator app and recovery codes away, signs all devices out, and tells the user by mail."""
-    act = _act(runtime, origin, actor, body.reason)
-    return await _shown(runtime, await runtime.database.write(lifecycle.reset_mfa, runtime.vault, act, user_id))
+    act = _act(platform, origin, actor, body.reason)
+    return await _shown(platform, await platform.database.write(lifecycle.reset_mfa, platform.vault, act, user_id))
 
 
 @router.post("/{user_id}/revoke-credentials")
 async def revoke_user_credentials(
-    user_id: UUID, runtime: RuntimeDep, origin: OriginDep, actor: Admin, body: ReasonRequest
+    user_id: UUID, platform: PlatformDep, origin: OriginDep, actor: Admin, body: ReasonRequest
 ) -> AdminUser:
     """Revokes all live credentials of the user, who stays signed in: their devices get new ones."""
-    act = _act(runtime, origin, actor, body.reason)
-    return await _shown(runtime, await runtime.database.write(lifecycle.revoke_credentials, act, user_id))
+    act = _act(platform, origin, actor, body.reason)
+    return await _shown(platform, await platform.database.write(lifecycle.revoke_credentials, act, user_id))
 
 
 @router.post("/{user_id}/send-password-reset")
 async def send_password_reset(
-    user_id: UUID, runtime: RuntimeDep, origin: OriginDep, actor: Support, body: ReasonRequest
+    user_id: UUID, platform: PlatformDep, origin: OriginDep, actor: Support, body: ReasonRequest
 ) -> AdminUser:
     """Sends the user the mail of `POST /v1/password-resets`."""
-    act = _act(runtime, origin, actor, body.reason)
-    return await _shown(runtime, await lifecycle.send_password_reset(runtime, act, user_id))
+    act = _act(platform, origin, actor, body.reason)
+    return await _shown(platform, await lifecycle.send_password_reset(platform, act, user_id))
 
 
 @router.post("/{user_id}/unlock")
 async def unlock_user(
-    user_id: UUID, runtime: RuntimeDep, origin: OriginDep, actor: Support, body: ReasonRequest
+    user_id: UUID, platform: PlatformDep, origin: OriginDep, actor: Support, body: ReasonRequest
 ) -> AdminUser:
     """Lets a user sign in again at whom too many wrong passwords or codes were tried."""
-    act = _act(runtime, origin, actor, body.reason)
-    return await _shown(runtime, await lifecycle.unlock(runtime, act, user_id))
+    act = _act(platform, origin, actor, body.reason)
+    return await _shown(platform, await lifecycle.unlock(platform, act, user_id))
 
 
 @router.get("/{user_id}/sessions")
 async def list_user_sessions(
-    user_id: UUID, runtime: RuntimeDep, _actor: Support, limit: Limit = 50, cursor: Cursor = None
+    user_id: UUID, platform: PlatformDep, _actor: Support, limit: Limit = 50, cursor: Cursor = None
 ) -> UserSessionPage:
     """The devices that the user is signed in on, the newest first."""
-    alive, next_cursor = await runtime.database.read(
-        users.list_sessions, runtime.clock.now(), user_id, limit=limit, cursor=cursor
+    alive, next_cursor = await platform.database.read(
+        users.list_sessions, platform.clock.now(), user_id, limit=limit, cursor=cursor
     )
     devices = [
         UserSession(
@@ -286,10 +291,10 @@ async def list_user_sessions(
 
 @router.get("/{user_id}/credentials")
 async def list_user_credentials(
-    user_id: UUID, runtime: RuntimeDep, _actor: Support, limit: Limit = 50, cursor: Cursor = None
+    user_id: UUID, platform: PlatformDep, _actor: Support, limit: Limit = 50, cursor: Cursor = None
 ) -> UserCredentialPage:
     """Every credential that was issued to the user, newest first, without secrets."""
-    rows, next_cursor = await runtime.database.read(users.list_credentials, user_id, limit=limit, cursor=cursor)
+    rows, next_cursor = await platform.database.read(users.list_credentials, user_id, limit=limit, cursor=cursor)
     items = [
         UserCredential(
             credential_id=row.id,
@@ -307,18 +312,18 @@ async def list_user_credentials(
     return UserCredentialPage(items=items, next_cursor=next_cursor)
 
 
-def _act(runtime: Runtime, origin: Origin, actor: Actor, reason: str | None) -> Act:
-    return Act(origin, runtime.clock.now(), actor, reason)
+def _act(platform: Platform, origin: Origin, actor: Actor, reason: str | None) -> Act:
+    return Act(origin, platform.clock.now(), actor, reason)
 
 
-async def _shown(runtime: Runtime, account: Account) -> AdminUser:
-    (shown,) = await _shown_all(runtime, [account])
+async def _shown(platform: Platform, account: Account) -> AdminUser:
+    (shown,) = await _shown_all(platform, [account])
     return shown
 
 
-async def _shown_all(runtime: Runtime, accounts: Sequence[Account]) -> list[AdminUser]:
-    locked = await guesses.locked_until(runtime, [account.user for account in accounts])
-    return [_view(account, until, runtime.settings) for account, until in zip(accounts, locked, strict=True)]
+async def _shown_all(platform: Platform, accounts: Sequence[Account]) -> list[AdminUser]:
+    locked = await guesses.locked_until(platform, [account.user for account in accounts])
+    return [_view(account, until, platform.settings) for account, until in zip(accounts, locked, strict=True)]
 
 
 def _view(account: Account, locked_until: datetime | None, settings: Settings) -> AdminUser:

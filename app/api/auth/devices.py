@@ -5,8 +5,9 @@ from uuid import UUID
 
 from fastapi import APIRouter, Query, Response
 
+from app.api.provided import PlatformDep
 from app.auth import endings, sessions
-from app.http.guards import OriginDep, RuntimeDep, SignedIn
+from app.http.guards import OriginDep, SignedIn
 from app.http.routes import JsonRoute
 from app.http.wire import ResponseModel, Timestamp
 
@@ -28,14 +29,14 @@ class SessionPage(ResponseModel):
 
 @router.get("")
 async def list_sessions(
-    runtime: RuntimeDep,
+    platform: PlatformDep,
     actor: SignedIn,
     limit: Annotated[int, Query(ge=1, le=200)] = 50,
     cursor: Annotated[str | None, Query(max_length=200)] = None,
 ) -> SessionPage:
     """The caller's signed-in devices, the newest first."""
-    alive, next_cursor = await runtime.database.read(
-        sessions.list_alive, runtime.clock.now(), user_id=actor.user_id, limit=limit, cursor=cursor
+    alive, next_cursor = await platform.database.read(
+        sessions.list_alive, platform.clock.now(), user_id=actor.user_id, limit=limit, cursor=cursor
     )
     devices = [
         Session(
@@ -51,12 +52,12 @@ async def list_sessions(
 
 
 @router.delete("/{session_id}", status_code=204, response_class=Response)
-async def end_session(session_id: UUID, runtime: RuntimeDep, origin: OriginDep, actor: SignedIn) -> None:
+async def end_session(session_id: UUID, platform: PlatformDep, origin: OriginDep, actor: SignedIn) -> None:
     """Signs one of the caller's devices out."""
-    await runtime.database.write(
+    await platform.database.write(
         endings.sign_out,
         origin,
-        runtime.clock.now(),
+        platform.clock.now(),
         user_id=actor.user_id,
         actor_id=actor.user_id,
         family_id=session_id,
@@ -64,8 +65,8 @@ async def end_session(session_id: UUID, runtime: RuntimeDep, origin: OriginDep, 
 
 
 @router.delete("", status_code=204, response_class=Response)
-async def end_all_sessions(runtime: RuntimeDep, origin: OriginDep, actor: SignedIn) -> None:
+async def end_all_sessions(platform: PlatformDep, origin: OriginDep, actor: SignedIn) -> None:
     """Signs all of the caller's devices out, this one too."""
-    await runtime.database.write(
-        endings.sign_out, origin, runtime.clock.now(), user_id=actor.user_id, actor_id=actor.user_id
+    await platform.database.write(
+        endings.sign_out, origin, platform.clock.now(), user_id=actor.user_id, actor_id=actor.user_id
     )

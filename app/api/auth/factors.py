@@ -5,8 +5,9 @@ from typing import Annotated
 from fastapi import APIRouter, Response
 from pydantic import Field
 
+from app.api.provided import PlatformDep
 from app.auth import codes, recovery_codes, totp
-from app.http.guards import Enrolling, OriginDep, RuntimeDep, SteppedUp, SteppedUpEnrolling
+from app.http.guards import Enrolling, OriginDep, SteppedUp, SteppedUpEnrolling
 from app.http.routes import JsonRoute
 from app.http.wire import RequestModel, ResponseModel
 from app.platform.limits import address_key
@@ -28,38 +29,40 @@ class RecoveryCodeSet(ResponseModel):
 
 
 @router.post("/totp")
-async def enrol_totp(runtime: RuntimeDep, actor: SteppedUpEnrolling) -> TotpEnrolment:
+async def enrol_totp(platform: PlatformDep, actor: SteppedUpEnrolling) -> TotpEnrolment:
     """A secret for an authenticator app, shown this once. It counts once its first code was confirmed."""
-    enrolment = await runtime.database.write(
+    enrolment = await platform.database.write(
         totp.enrol,
-        runtime.vault,
-        runtime.clock.now(),
+        platform.vault,
+        platform.clock.now(),
         user_id=actor.user_id,
-        issuer=runtime.settings.service_name,
+        issuer=platform.settings.service_name,
     )
     return TotpEnrolment(secret=enrolment.secret, otpauth_uri=enrolment.otpauth_uri)
 
 
 @router.post("/totp/confirm")
 async def confirm_totp(
-    body: ConfirmTotpRequest, runtime: RuntimeDep, origin: OriginDep, actor: Enrolling
+    body: ConfirmTotpRequest, platform: PlatformDep, origin: OriginDep, actor: Enrolling
 ) -> RecoveryCodeSet:
     """Makes the authenticator app count, by its first code. Other devices are signed out.
 
     The recovery codes are shown this once.
     """
-    await runtime.limiter.hit("mfa", address_key(origin.address))
-    return RecoveryCodeSet(recovery_codes=list(await totp.confirm(runtime, origin, actor, code=body.code)))
+    await platform.limiter.hit("mfa", address_key(origin.address))
+    return RecoveryCodeSet(recovery_codes=list(await totp.confirm(platform, origin, actor, code=body.code)))
 
 
 @router.delete("/totp", status_code=204, response_class=Response)
-async def remove_totp(runtime: RuntimeDep, origin: OriginDep, actor: SteppedUp) -> None:
+async def remove_totp(platform: PlatformDep, origin: OriginDep, actor: SteppedUp) -> None:
     """Takes the authenticator app and the recovery codes away. Other devices are signed out."""
-    await runtime.database.write(totp.remove, runtime.vault, origin, runtime.clock.now(), actor=actor)
+    await platform.database.write(totp.remove, platform.vault, origin, platform.clock.now(), actor=actor)
 
 
 @router.post("/recovery-codes")
-async def renew_recovery_codes(runtime: RuntimeDep, origin: OriginDep, actor: SteppedUp) -> RecoveryCodeSet:
+async def renew_recovery_codes(platform: PlatformDep, origin: OriginDep, actor: SteppedUp) -> RecoveryCodeSet:
     """Ten new recovery codes, shown this once; the old ones are useless."""
-    made = await runtime.database.write(recovery_codes.renew, runtime.vault, origin, runtime.clock.now(), actor=actor)
+    made = await platform.database.write(
+        recovery_codes.renew, platform.vault, origin, platform.clock.now(), actor=actor
+    )
     return RecoveryCodeSet(recovery_codes=list(made))

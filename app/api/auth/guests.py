@@ -7,9 +7,10 @@ from pydantic import Field
 
 from app.accounts.passwords import MAX_LENGTH
 from app.api.auth.wire import LoginResult, login_result
+from app.api.provided import HasherDep, NewcomersDep, PlatformDep, TokensDep
 from app.auth import guests
 from app.auth.guests import Upgraded
-from app.http.guards import OriginDep, RuntimeDep, SignedIn
+from app.http.guards import OriginDep, SignedIn
 from app.http.routes import JsonRoute
 from app.http.wire import PasswordText, PrintableText, RequestModel, ResponseModel
 from app.platform.limits import address_key
@@ -32,27 +33,33 @@ class UpgradeResult(ResponseModel):
 
 
 @router.post("/auth/guest", tags=["auth"])
-async def start_guest(body: GuestRequest, runtime: RuntimeDep, origin: OriginDep) -> LoginResult:
+async def start_guest(
+    body: GuestRequest, platform: PlatformDep, tokens: TokensDep, newcomers: NewcomersDep, origin: OriginDep
+) -> LoginResult:
     """An account without address and password. Its refresh token is all that opens it: with the device it is lost.
 
     403 `guests_off` where the operator has turned guests off; guests that exist already are not affected.
     """
-    if runtime.settings.guests == "off":
+    if platform.settings.guests == "off":
         raise GuestsOff
-    await runtime.limiter.hit("guest", address_key(origin.address))
-    async with runtime.newcomers.turn(address_key(origin.address)):
-        grant = await runtime.database.write(
-            guests.start, runtime.vault, origin, runtime.clock.now(), device_name=body.device_name
+    await platform.limiter.hit("guest", address_key(origin.address))
+    async with newcomers.turn(address_key(origin.address)):
+        grant = await platform.database.write(
+            guests.start, platform.vault, origin, platform.clock.now(), device_name=body.device_name
         )
-    return login_result(runtime, grant)
+    return login_result(platform, tokens, grant)
 
 
 @router.post("/me/upgrade", tags=["accounts"])
-async def upgrade_guest(body: UpgradeRequest, runtime: RuntimeDep, origin: OriginDep, actor: SignedIn) -> UpgradeResult:
+async def upgrade_guest(
+    body: UpgradeRequest, platform: PlatformDep, hasher: HasherDep, origin: OriginDep, actor: SignedIn
+) -> UpgradeResult:
     """Gives a guest an address and a password. Id, prefix and session stay.
 
     Where addresses are verified, the account is upgraded when the link in the mail is opened; until then it is a guest.
     """
-    await runtime.limiter.hit("register", address_key(origin.address))
-    status = await guests.upgrade(runtime, origin, actor, email=body.email, password=body.password.get_secret_value())
+    await platform.limiter.hit("register", address_key(origin.address))
+    status = await guests.upgrade(
+        platform, hasher, origin, actor, email=body.email, password=body.password.get_secret_value()
+    )
     return UpgradeResult(status=status)

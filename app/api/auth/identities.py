@@ -4,8 +4,9 @@ from uuid import UUID
 
 from fastapi import APIRouter, Response
 
+from app.api.provided import PlatformDep, ProvidersDep
 from app.auth import identities
-from app.http.guards import OriginDep, RuntimeDep, SignedIn, SteppedUp
+from app.http.guards import OriginDep, SignedIn, SteppedUp
 from app.http.routes import JsonRoute
 from app.http.wire import RequestModel, ResponseModel, Timestamp
 from app.platform.limits import address_key
@@ -33,26 +34,28 @@ class IdentityPage(ResponseModel):
 
 
 @router.get("")
-async def list_identities(runtime: RuntimeDep, actor: SignedIn) -> IdentityPage:
+async def list_identities(platform: PlatformDep, actor: SignedIn) -> IdentityPage:
     """The caller's outside identities."""
-    linked = await runtime.database.read(identities.list_linked, user_id=actor.user_id)
+    linked = await platform.database.read(identities.list_linked, user_id=actor.user_id)
     return IdentityPage(items=[_linked(row) for row in linked], next_cursor=None)
 
 
 @router.post("", status_code=201)
 async def link_identity(
-    body: LinkIdentityRequest, runtime: RuntimeDep, origin: OriginDep, actor: SteppedUp
+    body: LinkIdentityRequest, platform: PlatformDep, providers: ProvidersDep, origin: OriginDep, actor: SteppedUp
 ) -> LinkedIdentity:
     """Links an outside identity to the caller; the same answer where it is theirs already. A guest is one no more."""
-    await runtime.limiter.hit("oidc", address_key(origin.address))
-    return _linked(await identities.link(runtime, origin, actor, provider=body.provider, id_token=body.id_token))
+    await platform.limiter.hit("oidc", address_key(origin.address))
+    return _linked(
+        await identities.link(platform, providers, origin, actor, provider=body.provider, id_token=body.id_token)
+    )
 
 
 @router.delete("/{identity_id}", status_code=204, response_class=Response)
-async def unlink_identity(identity_id: UUID, runtime: RuntimeDep, origin: OriginDep, actor: SteppedUp) -> None:
+async def unlink_identity(identity_id: UUID, platform: PlatformDep, origin: OriginDep, actor: SteppedUp) -> None:
     """Removes one of the caller's outside identities, unless nothing would be left to sign in with."""
-    await runtime.database.write(
-        identities.unlink, runtime.vault, origin, runtime.clock.now(), actor=actor, identity_id=identity_id
+    await platform.database.write(
+        identities.unlink, platform.vault, origin, platform.clock.now(), actor=actor, identity_id=identity_id
     )
 
 

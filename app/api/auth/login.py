@@ -7,8 +7,9 @@ from pydantic import Field
 
 from app.accounts.passwords import MAX_LENGTH
 from app.api.auth.wire import LoginResult, TokenSet, login_result, token_set
+from app.api.provided import HasherDep, PlatformDep, TokensDep, UserPoolDep
 from app.auth import login, sessions
-from app.http.guards import OriginDep, RuntimeDep
+from app.http.guards import OriginDep
 from app.http.routes import JsonRoute
 from app.http.wire import PasswordText, PrintableText, RequestModel
 from app.platform.limits import address_key
@@ -31,36 +32,52 @@ class LogoutRequest(RequestModel):
 
 
 @router.post("/login")
-async def log_in(body: LoginRequest, runtime: RuntimeDep, origin: OriginDep) -> LoginResult:
+async def log_in(
+    body: LoginRequest,
+    *,
+    platform: PlatformDep,
+    hasher: HasherDep,
+    tokens: TokensDep,
+    user_pool: UserPoolDep,
+    origin: OriginDep,
+) -> LoginResult:
     """Signs a device in with e-mail address and password."""
-    await runtime.limiter.hit("log_in", address_key(origin.address))
+    await platform.limiter.hit("log_in", address_key(origin.address))
     outcome = await login.log_in(
-        runtime, origin, email=body.email, password=body.password.get_secret_value(), device_name=body.device_name
+        platform,
+        hasher,
+        user_pool,
+        origin,
+        email=body.email,
+        password=body.password.get_secret_value(),
+        device_name=body.device_name,
     )
-    return login_result(runtime, outcome)
+    return login_result(platform, tokens, outcome)
 
 
 @router.post("/refresh")
-async def refresh_session(body: RefreshRequest, runtime: RuntimeDep, origin: OriginDep) -> TokenSet:
+async def refresh_session(
+    body: RefreshRequest, platform: PlatformDep, tokens: TokensDep, origin: OriginDep
+) -> TokenSet:
     """A new access token and a new refresh token. The one sent is spent: keep the new one before anything else.
 
     An app that never got the answer may send the same token again within 30 seconds and gets the same successor.
     """
-    await runtime.limiter.hit("refresh", address_key(origin.address))
-    grant = await runtime.database.write(
+    await platform.limiter.hit("refresh", address_key(origin.address))
+    grant = await platform.database.write(
         sessions.refresh,
-        runtime.vault,
+        platform.vault,
         origin,
-        runtime.clock.now(),
+        platform.clock.now(),
         refresh_token=body.refresh_token,
-        verified_only=runtime.settings.verifies_email,
+        verified_only=platform.settings.verifies_email,
     )
-    return token_set(runtime, grant)
+    return token_set(platform, tokens, grant)
 
 
 @router.post("/logout", status_code=204, response_class=Response)
-async def log_out(body: LogoutRequest, runtime: RuntimeDep, origin: OriginDep) -> None:
+async def log_out(body: LogoutRequest, platform: PlatformDep, origin: OriginDep) -> None:
     """Ends the session of the refresh token; no error if there is none."""
-    await runtime.database.write(
-        sessions.log_out, runtime.vault, origin, runtime.clock.now(), refresh_token=body.refresh_token
+    await platform.database.write(
+        sessions.log_out, platform.vault, origin, platform.clock.now(), refresh_token=body.refresh_token
     )

@@ -6,9 +6,10 @@ from fastapi import APIRouter
 from pydantic import Field
 
 from app.api.auth.wire import LoginResult, login_result
+from app.api.provided import PlatformDep, TokensDep
 from app.auth import codes, mfa
 from app.auth.mfa import CodeMethod
-from app.http.guards import OriginDep, RuntimeDep
+from app.http.guards import OriginDep
 from app.http.routes import JsonRoute
 from app.http.wire import RequestModel
 from app.platform.limits import address_key
@@ -23,11 +24,13 @@ class MfaRequest(RequestModel):
 
 
 @router.post("/mfa")
-async def answer_mfa_challenge(body: MfaRequest, runtime: RuntimeDep, origin: OriginDep) -> LoginResult:
+async def answer_mfa_challenge(
+    body: MfaRequest, platform: PlatformDep, tokens: TokensDep, origin: OriginDep
+) -> LoginResult:
     """Completes a sign-in that answered `mfa_required`, by a code of the authenticator app or a recovery code.
 
     Five tries and five minutes; spaces, hyphens and case do not matter. A code works once.
     """
-    await runtime.limiter.hit("mfa", address_key(origin.address))
-    grant = await mfa.answer(runtime, origin, mfa_token=body.mfa_token, method=body.method, code=body.code)
-    return login_result(runtime, grant)
+    await platform.limiter.hit("mfa", address_key(origin.address))
+    grant = await mfa.answer(platform, origin, mfa_token=body.mfa_token, method=body.method, code=body.code)
+    return login_result(platform, tokens, grant)

@@ -6,8 +6,9 @@ from fastapi import APIRouter
 from pydantic import Field
 
 from app.api.auth.wire import LoginResult, login_result
+from app.api.provided import PlatformDep, ProvidersDep, TokensDep
 from app.auth import identities, oidc
-from app.http.guards import OriginDep, RuntimeDep
+from app.http.guards import OriginDep
 from app.http.routes import JsonRoute
 from app.http.wire import PrintableText, RequestModel, ResponseModel, Timestamp
 from app.platform.limits import address_key
@@ -26,23 +27,36 @@ class OidcLoginRequest(RequestModel):
 
 
 @router.post("/{provider}/nonce")
-async def create_oidc_nonce(provider: str, runtime: RuntimeDep, origin: OriginDep) -> OidcNonce:
+async def create_oidc_nonce(
+    provider: str, platform: PlatformDep, providers: ProvidersDep, origin: OriginDep
+) -> OidcNonce:
     """A nonce for the provider's SDK. The ID token must carry it, or its SHA-256 in hexadecimal; it works once."""
-    await runtime.limiter.hit("oidc", address_key(origin.address))
-    nonce, expires_at = await oidc.issue_nonce(runtime, provider=provider)
+    await platform.limiter.hit("oidc", address_key(origin.address))
+    nonce, expires_at = await oidc.issue_nonce(platform, providers, provider=provider)
     return OidcNonce(nonce=nonce, expires_at=expires_at)
 
 
 @router.post("/{provider}")
 async def log_in_with_oidc(
-    provider: str, body: OidcLoginRequest, runtime: RuntimeDep, origin: OriginDep
+    provider: str,
+    body: OidcLoginRequest,
+    *,
+    platform: PlatformDep,
+    tokens: TokensDep,
+    providers: ProvidersDep,
+    origin: OriginDep,
 ) -> LoginResult:
     """Signs a device in with a provider's ID token. Who is new gets an account.
 
     An account that has the token's address is linked if both sides have verified it; otherwise it is a 409.
     """
-    await runtime.limiter.hit("oidc", address_key(origin.address))
+    await platform.limiter.hit("oidc", address_key(origin.address))
     outcome = await identities.sign_in(
-        runtime, origin, provider=provider, id_token=body.id_token, device_name=body.device_name
+        platform,
+        providers,
+        origin,
+        provider=provider,
+        id_token=body.id_token,
+        device_name=body.device_name,
     )
-    return login_result(runtime, outcome)
+    return login_result(platform, tokens, outcome)

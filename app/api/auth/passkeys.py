@@ -17,9 +17,10 @@ from app.api.auth.webauthn_json import (
     request_options,
 )
 from app.api.auth.wire import LoginResult, login_result
+from app.api.provided import PlatformDep, TokensDep
 from app.auth import passkeys
 from app.auth.ceremony import relying_party
-from app.http.guards import Enrolling, OriginDep, RuntimeDep, SignedIn, SteppedUp, SteppedUpEnrolling
+from app.http.guards import Enrolling, OriginDep, SignedIn, SteppedUp, SteppedUpEnrolling
 from app.http.routes import JsonRoute
 from app.http.wire import PrintableText, RequestModel, ResponseModel, Timestamp
 from app.platform.limits import address_key
@@ -77,30 +78,30 @@ class PasskeySignInRequest(RequestModel):
 
 @router.post("/me/passkeys/options", tags=["accounts"])
 async def begin_passkey_registration(
-    runtime: RuntimeDep, origin: OriginDep, actor: SteppedUpEnrolling
+    platform: PlatformDep, origin: OriginDep, actor: SteppedUpEnrolling
 ) -> PasskeyRegistrationOptions:
     """What `navigator.credentials.create`, or the phone's like, is given to make a passkey. Good for one answer."""
-    await runtime.limiter.hit("passkey", address_key(origin.address))
-    user, begun = await runtime.database.write(
-        passkeys.begin_registration, runtime.vault, runtime.clock.now(), actor=actor
+    await platform.limiter.hit("passkey", address_key(origin.address))
+    user, begun = await platform.database.write(
+        passkeys.begin_registration, platform.vault, platform.clock.now(), actor=actor
     )
-    options = creation_options(relying_party(runtime.settings), runtime.settings.service_name, user, begun)
+    options = creation_options(relying_party(platform.settings), platform.settings.service_name, user, begun)
     return PasskeyRegistrationOptions(options=options, expires_in=EXPIRES_IN)
 
 
 @router.post("/me/passkeys", status_code=201, tags=["accounts"])
 async def add_passkey(
-    body: PasskeyRegistrationRequest, runtime: RuntimeDep, origin: OriginDep, actor: SteppedUpEnrolling
+    body: PasskeyRegistrationRequest, platform: PlatformDep, origin: OriginDep, actor: SteppedUpEnrolling
 ) -> OwnedPasskey:
     """Adds the passkey that was made. A guest with a passkey can come back, so is a guest no more."""
-    await runtime.limiter.hit("passkey", address_key(origin.address))
-    added = await runtime.database.write(
+    await platform.limiter.hit("passkey", address_key(origin.address))
+    added = await platform.database.write(
         passkeys.register,
-        runtime.vault,
+        platform.vault,
         origin,
-        runtime.clock.now(),
+        platform.clock.now(),
         actor=actor,
-        party=relying_party(runtime.settings),
+        party=relying_party(platform.settings),
         attestation=attestation_of(body.credential),
         transports=body.credential.response.transports,
         name=body.name,
@@ -109,67 +110,69 @@ async def add_passkey(
 
 
 @router.get("/me/passkeys", tags=["accounts"])
-async def list_passkeys(runtime: RuntimeDep, actor: Enrolling) -> PasskeyPage:
+async def list_passkeys(platform: PlatformDep, actor: Enrolling) -> PasskeyPage:
     """The caller's passkeys, oldest first; 20 at most, so one page has them all."""
-    owned = await runtime.database.read(passkeys.list_owned, user_id=actor.user_id)
+    owned = await platform.database.read(passkeys.list_owned, user_id=actor.user_id)
     return PasskeyPage(items=[_owned(passkey) for passkey in owned], next_cursor=None)
 
 
 @router.patch("/me/passkeys/{passkey_id:uuid}", tags=["accounts"])
 async def rename_passkey(
-    passkey_id: UUID, body: PasskeyRenameRequest, runtime: RuntimeDep, origin: OriginDep, actor: SignedIn
+    passkey_id: UUID, body: PasskeyRenameRequest, platform: PlatformDep, origin: OriginDep, actor: SignedIn
 ) -> OwnedPasskey:
     """Gives one of the caller's passkeys another name, here and not where it is kept."""
-    renamed = await runtime.database.write(
-        passkeys.rename, origin, runtime.clock.now(), actor=actor, passkey_id=passkey_id, name=body.name
+    renamed = await platform.database.write(
+        passkeys.rename, origin, platform.clock.now(), actor=actor, passkey_id=passkey_id, name=body.name
     )
     return _owned(renamed)
 
 
 @router.delete("/me/passkeys/{passkey_id:uuid}", status_code=204, response_class=Response, tags=["accounts"])
-async def remove_passkey(passkey_id: UUID, runtime: RuntimeDep, origin: OriginDep, actor: SteppedUp) -> None:
+async def remove_passkey(passkey_id: UUID, platform: PlatformDep, origin: OriginDep, actor: SteppedUp) -> None:
     """Takes one of the caller's passkeys away. Not the last of all ways to sign in."""
-    await runtime.database.write(
-        passkeys.remove, runtime.vault, origin, runtime.clock.now(), actor=actor, passkey_id=passkey_id
+    await platform.database.write(
+        passkeys.remove, platform.vault, origin, platform.clock.now(), actor=actor, passkey_id=passkey_id
     )
 
 
 @router.post("/auth/passkey/options", tags=["auth"])
 async def begin_passkey_sign_in(
-    runtime: RuntimeDep, origin: OriginDep, body: PasskeySignInOptionsRequest | None = None
+    platform: PlatformDep, origin: OriginDep, body: PasskeySignInOptionsRequest | None = None
 ) -> PasskeySignInOptions:
     """What `navigator.credentials.get`, or the phone's like, is given. Good for one answer.
 
     With the `mfa_token` of a sign-in that waits for a second factor they name its user's passkeys.
     """
-    await runtime.limiter.hit("passkey", address_key(origin.address))
+    await platform.limiter.hit("passkey", address_key(origin.address))
     mfa_token = body.mfa_token if body is not None else None
-    begun = await runtime.database.write(
-        passkeys.begin_sign_in, runtime.vault, runtime.clock.now(), mfa_token=mfa_token
+    begun = await platform.database.write(
+        passkeys.begin_sign_in, platform.vault, platform.clock.now(), mfa_token=mfa_token
     )
-    options = request_options(relying_party(runtime.settings), begun)
+    options = request_options(relying_party(platform.settings), begun)
     return PasskeySignInOptions(options=options, expires_in=EXPIRES_IN)
 
 
 @router.post("/auth/passkey", tags=["auth"])
-async def complete_passkey_sign_in(body: PasskeySignInRequest, runtime: RuntimeDep, origin: OriginDep) -> LoginResult:
+async def complete_passkey_sign_in(
+    body: PasskeySignInRequest, platform: PlatformDep, tokens: TokensDep, origin: OriginDep
+) -> LoginResult:
     """Signs a device in by a passkey; or, with an `mfa_token`, completes the sign-in that waits, under its own name.
 
     A passkey verifies its user, so no second factor is asked for, and the new session is fresh: it is a step-up too.
     """
-    await runtime.limiter.hit("passkey", address_key(origin.address))
-    outcome = await runtime.database.write(
+    await platform.limiter.hit("passkey", address_key(origin.address))
+    outcome = await platform.database.write(
         passkeys.sign_in,
-        runtime.vault,
+        platform.vault,
         origin,
-        runtime.clock.now(),
-        party=relying_party(runtime.settings),
+        platform.clock.now(),
+        party=relying_party(platform.settings),
         assertion=assertion_of(body.credential),
         mfa_token=body.mfa_token,
-        verified_only=runtime.settings.verifies_email,
+        verified_only=platform.settings.verifies_email,
         device_name=body.device_name,
     )
-    return login_result(runtime, outcome)
+    return login_result(platform, tokens, outcome)
 
 
 def _owned(passkey: Passkey) -> OwnedPasskey:

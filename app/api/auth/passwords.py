@@ -6,8 +6,9 @@ from fastapi import APIRouter, Response
 from pydantic import Field
 
 from app.accounts.passwords import MAX_LENGTH
+from app.api.provided import HasherDep, PlatformDep
 from app.auth import password_change, password_reset
-from app.http.guards import OriginDep, RuntimeDep, SignedIn
+from app.http.guards import OriginDep, SignedIn
 from app.http.routes import JsonRoute
 from app.http.wire import PasswordText, RequestModel
 from app.platform.limits import address_key
@@ -32,25 +33,32 @@ class ChangePasswordRequest(RequestModel):
 
 
 @router.post("/password-resets", status_code=202, response_class=Response)
-async def request_password_reset(body: PasswordResetRequest, runtime: RuntimeDep, origin: OriginDep) -> None:
+async def request_password_reset(body: PasswordResetRequest, platform: PlatformDep, origin: OriginDep) -> None:
     """Sends a link that is good for ten minutes, if the address has an account. The answer does not tell."""
-    await runtime.limiter.hit("mail", address_key(origin.address))
-    await password_reset.request(runtime, origin, email=body.email)
+    await platform.limiter.hit("mail", address_key(origin.address))
+    await password_reset.request(platform, origin, email=body.email)
 
 
 @router.post("/password-resets/confirm", status_code=204, response_class=Response)
-async def confirm_password_reset(body: ConfirmPasswordResetRequest, runtime: RuntimeDep, origin: OriginDep) -> None:
+async def confirm_password_reset(
+    body: ConfirmPasswordResetRequest, platform: PlatformDep, hasher: HasherDep, origin: OriginDep
+) -> None:
     """Sets a new password and signs all devices out. Sign in next; a second factor is asked for as ever."""
-    await runtime.limiter.hit("confirm", address_key(origin.address))
-    await password_reset.confirm(runtime, origin, token=body.token, new_password=body.new_password.get_secret_value())
+    await platform.limiter.hit("confirm", address_key(origin.address))
+    await password_reset.confirm(
+        platform, hasher, origin, token=body.token, new_password=body.new_password.get_secret_value()
+    )
 
 
 @router.put("/me/password", status_code=204, response_class=Response)
-async def change_password(body: ChangePasswordRequest, runtime: RuntimeDep, origin: OriginDep, actor: SignedIn) -> None:
+async def change_password(
+    body: ChangePasswordRequest, platform: PlatformDep, hasher: HasherDep, origin: OriginDep, actor: SignedIn
+) -> None:
     """Sets a new password and signs the other devices out."""
-    await runtime.limiter.hit("confirm", address_key(origin.address))
+    await platform.limiter.hit("confirm", address_key(origin.address))
     await password_change.change(
-        runtime,
+        platform,
+        hasher,
         origin,
         actor,
         current_password=body.current_password.get_secret_value() if body.current_password else None,

@@ -7,9 +7,10 @@ from pydantic import Field, model_validator
 
 from app.accounts.passwords import MAX_LENGTH
 from app.api.auth.wire import TokenSet, token_set
+from app.api.provided import HasherDep, PlatformDep, TokensDep
 from app.auth import codes, step_up
 from app.auth.mfa import CodeMethod
-from app.http.guards import Enrolling, OriginDep, RuntimeDep
+from app.http.guards import Enrolling, OriginDep
 from app.http.routes import JsonRoute
 from app.http.wire import PasswordText, RequestModel
 from app.platform.limits import address_key
@@ -33,16 +34,24 @@ class StepUpRequest(RequestModel):
 
 
 @router.post("/step-up")
-async def step_up_session(body: StepUpRequest, runtime: RuntimeDep, origin: OriginDep, actor: Enrolling) -> TokenSet:
+async def step_up_session(
+    body: StepUpRequest,
+    *,
+    platform: PlatformDep,
+    hasher: HasherDep,
+    tokens: TokensDep,
+    origin: OriginDep,
+    actor: Enrolling,
+) -> TokenSet:
     """Makes the session's `auth_time` fresh, by the password; by a code where the user has a second factor.
 
     If the answer is lost, the refresh token of before still works. Once either was used the other is worth nothing.
     """
-    await runtime.limiter.hit("mfa", address_key(origin.address))
+    await platform.limiter.hit("mfa", address_key(origin.address))
     if body.password is not None:
-        grant = await step_up.by_password(runtime, origin, actor, password=body.password.get_secret_value())
+        grant = await step_up.by_password(platform, hasher, origin, actor, password=body.password.get_secret_value())
     else:
         assert body.method is not None
         assert body.code is not None
-        grant = await step_up.by_code(runtime, origin, actor, method=body.method, code=body.code)
-    return token_set(runtime, grant)
+        grant = await step_up.by_code(platform, origin, actor, method=body.method, code=body.code)
+    return token_set(platform, tokens, grant)

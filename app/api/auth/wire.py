@@ -5,9 +5,9 @@ from uuid import UUID
 
 from app.auth.mfa import CHALLENGE_TTL, Challenge, Factor
 from app.auth.sessions import Grant
-from app.auth.tokens import ACCESS_TOKEN_TTL
-from app.compose import Runtime
+from app.auth.tokens import ACCESS_TOKEN_TTL, AccessTokens
 from app.http.wire import ResponseModel
+from app.platform.process import Platform
 
 LoginStatus = Literal["complete", "mfa_required"]
 
@@ -35,19 +35,19 @@ class LoginResult(ResponseModel):
     mfa: MfaChallenge | None
 
 
-def login_result(runtime: Runtime, outcome: Grant | Challenge) -> LoginResult:
+def login_result(platform: Platform, tokens: AccessTokens, outcome: Grant | Challenge) -> LoginResult:
     if isinstance(outcome, Grant):
-        return LoginResult(status="complete", tokens=token_set(runtime, outcome), mfa=None)
+        return LoginResult(status="complete", tokens=token_set(platform, tokens, outcome), mfa=None)
     expires_in = int(CHALLENGE_TTL.total_seconds())
     challenge = MfaChallenge(mfa_token=outcome.mfa_token, methods=list(outcome.methods), expires_in=expires_in)
     return LoginResult(status="mfa_required", tokens=None, mfa=challenge)
 
 
-def token_set(runtime: Runtime, grant: Grant) -> TokenSet:
-    access_token = runtime.tokens.mint(
+def token_set(platform: Platform, tokens: AccessTokens, grant: Grant) -> TokenSet:
+    access_token = tokens.mint(
         user_id=grant.user_id, session_id=grant.session_id, authenticated_at=grant.authenticated_at
     )
-    remaining = grant.refresh_expires_at - runtime.clock.now()
+    remaining = grant.refresh_expires_at - platform.clock.now()
     return TokenSet(
         token_type="Bearer",  # noqa: S106 - the name of a scheme
         access_token=access_token,

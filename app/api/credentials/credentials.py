@@ -6,13 +6,14 @@ from uuid import UUID
 from fastapi import APIRouter, Query
 from pydantic import Field
 
-from app.compose import Runtime
-from app.http.guards import OriginDep, RuntimeDep, SignedIn, SignedInBare
+from app.api.provided import PlatformDep, VendingDep
+from app.http.guards import OriginDep, SignedIn, SignedInBare
 from app.http.routes import DirectRoute, JsonRoute
 from app.http.wire import RequestModel, ResponseModel, Timestamp
+from app.platform.process import Platform
 from app.policy.session_policy import Access
 from app.revocation import job
-from app.vending import access_checks, ledger, vending
+from app.vending import access_checks, ledger
 from app.vending.access_checks import Reason
 from app.vending.orders import Purpose
 from app.vending.vending import Vended, Wish
@@ -129,7 +130,11 @@ class AccessCheck(ResponseModel):
 
 
 async def issue_credentials(
-    runtime: RuntimeDep, origin: OriginDep, actor: SignedIn, body: CredentialsRequest | None = None
+    platform: PlatformDep,
+    vending: VendingDep,
+    origin: OriginDep,
+    actor: SignedIn,
+    body: CredentialsRequest | None = None,
 ) -> Credentials:
     """Temporary AWS keys for the caller's own prefix. Keep them in memory alone, and ask again before `expiration`.
 
@@ -137,7 +142,7 @@ async def issue_credentials(
     those grants: one that ends sooner than `duration_seconds`, or than in 16 minutes, is left out.
     """
     wish = (body or CredentialsRequest()).wish
-    return _credentials(runtime, await vending.issue(runtime, origin, actor, wish))
+    return _credentials(platform, await vending.issue(origin, actor, wish))
 
 
 router.add_api_route("/credentials", issue_credentials, methods=["POST"], route_class_override=DirectRoute)
@@ -145,14 +150,14 @@ router.add_api_route("/credentials", issue_credentials, methods=["POST"], route_
 
 @router.get("/credentials/container")
 async def get_container_credentials(
-    runtime: RuntimeDep,
+    vending: VendingDep,
     origin: OriginDep,
     actor: SignedInBare,
     access: Access = "read_write",
     path: Annotated[str, Query(max_length=1024)] = "",
 ) -> ContainerCredentials:
     """The same in the AWS SDKs' container format, for `AWS_CONTAINER_CREDENTIALS_FULL_URI`."""
-    vended = await vending.issue(runtime, origin, actor, Wish(access=access, path=path))
+    vended = await vending.issue(origin, actor, Wish(access=access, path=path))
     credential = vended.issued.credential
     return ContainerCredentials(
         access_key_id=credential.access_key_id,
@@ -163,40 +168,42 @@ async def get_container_credentials(
 
 
 @router.post("/credentials/revoke", status_code=202)
-async def revoke_credentials(runtime: RuntimeDep, origin: OriginDep, actor: SignedIn) -> Revocation:
+async def revoke_credentials(platform: PlatformDep, origin: OriginDep, actor: SignedIn) -> Revocation:
     """Revokes all live credentials of the caller, on every device; each device stays signed in and gets new ones.
 
     `effective_by` says when the engine refuses the last of them: at their expiry where it cannot be told before.
     """
-    await runtime.limiter.hit("revoke_credentials", str(actor.user_id))
-    count, effective_by = await runtime.database.write(
-        job.revoke_own, origin, runtime.clock.now(), runtime.settings, actor
+    await platform.limiter.hit("revoke_credentials", str(actor.user_id))
+    count, effective_by = await platform.database.write(
+        job.revoke_own, origin, platform.clock.now(), platform.settings, actor
     )
     return Revocation(revoked=count, effective_by=effective_by)
 
 
 @router.post("/access-checks")
-async def explain_access(runtime: RuntimeDep, actor: SignedIn, body: AccessCheckRequest) -> AccessCheck:
+async def explain_access(
+    platform: PlatformDep, vending: VendingDep, actor: SignedIn, body: AccessCheckRequest
+) -> AccessCheck:
     """Why S3 refuses a request of the app's: what the session policy and the role's own policy say of action and key.
 
     Policies alone are looked at, so nothing is told about what is there. Calls of S3, such as `s3:HeadObject`, stand
     for the actions that they take; a copy's source is not known, so ask for `s3:GetObject` there too.
     """
     found = await access_checks.explain(
-        runtime, actor, action=body.action, key=body.key, access_key_id=body.access_key_id
+        platform, vending, actor, action=body.action, key=body.key, access_key_id=body.access_key_id
     )
     return AccessCheck(allowed=found.allowed, reason=found.reason, statement=found.statement, detail=found.detail)
 
 
 @router.get("/me/credentials")
 async def list_credentials(
-    runtime: RuntimeDep,
+    platform: PlatformDep,
     actor: SignedIn,
     limit: Annotated[int, Query(ge=1, le=200)] = 50,
     cursor: Annotated[str | None, Query(max_length=200)] = None,
 ) -> IssuedCredentialPage:
     """Every credential that was issued to the caller, newest first, without secrets."""
-    rows, next_cursor = await runtime.database.read(
+    rows, next_cursor = await platform.database.read(
         ledger.list_issued, user_id=actor.user_id, limit=limit, cursor=cursor
     )
     items = [
@@ -216,8 +223,8 @@ async def list_credentials(
     return IssuedCredentialPage(items=items, next_cursor=next_cursor)
 
 
-def _credentials(runtime: Runtime, vended: Vended) -> Credentials:
-    issued, settings, now = vended.issued, runtime.settings, runtime.clock.now()
+def _credentials(platform: Platform, vended: Vended) -> Credentials:
+    issued, settings, now = vended.issued, platform.settings, platform.clock.now()
     credential = issued.credential
     return Credentials(
         credential_id=issued.credential_id,

@@ -6,7 +6,8 @@ from uuid import UUID
 from fastapi import APIRouter, Query, Response
 from pydantic import Field
 
-from app.http.guards import OriginDep, RuntimeDep, SignedIn
+from app.api.provided import BucketDep, PlatformDep
+from app.http.guards import OriginDep, SignedIn
 from app.http.routes import JsonRoute
 from app.http.wire import MomentInBody, RequestModel, ResponseModel, Timestamp
 from app.sharing import giving
@@ -65,31 +66,39 @@ class GrantWithdrawal(ResponseModel):
 
 
 @router.post("", status_code=201)
-async def create_grant(runtime: RuntimeDep, origin: OriginDep, actor: SignedIn, body: GrantRequest) -> Grant:
+async def create_grant(
+    platform: PlatformDep, bucket: BucketDep, origin: OriginDep, actor: SignedIn, body: GrantRequest
+) -> Grant:
     """Shares a folder, read-only, with whoever has the e-mail address, or will have; a mail tells them.
 
     A folder that is shared with them until then already is that grant; until another time it is 409 `grant_exists`.
     """
     given = await giving.create(
-        runtime, origin, actor, email=body.grantee_email, path=body.path, expires_at=body.expires_at
+        platform,
+        bucket,
+        origin,
+        actor,
+        email=body.grantee_email,
+        path=body.path,
+        expires_at=body.expires_at,
     )
     return _grant(given)
 
 
 @router.get("")
-async def list_grants(runtime: RuntimeDep, actor: SignedIn, limit: Limit = 50, cursor: Cursor = None) -> GrantPage:
+async def list_grants(platform: PlatformDep, actor: SignedIn, limit: Limit = 50, cursor: Cursor = None) -> GrantPage:
     """What the caller shares, newest first."""
-    now = runtime.clock.now()
-    given, next_cursor = await runtime.database.read(giving.list_given, now, actor, limit=limit, cursor=cursor)
+    now = platform.clock.now()
+    given, next_cursor = await platform.database.read(giving.list_given, now, actor, limit=limit, cursor=cursor)
     return GrantPage(items=[_grant(grant) for grant in given], next_cursor=next_cursor)
 
 
 @router.get("/received")
 async def list_received_grants(
-    runtime: RuntimeDep, origin: OriginDep, actor: SignedIn, limit: Limit = 50, cursor: Cursor = None
+    platform: PlatformDep, origin: OriginDep, actor: SignedIn, limit: Limit = 50, cursor: Cursor = None
 ) -> ReceivedGrantPage:
     """What is shared with the caller, newest first."""
-    received, next_cursor = await giving.list_received(runtime, origin, actor, limit=limit, cursor=cursor)
+    received, next_cursor = await giving.list_received(platform, origin, actor, limit=limit, cursor=cursor)
     items = [
         ReceivedGrant(
             grant_id=grant.id,
@@ -107,24 +116,24 @@ async def list_received_grants(
 
 
 @router.post("/received/{grant_id:uuid}/accept", status_code=204, response_class=Response)
-async def accept_grant(runtime: RuntimeDep, origin: OriginDep, actor: SignedIn, grant_id: UUID) -> None:
+async def accept_grant(platform: PlatformDep, origin: OriginDep, actor: SignedIn, grant_id: UUID) -> None:
     """Accepts a folder that is shared with the caller: `include_shared` carries it from now on, on every device.
 
     A folder that the caller does not want is declined, before or after, by `DELETE /v1/grants/{grant_id}`. Its owner is
     told neither.
     """
-    await giving.accept(runtime, origin, actor, grant_id)
+    await giving.accept(platform, origin, actor, grant_id)
 
 
 @router.delete("/{grant_id:uuid}", status_code=202)  # `/received` is none
-async def withdraw_grant(runtime: RuntimeDep, origin: OriginDep, actor: SignedIn, grant_id: UUID) -> GrantWithdrawal:
+async def withdraw_grant(platform: PlatformDep, origin: OriginDep, actor: SignedIn, grant_id: UUID) -> GrantWithdrawal:
     """Ends a grant: its owner takes it back, or its grantee wants it no more, which its owner is not told.
 
     No credential that is vended from now on has it. Where its owner takes it back, each device of its grantee that
     holds one which has it loses its credentials, and gets new ones. `effective_by` says when the last of them opens it
     no more.
     """
-    return GrantWithdrawal(effective_by=await giving.withdraw(runtime, origin, actor, grant_id))
+    return GrantWithdrawal(effective_by=await giving.withdraw(platform, origin, actor, grant_id))
 
 
 def _grant(given: Given) -> Grant:

@@ -2,7 +2,8 @@
 
 from fastapi import APIRouter, Request, Response
 
-from app.http.guards import OriginDep, RuntimeDep
+from app.api.provided import PlatformDep, StorageEventsDep
+from app.http.guards import OriginDep
 from app.http.routes import JsonRoute, strict_json
 from app.platform.problems import Problem, StorageEventsOff, UnsupportedMediaType
 from app.storage import events
@@ -25,23 +26,25 @@ MEDIA_TYPES = ("text/plain", "application/json", "application/octet-stream")
         }
     },
 )
-async def add_storage_event(request: Request, runtime: RuntimeDep, origin: OriginDep) -> None:
+async def add_storage_event(
+    request: Request, platform: PlatformDep, storage_events: StorageEventsDep, origin: OriginDep
+) -> None:
     """For SNS alone: S3's notifications of the bucket, or EventBridge's events of it. A subscription is confirmed."""
-    topic, metrics = runtime.storage_events, runtime.metrics.storage_events
+    topic, metrics = storage_events, platform.metrics.storage_events
     if topic is None:
         raise StorageEventsOff
     try:
         if request.headers.get("content-type", "").partition(";")[0].strip().lower() not in MEDIA_TYPES:
             raise UnsupportedMediaType("SNS sends `Content-Type: text/plain`.")
-        message = await topic.receive(strict_json(await request.body()), runtime.limiter, origin.address)
+        message = await topic.receive(strict_json(await request.body()), platform.limiter, origin.address)
         is_news = message.kind == "Notification" and topic.is_new(message)
-        changes = events.read(message.text, runtime.settings.bucket) if is_news else {}
+        changes = events.read(message.text, platform.settings.bucket) if is_news else {}
     except Problem:
         metrics.labels("refused").inc()
         raise
-    now = runtime.clock.now()
+    now = platform.clock.now()
     if message.kind == "SubscriptionConfirmation":
-        await runtime.database.write(events.note_subscription, origin, now)
-    noted = await runtime.database.write(events.note, now, runtime.settings, changes) if changes else 0
+        await platform.database.write(events.note_subscription, origin, now)
+    noted = await platform.database.write(events.note, now, platform.settings, changes) if changes else 0
     topic.remember(message)
     metrics.labels("noted" if noted else "ignored").inc()

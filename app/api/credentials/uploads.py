@@ -6,7 +6,8 @@ from uuid import UUID
 from fastapi import APIRouter
 from pydantic import Field
 
-from app.http.guards import OriginDep, RuntimeDep, SignedIn
+from app.api.provided import PlatformDep, VendingDep
+from app.http.guards import OriginDep, SignedIn
 from app.http.routes import JsonRoute
 from app.http.wire import RequestModel, ResponseModel, Timestamp
 from app.vending import tickets
@@ -42,16 +43,16 @@ class UploadTicket(ResponseModel):
 
 @router.post("/uploads")
 async def create_upload_ticket(
-    runtime: RuntimeDep, origin: OriginDep, actor: SignedIn, body: UploadTicketRequest
+    platform: PlatformDep, vending: VendingDep, origin: OriginDep, actor: SignedIn, body: UploadTicketRequest
 ) -> UploadTicket:
     """A form for one object of exactly this size and type. S3 answers it with 201 and an ETag.
 
     It is good for 15 minutes, or for what is left of the credential that signs it: `expires_in` says.
     """
     ticket = await tickets.create(
-        runtime, origin, actor, path=body.path, content_type=body.content_type, size=body.size
+        platform, vending, origin, actor, path=body.path, content_type=body.content_type, size=body.size
     )
-    now = runtime.clock.now()
+    now = platform.clock.now()
     return UploadTicket(
         url=ticket.url,
         fields=[UploadField(name=name, value=value) for name, value in ticket.fields],

@@ -2,7 +2,8 @@
 
 from fastapi import APIRouter
 
-from app.http.guards import RuntimeDep, SignedIn
+from app.api.provided import PlatformDep
+from app.http.guards import SignedIn
 from app.http.routes import JsonRoute
 from app.http.wire import ResponseModel, Timestamp
 from app.storage import quota
@@ -24,13 +25,13 @@ class StorageUsage(ResponseModel):
 
 
 @router.get("/me/usage")
-async def get_storage_usage(runtime: RuntimeDep, actor: SignedIn) -> StorageUsage:
+async def get_storage_usage(platform: PlatformDep, actor: SignedIn) -> StorageUsage:
     """What the caller stores, as it was last counted. Over quota, `access` `write` and `read_write` are refused."""
-    usage = await runtime.database.read(quota.find, actor.user_id)
+    usage = await platform.database.read(quota.find, actor.user_id)
     return StorageUsage(
         bytes=usage.bytes if usage else 0,
         objects=usage.objects if usage else 0,
-        old_bytes=quota.old_bytes(runtime.settings, usage),
-        quota_bytes=quota.effective(runtime.settings, actor.quota_bytes),
+        old_bytes=quota.old_bytes(platform.settings, usage),
+        quota_bytes=quota.effective(platform.settings, actor.quota_bytes),
         counted_at=usage.counted_at if usage else None,
     )

@@ -1,0 +1,37 @@
+"""The objects that routes ask for."""
+
+from typing import Annotated
+
+from app.accounts.export import ExportTurn
+from app.accounts.passwords import Hasher
+from app.admin.imports import ImportRoom
+from app.auth.cognito import UserPool
+from app.auth.keys import Keyring
+from app.auth.providers import Providers
+from app.auth.tokens import AccessTokens
+from app.aws.sns import Topic
+from app.http.provided import provided
+from app.platform.lanes import Turns
+from app.platform.process import Platform
+from app.policy.session_policy import Bucket
+from app.upkeep.health import Health
+from app.vending.broker import Broker
+from app.vending.identity_token import IdentityTokens
+from app.vending.vending import Vending
+
+PlatformDep = Annotated[Platform, provided(Platform)]
+HasherDep = Annotated[Hasher, provided(Hasher)]
+TokensDep = Annotated[AccessTokens, provided(AccessTokens)]
+ProvidersDep = Annotated[Providers, provided(Providers)]
+UserPoolDep = Annotated[UserPool | None, provided(UserPool)]
+BrokerDep = Annotated[Broker, provided(Broker)]
+BucketDep = Annotated[Bucket, provided(Bucket)]
+VendingDep = Annotated[Vending, provided(Vending)]
+NewcomersDep = Annotated[Turns, provided(Turns)]
+HealthDep = Annotated[Health, provided(Health)]
+KeyringDep = Annotated[Keyring, provided(Keyring)]
+"""Of access tokens."""
+IdentityTokensDep = Annotated[IdentityTokens | None, provided(IdentityTokens)]
+StorageEventsDep = Annotated[Topic | None, provided(Topic)]
+ImportRoomDep = Annotated[ImportRoom, provided(ImportRoom)]
+ExportTurnDep = Annotated[ExportTurn, provided(ExportTurn)]

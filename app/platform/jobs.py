@@ -1,0 +1,57 @@
+"""Work in the background of each replica, resumable from the database: whatever dies is taken up by another.
+
+A job is one pass over what waits: it claims rows by a statement that only one replica can win, for as long as a lease,
+and returns whether there may be more at once.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+
+import structlog
+
+from app.platform.db import Database
+from app.platform.metrics import Metrics
+from app.platform.problems import Problem
+
+log = structlog.get_logger("tokenvend.jobs")
+
+
+@dataclass(frozen=True)
+class Job:
+    name: str
+    work: Callable[[], Awaitable[bool]]
+    every: float
+    """Seconds to wait after a pass that found nothing more."""
+    woken_by: str | None = None
+    """A signal of the database's that ends the wait."""
+
+
+async def keep_working(jobs: Sequence[Job], database: Database, metrics: Metrics) -> None:
+    """Runs every job for as long as the service."""
+    async with asyncio.TaskGroup() as group:
+        for job in jobs:
+            group.create_task(_repeat(job, database, metrics))
+
+
+async def _repeat(job: Job, database: Database, metrics: Metrics) -> None:
+    signals = database.signals
+    if job.woken_by:
+        signals.listen(job.woken_by)
+    while True:
+        try:
+            more = await job.work()
+        except Problem as problem:
+            log.error("job_failed", job=job.name, code=problem.code, cause=problem.cause)
+            metrics.job_failures.labels(job.name).inc()
+            more = False
+        except Exception as error:
+            log.error("job_failed", job=job.name, exc_info=error)
+            metrics.job_failures.labels(job.name).inc()
+            more = False
+        if more:
+            continue
+        if job.woken_by:
+            await signals.wait(job.woken_by, seconds=job.every)
+        else:
+            await asyncio.sleep(job.every)

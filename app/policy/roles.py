@@ -1,0 +1,39 @@
+"""What the vending role itself allows: the bound of every session policy."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from app.policy.session_policy import OBJECT_ACTIONS, Bucket
+
+
+def role_policy(bucket: Bucket) -> Mapping[str, Any]:
+    """What `deploy/aws` gives the vending role."""
+    statements: list[Mapping[str, Any]] = [
+        {
+            "Sid": "Objects",
+            "Effect": "Allow",
+            "Action": list(OBJECT_ACTIONS["read_write"]),
+            "Resource": f"{bucket.arn}/users/*",
+        },
+        {
+            "Sid": "List",
+            "Effect": "Allow",
+            "Action": ["s3:ListBucket", "s3:ListBucketVersions"],
+            "Resource": bucket.arn,
+            "Condition": {"StringLike": {"s3:prefix": "users/*"}},
+        },
+    ]
+    if bucket.encryption is not None:
+        statements.append(
+            {
+                "Sid": "Encryption",
+                "Effect": "Allow",
+                "Action": ["kms:Decrypt", "kms:GenerateDataKey"],
+                "Resource": bucket.encryption.key_arn,
+                "Condition": {
+                    "StringEquals": {"kms:ViaService": bucket.encryption.via_service},
+                    "StringLike": {"kms:EncryptionContext:aws:s3:arn": [bucket.arn, f"{bucket.arn}/users/*"]},
+                },
+            }
+        )
+    return {"Version": "2012-10-17", "Statement": statements}
