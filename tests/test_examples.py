@@ -40,16 +40,11 @@ from app.auth import ceremony, codes, oidc, recovery_codes, sessions, totp
 from app.auth.ceremony import Assertion, Attestation
 from app.auth.providers import Provider
 from app.auth.tokens import AccessTokens
-from app.crypto.crypto import (
-    b64url,
-    generate_key_pair,
-    identity_keys,
-    totp_uri,
-    unb64url,
-    verification_key,
-    verify_identity_token,
-)
-from app.http.web import Moment, Timestamp
+from app.crypto.encoding import b64url, unb64url
+from app.crypto.identity_keys import identity_keys, verify_identity_token
+from app.crypto.jws import generate_key_pair, verification_key
+from app.crypto.totp import totp_uri
+from app.http.wire import Moment, Timestamp
 from app.mail.bounds import Kind
 from app.main import create_api
 from app.platform import cursors
