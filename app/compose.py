@@ -235,6 +235,12 @@ def build_runtime(settings: Settings, *, clock: Clock | None = None, aws: boto3.
     )
 
 
+def build_sts(settings: Settings) -> StsClient:
+    """STS alone, for a command that needs nothing else."""
+    clock = SystemClock()
+    return _sts(settings, None, clock, Metrics(clock), NoTracing())
+
+
 def _sts(settings: Settings, aws: boto3.Session | None, clock: Clock, metrics: Metrics, tracing: Tracing) -> StsClient:
     """Raises `SettingsError` for a profile that the SDK cannot read."""
 

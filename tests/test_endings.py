@@ -10,7 +10,7 @@ import pytest
 from sqlalchemy import text
 from sqlalchemy.orm import Session
 
-from app.auth import endings, sessions
+from app.auth import endings, rotation
 from app.auth.endings import LOOKED_AT, MOST
 from app.records.audit import COMMAND_LINE
 from app.records.models import User
@@ -260,7 +260,7 @@ class TestAllAtOnce:
             for patience in ("lock_timeout", "statement_timeout"):
                 session.execute(text(f"SET LOCAL {patience} = '60s'"))
             token = device.refresh_token
-            return sessions.refresh(
+            return rotation.refresh(
                 session, vault, COMMAND_LINE, now, refresh_token=token, verified_only=False
             ).session_id
 

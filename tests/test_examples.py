@@ -36,7 +36,7 @@ from app.accounts import passwords
 from app.admin import audit_events
 from app.api import examples
 from app.api.admin.access_keys import AccessKeyId
-from app.auth import ceremony, codes, oidc, recovery_codes, sessions, totp
+from app.auth import ceremony, codes, oidc, recovery_codes, rotation, totp
 from app.auth.ceremony import Assertion, Attestation
 from app.auth.providers import Provider
 from app.auth.tokens import AccessTokens
@@ -234,7 +234,7 @@ FORMS: Mapping[str, Check] = {
     "prefix": is_prefix,
     "recipient": is_address,
     "recovery_codes": is_recovery_codes,
-    "refresh_token": is_token(sessions.PREFIX),
+    "refresh_token": is_token(rotation.PREFIX),
     "request_id": is_request_id,
     "secret": lambda value: len(base64.b32decode(value)) == totp.SECRET_SIZE,
     "shared_prefixes": lambda value: all(map(is_folder, value)),

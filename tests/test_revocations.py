@@ -14,7 +14,7 @@ from app.platform.problems import QuotaExceeded
 from app.records import audit
 from app.records.audit import Origin
 from app.records.models import DeviceSession, IssuedCredential, Revocation, User
-from app.revocation import allowances, floor, job, marks
+from app.revocation import allowances, effective, floor, job, marks
 from app.revocation.allowances import Cause
 from tests.support.service import Service
 
@@ -186,7 +186,7 @@ class TestShares:
         origin, now = Origin("some request", address), service.clock.now()
         who = {"user_id": device.user_id, "actor_id": by or device.user_id, "session_id": None}
         run(service, marks.revoke_user, origin, now, **who, reason="own_wish")
-        return run(service, job.effective_by, now, service.settings, device.user_id)
+        return run(service, effective.effective_by, now, service.settings, device.user_id)
 
     def end(self, service: Service, device: DeviceSession, reason: str, *, address: str = "192.0.2.1") -> None:
         who = {"user_id": device.user_id, "actor_id": None, "session_ids": [device.id]}
@@ -309,4 +309,4 @@ def effective_by_of_each(session: Session, service: Service, user_ids: list[uuid
         session.scalars(select(IssuedCredential).where(IssuedCredential.user_id == user_id)).one()
         for user_id in user_ids
     ]
-    return [job.effective_by_of(session, service.settings, one) for one in found]
+    return [effective.effective_by_of(session, service.settings, one) for one in found]

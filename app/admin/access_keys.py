@@ -9,7 +9,7 @@ from app.platform.problems import NotFound, Overloaded, StsRefused, StsThrottled
 from app.platform.process import Platform
 from app.platform.settings import Settings
 from app.records.models import DeviceSession, IssuedCredential, User
-from app.revocation import job
+from app.revocation import effective
 from app.vending import ledger
 from app.vending.broker import Broker
 
@@ -51,7 +51,7 @@ def find_vended(session: Session, settings: Settings, access_key_id: str) -> Ven
         return None
     user = session.get(User, credential.user_id)
     family = session.get(DeviceSession, credential.session_id, options=[undefer_group("over")])
-    return Vended(credential, user, family, job.effective_by_of(session, settings, credential))
+    return Vended(credential, user, family, effective.effective_by_of(session, settings, credential))
 
 
 async def _account(broker: Broker, access_key_id: str) -> str | None:

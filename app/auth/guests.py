@@ -16,7 +16,7 @@ from app.accounts import links, registration
 from app.accounts.links import Guard, Link
 from app.accounts.passwords import Hasher
 from app.auth import sessions
-from app.auth.sessions import Grant
+from app.auth.rotation import Grant
 from app.crypto.vault import Vault
 from app.mail import outbox
 from app.platform.limits import account_key, address_key

@@ -16,7 +16,7 @@ from app.auth import mfa, oidc
 from app.auth.mfa import Challenge
 from app.auth.oidc import OutsideIdentity
 from app.auth.providers import Providers
-from app.auth.sessions import Grant
+from app.auth.rotation import Grant
 from app.crypto.vault import Vault
 from app.mail import outbox
 from app.platform.db import insert_if_absent

@@ -14,7 +14,7 @@ from app.auth import mfa, migration
 from app.auth.cognito import UserPool
 from app.auth.mfa import Challenge
 from app.auth.migration import Newcomer
-from app.auth.sessions import Grant
+from app.auth.rotation import Grant
 from app.crypto.vault import Vault
 from app.platform.limits import address_key
 from app.platform.problems import AccountDisabled, EmailNotVerified, InvalidLogin, UserPoolUnavailable

@@ -10,7 +10,8 @@ from sqlalchemy.orm import Session
 
 from app.accounts import guesses
 from app.auth import codes, recovery_codes, sessions, totp
-from app.auth.sessions import Grant, Method
+from app.auth.rotation import Grant
+from app.auth.sessions import Method
 from app.crypto.vault import Vault
 from app.platform.problems import EmailNotVerified, InvalidMfaCode, InvalidMfaToken, InvalidSingleUseToken
 from app.platform.process import Platform

@@ -17,7 +17,7 @@ from app.accounts import profile
 from app.auth import ceremony, mfa
 from app.auth.ceremony import Assertion, Attestation, CeremonyFailed, NewPasskey, RelyingParty, Seen
 from app.auth.mfa import Challenge
-from app.auth.sessions import Grant
+from app.auth.rotation import Grant
 from app.crypto.vault import Vault
 from app.mail import outbox
 from app.platform.db import insert_if_absent

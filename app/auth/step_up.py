@@ -11,7 +11,7 @@ from app.accounts import guesses, reauthentication
 from app.accounts.passwords import Hasher
 from app.auth import mfa, sessions
 from app.auth.mfa import CodeMethod
-from app.auth.sessions import Grant
+from app.auth.rotation import Grant
 from app.crypto.vault import Vault
 from app.platform.problems import MfaRequired, WrongCode, WrongPassword
 from app.platform.process import Platform

@@ -5,9 +5,10 @@ import sys
 
 import typer
 
-from app.compose import Runtime, build_runtime
+from app.compose import build_sts
 from app.platform.problems import Problem
 from app.platform.settings import Settings, SettingsError
+from app.vending.broker import exchange_mfa
 
 LIFETIME = 129_600
 """Seconds: 36 hours, the longest that GetSessionToken gives. Then the service needs a new code."""
@@ -17,7 +18,7 @@ async def exchange(settings: Settings, code: str | None) -> None:
     """Puts temporary credentials into the environment, where the SDK of this process and of its workers finds them.
 
     `code` is asked for where it is not given. A new one is needed for each start: STS takes none twice. Raises
-    `SettingsError`, and what `Broker.exchange_mfa` raises.
+    `SettingsError`, and what `StsClient.call` raises.
     """
     if settings.mfa_serial is None:
         if code is not None:
@@ -27,15 +28,15 @@ async def exchange(settings: Settings, code: str | None) -> None:
         if not sys.stdin.isatty():
             raise SettingsError("TOKENVEND_MFA_SERIAL is set: give the code of the device by --mfa-code")
         code = typer.prompt(f"Code of {settings.mfa_serial}")
-    runtime: Runtime = build_runtime(settings)
+    sts = build_sts(settings)
     try:
-        credential = await runtime.vending.broker.exchange_mfa(settings.mfa_serial, code, LIFETIME)
+        credential = await exchange_mfa(sts, settings.mfa_serial, code, LIFETIME)
     except Problem as problem:
         raise SettingsError(
             f"STS did not take the MFA code ({problem.cause}): wait for the next one, and try again"
         ) from problem
     finally:
-        await runtime.close()
+        await sts.close()
     os.environ |= {
         "AWS_ACCESS_KEY_ID": credential.access_key_id,
         "AWS_SECRET_ACCESS_KEY": credential.secret_access_key,

@@ -15,7 +15,7 @@ import typer
 from rich.console import Console
 
 from app.accounts import guesses, registration
-from app.admin import exports, formats, imports, lifecycle
+from app.admin import acts, exports, formats, imports
 from app.admin import prune as stale_rows
 from app.admin.audit_events import FLOOR
 from app.admin.exports import Format
@@ -313,7 +313,7 @@ def unlock(
     runtime = _runtime()
     address = addresses.parse(email)
     now = runtime.platform.clock.now()
-    user = runtime.platform.database.run("write", lifecycle.unlock_from_host, now, email_key=address.key, reason=reason)
+    user = runtime.platform.database.run("write", acts.unlock_from_host, now, email_key=address.key, reason=reason)
 
     async def forget() -> None:
         try:

@@ -4,7 +4,7 @@ import uuid
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import and_, delete, insert, or_, select
+from sqlalchemy import delete, insert, or_, select
 from sqlalchemy.orm import Session
 
 from app.accounts import reauthentication
@@ -29,6 +29,7 @@ from app.records.models import (
     Usage,
     User,
 )
+from app.records.users import is_last_admin
 from app.sharing import grants
 
 SIGN_INS = (SingleUseToken, TotpFactor, RecoveryCode, Passkey, Identity)
@@ -142,23 +143,6 @@ def carry_out(
         session_id=actor.session_id if actor else None,
         **detail,
     )
-
-
-def is_last_admin(session: Session, user_id: uuid.UUID) -> bool:
-    """Whether nobody else administers who could sign in: who never followed their invitation takes nobody's place.
-
-    It locks all who administer, and the user, so of two who leave at once one stays.
-    By one statement and in one order: who was erased a moment ago is no administrator any more, and would otherwise
-    lock the others before themself.
-    """
-    administers = and_(User.role == "admin", User.status == "active")
-    rows = select(User.id, User.role, User.status).where(or_(administers, User.id == user_id))
-    locked = session.execute(rows.order_by(User.id).with_for_update()).all()
-    admins = {row.id for row in locked if (row.role, row.status) == ("admin", "active")}
-    if user_id not in admins:
-        return False
-    others = select(User.id).where(User.id.in_(admins - {user_id}), users.CAN_SIGN_IN)
-    return session.scalar(others.limit(1)) is None
 
 
 def _second_factor_is_fresh(session: Session, now: datetime, actor: Actor) -> bool:

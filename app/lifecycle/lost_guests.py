@@ -10,7 +10,7 @@ from datetime import datetime, timedelta
 from sqlalchemy import ColumnElement, ColumnExpressionArgument, and_, exists, func, or_, select, update
 from sqlalchemy.orm import Session
 
-from app.auth.sessions import REFRESH_IDLE_TTL
+from app.auth.rotation import REFRESH_IDLE_TTL
 from app.crypto.vault import Vault
 from app.lifecycle import erasure
 from app.platform.process import Platform

@@ -5,8 +5,16 @@ import uuid
 from sqlalchemy import and_, exists, or_, select
 from sqlalchemy.orm import Session
 
-from app.platform.problems import AccountDisabled, InvalidToken
-from app.records.models import Identity, Passkey, TotpFactor, User
+from app.platform.problems import (
+    AccountDisabled,
+    InvalidToken,
+)
+from app.records.models import (
+    Identity,
+    Passkey,
+    TotpFactor,
+    User,
+)
 
 CAN_SIGN_IN = or_(
     and_(User.password_hash.is_not(None), User.email_key.is_not(None)),
@@ -45,3 +53,20 @@ def can_sign_in_without(session: Session, user: User, way: Passkey | Identity) -
         return True
     others = (select(model.id).where(model.user_id == user.id, model.id != way.id) for model in (Passkey, Identity))
     return any(session.scalar(other.limit(1)) is not None for other in others)
+
+
+def is_last_admin(session: Session, user_id: uuid.UUID) -> bool:
+    """Whether nobody else administers who could sign in: who never followed their invitation takes nobody's place.
+
+    It locks all who administer, and the user, so of two who leave at once one stays.
+    By one statement and in one order: who was erased a moment ago is no administrator any more, and would otherwise
+    lock the others before themself.
+    """
+    administers = and_(User.role == "admin", User.status == "active")
+    rows = select(User.id, User.role, User.status).where(or_(administers, User.id == user_id))
+    locked = session.execute(rows.order_by(User.id).with_for_update()).all()
+    admins = {row.id for row in locked if (row.role, row.status) == ("admin", "active")}
+    if user_id not in admins:
+        return False
+    others = select(User.id).where(User.id.in_(admins - {user_id}), CAN_SIGN_IN)
+    return session.scalar(others.limit(1)) is None

@@ -22,7 +22,7 @@ from app.policy.roles import role_policy
 from app.policy.session_policy import Bucket, Share
 from app.records.actor import Actor
 from app.records.models import IssuedCredential
-from app.revocation import job
+from app.revocation import effective
 from app.vending import ledger
 from app.vending.orders import Order
 from app.vending.vending import Vending
@@ -117,7 +117,7 @@ def _find(session: Session, settings: Settings, actor: Actor, access_key_id: str
     credential = ledger.find_issued(session, access_key_id)
     if credential is None or credential.user_id != actor.user_id:
         raise NotFound
-    return Used(credential, job.effective_by_of(session, settings, credential))
+    return Used(credential, effective.effective_by_of(session, settings, credential))
 
 
 def _ended(used: Used, now: datetime) -> Explanation | None:

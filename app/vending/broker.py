@@ -113,11 +113,6 @@ class Broker:
             said = "STS cannot decode this. Send the whole encoded part of AWS's message."
             raise InvalidRequest(errors=[FieldError("body.encoded_message", "not_decodable", said)]) from problem
 
-    async def exchange_mfa(self, serial: str, code: str, duration: int) -> StsCredential:
-        """GetSessionToken: base credentials that have the MFA of `code`. Raises what `StsClient.call` raises."""
-        parameters = {"SerialNumber": serial, "TokenCode": code, "DurationSeconds": duration}
-        return _credential(await self._sts.call("GetSessionToken", parameters))
-
     async def warnings(self, longest: int) -> list[str]:
         """What to mend about the identity that signs our calls. Raises what `StsClient.call` raises."""
         if self._mode == "web_identity":
@@ -131,6 +126,12 @@ class Broker:
 
     async def close(self) -> None:
         await self._sts.close()
+
+
+async def exchange_mfa(sts: StsClient, serial: str, code: str, duration: int) -> StsCredential:
+    """GetSessionToken: base credentials that have the MFA of `code`. Raises what `StsClient.call` raises."""
+    parameters = {"SerialNumber": serial, "TokenCode": code, "DurationSeconds": duration}
+    return _credential(await sts.call("GetSessionToken", parameters))
 
 
 def _credential(answer: Answer) -> StsCredential:

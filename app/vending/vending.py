@@ -29,7 +29,7 @@ from app.records import newcomers
 from app.records.actor import Actor
 from app.records.audit import Origin
 from app.revocation import marks
-from app.sharing import giving
+from app.sharing import receiving
 from app.storage import quota
 from app.vending import admission, ledger
 from app.vending.broker import Broker
@@ -145,7 +145,7 @@ class Vending:
         while revoked < TRIES:
             plan = Plan((), 1, seconds)
             if wish.include_shared:
-                shares = await giving.list_shares(self._platform, origin, actor, grant_ids=wish.grant_ids)
+                shares = await receiving.list_shares(self._platform, origin, actor, grant_ids=wish.grant_ids)
                 plan = self._plan(actor, wish, shares, seconds=seconds, clocks=clocks)
             order = self.make_order(
                 actor.user_id,
@@ -265,7 +265,7 @@ class Vending:
         now = self._platform.clock.now()
         if any(end < credential.expires_at for end in ends):
             raise OutlivesShare(order.issued_at(credential.expires_at) - now)
-        if not await self._platform.database.read(giving.still_count, now, order.shares):
+        if not await self._platform.database.read(receiving.still_count, now, order.shares):
             raise RevokedMeanwhile
 
     async def _obtain(self, order: Order) -> StsCredential:

@@ -16,7 +16,7 @@ import psutil
 from sqlalchemy import update
 from sqlalchemy.orm import Session
 
-from app.auth.sessions import Grant
+from app.auth.rotation import Grant
 from app.compose import build_runtime
 from app.crypto.password_hashes import PASSWORD_CONTEXT
 from app.crypto.vault import Vault

@@ -25,9 +25,9 @@ from sqlalchemy.orm import Session
 
 from app.admin import users
 from app.admin.users import Account
-from app.auth import login, mfa, sessions
+from app.auth import login, mfa, rotation
 from app.auth.mfa import Challenge
-from app.auth.sessions import Grant
+from app.auth.rotation import Grant
 from app.aws.sts_client import StsCredential
 from app.compose import Runtime, build_runtime
 from app.crypto.vault import Vault
@@ -183,7 +183,7 @@ class Crowd:
         async def refresh(number: int) -> object:
             token = self._spent.get(number) or _first_token(number)
             grant = await database.write(
-                sessions.refresh,
+                rotation.refresh,
                 vault,
                 COMMAND_LINE,
                 runtime.platform.clock.now(),
@@ -366,7 +366,7 @@ def _word(kind: str, number: int, syllables: int) -> str:
 
 
 def _first_token(number: int) -> str:
-    return f"{sessions.PREFIX}bench_{number}"
+    return f"{rotation.PREFIX}bench_{number}"
 
 
 def _plain(url: str) -> str:

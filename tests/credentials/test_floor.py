@@ -13,7 +13,7 @@ from sqlalchemy.orm import Session
 
 from app.records.audit import Origin
 from app.records.models import EVERYONE, DeviceSession, IssuedCredential, Revocation, User
-from app.revocation import allowances, denials, floor, job, marks
+from app.revocation import allowances, denials, effective, floor, job, marks
 from app.revocation.floor import Floor
 from tests.credentials.crowd import sign_in
 from tests.support.service import Device, Service
@@ -168,7 +168,7 @@ class TestStrangers:
         assert make_room(bounded, lambda rows: len(rows) == 1) is None
         assert [row.subject_id for row in told(bounded)] == [ada.user_id]
         now = bounded.clock.now()
-        ends = [run(bounded, job.effective_by, now, bounded.settings, one.user_id) for one in (guest, ada)]
+        ends = [run(bounded, effective.effective_by, now, bounded.settings, one.user_id) for one in (guest, ada)]
         assert ends == [now + timedelta(hours=1), now + timedelta(minutes=1)]
 
 

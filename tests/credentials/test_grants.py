@@ -584,7 +584,7 @@ class TestNamed:
     def test_a_stranger_crowds_nobody_out(
         self, service: Service, ada: Device, bob: Device, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr("app.sharing.giving.MOST_PACKED", 12)
+        monkeypatch.setattr("app.sharing.receiving.MOST_PACKED", 12)
         eve = service.device("eve@example.org")
         for number in range(12):
             give(eve, bob, f"{number:02}{'x' * 60}/")

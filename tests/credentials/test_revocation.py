@@ -24,7 +24,7 @@ from app.admin import prune
 from app.records import audit
 from app.records.actor import Actor
 from app.records.models import EVERYONE
-from app.revocation import denials, floor, job, marks
+from app.revocation import denials, effective, floor, job, marks
 from app.revocation.iam_writer import POLICY_NAME, PROBE, IamFailed, RoleDenials
 from tests.credentials.crowd import sign_in
 from tests.credentials.test_denials import Credential, of_device
@@ -405,7 +405,7 @@ class TestVendingAgain:
 
         def revoke_slowly(session: Session) -> None:
             actor = Actor(uuid.UUID(device.user_id), uuid.UUID(device.session_id), "user", NOON, False, False)
-            job.revoke_own(session, audit.COMMAND_LINE, service.clock.now(), service.settings, actor)
+            effective.revoke_own(session, audit.COMMAND_LINE, service.clock.now(), service.settings, actor)
             begun.set()
             eventually(lambda: waits_for_a_lock(service), within=1)
             service.clock.advance(seconds=1)

@@ -24,7 +24,7 @@ from app.main import create_app
 from app.platform.metrics import Metrics
 from app.platform.problems import InvalidToken, StsUnavailable
 from app.policy.session_policy import Share
-from app.sharing import giving
+from app.sharing import giving, receiving
 from app.vending import replica_cache
 from app.vending.cache import Issued
 from app.vending.orders import Order, Terms
@@ -227,7 +227,7 @@ class TestShares:
         assert vended["shared_prefixes"] == [grant["prefix"]]
         if cached_in == "memory":
             assert at(second, bob).vend(include_shared=True).json() == vended
-        read, late = giving.list_shares, []
+        read, late = receiving.list_shares, []
 
         async def list_shares(*arguments: Any, **options: Any) -> Any:
             shares = await read(*arguments, **options)

@@ -14,7 +14,7 @@ from urllib.request import urlopen
 import pytest
 from sqlalchemy.orm import Session
 
-from app.auth.sessions import Grant
+from app.auth.rotation import Grant
 from app.compose import build_runtime
 from app.crypto.vault import Vault
 from app.platform.clock import SystemClock

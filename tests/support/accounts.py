@@ -9,7 +9,7 @@ from sqlalchemy.orm import Session
 
 from app.accounts import registration
 from app.auth import sessions
-from app.auth.sessions import Grant
+from app.auth.rotation import Grant
 from app.crypto.vault import Vault
 from app.records import addresses, audit
 from app.records.models import DeviceSession, User

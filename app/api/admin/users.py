@@ -10,8 +10,8 @@ from pydantic import Field
 from sqlalchemy.orm import Session
 
 from app.accounts import guesses
-from app.admin import lifecycle, users
-from app.admin.lifecycle import Act
+from app.admin import acts, users
+from app.admin.acts import Act
 from app.admin.users import Account, Role, Status
 from app.api.provided import PlatformDep
 from app.auth.sessions import Method
@@ -155,7 +155,7 @@ async def list_users(
 async def create_user(platform: PlatformDep, origin: OriginDep, actor: Admin, body: CreateUserRequest) -> AdminUser:
     """Makes an account without a password; a mail invites its owner to choose one, within 24 hours."""
     account = await platform.database.write(
-        lifecycle.invite,
+        acts.invite,
         platform.vault,
         _act(platform, origin, actor, None),
         email=body.email,
@@ -179,7 +179,7 @@ async def update_user(
     act = _act(platform, origin, actor, body.reason)
 
     def change(session: Session) -> Account:
-        account = lifecycle.change(
+        account = acts.change(
             session,
             act,
             user_id,
@@ -189,7 +189,7 @@ async def update_user(
         )
         if "quota_bytes" not in body.model_fields_set:
             return account
-        return lifecycle.allow(session, act, platform.settings, user_id, quota_bytes=body.quota_bytes)
+        return acts.allow(session, act, platform.settings, user_id, quota_bytes=body.quota_bytes)
 
     return await _shown(platform, await platform.database.write(change))
 
@@ -200,9 +200,7 @@ async def erase_user(
 ) -> None:
     """Erases the account for good: it is gone at once, and its pictures shortly after. The last administrator stays."""
     act = _act(platform, origin, actor, body.reason)
-    await platform.database.write(
-        lifecycle.erase, platform.vault, act, user_id, verifies=platform.settings.verifies_email
-    )
+    await platform.database.write(acts.erase, platform.vault, act, user_id, verifies=platform.settings.verifies_email)
 
 
 @router.post("/{user_id}/disable")
@@ -211,7 +209,7 @@ async def disable_user(
 ) -> AdminUser:
     """Signs the user out and keeps them out, from their next request on. The last administrator stays."""
     act = _act(platform, origin, actor, body.reason)
-    return await _shown(platform, await platform.database.write(lifecycle.disable, act, user_id))
+    return await _shown(platform, await platform.database.write(acts.disable, act, user_id))
 
 
 @router.post("/{user_id}/enable")
@@ -220,7 +218,7 @@ async def enable_user(
 ) -> AdminUser:
     """Lets a disabled user sign in again."""
     act = _act(platform, origin, actor, body.reason)
-    return await _shown(platform, await platform.database.write(lifecycle.enable, act, user_id))
+    return await _shown(platform, await platform.database.write(acts.enable, act, user_id))
 
 
 @router.post("/{user_id}/sign-out")
@@ -229,7 +227,7 @@ async def sign_out_user(
 ) -> AdminUser:
     """Signs all of the user's devices out. A guest, who has no other way in, loses the account."""
     act = _act(platform, origin, actor, body.reason)
-    return await _shown(platform, await platform.database.write(lifecycle.sign_out, act, user_id))
+    return await _shown(platform, await platform.database.write(acts.sign_out, act, user_id))
 
 
 @router.post("/{user_id}/reset-mfa")
@@ -238,7 +236,7 @@ async def reset_user_mfa(
 ) -> AdminUser:
     """Takes authenticator app and recovery codes away, signs all devices out, and tells the user by mail."""
     act = _act(platform, origin, actor, body.reason)
-    return await _shown(platform, await platform.database.write(lifecycle.reset_mfa, platform.vault, act, user_id))
+    return await _shown(platform, await platform.database.write(acts.reset_mfa, platform.vault, act, user_id))
 
 
 @router.post("/{user_id}/revoke-credentials")
@@ -247,7 +245,7 @@ async def revoke_user_credentials(
 ) -> AdminUser:
     """Revokes all live credentials of the user, who stays signed in: their devices get new ones."""
     act = _act(platform, origin, actor, body.reason)
-    return await _shown(platform, await platform.database.write(lifecycle.revoke_credentials, act, user_id))
+    return await _shown(platform, await platform.database.write(acts.revoke_credentials, act, user_id))
 
 
 @router.post("/{user_id}/send-password-reset")
@@ -256,7 +254,7 @@ async def send_password_reset(
 ) -> AdminUser:
     """Sends the user the mail of `POST /v1/password-resets`."""
     act = _act(platform, origin, actor, body.reason)
-    return await _shown(platform, await lifecycle.send_password_reset(platform, act, user_id))
+    return await _shown(platform, await acts.send_password_reset(platform, act, user_id))
 
 
 @router.post("/{user_id}/unlock")
@@ -265,7 +263,7 @@ async def unlock_user(
 ) -> AdminUser:
     """Lets a user sign in again at whom too many wrong passwords or codes were tried."""
     act = _act(platform, origin, actor, body.reason)
-    return await _shown(platform, await lifecycle.unlock(platform, act, user_id))
+    return await _shown(platform, await acts.unlock(platform, act, user_id))
 
 
 @router.get("/{user_id}/sessions")

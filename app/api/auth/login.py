@@ -8,7 +8,7 @@ from pydantic import Field
 from app.accounts.passwords import MAX_LENGTH
 from app.api.auth.wire import LoginResult, TokenSet, login_result, token_set
 from app.api.provided import HasherDep, PlatformDep, TokensDep, UserPoolDep
-from app.auth import login, sessions
+from app.auth import login, rotation, sessions
 from app.http.guards import OriginDep
 from app.http.routes import JsonRoute
 from app.http.wire import PasswordText, PrintableText, RequestModel
@@ -65,7 +65,7 @@ async def refresh_session(
     """
     await platform.limiter.hit("refresh", address_key(origin.address))
     grant = await platform.database.write(
-        sessions.refresh,
+        rotation.refresh,
         platform.vault,
         origin,
         platform.clock.now(),

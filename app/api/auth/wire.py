@@ -4,7 +4,7 @@ from typing import Literal
 from uuid import UUID
 
 from app.auth.mfa import CHALLENGE_TTL, Challenge, Factor
-from app.auth.sessions import Grant
+from app.auth.rotation import Grant
 from app.auth.tokens import ACCESS_TOKEN_TTL, AccessTokens
 from app.http.wire import ResponseModel
 from app.platform.process import Platform

@@ -12,7 +12,7 @@ from app.http.routes import DirectRoute, JsonRoute
 from app.http.wire import RequestModel, ResponseModel, Timestamp
 from app.platform.process import Platform
 from app.policy.session_policy import Access
-from app.revocation import job
+from app.revocation import effective
 from app.vending import access_checks, ledger
 from app.vending.access_checks import Reason
 from app.vending.orders import Purpose
@@ -175,7 +175,7 @@ async def revoke_credentials(platform: PlatformDep, origin: OriginDep, actor: Si
     """
     await platform.limiter.hit("revoke_credentials", str(actor.user_id))
     count, effective_by = await platform.database.write(
-        job.revoke_own, origin, platform.clock.now(), platform.settings, actor
+        effective.revoke_own, origin, platform.clock.now(), platform.settings, actor
     )
     return Revocation(revoked=count, effective_by=effective_by)
 

@@ -10,7 +10,7 @@ from app.api.provided import BucketDep, PlatformDep
 from app.http.guards import OriginDep, SignedIn
 from app.http.routes import JsonRoute
 from app.http.wire import MomentInBody, RequestModel, ResponseModel, Timestamp
-from app.sharing import giving
+from app.sharing import giving, receiving
 from app.sharing.giving import Given
 
 router = APIRouter(prefix="/v1/grants", tags=["credentials"], route_class=JsonRoute)
@@ -98,7 +98,7 @@ async def list_received_grants(
     platform: PlatformDep, origin: OriginDep, actor: SignedIn, limit: Limit = 50, cursor: Cursor = None
 ) -> ReceivedGrantPage:
     """What is shared with the caller, newest first."""
-    received, next_cursor = await giving.list_received(platform, origin, actor, limit=limit, cursor=cursor)
+    received, next_cursor = await receiving.list_received(platform, origin, actor, limit=limit, cursor=cursor)
     items = [
         ReceivedGrant(
             grant_id=grant.id,
@@ -122,7 +122,7 @@ async def accept_grant(platform: PlatformDep, origin: OriginDep, actor: SignedIn
     A folder that the caller does not want is declined, before or after, by `DELETE /v1/grants/{grant_id}`. Its owner is
     told neither.
     """
-    await giving.accept(platform, origin, actor, grant_id)
+    await receiving.accept(platform, origin, actor, grant_id)
 
 
 @router.delete("/{grant_id:uuid}", status_code=202)  # `/received` is none

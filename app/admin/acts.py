@@ -27,6 +27,7 @@ from app.records import addresses, audit, single_use
 from app.records.actor import Actor
 from app.records.audit import Event, Origin, Outcome
 from app.records.models import TotpFactor, Usage, User
+from app.records.users import is_last_admin
 from app.revocation import marks
 from app.sharing import grants
 from app.storage import quota
@@ -224,7 +225,7 @@ def _lock(
 
     Then all administrators are locked first: of two who take each other's role away, one is the last by then.
     """
-    is_last = leaves and erasure.is_last_admin(session, user_id)
+    is_last = leaves and is_last_admin(session, user_id)
     user = session.get(User, user_id, with_for_update=True)
     role = _require_role(session, act, event, user.id if user else None, among=by)
     if user is None or user.status == "erased":

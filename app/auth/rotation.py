@@ -1,0 +1,153 @@
+"""Refresh tokens: each works once, and a second use ends the session, unless it repeats a lost answer."""
+
+import uuid
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from sqlalchemy import insert, select, update
+from sqlalchemy.orm import Session
+
+from app.auth import endings
+from app.crypto.encoding import b64url
+from app.crypto.vault import Vault
+from app.platform.problems import (
+    AccountDisabled,
+    EmailNotVerified,
+    InvalidRefreshToken,
+    RefreshTokenReused,
+)
+from app.records import audit
+from app.records.audit import Origin, Refusal
+from app.records.models import DeviceSession, RefreshToken, User
+
+REFRESH_IDLE_TTL = timedelta(days=30)
+"""A device that is not used for so long has to sign in again."""
+
+
+GRACE = timedelta(seconds=30)
+
+
+PREFIX = "tvr_"
+"""Makes a leaked token recognizable to secret scanners, and to our own log redaction."""
+
+
+@dataclass(frozen=True)
+class Grant:
+    """What a device gets: who it now is, and the refresh token to come back with."""
+
+    user_id: uuid.UUID
+    session_id: uuid.UUID
+    authenticated_at: datetime
+    refresh_token: str
+    refresh_expires_at: datetime
+
+
+def refresh(
+    session: Session, vault: Vault, origin: Origin, now: datetime, *, refresh_token: str, verified_only: bool
+) -> Grant:
+    """Rotates: claims the token by one statement that only one request can win, and answers with its successor.
+
+    The statement also retires what a step-up whose answer was lost left unused: a session has one token to go on with.
+    `verified_only`: not while the user has an address that nobody verified, as one from before that was asked for.
+    Raises `InvalidRefreshToken`, `RefreshTokenReused` (the family has ended), `AccountDisabled`, `EmailNotVerified`.
+    """
+    token_hash = hash_of(vault, refresh_token)
+    found = session.execute(
+        select(RefreshToken, DeviceSession, User.status, User.email, User.email_verified_at, User.session_epoch)
+        .join(DeviceSession, DeviceSession.id == RefreshToken.session_id)
+        .join(User, User.id == DeviceSession.user_id)
+        .where(RefreshToken.token_hash == token_hash)
+        # Two tokens that both work, as a lost step-up leaves them: the later must see what the earlier inserts.
+        .with_for_update(of=DeviceSession)
+    ).one_or_none()
+    if found is None:
+        raise InvalidRefreshToken
+    token, family, status, email, email_verified_at, epoch = found
+    if family.session_epoch != epoch:
+        # Whoever raised it may have kept this session, and we have waited for its row: its user is read anew.
+        epoch = session.scalars(select(User.session_epoch).where(User.id == family.user_id)).one()
+    ended = family.ended_at is not None or family.session_epoch != epoch
+    if ended or now >= family.expires_at or now >= token.expires_at:
+        raise InvalidRefreshToken
+    if status == "erased":
+        raise InvalidRefreshToken
+    if status != "active":
+        audit.record_refusal(session, origin, now, _refreshing(family, "disabled"))
+        raise AccountDisabled
+    if verified_only and email is not None and email_verified_at is None:
+        audit.record_refusal(session, origin, now, _refreshing(family, "email_not_verified"))
+        raise EmailNotVerified
+    successor = _successor(vault, family.id, token.generation + 1, refresh_token)
+    claimed = session.scalars(
+        update(RefreshToken)
+        .where(
+            RefreshToken.session_id == family.id,
+            RefreshToken.used_at.is_(None),
+            RefreshToken.generation <= token.generation,
+        )
+        .values(used_at=now)
+        .returning(RefreshToken.token_hash)
+        .execution_options(synchronize_session=False)
+    ).all()
+    if token_hash in claimed:
+        family.last_used_at = now
+        return issue(session, vault, now, family, successor, generation=token.generation + 1)
+    return _repeat(session, vault, origin, now, token=token, family=family, successor=successor)
+
+
+def _refreshing(family: DeviceSession, reason: str) -> Refusal:
+    return Refusal(event="session.refreshed", reason=reason, subject_id=family.user_id, session_id=family.id)
+
+
+def _repeat(
+    session: Session,
+    vault: Vault,
+    origin: Origin,
+    now: datetime,
+    *,
+    token: RefreshToken,
+    family: DeviceSession,
+    successor: str,
+) -> Grant:
+    """A token that was used before: a retry of a lost answer, or a thief."""
+    session.refresh(token)
+    heir = session.get(RefreshToken, hash_of(vault, successor))
+    if token.used_at is not None and now - token.used_at <= GRACE and heir is not None and heir.used_at is None:
+        return Grant(family.user_id, family.id, family.authenticated_at, successor, heir.expires_at)
+    endings.end(session, origin, now, family_id=family.id, actor_id=None, reason="reuse")
+    audit.record(
+        session,
+        origin,
+        "session.reuse_detected",
+        now,
+        outcome="refused",
+        subject_id=family.user_id,
+        session_id=family.id,
+        generation=token.generation,
+    )
+    raise RefreshTokenReused
+
+
+def issue(
+    session: Session, vault: Vault, now: datetime, family: DeviceSession, refresh_token: str, *, generation: int
+) -> Grant:
+    expires_at = min(now + REFRESH_IDLE_TTL, family.expires_at)
+    session.execute(
+        insert(RefreshToken).values(
+            token_hash=hash_of(vault, refresh_token),
+            session_id=family.id,
+            generation=generation,
+            issued_at=now,
+            expires_at=expires_at,
+        )
+    )
+    return Grant(family.user_id, family.id, family.authenticated_at, refresh_token, expires_at)
+
+
+def hash_of(vault: Vault, refresh_token: str) -> bytes:
+    return vault.digest("refresh token hash", refresh_token.encode("utf-8", "surrogatepass"))
+
+
+def _successor(vault: Vault, family_id: uuid.UUID, generation: int, parent: str) -> str:
+    parts = (family_id.bytes, generation.to_bytes(8, "big"), parent.encode("utf-8", "surrogatepass"))
+    return PREFIX + b64url(vault.digest("refresh token successor", *parts))

@@ -1,0 +1,174 @@
+"""Folders that others share with a user: listing them, accepting them, and reading them with a credential."""
+
+import uuid
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from sqlalchemy import func, select, tuple_
+from sqlalchemy.orm import Session
+
+from app.platform import cursors
+from app.platform.problems import (
+    NotFound,
+)
+from app.platform.process import Platform
+from app.policy.session_policy import Share
+from app.records import users
+from app.records.actor import Actor
+from app.records.audit import Origin
+from app.records.models import Grant, User
+from app.sharing import grants
+from app.sharing.giving import next_cursor_of, prefix_of
+
+MOST_PACKED = 200
+"""Grants to one user that are looked at for credentials, unless they are named: the oldest."""
+
+
+@dataclass(frozen=True)
+class Received:
+    """A grant as its grantee sees it, and all that they see of its owner."""
+
+    id: uuid.UUID
+    owner_display_name: str | None
+    owner_email: str | None
+    prefix: str
+    path: str
+    created_at: datetime
+    expires_at: datetime | None
+    accepted_at: datetime | None
+
+
+async def accept(platform: Platform, origin: Origin, actor: Actor, grant_id: uuid.UUID) -> None:
+    """From now on credentials may carry the grant. One that is accepted already stays so.
+
+    Raises `NotFound`, for what is another's, or counts no more, too.
+    """
+    now = platform.clock.now()
+    await _bind_waiting(platform, origin, now, actor)
+    accepted_at = await platform.database.read(_find_accepted, now, actor.user_id, grant_id)
+    if accepted_at is None:
+        await platform.database.write(_accept_one, origin, now, actor, grant_id=grant_id)
+
+
+async def list_received(
+    platform: Platform, origin: Origin, actor: Actor, *, limit: int, cursor: str | None
+) -> tuple[Sequence[Received], str | None]:
+    """One page of what is shared with the actor, newest first; what waits for their address is theirs from now on.
+
+    Raises `InvalidRequest`.
+    """
+    now = platform.clock.now()
+    await _bind_waiting(platform, origin, now, actor)
+    return await platform.database.read(_list_received, now, actor, limit=limit, cursor=cursor)
+
+
+async def list_shares(
+    platform: Platform, origin: Origin, actor: Actor, *, grant_ids: Sequence[uuid.UUID] | None = None
+) -> Sequence[Share]:
+    """What a credential of the actor's may carry, the oldest first; each folder once, by the grant that ends last.
+
+    That is the oldest grants that the actor has accepted. Those of `grant_ids` that are the actor's are accepted by
+    being named; others are passed over without a word.
+    """
+    now = platform.clock.now()
+    await _bind_waiting(platform, origin, now, actor)
+    shares, unaccepted = await platform.database.read(_list_shares, now, actor.user_id, grant_ids)
+    if unaccepted:
+        await platform.database.write(_accept, origin, now, actor, grant_ids=unaccepted)
+        shares, _ = await platform.database.read(_list_shares, now, actor.user_id, grant_ids)
+    return shares
+
+
+def still_count(session: Session, now: datetime, shares: Sequence[Share]) -> bool:
+    """Whether all of the grants do."""
+    ids = [share.grant_id for share in shares]
+    found = select(func.count()).select_from(Grant)
+    return session.scalar(found.where(Grant.id.in_(ids), grants.counts(now))) == len(ids)
+
+
+async def _bind_waiting(platform: Platform, origin: Origin, now: datetime, actor: Actor) -> None:
+    verifies = platform.settings.verifies_email
+    if await platform.database.read(_is_waiting, now, actor.user_id, verifies):
+        await platform.database.write(_bind, origin, now, actor, verifies)
+
+
+def _is_waiting(session: Session, now: datetime, user_id: uuid.UUID, verifies: bool) -> bool:
+    return session.scalar(select(Grant.id).where(grants.waits_for(now, user_id, verifies)).limit(1)) is not None
+
+
+def _bind(session: Session, origin: Origin, now: datetime, actor: Actor, verifies: bool) -> None:
+    """Raises `InvalidToken`, `AccountDisabled`."""
+    users.lock_user(session, actor.user_id)
+    grants.bind(session, origin, now, user_id=actor.user_id, session_id=actor.session_id, verifies=verifies)
+
+
+def _accept(session: Session, origin: Origin, now: datetime, actor: Actor, *, grant_ids: Sequence[uuid.UUID]) -> None:
+    grants.accept(session, origin, now, user_id=actor.user_id, session_id=actor.session_id, grant_ids=grant_ids)
+
+
+def _accept_one(session: Session, origin: Origin, now: datetime, actor: Actor, *, grant_id: uuid.UUID) -> None:
+    """Raises `NotFound` where it ended meanwhile."""
+    _accept(session, origin, now, actor, grant_ids=[grant_id])
+    _find_accepted(session, now, actor.user_id, grant_id)
+
+
+def _find_accepted(session: Session, now: datetime, user_id: uuid.UUID, grant_id: uuid.UUID) -> datetime | None:
+    """When the user accepted the grant; None where they have not. Raises `NotFound`."""
+    rows = select(Grant.accepted_at).where(Grant.id == grant_id, Grant.grantee_id == user_id, grants.counts(now))
+    found = session.execute(rows).one_or_none()
+    if found is None:
+        raise NotFound
+    accepted_at: datetime | None = found.accepted_at
+    return accepted_at
+
+
+def _list_received(
+    session: Session, now: datetime, actor: Actor, *, limit: int, cursor: str | None
+) -> tuple[Sequence[Received], str | None]:
+    rows = (
+        select(Grant, User.display_name, User.email)
+        .join(User, User.id == Grant.owner_id)
+        .where(Grant.grantee_id == actor.user_id, grants.counts(now))
+    )
+    if cursor is not None:
+        rows = rows.where(tuple_(Grant.created_at, Grant.id) < cursors.decode(cursor))
+    page = session.execute(rows.order_by(Grant.created_at.desc(), Grant.id.desc()).limit(limit + 1)).all()
+    received = [
+        Received(
+            id=grant.id,
+            owner_display_name=display_name,
+            owner_email=email,
+            prefix=prefix_of(grant.owner_id, grant.path),
+            path=grant.path,
+            created_at=grant.created_at,
+            expires_at=grant.expires_at,
+            accepted_at=grant.accepted_at,
+        )
+        for grant, display_name, email in page[:limit]
+    ]
+    return received, next_cursor_of([grant for grant, *_ in page], limit)
+
+
+def _list_shares(
+    session: Session, now: datetime, user_id: uuid.UUID, grant_ids: Sequence[uuid.UUID] | None
+) -> tuple[Sequence[Share], Sequence[uuid.UUID]]:
+    """What was accepted, and which of the named grants are not accepted yet."""
+    named = Grant.accepted_at.is_not(None) if grant_ids is None else Grant.id.in_(grant_ids)
+    rows = (
+        select(Grant.id, Grant.owner_id, Grant.path, Grant.expires_at, Grant.accepted_at)
+        .where(Grant.grantee_id == user_id, named, grants.counts(now))
+        .order_by(Grant.created_at, Grant.id)
+        .limit(MOST_PACKED)
+    )
+    shares: dict[str, Share] = {}  # who changed their address may have one folder by two grants
+    unaccepted = []
+    for grant_id, owner_id, path, ends_at, accepted_at in session.execute(rows):
+        if accepted_at is None:
+            unaccepted.append(grant_id)
+            continue
+        share = Share(grant_id, prefix_of(owner_id, path), ends_at)
+        other = shares.get(share.prefix)
+        if other is None or (other.ends_at is not None and (ends_at is None or ends_at > other.ends_at)):
+            shares[share.prefix] = share
+    return list(shares.values()), unaccepted
