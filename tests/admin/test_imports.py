@@ -4,6 +4,7 @@ import csv
 import json
 import os
 import random
+import shutil
 import subprocess
 import sys
 import threading
@@ -28,6 +29,7 @@ from app.models import UserImport
 from app.problems import Forbidden, ImportConflict, InvalidToken, Problem
 from app.runtime import CONCURRENT_IMPORTS, Runtime
 from tests.security.observed import assert_problem
+from tests.support.documents import blocks
 from tests.support.service import PASSWORD, SECRET_KEY, Device, Service
 
 SAMPLES = Path(__file__).parent.parent.parent / "deploy" / "imports"
@@ -485,6 +487,14 @@ class TestCommands:
         ]
         assert run("import", str(file)).stdout.splitlines()[-1] == "3 rows: 0 imported, 2 existing, 1 refused"
         assert stored(service, "role") == ["user", "user"]
+
+    def test_the_guides_lines_import(self, service: Service, run: Any, tmp_path: Path) -> None:
+        (code,) = [one.code for one in blocks(SAMPLES / "README.md") if "--dry-run" in one.code]
+        shutil.copy(SAMPLES / "cognito.csv", tmp_path / "users.csv")
+        for line, added in zip(code.splitlines(), (False, True), strict=True):
+            done = run(*line.removeprefix("tokenvend users ").split())
+            assert done.returncode == 0, done.stderr
+            assert bool(stored(service)) == added
 
     @pytest.mark.parametrize("suffix", [".csv", ".ndjson"])
     def test_what_is_exported_comes_back_the_same(
