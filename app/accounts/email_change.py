@@ -38,7 +38,11 @@ async def request(runtime: "Runtime", origin: Origin, actor: Actor, *, new_email
     if address is None:
         raise InvalidRequest(errors=[FieldError("body.new_email", "invalid_email", "This is not an e-mail address.")])
     if actor.guest:
-        raise InvalidRequest(errors=[FieldError("body.new_email", "guest", "A guest's account is upgraded instead.")])
+        raise InvalidRequest(
+            errors=[
+                FieldError("body.new_email", "guest", "A guest has no address to change. Upgrade the account instead.")
+            ]
+        )
     await verify_owner(runtime, origin, actor, password)
     user = await runtime.database.read(profile.get_user, actor.user_id)
     for account in (user.email_key or str(user.id), address.key):

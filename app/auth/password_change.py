@@ -36,7 +36,11 @@ async def change(
     """
     if actor.guest:
         raise InvalidRequest(
-            errors=[FieldError("body.new_password", "guest", "A guest's account is upgraded instead.")]
+            errors=[
+                FieldError(
+                    "body.new_password", "guest", "A guest has no password to change. Upgrade the account instead."
+                )
+            ]
         )
     current_hash = await verify_owner(runtime, origin, actor, current_password)
     await runtime.limiter.hit("change_password", str(actor.user_id))

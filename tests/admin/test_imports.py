@@ -482,7 +482,7 @@ class TestCommands:
         assert done.returncode == 0, done.stderr
         assert done.stdout.splitlines() == [
             "row 2: invalid_email: This is not an e-mail address.",
-            "row 3: role_not_taken: Imported as a user: roles are given by administrators here.",
+            "row 3: role_not_taken: The row was imported with the role `user`. Administrators give other roles.",
             "3 rows: 2 imported, 0 existing, 1 refused",
         ]
         assert run("import", str(file)).stdout.splitlines()[-1] == "3 rows: 0 imported, 2 existing, 1 refused"
@@ -556,7 +556,7 @@ class TestCommands:
         file.write_text("name\nada\n")
         done = run("import", str(file))
         assert (done.returncode, done.stdout) == (1, "")
-        assert done.stderr.splitlines()[-1] == "The header has no column `email`; columns are divided by commas."
+        assert done.stderr.splitlines()[-1] == "The header has no column `email`. Commas separate the columns."
         assert run("import", str(file), "--source", "auth0").returncode == 2
         assert run("export", str(tmp_path / "users.xlsx")).returncode == 2
 
