@@ -165,6 +165,7 @@ TARGETS: dict[str, How] = {
     "format": NotRun("it changes files; `check` says where it would"),
     "bench": NotRun("it takes long, and its floors want a quiet machine"),
     "storm": NotRun("it takes six minutes", "TestAttack::test_others_keep_their_credential_and_are_not_refused"),
+    "release": NotRun("it changes files, and once only", "TestRelease::test_says_its_version_everywhere"),
     "audit": NotRun("it asks a registry", "TestAdvisories::test_the_audit_takes_the_waivers_of_the_document"),
     "lock": NotRun(
         "it asks a registry, and changes what is locked",
