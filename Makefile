@@ -97,6 +97,16 @@ docs-serve: docs ## Builds the site and serves it on this machine
 docs-reference: install ## Writes the tables of docs/reference from the code
 	$(BIN)/python -m deploy.reference
 
+release: install .docs/installed ## Cuts a version (VERSION=0.2.0): its number, its changelog, the document that clients are compared with
+	@echo "$(VERSION)" | grep -Eqx '[0-9]+\.[0-9]+\.[0-9]+' || { echo "Say which: make release VERSION=0.2.0"; exit 2; }
+	sed -i.before 's/^version = ".*"/version = "$(VERSION)"/' pyproject.toml
+	sed -i.before 's/"version": ".*"/"version": "$(VERSION)"/' deploy/sdk/typescript/package.json
+	@rm pyproject.toml.before deploy/sdk/typescript/package.json.before
+	@$(BIN)/uv pip install --python $(BIN)/python --quiet --no-deps --no-build-isolation --editable .
+	$(BIN)/tokenvend openapi deploy/sdk/openapi.json
+	cp deploy/sdk/openapi.json deploy/sdk/released.json
+	.docs/bin/towncrier build --yes --version $(VERSION)
+
 lock: install ## Renews the locks from pyproject.toml
 	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --upgrade --extra redis --extra otel \
 		--custom-compile-command "make lock" pyproject.toml --output-file requirements.lock
@@ -115,4 +125,4 @@ lock: install ## Renews the locks from pyproject.toml
 	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --upgrade --group sdk \
 		--custom-compile-command "make lock" --output-file requirements-sdk.lock
 
-.PHONY: help install run test chaos check bench storm format lock deploy-check wheel audit sbom openapi sdk sdk-test docs docs-serve docs-reference
+.PHONY: help install run test chaos check bench storm format lock deploy-check wheel audit sbom openapi sdk sdk-test docs docs-serve docs-reference release

@@ -1,6 +1,8 @@
 """What the documents say is what the code does, and they read well: tables, links, names of targets."""
 
+import json
 import re
+import tomllib
 from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -60,6 +62,25 @@ class TestContributing:
     def test_targets_that_others_name_are_ones(self) -> None:
         named = {(name(file), target) for file in DOCUMENTS for target in re.findall(r"`make ([a-z-]+)", prose(file))}
         assert {one for one in named if one[1] not in targets()} == set()
+
+
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+
+
+class TestRelease:
+    def test_says_its_version_everywhere(self) -> None:
+        package, document, released = (
+            json.loads((ROOT / "deploy" / "sdk" / file).read_text(encoding="utf-8"))
+            for file in ("typescript/package.json", "openapi.json", "released.json")
+        )
+        told = {package["version"], document["info"]["version"], released["info"]["version"]}
+        assert told == {PROJECT["project"]["version"]}
+
+    def test_fragments_are_of_a_kind(self) -> None:
+        """Others would be left out of the changelog without a word."""
+        kinds = "|".join(kind["directory"] for kind in PROJECT["tool"]["towncrier"]["type"])
+        files = {file.name for file in (ROOT / "changelog.d").iterdir()} - {"README.md"}
+        assert {file for file in files if not re.fullmatch(rf"\+[a-z0-9-]+\.({kinds})\.md", file)} == set()
 
 
 INSTALLS = re.compile(r"\b(?:pip|pipx|uv|uvx|npm|npx|poetry)\b[^\n`]*")

@@ -1,19 +1,25 @@
-"""The README's two commands, typed into a clean clone."""
+"""The README's two commands, typed into a clean clone, and its five calls."""
 
 import os
 import re
 import shutil
 import signal
 import subprocess
+import sys
+import uuid
+import zipfile
 from pathlib import Path
 
 import httpx2
 import psutil
 import pytest
 
+from tests.conftest import DevServer
+from tests.support.documents import blocks
 from tests.support.ports import free_port
 
 ROOT = Path(__file__).parent.parent
+PHOTOGRAPH = ROOT / "tests" / "photos" / "china.jpg"
 
 
 @pytest.fixture(scope="module")
@@ -94,3 +100,35 @@ class TestTwoCommands:
         )
         assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-2000:]
         assert " passed" in done.stdout
+
+    def test_make_wheel_builds_a_package(self, clone: Path) -> None:
+        subprocess.run(
+            ["make", "wheel"], cwd=clone, env=outside_environment(), capture_output=True, check=True, timeout=180
+        )
+        (wheel,) = (clone / "dist").glob("tokenvend-*.whl")
+        with zipfile.ZipFile(wheel) as package:
+            assert {"app/main.py", "app/pages/demo/index.html"} <= set(package.namelist())
+
+
+@pytest.mark.xdist_group("client")  # they share one service
+def test_five_calls_put_a_picture_into_the_bucket(dev_server: DevServer, tmp_path: Path) -> None:
+    (code,) = [block.code for block in blocks(ROOT / "README.md") if "aws-sigv4" in block.code]
+    for stands, here in {
+        "http://localhost:8000": dev_server.url.replace("127.0.0.1", "localhost"),
+        "ada@example.org": f"{uuid.uuid4()}@example.org",
+    }.items():
+        assert stands in code
+        code = code.replace(stands, here)
+    shutil.copy(PHOTOGRAPH, tmp_path / "picture.jpg")
+    path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
+    done = subprocess.run(
+        ["bash", "-euo", "pipefail", "-c", code],
+        cwd=tmp_path,
+        env={"PATH": path, "HOME": str(tmp_path)},
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "same-picture.jpg").read_bytes() == PHOTOGRAPH.read_bytes()

@@ -39,7 +39,11 @@ async def request(
     if address is None:
         raise InvalidRequest(errors=[FieldError("body.new_email", "invalid_email", "This is not an e-mail address.")])
     if actor.guest:
-        raise InvalidRequest(errors=[FieldError("body.new_email", "guest", "A guest's account is upgraded instead.")])
+        raise InvalidRequest(
+            errors=[
+                FieldError("body.new_email", "guest", "A guest has no address to change. Upgrade the account instead.")
+            ]
+        )
     await verify_owner(platform, hasher, origin, actor, password)
     user = await platform.database.read(users.get_user, actor.user_id)
     for account in (user.email_key or str(user.id), address.key):

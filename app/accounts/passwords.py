@@ -74,7 +74,7 @@ def check_strength(password: str, *, min_length: int, context: Iterable[str] = (
     for word in sorted(words, key=len, reverse=True):
         rest = rest.replace(word, "")
     if rest != folded and len(rest) < 8:
-        raise _weak("too_personal", "Leave your address, your name and this service's name out of it.")
+        raise _weak("too_personal", "Leave your address, your name and this service's name out of the password.")
     result = zxcvbn(_scored(folded), user_inputs=words)
     if result["guesses"] < LEAST_GUESSES:
         advice = " ".join([result["feedback"]["warning"], *result["feedback"]["suggestions"]]).strip()

@@ -53,9 +53,13 @@ MOST_PROBLEMS = 10_000
 """Of one import, that are kept; all are counted."""
 USERS = typed(Table, User.__table__)
 
-ROLE_NOT_TAKEN = RowProblem("role_not_taken", "Imported as a user: roles are given by administrators here.")
+ROLE_NOT_TAKEN = RowProblem(
+    "role_not_taken", "The row was imported with the role `user`. Administrators give other roles."
+)
 UNKNOWN_ID = RowProblem("invalid_id", "The id is not a random UUID (version 4) in canonical lower case.")
-ID_TAKEN = RowProblem("id_taken", "The id is, or was, another user's here: its prefix may hold their objects.")
+ID_TAKEN = RowProblem(
+    "id_taken", "The id belongs, or belonged, to another user here. Its prefix may hold that user's objects."
+)
 
 
 CONCURRENT = 2

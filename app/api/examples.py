@@ -62,8 +62,8 @@ _AUDIT_CURSOR = audit_events.cursor_of(_CREATED, 81_733)
 
 EXAMPLES: dict[str, object] = {
     "AccessCheck.detail": (
-        "Both policies allow this. A 403 has another cause then: a clock that is off, a signature, the bucket's own "
-        "policy, or, without the right to list, an object that is not there."
+        "Both policies allow this. A 403 has another cause then: a wrong clock, a wrong signature, the bucket's own "
+        "policy, or a missing object that the credential may not list."
     ),
     "AccessCheck.statement": (
         '{"Sid":"Objects","Effect":"Allow","Action":["s3:GetObject","s3:PutObject","s3:AbortMultipartUpload",'
@@ -117,7 +117,7 @@ EXAMPLES: dict[str, object] = {
     "UploadTicketRequest.path": "albums/2026/beach.jpg",
     "UserImport.next_cursor": "3120",
     "UserImportProblem.code": "role_not_taken",
-    "UserImportProblem.message": "Imported as a user: roles are given by administrators here.",
+    "UserImportProblem.message": "The row was imported with the role `user`. Administrators give other roles.",
     "get_user_import.cursor": "3120",
     "list_audit_events.cursor": _AUDIT_CURSOR,
     "list_user_audit_events.cursor": _AUDIT_CURSOR,

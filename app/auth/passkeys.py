@@ -272,7 +272,7 @@ def _get_owned(session: Session, user_id: uuid.UUID, passkey_id: uuid.UUID) -> P
 
 def _refuse_more(count: int) -> None:
     if count >= MOST_PASSKEYS:
-        message = f"An account has {MOST_PASSKEYS} passkeys at most: remove one before another is added."
+        message = f"An account has at most {MOST_PASSKEYS} passkeys. Remove one before you add another."
         raise InvalidRequest(message, errors=[FieldError("body", "too_many", message)])
 
 

@@ -35,7 +35,11 @@ async def change(
     """
     if actor.guest:
         raise InvalidRequest(
-            errors=[FieldError("body.new_password", "guest", "A guest's account is upgraded instead.")]
+            errors=[
+                FieldError(
+                    "body.new_password", "guest", "A guest has no password to change. Upgrade the account instead."
+                )
+            ]
         )
     current_hash = await verify_owner(platform, hasher, origin, actor, current_password)
     await platform.limiter.hit("change_password", str(actor.user_id))

@@ -97,7 +97,7 @@ class Topic:
         except ValueError:
             signed = False
         if not signed:
-            raise InvalidStorageEvent("The signature is not that of the message.")
+            raise InvalidStorageEvent("The signature does not match the message.")
         kind = cast(Kind, message["Type"])
         if kind == "SubscriptionConfirmation":
             await self._confirm(message["SubscribeURL"])
@@ -115,9 +115,9 @@ class Topic:
     def _check(self, message: Mapping[str, str]) -> None:
         """What costs nothing. Raises `InvalidStorageEvent`."""
         if message["TopicArn"] != self.arn:
-            raise InvalidStorageEvent("The message is of another topic.")
+            raise InvalidStorageEvent("The message is from another topic.")
         if message["SignatureVersion"] not in ("1", "2"):
-            raise InvalidStorageEvent("The version of the signature is not known.")
+            raise InvalidStorageEvent("The signature has an unknown version.")
         try:
             sent_at = datetime.strptime(message["Timestamp"], "%Y-%m-%dT%H:%M:%S.%fZ").replace(tzinfo=UTC)
         except ValueError:
@@ -125,7 +125,7 @@ class Topic:
         if abs(self._clock.now() - sent_at) > OLDEST:
             raise InvalidStorageEvent("The message is too old.")
         if not self._is_own(message["SigningCertURL"], _CERTIFICATE_PATH):
-            raise InvalidStorageEvent("The certificate is not at SNS of the topic's Region.")
+            raise InvalidStorageEvent("The certificate is not at an address of SNS in the topic's Region.")
 
     def _is_own(self, url: str, path: re.Pattern[str] | None = None) -> bool:
         """Whether it is an address of SNS in the topic's Region; one with `path` has nothing after it."""

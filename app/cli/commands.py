@@ -284,7 +284,7 @@ def import_users(
         raise typer.BadParameter(f"From {source}, the file's name has to end in {' or '.join(known)}.")
     runtime = _runtime()
     if source == "firebase" and runtime.platform.settings.firebase_hash_config is None:
-        _fail("Set TOKENVEND_FIREBASE_HASH_CONFIG first: without it no password of Firebase's is ever right")
+        _fail("Set TOKENVEND_FIREBASE_HASH_CONFIG first. Without it no password from Firebase can be verified")
     order = Order(import_id or uuid4(), source, media_type, dry_run, audit.COMMAND_LINE, keep_ids=keep_ids)
     transact = functools.partial(runtime.platform.database.run, "write")
     try:

@@ -174,7 +174,7 @@ class Protocol(HttpToolsProtocol):
             raise MalformedRequest("Too many requests are waiting on this connection.")
         if self.parser.should_upgrade():
             if self.parser.get_method() == b"CONNECT":
-                raise MalformedRequest("This server is no proxy.")
+                raise MalformedRequest("This server is not a proxy.")
             return
         super().on_headers_complete()
         # Trailer fields go to a list that nobody reads: uvicorn would add them to the headers of a request that

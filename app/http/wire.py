@@ -49,13 +49,13 @@ _DATE = re.compile("[0-9]{4}-[0-9]{2}-")
 def _written_out(value: object) -> object:
     """A number would be read as seconds since 1970."""
     if isinstance(value, str) and not _DATE.match(value):
-        raise ValueError("a moment is written as 2026-11-23T18:00:00Z")
+        raise ValueError("write a time as 2026-11-23T18:00:00Z")
     return value
 
 
 def _text_of_one(value: object) -> object:
     if not isinstance(value, str):
-        raise ValueError("a moment is written as 2026-11-23T18:00:00Z")
+        raise ValueError("write a time as 2026-11-23T18:00:00Z")
     return _written_out(value)
 
 
@@ -63,7 +63,7 @@ def _in_utc(moment: datetime) -> datetime:
     try:
         return moment.astimezone(UTC)
     except OverflowError:
-        raise ValueError("no time that UTC has") from None
+        raise ValueError("this time does not exist in UTC") from None
 
 
 Moment = Annotated[AwareDatetime, BeforeValidator(_written_out), AfterValidator(_in_utc)]

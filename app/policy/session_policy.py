@@ -55,14 +55,14 @@ def narrowed_prefix(user_id: uuid.UUID, path: str) -> str:
     if path == "":
         return user_prefix(user_id)
     if not path.endswith("/"):
-        raise InvalidPath("A path ends in `/`.")
+        raise InvalidPath("A path must end in `/`.")
     return user_prefix(user_id) + _plain(path)
 
 
 def object_key(user_id: uuid.UUID, path: str) -> str:
     """The key of the object at `path` under the user's prefix. Raises `InvalidPath`."""
     if path == "" or path.endswith("/"):
-        raise InvalidPath("The path of an object is not empty and does not end in `/`.")
+        raise InvalidPath("The path of an object must not be empty or end in `/`.")
     return user_prefix(user_id) + _plain(path)
 
 
@@ -71,11 +71,11 @@ def _plain(path: str) -> str:
     if _widens(path):
         raise InvalidPath('Control characters and * ? $ \\ " are not allowed in a path.')
     if len(path.encode()) > MAX_PATH_BYTES:
-        raise InvalidPath(f"A path has up to {MAX_PATH_BYTES} bytes of UTF-8.")
+        raise InvalidPath(f"A path may have up to {MAX_PATH_BYTES} bytes of UTF-8.")
     named = path.removesuffix("/")
     for spelling in (named, unquote(named)):  # a proxy or engine that decodes once more must not walk up either
         if any(segment in ("", ".", "..") for segment in spelling.split("/")):
-            raise InvalidPath("A path is relative and has no empty, `.` or `..` segment, percent-encoded or not.")
+            raise InvalidPath("A path must be relative, without an empty, `.` or `..` segment, percent-encoded or not.")
     return path
 
 
@@ -160,8 +160,8 @@ def _build(bucket: Bucket, prefix: str, access: Access, shared: tuple[str, ...] 
     text = _write(bucket, prefix, access, shared, versions=versions)
     if len(text) > MAX_POLICY_LENGTH:
         raise PolicyTooLarge(
-            f"The session policy for this `path` has {len(text):,} characters and STS takes {MAX_POLICY_LENGTH:,}: "
-            "ask for a shorter `path`, or one of ASCII characters."
+            f"The session policy for this `path` has {len(text):,} characters and STS takes {MAX_POLICY_LENGTH:,}. "
+            "Ask for a shorter `path`, or for one of ASCII characters."
         )
     return text
 

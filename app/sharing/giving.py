@@ -87,10 +87,10 @@ async def create(
     now = platform.clock.now()
     address, ends_at = _address(email), _end(now, expires_at)
     if path == "":
-        raise InvalidPath("Name the folder to share: all that you have is not one.")
+        raise InvalidPath("Name the folder to share. A whole prefix cannot be shared.")
     prefix = session_policy.narrowed_prefix(actor.user_id, path)
     if not bucket.fits(session_policy.user_prefix(actor.user_id), "read", shared=(prefix,)):
-        raise PolicyTooLarge("The name of this folder is too long to be shared: no session policy has room for it.")
+        raise PolicyTooLarge("The name of this folder is too long to be shared. No session policy has room for it.")
     verifies = platform.settings.verifies_email
     there_is = await platform.database.read(
         _find, now, actor, address=address, path=path, ends_at=ends_at, verifies=verifies

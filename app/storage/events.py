@@ -51,7 +51,7 @@ def read(text: str, bucket: str) -> Mapping[uuid.UUID, Change]:
             elif name.startswith(("ObjectRemoved", "LifecycleExpiration")):
                 change.removed = True
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
-        raise InvalidStorageEvent("The message is not one of S3's.") from None
+        raise InvalidStorageEvent("The message is not from S3.") from None
     return changes
 
 

@@ -24,7 +24,8 @@ SIGNAL = "usage"
 RECOUNT_AFTER = timedelta(minutes=1)
 """How soon a user who was refused, or of whom an event told, is counted again: they may have made room."""
 OLD_VERSIONS = (
-    "What was replaced or deleted is kept for some days, and takes up too much: no more may be stored until it is gone."
+    "Old versions of replaced and deleted objects are kept for some days and fill the quota. "
+    "Nothing more can be stored until they are gone."
 )
 
 

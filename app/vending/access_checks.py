@@ -122,13 +122,13 @@ def _find(session: Session, settings: Settings, actor: Actor, access_key_id: str
 
 def _ended(used: Used, now: datetime) -> Explanation | None:
     if used.credential.expires_at <= now:
-        said = f"The credential expired at {_time(used.credential.expires_at)}: vend another one."
+        said = f"The credential expired at {_time(used.credential.expires_at)}. Vend another one."
         return Explanation(allowed=False, reason="expired", statement=None, detail=said)
     revoked_at = used.credential.withdrawn_at
     if revoked_at is not None and used.effective_by is not None:
         said = (
-            f"The credential was revoked at {_time(revoked_at)}, and the engine refuses it from "
-            f"{_time(used.effective_by)} on at the latest: vend another one."
+            f"The credential was revoked at {_time(revoked_at)}. The engine refuses it from "
+            f"{_time(used.effective_by)} at the latest. Vend another one."
         )
         return Explanation(allowed=False, reason="revoked", statement=None, detail=said)
     return None
@@ -141,14 +141,16 @@ def _judge(settings: Settings, bucket: Bucket, order: Order, action: str, key: s
         verdict, bound = evaluate(json.loads(order.policy), request), _named(evaluate(bounds, request))
         by_outcome = {found.outcome: found for found in (bound, verdict)}
         if denied := by_outcome.get("denied"):
-            return _refusal("explicit_deny", denied.statement, "A statement denies this, whatever else allows it.")
+            return _refusal(
+                "explicit_deny", denied.statement, "A statement denies this. That holds whatever else allows it."
+            )
         if verdict.outcome == "missing":
             return _refusal("session_policy", _missing(request), _advice(settings, order, request, key))
         if bound.outcome == "missing":
-            said = "The vending role's own policy does not allow this: its operator has to, or nobody can do it."
+            said = "The vending role's own policy does not allow this. Nobody can do it until its operator allows it."
             return _refusal("role_policy", _missing(request), said)
         if unknown := by_outcome.get("unknown"):
-            said = "A statement has a condition or an element that is not known here: ask the engine, or its operator."
+            said = "A statement has a condition or an element that is unknown here. Ask the engine, or its operator."
             return _refusal("not_evaluable", unknown.statement, said)
         first = first or verdict
     assert first is not None
@@ -156,12 +158,12 @@ def _judge(settings: Settings, bucket: Bucket, order: Order, action: str, key: s
     if action.lower() in COPIES:
         if order.access not in session_policy.LISTS:  # who lists reads
             source = Request("s3:GetObject", f"{bucket.arn}/{order.prefix}*", {})
-            said = f"A copy takes s3:GetObject on its source too, and the access `{order.access}` never has it."
+            said = f"A copy needs s3:GetObject on its source too, and the access `{order.access}` never has it."
             return _refusal("session_policy", _missing(source), said)
-        of_source = "A copy takes s3:GetObject on its source too: ask about that by the source's key. "
+        of_source = "A copy needs s3:GetObject on its source too: ask about it with the source's key. "
     said = (
-        f"{of_source}Both policies allow this. A 403 has another cause then: a clock that is off, a signature, the "
-        "bucket's own policy, or, without the right to list, an object that is not there."
+        f"{of_source}Both policies allow this. A 403 has another cause then: a wrong clock, a wrong signature, the "
+        "bucket's own policy, or a missing object that the credential may not list."
     )
     return Explanation(allowed=True, reason="allowed", statement=_json(first.statement), detail=said)
 
@@ -212,22 +214,22 @@ def _advice(settings: Settings, order: Order, request: Request, key: str) -> str
     own, narrowed = session_policy.user_prefix(order.user_id), order.prefix
     lists, vended = request.action.lower() in LISTS, request.action.lower() in VENDED
     cases = (
-        (key.startswith("/"), "A key begins without a slash."),
-        (key.startswith((f"{settings.bucket}/", "s3://", "arn:")), "The bucket's name is no part of a key."),
+        (key.startswith("/"), "A key does not begin with a slash."),
+        (key.startswith((f"{settings.bucket}/", "s3://", "arn:")), "The bucket's name is not part of a key."),
         (
             not key.startswith(own) and key.lower().startswith(own),
-            "Capital and small letters differ in keys: `users` and a user's id are written in small ones.",
+            "Keys are case-sensitive: `users` and the user's id are in lower case.",
         ),
         (lists and narrowed.startswith(f"{key}/"), "The `prefix` of a list ends in a slash."),
         (
             key.startswith(own) and not key.startswith(narrowed),
-            "The credential was asked for with a `path`, and this key is outside of that folder.",
+            "The credential was requested with a `path`, and this key is outside that folder.",
         ),
         (
             key.startswith("users/") and not key.startswith(own),
-            "This is not within the user's own prefix; elsewhere only what others share is read, by `include_shared`.",
+            "The key is outside the user's own prefix. There only shared folders are read, with `include_shared`.",
         ),
-        (not key.startswith(own), "Keys of the user begin with the `prefix` that came with the credential."),
+        (not key.startswith(own), "The user's keys begin with the `prefix` that came with the credential."),
         (
             vended,
             f"A credential with the access `{order.access}` does not allow this: ask for another `access`.",

@@ -194,8 +194,8 @@ class Vending:
             raise InvalidSharedPart
         if wish.part > len(parts):
             raise PolicyTooLarge(
-                "This part is one folder whose name is too long for a policy beside this `path`: ask for `read` "
-                "access, or a shorter `path`, or leave this part out."
+                "This part is one folder whose name is too long for a policy beside this `path`. Ask for `read` "
+                "access or for a shorter `path`, or leave this part out."
             )
         carried = tuple(share for share in parts[wish.part - 1] if left(share, clocks) >= least)
         if wish.duration is None:
@@ -328,13 +328,13 @@ class Vending:
             longest = default = settings.upload_ttl
         seconds = default if wish.duration is None else wish.duration
         if not SHORTEST <= seconds <= longest:
-            raise InvalidDuration(f"`duration_seconds` is {SHORTEST} to {longest}.")
+            raise InvalidDuration(f"`duration_seconds` must be from {SHORTEST} to {longest}.")
         if seconds <= LONGEST_CHAINED or not await self.broker.chains_roles():
             return seconds
         if wish.duration is not None:
             raise InvalidDuration(
-                f"`duration_seconds` is {SHORTEST} to {LONGEST_CHAINED}: this service runs with a role, and AWS gives "
-                "a role that assumes another one an hour at most."
+                f"`duration_seconds` must be from {SHORTEST} to {LONGEST_CHAINED}. This service runs with a role, and "
+                "AWS lets a role assume another one for an hour at most."
             )
         return LONGEST_CHAINED
 
@@ -345,12 +345,12 @@ def _refuse_contradictions(wish: Wish) -> None:
     if wish.purpose == "upload" and wish.access != "write":
         errors.append(FieldError("body.access", "not_for_upload", "An upload lease has the access `write`."))
     if wish.purpose == "upload" and wish.path == "":
-        errors.append(FieldError("body.path", "missing", "An upload lease is for one folder."))
+        errors.append(FieldError("body.path", "missing", "An upload lease is for one folder. Name it in `path`."))
     if wish.include_shared and wish.access not in session_policy.LISTS:
-        message = "What is shared is read: ask for another access."
+        message = "Shared folders can only be read. Ask for an `access` that reads."
         errors.append(FieldError("body.include_shared", "not_for_write", message))
     if wish.grant_ids is not None and not wish.include_shared:
-        message = "These name what is shared: ask with `include_shared`."
+        message = "`grant_ids` name shared folders. Send `include_shared` with them."
         errors.append(FieldError("body.grant_ids", "not_for_own", message))
     if errors:
         raise InvalidRequest(errors=errors)

@@ -4,6 +4,7 @@ import csv
 import json
 import os
 import random
+import shutil
 import subprocess
 import sys
 import threading
@@ -30,6 +31,7 @@ from app.records import audit
 from app.records.actor import Actor
 from app.records.models import UserImport
 from tests.security.observed import assert_problem
+from tests.support.documents import blocks
 from tests.support.service import PASSWORD, SECRET_KEY, Device, Service
 
 SAMPLES = Path(__file__).parent.parent.parent / "deploy" / "imports"
@@ -482,11 +484,19 @@ class TestCommands:
         assert done.returncode == 0, done.stderr
         assert done.stdout.splitlines() == [
             "row 2: invalid_email: This is not an e-mail address.",
-            "row 3: role_not_taken: Imported as a user: roles are given by administrators here.",
+            "row 3: role_not_taken: The row was imported with the role `user`. Administrators give other roles.",
             "3 rows: 2 imported, 0 existing, 1 refused",
         ]
         assert run("import", str(file)).stdout.splitlines()[-1] == "3 rows: 0 imported, 2 existing, 1 refused"
         assert stored(service, "role") == ["user", "user"]
+
+    def test_the_guides_lines_import(self, service: Service, run: Any, tmp_path: Path) -> None:
+        (code,) = [one.code for one in blocks(SAMPLES / "README.md") if "--dry-run" in one.code]
+        shutil.copy(SAMPLES / "cognito.csv", tmp_path / "users.csv")
+        for line, added in zip(code.splitlines(), (False, True), strict=True):
+            done = run(*line.removeprefix("tokenvend users ").split())
+            assert done.returncode == 0, done.stderr
+            assert bool(stored(service)) == added
 
     @pytest.mark.parametrize("suffix", [".csv", ".ndjson"])
     def test_what_is_exported_comes_back_the_same(
@@ -550,7 +560,7 @@ class TestCommands:
         file.write_text("name\nada\n")
         done = run("import", str(file))
         assert (done.returncode, done.stdout) == (1, "")
-        assert done.stderr.splitlines()[-1] == "The header has no column `email`; columns are divided by commas."
+        assert done.stderr.splitlines()[-1] == "The header has no column `email`. Commas separate the columns."
         assert run("import", str(file), "--source", "auth0").returncode == 2
         assert run("export", str(tmp_path / "users.xlsx")).returncode == 2
 

@@ -21,6 +21,7 @@ from app.records.models import User
 from tests.security.observed import assert_problem
 from tests.support.authenticator import enable
 from tests.support.databases import DEBIAN, SqliteDatabases, debian_postgresql
+from tests.support.documents import ROOT, blocks
 from tests.support.service import Device, Service, running_service
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
@@ -189,6 +190,17 @@ class TestTrigrams:
             assert "ix_users_text" in str(service.sql(f"EXPLAIN {plan}".replace("%%", "%")))
         command.downgrade(configuration(url), "2026112402")
         upgrade(url)
+
+    def test_may_be_made_later(self, debian: str) -> None:
+        """By the statements of docs/operate/administration.md, where the migration could not."""
+        administer(debian, "CREATE DATABASE later", "CREATE ROLE unprivileged LOGIN")
+        url = debian.replace("/postgres?", "/later?")
+        administer(url, "GRANT ALL ON SCHEMA public TO unprivileged")
+        upgrade(url.replace("postgres@", "unprivileged@"))
+        (code,) = [one.code for one in blocks(ROOT / "docs" / "operate" / "administration.md") if one.language == "sql"]
+        administer(url, *filter(None, code.split(";\n")))
+        with running_service(url) as service:
+            assert service.sql("SELECT count(*) FROM pg_indexes WHERE indexname = 'ix_users_text'") == [(1,)]
 
     def test_are_left_out_where_the_extension_is_refused(self, debian: str) -> None:
         """The migration goes on without, and the query reads the table."""

@@ -1,7 +1,9 @@
 """`tokenvend creds` with a real service and engine: shells, and every way in which AWS's SDKs take credentials."""
 
 import fcntl
+import functools
 import json
+import os
 import shlex
 import signal
 import sqlite3
@@ -21,9 +23,11 @@ from httpx2 import Client
 from app.client import commands
 from tests.client.conftest import PASSWORD, Terminal, found, printed
 from tests.conftest import DevServer
+from tests.support.documents import ROOT, blocks
 
 HERE = Path(__file__).parent
 JS = HERE / "js"
+CHINA = HERE.parent / "photos" / "china.jpg"
 FOREIGN = f"users/{uuid.uuid4()}/"
 SDKS = ("cli", "boto3", "js")
 
@@ -187,6 +191,59 @@ def running(user: User) -> Iterator[Callable[..., str]]:
         process.send_signal(signal.SIGINT)
         _, complaints = process.communicate(timeout=60)
         assert (process.returncode, complaints) == (0, "")
+
+
+class TestDocuments:
+    """What docs/app/shell.md shows, with this user's service, address and prefix, and the password from a pipe."""
+
+    @pytest.fixture
+    def shown(self, user: User) -> Callable[[str], str]:
+        def find(text: str) -> str:
+            (code,) = [block.code for block in blocks(ROOT / "docs" / "app" / "shell.md") if text in block.code]
+            here = {
+                "http://127.0.0.1:8000": user.service.url,
+                "http://127.0.0.1:8333": user.vended["endpoint_url"],
+                "ada@example.org": f"{user.terminal.store.get().email} --password-stdin",
+                "users/4fa0…/": user.prefix,
+            }
+            return functools.reduce(lambda text, each: text.replace(*each), here.items(), code)
+
+        return find
+
+    def test_sign_in_and_list(self, user: User, shown: Callable[[str], str]) -> None:
+        code = shown("tokenvend login").replace("aws s3 ls", f"aws s3 cp {CHINA} s3://photos/{user.prefix}; aws s3 ls")
+        assert user.terminal.tokenvend("logout").returncode == 0
+        done = user.terminal.run(found("bash"), "-euc", code, stdin=f"{PASSWORD}\n")
+        assert done.returncode == 0, done.stderr
+        assert done.stdout.endswith(f" {CHINA.name}\n")
+
+    def test_a_profile_has_credentials(
+        self, user: User, shown: Callable[[str], str], request: pytest.FixtureRequest
+    ) -> None:
+        config = user.terminal.home / ".aws" / "config"
+        config.parent.mkdir()
+        config.write_text(shown("credential_process"))
+        user.proves("cli", user.terminal.run(*user.probe("cli", request), AWS_PROFILE="photos"))
+
+    def test_a_token_file_is_kept(
+        self, user: User, shown: Callable[[str], str], request: pytest.FixtureRequest
+    ) -> None:
+        script = f"{shown('--token-file')}\n{shlex.join(user.probe('cli', request))}"
+        process = subprocess.Popen(
+            [found("bash"), "-c", script],
+            env=user.terminal.environment | user.place,
+            cwd=user.terminal.home,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            text=True,
+            start_new_session=True,
+        )
+        try:
+            output, _ = process.communicate(timeout=60)
+        finally:
+            os.killpg(process.pid, signal.SIGTERM)  # with the shell, the command that keeps the file
+        user.proves("cli", subprocess.CompletedProcess(script, process.returncode, output, ""))
+        assert (user.terminal.home / ".photos-token").read_text()
 
 
 class TestSession:

@@ -78,13 +78,13 @@ class TestPolicies:
     @pytest.mark.parametrize(
         ("action", "key", "said"),
         [
-            ("s3:GetObject", "{other}a.jpg", "not within the user's own prefix"),
+            ("s3:GetObject", "{other}a.jpg", "outside the user's own prefix"),
             ("s3:GetObject", "a.jpg", "begin with the `prefix`"),
-            ("s3:GetObject", "/{own}a.jpg", "begins without a slash"),
+            ("s3:GetObject", "/{own}a.jpg", "does not begin with a slash"),
             ("s3:GetObject", "photos/{own}a.jpg", "bucket's name"),
-            ("s3:GetObject", "{OWN}a.jpg", "small letters"),
+            ("s3:GetObject", "{OWN}a.jpg", "lower case"),
             ("s3:ListBucket", "{bare}", "ends in a slash"),
-            ("s3:GetObject", "{bare}", "not within"),
+            ("s3:GetObject", "{bare}", "outside the user's own prefix"),
             ("s3:PutObjectAcl", "{own}a.jpg", "No credential"),
             ("s3:Frobnicate", "{own}a.jpg", "No credential"),
         ],
@@ -177,7 +177,7 @@ class TestCredential:
         key_id = device.vend(access="write", path="albums/").json()["access_key_id"]
         for action, key, reason, said in (
             ("s3:PutObject", f"{own}albums/a.jpg", "allowed", ""),
-            ("s3:PutObject", f"{own}a.jpg", "session_policy", "outside of that folder"),
+            ("s3:PutObject", f"{own}a.jpg", "session_policy", "outside that folder"),
             ("s3:GetObject", f"{own}albums/a.jpg", "session_policy", "the access `write`"),
         ):
             found = ask(device, action, key, access_key_id=key_id)
@@ -207,7 +207,7 @@ class TestCredential:
         revoked = device.post("/v1/credentials/revoke").json()
         found = ask(device, "s3:GetObject", f"users/{device.user_id}/a.jpg", access_key_id=key_id)
         assert found["reason"] == "revoked"
-        assert re.search(r"from \S+Z on at the latest", found["detail"])
+        assert re.search(r"from \S+Z at the latest", found["detail"])
         assert revoked["revoked"] == 1
 
     def test_of_another_user_looks_like_an_absent_one(self, service: Service) -> None:

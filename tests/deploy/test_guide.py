@@ -1,5 +1,6 @@
 """The commands of the AWS way, read against the templates, and the runbook's functions, run with a stand-in for AWS."""
 
+import json
 import os
 import re
 import subprocess
@@ -8,8 +9,12 @@ from pathlib import Path
 
 import pytest
 
+from app.platform.environment import load_settings
+from app.platform.settings import PREFIX
 from tests.deploy.reading import DEPLOY
 from tests.deploy.templates import decoded
+from tests.deploy.test_operating import parse
+from tests.support.documents import ROOT, blocks
 
 GUIDE = (DEPLOY / "README.md").read_text(encoding="utf-8")
 RUNBOOK = (DEPLOY / "RUNBOOK.md").read_text(encoding="utf-8")
@@ -68,6 +73,30 @@ class TestCommands:
         assert set(re.findall(r"`([A-Z][a-z]\w+)(?:=[^`]*)?`", choices)) <= known
 
 
+class TestByHand:
+    def test_settings_are_taken_and_commands_are_ones(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        """docs/operate/aws.md, where `tokenvend` notes how it is called and with which settings."""
+        page = ROOT / "docs" / "operate" / "aws.md"
+        (code,) = [block.code for block in blocks(page) if "tokenvend serve" in block.code]
+        command = tmp_path / "tokenvend"
+        command.write_text('#!/bin/sh\necho "tokenvend $*"; env -0 >settings\n')
+        command.chmod(0o755)
+        environment = {"PATH": f"{tmp_path}:{os.environ['PATH']}"}
+        done = subprocess.run(
+            ["bash", "-euc", code], cwd=tmp_path, env=environment, capture_output=True, text=True, check=False
+        )
+        assert done.returncode == 0, done.stderr
+        called = done.stdout.splitlines()
+        assert len(called) == 4
+        for line in called:
+            parse(line)
+        for variable in (tmp_path / "settings").read_text().split("\0"):
+            name, _, value = variable.partition("=")
+            if name.startswith((PREFIX, "AWS_")):
+                monkeypatch.setenv(name, value)
+        assert load_settings().environment == "production"
+
+
 AWS_STANDS_IN = """#!/bin/bash
 call=$*
 echo "$call" >> "$NOTES"
@@ -102,6 +131,18 @@ class TestFunctions:
             return done.returncode, done.stdout, notes.read_text().splitlines()
 
         return run
+
+    @pytest.mark.parametrize("policy", ["deny-all", "deny-leaked"])
+    def test_a_denial_is_a_policy_of_the_role(
+        self, policy: str, shell: Callable[..., tuple[int, str, list[str]]]
+    ) -> None:
+        (code,) = [block.code for block in blocks(DEPLOY / "RUNBOOK.md") if policy in block.code]
+        status, _, calls = shell(code)
+        assert status == 0
+        text = "\n".join(calls)
+        assert f"iam put-role-policy --role-name of-VendedRoleArn --policy-name {policy} --policy-document" in text
+        (statement,) = json.loads(text.partition("--policy-document ")[2])["Statement"]
+        assert (statement["Effect"], statement["Action"], statement["Resource"]) == ("Deny", "*", "*")
 
     def test_a_task_is_waited_for_and_shown(self, shell: Callable[..., tuple[int, str, list[str]]]) -> None:
         status, output, calls = shell("task MigrationTask")

@@ -131,7 +131,7 @@ class TestImport:
         expect(page.locator("#import-facts")).to_contain_text("failed")
         page.get_by_label("Source", exact=True).select_option("firebase")
         page.get_by_role("button", name="Check the file").click()
-        expect(page.locator("#import-error")).to_contain_text("From firebase, send the file as application/json.")
+        expect(page.locator("#import-error")).to_contain_text("Send a file from firebase as application/json.")
         expect(page.get_by_role("button", name="Check the file")).to_be_enabled()
 
     def test_fits_a_phone_and_is_forgotten_with_the_session(self, desk: OpenDesk, admin: Account) -> None:

@@ -93,7 +93,7 @@ class TestKey:
             for row in page.get_by_test_id("refusal").all()[1:]:
                 why = row.locator("[data-part=why]")
                 expect(why).to_contain_text(
-                    "The policy of this key does not allow it. This is not within the user's own"
+                    "The policy of this key does not allow it. The key is outside the user's own"
                 )
                 expect(why).not_to_contain_text("`")
                 expect(why.locator("code").last).to_have_text("session_policy")

@@ -47,7 +47,7 @@ class TestRole:
         (device,) = sign_in(service, 1)
         answer = device.vend(duration_seconds=3601)
         assert (answer.status_code, answer.json()["code"]) == (422, "invalid_duration")
-        assert "a role that assumes another one an hour at most" in answer.json()["detail"]
+        assert "lets a role assume another one for an hour at most" in answer.json()["detail"]
         assert service.sts.assumed == []
 
     @pytest.mark.parametrize("duration", [900, 3600])

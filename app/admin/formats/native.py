@@ -20,7 +20,7 @@ def read_csv(chunks: Iterable[bytes]) -> Iterator[Record | RowProblem]:
 
 def take(record: Record) -> ImportedUser:
     if not record.keys() <= set(COLUMNS):  # a misspelt `password_hash` would be a user without one
-        raise Refused("unknown_member", f"The row has a member that is none of {', '.join(COLUMNS)}.")
+        raise Refused("unknown_member", f"The row has a member other than {', '.join(COLUMNS)}.")
     status = text_or_none(record.get("status"), "status") or "active"
     if status not in ("active", "disabled"):
         raise Refused("invalid_value", "`status` is neither active nor disabled.")

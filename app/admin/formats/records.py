@@ -78,9 +78,9 @@ def csv_of(
             raise UnreadableImport("The file does not begin with a header in UTF-8.")
         names = [name.strip().lower() for name in header]
         if len(set(names)) < len(names):
-            raise UnreadableImport("A column stands twice in the header.")
+            raise UnreadableImport("The header has a column twice.")
         if missing := [name for name in needed if name not in names]:
-            raise UnreadableImport(f"The header has no column `{missing[0]}`; columns are divided by commas.")
+            raise UnreadableImport(f"The header has no column `{missing[0]}`. Commas separate the columns.")
         for number, name in enumerate(names, 1):
             if known is not None and name not in known:
                 raise UnreadableImport(f"Column {number} is none of {', '.join(known)}.")

@@ -106,7 +106,7 @@ def moment(value: object, member: str) -> datetime | None:
         parsed = datetime.fromisoformat(text.removesuffix(" UTC"))
         parsed = parsed.replace(tzinfo=UTC) if parsed.tzinfo is None else parsed.astimezone(UTC)
     except (ValueError, OverflowError):
-        raise Refused("invalid_value", f"`{member}` is not a moment such as 2026-01-31T12:00:00Z.") from None
+        raise Refused("invalid_value", f"`{member}` is not a time such as 2026-01-31T12:00:00Z.") from None
     return _plausible(parsed, member)
 
 
@@ -128,7 +128,7 @@ def _plausible(parsed: datetime, member: str) -> datetime:
 def _address(value: object) -> Address:
     text = text_or_none(value, "email")
     if text is None:
-        raise Refused("missing_email", "There is no e-mail address: nobody could sign in.")
+        raise Refused("missing_email", "The row has no e-mail address, so nobody could sign in.")
     address = addresses.find(text) if text.isprintable() else None
     if address is None:
         raise Refused("invalid_email", "This is not an e-mail address.")
@@ -146,7 +146,7 @@ def _hash(text: str | None) -> str | None:
     if text is None:
         return None
     if len(text) > LONGEST_HASH:
-        raise Refused("unsupported_hash", "The password hash is longer than any that is known.")
+        raise Refused("unsupported_hash", "The password hash is longer than any supported one.")
     try:
         return stored_spelling(text)
     except UnusableHash as unusable:

@@ -68,7 +68,7 @@ def read_dump(chunks: Iterable[bytes]) -> Iterator[Record | RowProblem]:
         elif not statement.startswith("--"):
             _pass_over(source, line)
     if not found:
-        raise UnreadableImport("The dump has no data of auth.users: make it by `pg_dump --data-only -t auth.users`.")
+        raise UnreadableImport("The dump has no data of auth.users. Make it with `pg_dump --data-only -t auth.users`.")
 
 
 def _decoded(line: bytes | None) -> str:
@@ -87,7 +87,7 @@ def _pass_over(source: Iterator[bytes | None], line: bytes | None) -> None:
     marks = 0
     while True:
         if line is None:
-            raise UnreadableImport("A line of another table has over 65,536 bytes: dump auth.users alone.")
+            raise UnreadableImport("A line of another table has over 65,536 bytes. Dump auth.users alone.")
         marks += line.count(b"'")
         if marks % 2 == 0:
             return

@@ -94,12 +94,12 @@ async def import_users(
     if media_type == FILE:
         media_type = types[0]
     if media_type not in types:
-        raise UnsupportedMediaType(f"From {source}, send the file as {' or '.join(sorted(types))}.")
+        raise UnsupportedMediaType(f"Send a file from {source} as {' or '.join(sorted(types))}.")
     if source == "firebase" and platform.settings.firebase_hash_config is None:
-        message = "Set TOKENVEND_FIREBASE_HASH_CONFIG first: without it no password of Firebase's is ever right."
+        message = "Set TOKENVEND_FIREBASE_HASH_CONFIG first. Without it no password from Firebase can be verified."
         raise InvalidRequest(errors=[FieldError("query.source", "not_configured", message)])
     if not import_room.places.acquire(blocking=False):
-        raise Overloaded("Other imports are under way. Send the file again later.", retry_after=RETRY_AFTER)
+        raise Overloaded("Other imports are running. Send the file again later.", retry_after=RETRY_AFTER)
     edge.lift_cap(request.scope, platform.settings.import_max_bytes)
     order = Order(import_id or uuid.uuid4(), source, media_type, dry_run, origin, actor)
     await asyncio.get_running_loop().run_in_executor(
