@@ -56,9 +56,9 @@ MANAGED = [
 
 
 def build(access: Access = "read_write", prefix: str | None = None, **changes: Any) -> str:
-    shared, name = changes.pop("shared", ()), changes.pop("bucket", "photos")
-    bucket = session_policy.Bucket("aws", name, **changes)
-    return bucket.policy(prefix or session_policy.user_prefix(USER), access, shared=shared)
+    asked = {name: changes.pop(name) for name in ("shared", "versions") if name in changes}
+    bucket = session_policy.Bucket(**{"partition": "aws", "name": changes.pop("bucket", "photos")} | changes)
+    return bucket.policy(prefix or session_policy.user_prefix(USER), access, **asked)
 
 
 class TestGolden:
