@@ -59,9 +59,10 @@ async def check_health() -> Liveness:
 
 @router.get("/readyz")
 async def check_readiness(runtime: RuntimeDep, request: Request) -> Readiness:
-    """Whether it can do its work: database, signing keys and engine, and is not about to stop. The 503 says which.
+    """Whether the service can do its work: database, signing keys and engine answer, and it is not about to stop. A 503
+    names what is missing.
 
-    A database that refused a write, since its disk is full, say, is not ready until a write succeeds.
+    A database that refused a write, for example because its disk is full, is not ready until a write succeeds.
     """
     if request.app.state.draining.is_set():
         raise NotReady("Not ready: stopping.")
@@ -75,9 +76,9 @@ async def check_readiness(runtime: RuntimeDep, request: Request) -> Readiness:
     "/metrics", response_class=Response, responses={200: {"content": {"text/plain": {"schema": {"type": "string"}}}}}
 )
 async def get_metrics(runtime: RuntimeDep, request: Request) -> Response:
-    """This process's metrics for Prometheus: with the bearer token that the operator set.
+    """This process's metrics for Prometheus. Send the bearer token that the operator set.
 
-    Without one there are none in production, and in development only for this machine.
+    Without a configured token, production has no metrics, and in development only the same machine gets them.
     """
     token = runtime.settings.metrics_token.get_secret_value()
     if not token and runtime.settings.environment == "production":
@@ -104,14 +105,14 @@ async def get_jwks(runtime: RuntimeDep, response: Response) -> JsonWebKeySet:
 
 @router.get(ISSUER_PATH + "/.well-known/openid-configuration")
 async def get_sts_openid_configuration(runtime: RuntimeDep, response: Response) -> IssuerMetadata:
-    """The issuer that STS trusts in `web_identity` mode. No token given to a client is of this issuer."""
+    """The issuer that STS trusts in `web_identity` mode. Clients never get a token of this issuer."""
     issuer = _issuer_of_sts(runtime)
     return _issuer(issuer, f"{issuer}/jwks.json", response)
 
 
 @router.get(ISSUER_PATH + "/jwks.json")
 async def get_sts_jwks(runtime: RuntimeDep, response: Response) -> JsonWebKeySet:
-    """The public keys of the tokens that STS alone gets to see."""
+    """The public keys of the tokens that only STS gets."""
     _issuer_of_sts(runtime)
     return _keys(runtime.sts_keyring, response)
 

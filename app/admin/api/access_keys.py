@@ -70,7 +70,9 @@ class DecodedAuthorizationMessage(ResponseModel):
 
 @router.get("/access-keys/{access_key_id}")
 async def get_access_key(runtime: RuntimeDep, _actor: Support, access_key_id: AccessKeyId) -> AccessKey:
-    """Whose key it is: user, device and issuance if it was vended here, and the account that STS knows it by."""
+    """Whose access key it is. For a key that was vended here: its user, device and credential. For every key: its AWS
+    account, if STS knows it.
+    """
     known = await access_keys.look_up(runtime, access_key_id)
     vended = known.vended
     return AccessKey(
@@ -87,7 +89,7 @@ async def get_access_key(runtime: RuntimeDep, _actor: Support, access_key_id: Ac
 async def decode_authorization_message(
     runtime: RuntimeDep, _actor: Support, body: DecodeAuthorizationMessageRequest
 ) -> DecodedAuthorizationMessage:
-    """Why AWS refused a request: the encoded part of its message, read by STS DecodeAuthorizationMessage."""
+    """Explains why AWS refused a request. STS DecodeAuthorizationMessage decodes the encoded part of AWS's message."""
     return DecodedAuthorizationMessage(decoded_message=await runtime.broker.decode(body.encoded_message))
 
 

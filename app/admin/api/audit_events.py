@@ -54,8 +54,8 @@ class AuditPage(ResponseModel):
 async def _about(
     event: Event | None = None,
     outcome: Outcome | None = None,
-    after: Annotated[Moment | None, Query(description="The first moment.")] = None,
-    before: Annotated[Moment | None, Query(description="The first moment that is too late.")] = None,
+    after: Annotated[Moment | None, Query(description="Events at this time or later.")] = None,
+    before: Annotated[Moment | None, Query(description="Events before this time.")] = None,
 ) -> Filters:
     return Filters(event=event, outcome=outcome, after=after, before=before)
 
@@ -73,7 +73,7 @@ FiltersDep = Annotated[Filters, Depends(_filters)]
 async def list_audit_events(
     runtime: RuntimeDep, _actor: Support, filters: FiltersDep, limit: Limit = 50, cursor: Cursor = None
 ) -> AuditPage:
-    """What happened, newest first."""
+    """Audit events, newest first."""
     return _page(*await runtime.database.read(audit_events.list_events, filters, limit=limit, cursor=cursor))
 
 
@@ -86,7 +86,7 @@ async def list_user_audit_events(
     limit: Limit = 50,
     cursor: Cursor = None,
 ) -> AuditPage:
-    """What happened to one user, newest first."""
+    """Audit events about one user, newest first."""
     filters = replace(about, subject_id=user_id)
     return _page(*await runtime.database.read(audit_events.list_events_of_user, filters, limit=limit, cursor=cursor))
 
@@ -96,7 +96,7 @@ async def list_user_audit_events(
     response_class=Response,
     responses={
         200: {
-            "description": "One `AuditEntry` a line.",
+            "description": "One `AuditEntry` on each line.",
             "content": {NDJSON: {"schema": {"type": "string", "format": "binary"}}},
         }
     },
@@ -104,7 +104,9 @@ async def list_user_audit_events(
 async def export_audit_events(
     runtime: RuntimeDep, origin: OriginDep, actor: Admin, filters: FiltersDep
 ) -> StreamingResponse:
-    """The same as lines of JSON, all of them, sent as they are read. One that breaks off had a fault."""
+    """All matching audit events as lines of JSON. They are sent while they are read. A response that breaks off is
+    incomplete.
+    """
     await runtime.limiter.hit("staff_export", str(actor.user_id))
     await runtime.database.write(audit_events.begin_export, origin, runtime.clock.now(), actor, filters)
     return StreamingResponse(_lines(runtime, actor, filters), media_type=NDJSON)

@@ -49,7 +49,7 @@ class Stats(ResponseModel):
 
 @router.get("/stats")
 async def get_stats(runtime: RuntimeDep, _actor: Support, window: Window = "24h") -> Stats:
-    """How much happened over time. Cached vends and calls of STS arrive within seconds, all else at once."""
+    """Counts over time. Cached vends and STS calls are counted after some seconds, everything else at once."""
     now = runtime.clock.now()
     longest = timedelta(seconds=runtime.settings.longest_ttl)
     found = await runtime.database.read(stats.read, now, window, longest=longest)

@@ -31,9 +31,10 @@ class UpgradeResult(ResponseModel):
 
 @router.post("/auth/guest", tags=["auth"])
 async def start_guest(body: GuestRequest, runtime: RuntimeDep, origin: OriginDep) -> LoginResult:
-    """An account without address and password. Its refresh token is all that opens it: with the device it is lost.
+    """Creates an account without address and password. Only its refresh token opens it: whoever loses the device loses
+    the account.
 
-    403 `guests_off` where the operator has turned guests off; guests that exist already are not affected.
+    The answer is 403 `guests_off` if the operator turned guests off. Existing guests are not affected.
     """
     if runtime.settings.guests == "off":
         raise GuestsOff
@@ -47,9 +48,9 @@ async def start_guest(body: GuestRequest, runtime: RuntimeDep, origin: OriginDep
 
 @router.post("/me/upgrade", tags=["accounts"])
 async def upgrade_guest(body: UpgradeRequest, runtime: RuntimeDep, origin: OriginDep, actor: SignedIn) -> UpgradeResult:
-    """Gives a guest an address and a password. Id, prefix and session stay.
+    """Gives a guest an address and a password. Id, prefix and session stay the same.
 
-    Where addresses are verified, the account is upgraded when the link in the mail is opened; until then it is a guest.
+    Where addresses are verified, the account stays a guest account until the link in the mail is opened.
     """
     await runtime.limiter.hit("register", address_key(origin.address))
     status = await guests.upgrade(runtime, origin, actor, email=body.email, password=body.password.get_secret_value())

@@ -41,14 +41,16 @@ async def list_identities(runtime: RuntimeDep, actor: SignedIn) -> IdentityPage:
 async def link_identity(
     body: LinkIdentityRequest, runtime: RuntimeDep, origin: OriginDep, actor: SteppedUp
 ) -> LinkedIdentity:
-    """Links an outside identity to the caller; the same answer where it is theirs already. A guest is one no more."""
+    """Links an outside identity to the caller. The answer is the same if the caller has it already. A guest stops being
+    a guest.
+    """
     await runtime.limiter.hit("oidc", address_key(origin.address))
     return _linked(await identities.link(runtime, origin, actor, provider=body.provider, id_token=body.id_token))
 
 
 @router.delete("/{identity_id}", status_code=204, response_class=Response)
 async def unlink_identity(identity_id: UUID, runtime: RuntimeDep, origin: OriginDep, actor: SteppedUp) -> None:
-    """Removes one of the caller's outside identities, unless nothing would be left to sign in with."""
+    """Removes one of the caller's outside identities, unless it is the last way to sign in."""
     await runtime.database.write(
         identities.unlink, runtime.vault, origin, runtime.clock.now(), actor=actor, identity_id=identity_id
     )

@@ -40,9 +40,11 @@ async def log_in(body: LoginRequest, runtime: RuntimeDep, origin: OriginDep) -> 
 
 @router.post("/refresh")
 async def refresh_session(body: RefreshRequest, runtime: RuntimeDep, origin: OriginDep) -> TokenSet:
-    """A new access token and a new refresh token. The one sent is spent: keep the new one before anything else.
+    """A new access token and a new refresh token. The sent refresh token is used up: store the new one before you do
+    anything else.
 
-    An app that never got the answer may send the same token again within 30 seconds and gets the same successor.
+    An app that never got the answer may send the same token again within 30 seconds. It gets the same new refresh
+    token.
     """
     await runtime.limiter.hit("refresh", address_key(origin.address))
     grant = await runtime.database.write(
@@ -58,7 +60,7 @@ async def refresh_session(body: RefreshRequest, runtime: RuntimeDep, origin: Ori
 
 @router.post("/logout", status_code=204, response_class=Response)
 async def log_out(body: LogoutRequest, runtime: RuntimeDep, origin: OriginDep) -> None:
-    """Ends the session of the refresh token; no error if there is none."""
+    """Ends the session of the refresh token. An unknown token is no error."""
     await runtime.database.write(
         sessions.log_out, runtime.vault, origin, runtime.clock.now(), refresh_token=body.refresh_token
     )

@@ -22,9 +22,9 @@ class MfaRequest(RequestModel):
 
 @router.post("/mfa")
 async def answer_mfa_challenge(body: MfaRequest, runtime: RuntimeDep, origin: OriginDep) -> LoginResult:
-    """Completes a sign-in that answered `mfa_required`, by a code of the authenticator app or a recovery code.
+    """Completes a sign-in that answered `mfa_required`, with a code of the authenticator app or a recovery code.
 
-    Five tries and five minutes; spaces, hyphens and case do not matter. A code works once.
+    There are five tries within five minutes. Spaces, hyphens and case do not matter. A code works once.
     """
     await runtime.limiter.hit("mfa", address_key(origin.address))
     grant = await mfa.answer(runtime, origin, mfa_token=body.mfa_token, method=body.method, code=body.code)

@@ -23,7 +23,9 @@ class ConfirmPasswordResetRequest(RequestModel):
 
 
 class ChangePasswordRequest(RequestModel):
-    """`current_password` is left out, or null, for an account without one, which needs a fresh sign-in instead."""
+    """`current_password` is left out, or null, if the account has no password. Such an account needs a fresh sign-in
+    instead.
+    """
 
     current_password: Annotated[PasswordText, Field(max_length=MAX_LENGTH)] | None = None
     new_password: Annotated[PasswordText, Field(max_length=MAX_LENGTH)]
@@ -31,14 +33,14 @@ class ChangePasswordRequest(RequestModel):
 
 @router.post("/password-resets", status_code=202, response_class=Response)
 async def request_password_reset(body: PasswordResetRequest, runtime: RuntimeDep, origin: OriginDep) -> None:
-    """Sends a link that is good for ten minutes, if the address has an account. The answer does not tell."""
+    """Sends a link that is good for ten minutes if the address has an account. The answer is the same either way."""
     await runtime.limiter.hit("mail", address_key(origin.address))
     await password_reset.request(runtime, origin, email=body.email)
 
 
 @router.post("/password-resets/confirm", status_code=204, response_class=Response)
 async def confirm_password_reset(body: ConfirmPasswordResetRequest, runtime: RuntimeDep, origin: OriginDep) -> None:
-    """Sets a new password and signs all devices out. Sign in next; a second factor is asked for as ever."""
+    """Sets a new password and signs all devices out. Sign in next. A second factor is required as before."""
     await runtime.limiter.hit("confirm", address_key(origin.address))
     await password_reset.confirm(runtime, origin, token=body.token, new_password=body.new_password.get_secret_value())
 

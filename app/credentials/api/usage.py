@@ -9,7 +9,7 @@ router = APIRouter(prefix="/v1", tags=["credentials"], route_class=JsonRoute)
 
 
 class StorageUsage(ResponseModel):
-    """As it was last counted. Nobody is counted who has no quota."""
+    """As it was last counted. Users without a quota are not counted."""
 
     bytes: int
     objects: int
@@ -23,7 +23,9 @@ class StorageUsage(ResponseModel):
 
 @router.get("/me/usage")
 async def get_storage_usage(runtime: RuntimeDep, actor: SignedIn) -> StorageUsage:
-    """What the caller stores, as it was last counted. Over quota, `access` `write` and `read_write` are refused."""
+    """What the caller stores, as it was last counted. Over quota, the `access` levels `write` and `read_write` are
+    refused.
+    """
     usage = await runtime.database.read(quota.find, actor.user_id)
     return StorageUsage(
         bytes=usage.bytes if usage else 0,
