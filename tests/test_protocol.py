@@ -565,6 +565,28 @@ class TestKeepAlive:
                     break
             assert not living
 
+    def test_connection_refused_behind_another_request_is_forgotten_too(self) -> None:
+        """Or it would be kept for ever, and a server that is stopped would wait for it."""
+        living: WeakSet[Protocol] = WeakSet()
+
+        class Counted(Protocol):
+            def __init__(self, *args: Any, **kwargs: Any) -> None:
+                super().__init__(*args, **kwargs)
+                living.add(self)
+
+        with serving(Counted) as connect:
+            refused = connect()
+            refused.send(get("/sleep") + b"GET /no-host HTTP/1.1\r\n\r\n")
+            assert [refused.answer().status, refused.answer().status] == [200, 400]
+            assert refused.rest() == b""
+            refused.close()
+            for _ in range(100):
+                time.sleep(0.02)
+                gc.collect()
+                if not living:
+                    break
+            assert not living
+
     def test_connection_whose_body_came_late_is_closed_too(self, connection: Connection) -> None:
         connection.send(post("/unread", b"ab", length=4))
         assert connection.answer().status == 200

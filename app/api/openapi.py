@@ -33,26 +33,26 @@ ACCESS_TOKEN = {
     "type": "http",
     "scheme": "bearer",
     "bearerFormat": "JWT",
-    "description": "Of a sign-in or refresh; it lives 15 minutes.",
+    "description": "The access token of a sign-in or a refresh. It lives 15 minutes.",
 }
 INFO = {
     "description": (
-        "Registers the users of an app, signs them in, and hands each of their devices temporary AWS keys that reach "
-        "that user's own prefix of one bucket. Every refusal is an `application/problem+json` (RFC 9457) with a stable "
+        "Registers the users of an app, signs them in, and gives each device temporary AWS keys for its user's own "
+        "prefix of one bucket. Every refusal is an `application/problem+json` (RFC 9457) with a stable "
         "`code`."
     ),
     "contact": {"name": "The operator of this service"},
     "license": {"name": "Apache-2.0", "identifier": "Apache-2.0"},
 }
 REFUSAL = {
-    "description": "A refusal, by its status and `code`.",
+    "description": "A refusal. Its status and `code` say which.",
     "headers": {
         "X-Request-ID": {
-            "description": "What to quote when it is reported.",
+            "description": "The id to quote when you report the refusal.",
             "schema": {"type": "string", "examples": [EXAMPLES["request_id"]]},
         },
         "Retry-After": {
-            "description": "With 429 and 503: after how many seconds to try again.",
+            "description": "With 429 and 503: the seconds to wait before the next try.",
             "schema": {"type": "integer", "examples": [30]},
         },
     },
@@ -85,7 +85,7 @@ CHOICES: Mapping[str, tuple[str, ...]] = {
 
 
 class FieldError(ResponseModel):
-    """One member of the request that does not fit. Its value is never repeated."""
+    """One member of the request that is not valid. The value of the member is never repeated."""
 
     location: str
     code: str
@@ -93,7 +93,7 @@ class FieldError(ResponseModel):
 
 
 class Problem(ResponseModel):
-    """Why a request was refused (RFC 9457). `code` is stable; `errors` is there with status 422 alone."""
+    """Why a request was refused (RFC 9457). `code` is stable. `errors` is present only with status 422."""
 
     type: str
     title: str
@@ -122,7 +122,7 @@ class DescribedApi(FastAPI):
 
 def _complete(document: Json, routes: Iterable[BaseRoute]) -> None:
     document["info"] |= INFO
-    document["servers"] = [{"url": "/", "description": "The service that this document is from."}]
+    document["servers"] = [{"url": "/", "description": "The service that served this document."}]
     security = {route.name: _security(route.dependant) for route in routes if isinstance(route, APIRoute)}
     for operation in chain.from_iterable(operations.values() for operations in document["paths"].values()):
         _complete_operation(operation, security=security.get(operation["operationId"], []))
@@ -157,7 +157,7 @@ def _complete_operation(operation: Json, *, security: list[Json]) -> None:
         _tidy(parameter["schema"], name=parameter["name"])
         if "$ref" in parameter["schema"] and (default := parameter["schema"].pop("default", None)):
             # Generators write it as a name of their language.
-            parameter["description"] = f"{parameter.get('description', '')} Left out, it is `{default}`.".strip()
+            parameter["description"] = f"{parameter.get('description', '')} The default is `{default}`.".strip()
     if "requestBody" in operation:
         body = operation["requestBody"]
         body["required"] = body.get("required", False)

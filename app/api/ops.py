@@ -60,9 +60,10 @@ async def check_health() -> Liveness:
 
 @router.get("/readyz")
 async def check_readiness(checks: HealthDep, request: Request) -> Readiness:
-    """Whether it can do its work: database, signing keys and engine, and is not about to stop. The 503 says which.
+    """Whether the service can do its work: database, signing keys and engine answer, and it is not about to stop. A 503
+    names what is missing.
 
-    A database that refused a write, since its disk is full, say, is not ready until a write succeeds.
+    A database that refused a write, for example because its disk is full, is not ready until a write succeeds.
     """
     if request.app.state.draining.is_set():
         raise NotReady("Not ready: stopping.")
@@ -76,9 +77,9 @@ async def check_readiness(checks: HealthDep, request: Request) -> Readiness:
     "/metrics", response_class=Response, responses={200: {"content": {"text/plain": {"schema": {"type": "string"}}}}}
 )
 async def get_metrics(platform: PlatformDep, request: Request) -> Response:
-    """This process's metrics for Prometheus: with the bearer token that the operator set.
+    """This process's metrics for Prometheus. Send the bearer token that the operator set.
 
-    Without one there are none in production, and in development only for this machine.
+    Without a configured token, production has no metrics, and in development only the same machine gets them.
     """
     token = platform.settings.metrics_token.get_secret_value()
     if not token and platform.settings.environment == "production":
@@ -105,7 +106,7 @@ async def get_jwks(keyring: KeyringDep, response: Response) -> JsonWebKeySet:
 
 @router.get(ISSUER_PATH + "/.well-known/openid-configuration")
 async def get_sts_openid_configuration(identity_tokens: IdentityTokensDep, response: Response) -> IssuerMetadata:
-    """The issuer that STS trusts in `web_identity` mode. No token given to a client is of this issuer."""
+    """The issuer that STS trusts in `web_identity` mode. Clients never get a token of this issuer."""
     if identity_tokens is None:
         raise NotFound
     issuer = identity_tokens.issuer
@@ -114,7 +115,7 @@ async def get_sts_openid_configuration(identity_tokens: IdentityTokensDep, respo
 
 @router.get(ISSUER_PATH + "/jwks.json")
 async def get_sts_jwks(identity_tokens: IdentityTokensDep, response: Response) -> JsonWebKeySet:
-    """The public keys of the tokens that STS alone gets to see."""
+    """The public keys of the tokens that only STS gets."""
     if identity_tokens is None:
         raise NotFound
     return _keys(identity_tokens.keyring, response)

@@ -189,7 +189,7 @@ class Protocol(HttpToolsProtocol):
             self._stop_deadline()
 
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: ASGI3Application) -> None:
-        self._active = cycle
+        self._active = cycle if isinstance(cycle, RequestResponseCycle) else None  # or the end: see `run_asgi`
         super()._start_asgi_task(cycle, app)
 
     def on_body(self, body: bytes) -> None:

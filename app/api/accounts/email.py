@@ -17,14 +17,14 @@ router = APIRouter(prefix="/v1/me/email", tags=["accounts"], route_class=JsonRou
 
 
 class EmailChangeRequest(RequestModel):
-    """`password` is left out, or null, for an account without one, which needs a fresh sign-in instead."""
+    """`password` is left out, or null, if the account has no password. Then a fresh sign-in is needed instead."""
 
     new_email: Annotated[str, Field(max_length=320, examples=["ada@example.com"])]
     password: Annotated[PasswordText, Field(max_length=MAX_LENGTH)] | None = None
 
 
 class ConfirmEmailChangeRequest(RequestModel):
-    """`password` is the account's. It is left out, or null, in a session of the account."""
+    """`password` is the account's. With an access token of the account it is left out, or null."""
 
     token: Annotated[str, Field(max_length=256)]
     password: Annotated[PasswordText, Field(max_length=MAX_LENGTH)] | None = None
@@ -34,7 +34,9 @@ class ConfirmEmailChangeRequest(RequestModel):
 async def request_email_change(
     body: EmailChangeRequest, platform: PlatformDep, hasher: HasherDep, origin: OriginDep, actor: SignedIn
 ) -> None:
-    """Sends a link to the new address; the account keeps its old one until it is opened, and that one is told."""
+    """Sends a link to the new address. The account keeps its old address until the link is opened. A mail tells the old
+    address.
+    """
     await platform.limiter.hit("mail", address_key(origin.address))
     await email_change.request(
         platform,
@@ -50,11 +52,11 @@ async def request_email_change(
 async def confirm_email_change(
     body: ConfirmEmailChangeRequest, platform: PlatformDep, hasher: HasherDep, origin: OriginDep, actor: MaybeSignedIn
 ) -> None:
-    """Makes the address that the token was sent to the account's.
+    """Gives the account the address that the token was sent to.
 
-    It takes an access token of the account, or the account's password: without either it is 403
-    `account_password_required`, or `account_session_required` where the account has no password. Five wrong passwords
-    use the token up.
+    This needs an access token of the account, or the account's password. Without either the answer is 403
+    `account_password_required`, or `account_session_required` if the account has no password. Five wrong passwords use
+    the token up.
     """
     await platform.limiter.hit("confirm", address_key(origin.address))
     password = body.password.get_secret_value() if body.password else None

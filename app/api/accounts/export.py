@@ -74,7 +74,7 @@ class ExportedCredential(ResponseModel):
 
 
 class ExportedGrant(ResponseModel):
-    """A folder that the user shares, or that is shared with them."""
+    """A folder that the user shares, or that somebody shares with the user."""
 
     grant_id: UUID
     by_the_user: bool
@@ -107,7 +107,7 @@ class ExportedUsage(ResponseModel):
 
 
 class AccountExport(ResponseModel):
-    """Everything that is stored about a user, but for secrets and their hashes. The pictures are in the bucket."""
+    """Everything that is stored about a user, except secrets and their hashes. The pictures are in the bucket."""
 
     exported_at: Timestamp
     profile: Profile
@@ -131,7 +131,7 @@ class AccountExport(ResponseModel):
 async def export_account(
     platform: PlatformDep, export_turn: ExportTurnDep, origin: OriginDep, actor: SteppedUp
 ) -> Response:
-    """Everything that is stored about the caller, as one JSON text that is sent as it is read."""
+    """Everything that is stored about the caller, as one JSON text. It is sent while it is read."""
     await platform.limiter.hit("export", str(actor.user_id))
     now = platform.clock.now()
     recovery_codes_left = await platform.database.write(export.begin, origin, now, actor)

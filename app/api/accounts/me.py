@@ -37,7 +37,7 @@ class Profile(ResponseModel):
 
 
 class UpdateProfileRequest(RequestModel):
-    """A name of no characters is none; many a client cannot send null."""
+    """An empty name removes the name, because many clients cannot send null."""
 
     display_name: Annotated[PrintableText, Field(max_length=100)] | None = None
 
@@ -56,7 +56,7 @@ async def get_profile(platform: PlatformDep, actor: Enrolling) -> Profile:
 async def update_profile(
     platform: PlatformDep, origin: OriginDep, actor: SignedIn, body: UpdateProfileRequest
 ) -> Profile:
-    """Changes what is sent; a name that is null or empty is taken away."""
+    """Changes the members that are sent. A name that is null or empty is removed."""
     if "display_name" in body.model_fields_set:
         name = body.display_name or None
         await platform.database.write(profile.rename, origin, platform.clock.now(), actor, display_name=name)
@@ -71,10 +71,10 @@ async def erase_account(
     actor: SignedIn,
     body: EraseAccountRequest | None = None,
 ) -> None:
-    """Erases the account for good: it is gone at once, and its pictures shortly after.
+    """Erases the account for good. The account is gone at once, and its pictures shortly after.
 
-    Send the password; without one, sign in again up to five minutes before. Who has a second factor steps up by it up
-    to five minutes before.
+    Send the password. An account without a password needs a sign-in within the last five minutes instead. An account
+    with a second factor needs a step-up by that factor within the last five minutes.
     """
     await platform.limiter.hit("mfa", address_key(origin.address))
     password = body.password.get_secret_value() if body and body.password else None

@@ -24,7 +24,7 @@ class RegisterRequest(RequestModel):
 
 
 class RegisterResult(ResponseModel):
-    """`verification_required`: a mail was sent; once its link is opened, the account can be signed in to."""
+    """`verification_required`: a mail was sent, and the account can sign in once its link was opened."""
 
     status: Status
 
@@ -33,9 +33,9 @@ class RegisterResult(ResponseModel):
 async def register_user(
     body: RegisterRequest, platform: PlatformDep, hasher: HasherDep, origin: OriginDep
 ) -> RegisterResult:
-    """Makes an account. Sign in next, or where addresses are verified, open the link in the mail first.
+    """Creates an account. Sign in next. Where addresses are verified, open the link in the mail first.
 
-    Where they are, a taken address gets the same answer, and its owner a mail.
+    There a taken address gets the same answer, and its owner gets a mail.
     """
     await platform.limiter.hit("register", address_key(origin.address))
     status = await registration.register(

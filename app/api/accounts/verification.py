@@ -22,7 +22,7 @@ class EmailVerificationRequest(RequestModel):
 
 
 class ConfirmEmailVerificationRequest(RequestModel):
-    """`password` is for the upgrade of a guest, where it is not that guest's session that confirms it."""
+    """`password` is for the upgrade of a guest that another session than the guest's own confirms."""
 
     token: Annotated[str, Field(max_length=256)]
     password: Annotated[PasswordText, Field(max_length=MAX_LENGTH)] | None = None
@@ -30,7 +30,7 @@ class ConfirmEmailVerificationRequest(RequestModel):
 
 @router.post("", status_code=202, response_class=Response)
 async def request_email_verification(body: EmailVerificationRequest, platform: PlatformDep, origin: OriginDep) -> None:
-    """Sends the mail again, if the address has an account that waits for it. The answer does not tell."""
+    """Sends the mail again if an account with this address waits for it. The answer is the same either way."""
     await platform.limiter.hit("mail", address_key(origin.address))
     await verification.request(platform, origin, email=body.email)
 
@@ -43,10 +43,10 @@ async def confirm_email_verification(
     origin: OriginDep,
     actor: MaybeSignedIn,
 ) -> None:
-    """Verifies the address that the token was sent to, or finishes a guest's upgrade. No sign-in comes of it.
+    """Verifies the address that the token was sent to, or finishes the upgrade of a guest. It signs nobody in.
 
-    The upgrade takes the guest's own access token, or the password that the guest chose: without either it is 403
-    `account_password_required`. Five wrong passwords use the token up.
+    An upgrade needs the guest's own access token, or the password that the guest chose. Without either the answer is
+    403 `account_password_required`. Five wrong passwords use the token up.
     """
     await platform.limiter.hit("confirm", address_key(origin.address))
     password = body.password.get_secret_value() if body.password else None

@@ -75,7 +75,9 @@ class DecodedAuthorizationMessage(ResponseModel):
 async def get_access_key(
     platform: PlatformDep, broker: BrokerDep, _actor: Support, access_key_id: AccessKeyId
 ) -> AccessKey:
-    """Whose key it is: user, device and issuance if it was vended here, and the account that STS knows it by."""
+    """Whose access key it is. For a key that was vended here: its user, device and credential. For every key: its AWS
+    account, if STS knows it.
+    """
     known = await access_keys.look_up(platform, broker, access_key_id)
     vended = known.vended
     return AccessKey(
@@ -92,7 +94,7 @@ async def get_access_key(
 async def decode_authorization_message(
     broker: BrokerDep, _actor: Support, body: DecodeAuthorizationMessageRequest
 ) -> DecodedAuthorizationMessage:
-    """Why AWS refused a request: the encoded part of its message, read by STS DecodeAuthorizationMessage."""
+    """Explains why AWS refused a request. STS DecodeAuthorizationMessage decodes the encoded part of AWS's message."""
     return DecodedAuthorizationMessage(decoded_message=await broker.decode(body.encoded_message))
 
 

@@ -57,8 +57,8 @@ class AuditPage(ResponseModel):
 async def _about(
     event: Event | None = None,
     outcome: Outcome | None = None,
-    after: Annotated[Moment | None, Query(description="The first moment.")] = None,
-    before: Annotated[Moment | None, Query(description="The first moment that is too late.")] = None,
+    after: Annotated[Moment | None, Query(description="Events at this time or later.")] = None,
+    before: Annotated[Moment | None, Query(description="Events before this time.")] = None,
 ) -> Filters:
     return Filters(event=event, outcome=outcome, after=after, before=before)
 
@@ -76,7 +76,7 @@ FiltersDep = Annotated[Filters, Depends(_filters)]
 async def list_audit_events(
     platform: PlatformDep, _actor: Support, filters: FiltersDep, limit: Limit = 50, cursor: Cursor = None
 ) -> AuditPage:
-    """What happened, newest first."""
+    """Audit events, newest first."""
     return _page(*await platform.database.read(audit_events.list_events, filters, limit=limit, cursor=cursor))
 
 
@@ -89,7 +89,7 @@ async def list_user_audit_events(
     limit: Limit = 50,
     cursor: Cursor = None,
 ) -> AuditPage:
-    """What happened to one user, newest first."""
+    """Audit events about one user, newest first."""
     filters = replace(about, subject_id=user_id)
     return _page(*await platform.database.read(audit_events.list_events_of_user, filters, limit=limit, cursor=cursor))
 
@@ -99,7 +99,7 @@ async def list_user_audit_events(
     response_class=Response,
     responses={
         200: {
-            "description": "One `AuditEntry` a line.",
+            "description": "One `AuditEntry` on each line.",
             "content": {NDJSON: {"schema": {"type": "string", "format": "binary"}}},
         }
     },
@@ -107,7 +107,9 @@ async def list_user_audit_events(
 async def export_audit_events(
     platform: PlatformDep, origin: OriginDep, actor: Admin, filters: FiltersDep
 ) -> StreamingResponse:
-    """The same as lines of JSON, all of them, sent as they are read. One that breaks off had a fault."""
+    """All matching audit events as lines of JSON. They are sent while they are read. A response that breaks off is
+    incomplete.
+    """
     await platform.limiter.hit("staff_export", str(actor.user_id))
     await platform.database.write(audit_events.begin_export, origin, platform.clock.now(), actor, filters)
     return StreamingResponse(_lines(platform, actor, filters), media_type=NDJSON)

@@ -23,7 +23,7 @@ MEDIA_TYPES: dict[Format, str] = {"csv": "text/csv", "ndjson": "application/x-nd
     response_class=Response,
     responses={
         200: {
-            "description": "A user a line.",
+            "description": "One user on each line.",
             "content": {
                 media_type: {"schema": {"type": "string", "format": "binary"}} for media_type in MEDIA_TYPES.values()
             },
@@ -36,7 +36,7 @@ async def export_users(
     actor: Admin,
     format: Format = "csv",  # noqa: A002 - the name in the query
 ) -> StreamingResponse:
-    """All users who have an address, sent as they are read. One that breaks off had a fault."""
+    """All users who have an address. They are sent while they are read. A response that breaks off is incomplete."""
     await platform.limiter.hit("staff_export", str(actor.user_id))
     await platform.database.write(exports.begin, origin, platform.clock.now(), actor, with_hashes=False)
     name = {"Content-Disposition": f'attachment; filename="users.{format}"'}

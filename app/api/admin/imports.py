@@ -40,7 +40,7 @@ class UserImportProblem(ResponseModel):
 
 
 class UserImport(ResponseModel):
-    """How far an import is, and a page of what was wrong with its rows."""
+    """The progress of an import, and a page of the problems with its rows."""
 
     import_id: uuid.UUID
     source: SourceName
@@ -66,7 +66,7 @@ class UserImport(ResponseModel):
     status_code=201,
     openapi_extra={
         "requestBody": {
-            "description": f"The file. Its kind may be said too: {', '.join(TYPES)}.",
+            "description": f"The file. Its media type may also be named: {', '.join(TYPES)}.",
             "required": True,
             "content": {FILE: {"schema": {"type": "string", "format": "binary"}}},
         }
@@ -80,14 +80,18 @@ async def import_users(
     actor: Admin,
     *,
     source: SourceName = "tokenvend",
-    dry_run: Annotated[bool, Query(description="Checks everything, and adds nobody.")] = False,
+    dry_run: Annotated[bool, Query(description="Checks every row and adds no user.")] = False,
     import_id: Annotated[
-        uuid.UUID | None, Query(description="Yours to choose; the same again, with the same file, goes on.")
+        uuid.UUID | None,
+        Query(
+            description="An id of your choice. The same id with the same file continues an import that was interrupted."
+        ),
     ] = None,
 ) -> UserImport:
-    """Imports the users of a file, read as it comes; the answer comes at its end. A second time it changes nothing.
+    """Imports the users of a file while it arrives, and answers at its end. Sending the same file again changes
+    nothing.
 
-    A replica takes two at a time, and says 503 to more.
+    A replica runs two imports at a time and answers 503 to more.
     """
     media_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     types = list(formats.SOURCES[source].readers)
@@ -112,7 +116,7 @@ async def import_users(
 async def get_user_import(
     import_id: uuid.UUID, platform: PlatformDep, _actor: Admin, limit: Limit = 50, cursor: Cursor = None
 ) -> UserImport:
-    """An import, also while it is under way, and a page of what was wrong with its rows."""
+    """An import, finished or running, and a page of the problems with its rows."""
     return await _read(platform, import_id, limit=limit, cursor=cursor)
 
 

@@ -52,7 +52,7 @@ class Stats(ResponseModel):
 
 @router.get("/stats")
 async def get_stats(platform: PlatformDep, _actor: Support, window: Window = "24h") -> Stats:
-    """How much happened over time. Cached vends and calls of STS arrive within seconds, all else at once."""
+    """Counts over time. Cached vends and STS calls are counted after some seconds, everything else at once."""
     now = platform.clock.now()
     longest = timedelta(seconds=platform.settings.longest_ttl)
     found = await platform.database.read(stats.read, now, window, longest=longest)

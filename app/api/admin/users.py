@@ -36,7 +36,7 @@ Cursor = Annotated[str | None, Query(max_length=200)]
 
 
 class UserUsage(ResponseModel):
-    """As it was last counted. Nobody is counted who has no quota."""
+    """As it was last counted. Users without a quota are not counted."""
 
     bytes: int
     objects: int
@@ -80,7 +80,7 @@ class CreateUserRequest(RequestModel):
 
 
 class UpdateUserRequest(RequestModel):
-    """A name of no characters is none; many a client cannot send null."""
+    """An empty name removes the name, because many clients cannot send null."""
 
     display_name: Annotated[PrintableText, Field(max_length=100)] | None = None
     role: Role | None = None
@@ -136,8 +136,8 @@ async def list_users(
     limit: Limit = 50,
     cursor: Cursor = None,
 ) -> UserPage:
-    """The users that fit, newest first. `query` is a piece of address or name; under three characters, the beginning
-    of an address.
+    """The users that match, newest first. `query` is a part of the address or the name. A query of fewer than three
+    characters is the beginning of an address.
     """
     found, next_cursor = await platform.database.read(
         users.search,
@@ -153,7 +153,7 @@ async def list_users(
 
 @router.post("", status_code=201)
 async def create_user(platform: PlatformDep, origin: OriginDep, actor: Admin, body: CreateUserRequest) -> AdminUser:
-    """Makes an account without a password; a mail invites its owner to choose one, within 24 hours."""
+    """Creates an account without a password. A mail invites its owner to choose a password within 24 hours."""
     account = await platform.database.write(
         acts.invite,
         platform.vault,
@@ -175,7 +175,9 @@ async def get_user(user_id: UUID, platform: PlatformDep, _actor: Support) -> Adm
 async def update_user(
     user_id: UUID, platform: PlatformDep, origin: OriginDep, actor: Admin, body: UpdateUserRequest
 ) -> AdminUser:
-    """Changes what is sent; a name that is null or empty is taken away. The last administrator stays one."""
+    """Changes the members that are sent. A name that is null or empty is removed. The last administrator keeps the
+    role.
+    """
     act = _act(platform, origin, actor, body.reason)
 
     def change(session: Session) -> Account:
@@ -198,7 +200,9 @@ async def update_user(
 async def erase_user(
     user_id: UUID, platform: PlatformDep, origin: OriginDep, actor: Admin, body: ReasonRequest
 ) -> None:
-    """Erases the account for good: it is gone at once, and its pictures shortly after. The last administrator stays."""
+    """Erases the account for good. The account is gone at once, and its pictures shortly after. The last administrator
+    cannot be erased.
+    """
     act = _act(platform, origin, actor, body.reason)
     await platform.database.write(acts.erase, platform.vault, act, user_id, verifies=platform.settings.verifies_email)
 
@@ -207,7 +211,7 @@ async def erase_user(
 async def disable_user(
     user_id: UUID, platform: PlatformDep, origin: OriginDep, actor: Admin, body: ReasonRequest
 ) -> AdminUser:
-    """Signs the user out and keeps them out, from their next request on. The last administrator stays."""
+    """Signs the user out and refuses them from their next request on. The last administrator cannot be disabled."""
     act = _act(platform, origin, actor, body.reason)
     return await _shown(platform, await platform.database.write(acts.disable, act, user_id))
 
@@ -225,7 +229,7 @@ async def enable_user(
 async def sign_out_user(
     user_id: UUID, platform: PlatformDep, origin: OriginDep, actor: Support, body: ReasonRequest
 ) -> AdminUser:
-    """Signs all of the user's devices out. A guest, who has no other way in, loses the account."""
+    """Signs all of the user's devices out. A guest has no other way to sign in, and loses the account."""
     act = _act(platform, origin, actor, body.reason)
     return await _shown(platform, await platform.database.write(acts.sign_out, act, user_id))
 
@@ -234,7 +238,7 @@ async def sign_out_user(
 async def reset_user_mfa(
     user_id: UUID, platform: PlatformDep, origin: OriginDep, actor: Admin, body: ReasonRequest
 ) -> AdminUser:
-    """Takes authenticator app and recovery codes away, signs all devices out, and tells the user by mail."""
+    """Removes the user's authenticator app and recovery codes, signs all devices out, and tells the user by mail."""
     act = _act(platform, origin, actor, body.reason)
     return await _shown(platform, await platform.database.write(acts.reset_mfa, platform.vault, act, user_id))
 
@@ -243,7 +247,7 @@ async def reset_user_mfa(
 async def revoke_user_credentials(
     user_id: UUID, platform: PlatformDep, origin: OriginDep, actor: Admin, body: ReasonRequest
 ) -> AdminUser:
-    """Revokes all live credentials of the user, who stays signed in: their devices get new ones."""
+    """Revokes all live credentials of the user. The user stays signed in, and each device gets new ones."""
     act = _act(platform, origin, actor, body.reason)
     return await _shown(platform, await platform.database.write(acts.revoke_credentials, act, user_id))
 
@@ -261,7 +265,7 @@ async def send_password_reset(
 async def unlock_user(
     user_id: UUID, platform: PlatformDep, origin: OriginDep, actor: Support, body: ReasonRequest
 ) -> AdminUser:
-    """Lets a user sign in again at whom too many wrong passwords or codes were tried."""
+    """Ends the lock-out of a user after too many wrong passwords or codes."""
     act = _act(platform, origin, actor, body.reason)
     return await _shown(platform, await acts.unlock(platform, act, user_id))
 
@@ -270,7 +274,7 @@ async def unlock_user(
 async def list_user_sessions(
     user_id: UUID, platform: PlatformDep, _actor: Support, limit: Limit = 50, cursor: Cursor = None
 ) -> UserSessionPage:
-    """The devices that the user is signed in on, the newest first."""
+    """The devices that the user is signed in on, newest first."""
     alive, next_cursor = await platform.database.read(
         users.list_sessions, platform.clock.now(), user_id, limit=limit, cursor=cursor
     )

@@ -34,7 +34,7 @@ async def list_sessions(
     limit: Annotated[int, Query(ge=1, le=200)] = 50,
     cursor: Annotated[str | None, Query(max_length=200)] = None,
 ) -> SessionPage:
-    """The caller's signed-in devices, the newest first."""
+    """The caller's signed-in devices, newest first."""
     alive, next_cursor = await platform.database.read(
         sessions.list_alive, platform.clock.now(), user_id=actor.user_id, limit=limit, cursor=cursor
     )
@@ -66,7 +66,7 @@ async def end_session(session_id: UUID, platform: PlatformDep, origin: OriginDep
 
 @router.delete("", status_code=204, response_class=Response)
 async def end_all_sessions(platform: PlatformDep, origin: OriginDep, actor: SignedIn) -> None:
-    """Signs all of the caller's devices out, this one too."""
+    """Signs all of the caller's devices out, including this one."""
     await platform.database.write(
         endings.sign_out, origin, platform.clock.now(), user_id=actor.user_id, actor_id=actor.user_id
     )

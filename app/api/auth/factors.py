@@ -30,7 +30,7 @@ class RecoveryCodeSet(ResponseModel):
 
 @router.post("/totp")
 async def enrol_totp(platform: PlatformDep, actor: SteppedUpEnrolling) -> TotpEnrolment:
-    """A secret for an authenticator app, shown this once. It counts once its first code was confirmed."""
+    """A secret for an authenticator app. It is shown only now, and counts once its first code is confirmed."""
     enrolment = await platform.database.write(
         totp.enrol,
         platform.vault,
@@ -45,9 +45,9 @@ async def enrol_totp(platform: PlatformDep, actor: SteppedUpEnrolling) -> TotpEn
 async def confirm_totp(
     body: ConfirmTotpRequest, platform: PlatformDep, origin: OriginDep, actor: Enrolling
 ) -> RecoveryCodeSet:
-    """Makes the authenticator app count, by its first code. Other devices are signed out.
+    """Turns the authenticator app on with its first code. Other devices are signed out.
 
-    The recovery codes are shown this once.
+    The recovery codes are shown only now.
     """
     await platform.limiter.hit("mfa", address_key(origin.address))
     return RecoveryCodeSet(recovery_codes=list(await totp.confirm(platform, origin, actor, code=body.code)))
@@ -55,13 +55,13 @@ async def confirm_totp(
 
 @router.delete("/totp", status_code=204, response_class=Response)
 async def remove_totp(platform: PlatformDep, origin: OriginDep, actor: SteppedUp) -> None:
-    """Takes the authenticator app and the recovery codes away. Other devices are signed out."""
+    """Removes the authenticator app and the recovery codes. Other devices are signed out."""
     await platform.database.write(totp.remove, platform.vault, origin, platform.clock.now(), actor=actor)
 
 
 @router.post("/recovery-codes")
 async def renew_recovery_codes(platform: PlatformDep, origin: OriginDep, actor: SteppedUp) -> RecoveryCodeSet:
-    """Ten new recovery codes, shown this once; the old ones are useless."""
+    """Ten new recovery codes, which are shown only now. The old codes stop working."""
     made = await platform.database.write(
         recovery_codes.renew, platform.vault, origin, platform.clock.now(), actor=actor
     )

@@ -36,9 +36,10 @@ class UpgradeResult(ResponseModel):
 async def start_guest(
     body: GuestRequest, platform: PlatformDep, tokens: TokensDep, newcomers: NewcomersDep, origin: OriginDep
 ) -> LoginResult:
-    """An account without address and password. Its refresh token is all that opens it: with the device it is lost.
+    """Creates an account without address and password. Only its refresh token opens it: whoever loses the device loses
+    the account.
 
-    403 `guests_off` where the operator has turned guests off; guests that exist already are not affected.
+    The answer is 403 `guests_off` if the operator turned guests off. Existing guests are not affected.
     """
     if platform.settings.guests == "off":
         raise GuestsOff
@@ -54,9 +55,9 @@ async def start_guest(
 async def upgrade_guest(
     body: UpgradeRequest, platform: PlatformDep, hasher: HasherDep, origin: OriginDep, actor: SignedIn
 ) -> UpgradeResult:
-    """Gives a guest an address and a password. Id, prefix and session stay.
+    """Gives a guest an address and a password. Id, prefix and session stay the same.
 
-    Where addresses are verified, the account is upgraded when the link in the mail is opened; until then it is a guest.
+    Where addresses are verified, the account stays a guest account until the link in the mail is opened.
     """
     await platform.limiter.hit("register", address_key(origin.address))
     status = await guests.upgrade(

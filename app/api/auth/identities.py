@@ -44,7 +44,9 @@ async def list_identities(platform: PlatformDep, actor: SignedIn) -> IdentityPag
 async def link_identity(
     body: LinkIdentityRequest, platform: PlatformDep, providers: ProvidersDep, origin: OriginDep, actor: SteppedUp
 ) -> LinkedIdentity:
-    """Links an outside identity to the caller; the same answer where it is theirs already. A guest is one no more."""
+    """Links an outside identity to the caller. The answer is the same if the caller has it already. A guest stops being
+    a guest.
+    """
     await platform.limiter.hit("oidc", address_key(origin.address))
     return _linked(
         await identities.link(platform, providers, origin, actor, provider=body.provider, id_token=body.id_token)
@@ -53,7 +55,7 @@ async def link_identity(
 
 @router.delete("/{identity_id}", status_code=204, response_class=Response)
 async def unlink_identity(identity_id: UUID, platform: PlatformDep, origin: OriginDep, actor: SteppedUp) -> None:
-    """Removes one of the caller's outside identities, unless nothing would be left to sign in with."""
+    """Removes one of the caller's outside identities, unless it is the last way to sign in."""
     await platform.database.write(
         identities.unlink, platform.vault, origin, platform.clock.now(), actor=actor, identity_id=identity_id
     )

@@ -59,9 +59,11 @@ async def log_in(
 async def refresh_session(
     body: RefreshRequest, platform: PlatformDep, tokens: TokensDep, origin: OriginDep
 ) -> TokenSet:
-    """A new access token and a new refresh token. The one sent is spent: keep the new one before anything else.
+    """A new access token and a new refresh token. The sent refresh token is used up: store the new one before you do
+    anything else.
 
-    An app that never got the answer may send the same token again within 30 seconds and gets the same successor.
+    An app that never got the answer may send the same token again within 30 seconds. It gets the same new refresh
+    token.
     """
     await platform.limiter.hit("refresh", address_key(origin.address))
     grant = await platform.database.write(
@@ -77,7 +79,7 @@ async def refresh_session(
 
 @router.post("/logout", status_code=204, response_class=Response)
 async def log_out(body: LogoutRequest, platform: PlatformDep, origin: OriginDep) -> None:
-    """Ends the session of the refresh token; no error if there is none."""
+    """Ends the session of the refresh token. An unknown token is no error."""
     await platform.database.write(
         sessions.log_out, platform.vault, origin, platform.clock.now(), refresh_token=body.refresh_token
     )

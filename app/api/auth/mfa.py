@@ -27,9 +27,9 @@ class MfaRequest(RequestModel):
 async def answer_mfa_challenge(
     body: MfaRequest, platform: PlatformDep, tokens: TokensDep, origin: OriginDep
 ) -> LoginResult:
-    """Completes a sign-in that answered `mfa_required`, by a code of the authenticator app or a recovery code.
+    """Completes a sign-in that answered `mfa_required`, with a code of the authenticator app or a recovery code.
 
-    Five tries and five minutes; spaces, hyphens and case do not matter. A code works once.
+    There are five tries within five minutes. Spaces, hyphens and case do not matter. A code works once.
     """
     await platform.limiter.hit("mfa", address_key(origin.address))
     grant = await mfa.answer(platform, origin, mfa_token=body.mfa_token, method=body.method, code=body.code)

@@ -30,7 +30,7 @@ class OidcLoginRequest(RequestModel):
 async def create_oidc_nonce(
     provider: str, platform: PlatformDep, providers: ProvidersDep, origin: OriginDep
 ) -> OidcNonce:
-    """A nonce for the provider's SDK. The ID token must carry it, or its SHA-256 in hexadecimal; it works once."""
+    """A nonce for the provider's SDK. The ID token must carry it, or its SHA-256 in hexadecimal. It works once."""
     await platform.limiter.hit("oidc", address_key(origin.address))
     nonce, expires_at = await oidc.issue_nonce(platform, providers, provider=provider)
     return OidcNonce(nonce=nonce, expires_at=expires_at)
@@ -46,9 +46,10 @@ async def log_in_with_oidc(
     providers: ProvidersDep,
     origin: OriginDep,
 ) -> LoginResult:
-    """Signs a device in with a provider's ID token. Who is new gets an account.
+    """Signs a device in with a provider's ID token. A new user gets an account.
 
-    An account that has the token's address is linked if both sides have verified it; otherwise it is a 409.
+    An account with the token's address is linked if both sides have verified the address. Otherwise the answer is 409
+    `identity_not_linked`.
     """
     await platform.limiter.hit("oidc", address_key(origin.address))
     outcome = await identities.sign_in(

@@ -46,7 +46,9 @@ class PasskeyRenameRequest(RequestModel):
 
 
 class OwnedPasskey(ResponseModel):
-    """`backed_up`: its keeper, such as iCloud or Google, has it on other devices of the user too, or may restore it."""
+    """`backed_up`: the keeper of the passkey, such as iCloud or Google, copies it to other devices of the user or can
+    restore it.
+    """
 
     passkey_id: UUID
     name: str
@@ -80,7 +82,9 @@ class PasskeySignInRequest(RequestModel):
 async def begin_passkey_registration(
     platform: PlatformDep, origin: OriginDep, actor: SteppedUpEnrolling
 ) -> PasskeyRegistrationOptions:
-    """What `navigator.credentials.create`, or the phone's like, is given to make a passkey. Good for one answer."""
+    """The options for `navigator.credentials.create`, or for the phone's own call, to make a passkey. They are good for
+    one answer.
+    """
     await platform.limiter.hit("passkey", address_key(origin.address))
     user, begun = await platform.database.write(
         passkeys.begin_registration, platform.vault, platform.clock.now(), actor=actor
@@ -93,7 +97,7 @@ async def begin_passkey_registration(
 async def add_passkey(
     body: PasskeyRegistrationRequest, platform: PlatformDep, origin: OriginDep, actor: SteppedUpEnrolling
 ) -> OwnedPasskey:
-    """Adds the passkey that was made. A guest with a passkey can come back, so is a guest no more."""
+    """Adds the new passkey to the account. A guest who adds a passkey can sign in again, and stops being a guest."""
     await platform.limiter.hit("passkey", address_key(origin.address))
     added = await platform.database.write(
         passkeys.register,
@@ -111,7 +115,7 @@ async def add_passkey(
 
 @router.get("/me/passkeys", tags=["accounts"])
 async def list_passkeys(platform: PlatformDep, actor: Enrolling) -> PasskeyPage:
-    """The caller's passkeys, oldest first; 20 at most, so one page has them all."""
+    """The caller's passkeys, oldest first. One page has all of them, at most 20."""
     owned = await platform.database.read(passkeys.list_owned, user_id=actor.user_id)
     return PasskeyPage(items=[_owned(passkey) for passkey in owned], next_cursor=None)
 
@@ -120,7 +124,7 @@ async def list_passkeys(platform: PlatformDep, actor: Enrolling) -> PasskeyPage:
 async def rename_passkey(
     passkey_id: UUID, body: PasskeyRenameRequest, platform: PlatformDep, origin: OriginDep, actor: SignedIn
 ) -> OwnedPasskey:
-    """Gives one of the caller's passkeys another name, here and not where it is kept."""
+    """Renames one of the caller's passkeys in this service. The authenticator keeps its own name for it."""
     renamed = await platform.database.write(
         passkeys.rename, origin, platform.clock.now(), actor=actor, passkey_id=passkey_id, name=body.name
     )
@@ -129,7 +133,7 @@ async def rename_passkey(
 
 @router.delete("/me/passkeys/{passkey_id:uuid}", status_code=204, response_class=Response, tags=["accounts"])
 async def remove_passkey(passkey_id: UUID, platform: PlatformDep, origin: OriginDep, actor: SteppedUp) -> None:
-    """Takes one of the caller's passkeys away. Not the last of all ways to sign in."""
+    """Removes one of the caller's passkeys, unless it is the last way to sign in."""
     await platform.database.write(
         passkeys.remove, platform.vault, origin, platform.clock.now(), actor=actor, passkey_id=passkey_id
     )
@@ -139,9 +143,9 @@ async def remove_passkey(passkey_id: UUID, platform: PlatformDep, origin: Origin
 async def begin_passkey_sign_in(
     platform: PlatformDep, origin: OriginDep, body: PasskeySignInOptionsRequest | None = None
 ) -> PasskeySignInOptions:
-    """What `navigator.credentials.get`, or the phone's like, is given. Good for one answer.
+    """The options for `navigator.credentials.get`, or for the phone's own call. They are good for one answer.
 
-    With the `mfa_token` of a sign-in that waits for a second factor they name its user's passkeys.
+    With the `mfa_token` of a sign-in that waits for a second factor, the options name the passkeys of its user.
     """
     await platform.limiter.hit("passkey", address_key(origin.address))
     mfa_token = body.mfa_token if body is not None else None
@@ -156,9 +160,10 @@ async def begin_passkey_sign_in(
 async def complete_passkey_sign_in(
     body: PasskeySignInRequest, platform: PlatformDep, tokens: TokensDep, origin: OriginDep
 ) -> LoginResult:
-    """Signs a device in by a passkey; or, with an `mfa_token`, completes the sign-in that waits, under its own name.
+    """Signs a device in with a passkey. With an `mfa_token` it completes the sign-in that waits, under the device name
+    of that sign-in.
 
-    A passkey verifies its user, so no second factor is asked for, and the new session is fresh: it is a step-up too.
+    A passkey verifies its user, so no second factor is required. The new session counts as stepped up.
     """
     await platform.limiter.hit("passkey", address_key(origin.address))
     outcome = await platform.database.write(

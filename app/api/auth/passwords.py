@@ -26,7 +26,9 @@ class ConfirmPasswordResetRequest(RequestModel):
 
 
 class ChangePasswordRequest(RequestModel):
-    """`current_password` is left out, or null, for an account without one, which needs a fresh sign-in instead."""
+    """`current_password` is left out, or null, if the account has no password. Such an account needs a fresh sign-in
+    instead.
+    """
 
     current_password: Annotated[PasswordText, Field(max_length=MAX_LENGTH)] | None = None
     new_password: Annotated[PasswordText, Field(max_length=MAX_LENGTH)]
@@ -34,7 +36,7 @@ class ChangePasswordRequest(RequestModel):
 
 @router.post("/password-resets", status_code=202, response_class=Response)
 async def request_password_reset(body: PasswordResetRequest, platform: PlatformDep, origin: OriginDep) -> None:
-    """Sends a link that is good for ten minutes, if the address has an account. The answer does not tell."""
+    """Sends a link that is good for ten minutes if the address has an account. The answer is the same either way."""
     await platform.limiter.hit("mail", address_key(origin.address))
     await password_reset.request(platform, origin, email=body.email)
 
@@ -43,7 +45,7 @@ async def request_password_reset(body: PasswordResetRequest, platform: PlatformD
 async def confirm_password_reset(
     body: ConfirmPasswordResetRequest, platform: PlatformDep, hasher: HasherDep, origin: OriginDep
 ) -> None:
-    """Sets a new password and signs all devices out. Sign in next; a second factor is asked for as ever."""
+    """Sets a new password and signs all devices out. Sign in next. A second factor is required as before."""
     await platform.limiter.hit("confirm", address_key(origin.address))
     await password_reset.confirm(
         platform, hasher, origin, token=body.token, new_password=body.new_password.get_secret_value()

@@ -19,7 +19,7 @@ router = APIRouter(prefix="/v1/auth", tags=["auth"], route_class=JsonRoute)
 
 
 class StepUpRequest(RequestModel):
-    """`password`, or `method` and `code`."""
+    """Either `password`, or `method` and `code`."""
 
     password: Annotated[PasswordText, Field(max_length=MAX_LENGTH)] | None = None
     method: CodeMethod | None = None
@@ -43,9 +43,9 @@ async def step_up_session(
     origin: OriginDep,
     actor: Enrolling,
 ) -> TokenSet:
-    """Makes the session's `auth_time` fresh, by the password; by a code where the user has a second factor.
+    """Renews the session's `auth_time` with the password, or with a code if the user has a second factor.
 
-    If the answer is lost, the refresh token of before still works. Once either was used the other is worth nothing.
+    If the answer is lost, the previous refresh token still works. Once one of the two was used, the other is worthless.
     """
     await platform.limiter.hit("mfa", address_key(origin.address))
     if body.password is not None:

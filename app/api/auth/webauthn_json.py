@@ -49,7 +49,7 @@ class PasskeyDescriptor(ResponseModel):
 
 
 class PasskeySelection(ResponseModel):
-    """A passkey that its authenticator finds by itself, and gives to its verified user alone."""
+    """A passkey that its authenticator finds without help, and releases only to its verified user."""
 
     resident_key: Annotated[Literal["required"], Field(serialization_alias="residentKey")] = "required"
     require_resident_key: Annotated[Literal[True], Field(serialization_alias="requireResidentKey")] = True
@@ -80,7 +80,7 @@ class PasskeyRequestOptions(ResponseModel):
 
 
 class AttestationResponse(RequestModel):
-    """AuthenticatorAttestationResponseJSON. What is not needed may be left out, and is not looked at."""
+    """AuthenticatorAttestationResponseJSON. Members that the service does not need may be left out, and are ignored."""
 
     client_data_json: Annotated[Bytes, Field(alias="clientDataJSON")]
     attestation_object: Annotated[Bytes, Field(alias="attestationObject")]
@@ -106,7 +106,7 @@ class CredentialProperties(RequestModel):
 
 
 class ExtensionResults(RequestModel):
-    """AuthenticationExtensionsClientOutputsJSON: whatever extensions have to say. Nobody listens."""
+    """AuthenticationExtensionsClientOutputsJSON: the results of extensions, which the service ignores."""
 
     model_config = ConfigDict(extra="ignore")
 

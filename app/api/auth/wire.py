@@ -28,7 +28,7 @@ class MfaChallenge(ResponseModel):
 
 
 class LoginResult(ResponseModel):
-    """`tokens` where `status` is `complete`; `mfa` where it is `mfa_required`."""
+    """`tokens` is present if `status` is `complete`, `mfa` if `status` is `mfa_required`."""
 
     status: LoginStatus
     tokens: TokenSet | None

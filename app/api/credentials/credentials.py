@@ -28,23 +28,28 @@ class CredentialsRequest(RequestModel):
     purpose: Annotated[
         Purpose | None,
         Field(
-            description="`upload`: a lease for a long upload, with `path` and the access `write`, which is what it has "
-            "where none is named. It may live longer than other credentials."
+            description="`upload`: a lease for a long upload. It needs `path` and has the access `write`, which may be "
+            "left out. It may live longer than other credentials."
         ),
     ] = None
-    include_shared: Annotated[bool, Field(description="Reads what the caller has accepted of others too.")] = False
+    include_shared: Annotated[
+        bool, Field(description="The credential also reads the folders of others that the caller has accepted.")
+    ] = False
     grant_ids: Annotated[
         list[Annotated[UUID, Field(strict=False)]] | None,
         Field(
             max_length=100,
-            description="With `include_shared`: these of the grants that the caller received, which accepts them; "
-            "without it the oldest 200 that the caller has accepted. What does not count, or is somebody else's, is "
-            "left out: see `shared_prefixes`.",
+            description="With `include_shared`: the received grants to carry. Naming a grant accepts it. Left out, the "
+            "credential carries the oldest 200 grants that the caller has accepted. Grants that have ended, and grants "
+            "to others, are left out: see `shared_prefixes`.",
         ),
     ] = None
     shared_part: Annotated[
         int,
-        Field(ge=1, description="Which part of it, up to `shared_parts`: a credential holds 7 to 12 folders."),
+        Field(
+            ge=1,
+            description="Which part of the shared folders, up to `shared_parts`. A credential holds 7 to 12 folders.",
+        ),
     ] = 1
 
     @property
@@ -82,7 +87,7 @@ class Credentials(ResponseModel):
 
 
 class ContainerCredentials(ResponseModel):
-    """What the AWS SDKs' container provider reads."""
+    """What the container provider of the AWS SDKs reads."""
 
     access_key_id: Annotated[str, Field(serialization_alias="AccessKeyId")]
     secret_access_key: Annotated[str, Field(serialization_alias="SecretAccessKey")]
@@ -136,10 +141,11 @@ async def issue_credentials(
     actor: SignedIn,
     body: CredentialsRequest | None = None,
 ) -> Credentials:
-    """Temporary AWS keys for the caller's own prefix. Keep them in memory alone, and ask again before `expiration`.
+    """Temporary AWS keys for the caller's own prefix. Keep them only in memory, and ask again before `expiration`.
 
-    With `include_shared` they read the folders of others that the caller has accepted, and end before the first of
-    those grants: one that ends sooner than `duration_seconds`, or than in 16 minutes, is left out.
+    With `include_shared` the keys also read the folders of others that the caller has accepted. They expire before the
+    first of those grants does. A grant is left out if it ends before `duration_seconds` have passed, or without
+    `duration_seconds`, within 16 minutes.
     """
     wish = (body or CredentialsRequest()).wish
     return _credentials(platform, await vending.issue(origin, actor, wish))
@@ -156,7 +162,7 @@ async def get_container_credentials(
     access: Access = "read_write",
     path: Annotated[str, Query(max_length=1024)] = "",
 ) -> ContainerCredentials:
-    """The same in the AWS SDKs' container format, for `AWS_CONTAINER_CREDENTIALS_FULL_URI`."""
+    """The same keys in the container format of the AWS SDKs, for `AWS_CONTAINER_CREDENTIALS_FULL_URI`."""
     vended = await vending.issue(origin, actor, Wish(access=access, path=path))
     credential = vended.issued.credential
     return ContainerCredentials(
@@ -169,9 +175,10 @@ async def get_container_credentials(
 
 @router.post("/credentials/revoke", status_code=202)
 async def revoke_credentials(platform: PlatformDep, origin: OriginDep, actor: SignedIn) -> Revocation:
-    """Revokes all live credentials of the caller, on every device; each device stays signed in and gets new ones.
+    """Revokes all live credentials of the caller on every device. Each device stays signed in and gets new ones.
 
-    `effective_by` says when the engine refuses the last of them: at their expiry where it cannot be told before.
+    `effective_by` says when the engine refuses the last of them. Where the engine cannot be told sooner, that is their
+    expiration.
     """
     await platform.limiter.hit("revoke_credentials", str(actor.user_id))
     count, effective_by = await platform.database.write(
@@ -184,10 +191,11 @@ async def revoke_credentials(platform: PlatformDep, origin: OriginDep, actor: Si
 async def explain_access(
     platform: PlatformDep, vending: VendingDep, actor: SignedIn, body: AccessCheckRequest
 ) -> AccessCheck:
-    """Why S3 refuses a request of the app's: what the session policy and the role's own policy say of action and key.
+    """Explains why S3 refuses a request of the app: what the session policy and the role's own policy say about an
+    action and a key.
 
-    Policies alone are looked at, so nothing is told about what is there. Calls of S3, such as `s3:HeadObject`, stand
-    for the actions that they take; a copy's source is not known, so ask for `s3:GetObject` there too.
+    The check looks only at policies, so it never tells whether an object exists. An API call such as `s3:HeadObject`
+    stands for the actions that it needs. The source of a copy is not known, so check `s3:GetObject` for the source too.
     """
     found = await access_checks.explain(
         platform, vending, actor, action=body.action, key=body.key, access_key_id=body.access_key_id

@@ -22,11 +22,15 @@ Cursor = Annotated[str | None, Query(max_length=200)]
 class GrantRequest(RequestModel):
     grantee_email: Annotated[str, Field(max_length=1024)]
     path: Annotated[str, Field(examples=["albums/2026/"], max_length=1024)]
-    expires_at: Annotated[MomentInBody | None, Field(description="Left out, it is until withdrawn.")] = None
+    expires_at: Annotated[
+        MomentInBody | None, Field(description="Left out, the grant lasts until it is withdrawn.")
+    ] = None
 
 
 class Grant(ResponseModel):
-    """A folder that the caller shares. Whether somebody has the address, and looks at it, is not told."""
+    """A folder that the caller shares. The answer does not tell whether an account has the address, or reads the
+    folder.
+    """
 
     grant_id: UUID
     grantee_email: str
@@ -42,7 +46,7 @@ class GrantPage(ResponseModel):
 
 
 class ReceivedGrant(ResponseModel):
-    """A folder that is shared with the caller."""
+    """A folder that somebody shares with the caller."""
 
     grant_id: UUID
     owner_display_name: str | None
@@ -69,9 +73,10 @@ class GrantWithdrawal(ResponseModel):
 async def create_grant(
     platform: PlatformDep, bucket: BucketDep, origin: OriginDep, actor: SignedIn, body: GrantRequest
 ) -> Grant:
-    """Shares a folder, read-only, with whoever has the e-mail address, or will have; a mail tells them.
+    """Shares a folder, read-only, with the account that has the e-mail address, now or later. A mail tells its owner.
 
-    A folder that is shared with them until then already is that grant; until another time it is 409 `grant_exists`.
+    If the folder is shared with them until the same time already, the answer is that grant. If it is shared until
+    another time, the answer is 409 `grant_exists`.
     """
     given = await giving.create(
         platform,
@@ -87,7 +92,7 @@ async def create_grant(
 
 @router.get("")
 async def list_grants(platform: PlatformDep, actor: SignedIn, limit: Limit = 50, cursor: Cursor = None) -> GrantPage:
-    """What the caller shares, newest first."""
+    """The folders that the caller shares, newest first."""
     now = platform.clock.now()
     given, next_cursor = await platform.database.read(giving.list_given, now, actor, limit=limit, cursor=cursor)
     return GrantPage(items=[_grant(grant) for grant in given], next_cursor=next_cursor)
@@ -97,7 +102,7 @@ async def list_grants(platform: PlatformDep, actor: SignedIn, limit: Limit = 50,
 async def list_received_grants(
     platform: PlatformDep, origin: OriginDep, actor: SignedIn, limit: Limit = 50, cursor: Cursor = None
 ) -> ReceivedGrantPage:
-    """What is shared with the caller, newest first."""
+    """The folders that others share with the caller, newest first."""
     received, next_cursor = await receiving.list_received(platform, origin, actor, limit=limit, cursor=cursor)
     items = [
         ReceivedGrant(
@@ -117,21 +122,20 @@ async def list_received_grants(
 
 @router.post("/received/{grant_id:uuid}/accept", status_code=204, response_class=Response)
 async def accept_grant(platform: PlatformDep, origin: OriginDep, actor: SignedIn, grant_id: UUID) -> None:
-    """Accepts a folder that is shared with the caller: `include_shared` carries it from now on, on every device.
+    """Accepts a folder that is shared with the caller. From now on `include_shared` carries it on every device.
 
-    A folder that the caller does not want is declined, before or after, by `DELETE /v1/grants/{grant_id}`. Its owner is
-    told neither.
+    The caller declines a folder, before or after, with `DELETE /v1/grants/{grant_id}`. Its owner learns of neither.
     """
     await receiving.accept(platform, origin, actor, grant_id)
 
 
 @router.delete("/{grant_id:uuid}", status_code=202)  # `/received` is none
 async def withdraw_grant(platform: PlatformDep, origin: OriginDep, actor: SignedIn, grant_id: UUID) -> GrantWithdrawal:
-    """Ends a grant: its owner takes it back, or its grantee wants it no more, which its owner is not told.
+    """Ends a grant. Its owner withdraws it, or its grantee declines it, which the owner is not told.
 
-    No credential that is vended from now on has it. Where its owner takes it back, each device of its grantee that
-    holds one which has it loses its credentials, and gets new ones. `effective_by` says when the last of them opens it
-    no more.
+    No credential that is vended from now on has it. When the owner withdraws it, each device of the grantee that holds
+    a credential with the folder loses its credentials and gets new ones. `effective_by` says when the last of the old
+    ones stops opening the folder.
     """
     return GrantWithdrawal(effective_by=await giving.withdraw(platform, origin, actor, grant_id))
 

@@ -20,7 +20,7 @@ MEDIA_TYPES = ("text/plain", "application/json", "application/octet-stream")
     response_class=Response,
     openapi_extra={
         "requestBody": {
-            "description": "A message of SNS's, signed by it, which SNS sends as text/plain.",
+            "description": "A message that SNS signed. SNS sends it as text/plain.",
             "required": True,
             "content": {"application/octet-stream": {"schema": {"type": "string", "format": "binary"}}},
         }
@@ -29,7 +29,7 @@ MEDIA_TYPES = ("text/plain", "application/json", "application/octet-stream")
 async def add_storage_event(
     request: Request, platform: PlatformDep, storage_events: StorageEventsDep, origin: OriginDep
 ) -> None:
-    """For SNS alone: S3's notifications of the bucket, or EventBridge's events of it. A subscription is confirmed."""
+    """For SNS only. Takes S3's notifications and EventBridge's events of the bucket, and confirms a subscription."""
     topic, metrics = storage_events, platform.metrics.storage_events
     if topic is None:
         raise StorageEventsOff

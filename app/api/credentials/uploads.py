@@ -29,7 +29,7 @@ class UploadField(ResponseModel):
 
 
 class UploadTicket(ResponseModel):
-    """A form, to be sent by POST as `multipart/form-data`: all fields in this order, then the picture as `file`."""
+    """A form to send by POST as `multipart/form-data`: all fields in this order, then the picture as `file`."""
 
     url: str
     fields: list[UploadField]
@@ -47,7 +47,7 @@ async def create_upload_ticket(
 ) -> UploadTicket:
     """A form for one object of exactly this size and type. S3 answers it with 201 and an ETag.
 
-    It is good for 15 minutes, or for what is left of the credential that signs it: `expires_in` says.
+    The form is good for 15 minutes, or less if the credential that signs it ends sooner. `expires_in` says how long.
     """
     ticket = await tickets.create(
         platform, vending, origin, actor, path=body.path, content_type=body.content_type, size=body.size

@@ -12,7 +12,7 @@ router = APIRouter(prefix="/v1", tags=["credentials"], route_class=JsonRoute)
 
 
 class StorageUsage(ResponseModel):
-    """As it was last counted. Nobody is counted who has no quota."""
+    """As it was last counted. Users without a quota are not counted."""
 
     bytes: int
     objects: int
@@ -26,7 +26,9 @@ class StorageUsage(ResponseModel):
 
 @router.get("/me/usage")
 async def get_storage_usage(platform: PlatformDep, actor: SignedIn) -> StorageUsage:
-    """What the caller stores, as it was last counted. Over quota, `access` `write` and `read_write` are refused."""
+    """What the caller stores, as it was last counted. Over quota, the `access` levels `write` and `read_write` are
+    refused.
+    """
     usage = await platform.database.read(quota.find, actor.user_id)
     return StorageUsage(
         bytes=usage.bytes if usage else 0,
