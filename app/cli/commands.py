@@ -55,8 +55,10 @@ cli.add_typer(client)
 console = Console(stderr=True, highlight=False)
 SHOWN_PROBLEMS = 100
 EXPORTS: dict[str, Format] = {".csv": "csv", ".ndjson": "ndjson", ".jsonl": "ndjson"}
-MfaCode = Annotated[str | None, typer.Option(help="Of TOKENVEND_MFA_SERIAL's device; asked for if left out.")]
-Purpose = Annotated[KeyPurpose, typer.Option(help="`sts`: those of `web_identity` mode.")]
+MfaCode = Annotated[
+    str | None, typer.Option(help="The code of TOKENVEND_MFA_SERIAL's device. Left out, the command asks for it.")
+]
+Purpose = Annotated[KeyPurpose, typer.Option(help="`sts`: the keys of `web_identity` mode.")]
 
 
 def main() -> None:
@@ -80,8 +82,8 @@ def _fail(message: str) -> NoReturn:
 
 @cli.command()
 def dev(
-    port: Annotated[int, typer.Option(min=0, max=65535, help="Where the service listens; 0 takes a free one.")] = 8000,
-    data_dir: Annotated[Path, typer.Option(help="Where pictures, accounts and keys are kept.")] = Path("var"),
+    port: Annotated[int, typer.Option(min=0, max=65535, help="The port to listen on; 0 takes a free one.")] = 8000,
+    data_dir: Annotated[Path, typer.Option(help="The folder for pictures, accounts and keys.")] = Path("var"),
 ) -> None:
     """Runs everything on this machine: S3 and STS engine, SQLite, service, sample app. Ctrl-C stops all of it."""
     from app.cli import development  # noqa: PLC0415 - the engine is an extra that `serve` does without
@@ -96,7 +98,7 @@ def dev(
 def serve(
     host: Annotated[str, typer.Option(help="The address to listen on.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=1, max=65535, help="The port to listen on.")] = 8000,
-    workers: Annotated[int, typer.Option(min=1, max=64, help="Processes; one a core serves most.")] = 1,
+    workers: Annotated[int, typer.Option(min=1, max=64, help="Processes; one for each core serves most.")] = 1,
     mfa_code: MfaCode = None,
 ) -> None:
     """Runs the service alone, from settings."""
@@ -123,7 +125,7 @@ def serve(
 
 @cli.command()
 def migrate() -> None:
-    """Upgrades the database. Safe to run twice, and at once from two hosts."""
+    """Upgrades the database. Safe to run twice, and from two hosts at once."""
     settings = load_settings()
     configure_logging(settings.log_level)
     with console.status("Migrating …"):
@@ -133,7 +135,7 @@ def migrate() -> None:
 
 @cli.command()
 def openapi(
-    file: Annotated[Path | None, typer.Argument(help="Where to write it; standard output if left out.")] = None,
+    file: Annotated[Path | None, typer.Argument(help="The file to write; standard output if left out.")] = None,
 ) -> None:
     """Writes the OpenAPI document. Needs no settings."""
     from app.main import create_api  # noqa: PLC0415 - the web framework is a third of the time that `keys list` takes
@@ -147,7 +149,7 @@ def openapi(
 
 @cli.command(name="doctor")
 def run_doctor(mfa_code: MfaCode = None) -> None:
-    """Checks that everything works, one line a check, with the mend."""
+    """Checks that everything works. Each check prints a line, with the fix if it fails."""
     asyncio.run(base_mfa.exchange(load_settings(), mfa_code))
     runtime = _unchecked_runtime()
     failed = False
@@ -192,7 +194,7 @@ def create_admin(
 
 @keys.command(name="list")
 def list_keys(purpose: Purpose = "access") -> None:
-    """Lists the keys, oldest first: kid, state, from when it signs, until when it is believed."""
+    """Lists the keys, oldest first: kid, state, when each begins to sign and when it is no longer trusted."""
     runtime = _runtime()
     now = runtime.platform.clock.now()
     for key in runtime.platform.database.run("read", signing_keys.list_keys, purpose):
@@ -205,7 +207,7 @@ def list_keys(purpose: Purpose = "access") -> None:
 @keys.command()
 def rotate(
     now: Annotated[
-        bool, typer.Option("--now", help="A key was stolen: sign with the new one and believe no other, at once.")
+        bool, typer.Option("--now", help="After a theft: sign with the new key and trust no other, at once.")
     ] = False,
     purpose: Purpose = "access",
 ) -> None:
@@ -229,12 +231,17 @@ def prune(
     audit_older_than: Annotated[
         int | None,
         typer.Option(
-            min=FLOOR.days, max=36_500, metavar="DAYS", help="Audit events too; without it they are kept for good."
+            min=FLOOR.days,
+            max=36_500,
+            metavar="DAYS",
+            help="Also delete audit events that are older. Left out, none is deleted.",
         ),
     ] = None,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Count what would go, and delete nothing.")] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Count what would be deleted, and delete nothing.")
+    ] = False,
 ) -> None:
-    """Deletes what is of no more use: at once what the service deletes by and by, and old audit events if told to."""
+    """Deletes expired data at once, which the service deletes bit by bit, and old audit events if you ask for it."""
     runtime = _runtime()
     now = runtime.platform.clock.now()
     lost = (
@@ -267,15 +274,16 @@ def prune(
 def import_users(
     file: Annotated[Path, typer.Argument(exists=True, dir_okay=False, help=".csv, .ndjson, .json or .sql.")],
     source: Annotated[
-        Literal["tokenvend", "cognito", "firebase", "supabase", "auth0"], typer.Option(help="Whose export it is.")
+        Literal["tokenvend", "cognito", "firebase", "supabase", "auth0"],
+        typer.Option(help="The system that wrote the file."),
     ] = "tokenvend",
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Check everything, and add nobody.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Check every row, and add no user.")] = False,
     keep_ids: Annotated[
-        bool, typer.Option("--keep-ids", help="For another database of the same bucket: ids, so prefixes, stay.")
+        bool, typer.Option("--keep-ids", help="Keep ids and so prefixes: for another database of the same bucket.")
     ] = False,
-    import_id: Annotated[UUID | None, typer.Option(help="Of an import that was interrupted, to go on with.")] = None,
+    import_id: Annotated[UUID | None, typer.Option(help="The id of an interrupted import, to continue it.")] = None,
 ) -> None:
-    """Imports users from a file. A second time it changes nothing."""
+    """Imports users from a file. The same file a second time changes nothing."""
     media_type = formats.SUFFIXES.get(file.suffix.lower(), "")
     if media_type not in formats.SOURCES[source].readers:
         known = [
@@ -304,9 +312,9 @@ def import_users(
 @users.command()
 def unlock(
     email: Annotated[str, typer.Argument(help="The address that the user signs in with.")],
-    reason: Annotated[str, typer.Option(help="For the audit.")],
+    reason: Annotated[str, typer.Option(help="The reason, for the audit.")],
 ) -> None:
-    """Ends the lock-out of a user at whom too many wrong passwords or codes were tried.
+    """Ends the lock-out of a user after too many wrong passwords or codes.
 
     Running services need no restart: they look into the database before they refuse a sign-in.
     """
@@ -328,7 +336,9 @@ def unlock(
 @users.command(name="export")
 def export_users(
     file: Annotated[Path, typer.Argument(dir_okay=False, help=".csv or .ndjson; only you can read it.")],
-    with_hashes: Annotated[bool, typer.Option("--with-hashes", help="Password hashes too: guard the file.")] = False,
+    with_hashes: Annotated[
+        bool, typer.Option("--with-hashes", help="Include password hashes. Guard the file.")
+    ] = False,
 ) -> None:
     """Exports all users who have an address."""
     form = EXPORTS.get(file.suffix.lower())
@@ -357,7 +367,7 @@ def _only_mine(file: Path) -> TextIO:
 
 @sts.command()
 def whoami() -> None:
-    """Who STS says this machine is (GetCallerIdentity)."""
+    """Prints who this machine is to STS (GetCallerIdentity)."""
 
     async def say(broker: Broker) -> str:
         return await broker.caller_arn() or "This engine answers, and does not say."
@@ -366,8 +376,10 @@ def whoami() -> None:
 
 
 @sts.command()
-def access_key(access_key_id: Annotated[str, typer.Argument(help="As a log or a leak report shows it.")]) -> None:
-    """Whose access key it is: the account (GetAccessKeyInfo) and, if this service vended it, the ledger's row."""
+def access_key(
+    access_key_id: Annotated[str, typer.Argument(help="The access key id, as a log or a leak report shows it.")],
+) -> None:
+    """Prints whose access key it is: the account (GetAccessKeyInfo) and, if vended here, the ledger's row."""
     runtime = _runtime()
     row = runtime.platform.database.run("read", ledger.find_issued, access_key_id)
     if row is None:
@@ -383,8 +395,8 @@ def access_key(access_key_id: Annotated[str, typer.Argument(help="As a log or a 
 
 
 @sts.command()
-def decode(message: Annotated[str, typer.Argument(help="The encoded message of a refusal by AWS.")]) -> None:
-    """Why AWS refused a request (DecodeAuthorizationMessage)."""
+def decode(message: Annotated[str, typer.Argument(help="The encoded message in AWS's refusal.")]) -> None:
+    """Explains why AWS refused a request (DecodeAuthorizationMessage)."""
     print(_ask_sts(lambda broker: broker.decode(message)))
 
 

@@ -58,15 +58,15 @@ def _complain(message: object) -> None:
 @client.command()
 @_in_one_sentence
 def login(
-    url: Annotated[str, typer.Option(help="Where the service is: https://tokens.example.org, say.")],
+    url: Annotated[str, typer.Option(help="The service's address, such as https://tokens.example.org.")],
     email: Annotated[str, typer.Option(help="The address of your account.")],
     password_stdin: Annotated[bool, typer.Option("--password-stdin", help="Read one line of standard input.")] = False,
     mfa_code: Annotated[
         str | None,
-        typer.Option(help="Of your authenticator app, or a recovery code; asked for if needed and left out."),
+        typer.Option(help="A code of your authenticator app, or a recovery code. The command asks if it needs one."),
     ] = None,
 ) -> None:
-    """Signs you in, for `creds`; the password is asked for and not kept."""
+    """Signs you in for `creds`. Asks for the password and does not keep it."""
     service = Service(url)
     if password_stdin:
         password = sys.stdin.buffer.readline().decode("utf-8", "surrogateescape").rstrip("\r\n")
@@ -98,11 +98,11 @@ def logout() -> None:
 def creds(
     style: Annotated[Format, typer.Option("--format", help="env, fish and powershell are for a shell to evaluate.")],
     access: Annotated[Access, typer.Option(help="What the credentials allow.")] = "read_write",
-    path: Annotated[str, typer.Option(help="One folder of yours: albums/2026/, say.")] = "",
-    duration: Annotated[int | None, typer.Option(help="Seconds that they live.")] = None,
+    path: Annotated[str, typer.Option(help="One of your folders, such as albums/2026/.")] = "",
+    duration: Annotated[int | None, typer.Option(help="The lifetime of the credentials, in seconds.")] = None,
     token_file: Annotated[
         Path | None,
-        typer.Option(help="Keep an access token fresh in this file, and print how AWS's SDKs use it; until Ctrl-C."),
+        typer.Option(help="Keep an access token fresh in this file until Ctrl-C, and print how the AWS SDKs use it."),
     ] = None,
 ) -> None:
     """Prints temporary AWS credentials: eval "$(tokenvend creds --format env)"."""

@@ -45,13 +45,14 @@ class Metrics:
         self._observers: dict[tuple[str, str, int], Histogram] = {}
         self.ready = Gauge(
             "tokenvend_ready",
-            "1 for each part that `/readyz` found well when it was last asked: database, keys, engine; else 0.",
+            "1 for each part that the last `/readyz` found healthy: database, keys, engine; else 0.",
             ["part"],
             registry=self.registry,
         )
         self.vends = Counter(
             "tokenvend_vends",
-            "Credentials handed out, by source: issued, memory, shared (another replica's), stale (no new one).",
+            "Credentials handed out, by source: issued, memory, shared (another replica's), stale (STS gave "
+            "no new one).",
             ["source"],
             registry=self.registry,
         )
@@ -81,35 +82,36 @@ class Metrics:
         )
         self.packed_policy_size = Histogram(
             "tokenvend_packed_policy_size_percent",
-            "PackedPolicySize: how much of STS's room for a session policy was used.",
+            "PackedPolicySize: the percentage of STS's limit that a session policy used.",
             buckets=(5, 10, 20, 30, 40, 50, 60, 70, 80, 90, 100),
             registry=self.registry,
         )
         self.clock_skew = Gauge(
             "tokenvend_sts_clock_skew_seconds",
-            "STS's clock less ours, from its Date header; at 300 AWS refuses every signature.",
+            "STS's clock minus ours, from its Date header; at 300 AWS refuses every signature.",
             registry=self.registry,
         )
         self.revocations_pending = Gauge(
             "tokenvend_revocations_pending",
-            "Revocations that the engine has not been told of, as a replica last saw them.",
+            "Revocations that the engine has not been told yet, as this replica last saw them.",
             registry=self.registry,
         )
         self.revocation_age = Gauge(
             "tokenvend_revocation_age_seconds",
-            "For how long the oldest of them has been waiting.",
+            "How long the oldest pending revocation has waited, in seconds.",
             registry=self.registry,
         )
         self.revocation_writes = Counter(
             "tokenvend_revocation_writes",
-            "Writes of the policy of what was revoked, by outcome: ok, throttled, too_large, refused, unavailable.",
+            "Writes of the policy that denies revoked credentials, by outcome: ok, throttled, too_large, "
+            "refused, unavailable.",
             ["outcome"],
             registry=self.registry,
         )
         self.revocation_floors = Counter(
             "tokenvend_revocation_floors",
-            "Times that everybody's credentials were revoked, since the engine had no room for each revocation, by "
-            "what most of those came from: administrator, reuse, grant_withdrawn, own_act.",
+            "How often everybody's credentials were revoked because the engine had no room for each "
+            "revocation, by the most frequent cause: administrator, reuse, grant_withdrawn, own_act.",
             ["cause"],
             registry=self.registry,
         )
@@ -117,24 +119,25 @@ class Metrics:
             self.revocation_floors.labels(cause)  # from the start, or the first increase of it shows to nobody
         self.usage_counts = Counter(
             "tokenvend_usage_counts",
-            "Counts of what a user stores, where there is a quota, by outcome: ok, failed.",
+            "Counts of a user's storage, where there is a quota, by outcome: ok, failed.",
             ["outcome"],
             registry=self.registry,
         )
         self.storage_events = Counter(
             "tokenvend_storage_events",
-            "Messages of SNS about the bucket, by outcome: noted, ignored (of nobody with a quota, or again), refused.",
+            "SNS messages about the bucket, by outcome: noted, ignored (no user with a quota, or a "
+            "repetition), refused.",
             ["outcome"],
             registry=self.registry,
         )
         self.usage_delay = Gauge(
             "tokenvend_usage_delay_seconds",
-            "For how long the count had been due that a replica began last; 0 where none was.",
+            "How overdue the most recently started count was, in seconds; 0 if it was not.",
             registry=self.registry,
         )
         self.canary_runs = Counter(
             "tokenvend_canary_runs",
-            "Tries of the isolation canary by this process, by result: passed, failed, broken.",
+            "Runs of the isolation canary by this process, by result: passed, failed, broken.",
             ["result"],
             registry=self.registry,
         )
@@ -142,64 +145,65 @@ class Metrics:
             self.canary_runs.labels(result)  # from 0 on, so that the first one is an increase
         self.canary_broken = Gauge(
             "tokenvend_canary_broken",
-            "1 while the last try of the isolation canary reached another user's prefix.",
+            "1 if the last run of the isolation canary reached another user's prefix; else 0.",
             registry=self.registry,
         )
         self.canary_passed = Gauge(
             "tokenvend_canary_passed_timestamp_seconds",
-            "When the isolation canary last passed, on whichever replica; 0 where it never has.",
+            "When the isolation canary last passed on any replica; 0 if it never has.",
             registry=self.registry,
         )
         self.shared_cache_faults = Counter(
             "tokenvend_shared_cache_faults",
-            "Times that the shared cache did not answer and a replica went on without it.",
+            "How often the shared cache did not answer and this replica went on without it.",
             registry=self.registry,
         )
         self.live_credentials = Gauge(
             "tokenvend_live_credentials",
-            "Credentials that this process had issued and that have not expired.",
+            "Credentials that this process issued and that have not expired.",
             registry=self.registry,
         )
         self.live = LiveCredentials(clock or SystemClock())
         self.live_credentials.set_function(self.live.count)
         self.limits_refused = Counter(
             "tokenvend_limits_refused",
-            "Requests refused by a rate limit; those whose name ends in `guess` are lock-outs.",
+            "Requests that a rate limit refused; limits whose name ends in `guess` are lock-outs.",
             ["limit"],
             registry=self.registry,
         )
         self.limits_local = Gauge(
             "tokenvend_limits_local",
-            "1 while Redis does not answer and a replica counts rate limits and guesses by itself.",
+            "1 while Redis does not answer and this replica counts rate limits and guesses by itself; else 0.",
             registry=self.registry,
         )
         self.limits_forgotten = Counter(
             "tokenvend_limits_forgotten",
-            "Windows of a rate limit that were dropped for want of room: more keys than a crowd of users has.",
+            "Windows of a rate limit that were dropped for lack of room: there were more keys than a crowd "
+            "of users has.",
             ["limit"],
             registry=self.registry,
         )
 
         self.mails_dropped = Counter(
             "tokenvend_mails_dropped",
-            "Mails that were not sent since their recipient had had as many in an hour as there may be, by kind.",
+            "Mails that were not sent because their recipient had reached the limit of an hour, by kind.",
             ["kind"],
             registry=self.registry,
         )
 
         self.database_connections = Gauge(
             "tokenvend_database_connections",
-            "Connections of the pool that are in use; those of the hot path's batches are not among them.",
+            "Connections of the pool that are in use, without those of the hot path's batches.",
             registry=self.registry,
         )
         self.database_pool_size = Gauge(
             "tokenvend_database_pool_size",
-            "Connections that the pool may have.",
+            "The most connections that the pool may have.",
             registry=self.registry,
         )
         self.database_takes_no_writes = Gauge(
             "tokenvend_database_takes_no_writes",
-            "1 while a write was refused for want of room, or the like, and none has succeeded since; else 0.",
+            "1 from a write that the database refused, for example for lack of room, until a write succeeds; else 0.",
             registry=self.registry,
         )
         self.database_waiting = Gauge(
@@ -215,12 +219,12 @@ class Metrics:
         )
         self.newcomers_waiting = Gauge(
             "tokenvend_newcomers_waiting",
-            "Changes by guests and accounts of less than a day that run or wait: two run at a time.",
+            "Running and waiting changes by guests and by accounts younger than a day; two run at a time.",
             registry=self.registry,
         )
         self.job_failures = Counter(
             "tokenvend_job_failures",
-            "Passes of a background job that ended in a fault.",
+            "Runs of a background job that failed.",
             ["job"],
             registry=self.registry,
         )

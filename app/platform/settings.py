@@ -104,7 +104,7 @@ class Settings(BaseSettings):
     )
     development_remote: Switch = Field(
         "off",
-        description="`on`: development answers other machines too; `off`: it listens on the loopback alone",
+        description="`on`: development also answers other machines; `off`: it listens on loopback only",
     )
     database_url: str = Field(
         "sqlite:///var/tokenvend.db",
@@ -112,150 +112,170 @@ class Settings(BaseSettings):
         description="SQLAlchemy URL; `postgresql+psycopg://…` for many replicas",
     )
     database_iam_auth: bool = Field(
-        False, description="`true` for RDS: the password of each connection is made by IAM, from the base credentials"
+        False, description="`true` for RDS: IAM makes the password of each connection from the base credentials"
     )
     database_pool_size: int = Field(
         10,
         ge=1,
         le=200,
-        description="database connections, and as many threads, for each process; PostgreSQL gets two more",
+        description="database connections of each process, and as many threads; on PostgreSQL two connections more",
     )
     secret_key: SecretStr = Field(
-        SecretStr(""), description="32 random characters or more; encrypts signing keys, keys the hashes of tokens"
+        SecretStr(""),
+        description="32 random characters or more; encrypts the signing keys and keys the hashes of tokens",
     )
     public_url: str = Field(
-        "http://127.0.0.1:8000", description="where clients reach the service; the issuer of its tokens"
+        "http://127.0.0.1:8000",
+        description="the address where clients reach the service; also the issuer of its tokens",
     )
     bucket: str = Field("", description="the bucket that holds the pictures")
-    role_arn: str = Field("", description="the role that is assumed for each credential")
+    role_arn: str = Field("", description="the role that the service assumes for each credential")
     role_policy: str | None = Field(
         None,
-        description="that role's own policy, as JSON or the path of a file, which access checks look at; "
-        "that of `deploy/aws` if empty",
+        description="that role's own policy for access checks, as JSON or as the path of a file; if empty, the "
+        "policy of `deploy/aws`",
     )
     vending_mode: VendingMode = Field(
-        "assume_role", description="`web_identity`: this service is the OIDC issuer; `federation_token`: of an IAM user"
+        "assume_role",
+        description="`web_identity`: this service is the OIDC issuer; `federation_token`: an IAM user calls STS",
     )
-    external_id: str | None = Field(None, description="passed to AssumeRole as ExternalId")
+    external_id: str | None = Field(None, description="the ExternalId that the service sends to AssumeRole")
     source_identity: Switch = Field(
         "on", description="sets SourceIdentity to the user id; `off` for a role without sts:SetSourceIdentity"
     )
     session_tags: CommaSeparated = Field(
-        (), description="`off`, or tags of each session: `user_id`, `session_id`, `access`, or `key=value` of your own"
+        (), description="`off`, or the tags of each session: `user_id`, `session_id`, `access`, or your own `key=value`"
     )
-    transitive_tag_keys: CommaSeparated = Field((), description="keys of those tags that a role chained on keeps")
+    transitive_tag_keys: CommaSeparated = Field(
+        (), description="keys of the session tags that stay when the role assumes another one (role chaining)"
+    )
     policy_arns: CommaSeparated = Field(
-        (), description="managed policies to add for services other than S3; S3 stays fenced to the user's own prefix"
+        (), description="managed policies to add for services other than S3; S3 stays limited to the user's own prefix"
     )
     kms_key_arn: str | None = Field(None, description="the key of a bucket that is encrypted with SSE-KMS")
     kms_bucket_keys: Switch = Field(
-        "off", description="`on` where the bucket has Bucket Keys: the key then isolates no user, the prefix alone does"
+        "off",
+        description="`on` if the bucket has Bucket Keys; then only the prefix isolates users, and the key does not",
     )
     mfa_serial: str | None = Field(
-        None, description="MFA device of the base identity; `--mfa-code`, or a prompt at start, has its code"
+        None, description="MFA device of the base identity; give its code with `--mfa-code` or at the prompt at start"
     )
     region: str = Field(
         "us-east-1",
         validation_alias=AliasChoices("AWS_REGION", "AWS_DEFAULT_REGION"),
-        description="Region of bucket and STS; the AWS SDK's own variable, as is `AWS_DEFAULT_REGION`",
+        description="Region of the bucket and of STS; a variable of the AWS SDK, as is `AWS_DEFAULT_REGION`",
     )
-    credential_ttl: int = Field(3600, ge=900, le=129_600, description="seconds that a credential lives")
-    credential_max_ttl: int = Field(3600, ge=900, le=129_600, description="the most a caller may ask for, in seconds")
+    credential_ttl: int = Field(3600, ge=900, le=129_600, description="lifetime of a credential, in seconds")
+    credential_max_ttl: int = Field(
+        3600, ge=900, le=129_600, description="the longest lifetime that a caller may request, in seconds"
+    )
     upload_max_ttl: int | None = Field(
         None,
         ge=900,
         le=LONGEST_OF_A_ROLE,
-        description="the most for an upload lease, in seconds; `CREDENTIAL_MAX_TTL` if empty, and more only in "
-        "`web_identity` mode",
+        description="the longest lifetime of an upload lease, in seconds; if empty, `CREDENTIAL_MAX_TTL`; longer "
+        "only in `web_identity` mode",
     )
     sts_endpoint_url: str | None = Field(
-        None, description="for engines other than AWS, or a VPC endpoint; `{region}` in it is replaced"
+        None, description="the STS of an engine other than AWS, or a VPC endpoint; `{region}` in it is replaced"
     )
     sts_regions: CommaSeparated = Field(
-        (), description="Regions whose STS is asked, in this order; `AWS_REGION` alone if empty"
+        (), description="Regions whose STS the service calls, in this order; if empty, only `AWS_REGION`"
     )
     sts_quota: int = Field(
         STS_QUOTA,
         ge=2,
-        description="calls a second that STS takes from this account; newcomers together get half of them",
+        description="calls a second that STS allows this account; newcomers together get half of them",
     )
     sts_client: Literal["signed", "boto3"] = Field(
-        "signed", description="`boto3` is the SDK's own client: every option of the SDK, three times the CPU"
+        "signed", description="`boto3` uses the SDK's own client, with every option of the SDK and three times the CPU"
     )
     cache_url: str = Field(
-        "memory://", repr=False, description="`redis://…`: vended credentials shared by replicas, encrypted"
+        "memory://", repr=False, description="`redis://…`: replicas share vended credentials, encrypted"
     )
     revocation: Literal["off", "role_policy"] = Field(
         "off",
-        description="`role_policy`: the role denies what was revoked, by an inline policy that the service writes",
+        description="`role_policy`: the service writes an inline policy into the role that denies revoked credentials",
     )
     revocation_delay: int = Field(
-        60, ge=1, le=3600, description="seconds until such a policy holds everywhere, as `effective_by` promises"
+        60,
+        ge=1,
+        le=3600,
+        description="seconds until such a policy holds everywhere; `effective_by` is computed from it",
     )
     revocation_policy_size: int = Field(
-        8192, ge=1024, le=10_240, description="the most characters of that policy; IAM takes 10,240 of all of a role's"
+        8192,
+        ge=1024,
+        le=10_240,
+        description="the most characters of that policy; IAM takes 10,240 in all inline policies of a role",
     )
     revocation_policy_arns: CommaSeparated = Field(
         (),
-        description="ARNs of managed policies of the role, for revocations that the inline policy has no room for; "
+        description="ARNs of the role's managed policies for revocations that do not fit into the inline policy; "
         "none if empty",
     )
     canary: Switch = Field(
         "off",
-        description="`on`: every hour two users whom nobody can be try each other's prefix, and an alarm tells if one "
-        "reaches it",
+        description="`on`: every hour two users that nobody can sign in as try each other's prefix; an alarm tells "
+        "if one reaches it",
     )
-    iam_endpoint_url: str | None = Field(None, description="for engines other than AWS, with `role_policy`")
-    s3_endpoint_url: str | None = Field(None, description="for engines other than AWS")
-    s3_public_endpoint_url: str | None = Field(None, description="S3 as the clients reach it, where that differs")
+    iam_endpoint_url: str | None = Field(None, description="the IAM of an engine other than AWS, with `role_policy`")
+    s3_endpoint_url: str | None = Field(None, description="the S3 of an engine other than AWS")
+    s3_public_endpoint_url: str | None = Field(None, description="the S3 address for clients, if it is another one")
     s3_force_path_style: bool = Field(False, description="`true` for engines without a host name for each bucket")
     upload_tickets: Switch | None = Field(
         None,
-        description="`POST /v1/uploads`: `on` where S3 is AWS's own, else `off`; `tokenvend doctor` tries them",
+        description="`on` or `off` for `POST /v1/uploads`; if empty, `on` with AWS's own S3, else `off`; `tokenvend "
+        "doctor` tries it",
     )
     quota_bytes: int | None = Field(
         None,
         ge=0,
         le=MOST_BYTES,
-        description="what the current objects of each user may take up, where an administrator says nothing else; old "
-        "versions and unfinished uploads are not among them",
+        description="bytes that the current objects of each user may take up, unless an administrator sets another "
+        "quota; old versions and unfinished uploads do not count",
     )
     quota_count_seconds: int = Field(
-        900, ge=60, le=86_400, description="between two counts of what a user stores who may be uploading"
+        900, ge=60, le=86_400, description="seconds between two counts of the storage of a user who may be uploading"
     )
     quota_versions_factor: int | None = Field(
         None,
         ge=1,
         le=1000,
-        description="the most that a user's current and old versions may take up together, in a versioned bucket, as "
-        "a multiple of the user's quota; without it old versions are not counted",
+        description="for a versioned bucket: the most that a user's current and old versions may take up together, "
+        "as a multiple of the user's quota; if empty, old versions are not counted",
     )
     storage_events_topic_arn: str | None = Field(
-        None, description="SNS topic that gets the bucket's events, for usage that is known sooner; off if empty"
+        None, description="SNS topic that gets the bucket's events, so that usage is known sooner; off if empty"
     )
     email_verification: Literal["off", "required"] | None = Field(
         None, description="whether an address is verified before the first sign-in: off in development, else required"
     )
     smtp_url: SecretStr = Field(
-        SecretStr(""), description="`smtp://user:password@host:587` (STARTTLS) or `smtps://…`; unset: mails are printed"
+        SecretStr(""),
+        description="`smtp://user:password@host:587` (STARTTLS) or `smtps://…`; if unset, mails are printed",
     )
     mail_from: str = Field(
         "tokenvend@localhost", description="sender of mails: an address, or `Photos <photos@example.org>`"
     )
     app_link_base: str | None = Field(
-        None, description="where links in mails lead: your app's own; `PUBLIC_URL` has a page for each if empty"
+        None, description="the address of your app for links in mails; if empty, they lead to the pages of `PUBLIC_URL`"
     )
     passkey_rp_id: str | None = Field(
         None, description="the domain that passkeys belong to; the public URL's host if empty"
     )
     passkey_origins: CommaSeparated = Field(
-        (), description="where passkeys are used: origins, or `android:apk-key-hash:…`; the public URL's if empty"
+        (), description="origins that may use passkeys, or `android:apk-key-hash:…`; if empty, the public URL's origin"
     )
     oidc_providers: dict[str, OidcProvider] = Field(
-        {}, description='JSON: `{"google": {"issuer": "https://accounts.google.com", "client_ids": ["…"]}}`'
+        {},
+        description="providers to sign in with, as JSON: "
+        '`{"google": {"issuer": "https://accounts.google.com", "client_ids": ["…"]}}`',
     )
-    guests: Switch = Field("on", description="`off`: no new guests; those that are there go on and can be upgraded")
-    password_min_length: int = Field(8, ge=8, le=128, description="in code points; 15 for NIST SP 800-63B-4")
+    guests: Switch = Field("on", description="`off`: no new guests; existing guests keep working and can be upgraded")
+    password_min_length: int = Field(
+        8, ge=8, le=128, description="the fewest code points of a password; 15 for NIST SP 800-63B-4"
+    )
     import_max_bytes: int = Field(
         2**30, ge=65_536, description="the largest file that `POST /v1/admin/user-imports` takes"
     )
@@ -265,24 +285,26 @@ class Settings(BaseSettings):
         description="JSON: the `hash_config` that Firebase's console shows, for imported passwords; a secret",
     )
     cognito_client_id: str | None = Field(
-        None, description="app client of the user pool that users bring their passwords from; off if empty"
+        None, description="app client of the Cognito user pool from which users bring their passwords; off if empty"
     )
-    cognito_client_secret: SecretStr = Field(SecretStr(""), description="of that app client, if it has one")
-    cognito_region: str | None = Field(None, description="of that user pool; `AWS_REGION` if empty")
-    cognito_endpoint_url: str | None = Field(None, description="of that user pool, where it is not AWS's own address")
+    cognito_client_secret: SecretStr = Field(SecretStr(""), description="secret of that app client, if it has one")
+    cognito_region: str | None = Field(None, description="Region of that user pool; `AWS_REGION` if empty")
+    cognito_endpoint_url: str | None = Field(None, description="address of that user pool, if it is not AWS's own")
     rate_limits: Switch = Field("on", description="`off` for load tests; refused in production")
-    rate_limit_url: str = Field(
-        "memory://", repr=False, description="`redis://…`: limits and lock-outs shared by replicas"
-    )
+    rate_limit_url: str = Field("memory://", repr=False, description="`redis://…`: replicas share limits and lock-outs")
     trusted_proxies: CommaSeparated = Field(
-        (), description="addresses or networks whose X-Forwarded-For is believed, comma-separated"
+        (), description="addresses or networks of the proxies whose X-Forwarded-For is believed, comma-separated"
     )
-    allowed_hosts: CommaSeparated = Field((), description="Host headers answered to; the public URL's host if empty")
-    cors_origins: CommaSeparated = Field((), description="origins of web apps that may call, comma-separated")
+    allowed_hosts: CommaSeparated = Field(
+        (), description="Host headers that the service answers; the public URL's host if empty"
+    )
+    cors_origins: CommaSeparated = Field(
+        (), description="origins of web apps that may call the service, comma-separated"
+    )
     metrics_token: SecretStr = Field(
         SecretStr(""),
-        description="bearer token of `/metrics`; without one production has no metrics, and development shows them to "
-        "its own machine alone",
+        description="bearer token of `/metrics`; without one production has no metrics, and development shows them "
+        "only to its own machine",
     )
     otlp_endpoint: str | None = Field(
         None, description="an OpenTelemetry collector, such as `http://127.0.0.1:4318`, that gets traces; none if empty"
@@ -292,9 +314,11 @@ class Settings(BaseSettings):
         None,
         ge=0,
         le=20,
-        description="seconds between a 503 of `/readyz` on SIGTERM and the stop: 5 in production, else 0",
+        description="seconds from SIGTERM, when `/readyz` turns 503, to the stop; if empty, 5 in production, else 0",
     )
-    log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="of the service's own logs")
+    log_level: Literal["debug", "info", "warning", "error"] = Field(
+        "info", description="level of the service's own logs"
+    )
 
     @field_validator(
         "trusted_proxies",
