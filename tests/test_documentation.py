@@ -16,6 +16,7 @@ from deploy import reference
 from tests.support.documents import DOCUMENTS, ROOT, headings, links, name, prose
 
 CONTRIBUTING = ROOT / "CONTRIBUTING.md"
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
 EVENTS = ROOT / "docs" / "reference" / "events.md"
 LONGEST = {"README.md": 200} | {name(document): 250 for document in DOCUMENTS if name(document).startswith("docs/")}
 """In lines: a page that is longer has two subjects."""
@@ -64,7 +65,14 @@ class TestContributing:
         assert {one for one in named if one[1] not in targets()} == set()
 
 
-PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+class TestArchitecture:
+    def test_names_the_floors_that_imports_are_held_to(self) -> None:
+        page = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
+        floors = [re.findall(r"`(\w+)`", row) for row in re.findall(r"^\| (`[^|]*) \|", page, re.MULTILINE)]
+        (layers,) = [
+            each["layers"] for each in PROJECT["tool"]["importlinter"]["contracts"] if each["type"] == "layers"
+        ]
+        assert floors == [re.split(r" \| ", layer) for layer in layers if layer != "__main__"]
 
 
 class TestRelease:
@@ -135,6 +143,11 @@ class TestDocuments:
     def test_name_settings_that_there_are(self, document: Path) -> None:
         named = set(re.findall(rf"\b{PREFIX}[A-Z0-9_]*[A-Z0-9]\b", document.read_text(encoding="utf-8")))
         assert named <= {PREFIX + field.upper() for field in Settings.model_fields}
+
+    @pytest.mark.parametrize("document", DOCUMENTS, ids=name)
+    def test_name_files_that_there_are(self, document: Path) -> None:
+        named = re.findall(r"`((?:app|deploy|docs|findings|migrations|tests)/[^`\s:*…]*)`", prose(document))
+        assert [path for path in named if not (ROOT / path).exists()] == []
 
     @pytest.mark.parametrize("document", DOCUMENTS, ids=name)
     def test_lead_somewhere(self, document: Path) -> None:
