@@ -3,16 +3,13 @@
 import asyncio
 import contextlib
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import timedelta
 from typing import Literal
-from uuid import UUID
 
-from app.aws.sts_client import StsCredential
 from app.platform.clock import Clock
 from app.platform.metrics import Metrics
 from app.platform.problems import Overloaded, RateLimited, StsRefused, StsThrottled, StsUnavailable
-from app.vending.entries import Entries
+from app.vending.entries import Entries, Issued
 from app.vending.orders import Order
 
 LEAST_LEFT = timedelta(minutes=10)
@@ -28,23 +25,6 @@ NewcomerAt = Callable[[], str | None]
 
 def _nowhere() -> None:
     """Of somebody who is no newcomer."""
-
-
-@dataclass(frozen=True, slots=True)
-class Issued:
-    """A credential that is in the ledger."""
-
-    credential_id: UUID
-    order: Order
-    credential: StsCredential
-    issued_at: datetime
-
-    def fresh(self, now: datetime) -> bool:
-        """More than half of its life is left; older ones are not handed out while STS gives new ones."""
-        return self.credential.expires_at - now > (self.credential.expires_at - self.issued_at) / 2
-
-    def usable(self, now: datetime) -> bool:
-        return self.credential.expires_at - now > LEAST_LEFT
 
 
 class CredentialCache:

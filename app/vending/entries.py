@@ -7,13 +7,18 @@ few entries and drops the one that was used least recently (the second chance of
 from collections import OrderedDict
 from collections.abc import Hashable
 from dataclasses import dataclass
+from datetime import datetime
 from itertools import islice
 from typing import TYPE_CHECKING
+from uuid import UUID
 
+from app.aws.sts_client import StsCredential
+from app.vending.cache import LEAST_LEFT
+from app.vending.entries import Entries
 from app.vending.orders import Order
 
 if TYPE_CHECKING:
-    from app.vending.cache import Issued
+    from app.vending.entries import Issued
 
 MOST = 10_000
 """Entries in all, of about 2 KiB each."""
@@ -94,3 +99,20 @@ class Entries:
             del queue[order]
             if not queue:
                 del self._queues[name]
+
+
+@dataclass(frozen=True, slots=True)
+class Issued:
+    """A credential that is in the ledger."""
+
+    credential_id: UUID
+    order: Order
+    credential: StsCredential
+    issued_at: datetime
+
+    def fresh(self, now: datetime) -> bool:
+        """More than half of its life is left; older ones are not handed out while STS gives new ones."""
+        return self.credential.expires_at - now > (self.credential.expires_at - self.issued_at) / 2
+
+    def usable(self, now: datetime) -> bool:
+        return self.credential.expires_at - now > LEAST_LEFT

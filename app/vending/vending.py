@@ -33,7 +33,8 @@ from app.sharing import receiving
 from app.storage import quota
 from app.vending import admission, ledger
 from app.vending.broker import Broker
-from app.vending.cache import CredentialCache, Issued
+from app.vending.cache import CredentialCache
+from app.vending.entries import Issued
 from app.vending.ledger import Entry
 from app.vending.orders import Order, Purpose, Terms
 

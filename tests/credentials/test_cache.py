@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from httpx2 import AsyncClient
 
-from app.vending.cache import Issued
+from app.vending.entries import Issued
 from tests.credentials.crowd import hold, on_loop_of, sign_in
 from tests.support.service import Device, Service
 

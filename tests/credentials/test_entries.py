@@ -8,8 +8,7 @@ import pytest
 
 from app.aws.sts_client import StsCredential
 from app.vending import entries
-from app.vending.cache import Issued
-from app.vending.entries import ACCOUNTS, NEWCOMERS, Entries
+from app.vending.entries import ACCOUNTS, NEWCOMERS, Entries, Issued
 from app.vending.orders import Order, Terms
 
 NOON = datetime(2026, 6, 1, 12, tzinfo=UTC)

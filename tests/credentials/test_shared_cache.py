@@ -26,7 +26,7 @@ from app.platform.problems import InvalidToken, StsUnavailable
 from app.policy.session_policy import Share
 from app.sharing import giving, receiving
 from app.vending import replica_cache
-from app.vending.cache import Issued
+from app.vending.entries import Issued
 from app.vending.orders import Order, Terms
 from app.vending.replica_cache import AVOIDED_FOR, LOCK_TTL, SharedCache
 from tests.credentials.crowd import on_loop_of, sign_in
