@@ -3,7 +3,6 @@
 import asyncio
 import contextlib
 from collections.abc import Awaitable, Callable
-from datetime import timedelta
 from typing import Literal
 
 from app.platform.clock import Clock
@@ -12,8 +11,6 @@ from app.platform.problems import Overloaded, RateLimited, StsRefused, StsThrott
 from app.vending.entries import Entries, Issued
 from app.vending.orders import Order
 
-LEAST_LEFT = timedelta(minutes=10)
-"""Of a credential that is handed out again only because no new one is to be had."""
 NONE_TO_BE_HAD = (StsThrottled, StsUnavailable, StsRefused, Overloaded, RateLimited)
 """What refuses a new credential, though the caller may have one."""
 

@@ -7,18 +7,12 @@ few entries and drops the one that was used least recently (the second chance of
 from collections import OrderedDict
 from collections.abc import Hashable
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from itertools import islice
-from typing import TYPE_CHECKING
 from uuid import UUID
 
 from app.aws.sts_client import StsCredential
-from app.vending.cache import LEAST_LEFT
-from app.vending.entries import Entries
 from app.vending.orders import Order
-
-if TYPE_CHECKING:
-    from app.vending.entries import Issued
 
 MOST = 10_000
 """Entries in all, of about 2 KiB each."""
@@ -31,13 +25,33 @@ MOST_OF_NEWCOMERS = MOST // 4
 LOOKED_AT = 16
 """Entries that making room for one may cost a look."""
 
+LEAST_LEFT = timedelta(minutes=10)
+"""The least life of a credential that is handed out again because no new one is to be had."""
+
 ACCOUNTS, NEWCOMERS = object(), object()
 """Queues that no client address can have the name of."""
 
 
+@dataclass(frozen=True, slots=True)
+class Issued:
+    """A credential that is in the ledger."""
+
+    credential_id: UUID
+    order: Order
+    credential: StsCredential
+    issued_at: datetime
+
+    def fresh(self, now: datetime) -> bool:
+        """More than half of its life is left; older ones are not handed out while STS gives new ones."""
+        return self.credential.expires_at - now > (self.credential.expires_at - self.issued_at) / 2
+
+    def usable(self, now: datetime) -> bool:
+        return self.credential.expires_at - now > LEAST_LEFT
+
+
 @dataclass(slots=True)
 class _Entry:
-    issued: "Issued"
+    issued: Issued
     queues: tuple[Hashable, ...]
     """The queues that it stands in: one for each bound."""
     used_at: int
@@ -62,7 +76,7 @@ class Entries:
         self._uses = entry.used_at = self._uses + 1
         return entry.issued
 
-    def keep(self, order: Order, issued: "Issued", newcomer_at: str | None) -> None:
+    def keep(self, order: Order, issued: Issued, newcomer_at: str | None) -> None:
         """Adds or replaces one. `newcomer_at`: the client address of a newcomer; None for everybody else."""
         if order in self._entries:
             self._drop(order)
@@ -99,20 +113,3 @@ class Entries:
             del queue[order]
             if not queue:
                 del self._queues[name]
-
-
-@dataclass(frozen=True, slots=True)
-class Issued:
-    """A credential that is in the ledger."""
-
-    credential_id: UUID
-    order: Order
-    credential: StsCredential
-    issued_at: datetime
-
-    def fresh(self, now: datetime) -> bool:
-        """More than half of its life is left; older ones are not handed out while STS gives new ones."""
-        return self.credential.expires_at - now > (self.credential.expires_at - self.issued_at) / 2
-
-    def usable(self, now: datetime) -> bool:
-        return self.credential.expires_at - now > LEAST_LEFT

@@ -22,8 +22,8 @@ from app.crypto.vault import DecryptionFailed, Vault
 from app.platform.clock import Clock
 from app.platform.metrics import Metrics
 from app.platform.settings import SettingsError
-from app.vending.cache import LEAST_LEFT, NONE_TO_BE_HAD, Issue
-from app.vending.entries import Issued
+from app.vending.cache import NONE_TO_BE_HAD, Issue
+from app.vending.entries import LEAST_LEFT, Issued
 from app.vending.orders import Order
 
 log = structlog.get_logger("tokenvend.cache")

@@ -205,9 +205,8 @@ class Vending:
 
     async def _issue(self, origin: Origin, actor: Actor, order: Order, allowance: int | None) -> Issued:
         """Raises `RevokedMeanwhile`, `OutlivesShare`, and what `issue` does."""
-        if (
-            allowance is not None and order.access != "read"
-        ):  # for a cached one too: an event may tell what no count has
+        if allowance is not None and order.access != "read":
+            # For a cached one too: an event may tell what no count has.
             await quota.admit(
                 self._platform,
                 origin,
@@ -258,7 +257,7 @@ class Vending:
     async def _require_shares(self, order: Order, credential: StsCredential) -> None:
         """Raises `RevokedMeanwhile` where a grant has ended, `OutlivesShare` where one ends before `credential`.
 
-        See `sharing.py`.
+        See `sharing/grants.py`.
         """
         if not order.shares:
             return
