@@ -236,7 +236,7 @@ class TestShares:
                 first.clock.advance(seconds=1)
             return shares
 
-        monkeypatch.setattr(giving, "list_shares", list_shares)
+        monkeypatch.setattr(receiving, "list_shares", list_shares)
         after = at(second, bob).vend(include_shared=True).json()
         assert late[0].status_code == 202
         assert after["shared_prefixes"] == bob.vend(include_shared=True).json()["shared_prefixes"] == []
