@@ -15,7 +15,7 @@ from app.crypto.identity_keys import RSA_BITS
 
 
 def signature_v4(secret: str, scope: Sequence[str], text: str) -> str:
-    """AWS's signature of `text`, in hexadecimal; the scope is date, Region and service (Signature Version 4)."""
+    """Signs `text` with AWS Signature Version 4. The scope is date, Region and service; the result is hexadecimal."""
     key = f"AWS4{secret}".encode()
     for part in (*scope, "aws4_request"):
         key = hmac.digest(key, part.encode(), "sha256")
@@ -25,9 +25,10 @@ def signature_v4(secret: str, scope: Sequence[str], text: str) -> str:
 def is_signed(
     certificate: bytes, signature: str, text: bytes, *, digest: Literal["SHA-1", "SHA-256"], at: datetime
 ) -> bool:
-    """Whether the RSA key of the certificate (PEM), valid at that time, made the signature (base64, PKCS #1 v1.5).
+    """Whether the certificate (PEM) is valid at `at` and its RSA key made the signature (base64, PKCS #1 v1.5).
 
-    Who vouches for the certificate is the caller's to know. Raises ValueError for one that is none.
+    The caller decides whether to trust the certificate. Raises ValueError for a malformed certificate or signature, and
+    for a key that is not RSA of a usual size.
     """
     read = x509.load_pem_x509_certificate(certificate)
     key = read.public_key()

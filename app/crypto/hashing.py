@@ -6,7 +6,7 @@ import hmac
 
 
 def client_secret_hash(client_secret: str, client_id: str, username: str) -> str:
-    """What Cognito calls SECRET_HASH: base64 of HMAC-SHA256."""
+    """Cognito's SECRET_HASH: base64 of HMAC-SHA256."""
     mac = hmac.new(client_secret.encode(), (username + client_id).encode("utf-8", "surrogatepass"), hashlib.sha256)
     return base64.b64encode(mac.digest()).decode("ascii")
 

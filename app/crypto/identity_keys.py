@@ -21,12 +21,12 @@ RSA_BITS = range(2048, 8193)
 
 
 class UnknownKey(TokenRejected):
-    """No key that was given has the `kid` of the token's header."""
+    """None of the given keys has the `kid` in the token's header."""
 
 
 @dataclass(frozen=True)
 class IdentityKey:
-    """A provider's public key, and the one algorithm that it verifies."""
+    """A provider's public key, and the only algorithm that it is used with."""
 
     algorithm: str
     key: Any
@@ -49,9 +49,10 @@ class _PssKey:
 
 
 def identity_keys(document: bytes) -> dict[str, IdentityKey]:
-    """By kid, the keys of a provider's JWK set (RFC 7517 §5) that verify ID tokens; others are left out.
+    """The keys of a provider's JWK set (RFC 7517 §5) that can verify ID tokens, by `kid`. Other keys are left out.
 
-    So is every key whose kid stands twice: none is better than a guess. Raises ValueError for what is no JWK set.
+    Keys that share a `kid` are left out too: no key is better than a guess. Raises ValueError if `document` is not a
+    JWK set.
     """
     try:
         entries = strict_object(document)["keys"]
@@ -68,7 +69,7 @@ def identity_keys(document: bytes) -> dict[str, IdentityKey]:
 
 
 def _identity_key(entry: Mapping[str, Any]) -> IdentityKey | None:
-    """RS256 or ES256 by the key's type; PS256 only where the key says so. Nothing else is ever verified."""
+    """RS256 or ES256 by the key's type, or PS256 if the key names it. None for every other key."""
     operations = entry.get("key_ops", ["verify"])
     usable = entry.get("use") in (None, "sig") and isinstance(operations, list) and "verify" in operations
     kind = (entry.get("kty"), entry.get("crv"), entry.get("alg"))
@@ -94,10 +95,10 @@ def _identity_key(entry: Mapping[str, Any]) -> IdentityKey | None:
 
 
 def verify_identity_token(token: str, *, keys: Mapping[str, IdentityKey]) -> dict[str, Any]:
-    """The claims of an ID token that one of `keys` signed, by the key that its `kid` names and that key's algorithm.
+    """The claims of an ID token. The key that its `kid` names must verify the signature, with that key's algorithm.
 
-    As strict as `verify_token`, but a provider's header may have members of its own. What the claims say is for the
-    caller to judge. Raises `UnknownKey`, `TokenRejected`, and nothing else.
+    As strict as `verify_token`, but a provider's header may have members of its own. The caller checks the claims.
+    Raises `UnknownKey`, `TokenRejected`, and nothing else.
     """
     if len(token) > MAX_ID_TOKEN_LENGTH or not COMPACT.match(token):
         raise TokenRejected("not a compact JWS")

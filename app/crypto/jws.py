@@ -1,4 +1,4 @@
-"""Tokens that this service signs: JWS with ES256, and their keys."""
+"""Tokens that this service signs (JWS with ES256), and their keys."""
 
 import hashlib
 import json
@@ -47,7 +47,7 @@ def generate_key_pair() -> KeyPair:
 
 
 def signing_key(private_pem: bytes) -> Any:
-    """A key object for `sign_token`; parsing it once is what makes signing fast."""
+    """A key object for `sign_token`. Signing is fast because the key is parsed only once."""
     return jwk.construct(private_pem.decode(), ALGORITHM)
 
 
@@ -70,11 +70,11 @@ COMPACT = re.compile(r"[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+\Z")
 
 
 def verify_token(token: str, *, keys: Mapping[str, Any], typ: str) -> dict[str, Any]:
-    """The claims of a token that one of `keys` (by kid) signed. Raises `TokenRejected`, and nothing else.
+    """The claims of a token that one of `keys` (by `kid`) signed. Raises `TokenRejected`, and nothing else.
 
-    Stricter than python-jose (RFC 8725 §3): the length is capped before anything is parsed; the header has exactly
-    the members this service writes, so `crit`, `jku`, `jwk`, `x5u` or another algorithm never reach the library; each
-    part has its one canonical spelling; no member stands twice.
+    Stricter than python-jose (RFC 8725 §3). The length is capped before anything is parsed. The header has exactly the
+    members that this service writes, so `crit`, `jku`, `jwk`, `x5u` or another algorithm never reach the library. Each
+    part has its canonical encoding. No object has a duplicate member.
     """
     if len(token) > MAX_TOKEN_LENGTH or not COMPACT.match(token):
         raise TokenRejected("not a compact JWS")
@@ -93,4 +93,4 @@ def verify_token(token: str, *, keys: Mapping[str, Any], typ: str) -> dict[str, 
 
 
 OF_ANOTHER_KEY = frozenset({"jku", "jwk", "x5u", "x5c", "crit", "b64"})
-"""OpenID Connect Core §2: an ID token does not bring its key. Extensions that we do not know are refused."""
+"""An ID token must not bring its own key (OpenID Connect Core §2). Extensions (`crit`, `b64`) are refused."""

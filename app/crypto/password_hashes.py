@@ -1,4 +1,4 @@
-"""Password hashes: ours, and those that other systems made. What it takes to verify one is known before it is done."""
+"""Password hashes: ours, and those that other systems made. The cost of verifying one is known beforehand."""
 
 import base64
 import hashlib
@@ -11,28 +11,30 @@ from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
 from passlib.context import CryptContext
 
 BCRYPT_SEES = 72
-"""Bytes of a password; what is longer was cut there by the systems that such hashes come from."""
+"""Bytes of a password. The systems that made the bcrypt hashes cut longer passwords there."""
 
 MOST_MEMORY = 256 * 1024
 """KiB that one verification may take."""
 MOST_LANES = 16
-"""Of argon2. Each one is a thread."""
+"""Lanes of argon2. Each lane is a thread."""
 HIGHEST_PRICE = 42.0
-"""What one verification may take: so many times our own argon2id, which is about a second of a core. It lets in all
-that real systems store: bcrypt cost 14, Django's PBKDF2 of 1,500,000 rounds, scrypt N=2^17 r=8, argon2 with 64 MiB."""
+"""The most that one verification may cost, in verifications of our own argon2id: about a second of a core. All that
+real systems store stays below: bcrypt cost 14, Django's PBKDF2 of 1,500,000 rounds, scrypt N=2^17 r=8, argon2 with
+64 MiB."""
 
 MEMORY, ROUNDS = 19456, 2
-"""Our own argon2id: KiB, and rounds. It has one lane."""
-# Measured as CPU time on x86-64, each against our own hash; what runs slower elsewhere does so with ours.
+"""KiB and rounds of our own argon2id. It has one lane."""
+# Measured as CPU time on x86-64, each relative to our own hash. On a slower machine our own hash is slower too.
 CACHED_MEMORY = 32 * 1024
-"""KiB. A round over more than this is twice as slow, since it does not stay in the processor's cache."""
+"""KiB. A round over more memory is twice as slow because the memory does not fit the processor's cache."""
 LANE_ROUNDS = 256
-"""Of argon2 with more than one lane: each of its rounds starts four threads a lane."""
+"""Rounds times lanes whose threads cost as much to start as one of our own hashes. Argon2 with more than one lane starts
+four threads a lane in each round."""
 BCRYPT_ROUNDS = 450
 SCRYPT_BLOCKS = 64_000
 """N times r times p."""
 PBKDF2_ROUNDS = {"pbkdf2_sha1": 70_000, "pbkdf2_sha256": 70_000, "pbkdf2_sha512": 27_000}
-"""So many of each are worth one of our own hashes."""
+"""Rounds that cost as much as one of our own hashes."""
 
 
 _SCHEMES = CryptContext(
@@ -47,9 +49,9 @@ _SCHEMES = CryptContext(
 
 
 class PasswordContext:
-    """Hashes with argon2id. Verifies what other systems made too, once: such a hash is to be replaced by ours.
+    """Hashes with argon2id. Also verifies hashes of other systems; the caller replaces such a hash at once.
 
-    `verify` and `needs_update` raise ValueError for a hash that is not of these schemes: see `hash_price`.
+    `verify` and `needs_update` raise ValueError for a hash of an unknown scheme. `hash_price` tells which are known.
     """
 
     def hash(self, password: str) -> str:
@@ -58,12 +60,12 @@ class PasswordContext:
     def verify(self, password: str, password_hash: str) -> bool:
         if not password_hash.startswith("$2"):
             return bool(_SCHEMES.verify(password, password_hash))
-        if "\0" in password:  # where bcrypt would stop reading
+        if "\0" in password:  # bcrypt would stop reading there
             return False
         return bool(_SCHEMES.verify(password.encode("utf-8", "surrogatepass")[:BCRYPT_SEES], password_hash))
 
     def needs_update(self, password_hash: str) -> bool:
-        """Whether it is not one of today's: made by another system, or with other costs."""
+        """Whether the hash is not as `hash` makes them: another system made it, or its costs differ."""
         return bool(_SCHEMES.needs_update(password_hash))
 
 
@@ -71,7 +73,10 @@ PASSWORD_CONTEXT = PasswordContext()
 
 
 class UnusableHash(Exception):
-    """No password can be verified against it. The message says why, to whoever brings it; it holds no part of it."""
+    """No password can be verified against the hash. The message says why, to the caller who sent the hash.
+
+    The message holds no part of the hash.
+    """
 
 
 UNKNOWN = "The password hash is not argon2, bcrypt, scrypt or PBKDF2."
@@ -79,23 +84,24 @@ TOO_MUCH_MEMORY = "The password hash takes more than 256 MiB of memory to verify
 TOO_MANY_LANES = f"The argon2 hash has more than {MOST_LANES} lanes, or less memory than its lanes need."
 
 _BCRYPT = re.compile(r"\$2[aby]\$(0[4-9]|[12][0-9]|3[01])\$[./A-Za-z0-9]{53}")
-"""Most of those that come in millions: passlib takes a tenth of a thousandth of a second for each."""
+"""Imports have millions of these, and passlib takes 0.1 ms to parse each. The expression is faster."""
 
 
 def hash_price(text: str) -> float:
-    """What verifying a password against this hash takes, in verifications of our own argon2id. Raises `UnusableHash`.
+    """The cost of verifying a password against this hash, in verifications of our own argon2id.
 
-    The hash is in passlib's spelling: argon2, bcrypt (2a, 2b, 2y), scrypt (`$scrypt$`), or PBKDF2 with SHA-1, SHA-256
-    or SHA-512. Memory, rounds, lanes and threads are all in the price; one that is too high is refused.
+    The hash is in passlib's format: argon2, bcrypt (2a, 2b, 2y), scrypt (`$scrypt$`), or PBKDF2 with SHA-1, SHA-256 or
+    SHA-512. The price covers memory, rounds, lanes and threads. Raises `UnusableHash` for other hashes and for a price
+    that is too high.
     """
     if match := _BCRYPT.fullmatch(text):
         return _allowed(2 ** int(match[1]) / BCRYPT_ROUNDS)
     scheme = _SCHEMES.identify(text)
-    if scheme is None or len(text) > 255:  # its column
+    if scheme is None or len(text) > 255:  # what the column holds
         raise UnusableHash(UNKNOWN)
     try:
         parsed: Any = _SCHEMES.handler(scheme).from_string(text)
-    except (ValueError, TypeError, AssertionError, NotImplementedError):  # all of these are passlib's
+    except (ValueError, TypeError, AssertionError, NotImplementedError):  # passlib raises all of these
         raise UnusableHash(UNKNOWN) from None
     if parsed.checksum is None:
         raise UnusableHash(UNKNOWN)
@@ -110,7 +116,7 @@ def _price(scheme: str, parsed: Any) -> float:
         return scrypt_price(rounds, int(parsed.block_size), int(parsed.parallelism))
     if scheme in PBKDF2_ROUNDS:
         return _allowed(rounds / PBKDF2_ROUNDS[scheme])
-    raise UnusableHash(UNKNOWN)  # other spellings of bcrypt and scrypt
+    raise UnusableHash(UNKNOWN)  # other formats of bcrypt and scrypt
 
 
 def _argon2_price(memory: int, rounds: int, lanes: int) -> float:
@@ -124,7 +130,7 @@ def _argon2_price(memory: int, rounds: int, lanes: int) -> float:
 
 
 def scrypt_price(log_n: int, r: int, p: int) -> float:
-    """Of one scrypt of so many bits of N. Raises `UnusableHash`."""
+    """The price of one scrypt with N = 2^`log_n`, as `hash_price` counts it. Raises `UnusableHash`."""
     if log_n > 30 or 2**log_n * r // 8 > MOST_MEMORY:  # 128 bytes each
         raise UnusableHash(TOO_MUCH_MEMORY)
     return _allowed(2**log_n * r * p / SCRYPT_BLOCKS)
@@ -149,9 +155,9 @@ _VISIBLE = re.compile(r"[!-~]+")
 
 
 def stored_spelling(text: str) -> str:
-    """The hash as it is stored: passlib's spelling, or Firebase's. PBKDF2 may come as PHC spells it (`$i=…,l=…$`).
+    """The hash as it is stored: in passlib's format, or in Firebase's. PBKDF2 may come in the PHC format (`$i=…,l=…$`).
 
-    Raises `UnusableHash`, as `hash_price`.
+    Raises `UnusableHash`, like `hash_price`.
     """
     if _FIREBASE.fullmatch(text):
         return text
@@ -159,7 +165,7 @@ def stored_spelling(text: str) -> str:
         name, rounds, salt, checksum = match.groups()
         name = name.removesuffix("-sha1")
         text = f"${name}${rounds}${salt.replace('+', '.')}${checksum.replace('+', '.')}"
-    if not _VISIBLE.fullmatch(text):  # passlib looks past white space within base64
+    if not _VISIBLE.fullmatch(text):  # passlib ignores white space within base64
         raise UnusableHash(UNKNOWN)
     hash_price(text)
     return text
@@ -169,8 +175,8 @@ def stored_spelling(text: str) -> str:
 class FirebaseScrypt:
     """Firebase's variant of scrypt (github.com/firebase/scrypt), with the parameters of one project.
 
-    scrypt's key encrypts the project's signer key; what comes out is the hash. So a stored hash, which is salt and hash
-    alone (standard base64), tells nothing to who does not have the signer key.
+    The key that scrypt derives encrypts the project's signer key, and the ciphertext is the hash. A stored hash is only
+    salt and hash (standard base64). Without the signer key nobody can test a password against it.
     """
 
     signer_key: bytes = field(repr=False)
@@ -181,7 +187,7 @@ class FirebaseScrypt:
 
     @property
     def price(self) -> float:
-        """Of one verification, as `hash_price` counts it."""
+        """The price of one verification, as `hash_price` counts it."""
         return scrypt_price(self.mem_cost, self.rounds, 1)
 
     def verify(self, password: str, password_hash: str) -> bool:
@@ -203,7 +209,7 @@ class FirebaseScrypt:
 
 
 def firebase_hash(salt: str, checksum: str) -> str | None:
-    """What an export by `firebase auth:export` says of a password, as one hash; None where it is of another kind.
+    """One hash from the salt and hash that `firebase auth:export` writes for a user; None if they have another form.
 
     Both are base64, in either alphabet.
     """

@@ -1,11 +1,11 @@
-"""JSON objects that every parser reads alike."""
+"""JSON objects that every parser reads the same way."""
 
 import json
 from typing import Any
 
 
 def strict_object(data: bytes) -> dict[str, Any]:
-    """A JSON object in UTF-8 in which no member stands twice. Raises ValueError, RecursionError."""
+    """Parses a JSON object in UTF-8 without duplicate members. Raises ValueError, RecursionError."""
     value = json.loads(data.decode("utf-8"), object_pairs_hook=unique_members, parse_constant=_refuse_constant)
     if not isinstance(value, dict):
         raise ValueError("not an object")
@@ -13,7 +13,7 @@ def strict_object(data: bytes) -> dict[str, Any]:
 
 
 def unique_members(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """An `object_pairs_hook` that refuses a member that stands twice."""
+    """An `object_pairs_hook` that refuses duplicate members. Raises ValueError."""
     members = dict(pairs)
     if len(members) != len(pairs):
         raise ValueError("a member stands twice")

@@ -6,19 +6,19 @@ from passlib.exc import TokenError
 from passlib.totp import TOTP
 
 TOTP_PERIOD = 30
-"""Seconds. With six digits and SHA-1 it is what every authenticator app knows (RFC 6238 §4)."""
+"""Seconds. Every authenticator app supports this period with six digits and SHA-1 (RFC 6238 §4)."""
 
 
 def totp_uri(secret: str, *, issuer: str, account: str) -> str:
-    """What a QR code for authenticator apps holds (Key URI Format). A colon would end the issuer, so none is kept."""
+    """The text of a QR code for authenticator apps (Key URI Format). Colons become spaces: one would end the issuer."""
     totp = TOTP(key=secret, format="base32", period=TOTP_PERIOD)
     return str(totp.to_uri(label=account.replace(":", " "), issuer=issuer.replace(":", " ")))
 
 
 def match_totp(secret: str, code: str, at: datetime) -> int | None:
-    """The time step (RFC 6238 §4.2: periods since 1970) that the six digits belong to; None for all other text.
+    """The time step (RFC 6238 §4.2: periods since 1970) whose code is `code`; None if there is none.
 
-    The steps before and after that of `at` are taken too, for clocks that differ and people who type.
+    One step before and one after that of `at` are accepted too, because clocks differ and people type slowly.
     """
     try:
         matched = TOTP(key=secret, format="base32", period=TOTP_PERIOD).match(code, at.timestamp(), window=TOTP_PERIOD)

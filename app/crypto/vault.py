@@ -1,4 +1,4 @@
-"""Keys derived from SECRET_KEY, and secrets at rest."""
+"""Keys derived from SECRET_KEY, and encryption of stored secrets."""
 
 import hashlib
 import hmac
@@ -11,25 +11,28 @@ from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
 
 class DecryptionFailed(Exception):
-    """The ciphertext was made with another SECRET_KEY or for another purpose, or it was changed."""
+    """The ciphertext was changed, or was made with another SECRET_KEY, purpose or `bound_to`."""
 
 
 class Vault:
-    """Keys derived from SECRET_KEY, one for each purpose, so that no value serves two."""
+    """Derives a key from SECRET_KEY for each purpose, so that a value made for one purpose is useless for another."""
 
     def __init__(self, secret_key: str) -> None:
         self._root = secret_key.encode()
         self._keys: dict[str, bytes] = {}
 
     def digest(self, purpose: str, *parts: bytes) -> bytes:
-        """HMAC-SHA256 (32 bytes) of `parts`, each preceded by its length so that no two lists collide."""
+        """HMAC-SHA256 (32 bytes) of `parts`. The length of each part precedes it, so that no two lists collide."""
         mac = hmac.new(self._key(purpose), digestmod=hashlib.sha256)
         for part in parts:
             mac.update(len(part).to_bytes(4, "big") + part)
         return mac.digest()
 
     def encrypt(self, purpose: str, plaintext: bytes, *, bound_to: str) -> bytes:
-        """AES-256-GCM: nonce (12 bytes) and ciphertext. It opens only for the same purpose and `bound_to`."""
+        """Encrypts with AES-256-GCM. Returns nonce (12 bytes) and ciphertext.
+
+        `decrypt` needs the same purpose and `bound_to`.
+        """
         nonce = token_bytes(12)
         return nonce + AESGCM(self._key(purpose)).encrypt(nonce, plaintext, bound_to.encode())
 
