@@ -24,7 +24,7 @@ from app.main import create_app
 from app.platform.metrics import Metrics
 from app.platform.problems import InvalidToken, StsUnavailable
 from app.policy.session_policy import Share
-from app.sharing import giving, receiving
+from app.sharing import receiving
 from app.vending import replica_cache
 from app.vending.entries import Issued
 from app.vending.orders import Order, Terms
