@@ -74,6 +74,14 @@ class TestArchitecture:
         ]
         assert floors == [re.split(r" \| ", layer) for layer in layers if layer != "__main__"]
 
+    def test_walks_through_files_and_names_that_exist(self) -> None:
+        page = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
+        assert page.count("### ") == 4
+        for file, named in re.findall(r"`(\w+/[\w/]+\.py)`(?:, `([\w.]+)`)?", page):
+            code = (ROOT / "app" / file).read_text(encoding="utf-8")
+            for part in named.split(".") if named else []:
+                assert re.search(rf"^\s*(async def|def|class) {part}\b|^{part} = ", code, re.MULTILINE), (file, named)
+
 
 class TestRelease:
     def test_says_its_version_everywhere(self) -> None:
