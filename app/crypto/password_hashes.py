@@ -28,8 +28,8 @@ MEMORY, ROUNDS = 19456, 2
 CACHED_MEMORY = 32 * 1024
 """KiB. A round over more memory is twice as slow because the memory does not fit the processor's cache."""
 LANE_ROUNDS = 256
-"""Rounds times lanes whose threads cost as much to start as one of our own hashes. Argon2 with more than one lane starts
-four threads a lane in each round."""
+"""Rounds times lanes whose threads cost as much to start as one of our own hashes. Argon2 with more than one lane
+starts four threads a lane in each round."""
 BCRYPT_ROUNDS = 450
 SCRYPT_BLOCKS = 64_000
 """N times r times p."""
