@@ -166,8 +166,13 @@ class TestModes:
 
     def test_federation_needs_no_role(self, monkeypatch: pytest.MonkeyPatch) -> None:
         without = {name: value for name, value in PRODUCTION.items() if name != "TOKENVEND_ROLE_ARN"}
+        set_all(monkeypatch, without)
+        with pytest.raises(SettingsError, match="TOKENVEND_ROLE_ARN"):
+            load_settings().require_engine()
         set_all(monkeypatch, without | {"TOKENVEND_VENDING_MODE": "federation_token"})
-        load_settings().require_engine()
+        settings = load_settings()
+        settings.require_engine()
+        assert settings.role_arn == ""
 
     @pytest.mark.parametrize(
         ("region", "partition"),

@@ -37,8 +37,13 @@ def signer(device: Device) -> str:
 
 class TestKeys:
     def test_the_private_part_is_stored_encrypted(self, service: Service) -> None:
-        [(stored,)] = service.sql("SELECT private_key_encrypted FROM signing_keys")
-        assert b"PRIVATE KEY" not in bytes(stored)
+        [(kid, stored)] = service.sql("SELECT kid, private_key_encrypted FROM signing_keys")
+        opened = service.runtime.platform.vault.decrypt(keys.SEALED_AS, bytes(stored), bound_to=kid)
+        assert opened.startswith(b"-----BEGIN PRIVATE KEY-----")
+        # Plain, encoded or packed it would be as regular as PEM is. What is encrypted has about all 256 bytes.
+        assert len(set(bytes(stored))) > len(set(opened)) * 3 // 2
+        with pytest.raises(DecryptionFailed):
+            Vault("another secret key of 32 characters").decrypt(keys.SEALED_AS, bytes(stored), bound_to=kid)
 
     def test_only_public_parts_are_published(self, service: Service) -> None:
         """TK18: no `d`, `k` or `p`."""
