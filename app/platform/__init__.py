@@ -1,1 +1,1 @@
-"""What every feature stands on: clock, settings, database, limits, metrics, logs. It knows no feature."""
+"""What every feature uses: clock, settings, database, limits, metrics, logs. It knows no feature."""

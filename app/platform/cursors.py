@@ -1,4 +1,4 @@
-"""Cursors of lists in the order of (moment, id): where a page ended. Going on there costs the same at any depth."""
+"""Cursors of lists in the order of (moment, id). A cursor says where a page ended, so every page costs the same."""
 
 import base64
 from datetime import datetime, timedelta
@@ -12,7 +12,7 @@ def encode(moment: datetime, row_id: UUID) -> str:
 
 
 def decode(cursor: str) -> tuple[datetime, UUID]:
-    """Raises `InvalidRequest`."""
+    """The position that `encode` was given. Raises `InvalidRequest`."""
     try:
         moment, row_id = base64.urlsafe_b64decode(cursor.encode()).decode().split(" ")
         position = datetime.fromisoformat(moment), UUID(row_id)

@@ -1,8 +1,9 @@
-"""The database: one engine, one pool of threads as large as its pool of connections, and lines on the event loop.
+"""The database: one engine, as many threads as pooled connections, and lines for the hot path.
 
 A story is a plain function `story(session, …)`. It runs in one worker thread as one transaction, which is committed
-before its result is seen. `write` takes the write lock at once on SQLite: a transaction that starts by reading and then
-writes would fail there without waiting (SQLITE_BUSY_SNAPSHOT). The few statements of the hot path take a line instead.
+before the caller gets the result. On SQLite `write` takes the write lock at once: a transaction that reads first and
+then writes would fail there without waiting (SQLITE_BUSY_SNAPSHOT). The few statements of the hot path use a line
+instead: a connection that the event loop drives (`hot_connection.py`).
 """
 
 import asyncio
@@ -34,14 +35,14 @@ from app.platform.wakeups import Signals
 from app.platform.write_faults import WriteFaults
 
 Password = Callable[[], str]
-"""Of a connection that is about to be made."""
+"""Makes the password of a new connection."""
 P = ParamSpec("P")
 R = TypeVar("R")
 K = TypeVar("K")
 V = TypeVar("V")
 
 ROWS_REFUSED = (IntegrityError, DataError, psycopg.IntegrityError, psycopg.DataError)
-"""What a row that does not fit raises, in a story and on a line."""
+"""What a row that breaks a constraint or does not fit its columns raises, in a story and on a line."""
 POSTGRESQL_ARGS = {
     "connect_timeout": 2,
     "options": "-c statement_timeout=2500 -c lock_timeout=2000 -c idle_in_transaction_session_timeout=10000",
@@ -63,7 +64,7 @@ class Database:
         tracing: Tracing | None = None,
         info: Mapping[Any, Any] | None = None,
     ) -> None:
-        """`info`: what stories find in `Session.info`."""
+        """`info` becomes the stories' `Session.info`."""
         self.engine = make_engine(url, pool_size=pool_size, password=password)
         self._password = password
         self._tracing = tracing or NoTracing()
@@ -73,13 +74,14 @@ class Database:
         self._threads = ThreadPoolExecutor(pool_size, thread_name_prefix="database")
         self._lines: list[Line] = []
         self._idle_lines: list[Line] = []
-        # Windows' event loop does not watch the socket of a library.
+        # The event loop of Windows cannot watch the socket of psycopg.
         self.has_lines = self.engine.dialect.name == "postgresql" and sys.platform != "win32"
 
     async def on_line(self, statement: ClauseElement, parameters: Mapping[str, Any]) -> list[Row]:
-        """The rows of one statement, built once, that is a transaction of its own. Only where `has_lines`.
+        """The rows of one statement, which is a transaction of its own. Call it only where `has_lines` is true.
 
-        There are as many lines as callers at once, so it is for batches. Raises what `Line.execute` raises.
+        The statement's text is cached, so build the statement once. Each concurrent call has its own line, so calls
+        come from a `Batch`. Raises what `Line.execute` raises.
         """
         if not self._idle_lines:
             _, arguments = self.engine.dialect.create_connect_args(self.engine.url)
@@ -96,13 +98,13 @@ class Database:
             self._idle_lines.append(line)
 
     async def read(self, story: Callable[Concatenate[Session, P], R], *args: P.args, **kwargs: P.kwargs) -> R:
-        """What `story`, which only reads, returns from a worker thread."""
+        """Runs `story`, which only reads, in a worker thread and returns its result."""
         with self._tracing.span("database", "client") as span:
             span.set("db.operation.name", "read")
             return await self._in_thread(functools.partial(self.run, "read", story, *args, **kwargs))
 
     async def write(self, story: Callable[Concatenate[Session, P], R], *args: P.args, **kwargs: P.kwargs) -> R:
-        """What `story` returns, once its transaction is committed."""
+        """Runs `story` in a worker thread and returns its result after its transaction is committed."""
         with self._tracing.span("database", "client") as span:
             span.set("db.operation.name", "write")
             return await self._in_thread(functools.partial(self.run, "write", story, *args, **kwargs))
@@ -110,7 +112,7 @@ class Database:
     async def write_unhurried(
         self, story: Callable[Concatenate[Session, P], R], *args: P.args, **kwargs: P.kwargs
     ) -> R:
-        """The same for a job, however long it takes: nobody waits for it but `close`."""
+        """`write` for a job, without a deadline: no request waits for it."""
         call = functools.partial(self.run, "write", story, *args, **kwargs)
         return await asyncio.shield(asyncio.get_running_loop().run_in_executor(self._threads, call))
 
@@ -121,7 +123,7 @@ class Database:
         *args: P.args,
         **kwargs: P.kwargs,
     ) -> R:
-        """The same in this thread, for the command line. Raises `DatabaseUnavailable` for every operational fault."""
+        """Runs `story` in this thread. Raises `DatabaseUnavailable` for every operational fault."""
         try:
             with self._transaction(mode) as session:
                 return story(session, *args, **kwargs)
@@ -154,14 +156,14 @@ class Database:
     def _connect(self, mode: Literal["read", "write"]) -> Connection:
         connection = self.engine.connect()
         if mode == "read" and connection.dialect.name == "postgresql":
-            # Its default isolation gives each statement a snapshot of its own anyway: this saves BEGIN and COMMIT.
+            # READ COMMITTED, the default, gives each statement its own snapshot anyway. This saves BEGIN and COMMIT.
             return connection.execution_options(isolation_level="AUTOCOMMIT")
         return connection.execution_options(tokenvend_mode=mode)
 
     async def _in_thread(self, call: Callable[[], R]) -> R:
         work = asyncio.get_running_loop().run_in_executor(self._threads, call)
         try:
-            # Shielded: the transaction goes on to its own commit or rollback whatever its caller does.
+            # Shielded: the transaction ends with its own commit or rollback even if its caller is cancelled.
             return await asyncio.wait_for(asyncio.shield(work), ANSWER_WITHIN)
         except TimeoutError:
             raise DatabaseUnavailable(cause=f"no answer within {ANSWER_WITHIN} s") from None
@@ -173,32 +175,32 @@ class Database:
 
     @property
     def waiting(self) -> int:
-        """Stories that no thread has begun."""
-        return self._threads._work_queue.qsize()  # noqa: SLF001 - nothing public tells
+        """Stories that wait for a thread."""
+        return self._threads._work_queue.qsize()  # noqa: SLF001 - no public attribute has it
 
     def close(self) -> None:
         for line in self._lines:
             line.close()
-        self._threads.shutdown(cancel_futures=True)  # waits: a connection still in use would never be closed
+        self._threads.shutdown(cancel_futures=True)  # waits, because a connection in use would stay open
         self.engine.dispose()
 
 
 @functools.cache
 def _compiled(statement: ClauseElement) -> tuple[str, Mapping[str, Any]]:
-    """The statement's text for PostgreSQL's driver, and the parameters that it brings along."""
+    """The statement's text for psycopg, and the parameters that the statement holds itself."""
     compiled = statement.compile(dialect=psycopg_dialect.dialect())  # type: ignore[no-untyped-call]
     return str(compiled), compiled.params
 
 
 def signal_after_commit(session: Session, name: str) -> None:
-    """Tells `Database.signals` once, and only if, the transaction is committed."""
+    """Tells `Database.signals` when the transaction is committed, and not if it is rolled back."""
     session.info.setdefault(_SIGNALS, set()).add(name)
 
 
 def make_engine(
     url: str, *, pool_size: int, busy_timeout: float = SQLITE_BUSY_TIMEOUT, password: Password | None = None
 ) -> Engine:
-    """`password` is for PostgreSQL, where it is not in the URL."""
+    """`password` makes PostgreSQL's passwords if the URL has none."""
     parsed = make_url(url)
     if parsed.get_backend_name() == "postgresql":
         engine = create_engine(
@@ -219,8 +221,8 @@ def make_engine(
         file = Path(parsed.database)
         file.parent.mkdir(parents=True, exist_ok=True)
         if not file.exists():
-            with contextlib.suppress(OSError):  # whatever is wrong with the place, SQLite tells when it connects
-                file.touch(mode=0o600)  # hashes and addresses: its other files get the same mode
+            with contextlib.suppress(OSError):  # SQLite names the fault when it connects
+                file.touch(mode=0o600)  # it holds hashes and addresses; SQLite's other files get its mode
     engine = create_engine(
         parsed,
         pool_size=pool_size,
@@ -238,7 +240,7 @@ def _note_idle(_connection: Any, record: ConnectionPoolEntry) -> None:
 
 
 def _ping_if_idle(connection: Any, record: ConnectionPoolEntry, _proxy: object) -> None:
-    """Replaces a connection that died while nobody used it. A ping before each use would be a fifth of a look-up."""
+    """Replaces a connection that died while it was idle. A ping before each use would cost a fifth of a look-up."""
     if CLOCK.monotonic() - record.info.get("idle_since", CLOCK.monotonic()) < PING_AFTER:
         return
     try:
@@ -249,7 +251,7 @@ def _ping_if_idle(connection: Any, record: ConnectionPoolEntry, _proxy: object) 
 
 
 def _leave_a_standby(context: ExceptionContext) -> None:
-    """A server that became read-only was replaced: no connection to it is of use, the whole pool's neither."""
+    """Drops the whole pool if the server is read-only: after a failover all connections lead to the standby."""
     if isinstance(context.original_exception, psycopg.errors.ReadOnlySqlTransaction):
         context.is_disconnect = True
 
@@ -259,7 +261,7 @@ def _give_password(password: Password, _dialect: Any, _record: Any, _args: Any, 
 
 
 def _prepare_sqlite(connection: sqlite3.Connection, _record: object) -> None:
-    connection.isolation_level = None  # the driver begins no transaction of its own: `_begin_sqlite` does
+    connection.isolation_level = None  # `_begin_sqlite` begins transactions, not the driver
     for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON"):
         connection.execute(f"PRAGMA {pragma}")
 
@@ -270,13 +272,13 @@ def _begin_sqlite(connection: Any) -> None:
 
 
 def _cause(error: BaseException) -> str:
-    """The kind of fault only: drivers put parameters into their messages."""
+    """Only the kind of fault, because drivers put parameters into their messages."""
     original = getattr(error, "orig", None) or error
     return f"{type(original).__module__}.{type(original).__qualname__}"
 
 
 def insert_if_absent(session: Session, model: type[DeclarativeBase], values: Mapping[str, Any]) -> bool:
-    """Inserts one row in one statement; False when a unique constraint already has it."""
+    """Inserts one row in one statement. Returns False if a row with the same unique value exists."""
     dialect = postgresql if session.get_bind().dialect.name == "postgresql" else sqlite
     keys = inspect(model).primary_key
     statement = dialect.insert(model).values(**values).on_conflict_do_nothing().returning(*keys)
@@ -289,7 +291,7 @@ def upsert(
     values: Mapping[str, Any],
     changes: Callable[[Any], Mapping[str, Any]],
 ) -> None:
-    """Inserts one row, or where its key is there changes that by `changes(row as it was to be inserted)`."""
+    """Inserts one row. If its key exists, changes that row by `changes(the row that was to be inserted)` instead."""
     dialect = postgresql if session.get_bind().dialect.name == "postgresql" else sqlite
     keys = inspect(model).primary_key
     statement = dialect.insert(model).values(**values)
@@ -304,9 +306,9 @@ def claim_row(
     *,
     where: ColumnElement[bool],
 ) -> bool:
-    """Inserts one row, or changes the one that has its key where the condition on that holds; False where it does not.
+    """Inserts one row. If its key exists and `where` holds for that row, changes it; if `where` fails, returns False.
 
-    It is one statement: of many at once each sees what those before it have written.
+    It is one statement, so each of several concurrent calls sees what the earlier ones wrote.
     """
     dialect = postgresql if session.get_bind().dialect.name == "postgresql" else sqlite
     keys = inspect(model).primary_key
@@ -316,10 +318,10 @@ def claim_row(
 
 
 class Batch(Generic[K, V]):
-    """What arrives while the database works is served by the next single call: one statement, or commit, for all of it.
+    """Collects the calls that arrive while the database works, and serves them with one statement or commit.
 
-    `load` gets the waiting keys and returns a value for each; without one it is None. A lone caller is served at once.
-    Each caller's `ANSWER_WITHIN` counts from when it asked, also while it waits behind a call that does not end.
+    `load` gets the waiting keys and returns their values; a key that it leaves out has None. A lone caller is served at
+    once. Each caller's `ANSWER_WITHIN` counts from its own call, even behind a `load` that does not end.
     """
 
     def __init__(
@@ -332,7 +334,7 @@ class Batch(Generic[K, V]):
         self._most = most
         self._waiting: dict[K, list[asyncio.Future[V | None]]] = {}
         self._asked: deque[tuple[float, asyncio.Future[V | None]]] = deque()
-        """Who has no answer, by deadline; those in front who have one are taken out as others ask."""
+        """Callers' deadlines and futures, earliest first. `get` removes answered ones from the front."""
         self._watch: asyncio.TimerHandle | None = None
         self._worker: asyncio.Task[None] | None = None
 
@@ -344,7 +346,7 @@ class Batch(Generic[K, V]):
         while self._asked and self._asked[0][1].done():
             self._asked.popleft()
         self._asked.append((loop.time() + ANSWER_WITHIN, future))
-        if self._watch is None:  # one timer for all: one for each caller would cost more than the rest of this
+        if self._watch is None:  # one timer for all: a timer for each caller would cost more than the rest
             self._watch = loop.call_at(self._asked[0][0], self._refuse_late, loop)
         if self._worker is None or self._worker.done():
             self._worker = asyncio.create_task(self._work())
@@ -362,7 +364,7 @@ class Batch(Generic[K, V]):
             self._asked.popleft()
 
     def _take(self) -> dict[K, list[asyncio.Future[V | None]]]:
-        """Those for the next call, without keys that nobody waits for any more."""
+        """The keys for the next call, without those that nobody waits for any more."""
         keys = list(itertools.islice(self._waiting, self._most))
         waiting = ((key, [future for future in self._waiting.pop(key) if not future.done()]) for key in keys)
         return {key: futures for key, futures in waiting if futures}
@@ -381,5 +383,5 @@ class Batch(Generic[K, V]):
                 for key, futures in taken.items():
                     value = found.get(key)
                     for future in futures:
-                        if not future.done():  # one whose caller hung up is
+                        if not future.done():  # the future of a cancelled caller is
                             future.set_result(value)

@@ -1,4 +1,4 @@
-"""Settings read from this process's environment and `.env`, with a sentence for each that is wrong or misspelt."""
+"""Reads the settings from the environment and `.env`, and explains each one that is wrong or misspelt."""
 
 import os
 import secrets
@@ -13,7 +13,7 @@ from app.platform.settings import PREFIX, Settings, SettingsError
 
 
 def load_settings(**overrides: object) -> Settings:
-    """Settings from the environment and `.env`, `overrides` (field names) first. Raises `SettingsError`."""
+    """Settings from the environment and `.env`. `overrides` (by field name) win over both. Raises `SettingsError`."""
     try:
         unknown = _unknown_names({**dotenv_values(".env"), **os.environ})
     except UnicodeDecodeError:
@@ -30,14 +30,14 @@ def load_settings(**overrides: object) -> Settings:
 
 
 def kept_secret(file: Path) -> str:
-    """The development secret in `file`, made on first use and readable by its owner alone."""
+    """The development secret in `file`. It is made on first use, and only its owner can read it."""
     file.parent.mkdir(parents=True, exist_ok=True)
     draft = file.with_name(f"{file.name}.{secrets.token_hex(8)}")
     descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     with os.fdopen(descriptor, "w") as stream:
         stream.write(secrets.token_urlsafe(48))
     try:
-        os.link(draft, file)  # a link appears whole or not at all: two processes agree on one secret
+        os.link(draft, file)  # linking is atomic, so two processes agree on one secret
     except FileExistsError:
         pass
     finally:
@@ -46,7 +46,7 @@ def kept_secret(file: Path) -> str:
 
 
 def _unknown_names(environment: Mapping[str, str | None]) -> list[str]:
-    """A misspelt setting would be a default nobody asked for, so it is refused."""
+    """A sentence for each unknown setting. A misspelt one is refused, or its default would apply unnoticed."""
     known = {f"{PREFIX}{name.upper()}" for name in Settings.model_fields if name != "region"}
     unknown = []
     for name in sorted(name for name in environment if name.startswith(PREFIX) and name.upper() not in known):

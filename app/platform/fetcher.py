@@ -1,16 +1,16 @@
-"""What is fetched from outside by HTTPS: bounded in size and time, following no redirect."""
+"""Fetches documents over HTTPS from outside, with a bounded size and time and without following redirects."""
 
 import aiohttp
 
 FETCH_WITHIN = 3.0
-"""Seconds for discovery document and keys together."""
+"""Seconds for one fetch, and for a provider's discovery document and keys together."""
 
 
 LONGEST_ANSWER = 256 * 1024
 
 
 class Unusable(Exception):
-    """What the provider answered. The message is for the log alone."""
+    """The answer is not usable. The message is only for the log."""
 
 
 class Fetcher:
@@ -18,7 +18,7 @@ class Fetcher:
         self._session: aiohttp.ClientSession | None = None
 
     async def get(self, url: str) -> bytes:
-        """The body of a 200. Follows no redirect. Raises `Unusable`, aiohttp's errors, OSError, ValueError."""
+        """The body of an answer with status 200. Raises `Unusable`, aiohttp's errors, OSError, ValueError."""
         async with self._open().get(url, allow_redirects=False) as response:
             if response.status != 200:
                 raise Unusable(f"status {response.status}")
@@ -34,9 +34,9 @@ class Fetcher:
             await self._session.close()
 
     def _open(self) -> aiohttp.ClientSession:
-        if self._session is None:  # within the loop that will use it
+        if self._session is None:  # made in the event loop that uses it
             self._session = aiohttp.ClientSession(
-                auto_decompress=False,  # nobody sends us a small answer that is a large one
+                auto_decompress=False,  # a small compressed answer could unpack to a huge one
                 cookie_jar=aiohttp.DummyCookieJar(),
                 headers={"Accept": "application/json", "Accept-Encoding": "identity", "User-Agent": "tokenvend"},
                 timeout=aiohttp.ClientTimeout(total=FETCH_WITHIN),

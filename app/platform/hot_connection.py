@@ -1,7 +1,7 @@
 """A connection to PostgreSQL that the event loop drives itself, for the few statements of the hot path.
 
-In a thread, by SQLAlchemy, a look-up takes six times the processor time, and the way there and back is longer than the
-statement. Everybody else keeps to `db.py`'s threads.
+A look-up with SQLAlchemy in a thread takes six times the processor time, and switching threads takes longer than the
+statement. All other statements run in the threads of `db.py`.
 """
 
 import asyncio
@@ -17,23 +17,23 @@ from app.platform.clock import SystemClock
 from app.platform.problems import DatabaseUnavailable
 
 ANSWER_WITHIN = 3.0
-"""Seconds after which a caller gets a 503 although the database has not answered (a frozen peer never does)."""
+"""Seconds after which a caller gets a 503 if the database has not answered. A frozen peer never answers."""
 PING_AFTER = 5.0
-"""Seconds that a connection may be idle and still be trusted."""
+"""Seconds that a connection may be idle and still be used without a ping."""
 RENEWED_AFTER = 1800.0
-"""Seconds that a connection may last: what is in front of the database may have moved."""
+"""Seconds that a connection may last, because a proxy in front of the database may have moved."""
 CLOCK = SystemClock()
 
 Row = tuple[Any, ...]
 
 
 class Line:
-    """One statement at a time, each a transaction of its own, so what it wrote is committed when its rows are there."""
+    """A connection for one statement at a time. Each is a transaction of its own, committed before its rows return."""
 
     def __init__(self, arguments: Mapping[str, Any], password: Callable[[], str] | None = None) -> None:
-        """`arguments` are psycopg's, of `connect`; `password` makes one for each connection, where they have none.
+        """`arguments` go to psycopg's `connect`. If they have no password, `password` makes one for each connection.
 
-        It connects when it is first used, and anew after every fault.
+        The line connects on first use, and again after every fault.
         """
         self._arguments = arguments
         self._password = password
@@ -42,7 +42,10 @@ class Line:
         self._busy = False
 
     async def execute(self, statement: str, parameters: Mapping[str, Any]) -> list[Row]:
-        """Raises `DatabaseUnavailable` for every operational fault, and psycopg's IntegrityError and DataError."""
+        """The rows of the statement.
+
+        Raises psycopg's IntegrityError and DataError, and `DatabaseUnavailable` for every operational fault.
+        """
         loop = asyncio.get_running_loop()
         deadline = loop.time() + ANSWER_WITHIN
         overdue = loop.call_at(deadline, self._cut)
@@ -56,7 +59,7 @@ class Line:
         except (psycopg.Error, OSError) as error:
             self._discard()
             raise DatabaseUnavailable(cause=f"{type(error).__module__}.{type(error).__qualname__}") from error
-        except BaseException:  # cancelled: nobody knows what the connection would answer next
+        except BaseException:  # cancelled: the connection may still hold the old answer
             self._discard()
             raise
         else:
@@ -68,12 +71,12 @@ class Line:
 
     def close(self) -> None:
         if self._busy:
-            self._cut()  # whoever waits for an answer gets a fault, and closes
+            self._cut()  # the running `execute` fails and discards the connection
         else:
             self._discard()
 
     async def _trusted(self, deadline: float) -> AsyncConnection[Row]:
-        """The connection, or a new one where it died while nobody used it, or is old."""
+        """The connection, or a new one if there is none, or if it is old or died while it was idle."""
         now = CLOCK.monotonic()
         if self._connection is not None:
             young = now - self._opened_at < RENEWED_AFTER
@@ -97,7 +100,7 @@ class Line:
         return True
 
     def _cut(self) -> None:
-        """Ends the connection under a statement that waits for its answer: cancelling would wait for the server too."""
+        """Shuts down the socket while a statement waits for its answer. Cancelling would wait for the server too."""
         if self._connection is not None and not self._connection.closed:
             with socket.socket(fileno=os.dup(self._connection.pgconn.socket)) as same:
                 same.shutdown(socket.SHUT_RDWR)

@@ -1,7 +1,7 @@
-"""Work in the background of each replica, resumable from the database: whatever dies is taken up by another.
+"""Background work in each replica. Its state is in the database, so another replica continues what one left behind.
 
-A job is one pass over what waits: it claims rows by a statement that only one replica can win, for as long as a lease,
-and returns whether there may be more at once.
+A job is one pass over the waiting rows. A statement that only one replica can win claims rows for the time of a lease.
+The job returns whether more rows may be waiting.
 """
 
 import asyncio
@@ -22,13 +22,13 @@ class Job:
     name: str
     work: Callable[[], Awaitable[bool]]
     every: float
-    """Seconds to wait after a pass that found nothing more."""
+    """Seconds to wait after a pass that left no more work."""
     woken_by: str | None = None
-    """A signal of the database's that ends the wait."""
+    """The name of a signal of `Database.signals` that ends the wait."""
 
 
 async def keep_working(jobs: Sequence[Job], database: Database, metrics: Metrics) -> None:
-    """Runs every job for as long as the service."""
+    """Runs every job until it is cancelled."""
     async with asyncio.TaskGroup() as group:
         for job in jobs:
             group.create_task(_repeat(job, database, metrics))

@@ -1,6 +1,6 @@
-"""Turns at what all share: calls that wait are bounded in number and time, and clients take turns.
+"""Clients take turns at a shared resource. The number of waiting calls is bounded, and so is their waiting time.
 
-A `Lane` has threads of its own, for work that takes a core for a while.
+A `Lane` has its own threads, for work that takes a core for a while.
 """
 
 import asyncio
@@ -16,10 +16,10 @@ T = TypeVar("T")
 
 
 class Turns:
-    """Lets a few calls run at a time, so that one kind of work leaves the rest of the process to others.
+    """Lets only a few calls run at a time, so that one kind of work does not take the whole process.
 
-    Keys take turns: whoever brings a crowd of calls makes another key wait for no more than one of them. Where too many
-    wait, the key with most of them loses its newest. `patience` is in seconds.
+    Keys take turns. However many calls one key brings, another key waits for only one of them in each round. If too
+    many calls wait, the key with the most calls loses its newest one. `patience` is the longest wait, in seconds.
     """
 
     def __init__(self, name: str, *, places: int, most_waiting: int, patience: float) -> None:
@@ -28,12 +28,12 @@ class Turns:
         self._most_waiting = most_waiting
         self._patience = patience
         self._queues: dict[str, deque[asyncio.Future[None]]] = {}
-        """Those that wait, oldest first, by key; the keys in the order of their turns."""
+        """Waiting calls by key, oldest first. The keys are in the order of their turns."""
         self._waiting = 0
 
     @contextlib.asynccontextmanager
     async def turn(self, key: str) -> AsyncIterator[None]:
-        """Raises `Overloaded` where the turn does not come."""
+        """Raises `Overloaded` if the turn does not come in time, or too many calls wait."""
         await self._take_turn(key)
         try:
             yield
@@ -42,7 +42,7 @@ class Turns:
 
     @property
     def waiting(self) -> int:
-        """Calls that wait, and those that run."""
+        """Calls that wait or run."""
         return self._waiting + self._places - self._free
 
     async def _take_turn(self, key: str) -> None:
@@ -59,14 +59,14 @@ class Turns:
                 await turn
         except BaseException as error:
             if turn.done() and not turn.cancelled() and turn.exception() is None:
-                self._pass_on()  # the turn came at the moment at which it was given up
+                self._pass_on()  # the turn came just as the call gave up
             self._leave(key, turn)
             if isinstance(error, TimeoutError):
                 raise Overloaded(retry_after=5) from None
             raise
 
     def _pass_on(self) -> None:
-        """Gives a place that is free again to the key whose turn it is, which then goes to the end."""
+        """Gives the freed place to the key whose turn it is. That key then moves to the end."""
         while self._queues:
             key = next(iter(self._queues))
             turn = self._queues[key][0]
@@ -79,7 +79,7 @@ class Turns:
         self._free += 1
 
     def _make_room(self, key: str) -> None:
-        """Refuses the newest call of the key with most of them. Raises `Overloaded` where that is `key` itself."""
+        """Refuses the newest call of the key with the most calls. Raises `Overloaded` if `key` itself would be that."""
         crowd = max(self._queues, key=lambda other: len(self._queues[other]))
         if len(self._queues[crowd]) <= len(self._queues.get(key, ())) + 1:
             raise Overloaded(retry_after=5)
@@ -99,18 +99,18 @@ class Turns:
 
 
 class Lane(Turns):
-    """Runs calls in threads of its own, so that one kind of work does not wait behind another."""
+    """Runs calls in its own threads, so that one kind of work does not wait behind another."""
 
     def __init__(self, name: str, *, threads: int, most_waiting: int, patience: float) -> None:
         super().__init__(name, places=threads, most_waiting=most_waiting, patience=patience)
         self._pool = ThreadPoolExecutor(threads, thread_name_prefix=name)
 
     async def run(self, key: str, call: Callable[[], T]) -> T:
-        """What the call returns, or raises. Raises `Overloaded` where its turn does not come."""
+        """The result of the call. Raises what the call raises, and `Overloaded` like `turn`."""
         await self._take_turn(key)
         loop = asyncio.get_running_loop()
         running = self._pool.submit(call)
-        # Not when the caller resumes: a cancelled caller is gone while its call still has the thread.
+        # Frees the place when the call ends. A cancelled caller leaves earlier, while its call still has the thread.
         running.add_done_callback(lambda _: _from_thread(loop, self._pass_on))
         return await asyncio.wrap_future(running)
 
@@ -119,5 +119,5 @@ class Lane(Turns):
 
 
 def _from_thread(loop: asyncio.AbstractEventLoop, call: Callable[[], None]) -> None:
-    with contextlib.suppress(RuntimeError):  # the loop has been closed meanwhile
+    with contextlib.suppress(RuntimeError):  # the loop was closed meanwhile
         loop.call_soon_threadsafe(call)

@@ -1,7 +1,7 @@
-"""How often each thing may be done: by client address (IPv6 by its /64), account and user. One table, one check.
+"""Rate limits: how often a client address (IPv6: its /64), an account or a user may do each thing.
 
-Windows are fixed: each begins with a key's first hit. They are counted in this process's memory, or in a Redis that
-all replicas share. While Redis does not answer, each replica counts by itself: nothing is ever unlimited.
+Windows are fixed: a window begins with the first hit of its key. Hits are counted in this process's memory, or in a
+Redis that all replicas share. While Redis does not answer, each replica counts by itself, so limits always apply.
 """
 
 import asyncio
@@ -61,23 +61,22 @@ LimitName = Literal[
 ]
 
 Counter = tuple[LimitName, str]
-"""A limit, and the key whose hits it counts."""
+"""A limit, and the key whose hits are counted."""
 Holder = Literal["address", "user", "session", "mail address", "user and mail address", "account", "all newcomers"]
-"""Whose allowance a hit uses up: a client address, where an IPv6 network of 64 bits counts as one; a user; a session of
-a user; a mail address; an account that somebody tries to get into, whether it exists or not; or all newcomers together:
-guests, and accounts that are less than a day old."""
+"""Whose allowance a hit uses. An IPv6 network of 64 bits is one client address. An account is one that somebody tries
+to sign in to, even if it does not exist. All newcomers (guests and accounts under a day old) share one allowance."""
 
 
 @dataclass(frozen=True, slots=True)
 class Limit:
     amount: str
-    """As `limits` spells it: hits and window, "60/minute"."""
+    """Hits and window in the notation of the package `limits`: "60/minute"."""
     per: Holder
     counts: str
     """What is counted, for docs/reference/limits.md."""
     renewed: bool = False
-    """Whether each hit that passes begins the window anew. A refused hit never does: else a stranger could keep an
-    account locked for ever."""
+    """Whether each accepted hit restarts the window. A refused hit never does, or a stranger could keep an account
+    locked for ever."""
 
 
 LIMITS: dict[LimitName, Limit] = {
@@ -123,27 +122,27 @@ LIMITS: dict[LimitName, Limit] = {
     "invitation": Limit("10/hour", per="user and mail address", counts="folders shared with that address"),
 }
 """A mobile carrier puts thousands of phones behind one client address, so limits by address are wide. Password resets
-have a limit of their own: an owner whom strangers locked out needs them, whatever other mails were sent.
+have their own limit: an owner whom strangers locked out needs a reset, however many other mails were sent.
 
-Guesses at one account are a hundred in a row at most (NIST SP 800-63B-4 §3.2.2): 60 passwords at sign-in, 20 codes by
-whoever knew the password, and 20 by signed-in sessions, of which each has 10. So whoever uses up one of these does not
-take another away: strangers, who know no password and have no session, keep no signed-in owner from a step-up, a new
-password or erasure, and a stolen session leaves the owner's tries. Windows are renewed: a few guesses each day stay in
-a row too."""
+One account allows at most a hundred wrong guesses in a row (NIST SP 800-63B-4 §3.2.2): 60 passwords at sign-in, 20
+codes after a right password, and 20 guesses by signed-in sessions, at most 10 by each session. The counters are
+separate, so an attacker who uses up one does not use up the others. Strangers have no password and no session, so they
+cannot keep a signed-in owner from a step-up, a new password or erasure. A stolen session leaves tries for the owner's
+other sessions. Windows are renewed, so a few guesses each day also count as guesses in a row."""
 
 MOST_KEYS = 100_000
-"""Of each limit, in memory: 30 MB for who sends each request from a network of its own."""
+"""Keys of each limit in memory: 30 MB if every request comes from another network."""
 LOOKED_AT = 16
-"""Windows that a new one may cost a look, so that no request pays for a crowd that came before it."""
+"""Windows that are looked at to make room for a new one. So no request pays for the crowd before it."""
 TIMEOUT = 0.2
-"""Seconds for Redis to answer."""
+"""Seconds to wait for an answer of Redis."""
 AVOIDED_FOR = 5.0
-"""Seconds for which Redis is left alone after a fault; then one request tries it again."""
+"""Seconds without calls to Redis after a fault. Then one request tries it again."""
 KEY_PREFIX = "tokenvend:limit"
 CONCURRENT_COMMANDS = 50
-"""Each has a connection of its own, and the redis package fails for want of one at 100."""
+"""Each command has its own connection, and the redis package allows 100 of them."""
 REDIS_CLOCK = SystemClock()
-"""Its windows end in real time, whatever the clock of the service says."""
+"""Windows in Redis end in real time, whatever the service's own clock says."""
 
 
 @dataclass(slots=True)
@@ -153,10 +152,11 @@ class _Window:
 
 
 class LocalWindows:
-    """Windows in memory, at most `most` of each limit.
+    """Windows in memory, at most `most` for each limit.
 
-    `limits` has such a storage, but it walks all keys in a new thread a hundred times a second, and it keeps as many as
-    there are. Here the windows of one limit are as long as each other, so they end in the order in which they are kept.
+    The package `limits` has such a storage too. But that walks through all keys in a new thread a hundred times a
+    second, and it has no bound. Here all windows of one limit have the same length, so they end in the order in which
+    they are stored.
     """
 
     def __init__(self, clock: Clock, metrics: Metrics, *, most: int = MOST_KEYS) -> None:
@@ -166,7 +166,7 @@ class LocalWindows:
         self._windows: dict[LimitName, OrderedDict[str, _Window]] = {name: OrderedDict() for name in LIMITS}
 
     def hit(self, name: LimitName, key: str, item: RateLimitItem) -> float | None:
-        """None, or for how many seconds the key is refused."""
+        """Counts a hit and returns None, or returns for how many seconds the key is refused."""
         windows, now = self._windows[name], self._clock.monotonic()
         window = windows.get(key)
         if window is None or window.ends_at <= now:
@@ -182,7 +182,7 @@ class LocalWindows:
         return None
 
     def wait(self, name: LimitName, key: str, item: RateLimitItem) -> float:
-        """For how many seconds the key would be refused; 0 where it would pass."""
+        """For how many seconds a hit would be refused; 0 if it would pass. Counts nothing."""
         window = self._windows[name].get(key)
         if window is None or window.hits < item.amount:
             return 0
@@ -200,9 +200,9 @@ class LocalWindows:
         return sum(len(windows) for windows in self._windows.values())
 
     def _make_room(self, name: LimitName, windows: OrderedDict[str, _Window], now: float) -> None:
-        """Forgets windows that have ended. Without such a one, of the oldest few the one with the fewest hits.
+        """Forgets windows that have ended. If none has, forgets the window with the fewest hits among the oldest few.
 
-        So who floods this with keys makes it forget their own, and not the account that somebody is guessing at.
+        So a flood of keys makes the limiter forget the flood's own windows, not the account that somebody attacks.
         """
         oldest = list(islice(windows.items(), LOOKED_AT))
         for key, window in oldest:
@@ -214,19 +214,19 @@ class LocalWindows:
 
 
 class _Avoided(Exception):
-    """Redis is left alone, for a fault now or a moment ago."""
+    """Redis has just failed, or is not asked because it failed a moment ago."""
 
 
 class SharedWindows:
-    """The same windows in Redis, by `limits`: one round trip for a hit that passes.
+    """The same windows in Redis, with the package `limits`. A hit that passes takes one round trip.
 
-    It holds accounts and mail addresses as keyed digests. It holds client addresses as they are, for a minute, and ids
-    of users and sessions, for a day at most: audit rows have all of these anyway.
+    Accounts and mail addresses are stored as keyed digests. Client addresses are stored in clear for a minute, and ids
+    of users and sessions for at most a day. Audit rows have these anyway.
     """
 
     def __init__(self, url: str, clock: Clock, metrics: Metrics) -> None:
-        """Connects to nothing yet. Raises `SettingsError` where the redis package is not installed."""
-        try:  # an extra, and 20 MB
+        """Does not connect yet. Raises `SettingsError` if the redis package is not installed."""
+        try:  # an optional dependency of 20 MB
             from limits.aio.storage import RedisStorage  # noqa: PLC0415
             from redis.asyncio import ConnectionPool, Redis  # noqa: PLC0415
             from redis.asyncio.retry import Retry  # noqa: PLC0415
@@ -253,7 +253,7 @@ class SharedWindows:
         self._places = asyncio.Semaphore(CONCURRENT_COMMANDS)
 
     async def hit(self, name: LimitName, key: str, item: RateLimitItem) -> float | None:
-        """None, or for how many seconds the key is refused. Raises `_Avoided`."""
+        """Counts a hit and returns None, or returns for how many seconds the key is refused. Raises `_Avoided`."""
         stored, expiry = item.key_for(name, key), item.get_expiry()
         hits = await self._ask(lambda: self._storage.incr(stored, expiry))
         if hits > item.amount:
@@ -264,7 +264,7 @@ class SharedWindows:
         return None
 
     async def waits(self, counters: Sequence[tuple[RateLimitItem, str]]) -> list[float]:
-        """For how many seconds each would be refused, where a counter is an item and its key. Raises `_Avoided`."""
+        """For how many seconds a hit of each counter (item and key in Redis) would be refused. Raises `_Avoided`."""
         names = [f"{KEY_PREFIX}:{stored}" for _, stored in counters]
         hits = await self._ask(lambda: self._redis.mget(names))
         now = REDIS_CLOCK.now().timestamp()
@@ -282,19 +282,19 @@ class SharedWindows:
     async def take_back(self, name: LimitName, key: str, item: RateLimitItem) -> None:
         """Raises `_Avoided`."""
         stored = f"{KEY_PREFIX}:{item.key_for(name, key)}"
-        if await self._ask(lambda: self._redis.exists(stored)):  # a counter without an end would count for ever
+        if await self._ask(lambda: self._redis.exists(stored)):  # `decr` would make a counter that never expires
             await self._ask(lambda: self._redis.decr(stored))
 
     async def close(self) -> None:
         await self._pool.aclose()
 
     async def _ask(self, command: Callable[[], Awaitable[T]]) -> T:
-        """Redis' answer. Raises `_Avoided`, at once for all who wait for a place behind a fault."""
+        """The answer of Redis. Raises `_Avoided` on a fault, and at once for the calls that wait behind it."""
         async with self._places:
             now = self._clock.monotonic()
             if now < self._avoided_until:
                 raise _Avoided
-            if self._away:  # one tries whether it is back; the others do not wait for that
+            if self._away:  # this call tries Redis again; the others do not wait for it
                 self._avoided_until = now + AVOIDED_FOR
             try:
                 answer = await command()
@@ -316,7 +316,7 @@ class SharedWindows:
 
 
 class Limiter:
-    """Raises `RateLimited` with the seconds until the window ends."""
+    """Counts hits and refuses those beyond a limit, in Redis if there is one, else in memory."""
 
     def __init__(
         self,
@@ -327,7 +327,7 @@ class Limiter:
         enabled: bool,
         amounts: Mapping[LimitName, str] | None = None,
     ) -> None:
-        """`amounts`: those that differ from `LIMITS` here."""
+        """`amounts` replaces amounts of `LIMITS`."""
         self._local = local
         self._metrics = metrics
         self._shared = shared
@@ -338,6 +338,7 @@ class Limiter:
         }
 
     async def hit(self, name: LimitName, key: str) -> None:
+        """Counts a hit. Raises `RateLimited` with the seconds until the window ends."""
         if not self._enabled:
             return
         item = self._items[name]
@@ -353,9 +354,9 @@ class Limiter:
             raise RateLimited(retry_after=max(1, math.ceil(wait)))
 
     async def waits(self, counters: Sequence[Counter]) -> list[float]:
-        """For how many seconds a hit of each would be refused; 0 where it would pass. It counts nothing.
+        """For how many seconds a hit of each counter would be refused; 0 if it would pass. Counts nothing.
 
-        By one round trip for all of them, and one more for each that is refused.
+        Takes one round trip for all counters, and one more for each that would be refused.
         """
         if not self._enabled or not counters:
             return [0] * len(counters)
@@ -367,14 +368,14 @@ class Limiter:
         return [self._local.wait(name, key, self._items[name]) for name, key in counters]
 
     async def clear(self, name: LimitName, key: str) -> None:
-        """Forgets what was counted."""
+        """Forgets all hits of the key."""
         self._local.clear(name, key)
         if self._shared is not None and self._enabled:
             with contextlib.suppress(_Avoided):
                 await self._shared.clear(name, key, self._items[name])
 
     async def take_back(self, name: LimitName, key: str) -> None:
-        """Forgets the last hit: what it was counted for never happened."""
+        """Forgets the last hit of the key, because what it was counted for did not happen."""
         if not self._enabled:
             return
         self._local.take_back(name, key)
@@ -388,14 +389,14 @@ class Limiter:
 
 
 def make_limiter(url: str, clock: Clock, metrics: Metrics, *, enabled: bool, sts_quota: int = STS_QUOTA) -> Limiter:
-    """By `RATE_LIMIT_URL` and `STS_QUOTA`. Connects to nothing yet.
+    """The limiter for the settings `RATE_LIMIT_URL` and `STS_QUOTA`. It does not connect yet.
 
-    Raises `SettingsError` where the redis package is not installed.
+    Raises `SettingsError` if Redis is asked for and the redis package is not installed.
     """
     shared = None if url == "memory://" else SharedWindows(url, clock, metrics)
     amounts: dict[LimitName, str] = {
         "new_credential_for_newcomers": f"{max(1, sts_quota // 2)}/second",
-        # A hundred addresses get two thirds of that, and the window is short: what all ask for at once is soon over.
+        # A hundred addresses get two thirds of the newcomers' share. The window is short, so a rush is soon over.
         # A household with a few new phones needs five.
         "new_credential_of_newcomers_from": f"{max(5, sts_quota // 30)}/10 seconds",
     }
@@ -403,12 +404,12 @@ def make_limiter(url: str, clock: Clock, metrics: Metrics, *, enabled: bool, sts
 
 
 def account_key(vault: Vault, account: str) -> str:
-    """An account as its guesses are counted: by address key, known or not, or by id where it has no address."""
+    """The key that counts guesses at an account. `account` is its address key, or its id if it has no address."""
     return vault.digest("guessed account", account.encode("utf-8", "surrogatepass")).hex()
 
 
 def address_key(address: str) -> str:
-    """The address as it is counted: an IPv6 network of 64 bits is one household or one phone."""
+    """The key that counts hits of a client address. An IPv6 network of 64 bits is one household or phone."""
     try:
         parsed = ip_address(address)
     except ValueError:

@@ -1,7 +1,7 @@
-"""Structured logs on standard error, with secrets taken out by name and by shape.
+"""Structured logs on standard error. Secrets are redacted by the name of their field and by their form.
 
-JSON lines unless a person looks on. Libraries that print what they send (botocore logs issued keys at DEBUG) stay at
-WARNING whatever the level.
+Lines are JSON unless standard error is a terminal. Some libraries log what they send: botocore logs issued credentials
+at DEBUG. They stay at WARNING whatever the level.
 """
 
 import functools
@@ -23,7 +23,7 @@ _SECRET_NAME = re.compile(
     r"password|secret|token|authorization|cookie|credential_value|private_key|seed", re.IGNORECASE
 )
 _SECRET_VALUE = re.compile(
-    r"eyJ[\w-]{10,}(?:\.[\w-]*){0,2}"  # JWTs, and the session tokens of engines that make them of JWTs
+    r"eyJ[\w-]{10,}(?:\.[\w-]*){0,2}"  # JWTs, which some engines also use as session tokens
     r"|tv[rs]_[\w-]+"  # refresh tokens and single-use tokens
     r"|\b(?:AKIA|ASIA)[A-Za-z0-9]{12,}\b"
     r"|\b(?:IQoJ|FwoG)[\w+/=]{40,}"  # AWS session tokens
@@ -47,9 +47,9 @@ _QUIET = (
 
 
 def configure_logging(level: str) -> None:
-    """Gives structlog, and the standard library's logging, the same redacting processors.
+    """Gives structlog and the standard library's `logging` the same redacting processors.
 
-    Our own lines, one for each request among them, go straight to the stream: it costs a sixth less than `logging`.
+    Our own lines go straight to the stream, among them one for each request. That costs a sixth less than `logging`.
     """
     shared: list[Processor] = [
         structlog.processors.add_log_level,
@@ -86,7 +86,7 @@ def _add_request_id(_logger: Any, _method: str, event: MutableMapping[str, Any])
 
 
 def _exception_without_message(_logger: Any, _method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
-    """An exception's kind and frames; never its message, where drivers and parsers put the values they choked on."""
+    """Logs an exception's kind and frames, never its message: drivers and parsers put wrong values into it."""
     info = event.pop("exc_info", None)
     if info is True:
         info = sys.exc_info()
@@ -105,7 +105,7 @@ def _is_secret_name(name: str) -> bool:
 
 
 def _has_mark(text: str) -> bool:
-    """Whether `_SECRET_VALUE` can match at all: most texts need no more than this look, at a tenth of the cost."""
+    """Whether `_SECRET_VALUE` could match. For most texts it cannot, and this check costs a tenth of the match."""
     return (
         "eyJ" in text
         or "tvr_" in text
@@ -120,7 +120,7 @@ def _has_mark(text: str) -> bool:
 
 
 def redact(_logger: Any, _method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
-    """Takes secrets out of an event and control characters out of its text, so that one event is one line."""
+    """Redacts secrets in an event and escapes control characters, so that one event is one line."""
     return {name: _redact_value(name, value) for name, value in event.items()}
 
 

@@ -1,4 +1,4 @@
-"""Every metric of a process, each in one place with its meaning; `/metrics` renders them for Prometheus."""
+"""All metrics of a process with their meaning. `/metrics` shows them in Prometheus' text format."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -9,22 +9,22 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, disa
 from app.platform.clock import Clock, SystemClock
 
 SLOW = 1.0
-"""Seconds; one of the histogram's own limits."""
+"""Seconds. It must be a bucket of the histogram `sts_seconds`."""
 METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
-"""Others are counted as one: a caller makes up as many as they like."""
+"""All other methods are counted as one, because callers can invent any number of them."""
 
 
 @dataclass(frozen=True)
 class Work:
-    """What a process did of which no row tells."""
+    """What a process did that the database has no rows of."""
 
     vends_cached: int = 0
     sts_calls: int = 0
     sts_errors: int = 0
     sts_slow: int = 0
-    """Calls that took a second or more, to the histogram's accuracy."""
+    """Calls that took longer than `SLOW`."""
     sts_milliseconds: int = 0
-    """Of all calls together."""
+    """The time of all calls together."""
 
 
 def known_method(method: str) -> str:
@@ -116,7 +116,7 @@ class Metrics:
             registry=self.registry,
         )
         for cause in ("administrator", "reuse", "grant_withdrawn", "own_act"):
-            self.revocation_floors.labels(cause)  # from the start, or the first increase of it shows to nobody
+            self.revocation_floors.labels(cause)  # from 0 on, so that the first one is an increase
         self.usage_counts = Counter(
             "tokenvend_usage_counts",
             "Counts of a user's storage, where there is a quota, by outcome: ok, failed.",
@@ -230,7 +230,7 @@ class Metrics:
         )
 
     def count_request(self, method: str, route: str, status: int, seconds: float) -> None:
-        """`route` is a template, so that there are as many series as routes and statuses."""
+        """`route` is a template, so that the number of series stays bounded."""
         key = (known_method(method), route, status)
         observer = self._observers.get(key)
         if observer is None:
@@ -242,7 +242,7 @@ class Metrics:
         self.sts_seconds.labels(region).observe(seconds)
 
     def work(self) -> Work:
-        """Since the process began. It reads the metrics themselves: a vend counts nothing more for it."""
+        """The work since the process began. It is read from the metrics, so a vend counts nothing twice."""
         calls = int(_total(self.sts_seconds, "_count"))
         return Work(
             vends_cached=int(_total(self.vends, "_total", lambda labels: labels["source"] != "issued")),
@@ -265,7 +265,7 @@ def _total(
 
 
 class LiveCredentials:
-    """How many of those counted have not expired: a number for each minute in which some do."""
+    """How many of the added credentials have not expired. It holds one number for each minute of expiry."""
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock

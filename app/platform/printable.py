@@ -1,11 +1,11 @@
-"""Text that people see."""
+"""Checks text that people see."""
 
 import unicodedata
 
 UNPRINTABLE = frozenset({"Cc", "Cn", "Co", "Cs", "Zl", "Zp"})
-"""Categories of characters that no name needs; joiners (Cf) and the no-break space are parts of real ones."""
+"""Unicode categories that no name needs. Joiners (Cf) and the no-break space occur in real names."""
 BIDI_CONTROLS = frozenset("\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
-"""They would make a name read as another one."""
+"""These characters could make a name look like another one."""
 
 
 def is_printable(text: str) -> bool:

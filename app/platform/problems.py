@@ -1,6 +1,7 @@
-"""Every refusal this service gives, as one exception each: the catalogue of RFC 9457 problem codes.
+"""The catalogue of RFC 9457 problem codes: one exception for each refusal of this service.
 
-Rules raise them; `web.py` alone renders them. `detail` is public: it never holds a value that a caller sent.
+Rules raise them, and only the package `http` renders them. `detail` is public. It never holds a value that a caller
+sent.
 """
 
 from collections.abc import Sequence
@@ -10,7 +11,7 @@ from typing import ClassVar
 
 @dataclass(frozen=True)
 class FieldError:
-    """One wrong member of a request: where it is, a stable code and a sentence. Never the value itself."""
+    """One wrong member of a request: its location, a stable code and a sentence. It never holds the value."""
 
     location: str
     code: str
@@ -18,7 +19,7 @@ class FieldError:
 
 
 class Problem(Exception):
-    """Base of all refusals. `keeps_writes` commits what the refused request wrote (an audit row, a revocation)."""
+    """Base of all refusals. `keeps_writes` commits the writes of the refused request, such as an audit row."""
 
     status: ClassVar[int]
     code: ClassVar[str]
@@ -26,7 +27,7 @@ class Problem(Exception):
     default_detail: ClassVar[str] = ""
     keeps_writes: bool = False
     challenge: ClassVar[str | None] = None
-    """What RFC 6750 calls the error of the `WWW-Authenticate` header; an empty string is a bare challenge."""
+    """The `error` of the `WWW-Authenticate` header (RFC 6750 §3). An empty string sends the header without `error`."""
 
     catalogue: ClassVar[dict[str, type["Problem"]]] = {}
 
@@ -48,7 +49,7 @@ class Problem(Exception):
         self.errors = tuple(errors)
         self.retry_after = retry_after
         self.cause = cause
-        """What went wrong inside: for the log, never for the caller."""
+        """The internal cause: for the log, never for the caller."""
         if keeps_writes is not None:
             self.keeps_writes = keeps_writes
         super().__init__(self.detail)
@@ -160,7 +161,7 @@ class AccountSessionRequired(Problem):
 
 
 class WrongCode(Problem):
-    """Of a signed-in caller, whom a 401 would make refresh a session that is well."""
+    """A signed-in caller sent a wrong code. A 401 would make the app refresh a session that is still valid."""
 
     status, code, title = 403, "wrong_code", "Wrong code"
     default_detail = "The code is wrong, too old, or was used before. The session is still valid. Do not refresh it."

@@ -1,4 +1,4 @@
-"""What every rule of a process works with."""
+"""The objects that nearly every rule uses. A process has one of each."""
 
 from dataclasses import dataclass
 

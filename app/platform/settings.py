@@ -1,4 +1,4 @@
-"""Settings: environment variables `TOKENVEND_…` or the same keys in `.env`. Wrong or weak ones are refused by name."""
+"""Settings: environment variables `TOKENVEND_…`, or the same keys in `.env`. An error names each wrong or weak one."""
 
 import base64
 import json
@@ -30,28 +30,28 @@ TagName = Literal["user_id", "session_id", "access"]
 
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 LONGEST_OF_A_ROLE = 43_200
-"""Seconds; GetFederationToken has no role and gives three times as many."""
+"""Seconds that a role's credential lives at most. GetFederationToken, which uses no role, gives three times as long."""
 MOST_BYTES = 2**53 - 1
-"""The largest whole number that every reader of JSON takes as it is: nine petabytes."""
+"""The largest whole number that every JSON parser reads exactly: nine petabytes."""
 LONGEST_CHAINED = 3600
-"""Seconds: what STS gives a role that assumes another one, whatever the other's MaxSessionDuration."""
+"""Seconds that STS allows if one role assumes another (role chaining), whatever MaxSessionDuration says."""
 STS_QUOTA = 600
-"""Calls a second: what AWS's STS takes from an account in each Region unless it raises the quota."""
+"""Calls a second: AWS's default quota of STS for an account in each Region."""
 MOST_POLICY_ARNS = 10
 MOST_REVOCATION_POLICY_ARNS = 20
-"""IAM attaches ten managed policies to a role, those that allow among them, and more where AWS raises the quota."""
+"""IAM attaches ten managed policies to a role by default, including those that allow. AWS can raise this quota."""
 MOST_TAGS = 50
 TAG_KEY = r"(?!aws:)[\w .:/=+@-]{1,128}"
 TAG_VALUE = r"[\w .:/=+@-]{0,256}"
-"""STS's own limits and characters."""
+"""STS's limits and allowed characters of session tags."""
 
 
 class SettingsError(Exception):
-    """Names each wrong setting and what it should be, one a line. Holds no secret value."""
+    """The message has a line for each wrong setting: its name, and what it should be. It holds no secret value."""
 
 
 class OidcProvider(BaseModel):
-    """An issuer of outside identities, and the apps (`aud`) whose tokens are taken."""
+    """An issuer of outside identities, and the apps (`aud`) whose tokens are accepted."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -533,7 +533,7 @@ class Settings(BaseSettings):
             return None
         parts = urlsplit(value)
         try:
-            parts.port  # noqa: B018 - raises for what is none
+            parts.port  # noqa: B018 - raises ValueError for an invalid port
         except ValueError as error:
             raise ValueError("must have a port of 1 to 65535, or none") from error
         if parts.scheme not in ("http", "https") or not parts.hostname or parts.query or parts.fragment:
@@ -640,7 +640,7 @@ class Settings(BaseSettings):
 
     @property
     def hosts(self) -> frozenset[str]:
-        """The Host headers answered to, lower case, without port."""
+        """The Host headers that the service answers to, in lower case and without a port."""
         return frozenset(host.lower() for host in self.allowed_hosts) or frozenset(
             {(urlsplit(self.public_url).hostname or "").lower()}
         )
@@ -651,28 +651,28 @@ class Settings(BaseSettings):
 
     @property
     def service_name(self) -> str:
-        """What people know the service by: the name that its mails come from, or else where it is."""
+        """The name that people know the service by: the sender's name in its mails, or else its host name."""
         return parseaddr(self.mail_from)[0] or urlsplit(self.public_url).hostname or ""
 
     @property
     def verifies_email(self) -> bool:
-        """Whether nobody signs in, by password, before their address is verified."""
+        """Whether signing in by password needs a verified e-mail address."""
         default = "off" if self.environment == "development" else "required"
         return (self.email_verification or default) == "required"
 
     @property
     def link_base(self) -> str:
-        """What links in mails begin with: the app's own, or this service's pages."""
+        """How links in mails begin: with the app's own address, or with that of this service's pages."""
         return self.app_link_base or f"{self.public_url}/account"
 
     @property
     def relying_party(self) -> str:
-        """The domain that passkeys belong to (WebAuthn's RP ID). An address is none, so there it is localhost."""
+        """The domain that passkeys belong to (WebAuthn's RP ID). It cannot be an IP address; loopback is localhost."""
         host = urlsplit(self.public_url).hostname or ""
         return self.passkey_rp_id or ("localhost" if host in LOOPBACK else host)
 
     def require_engine(self) -> None:
-        """Raises `SettingsError` where nothing is named to vend: bucket and role."""
+        """Raises `SettingsError` unless the bucket is set, and the role where the vending mode needs one."""
         wrong = [name for name in self._needed if not getattr(self, name)]
         if wrong:
             mend = "must be set; `tokenvend dev` brings its own"
@@ -680,17 +680,17 @@ class Settings(BaseSettings):
 
     @property
     def upload_ttl(self) -> int:
-        """Seconds that an upload lease lives, at most."""
+        """The longest life of an upload lease, in seconds."""
         return self.credential_max_ttl if self.upload_max_ttl is None else self.upload_max_ttl
 
     @property
     def longest_ttl(self) -> int:
-        """Seconds that any credential lives, at most."""
+        """The longest life of any credential, in seconds."""
         return max(self.credential_max_ttl, self.upload_ttl)
 
     @property
     def partition(self) -> str:
-        """`aws`, `aws-cn` or another: the one that the role, or without one the Region, is in."""
+        """The AWS partition (`aws`, `aws-cn` or another) of the role, or of the Region if there is no role."""
         if self.role_arn:
             return self.role_arn.split(":")[1]
         return next((f"aws-{name}" for name in ("cn", "us-gov", "eusc") if self.region.startswith(f"{name}-")), "aws")
@@ -714,7 +714,7 @@ class Settings(BaseSettings):
 
 
 def _takes_iam_passwords(url: URL) -> bool:
-    """Each is made for one host, and is not for anybody in between to read."""
+    """Whether the URL suits IAM passwords. A password is made for one host, and TLS has to verify that host."""
     return (
         url.get_backend_name() == "postgresql"
         and bool(url.username and url.host)

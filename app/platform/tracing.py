@@ -1,7 +1,7 @@
 """OpenTelemetry traces, off unless `TOKENVEND_OTLP_ENDPOINT` names a collector.
 
-A span has a name of ours and a few attributes with closed sets of values: no path, body, header, address, token, user
-or exception. A caller's `traceparent` is not read: whoever sends it would choose what is sampled.
+A span has a fixed name and a few attributes, but no path, body, header, address, token, user or exception. A caller's
+`traceparent` is ignored: callers would choose which requests are sampled.
 """
 
 import contextlib
@@ -26,7 +26,7 @@ class Span(Protocol):
     def set(self, attribute: Attribute, value: str | int) -> None: ...
 
     def fail(self) -> None:
-        """Marks it as a fault; of what kind, log and metrics say."""
+        """Marks the span as failed. Logs and metrics say why."""
 
 
 class Tracing(Protocol):
@@ -36,7 +36,7 @@ class Tracing(Protocol):
 
 
 class NoTracing:
-    """Costs a call, and builds nothing."""
+    """Does nothing, and builds no object for a span."""
 
     def __init__(self) -> None:
         self._span: AbstractContextManager[Span] = contextlib.nullcontext(self)
@@ -52,17 +52,17 @@ class NoTracing:
 
 
 class OtlpTracing:
-    """Spans by OTLP over HTTP. Sampling, headers and batches are OpenTelemetry's own variables (`OTEL_…`)."""
+    """Sends spans by OTLP over HTTP. OpenTelemetry's own variables (`OTEL_…`) set sampling, headers and batches."""
 
     def __init__(self, endpoint: str) -> None:
-        """Connects to nothing yet. Raises `ModuleNotFoundError` where the extra `otel` is not installed."""
+        """Does not connect yet. Raises `ModuleNotFoundError` if the extra `otel` is not installed."""
         from opentelemetry import trace  # noqa: PLC0415
         from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter  # noqa: PLC0415
         from opentelemetry.sdk.resources import Resource  # noqa: PLC0415
         from opentelemetry.sdk.trace import TracerProvider  # noqa: PLC0415
         from opentelemetry.sdk.trace.export import BatchSpanProcessor  # noqa: PLC0415
 
-        # Not the global one: what FastAPI or another library would add to it holds bodies and exceptions.
+        # Not the global provider: FastAPI or another library could add spans with bodies and exceptions to it.
         self._provider = TracerProvider(resource=Resource.create({"service.name": "tokenvend"}), shutdown_on_exit=False)
         self._provider.add_span_processor(BatchSpanProcessor(OTLPSpanExporter(f"{endpoint}/v1/traces")))
         self._tracer = self._provider.get_tracer("tokenvend")
@@ -74,13 +74,13 @@ class OtlpTracing:
         with self._tracer.start_as_current_span(
             name,
             kind=self._kinds[kind],
-            record_exception=False,  # its message has parameters in it, and its frames have our files
+            record_exception=False,  # its message may hold parameters, and its frames our file names
             set_status_on_exception=False,
         ) as recorded:
             yield _Recorded(recorded, self._error)
 
     def close(self) -> None:
-        """Sends what waits; a collector that does not answer is given up by the exporter's own timeout."""
+        """Sends the waiting spans. The exporter's own timeout ends the wait for a collector that does not answer."""
         self._provider.shutdown()
 
 

@@ -1,4 +1,4 @@
-"""Whether the database takes writes: what it refused the last one for, until a write is tried and succeeds."""
+"""Whether the database takes writes: remembers why it refused one until a later write succeeds."""
 
 import sqlite3
 
@@ -14,31 +14,31 @@ _BY_STATE = {
     "53400": "limit_reached",
     "58030": "io_error",
 }
-"""PostgreSQL's SQLSTATEs (its manual, appendix A)."""
+"""By PostgreSQL's SQLSTATE (PostgreSQL manual, appendix A)."""
 _BY_NAME = {
     "SQLITE_FULL": "disk_full",
     "SQLITE_READONLY": "read_only",
     "SQLITE_NOMEM": "out_of_memory",
     "SQLITE_IOERR": "io_error",
 }
-"""SQLite's result codes, which extended ones begin with."""
+"""By SQLite's primary result code. The name of an extended code begins with that of its primary code."""
 
 
 class WriteFaults:
-    """The one that lasts, if any. One of a single statement, such as a lock, is none."""
+    """Holds the lasting fault, if there is one. A fault of a single statement, such as a lock, does not count."""
 
     def __init__(self) -> None:
         self.current: str | None = None
 
     def note(self, error: BaseException | None) -> None:
-        """Remembers what a driver, or SQLAlchemy for it, said when it refused a write."""
+        """Remembers a lasting fault. `error` is what the driver, or SQLAlchemy for it, raised for a write."""
         fault = _fault(getattr(error, "orig", None) or error)
         if fault is not None and fault != self.current:
             log.error("database_takes_no_writes", fault=fault)
             self.current = fault
 
     def end(self) -> None:
-        """A write of some size has succeeded."""
+        """Forgets the fault. Call it when a write has succeeded that needs some space."""
         if self.current is not None:
             log.info("database_takes_writes_again", fault=self.current)
             self.current = None
