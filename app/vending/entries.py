@@ -26,7 +26,7 @@ LOOKED_AT = 16
 """Entries that are looked at to make room for one."""
 
 LEAST_LEFT = timedelta(minutes=10)
-"""The least life of a credential that is handed out again because no new one is to be had."""
+"""The life that a cached credential must have left to be handed out because no new one can be issued."""
 
 ACCOUNTS, NEWCOMERS = object(), object()
 """Names of queues. No client address can be equal to them."""
@@ -42,7 +42,7 @@ class Issued:
     issued_at: datetime
 
     def fresh(self, now: datetime) -> bool:
-        """More than half of its life is left; older ones are not handed out while STS gives new ones."""
+        """Whether more than half of its life is left. Older ones are not handed out while STS issues new ones."""
         return self.credential.expires_at - now > (self.credential.expires_at - self.issued_at) / 2
 
     def usable(self, now: datetime) -> bool:
