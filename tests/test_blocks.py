@@ -220,16 +220,18 @@ class TestTable:
 
 
 def commands_of_ci() -> set[str]:
-    """What it gives to make, and what that needs first."""
-    given = re.findall(r"^[^#\n]*\bmake (.+)$", (ROOT / ".ci" / "run").read_text(encoding="utf-8"), re.MULTILINE)
-    wanted = {word for line in given for word in line.split()}
+    """What it gives to make, and all that this needs first."""
     makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
-    return wanted | {word for target in wanted for word in needs(makefile, target)}
-
-
-def needs(makefile: str, target: str) -> list[str]:
-    found = re.search(rf"^{re.escape(target)}: (.*?)(?: ## .*)?$", makefile, re.MULTILINE)
-    return found[1].split() if found else []
+    needs = {
+        target: set(rest.split()) for target, rest in re.findall(r"^([\w./-]+): ([^#\n]*)", makefile, re.MULTILINE)
+    }
+    given = re.findall(r"^[^#\n]*\bmake (.+)$", (ROOT / ".ci" / "run").read_text(encoding="utf-8"), re.MULTILINE)
+    wanted: set[str] = set()
+    left = {word for line in given for word in line.split()}
+    while left:
+        wanted |= left
+        left = {needed for target in left for needed in needs.get(target, ())} - wanted
+    return wanted
 
 
 @pytest.mark.parametrize(

@@ -1,1 +1,1 @@
-"""Who the users are: registration, profile."""
+"""User accounts: registration, passwords, e-mail addresses, profile and export."""

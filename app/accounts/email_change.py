@@ -1,6 +1,6 @@
-"""Changing an account's e-mail address: verified at the new one, told to the old one.
+"""Changing an account's e-mail address: the new address is verified, and the old one is notified.
 
-The link at the new address is confirmed in a session of the account, or with its password.
+The user confirms the link at the new address in a session of the account, or with its password.
 """
 
 from datetime import datetime, timedelta
@@ -31,7 +31,8 @@ TTL = timedelta(hours=24)
 async def request(
     platform: Platform, hasher: Hasher, origin: Origin, actor: Actor, *, new_email: str, password: str | None
 ) -> None:
-    """Sends a link to the new address, and word to the old one. A taken address differs only in what its owner gets.
+    """Sends a link to the new address and a notice to the old one. If the address is taken, its owner gets a notice
+    instead of the link. The answer is the same.
 
     Raises `InvalidRequest`, `WrongPassword`, `StepUpRequired`, `RateLimited`, `Overloaded`.
     """
@@ -54,7 +55,10 @@ async def request(
 async def confirm(
     platform: Platform, hasher: Hasher, origin: Origin, actor: Actor | None, *, token: str, password: str | None
 ) -> None:
-    """Makes the address that the token was sent to the account's. Raises `EmailTaken`, and as `links.verify_opener`."""
+    """Gives the account the address that the token was sent to.
+
+    Raises `EmailTaken` and what `links.verify_opener` raises.
+    """
     link = Link("email_change", token, "email.changed")
     elsewhere = await links.verify_opener(
         platform, hasher, origin, actor, link, password=password, find_guard=_own_password
@@ -104,14 +108,14 @@ def _confirm(
 ) -> None:
     user, claimed = links.claim(session, vault, origin, now, link)
     old_email = user.email
-    # What waits for the old address goes along with its holder: whoever holds that address later gets none of it.
+    # Grants that wait for the old address go to the user now. A later holder of that address gets none of them.
     grants.bind(session, origin, now, user_id=user.id, session_id=None, verifies=verifies)
     address = Address(claimed.data["email"], claimed.data["email_key"])
-    if not registration.give_address(session, user, address, verified_at=now):  # it was registered meanwhile
+    if not registration.give_address(session, user, address, verified_at=now):  # the address was registered meanwhile
         audit.record(session, origin, "email.changed", now, outcome="refused", subject_id=user.id, reason="email_taken")
         raise EmailTaken
     user.confirmed_elsewhere = elsewhere
-    # What was sent to the old address must open nothing any more.
+    # Links sent to the old address must not work any more.
     single_use.withdraw(session, now, "email_change", "password_reset", "email_verification", user_id=user.id)
     if old_email is not None:
         outbox.put(session, vault, now, "email_changed", about=user.id, recipient=old_email)

@@ -1,4 +1,4 @@
-"""Everything that is stored about a user, read a page at a time, so that it takes the memory of one."""
+"""Everything that is stored about a user. It is read page by page, so it takes the memory of one page."""
 
 import asyncio
 import uuid
@@ -28,19 +28,19 @@ from app.records.models import (
 
 
 class ExportTurn(asyncio.Semaphore):
-    """Whoever holds it reads one page. One export at a time does."""
+    """Held while an export reads one page, so that one export reads at a time."""
 
     def __init__(self) -> None:
         super().__init__(1)
 
 
 PAGE = 200
-"""Rows that are read and written out at once: other callers' work gets its turn between two pages."""
+"""Rows that are read and written at once. Other callers get their turn between two pages."""
 
 
 @dataclass(frozen=True)
 class Listing:
-    """The rows of a table that are about a user, in the order of `keys`, the last of which is unique."""
+    """The rows of a table that are about a user, in the order of `keys`. The last key is unique."""
 
     model: Any
     about: Callable[[User], ColumnElement[bool]]
@@ -73,7 +73,7 @@ LISTINGS = {
 
 
 def page(session: Session, user: User, name: str, after: Sequence[Any] | None) -> Sequence[Any]:
-    """Up to `PAGE` rows of a listing, those that follow the keys `after`."""
+    """Up to `PAGE` rows of a listing that follow the keys `after`."""
     listing = LISTINGS[name]
     rows = select(listing.model).where(listing.about(user)).order_by(*listing.keys).limit(PAGE)
     rows = rows.options(*listing.options)
@@ -83,12 +83,12 @@ def page(session: Session, user: User, name: str, after: Sequence[Any] | None) -
 
 
 def keys_of(name: str, row: Any) -> list[Any]:
-    """Where `page` goes on after this row."""
+    """The keys of a row, for the `after` of the next `page`."""
     return [getattr(row, key.key) for key in LISTINGS[name].keys]
 
 
 def begin(session: Session, origin: Origin, now: datetime, actor: Actor) -> int:
-    """Notes that the user asked for it, and says how many recovery codes are left."""
+    """Audits that the user asked for an export. Returns how many unused recovery codes they have."""
     audit.record(
         session,
         origin,

@@ -1,9 +1,10 @@
-"""Tries at an account's passwords and codes: at most a hundred in a row, wherever they are made (NIST SP 800-63B-4
-§3.2.2).
+"""Limits guesses at an account's passwords and codes: at most a hundred in a row, wherever they are made (NIST SP
+800-63B-4 §3.2.2).
 
-They are counted apart by what a caller had to know already: nothing, the password, or a session (see `LIMITS`). Each is
-counted before it is verified, so that those at the same time count too. Counters are where limits are, perhaps in the
-memory of each process, so an unlock by staff is a time in the user's row: a lock that is older counts no more.
+Guesses are counted separately by what the caller had to know already: nothing, the password, or a session (see
+`LIMITS`). A guess is counted before it is verified, so that simultaneous guesses count too. The counters are stored
+with the limits, perhaps in the memory of each process. So an unlock by staff is a time in the user's row, and locks
+from before it are void.
 """
 
 import uuid
@@ -23,11 +24,12 @@ from app.records.audit import Origin
 from app.records.models import User
 
 LOCKED_FOR = timedelta(days=1)
-"""The window of each of these limits: it began with the last try that counted."""
+"""The window of each of these limits. It begins with the last guess that counted."""
 
 
 async def count_at_sign_in(platform: Platform, origin: Origin, *, email: str, email_key: str) -> Counter:
-    """A password for an address. It counts the same where it is nobody's, or none at all: then its key is empty.
+    """Counts a password for an address. An address without an account, or an invalid one (with an empty key), counts
+    the same way.
 
     Raises `RateLimited`.
     """
@@ -37,59 +39,59 @@ async def count_at_sign_in(platform: Platform, origin: Origin, *, email: str, em
 
 
 async def count_password(platform: Platform, origin: Origin, user: User) -> Counter:
-    """The password of an account, by somebody who is not signed in to it: as one at sign-in. Raises `RateLimited`."""
+    """Counts a password by somebody who is not signed in to the account, like one at sign-in. Raises `RateLimited`."""
     counter = passwords_of(platform.vault, user)
     await _hit(platform, origin, [counter], User.id == user.id)
     return counter
 
 
 async def count_code(platform: Platform, origin: Origin, user_id: uuid.UUID) -> None:
-    """A code by somebody whose sign-in waits for it. Raises `RateLimited`."""
+    """Counts a code by a caller whose sign-in waits for it. Raises `RateLimited`."""
     await _hit(platform, origin, [_codes(user_id)], User.id == user_id)
 
 
 async def count_signed_in(platform: Platform, origin: Origin, actor: Actor) -> None:
-    """A password or a code by a signed-in session. Raises `RateLimited`."""
+    """Counts a password or a code by a signed-in session. Raises `RateLimited`."""
     await _hit(platform, origin, _signed_in(actor), User.id == actor.user_id)
 
 
 async def forget_signed_in(platform: Platform, actor: Actor) -> None:
-    """The actor was seen to be the owner: what was counted was no attack. It ends a lock-out by strangers too."""
+    """Clears the counters, because the actor has proved to be the owner. This also ends a lock caused by strangers."""
     user = await platform.database.read(_account, platform.vault, actor.user_id)
     await _clear(platform, [user, _codes(actor.user_id), *_signed_in(actor)])
 
 
 async def forget_at_sign_in(platform: Platform, user_id: uuid.UUID) -> None:
-    """A sign-in was completed, so its user is the owner. Tries of other sessions stay counted."""
+    """Clears the counters after a sign-in, because its user is the owner. Guesses in other sessions still count."""
     user = await platform.database.read(_account, platform.vault, user_id)
     await _clear(platform, [user, _codes(user_id), _by_all_sessions(user_id)])
 
 
 async def forget(platform: Platform, counter: Counter) -> None:
-    """The last of these tries was right."""
+    """Clears the counter, because the last guess was right."""
     await _clear(platform, [counter])
 
 
 async def take_back(platform: Platform, counter: Counter) -> None:
-    """Nobody could say whether the last one was right."""
+    """Uncounts the last guess, because it could not be verified or says nothing about the owner."""
     await platform.limiter.take_back(*counter)
 
 
 async def take_back_signed_in(platform: Platform, actor: Actor) -> None:
-    """The last one was right, and says nothing about the owner."""
+    """Uncounts the actor's last guess, which was right but does not prove the owner."""
     for counter in _signed_in(actor):
         await take_back(platform, counter)
 
 
 def passwords_of(vault: Vault, user: User) -> Counter:
-    """What passwords at sign-in are counted by."""
+    """The counter of passwords at sign-in."""
     return _passwords(vault, user.email_key or str(user.id))
 
 
 async def locked_until(platform: Platform, users: Sequence[User]) -> list[datetime | None]:
-    """Of each, until when a sign-in with a password or a code is refused; None where it is not.
+    """For each user, until when sign-ins with a password or a code are refused; None if they are not.
 
-    Where limits are in memory, this process knows of its own alone.
+    If limits are in memory, this process knows only its own.
     """
     now = platform.clock.now()
     counters = [counter for user in users for counter in (passwords_of(platform.vault, user), _codes(user.id))]
@@ -102,7 +104,7 @@ async def locked_until(platform: Platform, users: Sequence[User]) -> list[dateti
 
 
 async def unlock(platform: Platform, user: User) -> None:
-    """Forgets what was counted at a user whose `unlocked_at` is written. Other processes see that when they refuse."""
+    """Clears the counters of a user whose `unlocked_at` is written. Other processes read it before they refuse."""
     await _clear(platform, [passwords_of(platform.vault, user), _codes(user.id), _by_all_sessions(user.id)])
 
 
@@ -133,7 +135,7 @@ async def _clear(platform: Platform, counters: Sequence[Counter]) -> None:
 
 
 async def _hit(platform: Platform, origin: Origin, counters: Sequence[Counter], whose: ColumnElement[bool]) -> None:
-    """All of them, or none."""
+    """Counts the guess in all counters, or in none if one of them refuses."""
     for at, counter in enumerate(counters):
         try:
             await _hit_once(platform, counter, whose)
@@ -156,7 +158,7 @@ async def _hit_once(platform: Platform, counter: Counter, whose: ColumnElement[b
 
 
 def _is_void(now: datetime, wait: float, unlocked_at: datetime | None) -> bool:
-    """Whether staff has ended a lock since the last try that counted. `wait`: seconds until it ends by itself."""
+    """Whether staff has ended a lock since the last guess that counted. `wait`: seconds until it ends by itself."""
     return unlocked_at is not None and unlocked_at > now + timedelta(seconds=wait) - LOCKED_FOR
 
 

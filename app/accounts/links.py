@@ -1,8 +1,8 @@
-"""What a link in a mail stands for, when it is opened: always one user, and once.
+"""Opening a link from a mail. A link is for one user and works once.
 
-A link shows that somebody reads the mail of an address. It does not show that they asked for the account that the link
-is for. So a link that gives an account its address is confirmed in a session of that account, or with its password.
-Otherwise somebody who presses a button unknowingly would give their address to a stranger's account.
+Opening it shows that somebody reads the mail of an address. It does not show that they asked for the account that the
+link is for. So a link that gives an account its address is confirmed in a session of that account, or with its
+password. Otherwise a click on a button might give one's address to a stranger's account.
 """
 
 import uuid
@@ -25,7 +25,7 @@ from app.records.models import User
 from app.records.single_use import Claim, Purpose
 
 MOST_TRIES = 5
-"""At the password, for each link."""
+"""Tries at the password for each link."""
 
 
 @dataclass(frozen=True)
@@ -39,7 +39,7 @@ class Link:
 
 @dataclass(frozen=True)
 class Guard:
-    """What confirms a link elsewhere: a password, if there is one.
+    """The password, if any, that confirms a link outside a session of its user.
 
     It is the password of `account`, or one that the link sets.
     """
@@ -61,9 +61,9 @@ async def verify_opener(
     password: str | None,
     find_guard: FindGuard,
 ) -> bool:
-    """Whether the link is confirmed elsewhere than in a session of its user, which takes the password.
+    """Whether the link is confirmed by the password, outside a session of its user.
 
-    Each try at the password is counted before it is verified: by the link, and as a guess at the account. Raises
+    Each try at the password is counted before it is verified: for the link, and as a guess at the account. Raises
     `InvalidSingleUseToken`, `AccountPasswordRequired`, `AccountSessionRequired`, `WrongPassword`, `RateLimited`,
     `Overloaded`.
     """
@@ -108,10 +108,10 @@ async def _is_right(
 
 
 def claim(session: Session, vault: Vault, origin: Origin, now: datetime, link: Link) -> tuple[User, Claim]:
-    """Uses the token up. Its active user, locked by this transaction, and what the token carries.
+    """Uses the token up. Returns its active user, locked by this transaction, and what the token carries.
 
-    The user is locked first, as everywhere: who changes an account withdraws its tokens. Raises
-    `InvalidSingleUseToken`, which is recorded as a refused event of the link.
+    The user is locked before the token, because a change of the account withdraws its tokens. Raises
+    `InvalidSingleUseToken`, and records that as a refused event of the link.
     """
     try:
         found = single_use.find(session, vault, now, link.purpose, link.token)

@@ -1,6 +1,6 @@
-"""Which passwords are good enough, and hashing that neither blocks the event loop nor outgrows memory.
+"""Judges passwords, and hashes them without blocking the event loop or using too much memory.
 
-Each hash takes 19 MiB and about 25 ms of a core, so as many run at once as there are cores; more would only add memory.
+Each hash takes 19 MiB and about 25 ms of a core. So at most one runs per core: more would only take more memory.
 """
 
 import functools
@@ -33,32 +33,33 @@ log = structlog.get_logger("tokenvend.passwords")
 
 MAX_LENGTH = 1024
 LEAST_GUESSES = 10**8
-"""zxcvbn's score 3. Its own bound, 10^8 + 5, is one that no password of eight characters reaches, however random."""
+"""zxcvbn's score 3. Its exact bound is 10^8 + 5, which no password of eight characters reaches, however random."""
 LETTERS_OF = Counter(symbol for symbols in L33T_TABLE.values() for symbol in symbols)
-"""How many letters zxcvbn takes a symbol for."""
+"""For how many letters zxcvbn lets a symbol stand."""
 SCORED_LENGTH = 32
 MOST_LOOK_UPS = 5_000
-"""Parts of one password that zxcvbn may look up, in each of its lists: with the length it bounds the time, to some 10
-milliseconds of a core."""
+"""Parts of one password that zxcvbn may look up in each of its lists. With `SCORED_LENGTH` this bounds the time to some
+10 ms of a core."""
 AMBIGUOUS = {letter for letter, symbols in L33T_TABLE.items() if any(LETTERS_OF[symbol] > 1 for symbol in symbols)}
 """Letters that share a symbol with another one."""
 PATIENCE = 10.0
 """Seconds that a call waits for its turn in a lane."""
 DEAR = 3.0
-"""Times our own hash: a verification that takes more does not delay sign-ins. bcrypt cost 10 takes less."""
+"""As a multiple of our own hash's work. A costlier verification runs in a lane of its own, so that it does not delay
+sign-ins. bcrypt with cost 10 takes less."""
 SERVICE_WORDS = ("tokenvend",)
 BLOCKLIST = frozenset(FREQUENCY_LISTS["passwords"])
-"""The 30,000 most common ones of real leaks. ASVS 6.2.4 asks for 3,000; what follows them here is variations of these,
-which the rules below know, or words and names, which zxcvbn does."""
+"""The 30,000 most common passwords of real leaks. ASVS 6.2.4 requires 3,000. Rarer ones are variations of these, which
+the rules below catch, or words and names, which zxcvbn catches."""
 
 
 def normalize(password: str) -> str:
-    """NFC, so that the same keys pressed on another keyboard give the same hash (NIST SP 800-63B-4 §3.1.1.2)."""
+    """The password in NFC, so that every keyboard gives the same hash (NIST SP 800-63B-4 §3.1.1.2)."""
     return unicodedata.normalize("NFC", password)
 
 
 def _spellings(password: str) -> Iterable[str]:
-    """What another system may have hashed: the password in NFC, as it was given, or in NFD. Of ASCII these are one."""
+    """What another system may have hashed: the password in NFC, as given, or in NFD. For ASCII these are the same."""
     return dict.fromkeys((normalize(password), password, unicodedata.normalize("NFD", password)))
 
 
@@ -82,9 +83,9 @@ def check_strength(password: str, *, min_length: int, context: Iterable[str] = (
 
 
 def _scored(folded: str) -> str:
-    """As much of the beginning as zxcvbn can judge in a bounded time; what follows can only add strength.
+    """As much of the beginning as zxcvbn can judge in a bounded time. The rest can only add strength.
 
-    It looks up each part of the text once forwards, once backwards, and once for each of its `_readings`.
+    zxcvbn looks up each part of the text forwards, backwards, and once for each of its `_readings`.
     """
     folded = folded[:SCORED_LENGTH]
     readings = 0
@@ -97,8 +98,7 @@ def _scored(folded: str) -> str:
 
 
 def _readings(text: str) -> int:
-    """In how many ways zxcvbn reads a text whose digits or symbols may stand for letters. zxcvbn lists the ways; this
-    counts them."""
+    """The number of ways in which zxcvbn reads a text whose digits or symbols may stand for letters."""
     table = relevant_l33t_subtable(text, L33T_TABLE)
     ambiguous = {letter: symbols for letter, symbols in table.items() if letter in AMBIGUOUS}
     return len(enumerate_l33t_subs(ambiguous)) * math.prod(len(table[letter]) for letter in table.keys() - AMBIGUOUS)
@@ -115,7 +115,7 @@ def _words(text: str) -> list[str]:
 
 
 def _stem(folded: str) -> str:
-    """`password` of `passwordpassword1`: digits at the end and repetition add nothing that attackers do not try."""
+    """Reduces `passwordpassword1` to `password`: attackers try digits at the end and repetition anyway."""
     stem = folded.rstrip("0123456789!.?") or folded
     for size in range(1, len(stem) // 2 + 1):
         if len(stem) % size == 0 and stem[:size] * (len(stem) // size) == stem:
@@ -124,29 +124,29 @@ def _stem(folded: str) -> str:
 
 
 def _repeats(folded: str) -> bool:
-    """One character over and over, or a plain run such as 1234567890123456."""
+    """Whether the password is one repeated character, or a plain run such as 1234567890123456."""
     steps = {ord(b) - ord(a) for a, b in pairwise(folded)}
     return len(steps) == 1 or (folded.isdigit() and (steps <= {1, -9} or steps <= {-1, 9}))
 
 
 @functools.cache
 def _dummy_hash(context: PasswordContext) -> str:
-    """Of nobody's password; one for a process."""
+    """The hash of a random password, one for each process."""
     return context.hash(os.urandom(16).hex())
 
 
 class Hasher:
-    """Judges, hashes and verifies passwords, each in a lane of its own, so that sign-ins wait for nothing else.
+    """Judges, hashes and verifies passwords, each in a separate lane, so that sign-ins do not wait for the rest.
 
-    `by` is the client's address as limits count it: within a lane the clients take turns. A caller whose turn does not
-    come gets `Overloaded`.
+    `by` is the client's address as limits count it. Within a lane the clients take turns. A caller whose turn does not
+    come in time gets `Overloaded`.
     """
 
     def __init__(self, *, threads: int | None = None, firebase: FirebaseScrypt | None = None) -> None:
-        """`threads`: as many as there are cores. `firebase`: the project that hashes of Firebase come from."""
+        """`threads`: by default one per core. `firebase`: the project from which hashes of Firebase come."""
         threads = threads or os.cpu_count() or 2
         self._sign_ins = Lane("sign_in", threads=threads, most_waiting=500, patience=PATIENCE)
-        # zxcvbn keeps the words of a user in a module's variable: two at once would be judged by each other's.
+        # zxcvbn keeps a user's words in a module's variable, so two calls at once would mix them up.
         self._judging = Lane("judge", threads=1, most_waiting=200, patience=PATIENCE)
         self._new = Lane("new", threads=max(1, threads // 2), most_waiting=200, patience=PATIENCE)
         self._dear = Lane("dear", threads=1, most_waiting=50, patience=PATIENCE)
@@ -158,19 +158,19 @@ class Hasher:
         return (self._sign_ins, self._judging, self._new, self._dear)
 
     async def hash(self, password: str, *, by: str, min_length: int, context: Iterable[str] = ()) -> str:
-        """The hash of a new password that is strong enough. Raises `WeakPassword`, `Overloaded`."""
+        """The hash of a new password, if it is strong enough. Raises `WeakPassword`, `Overloaded`."""
         await self._judging.run(by, lambda: check_strength(normalize(password), min_length=min_length, context=context))
         return await self.hash_again(password, by=by)
 
     async def hash_again(self, password: str, *, by: str) -> str:
-        """The hash of a password that another system has taken already, however weak. Raises `Overloaded`."""
+        """The hash of a password whatever its strength, as another system has accepted it. Raises `Overloaded`."""
         return await self._new.run(by, lambda: PASSWORD_CONTEXT.hash(normalize(password)))
 
     async def verify(self, password: str, password_hash: str | None, *, by: str) -> tuple[bool, str | None]:
-        """Whether the password is right, and a new hash where the stored one is weaker than today's.
+        """Whether the password is right, and a new hash if the stored one is weaker than today's.
 
-        Without a stored hash a dummy is verified: an unknown address takes as long as a known one. A hash that was
-        imported from another system takes as long as it took there, until its owner has signed in once.
+        Without a stored hash a dummy is verified, so that an unknown address takes as long as a known one. A hash
+        imported from another system takes as long as it took there, until its owner signs in.
         """
         price = None if password_hash is None else self._price(password_hash)
         if password_hash is None or price is None:
@@ -190,7 +190,7 @@ class Hasher:
             return True, None
 
     def _price(self, password_hash: str) -> float | None:
-        """None where no password can be verified against it: it was stored under another bound, or is none at all."""
+        """The work of the hash. None if it cannot be verified: its work is beyond the bound, or it is not a hash."""
         if self._firebase is not None and password_hash.startswith(FIREBASE):
             return self._firebase.price
         try:

@@ -1,4 +1,4 @@
-"""What a user sees of their own account."""
+"""A user's own changes to their account, and what must protect them."""
 
 from datetime import datetime
 
@@ -14,7 +14,7 @@ from app.records.users import lock_user, mfa_enabled
 
 
 def rename(session: Session, origin: Origin, now: datetime, actor: Actor, *, display_name: str | None) -> User:
-    """The account with another name, or with none."""
+    """Changes or removes the user's display name."""
     user = lock_user(session, actor.user_id)
     user.display_name = display_name
     audit.record(
@@ -30,9 +30,9 @@ def rename(session: Session, origin: Origin, now: datetime, actor: Actor, *, dis
 
 
 def refuse_enrolment_past_a_factor(session: Session, actor: Actor) -> None:
-    """Raises `MfaRequired` where an administrator has a second factor, and the session has not seen it.
+    """Raises `MfaRequired` if an administrator has a second factor that the session has not used.
 
-    Setting up the first one takes a password alone; if the next one did too, a password would be enough for all.
+    Setting up the first factor takes only a password. If the next one did too, a password alone would get past both.
     """
     if actor.role == "user" or actor.mfa:
         return

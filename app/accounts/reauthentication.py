@@ -1,4 +1,4 @@
-"""The password of a signed-in user, asked for again before something that only they may do (ASVS 6.2.3, 7.5.1)."""
+"""Asks a signed-in user for the password again before something that only the owner may do (ASVS 6.2.3, 7.5.1)."""
 
 import uuid
 from datetime import datetime
@@ -18,14 +18,14 @@ from app.records.models import User
 
 
 async def verify_password(platform: Platform, hasher: Hasher, origin: Origin, actor: Actor, password: str) -> str:
-    """The stored hash that the password was right for: who writes then sees that it is still the one.
+    """Verifies the password. Returns its stored hash, so that a later write can check that it is unchanged.
 
-    Each try counts as a guess by the session; strangers' tries at sign-in count apart. A right one makes the others
-    forgotten only where no second factor is left to guess. Raises `WrongPassword` (also where there is none),
-    `RateLimited`, `Overloaded`.
+    Each try counts as a guess by the session. Strangers' guesses at sign-in are counted separately. A right password
+    clears the counters only if there is no second factor left to guess. Raises `WrongPassword` (also if the account has
+    no password), `RateLimited`, `Overloaded`.
     """
     await guesses.count_signed_in(platform, origin, actor)
-    try:  # afterwards: a session that is refused for its guesses takes nothing from the user's others
+    try:  # counted second, so that a session refused for its guesses takes nothing from the user's other sessions
         await platform.limiter.hit("own_password", str(actor.user_id))
     except RateLimited:
         await guesses.take_back_signed_in(platform, actor)
@@ -35,7 +35,7 @@ async def verify_password(platform: Platform, hasher: Hasher, origin: Origin, ac
     if not correct or password_hash is None:
         await platform.database.write(_record_refusal, origin, platform.clock.now(), actor)
         raise WrongPassword
-    if mfa_enabled:  # who has session and password is not to have endless codes to try
+    if mfa_enabled:  # a thief with session and password must not get endless tries at codes
         await guesses.take_back_signed_in(platform, actor)
     else:
         await guesses.forget_signed_in(platform, actor)
@@ -45,8 +45,9 @@ async def verify_password(platform: Platform, hasher: Hasher, origin: Origin, ac
 async def verify_owner(
     platform: Platform, hasher: Hasher, origin: Origin, actor: Actor, password: str | None
 ) -> str | None:
-    """By the password, or where the account has none by a fresh sign-in. The stored hash, as `verify_password`.
+    """Verifies the owner by the password or, if the account has none, by a fresh sign-in.
 
+    Returns the stored hash, as `verify_password` does, or None without a password.
     Raises `WrongPassword`, `StepUpRequired`, `RateLimited`, `Overloaded`.
     """
     if password is not None:

@@ -1,4 +1,4 @@
-"""Making accounts. One address, however spelt, is one account; its id, so its prefix, is random and never reused."""
+"""Creates accounts. An address, however spelt, has one account. Its id, and so its prefix, is random and not reused."""
 
 import uuid
 from datetime import datetime, timedelta
@@ -23,16 +23,16 @@ from app.records.models import User
 
 Status = Literal["active", "verification_required"]
 GUEST_REVIEWED_AFTER = timedelta(days=120)
-"""The earliest that a guest can be lost: idle for 30 days, and kept for 90 more."""
+"""The earliest time at which a guest can be lost: idle for 30 days and kept for another 90."""
 
 
 async def register(
     platform: Platform, hasher: Hasher, origin: Origin, *, email: str, password: str, display_name: str | None
 ) -> Status:
-    """Whether the account can be signed in to, or its address has to be verified first.
+    """Registers an account. Returns whether it is active, or its address must be verified first.
 
-    Where addresses are verified a taken one gets the same answer after the same work, and its owner a mail. Where they
-    are not it is `EmailTaken`. Raises `InvalidRequest`, `WeakPassword`, `RateLimited`, `Overloaded` too.
+    Where addresses are verified, a taken address gets the same answer after the same work, and its owner gets a mail.
+    Otherwise it raises `EmailTaken`. Also raises `InvalidRequest`, `WeakPassword`, `RateLimited`, `Overloaded`.
     """
     address = addresses.parse(email)
     verifies = platform.settings.verifies_email
@@ -101,9 +101,9 @@ def _register_to_verify(
     password_hash: str,
     display_name: str | None,
 ) -> None:
-    """A new account; another try at one that nobody has verified; or a word to the owner of a taken address.
+    """Adds an account, or repeats the registration of an unverified one, or notifies the owner of a taken address.
 
-    Mail goes to the address as it is stored, never as it was just typed: another spelling may be another mailbox.
+    Mail goes to the address as stored, never as just typed: another spelling may be another mailbox.
     """
     add_account(session, now, address=address, password_hash=password_hash, display_name=display_name)
     user = session.scalars(select(User).where(User.email_key == address.key).with_for_update()).one_or_none()
@@ -126,7 +126,7 @@ def _register_to_verify(
 
 
 def notify_owner(session: Session, vault: Vault, now: datetime, owner: User | None) -> None:
-    """Tells the owner of an address that somebody wanted it, with as much work as sending a link to it would be."""
+    """Tells the owner of an address that somebody wanted it. This takes as much work as sending a link."""
     verification.spend_a_link(session, vault, now)
     reachable = owner if owner is not None and owner.status == "active" else None
     outbox.put(
@@ -149,7 +149,7 @@ def add_account(
     role: str = "user",
     verified: bool = False,
 ) -> uuid.UUID | None:
-    """The id of the account that was added; None where the address has one."""
+    """Adds an account. Returns its id, or None if the address already has an account."""
     user_id = uuid.uuid4()
     added = insert_if_absent(
         session,
@@ -177,7 +177,7 @@ def add_without_password(
     display_name: str | None = None,
     guest: bool = False,
 ) -> None:
-    """Adds the account of a guest, or of who signs in elsewhere: without an address, which `give_address` gives."""
+    """Adds the account of a guest or of an outside identity. It has no address until `give_address`."""
     session.execute(
         insert(User).values(
             id=user_id,
@@ -192,7 +192,7 @@ def add_without_password(
 
 
 def give_address(session: Session, user: User, address: Address, *, verified_at: datetime | None) -> bool:
-    """Gives an address to an account that this transaction has locked. False where it is another account's."""
+    """Gives an address to an account that this transaction has locked. Returns False if another account has it."""
     try:
         with session.begin_nested():
             user.email, user.email_key, user.email_verified_at = address.text, address.key, verified_at

@@ -1,7 +1,8 @@
-"""Verifying an e-mail address: a link that was sent there is opened.
+"""Verifying an e-mail address by a link that is sent to it.
 
-Before that an account may be registered again, by somebody else too. So each link carries the registration that it was
-sent for, and makes that one the account's: nobody finds a stranger's password on what they verified (pre-hijacking).
+Until then anybody may register the account again. So each link carries the registration that it was sent for, and
+opening it puts that registration into effect. Otherwise a user might verify an account with a stranger's password
+(pre-hijacking).
 """
 
 import uuid
@@ -26,7 +27,7 @@ TTL = timedelta(hours=24)
 
 
 async def request(platform: Platform, origin: Origin, *, email: str) -> None:
-    """Sends a link to an address that waits to be verified; for any other the same, less the mail.
+    """Sends a link to an address that is not verified yet. For any other address it does the same without the mail.
 
     Raises `InvalidRequest`, `RateLimited`.
     """
@@ -41,21 +42,22 @@ async def confirm(platform: Platform, origin: Origin, *, token: str) -> None:
 
 
 def send_link(session: Session, vault: Vault, now: datetime, user: User, registration: Mapping[str, Any]) -> None:
-    """A link to the user's address. `registration` is `{password_hash, display_name}`, or empty to leave them alone."""
+    """Sends a link to the user's address. `registration` is `{password_hash, display_name}`, or empty to keep both."""
     token = single_use.issue(session, vault, now, "email_verification", ttl=TTL, user_id=user.id, data=registration)
     outbox.tell(session, vault, now, "verify_email", user, token=token)
 
 
 def spend_a_link(session: Session, vault: Vault, now: datetime) -> str:
-    """The work of making a link, for an address that gets none: nobody is told this token, and it opens nothing."""
+    """Does the work of making a link for an address that gets none. The token is told to nobody and opens nothing."""
     return single_use.issue(session, vault, now, "email_verification", ttl=TTL)
 
 
 def is_open(session: Session, user: User) -> bool:
-    """Whether the account is still anybody's who can read its mail: unverified, and never signed in to.
+    """Whether the account still belongs to anybody who can read its mail: unverified, and never signed in to.
 
-    Sessions are forgotten, and audit events where an operator says so; the ledger knows for good who may have pictures.
-    An imported account is somebody's from the first, with a password, and maybe pictures, of before.
+    Sessions are deleted after a while, and audit events too if the operator wants that. But the ledger keeps for good
+    who may have stored objects. An imported account belongs to somebody from the start, with a password and perhaps
+    objects.
     """
     if user.status != "active" or user.role != "user" or user.email_verified_at is not None:
         return False
@@ -87,9 +89,10 @@ def _request(session: Session, vault: Vault, origin: Origin, now: datetime, *, e
 
 
 def _registration(session: Session, user: User) -> dict[str, Any]:
-    """What a link that was asked for again stands for: the registration, if there was only one.
+    """The registration that a link carries when it is requested again, if there was only one.
 
-    Of several nobody knows whose the asker's is. The address is verified without a password then, which a reset gives.
+    If there were several, nobody knows which is the requester's. Then the link verifies the address without a password,
+    and the user sets one by a reset.
     """
     if not is_open(session, user):
         return {}

@@ -1,1 +1,1 @@
-"""The tables, and the rules about a row that several features share."""
+"""The tables, and rules about their rows that several features share."""

@@ -1,15 +1,15 @@
-"""Who calls: the user, by which session, with which role, and how recently authenticated."""
+"""The caller of a request: user, session, role, and how recently they authenticated."""
 
 import uuid
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
 FRESH = timedelta(minutes=5)
-"""For how long a sign-in, or a step-up, is good for what only its user may do (ASVS 7.5.1)."""
+"""How long after a sign-in or step-up a user may do sensitive things (ASVS 7.5.1)."""
 
 
 UNKNOWN = datetime.max.replace(tzinfo=UTC)
-"""When an account was made of which nobody says it: it is as new as can be."""
+"""The default of `created_at`: an account of unknown age counts as new."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,12 +22,12 @@ class Actor:
     """Whether the session was opened, or stepped up, with a second factor or a passkey that verified its user."""
     guest: bool
     not_before: datetime | None = None
-    """Credentials that were issued to them before are revoked."""
+    """Credentials issued to the user before this time are revoked."""
     quota_bytes: int | None = None
-    """Their own; None: the setting decides."""
+    """The user's own quota; None if the setting decides."""
     created_at: datetime = UNKNOWN
-    """Of the account."""
+    """When the account was made."""
 
     def is_fresh(self, now: datetime) -> bool:
-        """Whether they were seen to be who they are a moment ago. A guest has nothing to be seen by."""
+        """Whether the user authenticated within `FRESH`. A guest cannot authenticate, and is always fresh."""
         return self.guest or now - self.authenticated_at <= FRESH

@@ -1,4 +1,4 @@
-"""E-mail addresses: what is one, and when two spellings are the same account."""
+"""E-mail addresses: which text is one, and which spellings belong to the same account."""
 
 import functools
 import re
@@ -11,12 +11,12 @@ from app.platform.problems import FieldError, InvalidRequest
 
 MAX_LENGTH = 254
 MAX_KEY_LENGTH = 1024
-"""One character may unfold into eighteen (NFKC of U+FDFA); what is longer than its column is nobody's address."""
+"""The length of the column. NFKC can turn one character into eighteen (U+FDFA); a longer key is refused."""
 
 
 @dataclass(frozen=True)
 class Address:
-    """`text` is what mail goes to; `key` is equal for all spellings of one account."""
+    """Mail goes to `text`. `key` is equal for all spellings of one account."""
 
     text: str
     key: str
@@ -25,8 +25,8 @@ class Address:
 def parse(text: str) -> Address:
     """The address. Raises `InvalidRequest`.
 
-    The key folds case and compatibility forms (NFKC) and the spelling of the domain (IDNA). Dots and `+tag` are kept:
-    whether they matter is for the mail provider to say, and merging them would give one person another's account.
+    The key folds case and compatibility forms (NFKC) and the spelling of the domain (IDNA). It keeps dots and `+tag`:
+    only the mail provider knows whether they matter, and dropping them could give one person another's account.
     """
     address = find(text)
     if address is None:
@@ -45,13 +45,13 @@ def find(text: str) -> Address | None:
     return _find(text)
 
 
-# Most addresses. The library takes half a thousandth of a second for each, nearly all of it for the domain.
+# The form of most addresses. The library takes 0.5 ms for an address, nearly all of it for the domain.
 _PLAIN = re.compile(r"(?=.{1,64}@)([A-Za-z0-9_+-]+(?:\.[A-Za-z0-9_+-]+)*)@([A-Za-z0-9-]+(?:\.[A-Za-z0-9-]+)+)")
 
 
 @functools.lru_cache(maxsize=4096)
 def _domain(text: str) -> Address | None:
-    """The domain of a plain address as mail goes to it, and as its key has it."""
+    """The domain of a plain address: `text` for mail, `key` for the key."""
     found = _find(f"a@{text}")
     return found and Address(found.text[2:], found.key[2:])
 
@@ -66,7 +66,7 @@ def _find(text: str) -> Address | None:
 
 
 def fold(text: str) -> str:
-    """NFKC case folding; a second round settles what the first one made composable."""
+    """NFKC case folding. The second round composes characters that the first one made composable."""
     for _ in range(2):
         text = unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", text).casefold())
     return text

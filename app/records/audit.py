@@ -1,4 +1,4 @@
-"""The only place that writes audit rows. A row is part of the transaction of the act, or refusal, that it tells of."""
+"""The only place that writes audit rows. A row is written in the transaction of the act or refusal that it records."""
 
 import uuid
 from collections.abc import Sequence
@@ -89,7 +89,7 @@ class Origin:
 
 @dataclass(frozen=True, kw_only=True)
 class Refusal:
-    """One that its caller may cause as often as they like."""
+    """A refusal that a caller can cause any number of times."""
 
     event: Event
     reason: str
@@ -113,8 +113,10 @@ def record(
     session_id: uuid.UUID | None = None,
     **detail: str | int | None,
 ) -> None:
-    """Adds one row to `session`'s transaction. `detail` holds no secret and nothing that a caller typed,
-    but for the reason that an administrator gives for an act."""
+    """Adds one row to the transaction of `session`.
+
+    `detail` holds no secret and nothing that a caller typed, except an administrator's reason for an act.
+    """
     event_row = row(
         origin,
         event,
@@ -129,7 +131,7 @@ def record(
 
 
 def record_refusal(session: Session, origin: Origin, at: datetime, refusal: Refusal) -> None:
-    """Records a refusal once for each session, reason and minute; the first one always has its row."""
+    """Records a refusal, at most once a minute for the same session and reason."""
     if not is_recorded(session, origin, at, refusal):
         record(
             session,
@@ -145,13 +147,13 @@ def record_refusal(session: Session, origin: Origin, at: datetime, refusal: Refu
 
 
 def is_recorded(session: Session, origin: Origin, at: datetime, refusal: Refusal) -> bool:
-    """Whether the last minute has a row of the same refusal. A caller without a session is told by the address."""
+    """Whether the last minute has a row of the same refusal. A caller without a session is identified by address."""
     if refusal.session_id is not None:
         caller = AuditEvent.session_id == refusal.session_id
     else:
         caller = AuditEvent.address == origin.address
     found = select(AuditEvent.id).where(
-        AuditEvent.actor_id == refusal.actor_id,  # each of the two has an index by time
+        AuditEvent.actor_id == refusal.actor_id,  # these two columns have an index by time
         AuditEvent.subject_id == refusal.subject_id,
         caller,
         AuditEvent.at > at - REFUSALS_EVERY,
@@ -188,10 +190,10 @@ def row(
 
 
 def record_all(session: Session, rows: Sequence[dict[str, Any]]) -> None:
-    """Adds many rows, of `row`, by one statement."""
+    """Adds rows made by `row`, in one statement."""
     session.connection().execute(insert(TABLE), rows)
 
 
 def insert_from(columns: Sequence[str], rows: Select[Any]) -> Insert:
-    """A statement that adds `rows`, made of `row`'s, as a part of one that writes what they tell of."""
+    """A statement that adds the selected `rows`. It can be a part of the statement that writes what they record."""
     return insert(TABLE).from_select(columns, rows)

@@ -1,10 +1,10 @@
-"""The database's migrations: where they are, whether they are all there, and running them.
+"""The database's migrations: where they are, whether the database has them all, and how to run them.
 
-Expand, then contract: the version before works on with the tables of this one, because a migration only adds what that
-version does not miss (a table, a column with a default, an index); what nobody needs any more goes with the migration
-of the version after the last one that used it. So `tokenvend migrate` runs first, and replicas are replaced one by one.
+Expand, then contract. A migration only adds what the previous version can ignore: a table, a column with a default, an
+index. So the previous version works with the tables of this one. A thing that is no longer used is dropped one version
+after the last one that used it. Run `tokenvend migrate` first, then replace the replicas one by one.
 
-Alembic is imported where it runs: a service that only asks whether the tables fit does without its memory.
+Alembic is imported only where it runs, to save memory in a service that only checks the tables.
 """
 
 from collections.abc import Callable
@@ -22,11 +22,11 @@ if TYPE_CHECKING:
 
 MIGRATIONS = Path(__file__).resolve().parents[2] / "migrations"
 HEAD = "2026112910"
-"""The newest migration, which this version's code needs; a test holds it to the files."""
+"""The newest migration, which this version's code needs. A test compares it with the files."""
 
 
 def upgrade(url: str, password: Callable[[], str] | None = None) -> None:
-    """Brings the database at `url` to this version's tables. Safe to run twice, and at once from two hosts.
+    """Brings the database at `url` to this version's tables. It is safe to run twice, also from two hosts at once.
 
     Raises `DatabaseUnavailable`.
     """
@@ -39,7 +39,7 @@ def upgrade(url: str, password: Callable[[], str] | None = None) -> None:
 
 
 def is_migrated(session: Session) -> bool:
-    """Whether the database has the migrations that this version of the service needs: they, or newer ones."""
+    """Whether the database has the migrations that this version of the service needs, or newer ones."""
     if not inspect(session.connection()).has_table("alembic_version"):
         return False
     found = session.scalars(text("SELECT version_num FROM alembic_version")).one_or_none()
@@ -47,7 +47,7 @@ def is_migrated(session: Session) -> bool:
 
 
 def configuration(url: str, password: Callable[[], str] | None = None) -> "Config":
-    """Alembic's configuration, from any directory and from an installed wheel."""
+    """Alembic's configuration. It works from any directory and from an installed wheel."""
     from alembic.config import Config  # noqa: PLC0415
 
     config = Config()

@@ -31,7 +31,7 @@ from sqlalchemy.types import TypeDecorator
 
 
 class UtcDateTime(TypeDecorator[datetime]):
-    """A moment in UTC. SQLite has no time zones, so there it is stored naive and read back as UTC."""
+    """A time in UTC. SQLite has no time zones, so it stores a naive time, which is read back as UTC."""
 
     impl = DateTime(timezone=True)
     cache_ok = True
@@ -64,7 +64,7 @@ class Model(DeclarativeBase):
 
 
 COGNITO = "cognito"
-"""Whose users may bring their password along."""
+"""The `password_from` of users who may bring their password from Cognito."""
 EVERYONE = uuid.UUID(int=0)
 """The subject of a revocation of everybody's credentials."""
 
@@ -74,8 +74,8 @@ class User(Model):
     __table_args__ = (
         CheckConstraint("status IN ('active', 'disabled', 'erased')", name="status"),
         CheckConstraint("role IN ('user', 'support', 'admin')", name="role"),
-        # What administrators list, newest first. Of a million rows few are staff, or anything but active. What finds
-        # text in address and name stands in the migration alone: it is another thing on each engine.
+        # For the lists of administrators, newest first. Few of a million rows are staff, or not active. The index that
+        # finds text in addresses and names is only in the migration, because it differs between the databases.
         Index(None, "created_at", "id"),
         Index(
             "ix_users_staff",
@@ -84,7 +84,7 @@ class User(Model):
             postgresql_where=text("role <> 'user'"),
             sqlite_where=text("role <> 'user'"),
         ),
-        # SQLite uses it only where a query has the condition word for word.
+        # SQLite uses it only for a query with exactly this condition.
         Index("ix_users_guests_due", "guest_review_at", postgresql_where=text("guest"), sqlite_where=text("guest = 1")),
         Index(
             "ix_users_inactive",
@@ -97,50 +97,50 @@ class User(Model):
 
     id: Mapped[uuid.UUID] = mapped_column(primary_key=True)
     email: Mapped[str | None] = mapped_column(String(254))
-    """As it was given: mail goes there and nowhere else. A guest, and an erased user, has none."""
+    """As it was given. Mail goes only there. Guests and erased users have none."""
     email_key: Mapped[str | None] = mapped_column(String(1024), unique=True)
-    """What makes two spellings one account: see `accounts/addresses.py`."""
+    """Equal for all spellings of one account: see `addresses.py`."""
     email_verified_at: Mapped[datetime | None]
     display_name: Mapped[str | None] = mapped_column(String(100))
     password_hash: Mapped[str | None] = mapped_column(String(255))
-    """None for who signs in by passkey or outside identity alone, and for a guest."""
+    """None for users who sign in only by passkey or outside identity, and for guests."""
     password_from: Mapped[str | None] = mapped_column(String(16))
-    """`cognito`: who was imported from there, and has not signed in yet, may bring that password along once."""
+    """`cognito`: the user was imported from there and has not signed in yet. They may bring that password once."""
     guest: Mapped[bool] = mapped_column(Boolean, server_default=false())
-    """Bound to the one device that made it, until it gets an address, a passkey or an outside identity."""
+    """Whether the account belongs to one device, until it gets an address, a passkey or an outside identity."""
     guest_review_at: Mapped[datetime] = mapped_column(server_default=text("'1970-01-01 00:00:00'"))
-    """When the job that erases lost guests looks at a guest next."""
+    """When the job that erases lost guests next looks at this guest."""
     confirmed_elsewhere: Mapped[bool] = mapped_column(Boolean, server_default=false())
-    """The upgrade of a guest, or the last change of address, was confirmed outside of the account's own sessions, and
-    nobody has reset the password since.
+    """Whether the guest's upgrade, or the last change of address, was confirmed outside the account's own sessions, and
+    the password was not reset since then.
 
-    A reset then ends passkeys and outside identities too: they may be those of a stranger who was believed.
+    A reset then removes passkeys and outside identities too, because they may belong to a stranger.
     """
     status: Mapped[str] = mapped_column(String(16))
     role: Mapped[str] = mapped_column(String(16))
     quota_bytes: Mapped[int | None] = mapped_column(BigInteger)
-    """None: the setting decides."""
+    """None if the setting decides."""
     session_epoch: Mapped[int] = mapped_column(Integer, server_default="0")
-    """A session lives while it has the same one: see `endings.py`."""
+    """A session is alive only while its epoch equals this one: see `auth/endings.py`."""
     unlocked_at: Mapped[datetime | None]
-    """When staff last ended a lock-out: wrong passwords and codes of before count no more."""
+    """When staff last ended a lock-out. Earlier wrong passwords and codes no longer count."""
     created_at: Mapped[datetime]
 
     @validates("password_hash")
     def _has_its_own(self, _name: str, value: str | None) -> str | None:
-        """Whatever way a password comes or goes, from then on none is brought along from elsewhere."""
+        """After any change of the password, the user can no longer bring one from elsewhere."""
         self.password_from = None
         return value
 
 
 class SessionEnding(Model):
-    """Sessions of one epoch that ended together, until a job has written into each row what is written here."""
+    """How the sessions of one epoch ended together. A job copies this into each session's row, then deletes it."""
 
     __tablename__ = "session_endings"
 
     user_id: Mapped[uuid.UUID] = mapped_column(ForeignKey("users.id"), primary_key=True)
     session_epoch: Mapped[int] = mapped_column(Integer, primary_key=True, autoincrement=False)
-    """The one that is over."""
+    """The epoch that is over."""
     ended_at: Mapped[datetime]
     reason: Mapped[str] = mapped_column(String(32))
     actor_id: Mapped[uuid.UUID | None]
@@ -149,13 +149,13 @@ class SessionEnding(Model):
 
 
 def _of_its_ending(column: Any, user_id: Any, session_epoch: Any) -> Any:
-    """Of the row that says how the sessions of this user and epoch ended."""
+    """`column` of the row that says how the sessions of this user and epoch ended."""
     of_it = (SessionEnding.user_id == user_id, SessionEnding.session_epoch == session_epoch)
     return select(column).where(*of_it).correlate_except(SessionEnding).scalar_subquery()
 
 
 class DeviceSession(Model):
-    """A signed-in device: the family that its refresh tokens belong to."""
+    """A signed-in device. All its refresh tokens belong to it and end with it."""
 
     __tablename__ = "sessions"
     __table_args__ = (
@@ -184,22 +184,22 @@ class DeviceSession(Model):
     """How it began: password, passkey, oidc or guest."""
     created_at: Mapped[datetime]
     authenticated_at: Mapped[datetime]
-    """When its user was last seen to be who they are: the token's `auth_time`, which a step-up renews."""
+    """When the user last authenticated: the access token's `auth_time`. A step-up renews it."""
     mfa_at: Mapped[datetime | None]
-    """When a second factor was last shown, or a passkey that verified its user."""
+    """When the user last used a second factor, or a passkey that verified the user."""
     last_used_at: Mapped[datetime]
     expires_at: Mapped[datetime] = mapped_column(index=True)
     session_epoch: Mapped[int | None] = mapped_column(Integer)
-    """Its user's when it began. A trigger fills in what a replica of the version before leaves out."""
+    """The user's epoch when the session began. If a replica of the previous version omits it, a trigger fills it in."""
     ended_at: Mapped[datetime | None] = mapped_column()
-    """Also None where the epoch ended it and no job has settled the row yet: `over_at` is when it ended, either way."""
+    """Also None if the epoch ended the session and no job has settled the row yet. `over_at` covers both cases."""
     end_reason: Mapped[str | None] = mapped_column(String(32))
     over_at: Mapped[datetime | None] = column_property(
         func.coalesce(ended_at, _of_its_ending(SessionEnding.ended_at, user_id, session_epoch)),
         deferred=True,
         group="over",
     )
-    """Never written. Loaded where it is asked for, with `undefer_group("over")`; so is `over_reason`."""
+    """When the session ended. Never written. Like `over_reason`, it is loaded only by `undefer_group("over")`."""
     over_reason: Mapped[str | None] = column_property(
         func.coalesce(end_reason, _of_its_ending(SessionEnding.reason, user_id, session_epoch)),
         deferred=True,
@@ -208,7 +208,7 @@ class DeviceSession(Model):
 
 
 class RefreshToken(Model):
-    """One generation of a session's refresh token, by its keyed hash. The successor is computed, never stored."""
+    """The keyed hash of one generation of a session's refresh token. The next token is computed, never stored."""
 
     __tablename__ = "refresh_tokens"
     __table_args__ = (
@@ -229,7 +229,7 @@ class RefreshToken(Model):
 
 
 class SingleUseToken(Model):
-    """Whatever works once: a link in a mail, a sign-in that waits for its second factor, a challenge, a nonce."""
+    """A token that works once: a link in a mail, a sign-in that waits for a second factor, a challenge or a nonce."""
 
     __tablename__ = "single_use_tokens"
     __table_args__ = (Index(None, "user_id", "purpose"),)
@@ -245,7 +245,7 @@ class SingleUseToken(Model):
 
 
 class OutboxMail(Model):
-    """A mail to send, written in the transaction of what it tells of. Its token is encrypted, and gone once sent."""
+    """A mail to send, written in the transaction of its cause. Its token is encrypted, and is deleted after sending."""
 
     __tablename__ = "outbox"
     __table_args__ = (
@@ -260,20 +260,20 @@ class OutboxMail(Model):
     id: Mapped[uuid.UUID] = mapped_column(primary_key=True)
     kind: Mapped[str] = mapped_column(String(32))
     user_id: Mapped[uuid.UUID | None] = mapped_column(index=True)
-    """Whose account it tells of; None for a mail to nobody. No foreign key: it would lock a user who is only told."""
+    """The account that the mail is about; None for a mail to nobody. A foreign key would lock the user's row."""
     recipient: Mapped[str] = mapped_column(String(254))
     token_encrypted: Mapped[bytes | None] = mapped_column(LargeBinary)
     created_at: Mapped[datetime] = mapped_column(index=True)
     next_try_at: Mapped[datetime]
-    """For one that a worker has taken, when the others may: a worker that died loses nothing."""
+    """If a worker has taken the mail: when others may take it. So a worker that dies loses no mail."""
     attempts: Mapped[int] = mapped_column(Integer)
     sent_at: Mapped[datetime | None]
     failed_at: Mapped[datetime | None]
-    """When the last try was given up."""
+    """When sending was given up."""
 
 
 class MailCount(Model):
-    """How many mails somebody got in an hour, for a bound. Who it was is a keyed digest."""
+    """How many mails a recipient got in an hour, for a bound. The key is a keyed digest of the recipient."""
 
     __tablename__ = "mail_counts"
 
@@ -283,7 +283,8 @@ class MailCount(Model):
 
 
 class Erasure(Model):
-    """An account that is being erased: a job empties its prefix, and again once no credential for it can be alive."""
+    """An account that is being erased. A job empties its prefix at once, and again when none of its credentials can be
+    alive."""
 
     __tablename__ = "erasures"
     __table_args__ = (
@@ -298,14 +299,14 @@ class Erasure(Model):
     user_id: Mapped[uuid.UUID] = mapped_column(ForeignKey("users.id"), primary_key=True)
     requested_at: Mapped[datetime]
     next_try_at: Mapped[datetime]
-    """For one that a worker has taken, when the others may."""
+    """If a worker has taken the row: when others may take it."""
     attempts: Mapped[int] = mapped_column(Integer)
     deleted_objects: Mapped[int] = mapped_column(BigInteger)
     completed_at: Mapped[datetime | None]
 
 
 class TotpFactor(Model):
-    """A user's authenticator app (RFC 6238). It counts once its first code was seen."""
+    """A user's authenticator app (RFC 6238). It is active when its first code has been confirmed."""
 
     __tablename__ = "totp_factors"
 
@@ -314,7 +315,7 @@ class TotpFactor(Model):
     created_at: Mapped[datetime]
     confirmed_at: Mapped[datetime | None]
     last_step: Mapped[int | None] = mapped_column(BigInteger)
-    """The 30 seconds whose code was used last: neither it nor an earlier one works again."""
+    """The time step (30 seconds) of the last used code. This code and earlier ones do not work again."""
 
 
 class RecoveryCode(Model):
@@ -345,7 +346,7 @@ class Passkey(Model):
 
 
 class Identity(Model):
-    """An outside identity of a user: who an OpenID provider says they are."""
+    """An outside identity of a user, at an OpenID provider."""
 
     __tablename__ = "identities"
     __table_args__ = (UniqueConstraint("issuer", "subject"),)
@@ -356,13 +357,16 @@ class Identity(Model):
     issuer: Mapped[str] = mapped_column(String(255))
     subject: Mapped[str] = mapped_column(String(255))
     email: Mapped[str | None] = mapped_column(String(254))
-    """What the provider last said, for the user to tell one from another."""
+    """The address that the provider last sent. It helps the user to tell their identities apart."""
     created_at: Mapped[datetime]
     last_used_at: Mapped[datetime]
 
 
 class SigningKey(Model):
-    """A key pair that signs tokens of one purpose. `sequence` is unique in it: two replicas cannot make two firsts."""
+    """A key pair that signs tokens of one purpose.
+
+    `sequence` is unique within a purpose, so that two replicas cannot both make the first key.
+    """
 
     __tablename__ = "signing_keys"
     __table_args__ = (CheckConstraint("purpose IN ('access', 'sts')", name="purpose"),)
@@ -378,9 +382,9 @@ class SigningKey(Model):
 
 
 class Usage(Model):
-    """What a user's objects take up, as it was last counted, and how far a count that is under way has come.
+    """The last counted size of a user's objects, and the progress of the current count.
 
-    No foreign key: it would lock the user, of whom a vend reads and a count knows nothing.
+    There is no foreign key, because writing this row would then lock the user's row.
     """
 
     __tablename__ = "usage"
@@ -391,27 +395,27 @@ class Usage(Model):
     counted_at: Mapped[datetime | None]
     """When the last count began."""
     old_bytes: Mapped[int] = mapped_column(BigInteger, server_default="0")
-    """Of versions that were replaced or deleted, where they are counted."""
+    """The size of replaced and deleted versions, if they are counted."""
     exceeded: Mapped[bool] = mapped_column(Boolean)
-    """Whether it had reached the quota when it was last looked at: credentials are revoked where that becomes so."""
+    """Whether the last check found the quota reached. When this becomes true, the user's credentials are revoked."""
     changed_at: Mapped[datetime | None]
-    """When an event last told of a change, which a count that began before may have missed."""
+    """When an event last reported a change. A count that began earlier may have missed it."""
     next_count_at: Mapped[datetime] = mapped_column(index=True)
-    """For one that a worker has taken, when the others may."""
+    """If a worker has taken the row: when others may take it."""
     attempts: Mapped[int] = mapped_column(Integer)
     began_at: Mapped[datetime | None]
-    """Of a count that is not at its end, as are those below."""
+    """When the current count began. The columns below belong to the current count too."""
     counted_to: Mapped[str | None] = mapped_column(String(3072))
-    """The last key of it, percent-encoded: PostgreSQL has no NUL."""
+    """The last counted key. It is percent-encoded, because PostgreSQL cannot store NUL."""
     counted_to_version: Mapped[str | None] = mapped_column(String(1024))
-    """Of that key, where versions are counted."""
+    """The last counted version of that key, if versions are counted."""
     bytes_so_far: Mapped[int] = mapped_column(BigInteger)
     objects_so_far: Mapped[int] = mapped_column(BigInteger)
     old_bytes_so_far: Mapped[int] = mapped_column(BigInteger, server_default="0")
 
 
 class Grant(Model):
-    """A folder of its owner's that somebody else may read. Withdrawn, left or expired, it stays so."""
+    """A folder of the owner's that another user may read. A withdrawn, left or expired grant stays so."""
 
     __tablename__ = "grants"
     __table_args__ = (
@@ -442,35 +446,35 @@ class Grant(Model):
     id: Mapped[uuid.UUID] = mapped_column(primary_key=True)
     owner_id: Mapped[uuid.UUID] = mapped_column(ForeignKey("users.id"))
     grantee_id: Mapped[uuid.UUID | None] = mapped_column(ForeignKey("users.id"))
-    """Whose it is for good, once somebody holds the address. Until then it is an invitation."""
+    """The user who held the address first; it does not change any more. None while the grant is an invitation."""
     grantee_email: Mapped[str] = mapped_column(String(254))
-    """As the owner gave it, and all that they get to see of the other. Empty once either account is erased."""
+    """As the owner gave it. The owner sees nothing else of the grantee. Empty when either account is erased."""
     grantee_email_key: Mapped[str] = mapped_column(String(1024))
     path: Mapped[str] = mapped_column(String(256))
-    """In the owner's prefix; ends in `/`."""
+    """The folder within the owner's prefix. It ends in `/`."""
     created_at: Mapped[datetime]
     expires_at: Mapped[datetime | None] = mapped_column(index=True)
     """In whole seconds; never changed."""
     withdrawn_at: Mapped[datetime | None] = mapped_column(index=True)
-    """When its owner took it back, or either account was erased."""
+    """When the owner withdrew it, or either account was erased."""
     accepted_at: Mapped[datetime | None]
-    """When its grantee accepted it, which its owner is not told. Before that no credential carries it."""
+    """When the grantee accepted it. The owner is not told. Before that no credential carries it."""
     left_at: Mapped[datetime | None]
-    """When its grantee wanted it no more, which its owner is not told."""
+    """When the grantee left it. The owner is not told."""
     recall_at: Mapped[datetime | None]
-    """Since when a job is to revoke what carries it: it was taken back, or its owner disabled or erased."""
+    """Since when a job has to revoke credentials that carry it: it was withdrawn, or its owner disabled or erased."""
 
 
 class Revocation(Model):
-    """Whose credentials are to open nothing any more. It goes once none of them can be alive.
+    """A mark: the credentials of its scope that were issued before `not_before` (in whole seconds) are revoked.
 
-    `not_before`, in whole seconds, parts those of before from those that the same user gets afterwards.
+    The row is deleted when none of them can be alive.
     """
 
     __tablename__ = "revocations"
     __table_args__ = (
         CheckConstraint("scope IN ('everyone', 'user', 'session')", name="scope"),
-        # Those that take room at the engine are few, however many are withheld from it.
+        # Few marks take room at the engine, however many are withheld from it.
         Index(
             "ix_revocations_told",
             "expires_at",
@@ -480,28 +484,28 @@ class Revocation(Model):
     )
 
     subject_id: Mapped[uuid.UUID] = mapped_column(primary_key=True)
-    """A session's id, a user's, or for all users the nil UUID."""
+    """The id of a session or a user, or the nil UUID for everyone."""
     user_id: Mapped[uuid.UUID | None]
-    """The session's, or the user's own id again. It outlives both, so it has no foreign key."""
+    """The user of the session, or the user again. The row outlives both, so there is no foreign key."""
     scope: Mapped[str] = mapped_column(String(16))
     revoked_at: Mapped[datetime]
     not_before: Mapped[datetime]
     expires_at: Mapped[datetime] = mapped_column(index=True)
     applied_at: Mapped[datetime | None]
-    """When the engine was told. None while it has not been, and for ever where `REVOCATION=off`."""
+    """When the engine was told. None before that, and always with `REVOCATION=off`."""
     withheld: Mapped[bool] = mapped_column(Boolean, server_default=false())
-    """Whether the engine is never told: nothing of it is alive, or its cause has no room left there."""
+    """Whether the engine is never told: no such credential is alive, or the cause has no room left at the engine."""
     goes_on: Mapped[bool] = mapped_column(Boolean, server_default=false())
-    """Of a session: whether it is given new credentials, so that those of before are told apart by `not_before`."""
+    """Only for a session: whether it still gets credentials, so that the engine has to compare with `not_before`."""
     reason: Mapped[str | None] = mapped_column(String(32))
-    """What revoked it; None where nothing was alive."""
+    """The cause of the revocation; None if no credential was alive."""
     newcomer: Mapped[bool] = mapped_column(Boolean, server_default=false())
     source: Mapped[str | None] = mapped_column(String(64))
-    """Whose share of the engine's room it takes: see `allowances.py`."""
+    """Whose share of the engine's room it takes: see `revocation/allowances.py`."""
 
 
 def _of_everyone(column: Any) -> Any:
-    """Of the one row that revokes everybody's, which the database reads once a statement."""
+    """`column` of the one row that revokes everybody's credentials. The database reads it once in a statement."""
     return select(column).where(Revocation.subject_id == EVERYONE).correlate(None).scalar_subquery()
 
 
@@ -509,7 +513,7 @@ _REVOKED_ALL = _of_everyone(Revocation.revoked_at)
 
 
 class IssuedCredential(Model):
-    """The ledger: one row for each credential that left STS. It outlives its user, so it has no foreign key."""
+    """The ledger: one row for each credential that STS issued. It outlives its user, so it has no foreign key."""
 
     __tablename__ = "issued_credentials"
     __table_args__ = (Index(None, "user_id", "issued_at"),)
@@ -525,59 +529,59 @@ class IssuedCredential(Model):
     issued_at: Mapped[datetime] = mapped_column()
     expires_at: Mapped[datetime] = mapped_column(index=True)
     shared: Mapped[list[dict[str, str]] | None] = mapped_column(JSON(none_as_null=True))
-    """What it reaches of others': `{grant_id, prefix}` of each folder. None where it carries no share."""
+    """The folders of others that it reads: `{grant_id, prefix}` for each. None if it carries no share."""
     revoked_at: Mapped[datetime | None] = mapped_column()
-    """By itself."""
+    """When this credential was revoked by itself."""
     withheld: Mapped[bool] = mapped_column(Boolean, server_default=false())
-    """Whether the engine was not told of that, and takes it until it expires."""
+    """Whether the engine was not told of that revocation, and so accepts the credential until it expires."""
     withdrawn_at: Mapped[datetime | None] = column_property(
         func.coalesce(
             revoked_at,
             case((and_(issued_at < _of_everyone(Revocation.not_before), expires_at > _REVOKED_ALL), _REVOKED_ALL)),
         )
     )
-    """When it was revoked, by itself or with everybody's of before. Never written."""
+    """When it was revoked, by itself or with everybody's earlier credentials. Never written."""
 
 
 class RolePolicy(Model):
-    """What a role was last told of the revocations, and who of the replicas is telling it."""
+    """The revocations that were last written to a role, and the lease of the replica that writes them."""
 
     __tablename__ = "role_policies"
 
     role_arn: Mapped[str] = mapped_column(String(255), primary_key=True)
     digest: Mapped[str | None] = mapped_column(String(64))
-    """Of the policy as it was last written; None before, and where two replicas may have written at once."""
+    """The digest of the last written policy. None if there is none, or if two replicas may have written at once."""
     written_at: Mapped[datetime | None]
     next_try_at: Mapped[datetime]
-    """For one that a replica is writing, when the others may."""
+    """If a replica is writing the role: when others may."""
     attempts: Mapped[int] = mapped_column(Integer)
     failures: Mapped[int] = mapped_column(Integer)
-    """In a row."""
+    """Failed writes in a row."""
 
 
 class RoleDocument(Model):
-    """One of the policies by which a role denies what was revoked, as the engine has it or may have it."""
+    """One of a role's policies that deny revoked credentials, as the engine has it or may have it."""
 
     __tablename__ = "role_documents"
 
     role_arn: Mapped[str] = mapped_column(String(255), primary_key=True)
     policy: Mapped[str] = mapped_column(String(255), primary_key=True)
-    """The name of the inline one, or the ARN of a managed one."""
+    """The name of the inline policy, or the ARN of a managed one."""
     names: Mapped[dict[str, str | None]] = mapped_column(JSON)
-    """What it denies: see `denials.py`. Where a write is not settled, what it may deny."""
+    """What it denies: see `revocation/denials.py`. If a write is not settled: all that it may deny."""
     settled: Mapped[bool]
-    """Whether the last write that began is known to have arrived."""
+    """Whether the last write is known to have arrived."""
     digest: Mapped[str | None] = mapped_column(String(64))
-    """`RolePolicy.digest` as this replica's version left it: a version that knows no documents changes that alone."""
+    """`RolePolicy.digest` as this version of the service left it. A version without documents changes only that."""
     written_at: Mapped[datetime | None]
     refused_at: Mapped[datetime | None]
-    """When the engine last refused to write it. For a while others are written in its place."""
+    """When the engine last refused to write it. For a while other documents are written instead."""
     room: Mapped[int | None] = mapped_column(Integer)
-    """Characters that it has room for, where the engine has found it too long."""
+    """Characters that fit into it, if the engine has once refused it as too long."""
 
 
 class Canary(Model):
-    """The last try of the isolation canary, in one row, and who of the replicas is at the next one."""
+    """The last run of the isolation canary, and the lease for the next one. The table has one row."""
 
     __tablename__ = "canary"
 
@@ -585,14 +589,14 @@ class Canary(Model):
     next_try_at: Mapped[datetime]
     attempts: Mapped[int] = mapped_column(Integer)
     result: Mapped[str | None] = mapped_column(String(16))
-    """`passed`, `failed` or `broken`; None before the first one is over."""
+    """`passed`, `failed` or `broken`; None before the end of the first run."""
     passed_at: Mapped[datetime | None]
 
 
 class AuditEvent(Model):
-    """Who did what to whom, when, from where. Written in the transaction of the act itself.
+    """Who did what to whom, when, from where. It is written in the transaction of the act itself.
 
-    Triggers, which a migration that makes the table anew has to make again, keep it append-only.
+    Triggers keep the table append-only. A migration that makes the table anew has to make them again.
     """
 
     __tablename__ = "audit_events"
@@ -623,7 +627,7 @@ class AuditEvent(Model):
 
 
 class UserImport(Model):
-    """An import of users: how far it has come, committed with the users themselves."""
+    """An import of users and its progress, which is committed with the imported users."""
 
     __tablename__ = "user_imports"
     __table_args__ = (CheckConstraint("status IN ('running', 'completed', 'interrupted', 'failed')", name="status"),)
@@ -633,40 +637,40 @@ class UserImport(Model):
     dry_run: Mapped[bool] = mapped_column(Boolean)
     status: Mapped[str] = mapped_column(String(16))
     lease: Mapped[uuid.UUID]
-    """Of the one who runs it now: a batch of anybody else is rolled back."""
+    """Identifies the process that runs the import now. A batch of another process is rolled back."""
     rows: Mapped[int] = mapped_column(BigInteger)
     created: Mapped[int] = mapped_column(BigInteger)
     existing: Mapped[int] = mapped_column(BigInteger)
     refused: Mapped[int] = mapped_column(BigInteger)
     digest: Mapped[str] = mapped_column(String(64))
-    """SHA-256 of those rows: what goes on has to begin with them."""
+    """SHA-256 of the rows so far. A file that continues the import has to begin with the same rows."""
     started_by: Mapped[uuid.UUID | None]
-    """None: the command line."""
+    """The administrator; None for the command line."""
     started_at: Mapped[datetime]
     updated_at: Mapped[datetime]
     finished_at: Mapped[datetime | None]
 
 
 class UserImportProblem(Model):
-    """What is wrong with a row of an imported file. It holds nothing of what the row says."""
+    """What is wrong with a row of an imported file. It holds none of the row's values."""
 
     __tablename__ = "user_import_problems"
 
     import_id: Mapped[uuid.UUID] = mapped_column(ForeignKey("user_imports.id"), primary_key=True)
     row: Mapped[int] = mapped_column(BigInteger, primary_key=True, autoincrement=False)
-    """From 1, without a header."""
+    """The number of the row, from 1. A header does not count."""
     code: Mapped[str] = mapped_column(String(32))
     message: Mapped[str] = mapped_column(String(200))
 
 
 class Activity(Model):
-    """What happened in five minutes of UTC. It outlives the audit events that it was counted from."""
+    """The counts of five minutes (UTC). They outlive the audit events that they were counted from."""
 
     __tablename__ = "activity"
 
     started_at: Mapped[datetime] = mapped_column(primary_key=True)
     tallied: Mapped[bool] = mapped_column(Boolean, server_default=false())
-    """Whether audit and ledger were counted: once, and not before the five minutes were over."""
+    """Whether audit events and ledger were counted. That happens once, after the five minutes."""
     sign_ups: Mapped[int] = mapped_column(BigInteger, server_default="0")
     sign_ins: Mapped[int] = mapped_column(BigInteger, server_default="0")
     failures: Mapped[int] = mapped_column(BigInteger, server_default="0")
@@ -675,10 +679,10 @@ class Activity(Model):
     vends_refused: Mapped[int] = mapped_column(BigInteger, server_default="0")
     revocations: Mapped[int] = mapped_column(BigInteger, server_default="0")
     users: Mapped[int | None] = mapped_column(BigInteger)
-    """At the end, as is the next one."""
+    """At the end of the five minutes, like `live_credentials`."""
     live_credentials: Mapped[int | None] = mapped_column(BigInteger)
     vends_cached: Mapped[int] = mapped_column(BigInteger, server_default="0")
-    """This one and those below are known to each process alone, which adds them."""
+    """Each process adds its own numbers to this column and the ones below."""
     sts_calls: Mapped[int] = mapped_column(BigInteger, server_default="0")
     sts_errors: Mapped[int] = mapped_column(BigInteger, server_default="0")
     sts_slow: Mapped[int] = mapped_column(BigInteger, server_default="0")
@@ -686,7 +690,7 @@ class Activity(Model):
 
 
 class WriteProbe(Model):
-    """There for a moment, while a replica finds out whether a database that was full takes writes again."""
+    """A short-lived row by which a replica finds out whether a full database takes writes again."""
 
     __tablename__ = "write_probes"
 

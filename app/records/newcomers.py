@@ -1,4 +1,4 @@
-"""Who is a newcomer: an account that cost nothing to get, so somebody may have very many of them.
+"""Decides who is a newcomer: a guest or a young account. One person can make any number of these.
 
 Newcomers take turns at changing something, so that a crowd of them leaves the database to everybody else.
 """
@@ -12,9 +12,9 @@ from app.platform.lanes import Turns
 from app.records.models import User
 
 NEWCOMER_FOR = timedelta(days=1)
-"""For how long an account is a newcomer's. A guest stays one."""
+"""How long an account is a newcomer. A guest always is."""
 AT_A_TIME = 2
-"""Newcomers who may change something at once in one process. One of them takes some milliseconds."""
+"""How many newcomers' changes run at the same time in one process. A change takes some milliseconds."""
 MOST_WAITING = 500
 PATIENCE = 5.0
 """Seconds."""
@@ -25,7 +25,7 @@ def make_turns() -> Turns:
 
 
 class Account(Protocol):
-    """A user, or the actor of one of their sessions. One who has to verify an address has no session before."""
+    """A user, or the actor of one of their sessions. A user who still has to verify an address has no session."""
 
     @property
     def guest(self) -> bool: ...
@@ -39,5 +39,5 @@ def is_newcomer(account: Account, now: datetime) -> bool:
 
 
 def are_newcomers(now: datetime) -> ColumnElement[bool]:
-    """The same of `User` in a statement."""
+    """`is_newcomer` as a condition on `User` in a statement."""
     return User.guest | (User.created_at > now - NEWCOMER_FOR)

@@ -1,6 +1,6 @@
-"""Whatever works once: links in mails, sign-ins that wait for a second factor, challenges, nonces.
+"""Tokens that work once: links in mails, sign-ins that wait for a second factor, challenges, nonces.
 
-Only a keyed hash is stored. A token is claimed by one atomic statement, so of many who send it at once one gets it.
+Only a keyed hash is stored. One atomic statement claims a token, so only one of several concurrent requests gets it.
 """
 
 import secrets
@@ -29,13 +29,13 @@ Purpose = Literal[
     "oidc_nonce",
 ]
 PREFIX = "tvs_"
-"""Makes a leaked token recognizable to secret scanners, and to our own log redaction."""
+"""Lets secret scanners and our own log redaction recognize a leaked token."""
 NOBODY = uuid.UUID(int=0)
 
 
 @dataclass(frozen=True)
 class Claim:
-    """What the token stood for."""
+    """What was stored with the token."""
 
     user_id: uuid.UUID | None
     data: Mapping[str, Any]
@@ -53,9 +53,9 @@ def issue(
     data: Mapping[str, Any] | None = None,
     returns_as: Callable[[str], str] = str,
 ) -> str:
-    """A new token of 256 bits. `data` is what its use needs, and holds no secret in the clear.
+    """A new token of 256 bits. `data` is what its use needs; it holds no secret in plain text.
 
-    `returns_as`: what `claim` will be given in its place, such as a digest of it.
+    `returns_as` turns the token into the text that `claim` will get in its place, such as a digest of the token.
     """
     token = PREFIX + b64url(secrets.token_bytes(32))
     session.execute(
@@ -73,7 +73,7 @@ def issue(
 
 
 def claim(session: Session, vault: Vault, now: datetime, purpose: Purpose, token: str) -> Claim:
-    """Uses the token up. Raises `InvalidSingleUseToken`."""
+    """Uses the token up and returns what was stored with it. Raises `InvalidSingleUseToken`."""
     row = session.execute(
         update(SingleUseToken)
         .where(*_usable(vault, purpose, token, now))
@@ -85,7 +85,7 @@ def claim(session: Session, vault: Vault, now: datetime, purpose: Purpose, token
 
 
 def attempt(session: Session, vault: Vault, now: datetime, purpose: Purpose, token: str, *, most: int) -> Claim:
-    """Counts a try at what the token guards; it stays usable. Raises `InvalidSingleUseToken` past `most` of them."""
+    """Counts an attempt. The token stays usable. Raises `InvalidSingleUseToken`, also after `most` attempts."""
     row = session.execute(
         update(SingleUseToken)
         .where(*_usable(vault, purpose, token, now), SingleUseToken.attempts < most)
@@ -97,16 +97,16 @@ def attempt(session: Session, vault: Vault, now: datetime, purpose: Purpose, tok
 
 
 def find(session: Session, vault: Vault, now: datetime, purpose: Purpose, token: str) -> Claim:
-    """What a usable token stands for; it stays usable. Raises `InvalidSingleUseToken`."""
+    """What was stored with a usable token. The token stays usable. Raises `InvalidSingleUseToken`."""
     columns = select(SingleUseToken.user_id, SingleUseToken.data, SingleUseToken.created_at)
     return _claim(session.execute(columns.where(*_usable(vault, purpose, token, now))).one_or_none())
 
 
 def withdraw(session: Session, now: datetime, *purposes: Purpose, user_id: uuid.UUID | None) -> None:
-    """Makes every token of the purposes that the user was given useless, and forgets what was kept with them.
+    """Invalidates all tokens of these purposes that the user was given, and deletes the data stored with them.
 
-    For None, an account that does not exist, it looks for nobody's: those without a user are of everybody who asked
-    for a stranger, and whoever writes them waits for all others who do.
+    `user_id` is None for an account that does not exist. Then it looks for tokens of `NOBODY`, who has none. It leaves
+    tokens without a user alone: they belong to everybody, and concurrent requests would wait for each other's rows.
     """
     session.execute(
         update(SingleUseToken)

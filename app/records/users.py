@@ -1,4 +1,4 @@
-"""What several features ask of a user row."""
+"""Questions about a user's row that several features have."""
 
 import uuid
 
@@ -20,18 +20,18 @@ CAN_SIGN_IN = or_(
     and_(User.password_hash.is_not(None), User.email_key.is_not(None)),
     *(exists().where(way.user_id == User.id) for way in (Passkey, Identity)),
 )
-"""Of a user: that there is a password, a passkey or an outside identity to do it with."""
+"""Condition on `User`: the user has a password, a passkey or an outside identity to sign in with."""
 
 
 def get_user(session: Session, user_id: uuid.UUID) -> User:
-    """The account of a signed-in user, which exists as long as the session does."""
+    """The account of a signed-in user. It exists as long as the session does."""
     return session.get_one(User, user_id)
 
 
 def lock_user(session: Session, user_id: uuid.UUID) -> User:
-    """The account of a signed-in user, to be written by this transaction alone.
+    """The account of a signed-in user, locked for this transaction.
 
-    Raises `InvalidToken` or `AccountDisabled` where it was erased or disabled since the request began.
+    Raises `InvalidToken` or `AccountDisabled` if it was erased or disabled since the request began.
     """
     user = session.get_one(User, user_id, with_for_update=True)
     if user.status == "erased":
@@ -42,7 +42,7 @@ def lock_user(session: Session, user_id: uuid.UUID) -> User:
 
 
 def mfa_enabled(session: Session, user_id: uuid.UUID) -> bool:
-    """Whether the user has an authenticator app whose first code was seen."""
+    """Whether the user has an authenticator app whose first code was confirmed."""
     confirmed = select(TotpFactor.user_id).where(TotpFactor.user_id == user_id, TotpFactor.confirmed_at.is_not(None))
     return session.scalar(confirmed) is not None
 
@@ -56,11 +56,12 @@ def can_sign_in_without(session: Session, user: User, way: Passkey | Identity) -
 
 
 def is_last_admin(session: Session, user_id: uuid.UUID) -> bool:
-    """Whether nobody else administers who could sign in: who never followed their invitation takes nobody's place.
+    """Whether the user is an administrator and no other administrator can sign in.
 
-    It locks all who administer, and the user, so of two who leave at once one stays.
-    By one statement and in one order: who was erased a moment ago is no administrator any more, and would otherwise
-    lock the others before themself.
+    An administrator who never followed their invitation cannot sign in, and does not count. The rows of all
+    administrators and of the user are locked, so that of two who leave at the same time one stays. One statement locks
+    them in the order of their ids. A second statement for the user's own row could deadlock: a user who was erased a
+    moment ago is no administrator any more, and would lock the others first.
     """
     administers = and_(User.role == "admin", User.status == "active")
     rows = select(User.id, User.role, User.status).where(or_(administers, User.id == user_id))

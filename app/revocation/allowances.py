@@ -1,12 +1,12 @@
-"""How much of the engine's room for revocations people's own acts may take.
+"""Limits how much of the engine's room for revocations users' own acts may take.
 
-The engine's policies hold some hundred revocations. When they are full, everybody's credentials are revoked in their
-place. So whatever strangers can do has a share of the room, and only administrators have all of it. A revocation beyond
-its share is withheld from the engine: it still holds in the ledger and in every cache, and the credential ends when it
+The engine's policies hold about a hundred revocations. When they are full, everybody's credentials are revoked instead.
+So acts that strangers can do get a share of the room, and only administrators get all of it. A revocation beyond its
+share is withheld from the engine. It still holds in the ledger and in every cache, and the credential ends when it
 expires.
 
-A source, as a client address, may take a part of what is free. So however many sources there are, and however much one
-of them takes, something is left for the next one.
+A source, such as a client address, may take a fraction of what is free. So something is always left for the next
+source.
 """
 
 import uuid
@@ -25,25 +25,25 @@ from app.records.audit import Origin
 from app.records.models import Revocation, User
 
 ROOM = "room for revocations"
-"""In `Session.info`: characters of all policies together. Nothing is bounded where it is not there."""
+"""Key in `Session.info` of the characters of all policies together. Without it nothing is bounded."""
 OF_ALL = Fraction(3, 4)
-"""Of the room, for all but administrators."""
+"""Share of the room for everybody but administrators."""
 OF_NEWCOMERS = Fraction(1, 11)
-"""Of the room, for all newcomers together by what they do to themselves, and as much again by each kind of `APART`."""
+"""Share of the room for all newcomers' acts on themselves together. Each reason in `APART` gets as much again."""
 OF_NEWCOMERS_REUSED = Fraction(1, 9)
-"""The same, that counted in, where a refresh token of a newcomer came twice: anybody can do that to themself."""
+"""The same share, `OF_NEWCOMERS` included, if a newcomer's refresh token was reused. Anybody can reuse their own."""
 OF_SOURCE = Fraction(1, 4)
-"""Of what others leave free of `OF_ALL`, for the acts from one client address, or the withdrawals of one owner."""
+"""Share of what others leave free of `OF_ALL`, for acts from one client address or withdrawals by one owner."""
 OF_SOURCE_REUSED = Fraction(1, 2)
-"""The same where a refresh token came twice."""
+"""The same share if a refresh token was reused."""
 TAKES: Mapping[str, int] = {"user": 44, "session": 28}
-"""Characters that the name of one takes in a policy."""
+"""Characters that the name of a user or a session takes in a policy."""
 ADMINISTRATOR = "administrator"
 REUSE = "reuse"
 WITHDRAWN = "grant_withdrawn"
 QUOTA = "quota_exceeded"
 APART = (WITHDRAWN, QUOTA)
-"""Reasons whose newcomers find room at the engine whatever other newcomers revoke."""
+"""Reasons with a share for newcomers of their own, so that other newcomers' revocations do not use it up."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +54,7 @@ class Cause:
     newcomer: bool = False
     """Whether it counts towards what newcomers may take."""
     source: str | None = None
-    """The client address, or the owner of a folder, whose share it takes; None for an act of this service."""
+    """The client address or folder owner that it counts for; None for an act of this service."""
 
     @property
     def bounded(self) -> bool:
@@ -64,7 +64,7 @@ class Cause:
 def cause_of(
     session: Session, origin: Origin, now: datetime, *, user_id: uuid.UUID, actor_id: uuid.UUID | None, reason: str
 ) -> Cause:
-    """The cause of an act on the user's own credentials, by whoever it was."""
+    """The cause of an act on a user's credentials, by the user, an administrator or this service."""
     if actor_id not in (None, user_id) or origin is audit.COMMAND_LINE:
         return Cause(ADMINISTRATOR)
     newcomer = _is_newcomer(session.get(User, user_id), now)
@@ -74,7 +74,7 @@ def cause_of(
 
 
 def cause_of_owner(session: Session, now: datetime, owner_id: uuid.UUID) -> Cause:
-    """The cause of revoking what carries a folder whose owner took it back, or was disabled by an administrator."""
+    """The cause of revoking credentials that carry a folder whose owner withdrew it or was disabled."""
     owner = session.get(User, owner_id)
     if owner is not None and owner.status == "disabled":
         return Cause(ADMINISTRATOR)
@@ -82,7 +82,7 @@ def cause_of_owner(session: Session, now: datetime, owner_id: uuid.UUID) -> Caus
 
 
 def _is_newcomer(user: User | None, now: datetime) -> bool:
-    """Of one who is gone nobody knows it."""
+    """A user who no longer exists counts as a newcomer, as nobody can tell."""
     return user is None or newcomers.is_newcomer(user, now)
 
 
@@ -95,10 +95,10 @@ def is_spent(
     of_source: int | None = None,
     of_newcomers: int | None = None,
 ) -> bool:
-    """Whether `adding` more characters for this cause are beyond its share.
+    """Whether `adding` more characters exceed the share of this cause.
 
-    `of_source`, `of_newcomers`: what they take already, where it is not to be counted in what was revoked.
-    Transactions do not see each other's, so as many as run at once may exceed it, once.
+    `of_source`, `of_newcomers`: characters that they take already, if not to be counted from the revocations.
+    Transactions do not see each other's revocations, so transactions that run at once may exceed the share, once.
     """
     room: int | None = session.info.get(ROOM)
     if room is None or not cause.bounded or not adding:
@@ -116,7 +116,7 @@ def is_spent(
 
 
 def _taken(now: datetime, cause: Cause) -> Select[Any]:
-    """Characters at the engine: of newcomers by the same kind of act, of the cause's source, and of all others."""
+    """Sums the characters at the engine: of newcomers' acts of the same kind, of the cause's source, and of others."""
     same_kind = Revocation.reason == cause.reason if cause.reason in APART else Revocation.reason.not_in(APART)
     characters = case(TAKES, value=Revocation.scope, else_=0)
     bounded = Revocation.reason.is_distinct_from(ADMINISTRATOR)

@@ -1,7 +1,8 @@
-"""Revocations as policies: pure functions from rows to the JSON that the vending role gets.
+"""Revocations as policies: pure functions from denials to the JSON of the vending role's policies.
 
-A document denies all actions, by the session's name as `aws:userid` has it after the role's id
-(`AROA…:<user>.<session>`) and, for a user who goes on, by the second in which STS issued the session.
+A document denies all actions. It matches the STS session's name, which `aws:userid` has after the role's id
+(`AROA…:<user>.<session>`). For a user who gets new credentials it also matches the second in which STS issued the
+session.
 """
 
 import json
@@ -16,10 +17,10 @@ from app.crypto.encoding import b64url
 from app.revocation.marks import Scope
 
 EVERYBODY = ""
-"""The name under which `Names` has the denial of everybody."""
+"""The name in `Names` that stands for the denial of everybody."""
 Names = Mapping[str, datetime | None]
-"""What a document denies: patterns of `aws:userid`, each with the moment before which the denied sessions were issued.
-None: whenever they were."""
+"""What a document denies: patterns of `aws:userid`, each with a moment. Sessions issued before it are denied. With
+None, all of them are."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,13 +30,13 @@ class Denial:
     session_id: uuid.UUID | None
     not_before: datetime
     goes_on: bool = False
-    """Of a session: it is given new credentials, so it is denied those of before alone. A user always goes on."""
+    """Whether a session gets new credentials, so that only its earlier ones are denied. A user always goes on."""
 
     @property
     def pattern(self) -> str:
-        """Of `aws:userid`. Ids hold no wildcard, and none is a part of another.
+        """The pattern of `aws:userid`. Ids contain no wildcard, and no id is part of another one.
 
-        A session's id is random, so it names the device without its user: there is room for twice as many.
+        A session's id is random, so it identifies the session without its user. That makes room for twice as many.
         """
         if self.scope == "everyone":
             return EVERYBODY
@@ -45,12 +46,12 @@ class Denial:
 
     @property
     def before(self) -> datetime | None:
-        """None for a session that has ended: it is given no other credentials."""
+        """None for a session that has ended: it gets no new credentials."""
         return None if self.scope == "session" and not self.goes_on else self.not_before
 
 
 def names_of(denials: Iterable[Denial]) -> dict[str, datetime | None]:
-    """Of several denials of one name the latest counts."""
+    """The names of the denials. If several have the same name, the latest one counts."""
     names: dict[str, datetime | None] = {}
     for denial in denials:
         add(names, denial.pattern, denial.before)
@@ -58,7 +59,7 @@ def names_of(denials: Iterable[Denial]) -> dict[str, datetime | None]:
 
 
 def add(names: dict[str, datetime | None], name: str, before: datetime | None) -> None:
-    """Adds a denial to `names`, where a wider one of the same name stays."""
+    """Adds a denial to `names`, unless a wider one of the same name is there."""
     known = names.get(name, before)
     names[name] = None if known is None or before is None else max(known, before)
 
@@ -68,7 +69,7 @@ def build(denials: Iterable[Denial]) -> str:
 
 
 def write(names: Names) -> str:
-    """Compact ASCII JSON, the same for the same names in any order; empty where nothing is denied."""
+    """Compact ASCII JSON, the same for the same names in any order; empty if nothing is denied."""
     of: defaultdict[datetime, list[str]] = defaultdict(list)
     always = []
     for name, before in names.items():
@@ -84,16 +85,16 @@ def write(names: Names) -> str:
 
 
 class Sheet:
-    """A document as it is filled. It knows how long its text is without writing it."""
+    """A document that is being filled. It knows the length of its text without writing it."""
 
     def __init__(self, capacity: int) -> None:
-        """`capacity` is in characters, of which the text has no white space."""
+        """`capacity` is in characters. The text has no white space."""
         self.names: dict[str, datetime | None] = {}
         self._left = capacity - _FRAME
         self._groups: set[datetime | None] = set()
 
     def put(self, name: str, before: datetime | None) -> bool:
-        """Adds a name that is not there yet. False, and nothing is added, where the text would be too long."""
+        """Adds a name that is not there yet. Returns False, and adds nothing, if the text would be too long."""
         if name == EVERYBODY:
             cost = _OF_ALL
         else:
@@ -127,7 +128,7 @@ def _json(value: Any) -> str:
     return json.dumps(value, separators=(",", ":"), ensure_ascii=True)
 
 
-# Each statement is counted with a comma after it, and each name too. The last one of each has none.
+# Each statement and each name is counted with a comma after it, although the last one has none.
 _SOME_DAY = datetime(2000, 1, 1, tzinfo=UTC)
 _FRAME = len(_json(_document([]))) - 1
 _OF_ALL = len(_json(_deny(_before(_SOME_DAY)))) + 1

@@ -1,4 +1,4 @@
-"""When a revocation has taken effect: by when the engine refuses what was revoked."""
+"""When a revocation takes effect: the moment by which the engine refuses what was revoked."""
 
 from datetime import datetime, timedelta
 from uuid import UUID
@@ -15,10 +15,10 @@ from app.revocation import marks as revocations
 
 
 def effective_by(session: Session, now: datetime, settings: Settings, user_id: UUID) -> datetime:
-    """When, at the latest, the engine refuses all that was revoked of a user's, now or before.
+    """When, at the latest, the engine refuses all revoked credentials of a user.
 
-    All expire, and an engine that is told stops before. While it cannot be told, and where it is not, their expiry is
-    all that is promised.
+    An engine that is told of the revocation refuses them before they expire. If it is not told, or cannot be reached,
+    only their expiry is promised.
     """
     ledger = IssuedCredential
     of_told, of_withheld = ledger.withheld.is_(False), ledger.withheld.is_(True)
@@ -40,9 +40,9 @@ def effective_by(session: Session, now: datetime, settings: Settings, user_id: U
 
 
 def effective_by_of_any(session: Session, now: datetime, settings: Settings, *, told: bool) -> datetime:
-    """The same of a revocation of now, whoever has credentials, or none: the answer tells nobody which.
+    """The same for a revocation made now, without looking at credentials. So the answer does not tell who has any.
 
-    `told`: whether the engine is, whoever it is about.
+    `told`: whether the engine is told, regardless of whom the revocation is about.
     """
     longest = timedelta(seconds=settings.longest_ttl)
     if not told or not _tells(session, settings):
@@ -51,7 +51,7 @@ def effective_by_of_any(session: Session, now: datetime, settings: Settings, *, 
 
 
 def effective_by_of(session: Session, settings: Settings, credential: IssuedCredential) -> datetime | None:
-    """The same of one in the ledger; None where it was not revoked."""
+    """The same for one credential of the ledger; None if it is not revoked."""
     if credential.withdrawn_at is None:
         return None
     if (
@@ -64,7 +64,7 @@ def effective_by_of(session: Session, settings: Settings, credential: IssuedCred
 
 
 def _tells(session: Session, settings: Settings) -> bool:
-    """Whether the engine is told of revocations, and was reached the last time."""
+    """Whether the engine is told of revocations, and the last write reached it."""
     told = session.get(RolePolicy, settings.role_arn)
     return settings.revocation != "off" and (told is None or not told.failures)
 
@@ -72,7 +72,10 @@ def _tells(session: Session, settings: Settings) -> bool:
 def revoke_own(
     session: Session, origin: Origin, now: datetime, settings: Settings, actor: Actor
 ) -> tuple[int, datetime]:
-    """The live credentials of a user who goes on: how many they were, and when they stop. Raises `AccountDisabled`."""
+    """Revokes the live credentials of a user, who gets new ones. Returns their number and when they stop.
+
+    Raises `AccountDisabled`.
+    """
     user = users.lock_user(session, actor.user_id)
     count = revocations.revoke_user(
         session, origin, now, user_id=user.id, actor_id=user.id, session_id=actor.session_id, reason="own_wish"

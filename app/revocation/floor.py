@@ -1,8 +1,8 @@
-"""What gives way where the engine has no room for all revocations, up to the floor: everybody's credentials.
+"""Makes room when the engine's policies cannot hold all revocations. The last resort is the floor.
 
-First, users who got nothing since they were revoked share one moment, which costs nobody anything. Then the newcomers'
-own acts are withheld, then whoever was revoked and got new credentials is revoked once more. Only where what is left
-has no room, everybody's credentials of before are revoked in its place.
+First, users who got no credentials since their revocation share one moment, which costs nobody anything. Then the
+revocations by newcomers' own acts are withheld. Then users who got new credentials since are revoked once more, to
+share the moment too. If that is not enough, the floor is raised: everybody's earlier credentials are revoked instead.
 """
 
 from collections import Counter, defaultdict
@@ -22,24 +22,24 @@ from app.revocation import allowances, marks
 ORIGIN = Origin(request_id="", address="revocation")
 GATHERED = "gathered"
 CAUSES = frozenset({allowances.ADMINISTRATOR, allowances.REUSE, allowances.WITHDRAWN})
-"""Those of which the metric tells beside users' own acts."""
+"""Causes that the metric tells apart from users' own acts."""
 
 
 @dataclass(frozen=True)
 class Floor:
-    """What was revoked in whose place."""
+    """The revocation of everybody's earlier credentials, and the revocations that it replaces."""
 
     before: datetime
-    """Whatever was issued earlier is revoked."""
+    """Credentials issued earlier are revoked."""
     revocations: int
     reasons: Mapping[str, int]
-    """How many of the revocations each reason has, the commonest first."""
+    """The number of revocations for each reason, the commonest first."""
     sources: int
-    """Client addresses and owners of folders that the revocations came from."""
+    """The number of client addresses and folder owners that the revocations came from."""
 
     @property
     def cause(self) -> str:
-        """What most of them came from: administrators, stolen refresh tokens, owners of folders, or users' own acts."""
+        """The most frequent cause: administrators, reused refresh tokens, folder owners, or users' own acts."""
         of_each = Counter[str]()
         for reason, count in self.reasons.items():
             of_each[reason if reason in CAUSES else "own_act"] += count
@@ -47,13 +47,13 @@ class Floor:
 
 
 def told(session: Session, now: datetime) -> Sequence[Revocation]:
-    """What the engine is to know."""
+    """The revocations that the engine has to be told of."""
     wanted = (Revocation.expires_at > now, ~Revocation.withheld)
     return session.scalars(select(Revocation).where(*wanted).execution_options(populate_existing=True)).all()
 
 
 def make_room(session: Session, now: datetime, fits: Callable[[Sequence[Revocation]], bool]) -> Floor | None:
-    """Changes the revocations until they fit. The floor, where it had to be raised."""
+    """Changes the revocations until they fit. Returns the floor if it had to be raised."""
     if _gather(session, now, again=False) and fits(told(session, now)):
         return None
     if withhold_newcomers(session, now) and fits(told(session, now)):
@@ -64,7 +64,7 @@ def make_room(session: Session, now: datetime, fits: Callable[[Sequence[Revocati
 
 
 def withhold_newcomers(session: Session, now: datetime) -> bool:
-    """Withholds what the acts of newcomers revoked. False where there is nothing of it."""
+    """Withholds the revocations that newcomers' acts caused. Returns False if there are none."""
     withheld = session.execute(
         update(Revocation)
         .where(Revocation.newcomer, ~Revocation.withheld, Revocation.expires_at > now)
@@ -83,10 +83,11 @@ def withhold_newcomers(session: Session, now: datetime) -> bool:
 
 
 def _gather(session: Session, now: datetime, *, again: bool) -> bool:
-    """Gives those who go on one `not_before`, for which they share a statement. False where nothing changed.
+    """Gives revocations of users and sessions that go on one `not_before`, so that they share a statement.
 
-    `again`: those too who have got new credentials since, which are revoked. Users are locked, as by whoever revokes: a
-    vend that is under way sees the new moment, or we see its row. Whoever is locked by somebody else stays as they are.
+    Returns False if nothing changed. With `again` it includes those who got new credentials since, and revokes these
+    too. Users are locked, as for every revocation: a vend that is under way sees the new moment, or we see its row.
+    Users whom another transaction has locked are left as they are.
     """
     moment = marks.second_after(now)
     rows = [row for row in told(session, now) if _goes_on(row) and row.not_before <= moment]
@@ -110,7 +111,7 @@ def _goes_on(row: Revocation) -> bool:
 
 
 def _issued_since(session: Session, now: datetime, user_ids: set[UUID]) -> Mapping[UUID, list[IssuedCredential]]:
-    """What is alive and not revoked, by its user and by its session."""
+    """Credentials that are alive and not revoked, by user id and by session id."""
     ledger, found = IssuedCredential, defaultdict(list)
     longest = marks.LONGEST_LIFE + marks.TOLERANCE
     alive = (ledger.issued_at > now - longest, ledger.expires_at > now, ledger.revoked_at.is_(None))
@@ -137,7 +138,7 @@ def _revoke_again(session: Session, now: datetime, row: Revocation, since: Seque
 
 
 def raise_floor(session: Session, now: datetime) -> Floor:
-    """Revokes what anybody has that is older than the newest of the revocations, in the place of them all."""
+    """Replaces all revocations by one of everybody's credentials issued before the newest of them."""
     rows = told(session, now)
     before, expires_at = max(row.not_before for row in rows), max(row.expires_at for row in rows)
     reasons = Counter(row.reason or "unknown" for row in rows if row.scope != "everyone")

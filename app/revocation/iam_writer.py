@@ -1,6 +1,6 @@
-"""The policies of the vending role that this service writes by IAM: an inline one, and managed ones.
+"""Writes the policies of the vending role that deny, through IAM: an inline policy and managed ones.
 
-All deny. An operator makes and attaches the managed ones. The service only adds and deletes versions of them.
+An operator creates and attaches the managed policies. The service only adds and deletes their versions.
 """
 
 import asyncio
@@ -23,11 +23,11 @@ PROBE_NAME = "tokenvend-revocations-probe"
 PROBE = denials.build([Denial("session", EVERYONE, EVERYONE, datetime.fromtimestamp(0, UTC))])
 """Denies a session that nobody has."""
 MANAGED_SIZE = 6144
-"""Characters of a managed policy, white space not counted: IAM's quota, which nobody can have raised."""
+"""Characters of a managed policy, without white space. This IAM quota cannot be raised."""
 VERSIONS_LEFT = 3
-"""Of a managed policy before a version is added. IAM keeps five, and its list may lack the newest."""
+"""Most versions of a managed policy before one is added. IAM keeps five, and its list may lack the newest."""
 IAM_CONFIG = Config(connect_timeout=2, read_timeout=5, retries={"total_max_attempts": 1})
-"""The job tries again by itself."""
+"""No retries: the job itself tries again."""
 
 _KINDS = {
     **dict.fromkeys(("Throttling", "ThrottlingException", "RequestLimitExceeded"), "throttled"),
@@ -36,7 +36,7 @@ _KINDS = {
 
 
 class IamFailed(Exception):
-    """IAM did not do it. `kind` is `throttled`, `too_large`, `refused` or `unavailable`, the message IAM's code."""
+    """IAM did not do it. `kind` is `throttled`, `too_large`, `refused` or `unavailable`. The message is IAM's code."""
 
     def __init__(self, kind: str, code: str) -> None:
         super().__init__(code)
@@ -44,10 +44,10 @@ class IamFailed(Exception):
 
 
 class RoleDenials:
-    """The vending role's policies that are this service's own. Each call raises `IamFailed`."""
+    """The vending role's policies that this service writes. Each call raises `IamFailed`."""
 
     def __init__(self, role_arn: str, make_client: Callable[[], Any], policy_arns: Sequence[str] = ()) -> None:
-        """`make_client` is called at the first use: the SDK looks for credentials then, maybe by network."""
+        """`make_client` is called at the first use, because it may look for credentials over the network."""
         self.role_arn = role_arn
         self.policy_arns = tuple(policy_arns)
         self._role_name = role_arn.rpartition("/")[2]
@@ -56,14 +56,17 @@ class RoleDenials:
         self._lock = threading.Lock()
 
     async def write(self, document: str, policy: str = POLICY_NAME) -> None:
-        """`policy` is the inline one's name, or the ARN of a managed one. An empty document denies nobody."""
+        """Writes one policy. `policy` is the inline policy's name or a managed policy's ARN.
+
+        An empty document denies nobody.
+        """
         if policy in self.policy_arns:
             await asyncio.to_thread(self._call, self._put_version, policy, document or PROBE)
         else:
             await asyncio.to_thread(self._call, self._put if document else self._take_away, policy, document)
 
     async def try_out(self) -> None:
-        """Writes an inline policy that denies nobody, and takes it away again."""
+        """Writes an inline policy that denies nobody, and deletes it again."""
         await asyncio.to_thread(self._call, self._put, PROBE_NAME, PROBE)
         await asyncio.to_thread(self._call, self._take_away, PROBE_NAME, "")
 
@@ -72,7 +75,7 @@ class RoleDenials:
         await asyncio.to_thread(self._call, self._try_version, policy_arn, PROBE)
 
     async def unattached(self) -> Sequence[str]:
-        """Those of the managed policies that the role does not have. It takes iam:ListAttachedRolePolicies."""
+        """The managed policies that are not attached to the role. Needs iam:ListAttachedRolePolicies."""
         attached: list[str] = []
         await asyncio.to_thread(self._call, lambda client, _name, _document: self._list(client, attached), "", "")
         return [arn for arn in self.policy_arns if arn not in attached]
@@ -81,7 +84,7 @@ class RoleDenials:
         client.put_role_policy(RoleName=self._role_name, PolicyName=name, PolicyDocument=document)
 
     def _take_away(self, client: Any, name: str, _document: str) -> None:
-        """Looks first: Ceph's answer to the deletion of what is not there is none that can be read."""
+        """Looks first, because Ceph's answer to the deletion of a missing policy cannot be parsed."""
         try:
             client.get_role_policy(RoleName=self._role_name, PolicyName=name)
             client.delete_role_policy(RoleName=self._role_name, PolicyName=name)
@@ -109,7 +112,7 @@ class RoleDenials:
                     self._client = self._make_client()
             call(self._client, name, document)
         except ClientError as error:
-            self._client = None  # the next try looks for credentials anew
+            self._client = None  # the next try looks for credentials again
             code = _code(error)
             status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 500)
             raise IamFailed(_KINDS.get(code) or ("unavailable" if status >= 500 else "refused"), code) from error
@@ -119,12 +122,12 @@ class RoleDenials:
 
 
 def _code(error: ClientError) -> str:
-    """Ceph's errors lack the element that boto3 reads it from."""
+    """The error's code. Ceph's errors lack the element from which boto3 reads it."""
     return str(error.response.get("Error", {}).get("Code") or error.response.get("Code") or "Unknown")
 
 
 def _make_room(client: Any, arn: str) -> None:
-    """Deletes the oldest versions, never the one in effect."""
+    """Deletes the oldest versions, but never the one in effect."""
     versions = client.list_policy_versions(PolicyArn=arn)["Versions"]
     oldest = sorted((one["VersionId"] for one in versions if not one["IsDefaultVersion"]), key=lambda v: int(v[1:]))
     for version in oldest[: max(0, len(versions) - VERSIONS_LEFT)]:
@@ -136,7 +139,7 @@ def _make_room(client: Any, arn: str) -> None:
 
 
 def _create(client: Any, arn: str, document: str, *, default: bool) -> str:
-    """The id of the new version. Where IAM has five for all that, the next try finds them in its list."""
+    """The id of the new version. If IAM still has five, the next try finds all of them in its list."""
     try:
         made = client.create_policy_version(PolicyArn=arn, PolicyDocument=document, SetAsDefault=default)
     except ClientError as error:

@@ -1,8 +1,8 @@
-"""Revocation at the engine: policies of the vending role, which deny what was revoked and is still alive.
+"""The job that tells the engine of revocations: it writes the vending role's policies that deny revoked credentials.
 
-The first is inline, and managed ones take what it has no room for. The database says what each is. So a burst of
-revocations is a write or a few, a process that dies loses nothing, and a policy that somebody took away comes back
-within the hour. One replica writes at a time, one policy a second at most.
+The first policy is inline, and managed ones take what it has no room for. The database knows what each should say. So a
+burst of revocations needs only a few writes, a process that dies loses nothing, and a deleted policy is restored within
+an hour. One replica writes at a time, at most one policy a second.
 """
 
 import asyncio
@@ -29,41 +29,41 @@ from app.revocation.placement import Document, Plan
 log = structlog.get_logger("tokenvend.revocation")
 
 LEASE = timedelta(seconds=30)
-"""For how long a replica has the role to itself: more than three calls take with their time-outs."""
+"""How long a replica has the role to itself: longer than three calls with their time-outs."""
 GAP = timedelta(seconds=1)
-"""Between two writes: IAM takes few in a second, and what was revoked meanwhile goes with the next one."""
+"""Time between two writes. IAM takes few in a second, and the next write includes what was revoked meanwhile."""
 LONGEST_WAIT = timedelta(minutes=1)
 
 
 @dataclass(frozen=True)
 class State:
-    """What is to be told and what was, as the database has it."""
+    """What the engine has been told and what not, by the database."""
 
     pending: int
     oldest: datetime | None
-    """Of those that the engine was not told of."""
+    """When the oldest revocation was made that the engine has not been told of."""
     due: bool
     next_try_at: datetime
 
 
 @dataclass(frozen=True)
 class Claim:
-    """A policy, which is ours to write; `attempts` tells a claim from a later one."""
+    """The right to write one policy. `attempts` tells this claim from a later one."""
 
     attempts: int
     policy: str
-    """The inline one's name, or a managed one's ARN."""
+    """The inline policy's name, or a managed policy's ARN."""
     names: Names
     document: str
     """The text of `names`."""
     told: Sequence[tuple[Any, datetime]]
-    """Subject and floor of every revocation in it."""
+    """Subject id and `not_before` of every revocation in it."""
     raised: Floor | None
-    """The floor for all users, where there was no room for each of the revocations."""
+    """The floor, if it was raised because there was no room for all revocations."""
 
 
 async def apply_next(platform: Platform, writer: RoleDenials | None) -> bool:
-    """Writes a policy that is not what it should be, and says whether there may be more."""
+    """Writes one policy that is not as it should be. Returns whether there may be more."""
     role, settings = writer, platform.settings
     if role is None:
         return False
@@ -113,7 +113,7 @@ def look(session: Session, now: datetime, settings: Settings) -> State:
 def _plan(
     session: Session, now: datetime, settings: Settings, rows: Sequence[Revocation]
 ) -> tuple[Plan | None, list[Document]]:
-    """What to write next, or None where there is no room; and the documents as they are."""
+    """What to write next, or None if there is no room, and the documents as they are."""
     applied = names_of(_denials(row for row in rows if row.applied_at is not None))
     documents = role_policies.load(session, now, settings, applied)
     return placement.plan(names_of(_denials(rows)), documents), documents
@@ -170,7 +170,7 @@ def _claim(session: Session, now: datetime, settings: Settings) -> Claim | None:
 
 
 def _postpone(session: Session, now: datetime, settings: Settings, claim: Claim, *, kind: str) -> Floor | None:
-    """The next try comes later each time. Where no policy has room for the rest, all are revoked."""
+    """Delays the next try, longer each time. If no policy has room for the rest, raises the floor."""
     failures = session.scalar(select(RolePolicy.failures).where(RolePolicy.role_arn == settings.role_arn)) or 0
     delay = min(GAP * 2 ** min(failures, 16), LONGEST_WAIT) * random.uniform(0.75, 1.25)  # noqa: S311 - it spreads
     if not _update(session, settings.role_arn, claim.attempts, next_try_at=now + delay, failures=failures + 1):
@@ -186,7 +186,7 @@ def _postpone(session: Session, now: datetime, settings: Settings, claim: Claim,
 
 def _settle(session: Session, now: datetime, settings: Settings, claim: Claim) -> None:
     if not _update(session, settings.role_arn, claim.attempts, next_try_at=now + GAP, failures=0):
-        # Slower than its lease: whether ours or the other replica's is the last one, nobody knows.
+        # The write outlived its lease, so nobody knows whether it or another replica's came last.
         session.execute(select(RolePolicy).where(RolePolicy.role_arn == settings.role_arn).with_for_update())
         role_policies.doubt(session, settings, claim.policy, claim.names)
         return
@@ -199,7 +199,7 @@ def _mark_told(session: Session, now: datetime, rows: Sequence[Revocation]) -> N
 
 
 def _mark(session: Session, now: datetime, told: Sequence[tuple[Any, datetime]]) -> None:
-    """Notes that the engine was told of these, unless one was revoked anew meanwhile."""
+    """Notes that the engine was told of these, except those that were revoked again meanwhile."""
     if told:
         table: Any = Revocation.__table__
         marks = (
@@ -215,7 +215,7 @@ def _mark(session: Session, now: datetime, told: Sequence[tuple[Any, datetime]])
 
 
 def _update(session: Session, role_arn: str, attempts: int, **values: Any) -> bool:
-    """False where another replica has taken over."""
+    """Updates the role's row. Returns False if another replica has taken over."""
     ours = update(RolePolicy).where(RolePolicy.role_arn == role_arn, RolePolicy.attempts == attempts)
     statement = ours.values(**values).returning(RolePolicy.role_arn).execution_options(synchronize_session=False)
     return session.execute(statement).first() is not None

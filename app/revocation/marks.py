@@ -1,9 +1,9 @@
-"""Revocations, each noted in the transaction of what takes the credentials away: a sign-out, an erasure, a wish.
+"""Revokes credentials in the transaction that takes them away: a sign-out, an erasure, a user's wish.
 
-The ledger says what was revoked. The row in `revocations` says it, for as long as one of the credentials may be alive,
-to those who hand cached ones out, and to the job that tells the engine. AWS knows the second in which it issued a
-session (`aws:TokenIssueTime`) and its name. So whoever goes on is revoked up to the second `not_before`: what was
-issued in an earlier second is revoked, and no such credential is handed out any more.
+The ledger says what was revoked. The mark, a row in `revocations`, tells it to the caches and to the job that tells the
+engine, as long as one of the credentials may be alive. AWS knows an STS session's name and the second of its issue
+(`aws:TokenIssueTime`). So a user or session that goes on is revoked up to the second `not_before`: credentials issued
+in an earlier second are revoked, and none of them is handed out any more.
 """
 
 import itertools
@@ -26,25 +26,25 @@ from app.revocation.allowances import Cause
 
 SIGNAL = "revocations"
 LONGEST_LIFE = timedelta(hours=36)
-"""Of a credential: GetFederationToken's."""
+"""The longest life of a credential: GetFederationToken's."""
 TOLERANCE = timedelta(minutes=5)
-"""By which the engine's clock may be behind ours: AWS refuses the signatures of who is further off."""
+"""How far the engine's clock may be behind ours. AWS refuses signatures whose time is further off."""
 MARKED_FOR = timedelta(minutes=10)
-"""For how long a revocation is remembered where nothing was alive: a vend that was under way at it ends before."""
+"""How long a revocation is remembered if nothing was alive. A vend that was under way ends sooner."""
 MOST_NAMED = 4
-"""Sessions that one act names one by one. Where more of a user's hold credentials, all that the user has is revoked."""
+"""Sessions that one act revokes one by one. If more hold credentials, all of the user's credentials are revoked."""
 Scope = Literal["everyone", "user", "session"]
 
 
 class _Live(NamedTuple):
-    """A credential that has not expired, and that the engine was not told to refuse."""
+    """A credential that has not expired and that the engine was not told to refuse."""
 
     id: uuid.UUID
     session_id: uuid.UUID
     issued_at: datetime
     expires_at: datetime
     revoked_at: datetime | None
-    """Where it was revoked already, and the engine not told."""
+    """Set if it is already revoked, but the engine was not told."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +55,7 @@ class Subject:
     scope: Scope
     user_id: uuid.UUID | None
     goes_on: bool = False
-    """Of a session: whether it is given new credentials."""
+    """For a session: whether it gets new credentials."""
 
 
 ALL = Subject(EVERYONE, "everyone", None)
@@ -70,7 +70,7 @@ class _Act:
     user_id: uuid.UUID
     actor_id: uuid.UUID | None
     reason: str
-    """As the audit has it; an administrator's own words, where it was one."""
+    """The reason in the audit log. An administrator's is in their own words."""
     cause: Cause
 
 
@@ -85,16 +85,16 @@ def revoke_sessions(
     actor_id: uuid.UUID | None,
     reason: str,
 ) -> None:
-    """Revokes what sessions hold that this transaction has ended, for a user whose row it has locked.
+    """Revokes the credentials of sessions that this transaction has ended. It has locked the user's row.
 
-    Without `session_ids`: what all sessions of the user hold, but for `keeping`. The ledger lets no vend of an ended
-    session through, so nothing is noted for a session that holds nothing. Where more than `MOST_NAMED` sessions hold
-    credentials, all credentials of the user are revoked, those of `keeping` too: that session is given new ones.
+    Without `session_ids`: those of all sessions of the user except `keeping`. A session that holds none gets no mark,
+    because the ledger refuses vends of ended sessions. If more than `MOST_NAMED` sessions hold credentials, all
+    credentials of the user are revoked. Those of `keeping` are revoked too, and that session gets new ones.
     """
     live = _alive(session, now, user_id)
     held = {row.session_id for row in live}
     if session_ids is None:
-        # A job of this service holds credentials by a session of no device. It does not end with them.
+        # A job's credentials have a session id that is no device's. They do not end with the user's sessions.
         held &= set(session.scalars(select(DeviceSession.id).where(DeviceSession.id.in_(held))))
         held -= {keeping}
     else:
@@ -115,7 +115,7 @@ def revoke_devices(
     session_ids: Collection[uuid.UUID],
     cause: Cause,
 ) -> None:
-    """Revokes what these sessions of a locked user hold. They go on, and are given new credentials."""
+    """Revokes the credentials of these sessions of a locked user. The sessions go on and get new ones."""
     live = _alive(session, now, user_id)
     held = {row.session_id for row in live}.intersection(session_ids)
     if held:
@@ -157,10 +157,11 @@ def revoke_user(
     session_id: uuid.UUID | None,
     reason: str,
 ) -> int:
-    """Revokes what a user holds whose row this transaction has locked and whose sessions go on; says how many it were.
+    """Revokes the credentials of a user whose row this transaction has locked. Returns how many.
 
-    `session_id`: the actor's. A vend that is under way has no row in the ledger yet: it is never handed out. Where
-    nothing else is alive the engine is told nothing, and the database remembers it for `MARKED_FOR`.
+    The user's sessions go on. `session_id` is the actor's. A vend that is under way has no row in the ledger yet, and
+    its credential is never handed out. If nothing else is alive, the engine is told nothing, and the mark stays for
+    `MARKED_FOR`.
     """
     live = _alive(session, now, user_id)
     cause = allowances.cause_of(session, origin, now, user_id=user_id, actor_id=actor_id, reason=reason)
@@ -183,7 +184,7 @@ def _revoke_of_user(session: Session, act: _Act, live: Sequence[_Live], *, sessi
 
 
 def _is_withheld(session: Session, act: _Act, scope: Scope, subject_ids: Collection[uuid.UUID]) -> bool:
-    """Whether the act's cause has no room at the engine for those of them that have none there yet."""
+    """Whether the cause's share has no room for the subjects that have no place at the engine yet."""
     if not act.cause.bounded:
         return False
     there = select(func.count()).where(Revocation.subject_id.in_(subject_ids), _told(act.now))
@@ -201,9 +202,9 @@ def put(
     cause: Cause | None = None,
     withheld: bool = False,
 ) -> None:
-    """Writes the row, of which what was revoked before stays a part, and wakes the job.
+    """Writes the mark and wakes the job. What the mark covered before stays revoked.
 
-    A row that has its place at the engine keeps it: it takes no more room for being renewed.
+    A mark that has its place at the engine keeps it: renewing it takes no more room.
     """
     told = _told(now)
     kept = told if cause is None or cause.bounded else false()
@@ -239,22 +240,22 @@ def put(
 
 
 def _told(now: datetime) -> Any:
-    """Of rows that have their place at the engine, or are about to."""
+    """The condition that a mark has, or is about to have, a place at the engine."""
     return and_(~Revocation.withheld, Revocation.expires_at > now)
 
 
 def second_after(moment: datetime) -> datetime:
-    """The first second in which nothing was issued by then."""
+    """The first whole second after `moment`: everything issued until then has an earlier second."""
     return moment.replace(microsecond=0) + timedelta(seconds=1)
 
 
 def _second_after(now: datetime, live: Iterable[_Live]) -> datetime:
-    """The first second in which none of them was issued, by STS's clock too: see `ledger.py`."""
+    """The first second after now and after the issue of all of them, also by STS's clock: see `vending/ledger.py`."""
     return second_after(max([now, *(row.issued_at for row in live)]))
 
 
 def is_pending(session: Session, user_id: uuid.UUID, session_id: uuid.UUID) -> bool:
-    """Whether the engine is still to be told of a revocation of theirs."""
+    """Whether the engine has still to be told of a revocation that covers this session."""
     found = select(Revocation.subject_id).where(
         Revocation.subject_id.in_((user_id, session_id, EVERYONE)),
         Revocation.applied_at.is_(None),
@@ -264,7 +265,7 @@ def is_pending(session: Session, user_id: uuid.UUID, session_id: uuid.UUID) -> b
 
 
 def _alive(session: Session, now: datetime, user_id: uuid.UUID) -> list[_Live]:
-    """The user's credentials that have not expired, and that the engine was not told to refuse, locked."""
+    """The user's credentials that have not expired and that the engine was not told to refuse. Locks their rows."""
     ledger = IssuedCredential
     alive = (
         select(ledger.id, ledger.session_id, ledger.issued_at, ledger.expires_at, ledger.revoked_at)
@@ -274,14 +275,14 @@ def _alive(session: Session, now: datetime, user_id: uuid.UUID) -> list[_Live]:
             ledger.expires_at > now,
             or_(ledger.revoked_at.is_(None), ledger.withheld),
         )
-        .order_by(ledger.id)  # so that two who revoke at once wait for each other in the same order
+        .order_by(ledger.id)  # concurrent revocations lock in the same order
         .with_for_update()
     )
     return [_Live(*row) for row in session.execute(alive)]
 
 
 def _mark(session: Session, now: datetime, live: Iterable[_Live], *, withheld: bool) -> None:
-    """Notes in the ledger that these are revoked, and whether the engine is told."""
+    """Notes in the ledger that these are revoked, and whether that is withheld from the engine."""
     ids = [row.id for row in live if row.revoked_at is None or not withheld]
     if ids:
         revoked = update(IssuedCredential).where(IssuedCredential.id.in_(ids))
@@ -290,7 +291,7 @@ def _mark(session: Session, now: datetime, live: Iterable[_Live], *, withheld: b
 
 
 def _record(session: Session, act: _Act, session_id: uuid.UUID | None, live: Sequence[_Live], *, withheld: bool) -> int:
-    """How many are revoked by this act. The audit has whether the engine was not told of them."""
+    """Writes the audit event. Returns how many credentials this act revokes."""
     count = sum(row.revoked_at is None for row in live)
     detail: dict[str, Any] = {"withheld": 1} if withheld and live else {}
     audit.record(

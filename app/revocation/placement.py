@@ -1,7 +1,7 @@
-"""Which document of the vending role denies what, and which of them is written next: a pure function.
+"""Decides which document of the vending role denies what, and which one is written next: a pure function.
 
-A name stays in the document where it is, so that one revocation is one write. Documents are written one by one, and a
-writer may die before or after any of them. So a document gives up a name only once another one surely denies it.
+A name stays in the document where it is, so that one revocation needs one write. Documents are written one by one, and
+a writer may die before or after each. So a document drops a name only once another one surely denies it.
 """
 
 from collections import defaultdict
@@ -13,7 +13,7 @@ from app.revocation.denials import EVERYBODY, Names, Sheet, add
 
 _LATEST = datetime.max.replace(tzinfo=UTC)
 _BOUNDLESS = 1 << 30
-"""For what a document that cannot be written denies already."""
+"""The capacity of a document that cannot be written, for what it denies already."""
 
 
 @dataclass(frozen=True)
@@ -21,32 +21,32 @@ class Document:
     capacity: int
     """In characters."""
     holds: Names
-    """What it denies at the engine. Where that is not `sure`, what it may deny."""
+    """What it denies at the engine or, if not `sure`, what it may deny."""
     sure: bool = True
-    """False where a write of it has begun, and nobody knows whether it arrived."""
+    """False if a write of it has begun and nobody knows whether it arrived."""
     usable: bool = True
-    """False where the engine has lately refused to write it. What it surely denies counts."""
+    """False if the engine has lately refused to write it. What it surely denies still counts."""
     stale: bool = False
-    """Written so long ago that it is written again, in case somebody has changed it by hand."""
+    """True if the last write is so old that it is written again, in case somebody has changed it by hand."""
 
 
 @dataclass(frozen=True)
 class Write:
     number: int
-    """Of the document."""
+    """The index of the document."""
     names: Names
 
 
 @dataclass(frozen=True)
 class Plan:
     write: Write | None
-    """What to write next; None where each document is as it should be."""
+    """What to write next; None if each document is as it should be."""
     told: frozenset[str]
-    """The names that the engine surely denies, as they are wanted."""
+    """The names that the engine surely denies as wanted."""
 
 
 def plan(wanted: Names, documents: Sequence[Document]) -> Plan | None:
-    """None where the documents have no room for all that is wanted."""
+    """The next write. Returns None if the documents have no room for everything wanted."""
     told: defaultdict[str, set[int]] = defaultdict(set)
     for number, document in enumerate(documents):
         if document.sure:
@@ -70,7 +70,7 @@ def plan(wanted: Names, documents: Sequence[Document]) -> Plan | None:
 
 
 def may_hold(document: Document, names: Names, wanted: Names) -> dict[str, datetime | None]:
-    """What the document may deny from the moment on at which a write of `names` begins."""
+    """What the document may deny once a write of `names` has begun."""
     found = dict(names)
     for name, before in document.holds.items():
         if name in wanted or EVERYBODY in wanted:
@@ -79,7 +79,7 @@ def may_hold(document: Document, names: Names, wanted: Names) -> dict[str, datet
 
 
 def _urgency(document: Document, names: Names) -> int | None:
-    """What is to be denied comes before what is not any more. None where the document is as it should be."""
+    """Lower is more urgent: adding denials comes before dropping them. None if the document is as it should be."""
     if not document.sure or names.items() - document.holds.items():
         return 0
     if names != document.holds:
@@ -90,9 +90,9 @@ def _urgency(document: Document, names: Names) -> int | None:
 def _kept(
     wanted: Names, number: int, document: Document, sheet: Sheet, told: Mapping[str, set[int]]
 ) -> list[tuple[str, datetime | None]]:
-    """What the document has to go on denying until another one surely denies it.
+    """What the document must keep denying until another one surely denies it.
 
-    A floor for everybody has taken the place of rows that are gone, so it has to be told before their names may go.
+    The floor has replaced marks that are deleted. So the engine must be told of it before their names may be dropped.
     """
 
     def is_safe(name: str) -> bool:
@@ -107,11 +107,11 @@ def _kept(
 
 
 def _fill(wanted: Names, documents: Sequence[Document], told: Mapping[str, set[int]]) -> list[Sheet] | None:
-    """A sheet for each document with what it is to deny in the end. None where there is no room."""
+    """A sheet for each document, with what it is to deny in the end. None if there is no room."""
     sheets = [Sheet(document.capacity if document.usable else _BOUNDLESS) for document in documents]
     holders = _holders(wanted, documents)
     losing: set[int] = set()
-    """Documents that give names up. None of these goes to another one of them, or two might wait for each other."""
+    """Documents that drop names. No such name moves to another of them, or two might wait for each other."""
     movers = []
     for name in _ordered(wanted):
         exact = [number for number in holders[name] if documents[number].holds[name] == wanted[name]]
@@ -133,7 +133,7 @@ def _move(
     holders: Sequence[int],
     losing: set[int],
 ) -> bool:
-    """Finds a sheet for a name that is new, or that has no room where it was. False where none has room."""
+    """Finds a sheet for a name that is new or no longer fits where it was. Returns False if none has room."""
     for number in holders:
         if sheets[number].put(*item):
             losing.update(other for other in holders if other != number)
@@ -146,7 +146,7 @@ def _move(
 
 
 def _holders(wanted: Names, documents: Sequence[Document]) -> Mapping[str, list[int]]:
-    """Documents that deny a name, or may. One that cannot be written counts where it surely does, as is wanted."""
+    """The documents that deny a name or may do so. One that cannot be written counts if it surely denies as wanted."""
     holders: defaultdict[str, list[int]] = defaultdict(list)
     for number, document in enumerate(documents):
         for name, before in document.holds.items():
@@ -156,5 +156,5 @@ def _holders(wanted: Names, documents: Sequence[Document]) -> Mapping[str, list[
 
 
 def _ordered(names: Names) -> Iterable[str]:
-    """The floor first, then by moment, so that users of one second share a statement."""
+    """The names with the floor first, then by moment, so that users of one second share a statement."""
     return sorted(names, key=lambda name: (name != EVERYBODY, names[name] or _LATEST, name))

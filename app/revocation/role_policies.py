@@ -1,8 +1,7 @@
-"""The documents by which the vending role denies what was revoked, as the database knows them.
+"""What the database knows of the vending role's documents, the policies that deny revoked credentials.
 
-A claim notes what a write may bring before it begins, and a settlement what it has brought. Between the two nobody
-knows which it is.
-Whoever writes here has locked the role's row of `role_policies`.
+`begin` notes before a write what the policy may deny, and `settle` notes afterwards what it denies. Between the two,
+nobody knows whether the write has arrived. The functions that write here need the role's row of `role_policies` locked.
 """
 
 import hashlib
@@ -20,25 +19,25 @@ from app.revocation.iam_writer import MANAGED_SIZE, POLICY_NAME
 from app.revocation.placement import Document
 
 RENEWED_EVERY = timedelta(hours=1)
-"""A document that is as it should be is written again, in case somebody changed it by hand."""
+"""How often an unchanged document is written again, in case somebody has changed it by hand."""
 REFUSED_FOR = timedelta(hours=1)
-"""For how long a managed policy is left alone that the engine has refused to write."""
+"""How long a managed policy is left alone after the engine has refused to write it."""
 LEAST_ROOM = 512
 """Characters: enough for the floor for everybody and some names."""
 
 
 def policies(settings: Settings) -> Sequence[str]:
-    """Their names: that of the inline policy, and the ARNs of the managed ones."""
+    """The name of the inline policy, then the ARNs of the managed ones."""
     return (POLICY_NAME, *settings.revocation_policy_arns)
 
 
 def room(settings: Settings) -> int:
-    """Characters that all of them hold together."""
+    """Characters that all policies hold together."""
     return sum(_size(settings, policy) for policy in policies(settings))
 
 
 def load(session: Session, now: datetime, settings: Settings, applied: Names) -> list[Document]:
-    """In the order of `policies`. `applied` is what the engine was told of before, in whatever document."""
+    """The documents, in the order of `policies`. `applied` is what the engine was told of before, in any document."""
     told = session.get(RolePolicy, settings.role_arn)
     found = session.scalars(select(RoleDocument).where(RoleDocument.role_arn == settings.role_arn))
     known = {document.policy: document for document in found}
@@ -65,7 +64,7 @@ def settle(session: Session, now: datetime, settings: Settings, policy: str, nam
 
 
 def doubt(session: Session, settings: Settings, policy: str, names: Names) -> None:
-    """Notes that a write of `names` took so long that another replica's may have come before or after it."""
+    """Notes that a write of `names` took so long that another replica's write may have come before or after it."""
     row = _row(session, settings, policy)
     may_hold = _read(row)
     for name, before in names.items():
@@ -75,13 +74,13 @@ def doubt(session: Session, settings: Settings, policy: str, names: Names) -> No
 
 
 def refuse(session: Session, now: datetime, settings: Settings, policy: str) -> None:
-    """Notes that the engine refuses to write a managed policy, so that the others are written in its place."""
+    """Notes that the engine refuses to write a managed policy, so that the others are used instead."""
     if policy != POLICY_NAME:
         _row(session, settings, policy).refused_at = now
 
 
 def shrink(session: Session, settings: Settings, policy: str, text: str) -> bool:
-    """Notes that the engine has no room for so long a text. False where there is nowhere else to go."""
+    """Notes that the engine has no room for such a long text. Returns False if no other policy could take the rest."""
     room = len(text) // 2
     if not settings.revocation_policy_arns or room < LEAST_ROOM:
         return False
@@ -90,7 +89,7 @@ def shrink(session: Session, settings: Settings, policy: str, text: str) -> bool
 
 
 def _document(now: datetime, size: int, row: RoleDocument | None, told: RolePolicy | None, applied: Names) -> Document:
-    """`told` is the role's row, for the inline policy. It has been written by a version of before where they differ."""
+    """`told` is the role's row, for the inline policy. If its digest differs, an older version wrote the policy."""
     if row is None:
         before = told is not None and told.written_at is not None
         return Document(size, dict(applied) if before else {}, sure=not before)
@@ -121,7 +120,7 @@ def _row(session: Session, settings: Settings, policy: str) -> RoleDocument:
 
 
 def _agree(session: Session, row: RoleDocument, digest: str | None) -> None:
-    """A replica of a version that knows no documents looks at the role's digest, and writes where it is another."""
+    """Copies the digest to the role's row for replicas of older versions. They know no documents and compare that."""
     row.digest = digest
     if row.policy == POLICY_NAME and (told := session.get(RolePolicy, row.role_arn)) is not None:
         told.digest, told.written_at = digest, row.written_at

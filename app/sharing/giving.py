@@ -1,8 +1,8 @@
-"""Grants: a folder of the owner's that somebody else may read. Made for an e-mail address, withdrawn at any time.
+"""Giving grants: an owner lets the holder of an e-mail address read a folder, and may withdraw the grant at any time.
 
-Whether an address has an account is nobody's to learn: answer, work and what is listed are the same without one. The
-grant waits then, and belongs to the first who holds that address when they ask for what is shared with them. Nobody
-has to take what they are given: credentials carry what their user has accepted, or named.
+The owner must not learn whether an address has an account: the answer, the work and the list are the same without one.
+The grant then waits. It goes to the first user who holds the address when they ask for what is shared with them. Users
+choose what they take: credentials carry only grants that their user has accepted or named.
 """
 
 import uuid
@@ -42,24 +42,24 @@ from app.sharing import grants
 
 RECALL = Origin(request_id="", address="sharing")
 RECALLED_WITHIN = timedelta(seconds=5)
-"""Of a grant's end: as often the job looks where it is not woken."""
+"""How soon the recall job notices that a grant has ended. It looks this often even if it is not woken."""
 LEFT_BEFORE_BARRED = 2
-"""Grants of one owner that somebody left or declined: then whatever that owner shares with them is left from the start.
+"""After a grantee has left or declined this many grants of one owner, further ones are left from the start.
 
-A grant that its owner withdrew before it was accepted counts too, or else its owner would always be faster than a
-grantee who does not want it. Not where the grantee has accepted another one of that owner's: friends make mistakes.
+A grant that its owner withdrew before it was accepted counts too. Otherwise an owner could always withdraw faster than
+an unwilling grantee declines. It does not count if the grantee has accepted a grant of that owner: friends err.
 """
 TOLD_EVERY = timedelta(days=1)
-"""Mails to one address of one owner's folders."""
+"""The least time between two mails to one address about one owner's folders."""
 MOST_TO_ONE = 100
-"""Grants that count, of one owner to one address."""
+"""Lasting grants of one owner to one address."""
 MOST_IN_ALL = 1000
-"""Of one owner."""
+"""Lasting grants of one owner."""
 
 
 @dataclass(frozen=True)
 class Given:
-    """A grant as its owner sees it: not whether anybody has taken it up."""
+    """A grant as its owner sees it. It does not tell whether anybody has accepted it."""
 
     id: uuid.UUID
     grantee_email: str
@@ -79,7 +79,7 @@ async def create(
     path: str,
     expires_at: datetime | None,
 ) -> Given:
-    """The grant, and a mail to the address; where the folder is shared with it until then already, that grant.
+    """Creates a grant and mails the address. If the same grant with the same end exists, returns it instead.
 
     Raises `InvalidRequest`, `InvalidPath`, `PolicyTooLarge` for a folder that no policy has room for,
     `SharingNotAllowed`, `GrantExists`, `TooManyGrants`, `RateLimited`.
@@ -105,9 +105,9 @@ async def create(
 
 
 async def withdraw(platform: Platform, origin: Origin, actor: Actor, grant_id: uuid.UUID) -> datetime:
-    """Ends a grant that the actor gave, or leaves one that they were given: when nothing of it is read any more.
+    """Withdraws a grant of the actor's, or leaves one that they received. Returns when no credential reads it any more.
 
-    Raises `NotFound`, for one of others too.
+    Raises `NotFound`, also for a grant between others.
     """
     return await platform.database.write(
         _withdraw, origin, platform.clock.now(), actor, settings=platform.settings, grant_id=grant_id
@@ -126,7 +126,7 @@ def list_given(
 
 
 async def recall_next(platform: Platform) -> bool:
-    """Revokes what carries grants that have ended, for one grantee, and says whether there was one."""
+    """Revokes one grantee's credentials that carry ended grants. Returns whether there was such a grantee."""
     return await platform.database.write(_recall_next, platform.clock.now())
 
 
@@ -140,7 +140,7 @@ def _find(
     ends_at: datetime | None,
     verifies: bool,
 ) -> Given | None:
-    """The grant that is there already. Raises `SharingNotAllowed`, `InvalidRequest`, `GrantExists`."""
+    """The grant that exists already, if any. Raises `SharingNotAllowed`, `InvalidRequest`, `GrantExists`."""
     owner = users.get_user(session, actor.user_id)
     if owner.guest or (verifies and owner.email_verified_at is None):
         raise SharingNotAllowed
@@ -169,7 +169,7 @@ def _create(
     ends_at: datetime | None,
     verifies: bool,
 ) -> Given:
-    # Both by one statement, in the order in which everybody locks users, whether there is another or not.
+    # One statement locks both, in the order in which every transaction locks users, and works without a second user.
     both = select(User).where(or_(User.id == actor.user_id, User.email_key == address.key))
     both_users = session.scalars(both.order_by(User.id).with_for_update()).all()
     owner = users.lock_user(session, actor.user_id)
@@ -209,7 +209,8 @@ def _create(
     )
     session.add(grant)
     session.flush()
-    # To the address as its holder has it: another spelling may be another mailbox. A disabled one is told nothing.
+    # The mail goes to the address as its holder spells it: another spelling may be another mailbox. A disabled account
+    # gets no mail.
     recipient = address.text if holder is None else holder.email if holder.status == "active" else None
     outbox.put(
         session,
@@ -246,7 +247,7 @@ def _recall_next(session: Session, now: datetime) -> bool:
 
 
 def prefix_of(owner_id: uuid.UUID, path: str) -> str:
-    """Checked again: what the database says becomes a policy."""
+    """The prefix of a grant. Checks the path again, because what the database says becomes a policy."""
     return session_policy.narrowed_prefix(owner_id, path)
 
 
@@ -285,7 +286,7 @@ def next_cursor_of(page: Sequence[Grant], limit: int) -> str | None:
 def _record(
     session: Session, origin: Origin, now: datetime, actor: Actor, *, event: audit.Event, grant: Grant, **more: Any
 ) -> None:
-    """About its owner, who may read what is about them, but for whether somebody left it."""
+    """Records the event with the actor as its subject. So an owner cannot read that a grantee left."""
     audit.record(
         session,
         origin,

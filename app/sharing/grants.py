@@ -1,9 +1,9 @@
-"""What becomes of shared folders as accounts come, change and go, and of the credentials that carry them.
+"""The life of grants as accounts come, change and go, and of the credentials that carry them.
 
-A grant counts as long as nobody has ended or left it and its owner is active. Credentials carry it once its grantee has
-accepted it, so that no stranger shortens, fills or revokes what somebody else has. Its end is two things: from the
-commit on no vend carries it any more, and a job revokes what carries it already (`recall_at`), at once. So ending one
-takes as long whether anybody looked at it or not, and needs no lock on those who did, who may be very many.
+A grant counts until it is withdrawn, left or expired, while its owner is active. Credentials carry it only once its
+grantee has accepted it, so that a stranger cannot shorten, fill or revoke somebody else's credentials. When a grant
+ends, new vends leave it out from the commit on, and a job at once revokes the credentials that carry it (`recall_at`).
+So ending a grant takes the same time whether anybody read the folder or not, and locks none of the readers.
 """
 
 import uuid
@@ -23,11 +23,11 @@ from app.revocation import allowances, marks
 
 SIGNAL = "grants"
 WAITS = timedelta(days=30)
-"""For whoever comes to hold the address. Later it is nobody's, though its owner goes on seeing it."""
+"""How long a grant waits for somebody to hold the address. After that nobody gets it, but its owner still sees it."""
 
 
 def lasts(now: datetime) -> ColumnElement[bool]:
-    """Of grants that neither their owner nor time has ended: what the owner sees."""
+    """The condition that a grant is neither withdrawn nor expired. The owner sees these grants."""
     return Grant.withdrawn_at.is_(None) & or_(Grant.expires_at.is_(None), Grant.expires_at > now)
 
 
@@ -40,11 +40,11 @@ def bind(
     session_id: uuid.UUID | None,
     verifies: bool,
 ) -> None:
-    """Makes what waits for the address of a locked user theirs for good, whatever becomes of the address."""
+    """Gives the grants that wait for a locked user's address to that user for good, even if the address changes."""
     condition = waits_for(now, user_id, verifies)
     for grant in _lock(session, condition):
         grant.grantee_id = user_id
-        grant.accepted_at = None  # one from before grants were accepted counts as that, though nobody had received it
+        grant.accepted_at = None  # a grant older than acceptance counts as accepted, though nobody had received it
         audit.record(
             session,
             origin,
@@ -58,12 +58,12 @@ def bind(
 
 
 def holds_address(user: User, *, verifies: bool) -> bool:
-    """Whether what waits for the user's address is for them: they have verified it where that is asked for."""
+    """Whether the user has an address and, where verification is required, has verified it."""
     return user.email_key is not None and not (verifies and user.email_verified_at is None)
 
 
 def waits_for(now: datetime, user_id: uuid.UUID, verifies: bool) -> ColumnElement[bool]:
-    """Of grants for the address that the user holds, and has verified where that is asked for."""
+    """The condition that a grant waits for the user's address, which must be verified if `verifies`."""
     key = select(User.email_key).where(User.id == user_id, User.status == "active")
     if verifies:
         key = key.where(User.email_verified_at.is_not(None))
@@ -77,7 +77,7 @@ def waits_for(now: datetime, user_id: uuid.UUID, verifies: bool) -> ColumnElemen
 
 
 def counts(now: datetime) -> ColumnElement[bool]:
-    """Of grants that somebody may accept, or has accepted: they last, nobody has left them, their owner is active."""
+    """The condition that a grant can be accepted and used: it lasts, nobody has left it, and its owner is active."""
     owner = select(User.id).where(User.id == Grant.owner_id, User.status == "active").correlate(Grant)
     return lasts(now) & Grant.left_at.is_(None) & owner.exists()
 
@@ -91,7 +91,7 @@ def accept(
     session_id: uuid.UUID | None,
     grant_ids: Collection[uuid.UUID],
 ) -> None:
-    """Accepts those of the grants that are the user's and count, and are not accepted yet: each is accepted once."""
+    """Accepts those of the grants that are the user's, count and are not accepted yet."""
     accepted = session.scalars(
         update(Grant)
         .where(Grant.id.in_(grant_ids), Grant.grantee_id == user_id, Grant.accepted_at.is_(None), counts(now))
@@ -113,7 +113,10 @@ def accept(
 
 
 def suspend(session: Session, now: datetime, owner_id: uuid.UUID) -> None:
-    """What an owner shares, whom this transaction has locked and made inactive, until they are active again."""
+    """Recalls the grants of an owner whom this transaction has locked and made inactive.
+
+    The grants count again once the owner is active.
+    """
     for grant in _lock(session, (Grant.owner_id == owner_id) & Grant.grantee_id.is_not(None) & lasts(now)):
         grant.recall_at = now
     signal_after_commit(session, SIGNAL)
@@ -128,9 +131,9 @@ def end_with_account(
     email_key: str | None,
     actor_id: uuid.UUID | None,
 ) -> None:
-    """What a user shared, and what was shared with them: they are locked, and being erased. No address is kept.
+    """Ends the grants that a locked user, who is being erased, gave or received. Deletes the addresses in them.
 
-    `email_key`: of the address that was theirs. What waits for it is for nobody who comes to hold it after them.
+    `email_key`: the key of the user's address. Grants that wait for it end too, so that a later holder gets none.
     """
     waiting = Grant.grantee_id.is_(None) & (Grant.grantee_email_key == email_key)
     concerned = _lock(session, or_(Grant.owner_id == user_id, Grant.grantee_id == user_id, waiting))
@@ -156,7 +159,7 @@ def end_with_account(
 
 
 def end(session: Session, now: datetime, grant_id: uuid.UUID, owner_id: uuid.UUID) -> Grant | None:
-    """The grant, which its owner takes back; None where there is none to."""
+    """Withdraws a grant for its owner. Returns None if there is none to withdraw."""
     grant: Grant | None = session.scalar(
         update(Grant)
         .where(Grant.id == grant_id, Grant.owner_id == owner_id, Grant.withdrawn_at.is_(None))
@@ -169,9 +172,10 @@ def end(session: Session, now: datetime, grant_id: uuid.UUID, owner_id: uuid.UUI
 
 
 def leave(session: Session, now: datetime, grant_id: uuid.UUID, grantee_id: uuid.UUID) -> Grant | None:
-    """The grant, which its grantee wants no more; None where there is none. Its owner goes on seeing it.
+    """Leaves a grant for its grantee. Returns None if there is none to leave. Its owner still sees it.
 
-    Nothing is revoked: what the grantee has already is no danger to them. Who declines a grant leaves it unaccepted.
+    Nothing is revoked: the credentials that the grantee has already do not harm them. To decline a grant is to leave it
+    before accepting it.
     """
     still = (Grant.withdrawn_at.is_(None), Grant.left_at.is_(None))
     return session.scalar(
@@ -183,7 +187,7 @@ def leave(session: Session, now: datetime, grant_id: uuid.UUID, grantee_id: uuid
 
 
 def next_recall(session: Session) -> tuple[uuid.UUID, Sequence[uuid.UUID]] | None:
-    """A grantee, locked, and which of their grants have ended since somebody looked: each is given out once."""
+    """A grantee, locked, and their grants that have ended since the last look. Each grant is returned once."""
     waiting = select(Grant.grantee_id).where(Grant.recall_at.is_not(None)).order_by(Grant.recall_at).limit(1)
     grantee_id = session.scalar(waiting)
     if grantee_id is None:
@@ -198,12 +202,11 @@ def next_recall(session: Session) -> tuple[uuid.UUID, Sequence[uuid.UUID]] | Non
 def revoke_carriers(
     session: Session, origin: Origin, now: datetime, *, grantee_id: uuid.UUID, grant_ids: Collection[uuid.UUID]
 ) -> None:
-    """Revokes what those sessions of a locked user hold that carry one of the grants, whose end has been committed.
+    """Revokes a locked user's sessions' credentials if the session carries one of the grants. Their end is committed.
 
-    The sessions go on, and so does what other sessions of the user hold. Nothing that is vended meanwhile is missed. A
-    vend reads the grants, and once its row is in the ledger reads them again; the row is written by a statement that
-    locks the user for share. Either that had the lock before us, and we see the row; or it gets the lock after us, and
-    sees that the grant has ended.
+    The sessions go on, and the credentials of the user's other sessions stay. No credential vended meanwhile is missed.
+    A vend reads the grants before and after it writes its ledger row, with a statement that locks the user for share.
+    If it had the lock before us, we see its row. If it gets the lock after us, it sees that the grant has ended.
     """
     ledger = IssuedCredential
     carried = session.execute(
@@ -233,10 +236,10 @@ def revoke_carriers(
 
 
 def is_surely_told(session: Session, now: datetime, owner_id: uuid.UUID, longest: timedelta) -> bool:
-    """Whether the engine is told of whatever carries a folder that the owner takes back now.
+    """Whether the engine will surely be told to refuse the credentials that carry a folder withdrawn now.
 
-    It says nothing of the grantee: it counts what the owner, or all owners who are newcomers, took back of late, as if
-    each of those folders were looked at. `longest`: the life of a credential.
+    The answer tells nothing of the grantee. It counts the recent withdrawals of the owner, or of all newcomers, as if
+    somebody had read each of those folders. `longest`: the life of a credential.
     """
     cause = allowances.cause_of_owner(session, now, owner_id)
     since = now - longest - marks.TOLERANCE
@@ -255,7 +258,7 @@ def is_surely_told(session: Session, now: datetime, owner_id: uuid.UUID, longest
 
 
 def detail(grant: Grant) -> dict[str, Any]:
-    """Of an audit event."""
+    """The detail of an audit event."""
     return {
         "grant_id": str(grant.id),
         "owner_id": str(grant.owner_id),
@@ -264,6 +267,6 @@ def detail(grant: Grant) -> dict[str, Any]:
 
 
 def _lock(session: Session, condition: ColumnElement[bool]) -> Sequence[Grant]:
-    """In the order of their ids, so that two who have some in common wait for each other."""
+    """Locks grants in the order of their ids, so that two transactions with common grants do not deadlock."""
     rows = select(Grant).where(condition).order_by(Grant.id).with_for_update()
     return session.scalars(rows.execution_options(populate_existing=True)).all()

@@ -22,12 +22,12 @@ from app.sharing import grants
 from app.sharing.giving import next_cursor_of, prefix_of
 
 MOST_PACKED = 200
-"""Grants to one user that are looked at for credentials, unless they are named: the oldest."""
+"""How many grants to one user are considered for a credential, oldest first."""
 
 
 @dataclass(frozen=True)
 class Received:
-    """A grant as its grantee sees it, and all that they see of its owner."""
+    """A grant as its grantee sees it, with all that they see of its owner."""
 
     id: uuid.UUID
     owner_display_name: str | None
@@ -40,9 +40,9 @@ class Received:
 
 
 async def accept(platform: Platform, origin: Origin, actor: Actor, grant_id: uuid.UUID) -> None:
-    """From now on credentials may carry the grant. One that is accepted already stays so.
+    """Accepts a grant, so that credentials may carry it. Accepting it again changes nothing.
 
-    Raises `NotFound`, for what is another's, or counts no more, too.
+    Raises `NotFound`, also if the grant is another user's or no longer counts.
     """
     now = platform.clock.now()
     await _bind_waiting(platform, origin, now, actor)
@@ -54,9 +54,9 @@ async def accept(platform: Platform, origin: Origin, actor: Actor, grant_id: uui
 async def list_received(
     platform: Platform, origin: Origin, actor: Actor, *, limit: int, cursor: str | None
 ) -> tuple[Sequence[Received], str | None]:
-    """One page of what is shared with the actor, newest first; what waits for their address is theirs from now on.
+    """One page of what is shared with the actor, newest first, and the cursor of the next.
 
-    Raises `InvalidRequest`.
+    Grants that wait for the actor's address become theirs. Raises `InvalidRequest`.
     """
     now = platform.clock.now()
     await _bind_waiting(platform, origin, now, actor)
@@ -66,10 +66,10 @@ async def list_received(
 async def list_shares(
     platform: Platform, origin: Origin, actor: Actor, *, grant_ids: Sequence[uuid.UUID] | None = None
 ) -> Sequence[Share]:
-    """What a credential of the actor's may carry, the oldest first; each folder once, by the grant that ends last.
+    """The shares that a credential of the actor's may carry, oldest first. Each folder has the grant that ends last.
 
-    That is the oldest grants that the actor has accepted. Those of `grant_ids` that are the actor's are accepted by
-    being named; others are passed over without a word.
+    Without `grant_ids` these are the oldest grants that the actor has accepted. Naming a grant of the actor's in
+    `grant_ids` accepts it. Other ids are ignored.
     """
     now = platform.clock.now()
     await _bind_waiting(platform, origin, now, actor)
@@ -81,7 +81,7 @@ async def list_shares(
 
 
 def still_count(session: Session, now: datetime, shares: Sequence[Share]) -> bool:
-    """Whether all of the grants do."""
+    """Whether all grants of the shares still count."""
     ids = [share.grant_id for share in shares]
     found = select(func.count()).select_from(Grant)
     return session.scalar(found.where(Grant.id.in_(ids), grants.counts(now))) == len(ids)
@@ -108,13 +108,13 @@ def _accept(session: Session, origin: Origin, now: datetime, actor: Actor, *, gr
 
 
 def _accept_one(session: Session, origin: Origin, now: datetime, actor: Actor, *, grant_id: uuid.UUID) -> None:
-    """Raises `NotFound` where it ended meanwhile."""
+    """Raises `NotFound` if the grant ended meanwhile."""
     _accept(session, origin, now, actor, grant_ids=[grant_id])
     _find_accepted(session, now, actor.user_id, grant_id)
 
 
 def _find_accepted(session: Session, now: datetime, user_id: uuid.UUID, grant_id: uuid.UUID) -> datetime | None:
-    """When the user accepted the grant; None where they have not. Raises `NotFound`."""
+    """When the user accepted the grant; None if they have not. Raises `NotFound`."""
     rows = select(Grant.accepted_at).where(Grant.id == grant_id, Grant.grantee_id == user_id, grants.counts(now))
     found = session.execute(rows).one_or_none()
     if found is None:
@@ -153,7 +153,7 @@ def _list_received(
 def _list_shares(
     session: Session, now: datetime, user_id: uuid.UUID, grant_ids: Sequence[uuid.UUID] | None
 ) -> tuple[Sequence[Share], Sequence[uuid.UUID]]:
-    """What was accepted, and which of the named grants are not accepted yet."""
+    """The accepted grants as shares, and the ids of named grants that are not accepted yet."""
     named = Grant.accepted_at.is_not(None) if grant_ids is None else Grant.id.in_(grant_ids)
     rows = (
         select(Grant.id, Grant.owner_id, Grant.path, Grant.expires_at, Grant.accepted_at)
@@ -161,7 +161,7 @@ def _list_shares(
         .order_by(Grant.created_at, Grant.id)
         .limit(MOST_PACKED)
     )
-    shares: dict[str, Share] = {}  # who changed their address may have one folder by two grants
+    shares: dict[str, Share] = {}  # a user who changed their address may have two grants of one folder
     unaccepted = []
     for grant_id, owner_id, path, ends_at, accepted_at in session.execute(rows):
         if accepted_at is None:

@@ -1,1 +1,1 @@
-"""The heart: a session policy for one prefix, the credential that STS issues for it, and the ledger of all of them."""
+"""The core of the service: it turns a session policy for one prefix into a credential of STS, and keeps the ledger."""

@@ -1,6 +1,6 @@
-"""Why a request of the app was refused: its action and key, held against the session policy and the role's own.
+"""Explains why a request was refused: evaluates its action and key against the session policy and the role's policy.
 
-Only policies are looked at, never the bucket: nobody learns here whether something exists.
+It reads policies only, never the bucket. So it tells nobody whether an object exists.
 """
 
 import json
@@ -51,16 +51,17 @@ OPERATIONS: Mapping[str, tuple[str, ...]] = {
     "s3:listobjectsv2": ("s3:ListBucket",),
     "s3:listobjectversions": ("s3:ListBucketVersions",),
 }
-"""The actions that calls of S3 take: those of KMS where the bucket is encrypted with the operator's key. Others take
-the one of their name. https://docs.aws.amazon.com/AmazonS3/latest/userguide/mpuAndPermissions.html"""
+"""The IAM actions that an S3 call needs. The KMS actions count only if the operator's key encrypts the bucket. A call
+that is not here needs the action of its own name.
+https://docs.aws.amazon.com/AmazonS3/latest/userguide/mpuAndPermissions.html"""
 COPIES = frozenset({"s3:copyobject", "s3:uploadpartcopy"})
-"""They get their source besides, of which nothing is known here."""
+"""Calls that also read a source. The source is not known here."""
 LISTS = frozenset({"s3:listbucket", "s3:listbucketversions"})
-"""Their key is a prefix."""
+"""Actions whose key is a prefix."""
 VENDED = frozenset(action.lower() for action in ("s3:ListBucket", *chain(*session_policy.OBJECT_ACTIONS.values())))
-"""What one access or another allows. The role's own policy allows more: the count of old versions lists them."""
+"""Actions that some `access` allows. The role's policy allows more, such as listing old versions to count them."""
 OF_OBJECTS = frozenset({"s3:abortmultipartupload", "s3:listmultipartuploadparts", "s3:bypassgovernanceretention"})
-"""And whatever has `Object` in its name, but no `Bucket`."""
+"""Actions on objects, besides those that have `Object` but not `Bucket` in their name."""
 
 
 @dataclass(frozen=True)
@@ -68,27 +69,27 @@ class Explanation:
     allowed: bool
     reason: Reason
     statement: str | None
-    """JSON of the statement that decided, or of the one that is missing; None where no policy was looked at. Of the
-    role's policy, which is the operator's alone to read, Sid and Effect."""
+    """JSON of the statement that decided, or of the one that is missing; None if no policy was evaluated. A statement
+    of the role's policy has only its Sid and Effect, because only the operator may read that policy."""
     detail: str
 
 
 @dataclass(frozen=True)
 class Used:
-    """A credential of the ledger's."""
+    """A credential from the ledger."""
 
     credential: IssuedCredential
     effective_by: datetime | None
-    """When the engine stops to take it, at the latest; None where it was not revoked."""
+    """The engine refuses it from this moment at the latest; None if it is not revoked."""
 
 
 async def explain(
     platform: Platform, vending: Vending, actor: Actor, *, action: str, key: str, access_key_id: str | None = None
 ) -> Explanation:
-    """What policies say of `action`, such as `s3:GetObject`, or of a call, on `key`, for a credential of the actor's.
+    """Evaluates the policies of a credential of the actor's for `action` on `key`.
 
-    Without `access_key_id`: for what a vend without any wishes gives. Raises `NotFound` for one that is not the
-    actor's, and `RateLimited`.
+    `action` is an IAM action such as `s3:GetObject`, or the name of an S3 call. Without `access_key_id`, the credential
+    is one that a vend gives by default. Raises `NotFound` if the credential is not the actor's, and `RateLimited`.
     """
     await platform.limiter.hit("explain_access", str(actor.user_id))
     access: session_policy.Access = "read_write"
@@ -156,7 +157,7 @@ def _judge(settings: Settings, bucket: Bucket, order: Order, action: str, key: s
     assert first is not None
     of_source = ""
     if action.lower() in COPIES:
-        if order.access not in session_policy.LISTS:  # who lists reads
+        if order.access not in session_policy.LISTS:  # every access that lists also reads
             source = Request("s3:GetObject", f"{bucket.arn}/{order.prefix}*", {})
             said = f"A copy needs s3:GetObject on its source too, and the access `{order.access}` never has it."
             return _refusal("session_policy", _missing(source), said)
@@ -169,7 +170,7 @@ def _judge(settings: Settings, bucket: Bucket, order: Order, action: str, key: s
 
 
 def _named(verdict: Verdict) -> Verdict:
-    """With no more of its statement than what tells the operator which it is."""
+    """Reduces the statement to what tells the operator which one it is."""
     statement = verdict.statement
     if statement is None:
         return verdict
@@ -181,7 +182,7 @@ def _refusal(reason: Reason, statement: Mapping[str, Any] | None, detail: str) -
 
 
 def _requests(settings: Settings, bucket: Bucket, order: Order, action: str, key: str) -> Iterator[Request]:
-    """What S3 asks IAM about the request; the condition keys are those that this service gave a value itself."""
+    """What S3 asks IAM about the request. The condition keys are the ones to which this service gives a value."""
     endpoint = settings.s3_public_endpoint_url or settings.s3_endpoint_url or "https:"
     common: dict[str, tuple[str, ...]] = {
         "aws:securetransport": ("true" if endpoint.startswith("https:") else "false",),
@@ -202,7 +203,7 @@ def _requests(settings: Settings, bucket: Bucket, order: Order, action: str, key
 
 
 def _missing(request: Request) -> Mapping[str, Any]:
-    """The least that would have to stand there."""
+    """The smallest statement that would allow the request."""
     statement: dict[str, Any] = {"Effect": "Allow", "Action": request.action, "Resource": request.resource}
     if prefix := request.context.get("s3:prefix", ()):
         statement["Condition"] = {"StringEquals": {"s3:prefix": prefix[0]}}
@@ -210,7 +211,7 @@ def _missing(request: Request) -> Mapping[str, Any]:
 
 
 def _advice(settings: Settings, order: Order, request: Request, key: str) -> str:
-    """What most likely went wrong."""
+    """The most likely mistake."""
     own, narrowed = session_policy.user_prefix(order.user_id), order.prefix
     lists, vended = request.action.lower() in LISTS, request.action.lower() in VENDED
     cases = (

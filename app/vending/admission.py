@@ -1,8 +1,8 @@
-"""How many new credentials STS is asked for: by one user, from one client address, and by newcomers.
+"""Limits how many new credentials STS is asked for: by one user, from one client address, and by newcomers.
 
-STS takes so many calls a second from an account, whoever asks. Guest accounts cost nothing, so newcomers share one half
-of that: whatever they do, the other half is left to everybody else. Those of one client address have a small part of
-their half, so that a hundred addresses do not use it up. What is cached asks for nothing and counts nowhere.
+STS limits the calls a second of an AWS account. Guest accounts cost nothing, so all newcomers share one half of that
+limit, and the other half is left to everybody else. The newcomers of one client address get a small part of their half,
+so that even a hundred addresses do not use it up. A cached credential needs no call and does not count.
 """
 
 import random
@@ -15,7 +15,7 @@ from app.records.actor import Actor
 from app.records.audit import Origin
 
 SPREAD = (1, 8)
-"""Seconds after which a newcomer may ask again, so that not all of them come back in the same second."""
+"""Seconds (range) after which a newcomer may ask again. It is random, so that they do not all return at once."""
 
 
 async def admit(platform: Platform, origin: Origin, actor: Actor) -> None:

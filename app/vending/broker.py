@@ -1,4 +1,4 @@
-"""From an order to a credential of STS, in the operator's `VENDING_MODE`."""
+"""Gets the credential for an order from STS, in the operator's `VENDING_MODE`."""
 
 import asyncio
 from datetime import datetime
@@ -58,7 +58,10 @@ class Broker:
         return issued
 
     async def chains_roles(self) -> bool:
-        """Whether one role assumes another: STS then gives an hour at most. Raises what `StsClient.call` raises."""
+        """Whether one role assumes another. STS then limits the duration to an hour.
+
+        Raises what `StsClient.call` raises.
+        """
         if self._mode != "assume_role":
             return False
         if self._chains is None:
@@ -74,17 +77,17 @@ class Broker:
             self._chains = None
 
     async def check(self) -> None:
-        """That STS answers, and knows us where calls are signed. Raises what `StsClient.call` raises."""
+        """Checks that STS answers and, if calls are signed, that it knows us. Raises what `StsClient.call` raises."""
         if self._mode != "web_identity":
             await self.caller_arn()
             return
         try:
             await self._sts.call("GetCallerIdentity", {}, signed=False)
         except StsRefused:
-            return  # it answers; that it refuses is right, for nothing is signed in this mode
+            return  # It answers. It is right to refuse: in this mode nothing is signed.
 
     async def caller_arn(self) -> str | None:
-        """GetCallerIdentity: who STS says we are. None where it answers but cannot say, as Ceph RGW.
+        """GetCallerIdentity: who STS says we are. None if it answers but cannot say, such as Ceph RGW.
 
         Raises what `StsClient.call` raises.
         """
@@ -102,7 +105,7 @@ class Broker:
     async def decode(self, encoded_message: str) -> str:
         """DecodeAuthorizationMessage: why AWS refused a request, as JSON.
 
-        Raises `InvalidRequest` for what is no such message, and what `StsClient.call` raises.
+        Raises `InvalidRequest` if it is not such a message, and what `StsClient.call` raises.
         """
         parameters = {"EncodedMessage": encoded_message}
         try:
@@ -114,7 +117,7 @@ class Broker:
             raise InvalidRequest(errors=[FieldError("body.encoded_message", "not_decodable", said)]) from problem
 
     async def warnings(self, longest: int) -> list[str]:
-        """What to mend about the identity that signs our calls. Raises what `StsClient.call` raises."""
+        """What is wrong with the identity that signs our calls. Raises what `StsClient.call` raises."""
         if self._mode == "web_identity":
             return []
         found = []
@@ -129,7 +132,7 @@ class Broker:
 
 
 async def exchange_mfa(sts: StsClient, serial: str, code: str, duration: int) -> StsCredential:
-    """GetSessionToken: base credentials that have the MFA of `code`. Raises what `StsClient.call` raises."""
+    """GetSessionToken: base credentials authenticated with the MFA `code`. Raises what `StsClient.call` raises."""
     parameters = {"SerialNumber": serial, "TokenCode": code, "DurationSeconds": duration}
     return _credential(await sts.call("GetSessionToken", parameters))
 

@@ -1,4 +1,4 @@
-"""Credentials that can be handed out again, and one issuance for all who ask for the same at once."""
+"""Caches credentials so that they can be handed out again. Callers who ask for the same at once share one issuance."""
 
 import asyncio
 import contextlib
@@ -12,25 +12,25 @@ from app.vending.entries import Entries, Issued
 from app.vending.orders import Order
 
 NONE_TO_BE_HAD = (StsThrottled, StsUnavailable, StsRefused, Overloaded, RateLimited)
-"""What refuses a new credential, though the caller may have one."""
+"""Problems that refuse a new credential although the caller may have one."""
 
 Source = Literal["issued", "memory", "shared", "stale"]
 Issue = Callable[[], Awaitable["Issued"]]
 NewcomerAt = Callable[[], str | None]
-"""The client address of a newcomer; None for everybody else. A hit never asks for it."""
+"""Gives the client address of a newcomer; None for everybody else. It is not called for a hit."""
 
 
 def _nowhere() -> None:
-    """Of somebody who is no newcomer."""
+    """The `NewcomerAt` of somebody who is not a newcomer."""
 
 
 class CredentialCache:
-    """This process's. Keyed by the whole order; failures are never kept."""
+    """The cache of this process. Its key is the whole order. It never keeps failures."""
 
     def __init__(
         self, clock: Clock, metrics: Metrics, shared: Callable[[Order, Issue], Awaitable[Issued]] | None = None
     ) -> None:
-        """`shared` is asked for what this process does not have: the cache of all replicas."""
+        """`shared` is the cache of all replicas. It is asked for what this process does not have."""
         self._clock = clock
         self._live = metrics.live
         self._vends: dict[Source, Callable[[], None]] = {
@@ -41,10 +41,10 @@ class CredentialCache:
         self._flights: dict[Order, asyncio.Task[tuple[Issued, Source]]] = {}
 
     async def obtain(self, order: Order, issue: Issue, newcomer_at: NewcomerAt = _nowhere) -> Issued:
-        """The cached credential, or the one that `issue` gives to everybody who waits.
+        """The cached credential, or a new one by `issue`, which every caller waiting for the same order gets.
 
-        Where no new one is to be had, the cached one as long as ten minutes of it are left. Newcomers' entries make
-        room for those of others. Raises what `issue` raises.
+        If no new one can be issued, returns the cached one while at least ten minutes of it are left. Newcomers'
+        entries make room for those of others. Raises what `issue` raises.
         """
         entry = self._entries.use(order)
         if entry is not None and entry.fresh(self._clock.now()):
@@ -60,9 +60,9 @@ class CredentialCache:
         return issued
 
     async def _fly(self, order: Order, issue: Issue, newcomer_at: NewcomerAt) -> tuple[Issued, Source]:
-        """What the flight that is under way brings, or else one of the caller's own."""
+        """The result of the flight that is under way, or else of one that this call starts."""
         while (flight := self._flights.get(order)) is not None:
-            with contextlib.suppress(RateLimited):  # the address that began it may have used up its share: not ours
+            with contextlib.suppress(RateLimited):  # another client address may have used up its share, not ours
                 issued, source = await asyncio.shield(flight)
                 return issued, source if source == "stale" else "memory"
         flight = self._flights[order] = asyncio.create_task(self._issue(order, issue, newcomer_at))
@@ -91,6 +91,6 @@ class CredentialCache:
 
 
 def _retrieve(flight: "asyncio.Task[tuple[Issued, Source]]") -> None:
-    """Marks a failure as seen: all who waited for it may have hung up."""
+    """Marks a failure as seen, as everybody who waited for it may have hung up."""
     if not flight.cancelled():
         flight.exception()

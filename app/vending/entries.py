@@ -1,7 +1,7 @@
-"""What the cache of credentials holds: bounded for each user and for newcomers, so nobody pushes out what others use.
+"""The entries of the credential cache. Each user and all newcomers are bounded, so nobody evicts what others use.
 
-Hits happen far more often than issuances, so a hit only notes that it happened. Whoever needs room looks at the oldest
-few entries and drops the one that was used least recently (the second chance of the clock algorithm).
+Hits are far more frequent than issuances, so a hit only notes that it happened. Making room looks at the few oldest
+entries and drops the least recently used one (the second chance of the clock algorithm).
 """
 
 from collections import OrderedDict
@@ -17,19 +17,19 @@ from app.vending.orders import Order
 MOST = 10_000
 """Entries in all, of about 2 KiB each."""
 MOST_OF_A_USER = 30
-"""As many as a user gets new ones a minute."""
+"""As many as the new credentials that a user may get in a minute."""
 MOST_OF_AN_ADDRESS = 500
-"""Of newcomers who came from one client address: a flood from there leaves room to newcomers elsewhere."""
+"""Entries of newcomers from one client address. A flood from there leaves room to newcomers elsewhere."""
 MOST_OF_NEWCOMERS = MOST // 4
-"""Where there is no room left, newcomers' entries go first until there are no more of them than this."""
+"""When the cache is full, newcomers' entries are dropped first, until this many are left."""
 LOOKED_AT = 16
-"""Entries that making room for one may cost a look."""
+"""Entries that are looked at to make room for one."""
 
 LEAST_LEFT = timedelta(minutes=10)
-"""The least life of a credential that is handed out again because no new one is to be had."""
+"""The life that a cached credential must have left to be handed out because no new one can be issued."""
 
 ACCOUNTS, NEWCOMERS = object(), object()
-"""Queues that no client address can have the name of."""
+"""Names of queues. No client address can be equal to them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +42,7 @@ class Issued:
     issued_at: datetime
 
     def fresh(self, now: datetime) -> bool:
-        """More than half of its life is left; older ones are not handed out while STS gives new ones."""
+        """Whether more than half of its life is left. Older ones are not handed out while STS issues new ones."""
         return self.credential.expires_at - now > (self.credential.expires_at - self.issued_at) / 2
 
     def usable(self, now: datetime) -> bool:
@@ -53,23 +53,23 @@ class Issued:
 class _Entry:
     issued: Issued
     queues: tuple[Hashable, ...]
-    """The queues that it stands in: one for each bound."""
+    """The names of its queues: one for each bound."""
     used_at: int
-    """By the count of uses."""
+    """The count of uses at its last use."""
 
 
 class Entries:
     def __init__(self) -> None:
         self._entries: dict[Order, _Entry] = {}
         self._queues: dict[Hashable, OrderedDict[Order, int]] = {}
-        """Orders and when they were queued, the oldest first."""
+        """Orders and the count of uses when they were queued, oldest first."""
         self._uses = 0
 
     def __len__(self) -> int:
         return len(self._entries)
 
     def use(self, order: Order) -> "Issued | None":
-        """What is there, which keeps its place for longer now."""
+        """The cached credential, if any. Notes the use, so that the entry stays longer."""
         entry = self._entries.get(order)
         if entry is None:
             return None

@@ -1,8 +1,8 @@
-"""The tokens with which this service tells STS who is meant, in `web_identity` mode: we are the OIDC issuer.
+"""The tokens that identify the user to STS in `web_identity` mode. This service is their OIDC issuer.
 
-STS ignores `typ`, and whoever holds such a token can assume the role without a session policy. So it has an issuer,
-keys and an audience of its own, which no token given to a client carries; it is made for one call, lives a minute, and
-never leaves the process but to STS.
+STS ignores `typ`, and a holder of such a token can assume the role without a session policy. So the token has an
+issuer, keys and an audience of its own, which no client's token has. It is made for one call, lives a minute, and is
+sent to STS alone.
 """
 
 import uuid
@@ -16,7 +16,7 @@ from app.vending.orders import Order
 ISSUER_PATH = "/sts"
 AUDIENCE = "sts.amazonaws.com"
 SUBJECT = "tokenvend"
-"""The role's trust policy pins both."""
+"""The role's trust policy requires exactly this audience and subject."""
 TTL = 60
 """Seconds."""
 

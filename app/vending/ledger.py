@@ -1,4 +1,4 @@
-"""The ledger: every credential that leaves STS has its row, committed before anybody gets to see the credential."""
+"""The ledger: one row for each credential that STS issues, committed before anybody gets to see the credential."""
 
 import functools
 import json
@@ -37,28 +37,28 @@ from app.records.models import DeviceSession, IssuedCredential, User
 from app.vending.orders import Order
 
 _LEDGER: Table = IssuedCredential.__table__  # type: ignore[assignment]
-# Core, and built once: this is the hot path, where the ORM would take most of the time.
+# Written in Core and built once: on this hot path the ORM would take most of the time.
 _STATES = (
     select(DeviceSession.id, User.status, endings.ENDED.label("ended"))
-    .select_from(User)  # first, as everybody locks users before sessions
+    .select_from(User)  # first: every transaction locks users before sessions
     .join(DeviceSession, DeviceSession.user_id == User.id)
-    .order_by(User.id, DeviceSession.id)  # as whoever locks several users does
-    .with_for_update(read=True)  # whoever ends or disables waits for our commit, or is seen by us
+    .order_by(User.id, DeviceSession.id)  # the order in which every transaction locks several users
+    .with_for_update(read=True)  # a transaction that ends or disables waits for our commit, or we see it
 )
 _STATES_IN = _STATES.where(DeviceSession.id.in_(bindparam("session_ids", expanding=True)))
-# By an array of its own: of rows in JSON the planner thinks that there are a hundred, and reads all sessions for them.
+# The ids are an array of their own: the planner expects a hundred rows from JSON and would read all sessions for them.
 _STATES_ANY = _STATES.where(
     DeviceSession.id == any_(cast(func.string_to_array(bindparam("session_ids", type_=Text), ","), ARRAY(Uuid)))
 )
 
 
 GONE = ("active", True)
-"""Of a session whose row was deleted while STS was working, with its user's account: it has ended."""
+"""The state of a session whose row, with the user's account, was deleted while STS was working: it has ended."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Entry:
-    """A credential that STS issued and that nobody has seen yet. Each is equal to itself alone."""
+    """A credential that STS issued and nobody has seen yet. An entry is equal only to itself."""
 
     id: uuid.UUID
     origin: Origin
@@ -68,11 +68,13 @@ class Entry:
 
 
 Outcome = Mapping[Entry, Problem | None]
-"""What refuses each entry: its session was ended or its user disabled while STS was working. It is dropped unseen."""
+"""The problem that refuses an entry: its session ended, or its user was disabled, while STS was working.
+
+A refused credential is dropped unseen."""
 
 
 async def record(database: Database, entries: Sequence[Entry]) -> Outcome:
-    """Writes all entries as one transaction; where one of them cannot be written, each as its own."""
+    """Writes all entries in one transaction. If one of them cannot be written, writes each in its own."""
     try:
         return await (_record_on_line(database, entries) if database.has_lines else database.write(_record, entries))
     except ROWS_REFUSED:
@@ -83,7 +85,7 @@ async def record(database: Database, entries: Sequence[Entry]) -> Outcome:
 
 
 async def _record_on_line(database: Database, entries: Sequence[Entry]) -> Outcome:
-    """PostgreSQL's way: one statement locks and reads the states, and writes both rows of each that is alive."""
+    """On PostgreSQL, one statement locks and reads the states, and writes both rows of each entry that is alive."""
     outcome = _outcome(entries, await database.on_line(*_states_and_rows(entries)))
     if any(outcome.values()):
         await database.write(_record_refusals, outcome)
@@ -114,7 +116,7 @@ def _record_refusals(session: Session, outcome: Outcome) -> None:
 
 
 def _states_and_rows(entries: Sequence[Entry]) -> tuple[Select[Any], dict[str, str]]:
-    """The statement and all rows as one JSON text: psycopg would take more time for them than the server."""
+    """The statement, with all rows as one JSON text: psycopg would spend more time on single values than the server."""
     rows = [_row(entry) | {f"audit_{name}": value for name, value in _event(entry, None).items()} for entry in entries]
     session_ids = ",".join({str(entry.order.session_id) for entry in entries})
     return _statement(tuple(rows[0])), {"rows": json.dumps(rows, default=str), "session_ids": session_ids}
@@ -163,7 +165,7 @@ def _row(entry: Entry) -> dict[str, Any]:
         "shared": [{"grant_id": str(share.grant_id), "prefix": share.prefix} for share in order.shares] or None,
         "role_session_name": order.role_session_name,
         "sts_request_id": credential.request_id,
-        # By the later clock, ours or STS's: a revocation is up to a second that is later than both.
+        # By the later clock, ours or STS's. A revocation reaches up to a second that is later than both.
         "issued_at": max(entry.issued_at, order.issued_at(credential.expires_at)),
         "expires_at": credential.expires_at,
     }
@@ -187,18 +189,18 @@ def _event(entry: Entry, problem: Problem | None) -> dict[str, Any]:
 
 
 def record_own(session: Session, entry: Entry) -> None:
-    """Writes a credential that this service issued to itself: no session decides about it, and no user asked for it."""
+    """Writes a credential that this service issued to itself. It depends on no session, and no user asked for it."""
     session.execute(insert(_LEDGER), [_row(entry)])
     audit.record_all(session, [_event(entry, None) | {"actor_id": None}])
 
 
 def find_issued(session: Session, access_key_id: str) -> IssuedCredential | None:
-    """The credential with that id."""
+    """The credential with that access key id."""
     return session.scalar(select(IssuedCredential).where(IssuedCredential.access_key_id == access_key_id))
 
 
 def shared_prefixes(row: IssuedCredential) -> list[str]:
-    """What it reaches of others'."""
+    """The other users' folders that the credential reads."""
     return [share["prefix"] for share in row.shared or ()]
 
 

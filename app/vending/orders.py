@@ -1,4 +1,4 @@
-"""What shapes a credential, and the STS call that gets it: pure functions, one for each `VENDING_MODE`."""
+"""What shapes a credential, and the parameters of its STS call: a pure function for each `VENDING_MODE`."""
 
 import uuid
 from collections.abc import Mapping
@@ -22,14 +22,14 @@ class Terms:
     external_id: str | None = None
     policy_arns: tuple[str, ...] = ()
     session_tags: tuple[str, ...] = ()
-    """Names of what a tag tells of the order, or `key=value`."""
+    """Names of what the order tells (`user_id`, `session_id`, `access`), or fixed tags as `key=value`."""
     transitive_tag_keys: tuple[str, ...] = ()
     source_identity: bool = True
 
 
 @dataclass(frozen=True, slots=True)
 class Order:
-    """Everything that shapes a credential; equal orders may share one, so this is the key of the cache too."""
+    """Everything that shapes a credential. Equal orders may share one, so an order is also the key of the cache."""
 
     user_id: uuid.UUID
     session_id: uuid.UUID
@@ -40,28 +40,28 @@ class Order:
     policy: str
     terms: Terms
     not_before: datetime | None = None
-    """In whole seconds: what STS issued before is revoked, and is not what is asked for."""
+    """In whole seconds. A credential that STS issued before it is revoked and does not fulfil the order."""
     purpose: Purpose | None = None
     shares: tuple[Share, ...] = ()
-    """By their grants too: a folder that is shared again is never found in what was issued before."""
+    """With the ids of their grants: a folder that is shared again never matches a credential of the earlier grant."""
 
     def __hash__(self) -> int:
-        """Of what tells most orders apart: equality looks at the rest."""
+        """Hashes the fields that distinguish most orders. Equality compares the rest."""
         return hash((self.session_id, self.access, self.prefix))
 
     @property
     def role_session_name(self) -> str:
-        """What CloudTrail shows of the caller.
+        """The name by which CloudTrail shows the caller.
 
-        `<user id>.<session id as 22 base64url characters>`: 59 of 64. GetFederationToken takes 32, so there it names
-        the user alone: the id without its hyphens.
+        `<user id>.<session id as 22 base64url characters>`: 59 characters of 64. GetFederationToken takes 32, so there
+        it is only the user's id without hyphens.
         """
         if self.terms.mode == "federation_token":
             return self.user_id.hex
         return f"{self.user_id}.{b64url(self.session_id.bytes)}"
 
     def issued_at(self, expires_at: datetime) -> datetime:
-        """When STS issued, by its own clock, what expires then."""
+        """When, by STS's own clock, it issued the credential that expires at `expires_at`."""
         return expires_at - timedelta(seconds=self.duration)
 
     @property
@@ -71,7 +71,7 @@ class Order:
 
 
 def assume_role(order: Order) -> dict[str, Any]:
-    """Parameters of AssumeRole. A code of an MFA device is not among them: it works once, see `cli.py`."""
+    """Parameters of AssumeRole. An MFA code is not among them, because it works only once: see `cli/base_mfa.py`."""
     terms = order.terms
     return {
         **_of_a_role(order),
@@ -88,7 +88,7 @@ def assume_role_with_web_identity(order: Order, identity_token: str) -> dict[str
 
 
 def get_federation_token(order: Order) -> dict[str, Any]:
-    """Parameters of GetFederationToken. What it gives is bounded by the policy and by the IAM user's own rights."""
+    """Parameters of GetFederationToken. The policy and the IAM user's own rights bound the credential."""
     return {"Name": order.role_session_name, **_session(order), **_tags(order)}
 
 

@@ -1,6 +1,6 @@
-"""Credentials that replicas share by Redis, encrypted, with one issuance among all replicas.
+"""Credentials that replicas share through Redis, encrypted. All replicas together issue one credential for an order.
 
-Redis makes nothing possible that was not: without an answer from it a replica goes on alone.
+Nothing depends on Redis: if it does not answer, a replica goes on alone.
 """
 
 import asyncio
@@ -32,27 +32,29 @@ PURPOSE = "vended credential"
 TIMEOUT = 0.5
 """Seconds for Redis to answer."""
 AVOIDED_FOR = 2.0
-"""Seconds for which Redis is left alone after a fault, so that its time-out is not everybody's."""
+"""Seconds for which Redis is avoided after a fault, so that not every request waits for its time-out."""
 LOCK_TTL = 8.0
-"""Seconds: longer than STS's deadline and the ledger's commit, shorter than a replica that died is missed."""
+"""Seconds: longer than STS's deadline and the ledger's commit take, and short enough not to wait long for a replica
+that died."""
 LONGEST_WAIT = 5.0
-"""Seconds for what another replica is getting: about as long as it can take. Then each goes on alone."""
+"""Seconds to wait for a credential that another replica is getting: about as long as it can take. Then each replica
+goes on alone."""
 WAIT = (0.01, 0.04)
-"""Seconds between looks for what another replica is getting."""
+"""Seconds (range) between two looks for a credential that another replica is getting."""
 
 CONCURRENT_COMMANDS = 50
-"""Each has a connection of its own, and the redis package fails for want of one at 100."""
+"""Each command has its own connection, and the redis package fails when it needs more than 100."""
 
 _RELEASE = """if redis.call("get", KEYS[1]) == ARGV[1] then return redis.call("del", KEYS[1]) end return 0"""
 
 
 class _Avoided(Exception):
-    """Redis is left alone, for a fault now or a moment ago."""
+    """Redis is avoided because of a fault now or a moment ago."""
 
 
 class SharedCache:
     def __init__(self, url: str, vault: Vault, clock: Clock, metrics: Metrics) -> None:
-        """Raises `SettingsError` where the redis package is not installed."""
+        """Raises `SettingsError` if the redis package is not installed."""
         try:
             from redis.asyncio import Redis  # noqa: PLC0415 - an extra, and 20 MB
             from redis.exceptions import RedisError  # noqa: PLC0415
@@ -60,7 +62,7 @@ class SharedCache:
             message = "TOKENVEND_CACHE_URL: Redis needs the package `redis`, which requirements.lock has"
             raise SettingsError(message) from error
         self._redis = Redis.from_url(url, socket_timeout=TIMEOUT, socket_connect_timeout=TIMEOUT)
-        # The builtin ones are what the package's parser stumbles on in an answer that is not Redis'.
+        # The package's parser raises the builtin ones for an answer that is not Redis'.
         self._faults: tuple[type[Exception], ...] = (RedisError, OSError, ValueError, RecursionError)
         self._vault = vault
         self._clock = clock
@@ -69,9 +71,9 @@ class SharedCache:
         self._places = asyncio.Semaphore(CONCURRENT_COMMANDS)
 
     async def obtain(self, order: Order, issue: Issue) -> Issued:
-        """What a replica has for the order, or what one of them gets by `issue`. Raises what `issue` raises.
+        """The credential that a replica has for the order, or one from `issue`. Raises what `issue` raises.
 
-        Where no new one is to be had, what is there as long as ten minutes of it are left.
+        If no new one can be issued, returns the older one while at least ten minutes of it are left.
         """
         key = self._key(order)
         lock, holder = f"{key}:lock", secrets.token_hex(16)
@@ -93,7 +95,7 @@ class SharedCache:
         return issued
 
     async def _find_or_lock(self, order: Order, key: str, lock: str, holder: str) -> Issued | None:
-        """A fresh credential; or, with the lock ours, Redis left alone or the wait over, an older one or none."""
+        """A fresh credential. Or an older one or None, once we hold the lock, avoid Redis, or have waited too long."""
         known, locked = None, False
         with contextlib.suppress(_Avoided, TimeoutError):
             async with asyncio.timeout(LONGEST_WAIT):
@@ -105,7 +107,7 @@ class SharedCache:
                         break
                     if locked:
                         break
-                    # Then looks once more: the last holder may have finished between our look and our lock.
+                    # With the lock, look once more: the last holder may have finished between our look and our lock.
                     locked = await self._ask(self._redis.set, lock, holder, nx=True, px=int(LOCK_TTL * 1000))
                     if not locked:
                         await asyncio.sleep(random.uniform(*WAIT))  # noqa: S311 - it spreads, it hides nothing
@@ -115,7 +117,7 @@ class SharedCache:
         await self._redis.aclose()
 
     def _key(self, order: Order) -> str:
-        """A keyed digest of all that shapes the credential: the key itself tells nobody who uses the service."""
+        """A keyed digest of all that shapes the credential. So the key does not tell who uses the service."""
         return "tokenvend:credential:" + b64url(self._vault.digest(PURPOSE, repr(order).encode()))
 
     async def _keep(self, key: str, issued: Issued) -> None:
@@ -125,12 +127,12 @@ class SharedCache:
                 await self._ask(self._redis.set, key, self._seal(key, issued), ex=int(left.total_seconds()))
 
     async def _release(self, lock: str, holder: str) -> None:
-        """Ours alone: after LOCK_TTL it may be another's."""
+        """Releases the lock only if it is still ours: after `LOCK_TTL` another replica may hold it."""
         with contextlib.suppress(_Avoided):
             await self._ask(self._redis.eval, _RELEASE, 1, lock, holder)
 
     async def _ask(self, command: Callable[..., Awaitable[Any]], *arguments: Any, **options: Any) -> Any:
-        """Redis' answer. Raises `_Avoided`, at once for all who wait for a place behind a fault."""
+        """Redis' answer. Raises `_Avoided`; after a fault, everybody who waits for a place gets it at once."""
         async with self._places:
             if self._clock.monotonic() < self._avoided_until:
                 raise _Avoided
@@ -168,5 +170,5 @@ class SharedCache:
                 StsCredential(**credential | {"expires_at": datetime.fromisoformat(credential["expires_at"])}),
                 datetime.fromisoformat(members["issued_at"]),
             )
-        except (DecryptionFailed, KeyError, TypeError, ValueError):  # not ours, or of another version of this program
+        except (DecryptionFailed, KeyError, TypeError, ValueError):  # not ours, or from another version of this program
             return None

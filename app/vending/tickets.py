@@ -1,7 +1,7 @@
-"""Upload tickets: a form by which one object of one size and type is uploaded, for clients that cannot sign.
+"""Upload tickets: a form that uploads one object of one size and type, for clients that cannot sign.
 
-It is S3's own (POST Object), signed with a credential that was vended to its user for the object's folder: whatever
-becomes of the form, it opens no more than that. https://docs.aws.amazon.com/AmazonS3/latest/API/sigv4-HTTPPOSTConstructPolicy.html
+It is S3's own form (POST Object), signed with a credential that was vended to the user for the object's folder. So a
+form that leaks opens no more than that. https://docs.aws.amazon.com/AmazonS3/latest/API/sigv4-HTTPPOSTConstructPolicy.html
 """
 
 import base64
@@ -28,14 +28,14 @@ LIFE = timedelta(minutes=15)
 LARGEST = 5 * 2**30
 """Bytes: S3's own limit for one request."""
 MEDIA_TYPE = r"^[A-Za-z0-9][A-Za-z0-9!#&^_.+-]{0,126}/[A-Za-z0-9][A-Za-z0-9!#&^_.+-]{0,126}$"
-"""Type and subtype, without parameters (RFC 6838 §4.2), and without `$`, which in a form begins a variable."""
+"""Type and subtype, without parameters (RFC 6838 §4.2) and without `$`, which begins a variable in a form."""
 
 
 @dataclass(frozen=True)
 class Ticket:
     url: str
     fields: Sequence[tuple[str, str]]
-    """To be sent in this order, and the file after them."""
+    """The client sends them in this order, then the file."""
     key: str
     expires_at: datetime
     credential_id: UUID
@@ -51,10 +51,11 @@ async def create(
     content_type: str,
     size: int,
 ) -> Ticket:
-    """For the object at `path` under the actor's prefix. Raises `UploadTicketsOff`, and what `vending.issue` does.
+    """A ticket for the object at `path` under the actor's prefix.
 
-    `size` and `content_type` are within `LARGEST` and `MEDIA_TYPE`. What is uploaded by tickets that are out already is
-    not known: several may go over the quota together, as credentials may.
+    Raises `UploadTicketsOff` and what `Vending.issue` raises.
+    `size` is at most `LARGEST`, and `content_type` matches `MEDIA_TYPE`. Uploads by earlier tickets are not known yet,
+    so several tickets may exceed the quota together, as credentials may.
     """
     settings = platform.settings
     if not settings.gives_upload_tickets:
@@ -80,10 +81,10 @@ async def create(
 
 
 def url(settings: Settings, *, public: bool) -> str:
-    """Where forms are sent: as clients reach the bucket, or as this service does."""
+    """Where forms are sent: the bucket's URL for clients if `public`, otherwise for this service."""
     named = (settings.s3_public_endpoint_url if public else None) or settings.s3_endpoint_url
     parts = urlsplit(named or f"https://s3.{settings.region}.{dns_suffix(settings.partition)}")
-    # A certificate for *.s3.… is for no name with another dot.
+    # A certificate for *.s3.… does not cover a bucket name with a dot.
     if settings.s3_force_path_style or "." in settings.bucket:
         return f"{parts.geturl()}/{settings.bucket}"
     return f"{parts.scheme}://{settings.bucket}.{parts.netloc}{parts.path}/"
@@ -99,7 +100,7 @@ def form(
     content_type: str,
     size: int,
 ) -> Sequence[tuple[str, str]]:
-    """The fields of a form that takes `size` bytes of that type at `key`, and nothing else, until it expires."""
+    """The fields of a form that takes exactly `size` bytes of that type at `key`, until it expires."""
     date = f"{now:%Y%m%d}"
     scope = (date, settings.region, "s3")
     exact = [

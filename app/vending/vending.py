@@ -1,4 +1,4 @@
-"""Vending: from a signed-in user's wish to a credential for their own prefix, and for what others share with them."""
+"""Vending: gives a signed-in user a credential for their own prefix, and for what others share with them."""
 
 import asyncio
 import uuid
@@ -41,23 +41,23 @@ from app.vending.orders import Order, Purpose, Terms
 SHORTEST = 900
 """Seconds: the least that STS takes."""
 TRIES = 3
-"""Where credentials are revoked again and again meanwhile, or STS's clock is behind ours."""
+"""Attempts when credentials are revoked again and again meanwhile, or STS's clock is behind ours."""
 
 
 MOST_REFUSALS = 3
-"""Policies with shares that STS finds too large before one wish is given up; the next goes on from there."""
+"""How many policies with shares STS may find too large before a wish fails. The next wish goes on from there."""
 STEP = 900
-"""Seconds: of credentials that end with a share there are few lengths, so that one of them is cached for a while."""
+"""Seconds. The duration of a credential that ends with a share is a multiple of this, so that it can be cached."""
 CLOCKS = timedelta(minutes=1)
-"""For STS's clock, and the time that it takes, a share ends that much earlier for who asks."""
+"""A share counts as ended this much earlier, to allow for STS's clock and for the time that STS takes."""
 
 
 class RevokedMeanwhile(Exception):
-    """What STS issued is revoked already: the actor's credentials, or a grant, were while it was working."""
+    """While STS was working, the actor's credentials or a grant were revoked. So what it issued is revoked too."""
 
 
 class OutlivesShare(Exception):
-    """What STS issued ends after a grant that it carries."""
+    """The credential that STS issued ends after a grant that it carries."""
 
     def __init__(self, ahead: timedelta) -> None:
         """By how much STS's clock is ahead of ours."""
@@ -66,20 +66,20 @@ class OutlivesShare(Exception):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Wish:
-    """What somebody asks for."""
+    """What a user asks for."""
 
     access: Access = "read_write"
     path: str = ""
-    """A folder in the own prefix, which it is narrowed to."""
+    """A folder in the user's own prefix, to which the credential is narrowed."""
     duration: int | None = None
-    """Seconds; None: what this service gives."""
+    """Seconds; None: this service's default."""
     purpose: Purpose | None = None
     """An `upload` lease writes in one folder, does nothing else, and may live longer."""
     include_shared: bool = False
     grant_ids: tuple[uuid.UUID, ...] | None = None
-    """Which of what is shared; None: all that was accepted, the oldest first."""
+    """The grants to include; None: all accepted ones, oldest first."""
     part: int = 1
-    """Which of the parts that the shares make."""
+    """Which of the parts that the shares are split into."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +91,7 @@ class Vended:
 
 @dataclass(frozen=True)
 class Plan:
-    """What one of several credentials carries, and for how many seconds."""
+    """What one of several credentials carries, and how long it lives."""
 
     shares: tuple[Share, ...]
     parts: int
@@ -113,7 +113,7 @@ class Vending:
         packing: Packing,
         session_states: SessionStates,
     ) -> None:
-        """`ledger` gives the problem that refuses an entry, or None once its row is committed."""
+        """`ledger` returns the problem that refuses an entry, or None once the entry's row is committed."""
         self.bucket = bucket
         self.terms = terms
         self.broker = broker
@@ -124,18 +124,18 @@ class Vending:
         self._session_states = session_states
 
     async def issue(self, origin: Origin, actor: Actor, wish: Wish) -> Vended:
-        """A credential for the actor's prefix, or a folder in it: the cached one, or a new one in the ledger.
+        """A credential for the actor's prefix, or a folder in it: the cached one, or a new one with its ledger row.
 
-        With `include_shared` it reads a part of what is shared with the actor too, as much as a policy holds. It ends
-        before the first of those grants does: what has an expiry is left out where a `duration` is asked for that is
-        longer, and without one shortens it. No engine has to know of it: SeaweedFS has no `aws:CurrentTime`.
+        With `include_shared` it also reads a part of the folders shared with the actor, as many as a policy holds. It
+        ends before the first of those grants does. If a `duration` is requested, grants that end sooner are left out.
+        Otherwise the first end shortens the credential. So the engine need not check the time: SeaweedFS has no
+        `aws:CurrentTime`.
 
-        No database connection is held while STS works. What happened to the session meanwhile is read again when the
-        row is written. Right after a revocation it waits, for a second at most, so that the new one is not of the
-        revoked.
+        No database connection is held while STS works. The session's state is read again when the row is written.
+        Right after a revocation this waits a second at most, so that the new credential is not among the revoked ones.
         Raises `InvalidRequest`, `InvalidPath`, `PolicyTooLarge`, `InvalidDuration`, `InvalidSharedPart`, `RateLimited`,
-        `QuotaExceeded` and what `Broker.obtain` raises; `InvalidToken` and `AccountDisabled` where the session was
-        ended, or the user disabled, meanwhile.
+        `QuotaExceeded` and what `Broker.obtain` raises. Raises `InvalidToken` or `AccountDisabled` if the session ended
+        or the user was disabled meanwhile.
         """
         await self._platform.limiter.hit("issue_credentials", str(actor.user_id))
         _refuse_contradictions(wish)
@@ -176,13 +176,13 @@ class Vending:
         raise StsUnavailable("Credentials are being revoked at the moment. Try again.", cause="revoked", retry_after=1)
 
     def _plan(self, actor: Actor, wish: Wish, shares: Sequence[Share], *, seconds: int, clocks: timedelta) -> Plan:
-        """Of a part is left out what ends too soon for an STS that is `clocks` ahead: parts are those of before.
+        """Parts keep their numbers. A share that would end too soon for an STS `clocks` ahead is dropped from its part.
 
-        Raises `InvalidPath`, `InvalidSharedPart`, `PolicyTooLarge` where the part is a share that fits into none."""
+        Raises `InvalidPath`, `InvalidSharedPart`, and `PolicyTooLarge` if the part is one share that fits no policy."""
         now = self._platform.clock.now()
         prefix = session_policy.narrowed_prefix(actor.user_id, wish.path)
         if not self.bucket.fits(prefix, wish.access):
-            self.bucket.policy(prefix, wish.access)  # says why
+            self.bucket.policy(prefix, wish.access)  # raises the problem that says why
 
         def left(share: Share, clocks: timedelta) -> int:
             return seconds if share.ends_at is None else int((share.ends_at - now - clocks).total_seconds())
@@ -206,7 +206,7 @@ class Vending:
     async def _issue(self, origin: Origin, actor: Actor, order: Order, allowance: int | None) -> Issued:
         """Raises `RevokedMeanwhile`, `OutlivesShare`, and what `issue` does."""
         if allowance is not None and order.access != "read":
-            # For a cached one too: an event may tell what no count has.
+            # Also for a cached credential: an event may tell of uploads since the last count.
             await quota.admit(
                 self._platform,
                 origin,
@@ -227,7 +227,7 @@ class Vending:
             problem = await self._ledger.get(entry)
             if problem is not None:
                 raise problem
-            # After the commit: a revocation that did not see our row has been committed before it.
+            # Read after the commit: a revocation that did not see our row was committed before it.
             state = await self._session_states.get(order.session_id)
             if state is not None and _is_later(state.not_before, order.not_before):
                 raise RevokedMeanwhile
@@ -242,20 +242,20 @@ class Vending:
 
         issued = await self._cache.obtain(order, issue_new, newcomer_at)
         if not issued.fresh(self._platform.clock.now()):
-            # STS took its time to fail, and the session may have ended meanwhile, or lost what it held. For a new one
-            # the ledger would tell.
+            # While STS was failing, the session may have ended or its credentials may have been revoked. For a new
+            # credential the ledger would tell.
             now_is = await authentication.look_up(
                 self._platform, self._session_states, origin, user_id=order.user_id, session_id=order.session_id
             )
             if _is_later(now_is.not_before, order.not_before):
                 raise RevokedMeanwhile
         if not issued_here:
-            # Of a cache, or of a flight that was there before: a grant may have ended since ours were read.
+            # It is from a cache or an earlier flight: a grant may have ended since we read ours.
             await self._require_shares(order, issued.credential)
         return issued
 
     async def _require_shares(self, order: Order, credential: StsCredential) -> None:
-        """Raises `RevokedMeanwhile` where a grant has ended, `OutlivesShare` where one ends before `credential`.
+        """Raises `RevokedMeanwhile` if a grant has ended, and `OutlivesShare` if one ends before `credential` does.
 
         See `sharing/grants.py`.
         """
@@ -269,7 +269,7 @@ class Vending:
             raise RevokedMeanwhile
 
     async def _obtain(self, order: Order) -> StsCredential:
-        """A credential that no revocation of before reaches. Raises what `Broker.obtain` raises."""
+        """A credential that no earlier revocation covers. Raises what `Broker.obtain` raises."""
         for _ in range(TRIES):
             if order.not_before is not None:
                 left = (order.not_before - self._platform.clock.now()).total_seconds()
@@ -290,9 +290,9 @@ class Vending:
         duration: int = SHORTEST,
         versions: bool = False,
     ) -> StsCredential:
-        """A new credential for a user's prefix, by which a job of this service works, with its row in the ledger.
+        """A new credential for a user's prefix, for a job of this service, with its row in the ledger.
 
-        `versions`: it lists old versions too. Raises what `Broker.obtain` raises.
+        With `versions` it also lists old versions. Raises what `Broker.obtain` raises.
         """
         session_id = job_session(origin, user_id)
         order = self.make_order(user_id, session_id, access=access, path="", duration=duration, versions=versions)
@@ -321,7 +321,10 @@ class Vending:
         return Order(user_id, session_id, access, prefix, duration, text, self.terms, not_before, purpose, shares)
 
     async def _duration(self, wish: Wish) -> int:
-        """Seconds. A chained role gives an hour at most: more by default is cut to that, more by wish is refused."""
+        """Seconds. A chained role gives an hour at most: a longer default is cut to that, a longer wish is refused.
+
+        Raises `InvalidDuration` and what `Broker.chains_roles` raises.
+        """
         settings = self._platform.settings
         longest, default = settings.credential_max_ttl, settings.credential_ttl
         if wish.purpose == "upload":
@@ -363,10 +366,10 @@ def _beside(actor: Actor, wish: Wish) -> Beside:
 
 
 def _is_later(not_before: datetime | None, than: datetime | None) -> bool:
-    """Whether something was revoked since. A row that went meanwhile, as nothing of it is alive, revokes nothing."""
+    """Whether something was revoked since. A mark that was deleted meanwhile revokes nothing: nothing was alive."""
     return not_before is not None and (than is None or not_before > than)
 
 
 def job_session(origin: Origin, user_id: uuid.UUID) -> uuid.UUID:
-    """Stands for the job in the names of its STS sessions: no device has it."""
+    """The session id that stands for a job in the names of its STS sessions. It belongs to no device."""
     return uuid.uuid5(user_id, origin.address)
