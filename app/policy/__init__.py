@@ -1,1 +1,1 @@
-"""Policies as pure text: what a session policy says, what a role allows, what fits into one."""
+"""Policies as pure text: what a session policy says, how much fits into it, and what a role allows."""

@@ -1,7 +1,8 @@
-"""What IAM makes of a request: a pure evaluator of policy documents, which never allows what it cannot judge.
+"""Evaluates a request against a policy document as IAM does. It never allows what it cannot judge.
 
-An explicit deny wins, then an allow; without either nothing is allowed. A statement with an element, operator,
-condition key or policy variable that is not known here is neither: where it could decide, the verdict is `unknown`.
+An explicit deny wins over an allow. Without either the request is not allowed. A statement cannot be judged if it has
+an unknown element, operator, condition key or policy variable. If such a statement could decide, the verdict is
+`unknown`.
 https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_policies_evaluation-logic.html
 """
 
@@ -15,7 +16,7 @@ from typing import Any, Literal
 
 Statement = Mapping[str, Any]
 Truth = bool | None
-"""None: cannot be judged."""
+"""None if it cannot be judged."""
 
 ELEMENTS = frozenset({"Sid", "Effect", "Action", "NotAction", "Resource", "NotResource", "Condition"})
 _VARIABLE = re.compile(r"\$\{([^}]*)\}")
@@ -27,14 +28,15 @@ class Request:
     action: str
     resource: str
     context: Mapping[str, tuple[str, ...]]
-    """Condition keys in lower case, with the request's values: none for what it does not have. Others are not known."""
+    """The request's values by condition key in lower case; an empty tuple if the request has no such key. A key that is
+    not in the mapping is unknown."""
 
 
 @dataclass(frozen=True)
 class Verdict:
     outcome: Literal["allowed", "denied", "missing", "unknown"]
     statement: Statement | None
-    """Which decided, or could not be judged; None where none applies."""
+    """The statement that decided, or could not be judged; None if none applies."""
 
 
 def evaluate(policy: Mapping[str, Any], request: Request) -> Verdict:
@@ -98,7 +100,7 @@ def _holds(operator: str, key: str, wanted: list[str], context: Mapping[str, tup
 
 
 def like(pattern: str, text: str, context: Mapping[str, tuple[str, ...]]) -> Truth:
-    """Whether the text is of the pattern, with `*`, `?` and policy variables. Letters count as they are written."""
+    """Whether the text matches the pattern, which may have `*`, `?` and policy variables. Case matters."""
     values = []
     for name in _VARIABLE.findall(pattern):
         value = (name,) if name in ("*", "?", "$") else context.get(name.lower(), ())
@@ -131,7 +133,7 @@ def _equal_in_any_case(wanted: str, value: str, _context: Mapping[str, tuple[str
 
 
 def _arn_like(wanted: str, value: str, context: Mapping[str, tuple[str, ...]]) -> Truth:
-    """A wildcard does not reach beyond its own part of the ARN."""
+    """Matches each part of the ARN alone, so that a wildcard does not reach into the next part."""
     parts, found = wanted.split(":", 5), value.split(":", 5)
     return len(parts) == len(found) and _all(map(like, parts, found, [context] * len(parts)))
 
@@ -168,7 +170,7 @@ _OPERATORS: dict[str, tuple[Compare, bool]] = {
     },
     **{f"{kind}NotEquals": (_ordered(eq, read), True) for kind, read in (("Numeric", float), ("Date", _moment))},
 }
-"""What compares, and whether the operator is the opposite of it."""
+"""The comparison of each operator, and whether the operator negates it."""
 
 
 def _list(value: Any) -> Iterable[Any]:

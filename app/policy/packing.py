@@ -1,4 +1,4 @@
-"""How shares are divided into credentials: as many as their policies have room for."""
+"""Divides a user's shares into parts: one credential for each session policy that they need."""
 
 import sys
 import uuid
@@ -12,12 +12,12 @@ Key = TypeVar("Key")
 Value = TypeVar("Value")
 
 MOST_REMEMBERED = 10_000
-"""Of what STS found too large; each takes a few hundred bytes."""
+"""Refusals of STS that are remembered. Each takes a few hundred bytes."""
 
 
 @dataclass(frozen=True, slots=True)
 class Beside:
-    """What the shares are packed beside: the user's own part of the policy."""
+    """The user's own part of the policy, beside which the shares are packed."""
 
     user_id: uuid.UUID
     access: Access
@@ -25,9 +25,12 @@ class Beside:
 
 
 class Packing:
-    """Characters are counted. What STS packs a policy into it alone knows: what it refused gets smaller parts for as
-    long as this process remembers. By user, so that nobody's odd folder makes the parts of others small, and by what
-    else the policy says: what has no room beside a long path has it elsewhere.
+    """Divides shares into parts by counting the characters of their policies.
+
+    Only STS knows the packed size of a policy. After STS has refused a part as too large, this process makes smaller
+    parts for as long as it remembers. It remembers refusals by user, so that one user's unusual folder does not shrink
+    the parts of others. It also remembers them by the rest of the policy: a share that does not fit beside a long path
+    may fit beside a short one.
     """
 
     def __init__(self) -> None:
@@ -35,7 +38,7 @@ class Packing:
         self._refused: dict[tuple[Beside, uuid.UUID], None] = {}
 
     def pack(self, beside: Beside, shares: Sequence[Share], room: Room) -> tuple[list[tuple[Share, ...]], list[Share]]:
-        """The parts, at least one, in the order of the shares; and the shares that fit into none."""
+        """The parts, in the order of the shares, and the shares that fit into no part. There is at least one part."""
         most = self._most.get(beside, sys.maxsize)
         parts: list[list[Share]] = [[]]
         too_large: list[Share] = []
@@ -53,7 +56,7 @@ class Packing:
         return [tuple(part) for part in parts], too_large
 
     def note_refused(self, beside: Beside, part: Sequence[Share]) -> None:
-        """STS has no room for a part that `pack` gave."""
+        """Remembers that STS refused a part of `pack` as too large."""
         if len(part) == 1:
             _remember(self._refused, (beside, part[0].grant_id), None)
         else:
@@ -61,7 +64,7 @@ class Packing:
 
 
 def _remember(memory: dict[Key, Value], key: Key, value: Value) -> None:
-    """As the newest; the oldest is forgotten for it."""
+    """Stores the value as the newest. If the memory is full, forgets the oldest."""
     memory.pop(key, None)
     memory[key] = value
     if len(memory) > MOST_REMEMBERED:

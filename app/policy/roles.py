@@ -1,4 +1,4 @@
-"""What the vending role itself allows: the bound of every session policy."""
+"""What the vending role allows. No session policy can allow more."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -7,7 +7,7 @@ from app.policy.session_policy import OBJECT_ACTIONS, Bucket
 
 
 def role_policy(bucket: Bucket) -> Mapping[str, Any]:
-    """What `deploy/aws` gives the vending role."""
+    """The policy that `deploy/aws` gives the vending role."""
     statements: list[Mapping[str, Any]] = [
         {
             "Sid": "Objects",

@@ -1,6 +1,6 @@
-"""Session policies: a pure function from prefix and access level to the JSON that STS gets. Nothing else builds one.
+"""Session policies: a pure function from prefix and access level to the JSON for STS. No other code builds one.
 
-What a credential may do is the intersection of this policy and the role's own. The prefix ends in `/`: `users/<id>*`
+A credential may do what both this policy and the role's own policy allow. The prefix ends in `/`, because `users/<id>*`
 would let `u1` read `u10`.
 """
 
@@ -22,7 +22,7 @@ from app.platform.problems import InvalidPath, PolicyTooLarge
 Access = Literal["read", "write", "read_write", "read_delete"]
 
 MAX_POLICY_LENGTH = 2048
-"""Characters that AssumeRole takes; what it packs them into has a limit of its own, known only from its answer."""
+"""Characters that AssumeRole accepts. STS also limits the packed size, which only its answer tells."""
 MAX_PATH_BYTES = 256
 
 _READ = ("s3:GetObject",)
@@ -35,18 +35,17 @@ OBJECT_ACTIONS: dict[Access, tuple[str, ...]] = {
 }
 LISTS: frozenset[Access] = frozenset({"read", "read_write", "read_delete"})
 WRITES: frozenset[str] = frozenset({"write", "read_write"})
-"""What is refused over quota."""
+"""Access levels that are refused when the quota is reached."""
 
 _WIDENING = re.compile(r'[*?$\\"\x00-\x1f\x7f-\x9f\ud800-\udfff]')
-"""Wildcards, the beginning of a policy variable, what would need escaping in an ARN or in JSON, control characters and
-surrogates.
-"""
+"""Wildcards, the start of a policy variable, characters that need escaping in an ARN or in JSON, control characters and
+surrogates."""
 _PREFIX = re.compile(r"users/[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}/(?:[^/]+/)*\Z")
 _FOLDER = re.compile(r"users/[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}/(?:[^/]+/)+\Z")
 
 
 def user_prefix(user_id: uuid.UUID) -> str:
-    """Where all objects of the user live. SeaweedFS matches without regard to case, so ids are lower case only."""
+    """The prefix of all objects of the user. Ids are lower case only: SeaweedFS ignores case in a policy."""
     return f"users/{user_id}/"
 
 
@@ -67,13 +66,13 @@ def object_key(user_id: uuid.UUID, path: str) -> str:
 
 
 def _plain(path: str) -> str:
-    """The path, if it stays where it is put whoever reads it. Raises `InvalidPath`."""
+    """The path, if every proxy and engine keeps it within its prefix. Raises `InvalidPath`."""
     if _widens(path):
         raise InvalidPath('Control characters and * ? $ \\ " are not allowed in a path.')
     if len(path.encode()) > MAX_PATH_BYTES:
         raise InvalidPath(f"A path may have up to {MAX_PATH_BYTES} bytes of UTF-8.")
     named = path.removesuffix("/")
-    for spelling in (named, unquote(named)):  # a proxy or engine that decodes once more must not walk up either
+    for spelling in (named, unquote(named)):  # a proxy or engine may decode once more
         if any(segment in ("", ".", "..") for segment in spelling.split("/")):
             raise InvalidPath("A path must be relative, without an empty, `.` or `..` segment, percent-encoded or not.")
     return path
@@ -81,25 +80,25 @@ def _plain(path: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Encryption:
-    """SSE-KMS with a key of the operator's."""
+    """SSE-KMS with a key of the operator."""
 
     key_arn: str
     via_service: str
-    """S3 in the bucket's Region, through which alone the key may be used."""
+    """S3 in the bucket's Region. Only through it may the key be used."""
     bucket_keys: bool
-    """The encryption context is the bucket's ARN then, which isolates no user: the object statement alone does."""
+    """With bucket keys the encryption context is the bucket's ARN. Then only the object statement isolates users."""
 
 
 @dataclass(frozen=True, slots=True)
 class Room:
-    """For what is shared, in a policy."""
+    """The room for shared folders in a policy."""
 
     left: int
-    """Characters beside everything else."""
+    """Characters that everything else leaves free."""
     each: int
-    """Characters that a folder takes beside its name, wherever the policy has it."""
+    """Characters that a folder takes in all places of the policy together, without its name."""
     times: int
-    """How often the policy has the name."""
+    """How often the policy has the folder's name."""
 
     def taken(self, folder: str) -> int:
         """Characters that the folder adds."""
@@ -108,13 +107,13 @@ class Room:
 
 @dataclass(frozen=True, slots=True)
 class Bucket:
-    """The bucket that every session policy of this service is about, and the operator's part in all of them."""
+    """The bucket of all session policies of this service, and the operator's settings that shape them."""
 
     partition: str
     name: str
     encryption: Encryption | None = None
     fenced: bool = False
-    """Managed policies sent along would add to what a policy allows, so it denies everything else of S3 outright."""
+    """Whether a policy denies all of S3 that it does not allow. Managed policies sent along would else allow more."""
 
     @property
     def arn(self) -> str:
@@ -123,24 +122,24 @@ class Bucket:
     def policy(self, prefix: str, access: Access, *, shared: tuple[str, ...] = (), versions: bool = False) -> str:
         """The session policy as compact ASCII JSON of up to 2,048 characters.
 
-        `shared`: folders of others. The policy lets their reader read and list them, whatever `access` allows in the
-        own prefix. `versions`: lists old versions too, for a job of this service and for nobody's app.
-        Raises `PolicyTooLarge`, and ValueError for a prefix that `narrowed_prefix` would not have given.
+        `shared`: folders of others. The policy allows reading and listing them, whatever `access` allows in the user's
+        own prefix. `versions`: allows listing old versions, only for a job of this service.
+        Raises `PolicyTooLarge`, and ValueError for a prefix that `narrowed_prefix` does not return.
         """
         return _kept(self, prefix, access, shared, versions=versions)
 
     def fits(self, prefix: str, access: Access, *, shared: tuple[str, ...] = ()) -> bool:
-        """Whether `policy` has room for this."""
+        """Whether `policy` would not raise `PolicyTooLarge`."""
         try:
-            _build(self, prefix, access, shared)  # past the cache: nobody may ever ask for it again
+            _build(self, prefix, access, shared)  # not cached: perhaps nobody asks for it again
         except PolicyTooLarge:
             return False
         return True
 
     def room(self, prefix: str, access: Access) -> Room:
-        """What `policy` has left for `shared`.
+        """The room that `policy` has for `shared`.
 
-        With any folders it writes 2,048 - left + taken(each of them) characters.
+        With some folders the policy has 2,048 - left + the sum of `taken(folder)` characters.
         """
         folder = user_prefix(uuid.UUID(int=0))
         one, longer, two = (
@@ -170,9 +169,9 @@ _kept = functools.lru_cache(maxsize=10_000)(_build)
 
 
 def _write(bucket: Bucket, prefix: str, access: Access, shared: tuple[str, ...] = (), *, versions: bool = False) -> str:
-    """The policy, however long."""
+    """The policy, without a check of its length."""
     own, folders = f"{bucket.arn}/{prefix}*", [f"{bucket.arn}/{folder}*" for folder in shared]
-    # Of what is shared no `prefix` without its `*`, which matches nothing too: each share costs as little as it can.
+    # `*` matches nothing too, so a shared folder needs no second entry without it. That keeps each share short.
     listed = [f"{prefix}*", prefix, *(f"{folder}*" for folder in shared)]
     actions = list(OBJECT_ACTIONS[access])
     lists = ["s3:ListBucket", "s3:ListBucketVersions"] if versions else "s3:ListBucket"
@@ -184,7 +183,7 @@ def _write(bucket: Bucket, prefix: str, access: Access, shared: tuple[str, ...] 
         statements.append(_statement("List", "Allow", Action=lists, Resource=bucket.arn, Condition=condition))
     if bucket.encryption is not None:
         statements.append(_encryption(bucket.encryption, access, bucket.arn, own))
-        if shared and not bucket.encryption.bucket_keys:  # with bucket keys the one above is for the whole bucket
+        if shared and not bucket.encryption.bucket_keys:  # with bucket keys the statement above covers the whole bucket
             statements.append(_encryption(bucket.encryption, "read", bucket.arn, folders, sid="SharedEncryption"))
     if bucket.fenced:
         statements += _fence(bucket.arn, own, folders, listed, access=access, lists=lists)
@@ -195,7 +194,7 @@ def _write(bucket: Bucket, prefix: str, access: Access, shared: tuple[str, ...] 
 def _fence(
     bucket_arn: str, own: str, folders: list[str], listed: list[str], *, access: Access, lists: str | list[str]
 ) -> list[dict[str, Any]]:
-    """Denies what is not allowed: elsewhere, otherwise, and in what is shared all but reading."""
+    """Denies other places and other actions, and in shared folders everything except reading."""
     allowed = ([lists] if isinstance(lists, str) else lists) if access in LISTS else []
     elsewhere = [pattern for pattern in listed if pattern.endswith("*")]
     fence = [
@@ -209,7 +208,7 @@ def _fence(
             Condition={"StringNotLike": {"s3:prefix": elsewhere if folders else elsewhere[0]}},
         ),
     ]
-    if folders and OBJECT_ACTIONS[access] != _READ:  # else nothing but reading is left already
+    if folders and OBJECT_ACTIONS[access] != _READ:  # else only reading is left anyway
         fence.append(_statement("SharedOtherwise", "Deny", NotAction=list(_READ), Resource=folders))
     return fence
 
@@ -217,7 +216,7 @@ def _fence(
 def _encryption(
     encryption: Encryption, access: Access, bucket_arn: str, objects: str | list[str], *, sid: str = "Encryption"
 ) -> dict[str, Any]:
-    """A download decrypts, an upload generates a data key, and the parts of a multipart upload do both."""
+    """Allows using the key. A download decrypts, an upload generates a data key, a multipart upload does both."""
     context = "kms:EncryptionContext:aws:s3:arn"
     via = {"kms:ViaService": encryption.via_service}
     if encryption.bucket_keys:
@@ -238,7 +237,7 @@ def _widens(text: str) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class Share:
-    """A folder of somebody else's that a credential reads."""
+    """A folder of another user that a credential reads."""
 
     grant_id: uuid.UUID
     prefix: str
