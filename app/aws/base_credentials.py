@@ -1,4 +1,4 @@
-"""Base credentials: what signs our calls to STS, from wherever the SDK's default chain finds them on this machine."""
+"""Base credentials: they sign our calls to STS. The SDK's default chain finds them on this machine."""
 
 import asyncio
 from collections.abc import Callable
@@ -15,27 +15,27 @@ from app.aws.transport import CONNECT_TIMEOUT, READ_TIMEOUT, Fault, Keys
 from app.platform.settings import SettingsError
 
 REFRESH_BEFORE = 900
-"""Seconds before expiry at which new ones are asked for, in the background."""
+"""Seconds before expiry when new ones are fetched in the background."""
 NEEDED_BEFORE = 600
-"""Seconds before expiry at which callers wait for them: botocore's own two limits."""
+"""Seconds before expiry from when callers wait for new ones. Both limits are botocore's own."""
 PROVIDERS_CONFIG = Config(
     connect_timeout=CONNECT_TIMEOUT, read_timeout=READ_TIMEOUT, retries={"mode": "standard", "total_max_attempts": 2}
 )
-"""Of the SDK's own calls for a profile's role and IRSA: by default five tries of a minute, for which all would wait."""
+"""For the SDK's own calls for a profile's role and IRSA. By default it makes five tries of a minute each, and every
+caller would wait for them."""
 FAULTS = (
     *(BotoCoreError, ClientError, HTTPClientError, SettingsError, RuntimeError, OSError, ValueError),
     *(LookupError, TypeError, AttributeError),
 )
-"""What the providers raise: a profile without its parts or gone, metadata that do not answer, a role that is denied,
-and what they stumble on in an answer that is not one of credentials.
-"""
+"""What the providers raise: a profile is incomplete or gone, the metadata service does not answer, a role is denied, or
+an answer does not hold credentials."""
 
 
 def default_session(region: str | None = None) -> boto3.Session:
-    """The SDK's default chain; of instance metadata version 2 alone.
+    """The SDK's default chain, with only version 2 of the instance metadata service.
 
-    Where the chain itself asks an STS, that is `region`'s unless the SDK's own configuration names another: Python's
-    SDK does not read AWS_REGION. Raises `SettingsError` for what it cannot read.
+    If the chain itself calls STS, it uses `region`, unless the SDK's own configuration names another: boto3 does not
+    read AWS_REGION. Raises `SettingsError` for a configuration that the SDK cannot read.
     """
     try:
         core = botocore.session.get_session()
@@ -44,29 +44,32 @@ def default_session(region: str | None = None) -> boto3.Session:
         if core.get_config_variable("region") is None:
             core.set_config_variable("region", region)
         role_of_profile: Any = core.get_component("credential_provider").get_provider("assume-role")
-        role_of_profile._prompter = _refuse_to_prompt  # noqa: SLF001 - the chain is built without a way to say so
+        role_of_profile._prompter = _refuse_to_prompt  # noqa: SLF001 - the chain has no public option for it
         return boto3.Session(botocore_session=core)
     except BotoCoreError as error:
         raise SettingsError(f"AWS: {error}") from error
 
 
 class ProfileNeedsMfaCode(RuntimeError):
-    """The profile has `mfa_serial`; TOKENVEND_MFA_SERIAL with a profile of the user's own keys is our way."""
+    """The profile has `mfa_serial`. Use TOKENVEND_MFA_SERIAL with a profile of the user's own keys instead."""
 
 
 def _refuse_to_prompt(_prompt: str) -> str:
-    """The SDK would wait for a person to type the code: a service for ever, and anew within the hour."""
+    """The SDK would wait until a person types the code. A service would wait for ever, and again within the hour."""
     raise ProfileNeedsMfaCode
 
 
 def ca_file(session: boto3.Session) -> str:
-    """The certificates by which the SDK knows AWS: `AWS_CA_BUNDLE`, or those that it brings along."""
-    core: Any = session._session  # noqa: SLF001 - boto3 shows its configuration by this alone
+    """The file of CA certificates that the SDK trusts: `AWS_CA_BUNDLE`, or its own."""
+    core: Any = session._session  # noqa: SLF001 - boto3 has no public way to its configuration
     return str(core.get_config_variable("ca_bundle") or get_cert_path(verify=True))
 
 
 class BaseCredentials:
-    """Refreshed before they expire, by one caller for all, and never on the event loop: providers wait for networks."""
+    """Holds the base credentials and refreshes them before they expire.
+
+    One refresh serves all callers. It runs in a thread, because providers wait for networks.
+    """
 
     def __init__(self, make_session: Callable[[], boto3.Session]) -> None:
         self._make_session = make_session
@@ -76,7 +79,7 @@ class BaseCredentials:
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="base-credentials")
 
     async def current(self) -> Keys:
-        """Keys that are not about to expire. Raises `Fault`."""
+        """Keys that do not expire soon. Raises `Fault`."""
         keys = self._keys
         if keys is None:
             return await asyncio.shield(self._once(self._load))
@@ -87,21 +90,21 @@ class BaseCredentials:
         return keys
 
     async def renew(self, refused: Keys) -> bool:
-        """Asks the chain anew, since STS believes `refused` no more; False if it has nothing else. Raises `Fault`."""
+        """Asks the chain again because STS refused these keys. False if it has no other keys. Raises `Fault`."""
         if self._keys == refused:
             await asyncio.shield(self._once(self._load))
         return self._keys != refused
 
     @property
     def method(self) -> str:
-        """botocore's name of the source that they came from, such as `iam-role`; empty before the first use."""
+        """botocore's name of the credentials' source, such as `iam-role`; empty before the first use."""
         return str(getattr(self._credentials, "method", ""))
 
     def close(self) -> None:
         self._thread.shutdown(wait=False, cancel_futures=True)
 
     def _expires_within(self, seconds: int) -> bool:
-        needed = getattr(self._credentials, "refresh_needed", None)  # keys that live long have none
+        needed = getattr(self._credentials, "refresh_needed", None)  # long-lived keys have no such method
         return needed is not None and needed(refresh_in=seconds)
 
     def _once(self, call: Callable[[], Keys]) -> "asyncio.Future[Keys]":
@@ -129,14 +132,14 @@ class BaseCredentials:
 
 
 def _cause(error: Exception) -> str:
-    if isinstance(error, ClientError):  # of the STS that the chain itself asks
+    if isinstance(error, ClientError):  # from an STS call of the chain itself
         return str(error.response.get("Error", {}).get("Code", "Unknown"))
-    if type(error) is RuntimeError:  # all that botocore says of new credentials that are old
+    if type(error) is RuntimeError:  # botocore raises it if refreshed credentials have expired
         return "BaseCredentialsExpired"
     return type(error).__name__
 
 
 def _retrieve(work: "asyncio.Future[Keys]") -> None:
-    """Marks a failure as seen: a refresh in the background has nobody who waits for it."""
+    """Marks a failure as seen, because nobody may wait for a background refresh."""
     if not work.cancelled():
         work.exception()

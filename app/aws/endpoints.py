@@ -1,4 +1,4 @@
-"""The Regions to ask, in order, each behind a circuit breaker: a Region that fails gets no calls for a while."""
+"""The Regions to call, in order. Each has a circuit breaker: a Region that fails gets no calls for a while."""
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
@@ -8,9 +8,9 @@ from app.platform.clock import Clock
 from app.platform.metrics import Metrics
 
 FAULTS_TO_OPEN = 5
-"""One after the other, without a success between."""
+"""Faults in a row that open the circuit breaker."""
 OPEN_FOR = 5.0
-"""Seconds, then one call tries whether the Region is back."""
+"""Seconds without calls. Then one call tries whether the Region is back."""
 
 DNS_SUFFIXES = {
     "aws-cn": "amazonaws.com.cn",
@@ -20,18 +20,18 @@ DNS_SUFFIXES = {
     "aws-iso-e": "cloud.adc-e.uk",
     "aws-iso-f": "csp.hci.ic.gov",
 }
-"""Where it is not amazonaws.com."""
+"""By partition, unless it is amazonaws.com."""
 
 
 def endpoint(region: str, *, partition: str, template: str | None) -> Endpoint:
-    """AWS's regional endpoint, or the operator's `template`, in which `{region}` is replaced."""
+    """AWS's regional endpoint, or the operator's `template` with the Region in place of `{region}`."""
     if template is not None:
         return Endpoint(region, template.replace("{region}", region))
     return Endpoint(region, f"https://sts.{region}.{dns_suffix(partition)}")
 
 
 def dns_suffix(partition: str) -> str:
-    """Of the partition's endpoints."""
+    """The domain of the partition's endpoints."""
     return DNS_SUFFIXES.get(partition, "amazonaws.com")
 
 
@@ -52,7 +52,7 @@ class Endpoints:
         self._breakers = {endpoint.region: _Breaker() for endpoint in self.ordered}
 
     def choose(self, tried: Collection[Endpoint]) -> Endpoint | None:
-        """The first that takes calls and was not tried, else the first that takes calls; None if none does."""
+        """The first untried endpoint that takes calls, else the first that takes calls, else None."""
         usable = [endpoint for endpoint in self.ordered if self._takes_calls(self._breakers[endpoint.region])]
         untried = (endpoint for endpoint in usable if endpoint not in tried)
         chosen = next(untried, usable[0] if usable else None)

@@ -1,4 +1,4 @@
-"""The other transport: boto3's generated client, in threads. It has every option of the SDK, at three times the CPU."""
+"""The transport with boto3's generated client, in threads. It has all options of the SDK, at three times the CPU."""
 
 import asyncio
 import functools
@@ -17,14 +17,14 @@ from app.aws.transport import CONNECT_TIMEOUT, READ_TIMEOUT, USER_AGENT, Answer,
 
 THREADS = 16
 CLIENT_CONFIG = Config(
-    user_agent=USER_AGENT,  # botocore makes up its own anew, twice a call: a seventh of the call's time
+    user_agent=USER_AGENT,  # botocore would build its own twice in a call: a seventh of the call's time
     connect_timeout=CONNECT_TIMEOUT,
     read_timeout=READ_TIMEOUT,
     retries={"mode": "standard", "total_max_attempts": 1},
     max_pool_connections=THREADS,
 )
 FAULTS = (BotoCoreError, HTTPClientError, ResponseParserError, LookupError, ValueError, ArithmeticError, RuntimeError)
-"""What boto3 raises besides refusals: broken connections, and what its parser stumbles on in an answer not STS's."""
+"""What boto3 raises besides refusals: for broken connections, and for answers that are not from STS."""
 
 
 class GeneratedTransport:
@@ -43,7 +43,7 @@ class GeneratedTransport:
             client.close()
 
     def _client(self, endpoint: Endpoint, keys: Keys | None) -> Any:
-        """The Region's, made anew when the base credentials have changed."""
+        """The Region's client. A new one is made when the base credentials have changed."""
         known = self._clients.get(endpoint.region)
         if known is None or known[0] != keys:
             signed = {"signature_version": UNSIGNED} if keys is None else {}

@@ -1,4 +1,4 @@
-"""Passwords for RDS by IAM: signed on this machine, each lets one user into one database in 15 minutes."""
+"""IAM passwords for RDS. They are signed on this machine. Each opens one database for one user for 15 minutes."""
 
 from collections.abc import Callable
 from typing import Any
@@ -14,22 +14,22 @@ from app.platform.problems import DatabaseUnavailable
 from app.platform.settings import Settings
 
 LIFETIME = 900
-"""Seconds in which a connection may begin with it; one that stands is not ended. RDS takes no longer ones."""
+"""Seconds in which a connection may begin with it; RDS allows no more. An open connection does not end."""
 PORT = 5432
 SERVICE = ServiceId("rds")
-"""Of the SDK's events alone."""
+"""Used only in the names of the SDK's events."""
 
 
 def database_password(settings: Settings, aws: boto3.Session | None = None) -> Callable[[], str] | None:
-    """What makes the password of each connection; None where `DATABASE_URL` has it.
+    """A function that makes the password of each connection; None without `DATABASE_IAM_AUTH`.
 
-    It may wait for a network, and raises `DatabaseUnavailable` without base credentials. RDS' own client makes the same
-    text, and would load all of RDS for it.
+    The function may wait for a network. It raises `DatabaseUnavailable` without base credentials. boto3's RDS client
+    makes the same text, but loads the whole model of RDS.
     """
     if not settings.database_iam_auth:
         return None
     session = aws or default_session(settings.region)
-    core: Any = session._session  # noqa: SLF001 - boto3 shows its events by this alone
+    core: Any = session._session  # noqa: SLF001 - boto3 has no public way to its events
     emitter = core.get_component("event_emitter")
     url = make_url(settings.database_url)
     query = urlencode({"Action": "connect", "DBUser": url.username})

@@ -1,4 +1,4 @@
-"""The bucket as a vended credential reaches it: what this service itself does there, which is little."""
+"""The few calls to S3 that this service itself makes, with a vended credential."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,26 +14,26 @@ from app.aws.sts_client import StsCredential
 from app.platform.settings import Settings
 
 PAGE = 1000
-"""Keys: S3's own limit of a list, and of a deletion of many."""
+"""Keys: S3's limit for one list, and for one deletion of several objects."""
 
 
 @dataclass(frozen=True)
 class Page:
-    """A piece of a list, in the order of keys."""
+    """A page of a list, in the order of keys."""
 
     objects: int
     bytes: int
     last: str | None
-    """Key, after which the next piece begins."""
+    """The key after which the next page begins."""
     more: bool
     old_bytes: int = 0
-    """Of versions that were replaced or deleted."""
+    """The size of replaced and deleted versions."""
     last_version: str | None = None
-    """Of the key `last`, after which the next piece begins; with versions alone."""
+    """The version of the key `last` after which the next page begins; only in a list of versions."""
 
 
 class S3Failed(Exception):
-    """S3 refused or did not answer; the message is the kind of fault."""
+    """S3 refused or did not answer. The message is the kind of fault."""
 
 
 def make_client(settings: Settings, credential: StsCredential) -> Any:
@@ -54,7 +54,7 @@ def make_client(settings: Settings, credential: StsCredential) -> Any:
 
 
 def delete_some(client: Any, bucket: str, prefix: str) -> list[str]:
-    """Deletes up to `PAGE` objects under the prefix and tells their keys: none when it is empty. Raises `S3Failed`."""
+    """Deletes up to `PAGE` objects under the prefix and returns their keys; none if it is empty. Raises `S3Failed`."""
     with _faults():
         found = client.list_objects_v2(Bucket=bucket, Prefix=prefix, MaxKeys=PAGE).get("Contents", [])
         keys = [entry["Key"] for entry in found]
@@ -64,7 +64,7 @@ def delete_some(client: Any, bucket: str, prefix: str) -> list[str]:
 
 
 def list_some(client: Any, bucket: str, prefix: str, after: str | None) -> Page:
-    """Up to `PAGE` objects under the prefix, those that follow the key `after`. Raises `S3Failed`."""
+    """Up to `PAGE` objects under the prefix after the key `after`. Raises `S3Failed`."""
     begin = {} if after is None else {"StartAfter": after}
     with _faults():
         answer = client.list_objects_v2(Bucket=bucket, Prefix=prefix, MaxKeys=PAGE, **begin)
@@ -74,7 +74,7 @@ def list_some(client: Any, bucket: str, prefix: str, after: str | None) -> Page:
 
 
 def list_some_versions(client: Any, bucket: str, prefix: str, after: str | None, after_version: str | None) -> Page:
-    """Up to `PAGE` versions and marks of deletion under the prefix, those that follow the ones named.
+    """Up to `PAGE` versions and delete markers under the prefix, after the given key and version.
 
     Raises `S3Failed`.
     """
@@ -91,17 +91,20 @@ def list_some_versions(client: Any, bucket: str, prefix: str, after: str | None,
 
 @contextmanager
 def _faults() -> Iterator[None]:
-    """Raises `S3Failed` for those of the SDK."""
+    """Turns the SDK's errors into `S3Failed`."""
     try:
         yield
     except ClientError as error:
         raise S3Failed(str(error.response.get("Error", {}).get("Code", "Unknown"))) from error
-    except (BotoCoreError, ResponseParserError) as error:  # the latter: something answers that is no S3
+    except (BotoCoreError, ResponseParserError) as error:  # the latter if what answers is not S3
         raise S3Failed(type(error).__name__) from error
 
 
 def _not_deleted_together(client: Any, bucket: str, keys: list[str]) -> list[str]:
-    """Those left after one call for all: Ceph allows it to no session policy, and XML holds no control character."""
+    """Deletes all keys in one call and returns those that it did not delete.
+
+    Ceph refuses the call to every session policy, and XML cannot hold control characters.
+    """
     if not keys:
         return []
     try:

@@ -1,6 +1,6 @@
-"""The fast transport: botocore's own signature, and a pool of kept-alive connections on the event loop.
+"""The fast transport: botocore's signature, and a pool of kept-alive connections on the event loop.
 
-A call costs about a third of the generated client's CPU, and no thread.
+A call takes about a third of the generated client's CPU time, and no thread.
 """
 
 import functools
@@ -25,7 +25,7 @@ TIMEOUT = aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_TIMEOUT, sock_r
 LONGEST_ANSWER = 65_536
 _ESCAPES = {code: quote_plus(chr(code)) for code in range(128)}
 KEPT_ALIVE = 15.0
-"""Seconds that an idle connection is trusted: STS closes one after some more."""
+"""Seconds after which an idle connection is no longer used. STS closes it a little later."""
 
 
 class SignedTransport:
@@ -52,7 +52,7 @@ class SignedTransport:
                 while not response.content.at_eof() and len(content) < LONGEST_ANSWER:
                     content += await response.content.read(LONGEST_ANSWER)
                 return _answer(response.status, content, response.headers.get("Date"))
-        except TimeoutError as error:  # aiohttp's are both; so is the caller's deadline, which passes as what it is
+        except TimeoutError as error:  # aiohttp's timeouts are both; the caller's own deadline passes unchanged
             if isinstance(error, aiohttp.ClientError):
                 raise Fault("unavailable", "Timeout") from error
             raise
@@ -64,7 +64,7 @@ class SignedTransport:
             await self._session.close()
 
     def _open(self) -> aiohttp.ClientSession:
-        if self._session is None:  # within the loop that will use it
+        if self._session is None:  # made in the event loop that uses it
             self._session = aiohttp.ClientSession(
                 connector=aiohttp.TCPConnector(
                     limit=self._connections,
@@ -79,7 +79,7 @@ class SignedTransport:
 
 
 class _Signature(SigV4Auth):  # type: ignore[misc]  # botocore has no types
-    """botocore's, which would prepare the request a second time to see its body."""
+    """botocore's signature, except that botocore would prepare the request a second time to get its body."""
 
     def payload(self, request: AWSRequest) -> str:
         return hashlib.sha256(request.data).hexdigest()
@@ -87,20 +87,20 @@ class _Signature(SigV4Auth):  # type: ignore[misc]  # botocore has no types
 
 @functools.cache
 def _host(url: str) -> str:
-    """What the `Host` field says. botocore would parse the URL for it, twice a call."""
+    """The value of the `Host` field. botocore would parse the URL for it twice in each call."""
     parts = urlsplit(url)
     return parts.netloc.rpartition("@")[2].removesuffix(":443" if parts.scheme == "https" else ":80")
 
 
 @functools.cache
 def _proxy(url: str) -> str | None:
-    """By HTTPS_PROXY and NO_PROXY. aiohttp would read the environment anew for each call: a tenth of a vend."""
+    """The proxy by HTTPS_PROXY and NO_PROXY. aiohttp would read them for each call, which takes a tenth of a vend."""
     parts = urlsplit(url)
     return None if proxy_bypass(parts.netloc) else getproxies().get(parts.scheme)
 
 
 def _form(action: str, parameters: Mapping[str, Any]) -> bytes:
-    """`application/x-www-form-urlencoded`, as `urlencode` makes it of a policy in twice the time."""
+    """The body as `application/x-www-form-urlencoded`. `urlencode` would take twice the time for a policy."""
     fields = [("Action", action), ("Version", API_VERSION), *_fields("", parameters)]
     return "&".join(f"{_quoted(name)}={_quoted(value)}" for name, value in fields).encode()
 
@@ -110,7 +110,7 @@ def _quoted(text: str) -> str:
 
 
 def _fields(prefix: str, value: Any) -> Iterator[tuple[str, str]]:
-    """The query protocol's names: `Tags.member.1.Key`."""
+    """Names and values as AWS's query protocol has them: `Tags.member.1.Key`."""
     if isinstance(value, Mapping):
         for name, inner in value.items():
             yield from _fields(f"{prefix}.{name}" if prefix else name, inner)
@@ -123,8 +123,8 @@ def _fields(prefix: str, value: Any) -> Iterator[tuple[str, str]]:
 
 def _answer(status: int, content: bytes, date: str | None) -> Answer:
     try:
-        root = ElementTree.fromstring(content)  # noqa: S314 - STS is who gives us keys, and expat caps expansion
-    except (ElementTree.ParseError, LookupError, ValueError):  # the latter two of encodings that it does not know
+        root = ElementTree.fromstring(content)  # noqa: S314 - we trust STS, and expat limits expansion
+    except (ElementTree.ParseError, LookupError, ValueError):  # the latter two for unknown encodings
         raise Fault("unavailable", "GarbledAnswer", date) from None
     texts = {element.tag.rpartition("}")[2]: element.text or "" for element in root.iter()}
     if status == 200:

@@ -1,4 +1,4 @@
-"""Messages of one SNS topic, whose signatures are verified: what the bucket's owner is told, and nobody else says.
+"""Receives the messages of one SNS topic, which tell what happens in the bucket, and verifies their signatures.
 
 https://docs.aws.amazon.com/sns/latest/dg/sns-verify-signature-of-message.html
 """
@@ -31,18 +31,18 @@ SIGNED: Mapping[str, tuple[str, ...]] = {
     "SubscriptionConfirmation": ("Message", "MessageId", "SubscribeURL", "Timestamp", "Token", "TopicArn", "Type"),
     "UnsubscribeConfirmation": ("Message", "MessageId", "SubscribeURL", "Timestamp", "Token", "TopicArn", "Type"),
 }
-"""Of each kind, in this order."""
+"""The signed members of each kind, in the order in which they are signed."""
 OLDEST = timedelta(hours=1)
-"""Also for how long SNS tries to deliver one."""
+"""The greatest age of a message. SNS tries to deliver one for as long."""
 FETCH_WITHIN = 3.0
-"""Seconds for the certificate, or the confirmation."""
+"""Seconds to fetch the certificate, or to confirm a subscription."""
 SOUGHT_EVERY = 5.0
-"""Seconds between two looks for a certificate that is not here. Strangers make up addresses, so each has its own, and
-looks that fail are limited by who made this service look."""
+"""Seconds between two attempts to fetch the same certificate. Strangers can invent addresses of certificates, so each
+address has its own interval, and failed attempts are limited by the sender's client address."""
 MOST_SOUGHT = 1_000
 MOST_CERTIFICATES = 10
 MOST_REMEMBERED = 10_000
-"""Messages that came: SNS may deliver one twice."""
+"""Messages that are remembered, because SNS may deliver one twice."""
 
 Fetch = Callable[[str], Awaitable[bytes]]
 _FAULTS = (aiohttp.ClientError, OSError, TimeoutError, ValueError, Unusable)
@@ -58,17 +58,17 @@ class Message:
 
 @dataclass(slots=True)
 class _Search:
-    """For one certificate."""
+    """The attempts to fetch one certificate."""
 
     lock: asyncio.Lock = field(default_factory=asyncio.Lock)
     began_at: float = -math.inf
 
 
 class Topic:
-    """The one that is listened to."""
+    """The topic whose messages this service accepts."""
 
     def __init__(self, arn: str, clock: Clock, fetch: Fetch) -> None:
-        """`fetch` gives the body of what is at an address, following no redirect; it raises what `Fetcher` does."""
+        """`fetch` returns the body at an address and follows no redirect. It raises what `Fetcher.get` raises."""
         _, partition, _, region, *_ = arn.split(":")
         self.arn = arn
         self._host = f"sns.{region}.{dns_suffix(partition)}"
@@ -79,9 +79,9 @@ class Topic:
         self._seen: OrderedDict[str, None] = OrderedDict()
 
     async def receive(self, value: Any, limiter: Limiter, address: str) -> Message:
-        """The message, verified; a subscription is confirmed. `address` is that of who sent it.
+        """Verifies the message, and confirms a subscription. `address` is the sender's client address.
 
-        Raises `InvalidStorageEvent`, or `RateLimited` where a certificate cannot be had just now.
+        Raises `InvalidStorageEvent`, or `RateLimited` if the certificate or the confirmation is not available now.
         """
         message = _members(value)
         self._check(message)
@@ -104,7 +104,7 @@ class Topic:
         return Message(kind, message["MessageId"], message["Message"])
 
     def is_new(self, message: Message) -> bool:
-        """Whether it is none of those that this process was told to remember."""
+        """Whether this process was not told to remember the message."""
         return message.id not in self._seen
 
     def remember(self, message: Message) -> None:
@@ -113,7 +113,7 @@ class Topic:
             self._seen.popitem(last=False)
 
     def _check(self, message: Mapping[str, str]) -> None:
-        """What costs nothing. Raises `InvalidStorageEvent`."""
+        """Makes the cheap checks. Raises `InvalidStorageEvent`."""
         if message["TopicArn"] != self.arn:
             raise InvalidStorageEvent("The message is from another topic.")
         if message["SignatureVersion"] not in ("1", "2"):
@@ -128,7 +128,7 @@ class Topic:
             raise InvalidStorageEvent("The certificate is not at an address of SNS in the topic's Region.")
 
     def _is_own(self, url: str, path: re.Pattern[str] | None = None) -> bool:
-        """Whether it is an address of SNS in the topic's Region; one with `path` has nothing after it."""
+        """Whether it is an address of SNS in the topic's Region. With `path`, nothing may follow the path."""
         try:
             parts = urlsplit(url)
             place = (parts.scheme, parts.netloc)
@@ -166,7 +166,7 @@ class Topic:
         await self._get(url)
 
     async def _get(self, url: str) -> bytes:
-        """Raises `RateLimited`: SNS comes again then, and not after another 4xx."""
+        """The body at the address. Raises `RateLimited`: SNS retries after a 429, but not after another 4xx."""
         try:
             async with asyncio.timeout(FETCH_WITHIN):
                 return await self._fetch(url)
@@ -177,7 +177,7 @@ class Topic:
 
 
 def _members(value: Any) -> Mapping[str, str]:
-    """Raises `InvalidStorageEvent` for what is no message of SNS's."""
+    """The members of a message. Raises `InvalidStorageEvent` if it has not the form of a message of SNS."""
     kind = value.get("Type") if isinstance(value, dict) else None
     if not isinstance(kind, str) or kind not in SIGNED:
         raise InvalidStorageEvent

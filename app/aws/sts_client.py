@@ -1,4 +1,4 @@
-"""STS under load and in trouble: bounded concurrency, Regions in order, one deadline, and refusals as problems."""
+"""Calls STS with bounded concurrency, Regions in order and one deadline, and raises refusals as problems."""
 
 import asyncio
 import random
@@ -28,19 +28,19 @@ from app.platform.tracing import NoTracing, Tracing
 log = structlog.get_logger("tokenvend.sts")
 
 CONCURRENT_CALLS = 64
-"""What 600 calls a second, an account's quota in one Region, need at 100 ms each."""
+"""Calls at the same time: enough for 600 calls a second, an account's quota in one Region, at 100 ms each."""
 MOST_WAITING = 1_000
 DEADLINE = 4.0
-"""Seconds for one answer with all its tries."""
+"""Seconds for one answer, including all tries."""
 LONGEST_WAIT = 2.0
-"""Seconds of them for a place. Where more is asked than STS gives, all would else get theirs just before the deadline:
-nobody would have an answer, and the Region the blame."""
+"""Seconds of `DEADLINE` to wait for a place. Under overload all calls would otherwise get their place just before the
+deadline. None would get an answer in time, and the Region would be blamed."""
 LEAST_TRIES = 2
 BACKOFF = (0.05, 0.25)
-"""Seconds, between tries in the same Region."""
+"""Seconds between tries in the same Region, at least and at most."""
 SKEW_MEASURED_EVERY = 60.0
 SKEW_TOLERATED = 60.0
-"""Seconds. AWS refuses signatures at 300."""
+"""Seconds. At 300 AWS refuses signatures."""
 
 
 class StsClient:
@@ -66,7 +66,7 @@ class StsClient:
         self._skew_measured_at = float("-inf")
 
     async def call(self, action: str, parameters: Mapping[str, Any], *, signed: bool = True) -> Answer:
-        """STS's answer, within four seconds.
+        """STS's answer, within `DEADLINE`.
 
         Raises `StsThrottled`, `StsUnavailable`, `StsRefused`, `PolicyTooLarge`, `Overloaded`.
         """
@@ -110,7 +110,7 @@ class StsClient:
     async def _tries(
         self, action: str, parameters: Mapping[str, Any], deadline: asyncio.Timeout, *, signed: bool
     ) -> Answer:
-        """Every Region once, a single one twice; once more where the base credentials had expired. Raises `Fault`."""
+        """Tries every Region once, or a single one twice; once more with new base credentials. Raises `Fault`."""
         tries = max(LEAST_TRIES, len(self._endpoints.ordered))
         tried: list[Endpoint] = []
         renewed = False
@@ -140,7 +140,7 @@ class StsClient:
         deadline: asyncio.Timeout,
     ) -> Answer:
         started = self._clock.monotonic()
-        outcome: str | None = "unavailable"  # also where our own deadline cuts it off
+        outcome: str | None = "unavailable"  # also if our own deadline ends the call
         try:
             with self._tracing.span("sts", "client") as span:
                 span.set("tokenvend.sts.action", action)
@@ -158,7 +158,7 @@ class StsClient:
             raise
         except asyncio.CancelledError:
             if not deadline.expired():
-                outcome = None  # the caller hung up, which says nothing of the Region
+                outcome = None  # the caller hung up, which says nothing about the Region
             raise
         finally:
             if outcome is not None:
@@ -184,11 +184,11 @@ class StsClient:
             log.warning("clock_skew", seconds=round(self._skew))
 
     def _problem(self, fault: Fault) -> Problem:
-        """What the caller is told; `cause` is for the log."""
+        """The problem for the caller. Its `cause` is for the log."""
         cause = fault.code
         if abs(self._skew) > SKEW_TOLERATED:
             cause += f" (this machine's clock is {-self._skew:+.0f} s off STS's)"
-        if fault.kind == "too_large":  # the caller's doing, not the operator's
+        if fault.kind == "too_large":  # caused by the caller, not the operator
             return PolicyTooLarge(cause=cause)
         if fault.kind == "throttled":
             return StsThrottled(cause=cause, retry_after=_spread(1, 5))
@@ -202,7 +202,7 @@ def _overloaded() -> Overloaded:
 
 
 def _spread(least: int, most: int) -> int:
-    """Seconds, different for each caller, so that those who were refused together do not come back together."""
+    """Random seconds, so that callers who were refused together do not return together."""
     return random.randint(least, most)  # noqa: S311 - it spreads, it hides nothing
 
 

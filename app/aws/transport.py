@@ -1,4 +1,4 @@
-"""What one call to STS is, and how it can fail: the small interface of the two transports."""
+"""One call to STS and how it can fail: the interface of the two transports."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -17,10 +17,10 @@ _KINDS: dict[str, FaultKind] = {
     "TooManyRequestsException": "throttled",
     "ExpiredToken": "expired",
     "ExpiredTokenException": "expired",
-    "InvalidClientTokenId": "expired",  # the keys were replaced: the chain may have the new ones
+    "InvalidClientTokenId": "expired",  # the keys may have been replaced: the chain may have new ones
     "SignatureDoesNotMatch": "expired",
     "PackedPolicyTooLarge": "too_large",
-    "IDPCommunicationError": "unavailable",  # STS could not fetch our keys in time; AWS says to try again
+    "IDPCommunicationError": "unavailable",  # STS could not fetch our public keys in time; AWS says to retry
 }
 
 
@@ -32,7 +32,7 @@ class Endpoint:
 
 @dataclass(frozen=True, slots=True)
 class Keys:
-    """What signs a call: a pair that lives long, or with a token a temporary one."""
+    """Keys that sign a call: long-lived ones, or temporary ones with a token."""
 
     access_key: str
     secret_key: str = field(repr=False)
@@ -41,7 +41,7 @@ class Keys:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """The leaves of STS's answer by tag, such as `AccessKeyId`. In the answers that we ask for, no tag stands twice."""
+    """The leaves of STS's answer by tag, such as `AccessKeyId`. In the answers that we need, tags are unique."""
 
     texts: Mapping[str, str] = field(repr=False)
     date: str | None
@@ -49,7 +49,7 @@ class Answer:
 
 
 class Fault(Exception):
-    """STS did not do it. `code` is its own, or the kind of fault. Its message repeats the policy, so it is not kept."""
+    """A call failed. `code` is STS's own, or the kind of fault. STS's message repeats the policy, so it is not kept."""
 
     def __init__(self, kind: FaultKind, code: str, date: str | None = None) -> None:
         super().__init__(code)
@@ -59,20 +59,20 @@ class Fault(Exception):
 
 
 def fault(status: int, code: str, date: str | None) -> Fault:
-    """What an error answer means."""
+    """The fault for an error answer."""
     kind = _KINDS.get(code) or ("unavailable" if status >= 500 else "refused")
     return Fault(kind, code, date)
 
 
 class Transport(Protocol):
     async def send(self, endpoint: Endpoint, action: str, parameters: Mapping[str, Any], keys: Keys | None) -> Answer:
-        """One try of one call, unsigned without keys. `parameters` are boto3's. Raises `Fault`."""
+        """Tries a call once, unsigned if there are no keys. `parameters` are named as in boto3. Raises `Fault`."""
 
     async def close(self) -> None: ...
 
 
 def leaves(value: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
-    """Every innermost value with its name."""
+    """All innermost values with their names."""
     for name, inner in value.items():
         if isinstance(inner, Mapping):
             yield from leaves(inner)
