@@ -1,1 +1,1 @@
-"""Who calls: sign-in, sessions with rotating refresh tokens, access tokens and the keys that sign them."""
+"""Authentication: sign-in, sessions with rotating refresh tokens, access tokens and the keys that sign them."""

@@ -1,4 +1,4 @@
-"""From an access token to the actor. Session and user are looked up on every request: ending either holds at once."""
+"""Finds the actor of an access token. It looks up session and user on every request, so ending either holds at once."""
 
 from uuid import UUID
 
@@ -14,7 +14,7 @@ from app.records.audit import Origin
 async def authenticate(
     platform: Platform, tokens: AccessTokens, session_states: SessionStates, origin: Origin, token: str
 ) -> Actor:
-    """Who calls. Raises `InvalidToken`, `AccountDisabled`."""
+    """The actor who calls. Raises `InvalidToken`, `AccountDisabled`."""
     claims = tokens.verify(token)
     return await look_up(platform, session_states, origin, user_id=claims.user_id, session_id=claims.session_id)
 
@@ -45,9 +45,9 @@ async def look_up(
 
 
 async def record_refusal(platform: Platform, origin: Origin, actor: Actor, *, reason: str) -> None:
-    """Somebody whom we know asked for what is not theirs to have (ASVS 16.3.2): once a minute for each reason."""
+    """Audits that a known caller was refused access (ASVS 16.3.2), at most once a minute for each reason."""
     now = platform.clock.now()
     refusal = audit.Refusal(event="access.refused", reason=reason, actor_id=actor.user_id, session_id=actor.session_id)
-    # Looked up first: on SQLite a flood of refusals would otherwise keep everybody who writes waiting.
+    # Read first: on SQLite a flood of refusals would otherwise block all other writes.
     if not await platform.database.read(audit.is_recorded, origin, now, refusal):
         await platform.database.write(audit.record_refusal, origin, now, refusal)

@@ -1,8 +1,8 @@
-"""What a client answered in a WebAuthn ceremony (level 3), checked. The only module that knows the library `webauthn`.
+"""Checks a client's answer in a WebAuthn ceremony (level 3). The only module that uses the library `webauthn`.
 
-Stricter than the library: base64url has one spelling, an answer from within somebody else's page is refused, the id is
-the one that the authenticator attests, and a counter is looked at only once the signature was right. No attestation is
-asked for, so none is believed or even parsed.
+It is stricter than the library: base64url has one spelling, an answer from within somebody else's page is refused, the
+id must be the one that the authenticator attests, and the counter is checked only after the signature. No attestation
+is requested, so none is believed or even parsed.
 """
 
 from collections.abc import Callable
@@ -29,17 +29,17 @@ ALGORITHMS = (
     COSEAlgorithmIdentifier.ECDSA_SHA_256,
     COSEAlgorithmIdentifier.RSASSA_PKCS1_v1_5_SHA_256,
 )
-"""What every authenticator has one of, the best first (RFC 9053, RFC 8812)."""
+"""Best first. Every authenticator has at least one of them (RFC 9053, RFC 8812)."""
 MAX_CREDENTIAL_ID = 1023
 """Bytes (WebAuthn §4)."""
 MAX_PUBLIC_KEY = 1024
-"""Bytes: room for RSA of 4,096 bits, and for nothing that would take long to verify with."""
+"""Bytes: room for RSA of 4,096 bits, but for no key that is slow to verify with."""
 DEFAULT_PORTS = {"http": 80, "https": 443}
 T = TypeVar("T")
 
 
 class CeremonyFailed(Exception):
-    """The answer is not one to the options, or of no authenticator that was asked. `reason` is for log and audit."""
+    """The answer does not fit the options, or comes from a wrong authenticator. `reason` is for log and audit."""
 
     def __init__(self, reason: str) -> None:
         super().__init__(reason)
@@ -48,7 +48,7 @@ class CeremonyFailed(Exception):
 
 @dataclass(frozen=True)
 class RelyingParty:
-    """For whom passkeys are made: a domain, and the places from which its users may show them."""
+    """The relying party of the passkeys: its domain, and the web origins where users may present them."""
 
     id: str
     origins: tuple[str, ...]
@@ -56,7 +56,7 @@ class RelyingParty:
 
 @dataclass(frozen=True)
 class Attestation:
-    """What `navigator.credentials.create` gave, in base64url."""
+    """The result of `navigator.credentials.create`, in base64url."""
 
     credential_id: str
     client_data: str
@@ -65,7 +65,7 @@ class Attestation:
 
 @dataclass(frozen=True)
 class Assertion:
-    """What `navigator.credentials.get` gave, in base64url."""
+    """The result of `navigator.credentials.get`, in base64url."""
 
     credential_id: str
     client_data: str
@@ -86,20 +86,20 @@ class NewPasskey:
 
 @dataclass(frozen=True)
 class Seen:
-    """What the authenticator says of itself in an assertion whose signature was right."""
+    """What the authenticator says of itself in an assertion with a valid signature."""
 
     sign_count: int
     backed_up: bool
 
 
 def relying_party(settings: Settings) -> RelyingParty:
-    """Of this service: the origins named for passkeys, or else its own, and those of the web apps that may call it."""
+    """This service's: the origins set for passkeys, or else its own, and those of the web apps that may call it."""
     own = settings.passkey_origins or _own_origins(settings)
     return RelyingParty(settings.relying_party, tuple(dict.fromkeys((*own, *settings.cors_origins))))
 
 
 def _own_origins(settings: Settings) -> tuple[str, ...]:
-    """An address is no RP ID, so in development `localhost` stands for it."""
+    """The service's own origins. An IP address cannot be an RP ID, so in development `localhost` stands for it."""
     parts = urlsplit(settings.public_url)
     port = "" if parts.port in (None, DEFAULT_PORTS[parts.scheme]) else f":{parts.port}"
     host = f"[{parts.hostname}]" if ":" in (parts.hostname or "") else parts.hostname
@@ -110,7 +110,7 @@ def _own_origins(settings: Settings) -> tuple[str, ...]:
 
 
 def challenge_of(client_data: str) -> str:
-    """The challenge that was answered, which is a single-use token. Raises `CeremonyFailed`."""
+    """The challenge that the client answered, a single-use token. Raises `CeremonyFailed`."""
     return _checked(lambda: parse_client_data_json(unb64url(client_data)).challenge.decode("ascii"))
 
 
@@ -120,7 +120,7 @@ def credential_id_of(assertion: Assertion) -> bytes:
 
 
 def verify_attestation(attestation: Attestation, *, challenge: str, party: RelyingParty) -> NewPasskey:
-    """A passkey that was made for us, with its user verified, as an answer to `challenge` (§7.1).
+    """Verifies that the passkey was made for us, with its user verified, as the answer to `challenge` (§7.1).
 
     Raises `CeremonyFailed`.
     """
@@ -163,10 +163,10 @@ def verify_assertion(
     user_handle: bytes,
     named: bool,
 ) -> Seen:
-    """The passkey of `public_key` was shown to us by its user, verified, as an answer to `challenge` (§7.2).
+    """Verifies that the verified user presented the passkey of `public_key` as the answer to `challenge` (§7.2).
 
-    `named`: the options named the passkeys asked for; otherwise the authenticator has to say whose this one is. Raises
-    `CeremonyFailed`: with the reason `cloned` where a counter that counts did not grow, which a copy's would not.
+    `named`: the options listed the allowed passkeys. Otherwise the authenticator must send the user handle. Raises
+    `CeremonyFailed`, with the reason `cloned` if a counter in use did not grow: the counter of a copy lags behind.
     """
     seen = _checked(lambda: _verify_assertion(assertion, challenge, party, public_key))
     may_be_silent = named and assertion.user_handle is None
@@ -194,7 +194,7 @@ def _verify_assertion(assertion: Assertion, challenge: str, party: RelyingParty,
         expected_rp_id=party.id,
         expected_origin=list(party.origins),
         credential_public_key=public_key,
-        credential_current_sign_count=0,  # it would look before the signature: anybody could cry "clone"
+        credential_current_sign_count=0,  # the library checks it before the signature, so anybody could feign a clone
         require_user_verification=True,
     )
     return Seen(verified.new_sign_count, verified.credential_backed_up)
@@ -206,13 +206,13 @@ def _refuse_framed(client_data: bytes) -> None:
 
 
 def _without_statement(attestation_object: bytes) -> bytes:
-    """As if the authenticator had attested nothing, so that no certificate of a stranger is ever parsed."""
+    """The object as if nothing had been attested, so that a stranger's certificate is never parsed."""
     parsed = parse_cbor(attestation_object)
     return encode_cbor({"fmt": "none", "attStmt": {}, "authData": parsed["authData"]})
 
 
 def _checked(check: Callable[[], T]) -> T:
-    """What `check` returns. Hostile bytes make the library raise nearly anything; all of it is a refusal."""
+    """The result of `check`. Hostile bytes make the library raise almost any exception, and each one is a refusal."""
     try:
         return check()
     except CeremonyFailed:

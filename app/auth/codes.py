@@ -1,4 +1,4 @@
-"""Codes as people type them."""
+"""Reads codes as people type them."""
 
 import unicodedata
 
@@ -6,6 +6,6 @@ MAX_LENGTH = 64
 
 
 def plain(code: str) -> str:
-    """Letters and digits alone, in capitals; the wide digits of East Asian keyboards become plain ones."""
+    """Keeps letters and digits, in capitals. The wide digits of East Asian keyboards become plain ones."""
     folded = unicodedata.normalize("NFKC", code).upper()
     return "".join(character for character in folded if character.isalnum())

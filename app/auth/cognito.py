@@ -1,7 +1,7 @@
-"""The user pool of Amazon Cognito that users come from: whether a password is right there, asked once a user.
+"""Checks passwords in the Amazon Cognito user pool from which users move here, once for each user.
 
-Plain HTTP, for InitiateAuth is not signed, and nothing else is asked: a second question that failed would tell that the
-password was right. It goes to Cognito alone, and the tokens are forgotten at once.
+It uses plain HTTP, because InitiateAuth is not signed. It makes no second call, because a failure there would tell that
+the password was right. The password goes only to Cognito, and the tokens are dropped at once.
 """
 
 import asyncio
@@ -26,11 +26,11 @@ log = structlog.get_logger("tokenvend.cognito")
 
 CONNECT_WITHIN = 1.0
 ANSWER_WITHIN = 2.0
-"""Seconds, as for STS."""
+"""Seconds, the same as for STS."""
 LONGEST_ANSWER = 64 * 1024
 RETRY_AFTER = 5
 REMEMBERED = 100
-"""Answers whose times are known."""
+"""How many response times are remembered."""
 WRONG = frozenset(
     {
         "NotAuthorizedException",
@@ -38,14 +38,14 @@ WRONG = frozenset(
         "UserNotConfirmedException",
         "PasswordResetRequiredException",
         "UserLambdaValidationException",
-        # Also for a password that no policy allows; and where the app client does not have USER_PASSWORD_AUTH.
+        # Also for a password that Cognito's rules do not allow, and if the app client lacks USER_PASSWORD_AUTH.
         "InvalidParameterException",
     }
 )
 
 
 class UserPool:
-    """By its app client, which has to allow USER_PASSWORD_AUTH."""
+    """A user pool, used through an app client that must allow USER_PASSWORD_AUTH."""
 
     def __init__(self, url: str, client_id: str, client_secret: str, clock: Clock) -> None:
         self._url = url
@@ -56,10 +56,10 @@ class UserPool:
         self._taken: deque[float] = deque([0.1], maxlen=REMEMBERED)
 
     async def verified_address(self, email: str, password: str) -> Address | None:
-        """The address as its user has verified it there; None unless it is their password there.
+        """The address as the user verified it in the pool, or None unless the password is right there.
 
-        A challenge (a second factor, a new password that is due) is a no: such a user comes by a password reset. So is
-        the answer to a right password that lacks the address: no failure tells it from a wrong one.
+        A challenge (a second factor, or a new password that is due) gives None: such users come by a password reset. A
+        right password whose answer lacks the address gives None too, so that it looks like a wrong one.
         Raises `UserPoolUnavailable`.
         """
         parameters = {"USERNAME": email, "PASSWORD": password}
@@ -80,7 +80,7 @@ class UserPool:
         return there if same and claims.get("email_verified") in (True, "true") else None
 
     async def linger(self) -> None:
-        """Waits as long as one of the last answers took: a refusal that did not ask looks like one that did."""
+        """Waits as long as one of the last answers took, so that a refusal without a call looks like any other."""
         await asyncio.sleep(random.choice(self._taken))  # noqa: S311 - no secret
 
     async def close(self) -> None:
@@ -88,7 +88,7 @@ class UserPool:
             await self._session.close()
 
     async def _call(self, operation: str, body: Mapping[str, Any]) -> dict[str, Any]:
-        """The answer; an empty one for a no. Raises `UserPoolUnavailable`."""
+        """The answer, empty if Cognito says no. Raises `UserPoolUnavailable`."""
         headers = {
             "Content-Type": "application/x-amz-json-1.1",
             "X-Amz-Target": f"AWSCognitoIdentityProviderService.{operation}",
@@ -116,7 +116,7 @@ class UserPool:
         return UserPoolUnavailable(retry_after=RETRY_AFTER, cause=cause)
 
     def _open(self) -> aiohttp.ClientSession:
-        if self._session is None:  # within the loop that will use it
+        if self._session is None:  # made within the event loop that uses it
             self._session = aiohttp.ClientSession(
                 auto_decompress=False,
                 cookie_jar=aiohttp.DummyCookieJar(),
@@ -130,7 +130,7 @@ class UserPool:
 
 
 def _claims(id_token: object) -> dict[str, Any]:
-    """Of a token that came from its issuer itself, whom TLS has shown (OpenID Connect Core §3.1.3.7); {} for none."""
+    """The token's claims, or {}. It came from its issuer over TLS, which is enough (OpenID Connect Core §3.1.3.7)."""
     try:
         return strict_object(unb64url(str(id_token).split(".")[1]))
     except (IndexError, ValueError, RecursionError):

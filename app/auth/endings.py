@@ -1,11 +1,12 @@
-"""How sessions end: one by itself, the least recently used of too many, or all of a user at once.
+"""Ends sessions: a single one, the least recently used of too many, or all of a user at once.
 
-A session lives while it has the epoch of its user and nobody has ended it by itself. All sessions of a user end by one
-statement, which raises the user's epoch, and every reader compares the two. So a sign-out takes the same time for one
-session and for a million, and is in force with the next request. The transaction writes end and audit row of as many
-sessions as a user may have; where there are more, from before that was bounded, a job writes the rest in batches.
+A session is alive while it has the epoch of its user and has not been ended singly. One statement ends all sessions of
+a user: it raises the user's epoch, and every reader compares the two. So a sign-out takes the same time for one session
+and for a million, and holds from the next request on. The transaction also writes the end and the audit row of as many
+sessions as a user may have. If a user has more, from before there was a bound, a job writes the rest in batches.
 
-Replicas of the version before know no epoch: while they are replaced, the rest goes on there until the job reaches it.
+Replicas of the previous version know no epoch. While they are being replaced, they accept the remaining sessions until
+the job has ended them.
 """
 
 import uuid
@@ -27,17 +28,17 @@ from app.revocation import marks
 MOST = 100
 """Sessions that a user may have. One more ends the least recently used."""
 LOOKED_AT = 1000
-"""Sessions among which a sign-in looks for those to end: a user may have more that began before they were bounded."""
+"""How many sessions a sign-in considers for ending. A user may have more, from before there was a bound."""
 BATCH = 1000
 """Sessions that the job settles in one transaction."""
 SIGNAL = "session endings"
 ENDED = or_(DeviceSession.ended_at.is_not(None), DeviceSession.session_epoch.is_distinct_from(User.session_epoch))
-"""In a statement that joins a session with its user."""
+"""The condition that a session has ended, for statements that join a session with its user."""
 
 
 @dataclass(frozen=True)
 class _End:
-    """Whose sessions end, when, by whom and why."""
+    """Whose sessions end, when, who ends them, and why."""
 
     origin: Origin
     now: datetime
@@ -52,9 +53,9 @@ def epoch_of(user_id: uuid.UUID) -> ScalarSelect[int]:
 
 
 def alive_of(user_id: uuid.UUID) -> tuple[ColumnElement[bool], ...]:
-    """Of sessions: that they are this user's and nobody has ended them. Whether they have expired is another question.
+    """The conditions that a session is this user's and has not been ended. It may have expired.
 
-    An index finds these alone, newest or oldest first, whatever number has ended.
+    An index finds exactly these sessions, newest or oldest first, however many have ended.
     """
     return (
         DeviceSession.user_id == user_id,
@@ -66,9 +67,10 @@ def alive_of(user_id: uuid.UUID) -> tuple[ColumnElement[bool], ...]:
 def end(
     session: Session, origin: Origin, now: datetime, *, family_id: uuid.UUID, actor_id: uuid.UUID | None, reason: str
 ) -> bool:
-    """Ends one session that nobody has ended by itself, with its credentials, and says whether there was one.
+    """Ends one session that has not been ended singly, with its credentials. Returns whether there was one.
 
-    Its user is not locked, so the epoch is left out: who keeps this session at the same time may just have raised it.
+    The epoch is not compared, because the user is not locked: a concurrent sign-out that keeps this session may just
+    have raised it.
     """
     user_id = session.scalar(select(DeviceSession.user_id).where(DeviceSession.id == family_id))
     if user_id is None:
@@ -78,8 +80,8 @@ def end(
 
 
 def make_room(session: Session, origin: Origin, now: datetime, *, user_id: uuid.UUID) -> None:
-    """Ends the least recently used sessions of a user whose row is locked, so that there is room for one more."""
-    # In the order of the index: without one PostgreSQL may read the whole table for the first thousand.
+    """Ends the least recently used sessions of a locked user, so that there is room for one more."""
+    # In the order of the index. Otherwise PostgreSQL may read the whole table for the first thousand.
     rows = select(DeviceSession.id, DeviceSession.last_used_at).where(*alive_of(user_id))
     oldest = rows.order_by(DeviceSession.created_at, DeviceSession.id).limit(LOOKED_AT)
     alive = sorted(session.execute(oldest), key=lambda row: row.last_used_at)
@@ -99,10 +101,10 @@ def sign_out(
     keeping: uuid.UUID | None = None,
     reason: str = "sign_out",
 ) -> None:
-    """Ends one of the user's sessions, or all, or all but `keeping`.
+    """Ends the session `family_id`, or all of the user's sessions except `keeping`.
 
-    The user is locked first, as everywhere, so whoever signs in or vends meanwhile waits, and is seen by us or sees us.
-    Raises `NotFound` for one that is not theirs or not alive.
+    The user is locked first, as everywhere. So a concurrent sign-in or vend waits: it sees our end, or we see its rows.
+    Raises `NotFound` if the session is not the user's or not alive.
     """
     session.execute(select(User.id).where(User.id == user_id).with_for_update())
     ending = _End(origin, now, user_id, actor_id, reason)
@@ -113,18 +115,18 @@ def sign_out(
 
 
 def is_alive(session: Session, *, user_id: uuid.UUID, family_id: uuid.UUID) -> bool:
-    """Whether nobody has ended the session. It is locked, so it stays so as long as its user is locked too."""
+    """Whether the session has not been ended. It is locked, so this holds while its user is locked too."""
     row = select(DeviceSession.id).where(*alive_of(user_id), DeviceSession.id == family_id)
     return session.scalar(row.with_for_update(of=DeviceSession)) is not None
 
 
 async def settle_next(platform: Platform) -> bool:
-    """Settles a batch of sessions that ended by their epoch, and says whether there were any."""
+    """Settles a batch of sessions that ended by their epoch. Returns whether there were any."""
     return await platform.database.write_unhurried(settle)
 
 
 def settle(session: Session) -> bool:
-    """The same as a story. What another replica is settling is left to it."""
+    """The same within a transaction. Skips what another replica is settling."""
     waiting = select(SessionEnding).order_by(SessionEnding.ended_at).limit(1)
     row = session.scalar(waiting.with_for_update(skip_locked=True))
     if row is None:
@@ -136,7 +138,7 @@ def settle(session: Session) -> bool:
 
 
 def _end(session: Session, ending: _End, *which: ColumnElement[bool]) -> bool:
-    """Ends sessions by themselves, with their credentials, and says whether there were any."""
+    """Ends sessions singly, with their credentials. Returns whether there were any."""
     ended = session.scalars(
         update(DeviceSession)
         .where(*which)
@@ -198,8 +200,8 @@ def _end_all(session: Session, ending: _End, keeping: uuid.UUID | None) -> None:
 
 
 def _settle(session: Session, ending: _End, epoch: int, *, most: int) -> Sequence[uuid.UUID]:
-    """Writes end and audit row of up to `most` sessions of an epoch that is over, newest first; which they were."""
-    # As a CTE: PostgreSQL may run a plain subquery once a row.
+    """Writes the end and the audit row of up to `most` sessions of a past epoch, newest first. Returns their ids."""
+    # As a CTE, because PostgreSQL may run a plain subquery once for each row.
     some = (
         select(DeviceSession.id)
         .where(

@@ -1,8 +1,8 @@
-"""Guests: an account that a device makes for itself, and that its refresh token alone opens until it is upgraded.
+"""Guests: accounts that a device makes for itself. Until the upgrade only its refresh token opens the account.
 
-Upgrading changes neither id nor prefix, so no picture moves. By passkey or outside identity it is those features' work.
-
-The link in the mail of an upgrade is confirmed by the guest's own session, or with the password that the guest chose.
+Upgrading changes neither id nor prefix, so no object moves. Upgrades by passkey or outside identity are in those
+modules. The link in an upgrade's mail is confirmed in the guest's own session, or with the password that the guest
+chose.
 """
 
 import uuid
@@ -34,7 +34,7 @@ Upgraded = Literal["active", "verification_required"]
 
 
 def start(session: Session, vault: Vault, origin: Origin, now: datetime, *, device_name: str | None) -> Grant:
-    """A new guest, signed in on the device that asks."""
+    """Creates a guest and signs them in on the device that asks."""
     user_id = uuid.uuid4()
     registration.add_without_password(session, now, user_id=user_id, guest=True)
     audit.record(session, origin, "guest.created", now, actor_id=user_id, subject_id=user_id)
@@ -53,9 +53,9 @@ def start(session: Session, vault: Vault, origin: Origin, now: datetime, *, devi
 async def upgrade(
     platform: Platform, hasher: Hasher, origin: Origin, actor: Actor, *, email: str, password: str
 ) -> Upgraded:
-    """Gives the guest an address and a password: at once, or when the link in the mail to the address is opened.
+    """Gives the guest an address and a password: at once or, where addresses are verified, by a link in a mail.
 
-    In the second case a taken address is answered as a free one is, and its owner told by mail. Raises
+    With a link, a taken address gets the same answer as a free one, and its owner is told by mail. Raises
     `AlreadyRegistered`, `InvalidRequest`, `WeakPassword`, `EmailTaken`, `RateLimited`, `Overloaded`.
     """
     if not actor.guest:
@@ -83,7 +83,7 @@ async def upgrade(
 
 
 async def owns(platform: Platform, token: str) -> bool:
-    """Whether it is the token of a link that upgrades a guest."""
+    """Whether the token is of a link that upgrades a guest."""
     try:
         await platform.database.read(single_use.find, platform.vault, platform.clock.now(), "guest_upgrade", token)
     except InvalidSingleUseToken:
@@ -94,9 +94,9 @@ async def owns(platform: Platform, token: str) -> bool:
 async def confirm(
     platform: Platform, hasher: Hasher, origin: Origin, actor: Actor | None, *, token: str, password: str | None
 ) -> None:
-    """Upgrades the guest whose mail the token came in, for the guest themselves, or whoever knows the new password.
+    """Upgrades the guest of the token. The caller is the guest, or knows the new password.
 
-    Raises `EmailTaken`, and as `links.verify_opener`.
+    Raises `EmailTaken` and what `links.verify_opener` raises.
     """
     link = Link("guest_upgrade", token, "guest.upgraded")
     elsewhere = await links.verify_opener(
@@ -112,7 +112,7 @@ def _new_password(_session: Session, claim: Claim) -> Guard:
 
 
 def _confirm(session: Session, vault: Vault, origin: Origin, now: datetime, *, link: Link, elsewhere: bool) -> None:
-    """`elsewhere`: confirmed with the password, and not by the guest's own session."""
+    """`elsewhere`: confirmed with the password, not in the guest's own session."""
     user, claim = links.claim(session, vault, origin, now, link)
     if not user.guest:
         raise InvalidSingleUseToken
@@ -146,7 +146,7 @@ def _ask(
     address: Address,
     password_hash: str,
 ) -> None:
-    """The mail to the address: its link finishes the upgrade, or it tells the owner that somebody tried theirs."""
+    """Mails the address: a link that finishes the upgrade or, if the address is taken, a notice to its owner."""
     user = _locked_guest(session, actor)
     owner = session.scalar(select(User).where(User.email_key == address.key))
     single_use.withdraw(session, now, "guest_upgrade", user_id=user.id)

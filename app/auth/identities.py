@@ -1,7 +1,7 @@
-"""Outside identities: whose they are, signing in with one, linking and unlinking.
+"""Outside identities: signing in with one, linking and unlinking.
 
-Issuer and subject alone say who it is. An address only ever leads to an account where both sides have verified it:
-whoever registers somebody else's address must not catch that person's sign-in.
+Only issuer and subject identify the person. An address leads to an account only if both sides have verified it.
+Otherwise somebody who registers another person's address would receive that person's sign-in.
 """
 
 import uuid
@@ -35,13 +35,13 @@ from app.records.audit import Origin
 from app.records.models import Identity, User
 
 ATTEMPTS = 3
-"""Times that somebody else may link, register or remove the same identity while we look."""
+"""Attempts when others link, register or remove the same identity meanwhile."""
 
 
 async def sign_in(
     platform: Platform, providers: Providers, origin: Origin, *, provider: str, id_token: str, device_name: str | None
 ) -> Grant | Challenge:
-    """A new session of the identity's user, who is made where there is none, or the question for a second factor.
+    """Starts a session of the identity's user, or asks for a second factor. Without a user, creates one.
 
     Raises `NotFound`, `InvalidIdentityToken`, `IdentityProviderUnavailable`, `IdentityNotLinked`, `EmailNotVerified`,
     `AccountDisabled`.
@@ -65,7 +65,7 @@ async def sign_in(
 async def link(
     platform: Platform, providers: Providers, origin: Origin, actor: Actor, *, provider: str, id_token: str
 ) -> Identity:
-    """Links the identity to the actor, and makes a guest a registered user. One that is theirs already stays so.
+    """Links the identity to the actor, and upgrades a guest. Linking an identity again changes nothing.
 
     Raises `NotFound`, `InvalidIdentityToken`, `IdentityProviderUnavailable`, `IdentityTaken`.
     """
@@ -80,7 +80,7 @@ async def link(
 
 
 def list_linked(session: Session, *, user_id: uuid.UUID) -> Sequence[Identity]:
-    """The user's, oldest first."""
+    """The user's identities, oldest first."""
     return session.scalars(
         select(Identity).where(Identity.user_id == user_id).order_by(Identity.created_at, Identity.id)
     ).all()
@@ -135,14 +135,14 @@ def _sign_in(
 
 
 def _owner(session: Session, now: datetime, identity: OutsideIdentity) -> User | None:
-    """Whose the identity is, locked; None where it is nobody's."""
+    """The user of the identity, locked; None if it is not linked."""
     row = session.scalar(
         select(Identity).where(Identity.issuer == identity.issuer, Identity.subject == identity.subject)
     )
     if row is None:
         return None
     user = session.get_one(User, row.user_id, with_for_update=True)
-    kept = session.scalar(  # or it was removed while this one waited for the lock
+    kept = session.scalar(  # None if it was removed while we waited for the lock
         update(Identity)
         .where(Identity.id == row.id)
         .values(last_used_at=now, email=identity.email)
@@ -155,7 +155,7 @@ def _owner(session: Session, now: datetime, identity: OutsideIdentity) -> User |
 def _link_by_address(
     session: Session, vault: Vault, origin: Origin, now: datetime, identity: OutsideIdentity
 ) -> User | None:
-    """Whose the verified address is, now linked; None where it is nobody's. Raises `IdentityNotLinked`."""
+    """Links the identity to the user of its verified address; None if there is none. Raises `IdentityNotLinked`."""
     if identity.address is None:
         return None
     user = session.scalar(select(User).where(User.email_key == identity.address.key).with_for_update())
@@ -174,7 +174,7 @@ def _link_by_address(
         )
         raise IdentityNotLinked
     if user.status != "active":
-        return user  # who is not admitted
+        return user  # `mfa.admit` refuses them
     if not _add(session, now, user.id, identity):
         return None
     audit.record(
@@ -185,9 +185,9 @@ def _link_by_address(
 
 
 def _register(session: Session, origin: Origin, now: datetime, identity: OutsideIdentity) -> User | None:
-    """A new user; None where somebody else was faster, with the identity or with the address.
+    """Creates a user; None if somebody else has taken the identity or the address meanwhile.
 
-    The identity comes first, then its address, as where a guest links it: in another order the two could deadlock.
+    The identity is written before its address, as when a guest links it. In another order the two could deadlock.
     """
     user_id = uuid.uuid4()
     with session.begin_nested() as attempt:
@@ -210,7 +210,7 @@ def _register(session: Session, origin: Origin, now: datetime, identity: Outside
 
 
 def _addressed(session: Session, now: datetime, user: User, identity: OutsideIdentity) -> bool:
-    """Whether a new user has the address of their identity, if it has one; not where it is another account's."""
+    """Gives a new user the address of their identity, if it has one. False if the address is another account's."""
     return identity.address is None or registration.give_address(session, user, identity.address, verified_at=now)
 
 
@@ -241,7 +241,7 @@ def _link(
 def _upgrade(
     session: Session, origin: Origin, now: datetime, *, actor: Actor, user: User, identity: OutsideIdentity
 ) -> None:
-    """A guest who can now come back on another device. Their address is taken over where it is nobody else's."""
+    """Upgrades a guest, who can now sign in on another device. Gives them the identity's address if it is free."""
     user.guest = False
     if identity.address is not None:
         registration.give_address(session, user, identity.address, verified_at=now)

@@ -1,7 +1,7 @@
-"""The keys that sign tokens, a ring for each purpose: encrypted in the database, published as JWKS, rotated gaplessly.
+"""The keys that sign tokens, a ring for each purpose. They are encrypted in the database and published as JWKS.
 
-A new key is published before it signs, and each replica reads the table once a minute, so every replica knows a key
-before it meets a token signed by it. No token, therefore, ever causes a look-up.
+A new key is published before it signs, and each replica reads the table once a minute. So every replica knows a key
+before it sees a token signed by it, rotation leaves no gap, and no token causes a look-up.
 """
 
 import asyncio
@@ -26,12 +26,12 @@ from app.records.models import SigningKey
 log = structlog.get_logger("tokenvend.keys")
 
 RELOAD_EVERY = 60.0
-"""Seconds between a replica's looks at the table."""
+"""Seconds between a replica's reads of the table."""
 PUBLISHED_BEFORE_USE = timedelta(minutes=10)
-"""Longer than replicas and outside verifiers (JWKS max-age 300 s) keep an older list."""
+"""Longer than replicas and outside verifiers (JWKS max-age 300 s) keep an older list of keys."""
 SEALED_AS = "signing key"
 KeyPurpose = Literal["access", "sts"]
-"""Access tokens, and the identity tokens that STS alone gets to see: no key serves both."""
+"""Access tokens, or the identity tokens that only STS sees. No key serves both."""
 
 
 @dataclass(frozen=True)
@@ -58,9 +58,9 @@ class Keyring:
         self._keys: tuple[LoadedKey, ...] = ()
 
     async def load(self) -> None:
-        """Reads the table, and makes the first key where there is none.
+        """Reads the table, and makes the first key if there is none.
 
-        A key made with another SECRET_KEY is left out, loudly. Raises `DatabaseUnavailable`.
+        A key made with another SECRET_KEY is logged as an error and left out. Raises `DatabaseUnavailable`.
         """
         rows = await self._database.read(list_keys, self.purpose)
         if not rows:
@@ -71,13 +71,13 @@ class Keyring:
         self._keys = tuple(key for key in opened if key is not None)
 
     async def keep_loaded(self) -> None:
-        """Runs for as long as the service: reloads every minute, every second while there is no key."""
+        """Runs as long as the service. Reloads every minute, or every second while there is no key."""
         while True:
             await asyncio.sleep(RELOAD_EVERY if self._keys else 1.0)
             await self.try_load()
 
     async def try_load(self) -> None:
-        """`load`, but a fault is logged: the service stays up, and is not ready, until it has keys."""
+        """Like `load`, but logs a fault. The service stays up, but is not ready, until it has keys."""
         try:
             await self.load()
         except DatabaseUnavailable as problem:
@@ -92,7 +92,7 @@ class Keyring:
         return usable[-1]
 
     def verification_keys(self) -> dict[str, Any]:
-        """Key objects by kid, of every key that may have signed a token still alive."""
+        """The key objects by kid, for every key that may have signed a token that is still valid."""
         now = self._clock.now()
         return {key.kid: key.public for key in self._keys if key.published(now)}
 
@@ -102,7 +102,7 @@ class Keyring:
         return {"keys": [dict(key.public_jwk) for key in self._keys if key.published(now)]}
 
     def _open(self, row: SigningKey, known: LoadedKey | None) -> LoadedKey | None:
-        if known is not None:  # unwrapping and parsing a key costs more than the whole query
+        if known is not None:  # decrypting and parsing a key takes longer than the whole query
             private, public = known.private, known.public
         else:
             try:
@@ -120,7 +120,7 @@ def list_keys(session: Session, purpose: KeyPurpose) -> list[SigningKey]:
 
 
 def ensure_first(session: Session, vault: Vault, purpose: KeyPurpose, now: datetime) -> None:
-    """Makes the first key if there is none; of many replicas that try at once, one does."""
+    """Makes the first key if there is none. If many replicas try at once, only one does."""
     if session.scalar(select(SigningKey.sequence).where(SigningKey.purpose == purpose).limit(1)) is not None:
         return
     if insert_if_absent(session, SigningKey, _new_key(vault, purpose, sequence=1, now=now, signs_from=now)):
@@ -137,11 +137,11 @@ def rotate(
     at_once: bool,
     token_ttl: timedelta,
 ) -> datetime:
-    """Adds a key and says from when it signs. The older ones stay published until the last token they signed is dead.
+    """Adds a key. Returns when it starts to sign. Older keys stay published until the last token they signed expires.
 
-    `at_once` is for a stolen key: the new one signs now and no other is believed, so every access token is refused
-    and apps refresh. Two rotations at once: one fails by the primary key and changes nothing. Raises
-    `DecryptionFailed` where the newest key was made with another SECRET_KEY: running services could not open the new.
+    `at_once` is for a stolen key: the new key signs now and no other is trusted, so every access token is refused and
+    apps refresh. Of two rotations at once, one fails by the primary key and changes nothing. Raises `DecryptionFailed`
+    if the newest key was made with another SECRET_KEY, because running services could not decrypt the new one.
     """
     existing = list_keys(session, purpose)
     if existing:

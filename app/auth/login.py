@@ -25,7 +25,7 @@ from app.records.audit import Origin
 from app.records.models import COGNITO, User
 
 TRIES = 3
-"""A device whose hash was upgraded, or brought along, meanwhile by another one's sign-in verifies the new one."""
+"""Attempts if another device's sign-in replaces or brings the hash meanwhile. Each verifies the newest hash."""
 
 
 @dataclass(frozen=True)
@@ -37,7 +37,7 @@ class Account:
 
 
 class _HashChanged(Exception):
-    """The stored hash is another one by now than the password was verified against."""
+    """The stored hash is no longer the one that the password was verified against."""
 
 
 async def log_in(
@@ -50,16 +50,16 @@ async def log_in(
     password: str,
     device_name: str | None,
 ) -> Grant | Challenge:
-    """A new session, or the question for a second factor.
+    """Starts a session, or asks for a second factor.
 
     Raises `InvalidLogin`, `AccountDisabled`, `EmailNotVerified`, `RateLimited`, `Overloaded`.
 
-    Where there is a user pool that users come from, who has no password here yet is asked there: `UserPoolUnavailable`
-    is for them alone, and counts as no guess.
+    If users come from a user pool, the password of a user who has none here yet is checked there. Only they can get
+    `UserPoolUnavailable`, which does not count as a guess.
 
     An unknown address takes the same steps as a known one: a count, a look-up, a hash, an audit row. Each try counts as
-    a guess before it is verified, so that those at the same time count too. A session makes the others forgotten; a
-    right password that a second factor is still asked for does not, for it would buy guesses at that factor.
+    a guess before it is verified, so that simultaneous tries count too. A session clears the counters. A right password
+    before a second factor does not clear them, because that would allow more guesses at the factor.
     """
     address = addresses.find(email)
     email_key = address.key if address else ""
@@ -71,7 +71,7 @@ async def log_in(
     except UserPoolUnavailable:
         await guesses.take_back(platform, guessed)
         raise
-    except (EmailNotVerified, AccountDisabled):  # the password was right, and there is no more to guess
+    except (EmailNotVerified, AccountDisabled):  # the password was right, and nothing else is left to guess
         await guesses.forget(platform, guessed)
         raise
     if isinstance(outcome, Grant):

@@ -1,4 +1,4 @@
-"""The second factor: who has one shows it before a session begins, whatever the first was."""
+"""The second factor: a user who has one must show it before a session begins, whatever the first factor was."""
 
 import uuid
 from dataclasses import dataclass, field
@@ -45,11 +45,11 @@ def admit(
     verified_only: bool,
     device_name: str | None,
 ) -> Grant | Challenge:
-    """What follows a first factor: a session, or the question for a second one where the user has set one up.
+    """Continues after the first factor: starts a session, or asks for the second factor if the user has one.
 
-    `user` is locked by this transaction. `verified`: by a passkey that verified them, which is two factors in one.
-    `verified_only`: not while the user has an address that nobody verified. Raises `EmailNotVerified`,
-    `AccountDisabled`, `InvalidLogin`.
+    `user` is locked by this transaction. `verified`: a passkey verified the user, which is two factors in one.
+    `verified_only`: refuses a user whose address is unverified. Raises `EmailNotVerified`, `AccountDisabled`,
+    `InvalidLogin`.
     """
     if verified_only and user.email is not None and user.email_verified_at is None:
         audit.record(
@@ -70,10 +70,10 @@ def admit(
 
 
 async def answer(platform: Platform, origin: Origin, *, mfa_token: str, method: CodeMethod, code: str) -> Grant:
-    """The session that waited for the code.
+    """Starts the session that waited for the code.
 
-    A challenge takes five tries, and each counts as a guess at the user's codes, which no new challenge forgets. Raises
-    `InvalidMfaToken`, `InvalidMfaCode`, `AccountDisabled`, `RateLimited`.
+    A challenge takes five tries. Each counts as a guess at the user's codes, which a new challenge does not reset.
+    Raises `InvalidMfaToken`, `InvalidMfaCode`, `AccountDisabled`, `RateLimited`.
     """
     user_id = await platform.database.read(challenged, platform.vault, platform.clock.now(), mfa_token=mfa_token)
     await guesses.count_code(platform, origin, user_id)
@@ -93,7 +93,7 @@ def _answer(
         single_use.attempt(session, vault, now, "mfa", mfa_token, most=MOST_TRIES)
     except InvalidSingleUseToken:
         raise InvalidMfaToken from None
-    # Who was disabled meanwhile keeps their recovery code: `complete` refuses them.
+    # A user who was disabled meanwhile keeps their recovery code: `complete` refuses them.
     if user.status == "active" and not is_right(session, vault, now, user=user, method=method, code=code):
         audit.record(
             session,
@@ -110,7 +110,7 @@ def _answer(
 
 
 def is_right(session: Session, vault: Vault, now: datetime, *, user: User, method: CodeMethod, code: str) -> bool:
-    """Whether it is a code of the user's, however it was typed. It is used up."""
+    """Whether it is a code of the user's, however it was typed. A right code is used up."""
     plain = codes.plain(code)
     if method == "totp":
         return totp.use(session, vault, now, user_id=user.id, code=plain)
@@ -118,7 +118,7 @@ def is_right(session: Session, vault: Vault, now: datetime, *, user: User, metho
 
 
 def challenged(session: Session, vault: Vault, now: datetime, *, mfa_token: str) -> uuid.UUID:
-    """Whose sign-in waits for a second factor. Raises `InvalidMfaToken`."""
+    """The user whose sign-in waits for a second factor. Raises `InvalidMfaToken`."""
     try:
         claim = single_use.find(session, vault, now, "mfa", mfa_token)
     except InvalidSingleUseToken:
@@ -130,10 +130,10 @@ def challenged(session: Session, vault: Vault, now: datetime, *, mfa_token: str)
 def complete(
     session: Session, vault: Vault, origin: Origin, now: datetime, *, user_id: uuid.UUID, mfa_token: str
 ) -> Grant:
-    """The session that the challenge held back, for the user whose second factor was seen in this transaction.
+    """Starts the session that waits for the challenge. This transaction has seen the user's second factor.
 
-    Of many at once one gets it. The user is locked before the challenge is: whoever withdraws it holds the user too.
-    Raises `InvalidMfaToken`, also where the challenge is another user's or from before a change of password, and
+    If many try at once, one gets the session. The user is locked before the challenge, as when it is withdrawn. Raises
+    `InvalidMfaToken`, also if the challenge is another user's or from before a change of password, and
     `AccountDisabled`.
     """
     user = session.get_one(User, user_id, with_for_update=True)
@@ -156,5 +156,5 @@ def complete(
 
 
 def _password_mark(vault: Vault, user: User) -> str:
-    """Tells whether the password is still the one of the first factor's time: a change ends what waits, too."""
+    """Identifies the password at the time of the first factor. A change of password ends waiting sign-ins too."""
     return vault.digest("password of a challenge", (user.password_hash or "").encode()).hex()

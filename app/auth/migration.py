@@ -1,7 +1,7 @@
-"""The first sign-in of who comes from another system that gave no password away: it is asked once, and then forgotten.
+"""The first sign-in of a user from another system that does not export passwords. That system is asked once.
 
-Asked are users who were imported from there and never had a password here, and addresses without an account. Whoever
-signs in by passkey or outside identity alone never gets a password this way.
+It is asked for users who were imported from there and never had a password here, and for addresses without an account.
+A user who signs in only by passkey or outside identity never gets a password this way.
 """
 
 from dataclasses import dataclass
@@ -24,7 +24,7 @@ from app.records.models import COGNITO, User
 
 @dataclass(frozen=True)
 class Newcomer:
-    """What the sign-in knows of the address: the account, if it has one, and how that one spells it."""
+    """What the sign-in knows of the address: whether it has an account, and how the account spells it."""
 
     address: Address
     has_account: bool
@@ -41,9 +41,10 @@ async def bring_password(
     *,
     password: str,
 ) -> bool:
-    """Whether the account has this password now, because the user pool says it is right. Raises `UserPoolUnavailable`.
+    """Sets the account's password if the user pool says it is right. Returns whether it is set.
 
-    Who has an account that awaits none gets a no after as long a time, so that it is not told from an unknown one.
+    For an account that does not await a password, returns False after as long a time, so that it looks like an unknown
+    address. Raises `UserPoolUnavailable`.
     """
     if user_pool is None:
         return False
@@ -59,9 +60,9 @@ async def bring_password(
 
 
 def _adopt(session: Session, origin: Origin, now: datetime, *, address: Address, password_hash: str) -> None:
-    """Of many first sign-ins at once one makes the account, and one sets its password; the others find it set.
+    """Creates the account or sets its password. If many first sign-ins come at once, one does it for all.
 
-    `address` is spelt as it was verified there: mail goes to that spelling, however it was typed here or imported.
+    `address` is spelt as verified there. Mail goes to that spelling, however it was typed here or imported.
     """
     user_id: UUID | None = registration.add_account(
         session, now, address=address, password_hash=password_hash, display_name=None, verified=True

@@ -1,6 +1,6 @@
-"""ID tokens of outside providers (OpenID Connect Core 1.0 §3.1.3.7): what one has to say before it is believed.
+"""Verifies ID tokens of outside providers (OpenID Connect Core 1.0 §3.1.3.7).
 
-Each answers to a nonce that was issued here, and works once.
+Each token contains a nonce that was issued here, and works once.
 """
 
 import re
@@ -24,9 +24,9 @@ log = structlog.get_logger("tokenvend.oidc")
 
 NONCE_TTL = timedelta(minutes=10)
 OLDEST = 3600
-"""Seconds since the token was made, whatever longer life it gives itself."""
+"""Seconds since the token was issued. An older one is refused even if it claims a longer life."""
 CLOCK_TOLERANCE = 60
-"""Seconds by which a provider's clock may be ahead."""
+"""Seconds that a provider's clock may be ahead."""
 SUBJECT = re.compile(r"[\x20-\x7e]{1,255}\Z")
 DIGEST = re.compile(r"[0-9a-f]{64}\Z")
 LONGEST_NAME = 100
@@ -34,20 +34,20 @@ LONGEST_NAME = 100
 
 @dataclass(frozen=True)
 class OutsideIdentity:
-    """Who a provider says somebody is. `issuer` and `subject` alone tell one person from another."""
+    """A person as a provider identifies them. Only `issuer` and `subject` tell one person from another."""
 
     provider: str
     issuer: str
     subject: str
     email: str | None
     address: Address | None
-    """The same, where the provider has verified it."""
+    """The same address if the provider has verified it, otherwise None."""
     name: str | None
     nonce_digest: str = field(repr=False)
 
 
 async def issue_nonce(platform: Platform, providers: Providers, *, provider: str) -> tuple[str, datetime]:
-    """A nonce for one ID token of the provider, and until when it is good. Raises `NotFound`."""
+    """A nonce for one ID token of the provider, and when it expires. Raises `NotFound`."""
     name = providers.get(provider).name
     now = platform.clock.now()
     return await platform.database.write(_issue_nonce, platform.vault, now, provider=name), now + NONCE_TTL
@@ -66,7 +66,7 @@ def _issue_nonce(session: Session, vault: Vault, now: datetime, *, provider: str
 
 
 async def verify(platform: Platform, providers: Providers, *, provider: str, id_token: str) -> OutsideIdentity:
-    """Whom the token is about. Its nonce is still to be used up, by `use_nonce` in the transaction of what follows.
+    """The identity that the token is about. The caller must use up its nonce by `use_nonce` in its transaction.
 
     Raises `NotFound`, `InvalidIdentityToken`, `IdentityProviderUnavailable`.
     """
@@ -79,7 +79,7 @@ async def verify(platform: Platform, providers: Providers, *, provider: str, id_
 
 
 def use_nonce(session: Session, vault: Vault, now: datetime, identity: OutsideIdentity) -> None:
-    """Raises `InvalidIdentityToken` where the nonce was not issued here, for this provider, or was used before."""
+    """Raises `InvalidIdentityToken` if the nonce was not issued here for this provider, or was used before."""
     try:
         claim = single_use.claim(session, vault, now, "oidc_nonce", identity.nonce_digest)
     except InvalidSingleUseToken:
@@ -91,12 +91,12 @@ def use_nonce(session: Session, vault: Vault, now: datetime, identity: OutsideId
 async def _signed_claims(provider: Provider, id_token: str) -> dict[str, Any]:
     try:
         return identity_keys.verify_identity_token(id_token, keys=await provider.keys())
-    except identity_keys.UnknownKey:  # a new key, perhaps
+    except identity_keys.UnknownKey:  # perhaps a new key
         return identity_keys.verify_identity_token(id_token, keys=await provider.keys(seek=True))
 
 
 def _identity(provider: Provider, claims: dict[str, Any], now: float) -> OutsideIdentity:
-    """Raises ValueError, which says what is wrong."""
+    """Raises ValueError that says what is wrong."""
     if claims.get("iss") != provider.issuer:
         raise ValueError("of another issuer")
     _check_audience(claims, provider.client_ids)
@@ -108,7 +108,7 @@ def _identity(provider: Provider, claims: dict[str, Any], now: float) -> Outside
         raise ValueError("nonce is not a text")
     email, name = claims.get("email"), claims.get("name")
     address = addresses.find(email) if isinstance(email, str) else None
-    verified = claims.get("email_verified") is True or claims.get("email_verified") == "true"  # as Apple says it
+    verified = claims.get("email_verified") is True or claims.get("email_verified") == "true"  # Apple sends a string
     shown = isinstance(name, str) and 0 < len(name) <= LONGEST_NAME and is_printable(name)
     return OutsideIdentity(
         provider=provider.name,
@@ -117,7 +117,7 @@ def _identity(provider: Provider, claims: dict[str, Any], now: float) -> Outside
         email=address.text if address else None,
         address=address if verified else None,
         name=name if shown else None,
-        # Some SDKs put the nonce's digest into their request themselves, as Apple asks: both are kept as the digest.
+        # Some SDKs send the nonce's digest, as Apple requires, and others the nonce. Both are kept as the digest.
         nonce_digest=nonce if DIGEST.match(nonce) else hashing.sha256_hex(nonce),
     )
 

@@ -1,7 +1,7 @@
 """Passkeys: adding, naming and removing them, and signing in with one (WebAuthn level 3; ASVS 6.3.3, 6.5, 7.5.1).
 
-The challenge of a ceremony is a single-use token, claimed in the transaction of its answer, so of many who send the
-same answer one gets in. A passkey is taken only where its user was verified, so it is two factors in one.
+The challenge of a ceremony is a single-use token. The transaction of its answer claims it, so an answer that is sent
+many times works once. A passkey counts only if the authenticator verified its user, so it is two factors in one.
 """
 
 import uuid
@@ -42,14 +42,14 @@ Purpose = Literal["passkey_registration", "passkey_sign_in"]
 
 @dataclass(frozen=True)
 class Ceremony:
-    """What a client begins with. `passkeys`: to leave out at registration, to choose from at sign-in."""
+    """What a client begins with. `passkeys`: those to exclude at registration, or to choose from at sign-in."""
 
     challenge: str = field(repr=False)
     passkeys: Sequence[Passkey]
 
 
 def begin_registration(session: Session, vault: Vault, now: datetime, *, actor: Actor) -> tuple[User, Ceremony]:
-    """Raises `InvalidRequest` where the user has as many as there may be, and `MfaRequired`."""
+    """Raises `InvalidRequest` if the user has `MOST_PASSKEYS` already, and `MfaRequired`."""
     user = users.get_user(session, actor.user_id)
     profile.refuse_enrolment_past_a_factor(session, actor)
     owned = list_owned(session, user_id=user.id)
@@ -70,7 +70,7 @@ def register(
     transports: Sequence[str],
     name: str | None,
 ) -> Passkey:
-    """Adds a passkey, and tells the user by mail. A guest who has one can come back, so is a guest no more.
+    """Adds a passkey, and tells the user by mail. A guest with a passkey can sign in again, so this upgrades them.
 
     Raises `InvalidPasskey`, `InvalidRequest`, `MfaRequired`, `AccountDisabled`, `InvalidToken`.
     """
@@ -122,7 +122,7 @@ def _add(
 
 
 def list_owned(session: Session, *, user_id: uuid.UUID) -> Sequence[Passkey]:
-    """The user's, oldest first."""
+    """The user's passkeys, oldest first."""
     return session.scalars(
         select(Passkey).where(Passkey.user_id == user_id).order_by(Passkey.created_at, Passkey.id)
     ).all()
@@ -153,9 +153,9 @@ def remove(
 
 
 def begin_sign_in(session: Session, vault: Vault, now: datetime, *, mfa_token: str | None) -> Ceremony:
-    """For whoever comes, with a passkey that says whose it is; or for the one whose sign-in waits for a second factor.
+    """Begins a sign-in by passkey. With `mfa_token` it is for the user whose sign-in waits for a second factor.
 
-    Raises `InvalidMfaToken`.
+    Without it, the passkey itself says whose it is. Raises `InvalidMfaToken`.
     """
     user_id = mfa.challenged(session, vault, now, mfa_token=mfa_token) if mfa_token is not None else None
     owned = list_owned(session, user_id=user_id) if user_id is not None else ()
@@ -175,9 +175,9 @@ def sign_in(
     verified_only: bool,
     device_name: str | None,
 ) -> Grant | Challenge:
-    """A new session; with `mfa_token`, the one that waited for a second factor.
+    """Starts a session; with `mfa_token`, the one that waited for a second factor.
 
-    One refusal for all that may be wrong, so that it tells nothing of who has which passkey. Raises `InvalidPasskey`,
+    Every fault gives the same refusal, so that it does not tell who has which passkey. Raises `InvalidPasskey`,
     `InvalidMfaToken`, `EmailNotVerified`, `AccountDisabled`.
     """
     waiting = mfa.challenged(session, vault, now, mfa_token=mfa_token) if mfa_token is not None else None
@@ -241,7 +241,7 @@ def _shown(
 
 
 def _find(session: Session, assertion: Assertion) -> tuple[User | None, Passkey | None]:
-    """The passkey and its user, locked, so that its counter is read after whoever came before has written it."""
+    """The passkey and its user, locked. So the passkey's counter is read after an earlier sign-in has written it."""
     try:
         credential_id = ceremony.credential_id_of(assertion)
     except CeremonyFailed:
@@ -255,7 +255,7 @@ def _find(session: Session, assertion: Assertion) -> tuple[User | None, Passkey 
 
 
 def _claim(session: Session, vault: Vault, now: datetime, purpose: Purpose, client_data: str) -> tuple[str, Claim]:
-    """The challenge that was answered, used up. Raises `CeremonyFailed`."""
+    """Uses up the challenge that was answered. Returns it with its claim. Raises `CeremonyFailed`."""
     challenge = ceremony.challenge_of(client_data)
     try:
         return challenge, single_use.claim(session, vault, now, purpose, challenge)

@@ -1,4 +1,4 @@
-"""Changing the password, by who knows it, or who has none and signed in just now."""
+"""Changing the password: the user knows the current one, or has none and has just signed in."""
 
 import dataclasses
 from datetime import datetime
@@ -28,10 +28,10 @@ async def change(
     current_password: str | None,
     new_password: str,
 ) -> None:
-    """A new password. The user's other sessions end, and a mail says so.
+    """Sets a new password. The user's other sessions end, and the user is told by mail.
 
-    Raises `WrongPassword`, `StepUpRequired`, `WeakPassword`, `RateLimited`, `Overloaded`; `InvalidRequest` for a guest,
-    who has no address to sign in with.
+    Raises `WrongPassword`, `StepUpRequired`, `WeakPassword`, `RateLimited`, `Overloaded`. Raises `InvalidRequest` for a
+    guest, who has no address to sign in with.
     """
     if actor.guest:
         raise InvalidRequest(
@@ -51,7 +51,7 @@ async def change(
 
 
 async def hash_new(platform: Platform, hasher: Hasher, origin: Origin, user: User, new_password: str) -> str:
-    """The hash of what a body calls `new_password`. Raises `WeakPassword`, `Overloaded`."""
+    """The hash of the `new_password` of a request's body. Raises `WeakPassword`, `Overloaded`."""
     context = (user.email or "", user.display_name or "")
     try:
         return await hasher.hash(
@@ -66,9 +66,9 @@ async def hash_new(platform: Platform, hasher: Hasher, origin: Origin, user: Use
 
 
 def replace_hash(session: Session, vault: Vault, now: datetime, user: User, new_hash: str) -> None:
-    """Sets the password of a locked user, and tells them. Whatever the old one had opened half is closed again.
+    """Sets the password of a locked user, and tells them by mail.
 
-    That is: resets and changes of address under way, and sign-ins that wait for a second factor.
+    Cancels password resets and address changes under way, and sign-ins that wait for a second factor.
     """
     user.password_hash = new_hash
     single_use.withdraw(session, now, "password_reset", "email_change", "email_verification", "mfa", user_id=user.id)
@@ -87,7 +87,7 @@ def _change(
 ) -> None:
     user = users.lock_user(session, actor.user_id)
     if user.password_hash != current_hash:
-        raise WrongPassword  # it was changed while this one was being verified
+        raise WrongPassword  # it was changed during the verification
     replace_hash(session, vault, now, user, new_hash)
     endings.sign_out(
         session,

@@ -1,4 +1,7 @@
-"""A new password for who can read the account's mail (ASVS 6.4.3): ten minutes, once, and no sign-in by itself."""
+"""Resetting the password by a link in the account's mail (ASVS 6.4.3). It works once, within ten minutes.
+
+A reset does not sign the user in.
+"""
 
 from datetime import datetime, timedelta
 
@@ -24,7 +27,7 @@ TTL = timedelta(minutes=10)
 
 
 async def request(platform: Platform, origin: Origin, *, email: str) -> None:
-    """Sends a link to the account's own address; where there is none, or it is disabled, the same less the mail.
+    """Sends a link to the account's own address. Without an active account, does the same without the mail.
 
     Raises `InvalidRequest`, `RateLimited`.
     """
@@ -34,11 +37,11 @@ async def request(platform: Platform, origin: Origin, *, email: str) -> None:
 
 
 async def confirm(platform: Platform, hasher: Hasher, origin: Origin, *, token: str, new_password: str) -> None:
-    """Sets the password; all sessions end. A second factor stays, and is asked for at the next sign-in.
+    """Sets the password and ends all sessions. A second factor stays, and the next sign-in asks for it.
 
-    Tries at the password of before are forgotten, so that strangers keep no owner from signing in. Tries at codes stay
-    counted: who reads the mail is not to have endless codes to try.
-    A password that is too weak does not use the token up. Raises `InvalidSingleUseToken`, `WeakPassword`, `Overloaded`.
+    The counter of password guesses is cleared, so that strangers cannot keep the owner from signing in. Guesses at
+    codes still count, because a thief who reads the mail must not get endless tries. A password that is too weak does
+    not use the token up. Raises `InvalidSingleUseToken`, `WeakPassword`, `Overloaded`.
     """
     user = await platform.database.write(_find, platform.vault, origin, platform.clock.now(), token=token)
     new_hash = await hash_new(platform, hasher, origin, user, new_password)
@@ -72,9 +75,9 @@ def send_link(
     kind: Kind = "reset_password",
     ttl: timedelta = TTL,
 ) -> None:
-    """A link to the address of a locked user; those before it open nothing any more.
+    """Sends a link to the address of a locked user, and invalidates earlier links.
 
-    The same statements for everybody: what no user is given opens nothing.
+    Without a user it runs the same statements, and the token opens nothing.
     """
     user_id = user.id if user else None
     single_use.withdraw(session, now, "password_reset", user_id=user_id)
@@ -95,11 +98,11 @@ def _find(session: Session, vault: Vault, origin: Origin, now: datetime, *, toke
 
 
 def _confirm(session: Session, vault: Vault, origin: Origin, now: datetime, *, token: str, new_hash: str) -> Counter:
-    """What tries at the account's password are counted by."""
+    """Sets the password. Returns the counter of guesses at it."""
     user, _ = links.claim(session, vault, origin, now, Link("password_reset", token, "password.reset"))
     if user.email_verified_at is None or user.confirmed_elsewhere:
-        # Nobody had shown before that the address is theirs, or somebody was talked into it: other ways in may be those
-        # of a stranger who took the address first.
+        # The address was unverified, or somebody may have been tricked into confirming it. So other ways to sign in may
+        # belong to a stranger who registered the address first.
         for way_in in (Passkey, Identity):
             session.execute(delete(way_in).where(way_in.user_id == user.id))
         user.email_verified_at = user.email_verified_at or now

@@ -1,8 +1,7 @@
-"""The OpenID providers of the settings, and the keys that verify their ID tokens.
+"""The OpenID providers in the settings, and the keys that verify their ID tokens.
 
-What is fetched is named by the settings, and by the discovery document of an issuer that they name: never by a token.
-Keys are kept for an hour, looked for again when a token names an unknown one, and trusted for a day while the provider
-does not answer.
+The settings and the discovery documents of their issuers say what is fetched; a token never does. Keys are kept for an
+hour. They are fetched again when a token names an unknown key, and trusted for a day if the provider does not answer.
 """
 
 import asyncio
@@ -24,12 +23,12 @@ log = structlog.get_logger("tokenvend.oidc")
 
 KEPT_FOR = 3600.0
 TRUSTED_FOR = 86_400.0
-"""Seconds that keys are used without a provider that confirms them."""
+"""Seconds that keys are trusted while the provider does not answer."""
 SOUGHT_EVERY = 60.0
-"""Seconds between two looks for an unknown key: tokens cannot make this service hammer a provider. Also between two
-tries to renew keys that may still be used."""
+"""Seconds between two searches for an unknown key, so that tokens cannot make this service flood a provider. Also the
+time between two tries to renew keys that are still trusted."""
 RETRY_AFTER = 5
-"""Seconds before a provider that did not answer, and has no keys here, is asked again."""
+"""Seconds before a silent provider is asked again if there are no trusted keys."""
 
 
 class Provider:
@@ -46,9 +45,9 @@ class Provider:
         self._loading = asyncio.Lock()
 
     async def keys(self, *, seek: bool = False) -> Mapping[str, IdentityKey]:
-        """By kid. `seek`: a token names another one. Raises `IdentityProviderUnavailable` where there are none.
+        """The keys by kid. `seek`: a token names an unknown key. Raises `IdentityProviderUnavailable` without keys.
 
-        Of many who wait one fetches.
+        If many callers wait, one fetches.
         """
         if self._is_due(seek=seek):
             async with self._loading:
@@ -62,7 +61,7 @@ class Provider:
         now = self._clock.monotonic()
         if seek:
             return now - self._sought_at >= SOUGHT_EVERY
-        # Who has keys to go on with does not wait for a silent provider time and again.
+        # With trusted keys, do not wait for a silent provider again and again.
         pause = SOUGHT_EVERY if self._is_trusted() else RETRY_AFTER
         return now - self._loaded_at >= KEPT_FOR and now - self._failed_at >= pause
 
@@ -83,7 +82,7 @@ class Provider:
             self._loaded_at = self._clock.monotonic()
 
     async def _fetch_keys(self) -> Mapping[str, IdentityKey]:
-        """OpenID Connect Discovery 1.0 §4. An issuer that is not the configured one to the letter is refused (§4.3)."""
+        """OpenID Connect Discovery 1.0 §4. The issuer must be exactly the configured one (§4.3)."""
         url = f"{self.issuer.rstrip('/')}/.well-known/openid-configuration"
         discovered = strict_json.strict_object(await self._fetcher.get(url))
         if discovered.get("issuer") != self.issuer:
@@ -103,7 +102,7 @@ class Provider:
 
 
 class Providers:
-    """All of them, by name."""
+    """All providers, by name."""
 
     def __init__(self, terms: Mapping[str, OidcProvider], clock: Clock) -> None:
         self._fetcher = Fetcher()

@@ -1,6 +1,6 @@
-"""Recovery codes: what stands in for an authenticator app that is lost, once each.
+"""Recovery codes. Each replaces a lost authenticator app once.
 
-A code has 120 bits, so that a keyed hash is enough to keep it by (ASVS 6.5.2).
+A code has 120 random bits, so a keyed hash is enough to store it (ASVS 6.5.2).
 """
 
 import uuid
@@ -26,9 +26,9 @@ GROUP = 4
 
 
 def renew(session: Session, vault: Vault, origin: Origin, now: datetime, *, actor: Actor) -> Sequence[str]:
-    """A new set; the old one is useless.
+    """Makes a new set of codes, and invalidates the old one.
 
-    Raises `NotFound` without an authenticator app, `MfaRequired` for a session that has not shown a second factor.
+    Raises `NotFound` without an authenticator app, and `MfaRequired` if the session has not shown a second factor.
     """
     user = users.lock_user(session, actor.user_id)
     if not users.mfa_enabled(session, user.id):
@@ -49,7 +49,7 @@ def renew(session: Session, vault: Vault, origin: Origin, now: datetime, *, acto
 
 
 def replace(session: Session, vault: Vault, now: datetime, *, user_id: uuid.UUID) -> Sequence[str]:
-    """A new set in the place of whatever there was: `ABCD-EFGH-…`, for the user to keep."""
+    """Replaces the user's codes with a new set, each like `ABCD-EFGH-…`."""
     remove(session, user_id=user_id)
     plain = [random_base32(SIZE) for _ in range(HOW_MANY)]
     session.execute(
@@ -64,7 +64,7 @@ def remove(session: Session, *, user_id: uuid.UUID) -> None:
 
 
 def use(session: Session, vault: Vault, now: datetime, *, user: User, code: str) -> bool:
-    """Whether the code is right. It is used up: of many at once one gets it. Its owner is told by mail."""
+    """Whether the code is right. It is used up, also if it is sent many times at once. The user is told by mail."""
     claimed = session.scalar(
         update(RecoveryCode)
         .where(

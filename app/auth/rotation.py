@@ -1,4 +1,4 @@
-"""Refresh tokens: each works once, and a second use ends the session, unless it repeats a lost answer."""
+"""Refresh tokens: each works once. A second use ends the session, unless it retries a lost answer."""
 
 import uuid
 from dataclasses import dataclass
@@ -21,19 +21,19 @@ from app.records.audit import Origin, Refusal
 from app.records.models import DeviceSession, RefreshToken, User
 
 REFRESH_IDLE_TTL = timedelta(days=30)
-"""A device that is not used for so long has to sign in again."""
+"""A device that is not used for this long must sign in again."""
 
 
 GRACE = timedelta(seconds=30)
 
 
 PREFIX = "tvr_"
-"""Makes a leaked token recognizable to secret scanners, and to our own log redaction."""
+"""Lets secret scanners and our own log redaction recognize a leaked token."""
 
 
 @dataclass(frozen=True)
 class Grant:
-    """What a device gets: who it now is, and the refresh token to come back with."""
+    """What a device gets: its user and session, and the refresh token to continue with."""
 
     user_id: uuid.UUID
     session_id: uuid.UUID
@@ -45,11 +45,11 @@ class Grant:
 def refresh(
     session: Session, vault: Vault, origin: Origin, now: datetime, *, refresh_token: str, verified_only: bool
 ) -> Grant:
-    """Rotates: claims the token by one statement that only one request can win, and answers with its successor.
+    """Rotates: claims the token by one statement that only one request can win, and returns its successor.
 
-    The statement also retires what a step-up whose answer was lost left unused: a session has one token to go on with.
-    `verified_only`: not while the user has an address that nobody verified, as one from before that was asked for.
-    Raises `InvalidRefreshToken`, `RefreshTokenReused` (the family has ended), `AccountDisabled`, `EmailNotVerified`.
+    The statement also retires older unused tokens, which a step-up with a lost answer leaves. So a session continues
+    with one token. `verified_only`: refuses a user whose address is unverified, perhaps from before that was required.
+    Raises `InvalidRefreshToken`, `RefreshTokenReused` (the session has ended), `AccountDisabled`, `EmailNotVerified`.
     """
     token_hash = hash_of(vault, refresh_token)
     found = session.execute(
@@ -57,14 +57,14 @@ def refresh(
         .join(DeviceSession, DeviceSession.id == RefreshToken.session_id)
         .join(User, User.id == DeviceSession.user_id)
         .where(RefreshToken.token_hash == token_hash)
-        # Two tokens that both work, as a lost step-up leaves them: the later must see what the earlier inserts.
+        # After a lost step-up two tokens work. The later request must see what the earlier one inserts.
         .with_for_update(of=DeviceSession)
     ).one_or_none()
     if found is None:
         raise InvalidRefreshToken
     token, family, status, email, email_verified_at, epoch = found
     if family.session_epoch != epoch:
-        # Whoever raised it may have kept this session, and we have waited for its row: its user is read anew.
+        # The sign-out that raised it may have kept this session while we waited for its row. So read the user again.
         epoch = session.scalars(select(User.session_epoch).where(User.id == family.user_id)).one()
     ended = family.ended_at is not None or family.session_epoch != epoch
     if ended or now >= family.expires_at or now >= token.expires_at:
@@ -109,7 +109,7 @@ def _repeat(
     family: DeviceSession,
     successor: str,
 ) -> Grant:
-    """A token that was used before: a retry of a lost answer, or a thief."""
+    """Handles a token that was used before: a retry after a lost answer, or a theft."""
     session.refresh(token)
     heir = session.get(RefreshToken, hash_of(vault, successor))
     if token.used_at is not None and now - token.used_at <= GRACE and heir is not None and heir.used_at is None:

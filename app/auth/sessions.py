@@ -1,8 +1,8 @@
 """Sessions, one for each signed-in device, and their rotating refresh tokens (RFC 9700 §2.2.2).
 
-A refresh token works once. Its successor is an HMAC over family, generation and parent, so that an app whose answer
-was lost can ask again within `GRACE` and gets the very same successor; nobody can compute it from the database. A token
-that comes back later, or after its successor was used, was copied: the family ends.
+A refresh token works once. Its successor is an HMAC over session, generation and parent. So an app whose answer was
+lost can ask again within `rotation.GRACE` and gets the same successor, but nobody can compute it from the database. A
+token that comes back later, or after its successor was used, was copied: the session ends.
 """
 
 import secrets
@@ -30,7 +30,7 @@ from app.records.audit import Origin
 from app.records.models import EVERYONE, DeviceSession, RefreshToken, Revocation, User
 
 SESSION_TTL = timedelta(days=365)
-"""However often it is used (ASVS 7.3.2)."""
+"""The longest life of a session, however often it is used (ASVS 7.3.2)."""
 Method = Literal["password", "passkey", "oidc", "guest"]
 
 _NOT_BEFORE = (
@@ -54,7 +54,7 @@ _STATES = select(
     _NOT_BEFORE,
 ).join(User, User.id == DeviceSession.user_id)
 _STATES_IN = _STATES.where(DeviceSession.id.in_(bindparam("family_ids", expanding=True)))
-# PostgreSQL gets one text, whatever their number: one statement to prepare, and one parameter to convert.
+# PostgreSQL gets all ids in one text: one statement to prepare, and one parameter to convert.
 _STATES_ANY = _STATES.where(
     DeviceSession.id == any_(cast(func.string_to_array(bindparam("family_ids", type_=Text), ","), ARRAY(Uuid)))
 )
@@ -62,7 +62,7 @@ _STATES_ANY = _STATES.where(
 
 @dataclass(frozen=True, slots=True)
 class SessionState:
-    """What decides, on every request, whether a session may go on."""
+    """What decides on every request whether a session may go on."""
 
     user_id: uuid.UUID
     status: str
@@ -73,10 +73,10 @@ class SessionState:
     mfa: bool
     guest: bool
     created_at: datetime
-    """Of the account, as those before and after it."""
+    """When the account was created."""
     quota_bytes: int | None
     not_before: datetime | None
-    """Credentials of the session that were issued before are revoked: its own, its user's, or everybody's."""
+    """The session's credentials issued before it are revoked, by a mark on the session, its user or everybody."""
 
     def is_alive(self, now: datetime) -> bool:
         return not self.ended and now < self.expires_at
@@ -97,17 +97,17 @@ def start(
     mfa: bool,
     device_name: str | None,
 ) -> Grant:
-    """Begins a session for a user who was seen to be who they are, and whose row this transaction has locked.
+    """Starts a session for an authenticated user whose row this transaction has locked.
 
-    Whoever has `endings.MOST` sessions already loses the least recently used. `mfa`: by a second factor too, or by a
-    passkey that verified them. Raises `AccountDisabled`, `InvalidLogin`.
+    If the user has `endings.MOST` sessions already, the least recently used one ends. `mfa`: the user has shown a
+    second factor, or a passkey that verified them. Raises `AccountDisabled`, `InvalidLogin`.
     """
     if user.status == "erased":
         raise InvalidLogin
     if user.status != "active":
         audit.record(session, origin, "session.started", now, outcome="refused", subject_id=user.id, reason="disabled")
         raise AccountDisabled
-    user.password_from = None  # who has signed in has a way in: no password is brought along any more
+    user.password_from = None  # a user who has signed in needs no password from the old system any more
     endings.make_room(session, origin, now, user_id=user.id)
     family = DeviceSession(
         id=uuid.uuid4(),
@@ -140,9 +140,9 @@ def start(
 def step_up(
     session: Session, vault: Vault, origin: Origin, now: datetime, *, session_id: uuid.UUID, mfa: bool
 ) -> Grant:
-    """A session whose user was seen anew, with a refresh token to go on with.
+    """Notes that the session's user has authenticated again. Returns a new refresh token.
 
-    The one before stays good until either is used, for the answer may be lost.
+    The previous token works until one of the two is used, because the answer may get lost.
     """
     family = session.get_one(DeviceSession, session_id, with_for_update=True)
     family.authenticated_at = family.last_used_at = now
@@ -163,7 +163,7 @@ def step_up(
 
 
 def log_out(session: Session, vault: Vault, origin: Origin, now: datetime, *, refresh_token: str) -> None:
-    """Ends the session of the token, used or not. An unknown token is no error (RFC 7009 §2.2)."""
+    """Ends the session of the token, whether it was used or not. An unknown token is no error (RFC 7009 §2.2)."""
     token = session.get(RefreshToken, hash_of(vault, refresh_token))
     if token is not None:
         family = session.get_one(DeviceSession, token.session_id)
@@ -188,14 +188,14 @@ def list_alive(
 
 
 async def look_up(database: Database, family_ids: Sequence[uuid.UUID]) -> Mapping[uuid.UUID, SessionState]:
-    """What decides about each of the sessions, by one statement for all of them. Raises `DatabaseUnavailable`."""
+    """The states of the sessions, by one statement for all. Raises `DatabaseUnavailable`."""
     if not database.has_lines:
         return await database.read(states, family_ids)
     return _by_id(await database.on_line(_STATES_ANY, {"family_ids": ",".join(map(str, family_ids))}))
 
 
 def states(session: Session, family_ids: Sequence[uuid.UUID]) -> Mapping[uuid.UUID, SessionState]:
-    """The same as a story."""
+    """The same within a transaction."""
     return _by_id(session.connection().execute(_STATES_IN, {"family_ids": family_ids}))
 
 

@@ -1,6 +1,6 @@
-"""Step-up: a signed-in user is seen anew, by password or by a code, before something that only they may do.
+"""Step-up: a signed-in user proves again who they are, by password or code, before something that only they may do.
 
-Wrong codes are a 403 here, as wrong passwords are: apps answer a 401 by refreshing, which would mend nothing.
+Wrong codes give a 403 here, as wrong passwords do. Apps answer a 401 by refreshing, which would not help.
 """
 
 from datetime import datetime
@@ -23,7 +23,7 @@ CODE_NEEDED = "This account has a second factor: send `method` and `code`."
 
 
 async def by_password(platform: Platform, hasher: Hasher, origin: Origin, actor: Actor, *, password: str) -> Grant:
-    """Raises `MfaRequired` for who has a second factor, `WrongPassword`, `RateLimited`, `Overloaded`."""
+    """Raises `MfaRequired` if the user has a second factor, `WrongPassword`, `RateLimited`, `Overloaded`."""
     if await platform.database.read(users.mfa_enabled, actor.user_id):
         raise MfaRequired(CODE_NEEDED)
     password_hash = await reauthentication.verify_password(platform, hasher, origin, actor, password)
@@ -47,7 +47,7 @@ def _with_password(
 ) -> Grant:
     user = users.lock_user(session, actor.user_id)
     if user.password_hash != password_hash:
-        raise WrongPassword  # it was changed while this one was being verified
+        raise WrongPassword  # it was changed during the verification
     if users.mfa_enabled(session, user.id):
         raise MfaRequired(CODE_NEEDED)
     return sessions.step_up(session, vault, origin, now, session_id=actor.session_id, mfa=False)

@@ -1,4 +1,4 @@
-"""Access tokens: RFC 9068 JWTs of 15 minutes. The one place that makes and verifies them."""
+"""Access tokens: RFC 9068 JWTs that live 15 minutes. Only this module makes and verifies them."""
 
 import hashlib
 import uuid
@@ -37,7 +37,7 @@ class AccessClaims:
 
 
 class AccessTokens:
-    """Mints and verifies. Verified tokens are remembered, by digest, until they expire or the keys change."""
+    """Mints and verifies tokens. It remembers verified tokens, by digest, until they expire or the keys change."""
 
     def __init__(self, keyring: Keyring, clock: Clock, *, issuer: str) -> None:
         self._keyring = keyring
@@ -64,7 +64,7 @@ class AccessTokens:
         return jws.sign_token(claims, key=key.private, kid=key.kid, typ=TYPE)
 
     def verify(self, token: str) -> AccessClaims:
-        """What a valid token says. Raises `InvalidToken` for everything else, whatever it is."""
+        """The claims of a valid token. Raises `InvalidToken` for anything else."""
         now = self._clock.now().timestamp()
         keys = self._keyring.verification_keys()
         digest = hashlib.sha256(token.encode("utf-8", "surrogateescape")).digest()
@@ -82,7 +82,7 @@ class AccessTokens:
         return claims
 
     def _claims(self, claims: dict[str, Any], now: float, kid_set: frozenset[str]) -> AccessClaims:
-        """Every claim of RFC 9068 §2.2, present and of its one type. Raises ValueError."""
+        """Checks that every claim of RFC 9068 §2.2 is present and has the right type. Raises ValueError."""
         if claims.keys() != CLAIMS:
             raise ValueError("a claim is missing or unknown")
         for name in ("iat", "exp", "auth_time"):
@@ -97,7 +97,7 @@ class AccessTokens:
 
 
 def _uuid(value: Any) -> uuid.UUID:
-    """A UUID in its one canonical spelling. Raises ValueError."""
+    """A UUID in its canonical spelling. Raises ValueError."""
     if not isinstance(value, str) or str(parsed := uuid.UUID(value)) != value:
         raise ValueError("not a canonical UUID")
     return parsed

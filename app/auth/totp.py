@@ -1,8 +1,8 @@
-"""The authenticator app (TOTP, RFC 6238): enrolling it, and each of its codes once.
+"""The authenticator app (TOTP, RFC 6238): enrolment, and codes that work once each.
 
 The secret is encrypted, bound to its user, and shown once. An app counts as a factor from its first code on, so an
-enrolment that was given up locks nobody out. A code of one time step either way is taken, which ASVS 6.5.5's 30 seconds
-do not allow: a third of a code's life goes by while it is typed, and phones' clocks differ.
+abandoned enrolment locks nobody out. Codes of one time step before or after are accepted. ASVS 6.5.5 allows only 30
+seconds, but typing takes a third of a code's life, and phones' clocks differ.
 """
 
 import uuid
@@ -29,7 +29,7 @@ from app.records.models import DeviceSession, TotpFactor, User
 SECRET_SIZE = 20
 """Bytes: the 160 bits that RFC 4226 §4 recommends."""
 ENROLMENT_TTL = timedelta(minutes=15)
-"""From the re-authenticated start of an enrolment to its first code."""
+"""Time from the start of an enrolment, after re-authentication, to its first code."""
 SEALED_AS = "TOTP secret"
 
 
@@ -41,7 +41,7 @@ class Enrolment:
 
 
 def enrol(session: Session, vault: Vault, now: datetime, *, user_id: uuid.UUID, issuer: str) -> Enrolment:
-    """A new secret in the place of one that was never confirmed. Raises `AlreadyEnabled`."""
+    """A new secret, which replaces one that was never confirmed. Raises `AlreadyEnabled`."""
     user = users.lock_user(session, user_id)
     if users.mfa_enabled(session, user_id):
         raise AlreadyEnabled
@@ -59,11 +59,10 @@ def enrol(session: Session, vault: Vault, now: datetime, *, user_id: uuid.UUID, 
 
 
 async def confirm(platform: Platform, origin: Origin, actor: Actor, *, code: str) -> Sequence[str]:
-    """Makes the enrolled app count, by its first code; the recovery codes. Other devices are signed out.
+    """Enables the enrolled app by its first code. Returns the recovery codes. Other devices are signed out.
 
-    Each try counts as a guess by the session. A right one makes no others forgotten, for the app is the caller's own.
-    Raises `NotFound` without an enrolment, `AlreadyEnabled`, `MfaRequired`, `WrongCode`,
-    `RateLimited`.
+    Each try counts as a guess by the session. A right one does not clear the counters, because the caller chose the
+    app. Raises `NotFound` without an enrolment, `AlreadyEnabled`, `MfaRequired`, `WrongCode`, `RateLimited`.
     """
     await guesses.count_signed_in(platform, origin, actor)
     made = await platform.database.write(
@@ -76,7 +75,7 @@ async def confirm(platform: Platform, origin: Origin, actor: Actor, *, code: str
 def _confirm(
     session: Session, vault: Vault, origin: Origin, now: datetime, *, actor: Actor, code: str
 ) -> Sequence[str]:
-    # Who signs in at this moment holds this lock too: such a session is either asked for the code or ended below.
+    # A concurrent sign-in takes this lock too. So it is either asked for the code, or its session is ended below.
     user = users.lock_user(session, actor.user_id)
     profile.refuse_enrolment_past_a_factor(session, actor)
     factor = session.get(TotpFactor, user.id)
@@ -117,9 +116,9 @@ def _confirm(
 
 
 def remove(session: Session, vault: Vault, origin: Origin, now: datetime, *, actor: Actor) -> None:
-    """Takes the app, and the recovery codes, away. Other devices are signed out.
+    """Removes the app and the recovery codes. Other devices are signed out.
 
-    Raises `NotFound` where there is none, `MfaRequired` for a session that has not shown it.
+    Raises `NotFound` without an app, and `MfaRequired` if the session has not shown a second factor.
     """
     user = users.lock_user(session, actor.user_id)
     if not users.mfa_enabled(session, user.id):
@@ -129,7 +128,7 @@ def remove(session: Session, vault: Vault, origin: Origin, now: datetime, *, act
     session.execute(delete(TotpFactor).where(TotpFactor.user_id == user.id))
     recovery_codes.remove(session, user_id=user.id)
     single_use.withdraw(session, now, "mfa", user_id=user.id)
-    # What the session showed is no factor any more; a passkey that verified its user still is.
+    # The code that the session showed no longer counts. A passkey that verified its user still does.
     session.execute(
         update(DeviceSession)
         .where(DeviceSession.id == actor.session_id, DeviceSession.method != "passkey")
@@ -139,7 +138,7 @@ def remove(session: Session, vault: Vault, origin: Origin, now: datetime, *, act
 
 
 def use(session: Session, vault: Vault, now: datetime, *, user_id: uuid.UUID, code: str) -> bool:
-    """Whether the code is right. Its time step is claimed: of many at once one gets it, and none comes again."""
+    """Whether the code is right. Claims its time step, so that a code works once, also if it is sent many times."""
     factor = session.get(TotpFactor, user_id)
     step = None if factor is None else match_totp(_secret(vault, factor), code, now)
     if factor is None or step is None:
@@ -166,7 +165,7 @@ def _secret(vault: Vault, factor: TotpFactor) -> str:
 def _tell(
     session: Session, vault: Vault, origin: Origin, now: datetime, *, user: User, actor: Actor, enabled: bool
 ) -> None:
-    """Ends the other sessions, and leaves word of it."""
+    """Ends the other sessions, audits the change and tells the user by mail."""
     reason = "mfa_enabled" if enabled else "mfa_disabled"
     endings.sign_out(session, origin, now, user_id=user.id, actor_id=user.id, keeping=actor.session_id, reason=reason)
     audit.record(
