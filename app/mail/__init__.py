@@ -1,1 +1,1 @@
-"""Mails: written to the outbox with what they tell of, sent from it by a worker."""
+"""Mails: a transaction writes them to the outbox, and a worker sends them from there."""

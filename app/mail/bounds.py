@@ -1,7 +1,8 @@
-"""How many mails one recipient gets in an hour, whatever causes them: each kind says which bound it counts against.
+"""Bounds how many mails one recipient gets in an hour. Each kind of mail counts against one bound.
 
-Counted in the database, as a mail is about to be sent for the first time. Redis may forget a limit, and the request
-that causes a mail cannot tell by its time or its answer whether the mail was dropped. Windows are fixed, as all limits.
+A mail is counted when it is about to be sent for the first time. So neither the time nor the answer of the request that
+causes it shows whether it was dropped. Counts are in the database, because Redis may lose them. Windows are fixed, like
+those of all limits.
 """
 
 import unicodedata
@@ -40,10 +41,10 @@ Kind = Literal[
     "folder_waiting",
 ]
 Counter = Literal["strangers", "passwords", "kind"]
-"""Which mails share a count. `strangers`: those that anybody can cause to any address. `passwords`: links to choose a
-password, which an owner needs whatever strangers did. `kind`: notices to the owner of an account, which its user or
-staff cause. Each kind of notice has a count of its own, so that whoever stole a session cannot use up the notice of
-what they do last."""
+"""Which mails share a count. `strangers`: mails that anybody can cause to any address. `passwords`: links to choose a
+password, which an owner needs whatever strangers did. `kind`: notices to the owner of an account, caused by its user or
+by staff. Each kind of notice has its own count, so that a thief with a session cannot use up the notice of their last
+act."""
 WINDOW = timedelta(hours=1)
 
 
@@ -51,14 +52,14 @@ WINDOW = timedelta(hours=1)
 class Bound:
     counter: Counter
     most: int
-    """Mails to one recipient in an hour: one that finds as many on the count is dropped."""
+    """Mails to one recipient in an hour. If the count has reached it, a mail is dropped."""
 
 
 _ASKED_FOR = Bound("strangers", 10)
 _UNASKED_FOR = Bound("strangers", 5)
-"""Fewer than may be on the count, so that whoever waits for a link still gets it."""
+"""Fewer than `_ASKED_FOR` on the same count, so that a recipient who waits for a link still gets it."""
 _PASSWORD = Bound("passwords", 20)
-"""Twice what strangers may ask for: the rest is for staff, who are no hindrance to each other."""
+"""Twice what strangers may ask for. The rest is left for staff."""
 _NOTICE = Bound("kind", 10)
 
 BOUNDS: Mapping[Kind, Bound] = {
@@ -86,14 +87,14 @@ BOUNDS: Mapping[Kind, Bound] = {
 
 
 def key_of(vault: Vault, kind: Kind, recipient: str) -> bytes:
-    """What a mail is counted by: a keyed digest, so that no address is kept with the count."""
+    """The key that a mail is counted by. It is a keyed digest, so that no address is stored with the count."""
     counter = BOUNDS[kind].counter
     name = kind if counter == "kind" else counter
     return vault.digest(f"mails to one recipient: {name}", _mailbox(recipient).encode("utf-8", "surrogatepass"))
 
 
 def admit(session: Session, now: datetime, kind: Kind, key: bytes) -> bool:
-    """Counts a mail, by one statement; False where its recipient has had as many as its bound allows."""
+    """Counts a mail in one statement. Returns False if the recipient has had as many as the bound allows."""
     over = MailCount.ends_at <= now
     return claim_row(
         session,
@@ -108,6 +109,6 @@ def admit(session: Session, now: datetime, kind: Kind, key: bytes) -> bool:
 
 
 def _mailbox(recipient: str) -> str:
-    """In one spelling, and without a `+tag`, by which one mailbox has as many addresses as anybody likes."""
+    """The address in one spelling and without a `+tag`, because one mailbox can have any number of tags."""
     local, _, domain = unicodedata.normalize("NFKC", recipient).casefold().rpartition("@")
     return f"{local.partition('+')[0] or local}@{domain}"

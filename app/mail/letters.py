@@ -1,6 +1,6 @@
-"""What the mails say. No word was chosen by a user, so nobody can make this service write to strangers for them.
+"""The texts of the mails. They hold no words of users, so nobody can make this service carry a message to strangers.
 
-One that carries a token has one link, `<base>/<page>#token=<token>`: a fragment reaches no server and no Referer.
+A mail with a token has one link, `<base>/<page>#token=<token>`. A fragment reaches no server and no Referer.
 """
 
 from dataclasses import dataclass
@@ -17,17 +17,17 @@ from email_validator import validate_email
 from app.mail.bounds import Kind
 
 POLICY = SMTP.clone(max_line_length=900)
-"""Longer than any address, which folding would break; RFC 5322 allows 998."""
+"""Longer than any address, because folding would break one. RFC 5322 allows 998."""
 
 
 @dataclass(frozen=True)
 class Letter:
-    """Sentences. `page` and `button` belong to the link of one that carries a token."""
+    """The sentences of a mail. `page` and `button` are for the link, if the mail carries a token."""
 
     subject: str
     says: tuple[str, ...]
     otherwise: str
-    """What to do for who did not ask for it."""
+    """What a recipient who did not ask for the mail should do."""
     page: str | None = None
     button: str = ""
 
@@ -178,7 +178,7 @@ LETTERS: dict[Kind, Letter] = {
 def compose(
     kind: Kind, *, mail_id: UUID, sender: str, recipient: str, token: str | None, link_base: str, at: datetime
 ) -> EmailMessage:
-    """The whole mail, text and HTML. `sender` is `MAIL_FROM`; `mail_id` makes a Message-ID that stays the same."""
+    """The whole mail, as text and HTML. `sender` is `MAIL_FROM`. `mail_id` gives each try the same Message-ID."""
     letter = LETTERS[kind]
     name, address = parseaddr(sender)
     message = EmailMessage(policy=POLICY)
@@ -187,7 +187,7 @@ def compose(
     message["Subject"] = letter.subject
     message["Date"] = format_datetime(at)
     message["Message-ID"] = f"<{mail_id}@{message['From'].addresses[0].domain}>"
-    message["Auto-Submitted"] = "auto-generated"  # RFC 3834: nobody's holiday answers it
+    message["Auto-Submitted"] = "auto-generated"  # RFC 3834: no automatic reply answers it
     link = f"{link_base}/{letter.page}#token={token}" if letter.page and token else None
     message.set_content(_text(letter, link, name), cte="quoted-printable")
     message.add_alternative(_html(letter, link, name), subtype="html", cte="quoted-printable")
@@ -195,7 +195,7 @@ def compose(
 
 
 def _mailbox(address: str, name: str = "") -> Address:
-    """A domain is written by IDNA, so that only a local part that is not ASCII needs SMTPUTF8 (RFC 6531)."""
+    """Writes the domain in IDNA, so that only a local part that is not ASCII needs SMTPUTF8 (RFC 6531)."""
     local, _, domain = address.rpartition("@")
     if not domain.isascii():
         domain = validate_email(address, check_deliverability=False).ascii_domain or domain
@@ -208,7 +208,7 @@ def _text(letter: Letter, link: str | None, name: str) -> str:
 
 
 def _html(letter: Letter, link: str | None, name: str) -> str:
-    """Inline styles and one table-free column: what every mail reader shows, by day and by night."""
+    """Has inline styles and one column without tables, which all mail programs show, in light and dark mode."""
     says = "".join(f'<p style="margin:0 0 16px">{escape(sentence)}</p>' for sentence in letter.says)
     button = (
         f'<p style="margin:24px 0"><a href="{escape(link)}" style="display:inline-block;padding:12px 22px;'

@@ -1,7 +1,7 @@
-"""The outbox: a mail is a row in the transaction of what it tells of, so neither is there without the other.
+"""The outbox: a mail is a row in the transaction of the act that causes it. So act and mail are committed together.
 
-A mail is sent at least once: a worker that dies between sending and noting it leaves it to another one after LEASE. The
-Message-ID is the same each time.
+A mail is sent at least once: if a worker dies before it has noted that a mail was sent, another worker sends the mail
+again after LEASE, with the same Message-ID.
 """
 
 import random
@@ -24,7 +24,7 @@ from app.records.models import OutboxMail, User
 SEALED_AS = "token of a mail"
 SIGNAL = "outbox"
 LEASE = timedelta(minutes=5)
-"""For how long a mail that a worker has taken is left to it: several times what one try takes at most."""
+"""How long a worker keeps a mail that it has taken: several times the longest try."""
 FIRST_DELAY = timedelta(seconds=30)
 LONGEST_DELAY = timedelta(hours=4)
 GIVE_UP_AFTER = timedelta(days=1)
@@ -32,7 +32,7 @@ GIVE_UP_AFTER = timedelta(days=1)
 
 @dataclass(frozen=True)
 class Mail:
-    """One that a worker has taken. `token` is what its link carries."""
+    """A mail that a worker has taken. Its link carries `token`."""
 
     id: uuid.UUID
     kind: Kind
@@ -41,16 +41,16 @@ class Mail:
     created_at: datetime
     attempts: int
     readable: bool = True
-    """False where the token was sealed with another SECRET_KEY."""
+    """False if the token was encrypted with another SECRET_KEY."""
 
 
 @dataclass(frozen=True)
 class Taken:
-    """What a worker took of what is due."""
+    """The due mails that a worker took."""
 
     mails: Sequence[Mail]
     dropped: Sequence[Kind]
-    """Those that their recipient's bound left no room for: they are settled, and nobody gets them."""
+    """The kinds of mails beyond their recipient's bound. Nobody gets these mails, and their rows are settled."""
 
     @property
     def count(self) -> int:
@@ -58,7 +58,7 @@ class Taken:
 
 
 def tell(session: Session, vault: Vault, now: datetime, kind: Kind, user: User, *, token: str | None = None) -> None:
-    """A mail to the user's own address, if there is one."""
+    """Adds a mail to the user's own address, if there is one."""
     if user.email is not None:
         put(session, vault, now, kind, about=user.id, recipient=user.email, token=token)
 
@@ -73,11 +73,12 @@ def put(
     recipient: str | None,
     token: str | None = None,
 ) -> None:
-    """Adds a mail to be sent as soon as the transaction is committed. `token` is what its link carries.
+    """Adds a mail, which is sent as soon as the transaction is committed. Its link carries `token`.
 
-    `about`: whose account it tells of, whatever address it goes to; it is exported, and erased, with that.
+    `about`: the account that the mail is about, whatever address it goes to. The mail is exported and erased with this
+    account.
 
-    One to nobody is settled at once: a request about an unknown address then takes as long as any other.
+    A mail without a recipient is settled at once. It makes a request about an unknown address take as long as another.
     """
     mail_id = uuid.uuid4()
     sealed = None if token is None else vault.encrypt(SEALED_AS, token.encode(), bound_to=str(mail_id))
@@ -99,9 +100,9 @@ def put(
 
 
 def take(session: Session, vault: Vault, now: datetime, *, most: int, bounded: bool = True) -> Taken:
-    """Up to `most` mails that are due: by one statement, so that no two workers take the same one.
+    """Takes up to `most` due mails, by one statement, so that no two workers take the same mail.
 
-    `bounded`: whether each counts against its recipient's bound, at its first try.
+    `bounded`: whether each mail counts against its recipient's bound on its first try.
     """
     due = (
         select(OutboxMail.id)
@@ -109,7 +110,7 @@ def take(session: Session, vault: Vault, now: datetime, *, most: int, bounded: b
         .order_by(OutboxMail.next_try_at)
         .limit(most)
         .with_for_update(skip_locked=True)
-        .cte("due")  # PostgreSQL would run a plain subquery once a row, and lock more than `most`
+        .cte("due")  # PostgreSQL would run a plain subquery for each row, and lock more than `most`
     )
     rows = session.execute(
         update(OutboxMail)
@@ -133,7 +134,7 @@ def take(session: Session, vault: Vault, now: datetime, *, most: int, bounded: b
 
 
 def _beyond_bounds(session: Session, vault: Vault, now: datetime, mails: Sequence[Mail]) -> Sequence[Mail]:
-    """In the order of what they are counted by, so that two workers wait for each other and do not deadlock."""
+    """The mails beyond their bound. Counts in the order of the keys, so that two workers do not deadlock."""
     first_tries = [mail for mail in mails if mail.attempts == 1]
     keyed = sorted(((bounds.key_of(vault, mail.kind, mail.recipient), mail) for mail in first_tries), key=itemgetter(0))
     return [mail for key, mail in keyed if not bounds.admit(session, now, mail.kind, key)]
@@ -144,7 +145,7 @@ def note_sent(session: Session, now: datetime, mail: Mail) -> None:
 
 
 def note_failed(session: Session, now: datetime, mail: Mail, *, for_good: bool) -> bool:
-    """Puts the next try off, at growing intervals for GIVE_UP_AFTER. Whether it was given up."""
+    """Postpones the next try, at growing intervals. Gives up after GIVE_UP_AFTER, and returns whether it did."""
     exponent = min(mail.attempts - 1, 30)
     delay = min(FIRST_DELAY * 2**exponent, LONGEST_DELAY) * random.uniform(0.75, 1.25)  # noqa: S311 - it spreads
     given_up = for_good or now + delay > mail.created_at + GIVE_UP_AFTER
@@ -166,7 +167,7 @@ def _open(vault: Vault, row: Any) -> Mail:
 
 
 def _settle(session: Session, mail: Mail, **values: Any) -> None:
-    """Not where another worker, after the lease, was done before."""
+    """Updates the mail, unless another worker took it after the lease and has settled it."""
     session.execute(
         update(OutboxMail)
         .where(OutboxMail.id == mail.id, OutboxMail.sent_at.is_(None), OutboxMail.failed_at.is_(None))

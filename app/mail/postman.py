@@ -1,4 +1,4 @@
-"""Takes what waits in the outbox to the transport, one pass at a time in a process."""
+"""Sends the mails that wait in the outbox. A process makes one pass at a time."""
 
 import asyncio
 
@@ -38,7 +38,7 @@ class Postman:
         self._pass = asyncio.Lock()
 
     async def send_waiting(self) -> bool:
-        """Sends as many at once as the transport can, and says whether there may be more."""
+        """Sends as many mails at once as the transport can. Returns whether there may be more."""
         async with self._pass:
             most = self.transport.most_at_once
             taken = await self._database.write(

@@ -1,4 +1,4 @@
-"""How a mail leaves: by SMTP (RFC 5321), or printed in development."""
+"""Sends a mail by SMTP (RFC 5321), or prints it in development."""
 
 import asyncio
 import contextlib
@@ -18,33 +18,33 @@ CONNECTIONS = 8
 TIMEOUT = 10.0
 """Seconds for the connection, and for each answer of the server."""
 SEND_WITHIN = 60.0
-"""Seconds for all of a mail; a server that answers byte by byte would take for ever."""
+"""Seconds for a whole mail. A server that answers byte by byte could take for ever."""
 PORTS = {"smtp": 587, "smtps": 465}
-"""Submission (RFC 6409), and with TLS from the start (RFC 8314)."""
+"""The ports of submission (RFC 6409), and of submission with TLS from the start (RFC 8314)."""
 KEPT = 50
 
 
 class Undelivered(Exception):
-    """A mail that did not leave. `reason` is for the log: a word and an SMTP code, without address or text."""
+    """A mail was not delivered. `reason` is for the log: a word and an SMTP code, without address or text."""
 
     def __init__(self, reason: str, *, for_good: bool = False) -> None:
         super().__init__(reason)
         self.reason = reason
         self.for_good = for_good
-        """Another try would get the same answer."""
+        """Whether another try would get the same answer."""
 
 
 class Transport(Protocol):
     most_at_once: int
 
     async def send(self, message: EmailMessage) -> None:
-        """Returns once the mail is the next server's. Raises `Undelivered`."""
+        """Returns when the next server has accepted the mail. Raises `Undelivered`."""
 
     def close(self) -> None: ...
 
 
 class ConsoleTransport:
-    """For development: prints each mail, links and all, and keeps the last ones for the sample page."""
+    """For development: prints each mail with its links, and keeps the last ones for the sample page."""
 
     most_at_once = 1
 
@@ -63,12 +63,12 @@ class ConsoleTransport:
 
 
 class SmtpTransport:
-    """A connection for each mail, in worker threads."""
+    """Sends each mail over its own connection, in a worker thread."""
 
     most_at_once = CONNECTIONS
 
     def __init__(self, url: str, *, host_name: str, plaintext_allowed: bool) -> None:
-        """`host_name` is what EHLO says. `plaintext_allowed`: also to other machines than this one."""
+        """`host_name` is for EHLO. `plaintext_allowed`: whether another machine may get mails without TLS."""
         parts = urlsplit(url)
         self._implicit_tls = parts.scheme == "smtps"
         self._host = parts.hostname or ""
@@ -80,7 +80,7 @@ class SmtpTransport:
         self._plaintext_allowed = plaintext_allowed or self._local
         self._tls = ssl.create_default_context()
         if self._local and not self._implicit_tls:
-            # Nobody is between, and a relay on this machine has a certificate that nobody signed.
+            # Nobody is in between, and a relay on this machine has a self-signed certificate.
             self._tls.check_hostname = False
             self._tls.verify_mode = ssl.CERT_NONE
         self._threads = ThreadPoolExecutor(CONNECTIONS, thread_name_prefix="mail")
@@ -93,7 +93,7 @@ class SmtpTransport:
         except TimeoutError:
             raise Undelivered("timeout") from None
         finally:
-            if not work.done():  # too slow, or the service ends: the thread must not outlive its caller
+            if not work.done():  # too slow, or cancelled: the thread must not outlive its caller
                 work.add_done_callback(_forget)
                 _abort(client)
 
@@ -101,13 +101,13 @@ class SmtpTransport:
         self._threads.shutdown(wait=False, cancel_futures=True)
 
     def _client(self) -> smtplib.SMTP:
-        """Not connected yet, so that it can be aborted from its first byte on."""
+        """A client that is not connected yet, so that `_abort` can end it at any time."""
         client = (
             smtplib.SMTP_SSL(local_hostname=self._host_name, timeout=TIMEOUT, context=self._tls)
             if self._implicit_tls
             else smtplib.SMTP(local_hostname=self._host_name, timeout=TIMEOUT)
         )
-        client.__dict__["_host"] = self._host  # whom TLS checks: only a constructor that connects sets it
+        client.__dict__["_host"] = self._host  # the name that TLS checks: only a constructor that connects sets it
         return client
 
     def _deliver(self, client: smtplib.SMTP, message: EmailMessage) -> None:
@@ -127,19 +127,22 @@ class SmtpTransport:
             raise Undelivered("not_supported") from None
         except ssl.SSLCertVerificationError:
             raise Undelivered("certificate_not_trusted") from None
-        except (smtplib.SMTPServerDisconnected, TimeoutError):  # smtplib calls an answer that does not come the former
+        except (smtplib.SMTPServerDisconnected, TimeoutError):  # the former is smtplib's error for a missing answer
             raise Undelivered("no_answer") from None
         except UnicodeEncodeError:  # smtplib's own limit
             raise Undelivered("login_not_ascii") from None
         except (smtplib.SMTPException, OSError) as error:
             raise Undelivered(f"unreachable_{type(error).__name__}") from None
         finally:
-            with contextlib.suppress(smtplib.SMTPException, OSError):  # whatever it says now, the mail has left or not
+            with contextlib.suppress(smtplib.SMTPException, OSError):  # too late to change whether the mail was sent
                 client.quit()
             client.close()
 
     def _prepare(self, client: smtplib.SMTP) -> None:
-        """Connects, and adds TLS and a login where they are to be had. Raises `Undelivered` without the TLS needed."""
+        """Connects, starts TLS if the server offers it, and logs in if there is a user.
+
+        Raises `Undelivered` if the server does not offer the required TLS.
+        """
         code, text = client.connect(self._host, self._port)
         if code != 220:
             raise smtplib.SMTPConnectError(code, text)
@@ -155,7 +158,7 @@ class SmtpTransport:
 
 
 def transport(settings: Settings) -> Transport:
-    """The one that the settings ask for. It connects to nothing yet."""
+    """The transport that the settings ask for. It does not connect yet."""
     if url := settings.smtp_url.get_secret_value():
         host_name = urlsplit(settings.public_url).hostname or "localhost"
         return SmtpTransport(url, host_name=host_name, plaintext_allowed=settings.environment == "development")
@@ -168,18 +171,21 @@ def _address(message: EmailMessage, header: str) -> str:
 
 
 def _is_final(code: int) -> bool:
-    """RFC 5321 §4.2.1: the same mail would be refused again. 530 asks for a login, which is the operator's to mend."""
+    """Whether the server would refuse the same mail again (RFC 5321 §4.2.1).
+
+    530 asks for a login, which the operator can set up.
+    """
     return code >= 500 and code != 530
 
 
 def _abort(client: smtplib.SMTP) -> None:
-    """Ends what a thread waits for."""
+    """Shuts the socket down, so that a thread that waits for it fails."""
     if client.sock is not None:
         with contextlib.suppress(OSError):
             client.sock.shutdown(socket.SHUT_RDWR)
 
 
 def _forget(work: "asyncio.Future[None]") -> None:
-    """Nobody waits for it any more: its failure was told."""
+    """Marks a failure as seen. Its caller has already raised `Undelivered`."""
     if not work.cancelled():
         work.exception()
