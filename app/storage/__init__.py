@@ -1,1 +1,1 @@
-"""What a user stores, as far as no credential is needed to know it."""
+"""What a user stores: the quota, and the bucket's events. Nothing here needs a credential."""

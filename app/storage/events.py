@@ -1,8 +1,8 @@
-"""What the bucket tells of its objects, by S3's notifications or EventBridge's events: what they add to a user's usage.
+"""Events of the bucket, as S3's notifications or EventBridge sends them, and what they add to a user's usage.
 
-Events come late, twice and in any order, and of an object that takes another one's place they tell its size alone. So
-they are believed until the next count, which they bring forward; a user who seems to have reached their quota is
-counted at once, and only a count revokes.
+Events come late, twice and in any order. An event about an overwritten object tells only the new size. So the usage
+from events is an estimate until the next count, which they bring forward. A user whose estimate reaches the quota is
+counted at once, and only a count revokes credentials.
 """
 
 import json
@@ -29,7 +29,7 @@ _OWN_KEY = re.compile(r"users/([0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12})/.")
 
 @dataclass
 class Change:
-    """Of one user, as far as it is known: what went is known with the next count."""
+    """What one user added. How much was removed is known only after the next count."""
 
     bytes: int = 0
     objects: int = 0
@@ -37,7 +37,7 @@ class Change:
 
 
 def read(text: str, bucket: str) -> Mapping[uuid.UUID, Change]:
-    """What a message tells of users' objects in the bucket; of others, nothing. Raises `InvalidStorageEvent`."""
+    """The changes of users' objects in the bucket, by user. Other objects are ignored. Raises `InvalidStorageEvent`."""
     changes: dict[uuid.UUID, Change] = {}
     try:
         for name, place, key, size in _events(json.loads(text)):
@@ -56,14 +56,14 @@ def read(text: str, bucket: str) -> Mapping[uuid.UUID, Change]:
 
 
 def _events(message: Any) -> Iterator[tuple[str, str, str, int]]:
-    """Name as of a notification, bucket, key, size."""
+    """The events of a message: name as in S3's notifications, bucket, key, size."""
     if message.get("source") == "aws.s3":
         names = {"Object Created": "ObjectCreated", "Object Deleted": "ObjectRemoved"}
         of_it = message["detail"]
         name = names.get(message["detail-type"], "")
         yield name, of_it["bucket"]["name"], of_it["object"]["key"], _size(of_it["object"])
         return
-    for record in message.get("Records", ()):  # none in the test that S3 sends when it is configured
+    for record in message.get("Records", ()):  # S3's test message has none; S3 sends it when notifications are set up
         of_it = record["s3"]
         yield (
             record["eventName"].removeprefix("s3:"),
@@ -85,13 +85,16 @@ def note_subscription(session: Session, origin: Origin, now: datetime) -> None:
 
 
 def note(session: Session, now: datetime, settings: Settings, changes: Mapping[uuid.UUID, Change]) -> int:
-    """Adds what came to the usage of those who have a quota, and brings their next count forward; how many they are."""
+    """Adds new objects to the usage of users with a quota, and brings their next count forward.
+
+    Returns the number of these users.
+    """
     users = session.execute(
         select(User.id, User.quota_bytes).where(User.id.in_(list(changes)), User.status != "erased")
     )
     allowances = {user_id: quota.effective(settings, own) for user_id, own in users}
     found = sorted((user_id, allowance) for user_id, allowance in allowances.items() if allowance is not None)
-    for user_id, allowance in found:  # in one order, so that two at once do not wait for each other
+    for user_id, allowance in found:  # in one order, so that two transactions do not deadlock
         change = changes[user_id]
         soon = quota.RECOUNT_AFTER if change.removed else timedelta(seconds=settings.quota_count_seconds)
         quota.expect_count(session, user_id, now + soon)

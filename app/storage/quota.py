@@ -1,7 +1,8 @@
-"""How much a user may store. Who has reached it gets nothing more that writes, and reads and deletes as ever.
+"""How much a user may store. A user who has reached the quota gets no credential that writes, but can read and delete.
 
-What they store is counted by a job (`usage.py`), and told by the bucket's events where it sends them (`events.py`), so
-it is known late: a quota is a limit with some play. Whoever finds that it was reached revokes what is out, once.
+A job counts what users store (`upkeep/usage_count.py`), and the bucket's events report changes if it sends them
+(`events.py`). Both come late, so a user can store somewhat more than the quota. The count that finds the quota reached
+revokes the user's credentials, once.
 """
 
 from datetime import datetime, timedelta
@@ -22,7 +23,7 @@ from app.revocation import marks
 
 SIGNAL = "usage"
 RECOUNT_AFTER = timedelta(minutes=1)
-"""How soon a user who was refused, or of whom an event told, is counted again: they may have made room."""
+"""How soon a user is counted again after a refusal or a deletion, because they may have made room."""
 OLD_VERSIONS = (
     "Old versions of replaced and deleted objects are kept for some days and fill the quota. "
     "Nothing more can be stored until they are gone."
@@ -30,7 +31,7 @@ OLD_VERSIONS = (
 
 
 def effective(settings: Settings, own: int | None) -> int | None:
-    """The user's own quota, else everybody's; None is none. In bytes."""
+    """The quota in bytes: the user's own, else that of the settings. None is no quota."""
     return settings.quota_bytes if own is None else own
 
 
@@ -39,14 +40,14 @@ def find(session: Session, user_id: UUID) -> Usage | None:
 
 
 def old_bytes(settings: Settings, usage: Usage | None) -> int | None:
-    """What versions that were replaced or deleted take up; None where nobody counts them."""
+    """The size of replaced and deleted versions in bytes; None if they are not counted."""
     if settings.quota_versions_factor is None:
         return None
     return usage.old_bytes if usage else 0
 
 
 def is_reached(settings: Settings, quota: int, usage: Usage | None, *, adding: int = 0) -> bool:
-    """Whether no more may be stored, `adding` bytes or any. Old versions count where there is a factor for them."""
+    """Whether the quota is reached, or `adding` bytes would exceed it. Old versions count if they have a factor."""
     stored, old = (usage.bytes, usage.old_bytes) if usage else (0, 0)
     bounds = [(stored, quota)]
     if settings.quota_versions_factor is not None:
@@ -66,7 +67,7 @@ async def admit(
 ) -> None:
     """Admits a credential that may change what its user stores, and schedules a count.
 
-    `adding`: bytes that will be written with it. Raises `QuotaExceeded`.
+    `adding`: bytes that the credential will write. Raises `QuotaExceeded`.
     """
     now = platform.clock.now()
     usage = await platform.database.read(find, user_id)
@@ -95,7 +96,10 @@ def _refuse(session: Session, origin: Origin, now: datetime, quota: int, *, user
 
 
 def expect_count(session: Session, user_id: UUID, at: datetime) -> None:
-    """The user is counted by then, if not earlier; of a count that is under way, the end says when the next one is."""
+    """Schedules the user's next count for `at`, unless an earlier one is scheduled or one is running.
+
+    A running count schedules the next one when it ends.
+    """
     values = {
         "user_id": user_id,
         "bytes": 0,
@@ -117,7 +121,7 @@ def expect_count(session: Session, user_id: UUID, at: datetime) -> None:
 
 
 def judge(session: Session, origin: Origin, now: datetime, settings: Settings, *, user: User, usage: Usage) -> None:
-    """Revokes what the user has where they have reached the quota just now. Both rows are this transaction's alone."""
+    """Revokes the user's credentials if they have just reached the quota. This transaction has locked both rows."""
     quota = effective(settings, user.quota_bytes)
     full = quota is not None and is_reached(settings, quota, usage)
     if full and not usage.exceeded:
