@@ -1,1 +1,1 @@
-"""HTTP below the routes: the edge, the protocol, the dependencies of a request, problems as answers."""
+"""HTTP below the routes: the protocol, the edge, the guards of routes, and answers with problems."""

@@ -1,6 +1,6 @@
-"""The outermost ASGI layer: request id, client address, Host, body size, security headers, access log, last resort.
+"""The outermost ASGI layer: request id, client address, Host, body size, security headers, log, unhandled exceptions.
 
-Pure ASGI, because a `BaseHTTPMiddleware` more than halves the requests a second that a core answers.
+It is pure ASGI, because with a `BaseHTTPMiddleware` a core answers less than half as many requests a second.
 """
 
 import json
@@ -25,11 +25,11 @@ log = structlog.get_logger("tokenvend.http")
 
 MAX_BODY = 65_536
 STREAMED = frozenset({"/v1/admin/user-imports"})
-"""Whose routes lift the cap on the body, by `lift_cap`, once they know the caller."""
+"""Paths whose routes lift the cap on the body with `lift_cap` after they have authenticated the caller."""
 ANY_HOST = frozenset({"/healthz", "/readyz", "/metrics"})
-"""Load balancers and Prometheus ask by address; `/metrics` asks for its token."""
+"""Paths that any Host may ask for: load balancers and Prometheus use IP addresses. `/metrics` needs its token."""
 QUIET = frozenset({"/healthz", "/readyz"})
-"""Not in the log of requests."""
+"""Paths whose requests are neither logged nor counted."""
 API_CSP = b"default-src 'none'; frame-ancestors 'none'"
 
 _HOST = re.compile(rb"(?:\[([0-9a-f:.]+)\]|([^\[\]:/@]*))(?::[0-9]*)?")
@@ -38,7 +38,7 @@ Headers = list[tuple[bytes, bytes]]
 
 
 class Edge:
-    """Wraps the application; whatever happens inside, the client gets an answer with a request id."""
+    """Wraps the application. Whatever fails inside, the client gets an answer with a request id."""
 
     def __init__(
         self,
@@ -52,7 +52,7 @@ class Edge:
         tracing: Tracing | None = None,
         local_only: bool = False,
     ) -> None:
-        """`local_only` refuses whoever is not on this machine, whichever server runs the application."""
+        """`local_only` refuses callers from other machines, whichever server runs the application."""
         self._app = app
         self._local_only = local_only
         self._hosts = hosts
@@ -100,7 +100,7 @@ class Edge:
             problem = error if isinstance(error, Problem) else InternalError()
             if not isinstance(error, Problem):
                 log.error("unhandled_exception", exc_info=error)
-            if status:  # the answer had begun: only a broken connection can say that it is not whole
+            if status:  # the answer has begun: only a broken connection shows that it is incomplete
                 raise
             await send_problem(problem, request_id, send_with_headers)
         finally:
@@ -131,7 +131,7 @@ class Edge:
         return answer
 
     def _observe(self, scope: Scope, status: int, started_at: float, span: Span) -> None:
-        # The template: a path may hold what a caller made up.
+        # The template, because callers can put anything into a path.
         route = getattr(scope.get("route"), "path", None) or "unmatched"
         seconds = self._clock.monotonic() - started_at
         self._metrics.count_request(scope["method"], route, status, seconds)
@@ -152,7 +152,7 @@ class Edge:
 
 
 def lift_cap(scope: Scope, most: int) -> None:
-    """Lets the body of this request have up to `most` bytes. Raises `ContentTooLarge` where it announces more."""
+    """Lets this request's body have up to `most` bytes. Raises `ContentTooLarge` if Content-Length says more."""
     for name, value in scope["headers"]:
         if name == b"content-length" and value.isdigit() and int(value) > most:
             raise ContentTooLarge
@@ -160,7 +160,7 @@ def lift_cap(scope: Scope, most: int) -> None:
 
 
 def _capped(receive: Receive, state: dict[str, Any]) -> Receive:
-    """`receive` that raises `ContentTooLarge` once more bytes have come than may, whatever was announced."""
+    """`receive` that raises `ContentTooLarge` after too many bytes, whatever Content-Length says."""
     total = 0
 
     async def capped() -> Message:
@@ -175,22 +175,22 @@ def _capped(receive: Receive, state: dict[str, Any]) -> Receive:
 
 
 def _host_name(host: bytes) -> str:
-    """The host of `host`, `host:port` or `[IPv6]:port`, lower case; of anything else, such as `host:80@evil`, none."""
+    """The host of `host`, `host:port` or `[IPv6]:port`, in lower case; "" for other text, such as `host:80@evil`."""
     match = _HOST.fullmatch(host.lower())
     return (match[1] or match[2]).decode("latin-1") if match else ""
 
 
 def client_address(scope: Scope, trusted: Sequence[IPv4Network | IPv6Network]) -> str:
-    """The address of the client: the last hop of X-Forwarded-For that no trusted proxy vouches for.
+    """The address of the client: the last hop of X-Forwarded-For that is not a trusted proxy.
 
-    Without trusted proxies the header is never read (ASVS 15.3.4).
+    If the peer is not a trusted proxy, the header is ignored (ASVS 15.3.4).
     """
     peer = str(scope["client"][0]).removeprefix("::ffff:") if scope.get("client") else ""
     if not trusted or not _is_trusted(peer, trusted):
         return peer
     hops = b",".join(value for name, value in scope["headers"] if name == b"x-forwarded-for").decode("latin-1")
     for hop in reversed([hop.strip() for hop in hops.split(",") if hop.strip()]):
-        if not _is_address(hop) or "%" in hop:  # a zone (RFC 4007) may be any text, as long as one likes
+        if not _is_address(hop) or "%" in hop:  # a zone (RFC 4007) may be any text of any length
             return peer
         if not _is_trusted(hop, trusted):
             return hop
@@ -211,7 +211,7 @@ def _is_trusted(address: str, trusted: Sequence[IPv4Network | IPv6Network]) -> b
 
 
 def problem_document(problem: Problem, request_id: str) -> dict[str, Any]:
-    """RFC 9457, with this API's `code`, `request_id` and, for a 422, `errors`."""
+    """A document of RFC 9457, with this API's `code`, `request_id` and, for a 422, `errors`."""
     document: dict[str, Any] = {
         "type": f"urn:tokenvend:problem:{problem.code}",
         "title": problem.title,

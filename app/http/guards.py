@@ -1,4 +1,4 @@
-"""Who calls: the dependencies by which a route says whom it lets in."""
+"""Dependencies that say which callers a route lets in."""
 
 from typing import Annotated
 
@@ -26,7 +26,7 @@ SAFE = ("GET", "HEAD")
 """Methods that change nothing (RFC 9110 §9.2.1)."""
 
 
-# `async`, although they wait for nothing: FastAPI sends a plain function through a thread.
+# The dependencies are `async` even if they await nothing: FastAPI runs a plain function in a thread.
 async def origin_of(request: Request) -> Origin:
     state = request.scope["state"]
     return Origin(state["request_id"], state["address"])
@@ -61,12 +61,12 @@ async def _authenticate(request: Request, token: str) -> Actor:
 
 
 async def _maybe_signed_in(request: Request) -> Actor | None:
-    """A header that is sent has to be a valid one: an app whose token has expired renews it, as everywhere."""
+    """The actor; None without an Authorization header. An expired token gets a 401, so that the app refreshes it."""
     return await _enrolling(request) if "authorization" in request.headers else None
 
 
 async def _signed_in_bare(request: Request) -> Actor:
-    """As the AWS SDKs' container provider sends it: the header is the token, with or without `Bearer`."""
+    """Takes the header as the container provider of the AWS SDKs sends it: the token, with or without `Bearer`."""
     header = request.headers.get("authorization", "").strip()
     scheme, _, token = header.partition(" ")
     bare = token.strip() if scheme.lower() == "bearer" else header
@@ -79,7 +79,7 @@ async def _signed_in_bare(request: Request) -> Actor:
 async def _with_second_factor(request: Request, actor: Actor) -> Actor:
     """The actor. Raises `MfaRequired` for an administrator without a second factor (ASVS 6.3.3).
 
-    Development spares administrators on its own machine the second factor.
+    In development, administrators on the same machine need no second factor.
     """
     if actor.role != "user" and not actor.mfa:
         platform = find(request, Platform)
@@ -98,7 +98,7 @@ async def _admin(request: Request) -> Actor:
 
 
 async def _in_role(request: Request, *roles: str) -> Actor:
-    """Raises `Forbidden`."""
+    """The actor. Raises `Forbidden` unless they have one of the roles."""
     actor = await signed_in(request)
     if actor.role not in roles:
         await authentication.record_refusal(
@@ -113,7 +113,7 @@ async def _stepped_up(request: Request) -> Actor:
 
 
 async def _stepped_up_enrolling(request: Request) -> Actor:
-    """Who signed in, or stepped up, a moment ago (ASVS 7.5.1). Raises `StepUpRequired`."""
+    """An actor who signed in, or stepped up, a moment ago (ASVS 7.5.1). Raises `StepUpRequired`."""
     actor = await _enrolling(request)
     if not actor.is_fresh(find(request, Platform).clock.now()):
         raise StepUpRequired
@@ -124,11 +124,11 @@ SignedIn = Annotated[Actor, Depends(signed_in)]
 
 
 Enrolling = Annotated[Actor, Depends(_enrolling)]
-"""Signed in, though an administrator may have no second factor yet: for setting one up."""
+"""Signed in. An administrator may still lack a second factor, because these routes set one up."""
 
 
 MaybeSignedIn = Annotated[Actor | None, Depends(_maybe_signed_in)]
-"""Of a public route that asks less of whoever is signed in."""
+"""For a public route that asks less of a signed-in caller."""
 
 
 SteppedUp = Annotated[Actor, Depends(_stepped_up)]
@@ -139,7 +139,7 @@ SteppedUpEnrolling = Annotated[Actor, Depends(_stepped_up_enrolling)]
 
 
 Support = Annotated[Actor, Depends(_support)]
-"""Who reads as an administrator does, signs out and sends resets."""
+"""Support or administrator. Support may read like an administrator, sign users out and send password resets."""
 
 
 Admin = Annotated[Actor, Depends(_admin)]
@@ -149,8 +149,8 @@ SignedInBare = Annotated[Actor, Depends(_signed_in_bare)]
 
 
 WELCOMES = frozenset({_maybe_signed_in})
-"""What a public route depends on that knows a signed-in caller."""
+"""Dependencies of public routes that accept a signed-in caller too."""
 
 
 GUARDS = frozenset({signed_in, _enrolling, _stepped_up, _stepped_up_enrolling, _signed_in_bare, _support, _admin})
-"""What a route that is not public depends on."""
+"""Every route that is not public depends on one of these."""

@@ -1,4 +1,4 @@
-"""What only this machine may reach: development's conveniences, which would open every account to anybody else."""
+"""Recognizes requests from this machine. Only they may use development's conveniences, which open every account."""
 
 from collections.abc import Mapping
 from ipaddress import IPv6Address, ip_address
@@ -10,11 +10,11 @@ PROXY_HEADERS = frozenset(
         *(b"x-original-forwarded-for", b"x-cluster-client-ip", b"x-envoy-external-address", b"x-amzn-trace-id"),
     }
 )
-"""Beside `X-Forwarded-…`: what proxies and tunnels add to a request that they pass on."""
+"""Headers that proxies and tunnels add to a request, besides `X-Forwarded-…`."""
 
 
 def is_loopback(host: str) -> bool:
-    """Whether `host` is `localhost` or an address of the loopback. Another name is not: it may be any address."""
+    """Whether `host` is `localhost` or a loopback address. Another name could resolve to any address."""
     try:
         address = ip_address(host)
     except ValueError:
@@ -24,7 +24,7 @@ def is_loopback(host: str) -> bool:
 
 
 def has_local_peer(scope: Mapping[str, Any]) -> bool:
-    """Whether the other end of an ASGI connection is this machine. A UNIX socket is not: a proxy is behind it."""
+    """Whether the peer of an ASGI connection is this machine. A UNIX socket does not count: a proxy uses it."""
     client = scope.get("client")
     return client is not None and is_loopback(str(client[0]))
 
@@ -32,8 +32,8 @@ def has_local_peer(scope: Mapping[str, Any]) -> bool:
 def is_local(scope: Mapping[str, Any]) -> bool:
     """Whether a person or program on this machine sent an ASGI request itself.
 
-    A proxy on this machine is a loopback peer too, so a request that shows traces of one is not local, whatever it
-    says about its client. nginx adds no header unless it is told to, but then it speaks HTTP/1.0. No browser does.
+    A proxy on this machine is a loopback peer too. So a request with traces of a proxy is not local, whatever it says
+    about its client. By default nginx adds no header, but it uses HTTP/1.0, which no browser does.
     """
     if not has_local_peer(scope) or scope.get("http_version") == "1.0":
         return False

@@ -1,7 +1,7 @@
-"""What a connection sends: its transport, which ends the connection when the client stops taking it.
+"""The sending side of a connection: a transport that ends the connection when the client stops reading.
 
-A client that asks and never reads would otherwise keep the connection, the file that is being sent and two buffers for
-as long as it likes: neither asyncio nor uvicorn has a deadline for writing.
+A client that sends requests and never reads could otherwise hold the connection, the file that is being sent and two
+buffers for ever: neither asyncio nor uvicorn has a deadline for writing.
 """
 
 import asyncio
@@ -17,14 +17,14 @@ if sys.platform != "win32":
 log = logging.getLogger(__name__)
 
 LOOKS = 6
-"""In the time that a client has. One timer that looks now and then costs less than one for each write."""
+"""Checks within the time that a client has. One timer for regular checks costs less than a timer for each write."""
 
 
 class Outflow:
-    """An asyncio transport that is aborted when its client is slower than `pace` bytes in `seconds`.
+    """An asyncio transport that aborts the connection if the client reads less than `pace` bytes in `seconds`.
 
-    The rest of an answer may be smaller than `pace`. What counts is what the client's side has acknowledged, not what
-    the kernel has taken: its buffer holds megabytes, and makes room for more in large steps.
+    The rest of an answer may be smaller than `pace`. Only bytes that the client's side has acknowledged count. Bytes
+    that the kernel has taken do not: its buffer holds megabytes, and frees space in large steps.
     """
 
     def __init__(
@@ -36,7 +36,7 @@ class Outflow:
         self._pace = pace
         self._written = 0
         self._taken = 0
-        """Bytes that the client had when its time began, at `_since`."""
+        """Bytes that the client had acknowledged at `_since`, when its time began."""
         self._since: float | None = None
         self._watch: asyncio.TimerHandle | None = None
         self.is_closing = transport.is_closing
@@ -52,7 +52,7 @@ class Outflow:
             self._look_later()
 
     def end(self) -> None:
-        """The connection is lost."""
+        """Stops the checks, because the connection is lost."""
         if self._watch is not None:
             self._watch.cancel()
 
@@ -76,7 +76,7 @@ class Outflow:
 
 
 def _unacknowledged(sock: socket.socket) -> int:
-    """Bytes in the kernel's buffer that the other side has not acknowledged; 0 where the system does not tell."""
+    """Bytes in the kernel's buffer that the other side has not acknowledged; 0 if the system cannot tell."""
     if sys.platform == "win32":
         return 0
     try:

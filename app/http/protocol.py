@@ -1,7 +1,7 @@
-"""HTTP as the service speaks it: uvicorn's httptools protocol with the caps, deadlines and strictness it lacks.
+"""HTTP as the service speaks it: uvicorn's httptools protocol with the caps, deadlines and strictness that it lacks.
 
-What is refused here never reaches the application: it gets a problem document, the connection ends, and
-nothing that follows on it is looked at (RFC 9112 §9.6, §11.2).
+A request that is refused here never reaches the application. The client gets a problem document, the connection ends,
+and later bytes on it are ignored (RFC 9112 §9.6, §11.2).
 """
 
 import asyncio
@@ -30,7 +30,7 @@ SLASH, HASH = b"/#"
 
 
 def refusal(problem: Problem, request_id: str, headers: Headers = ()) -> bytes:
-    """A whole answer: a problem document (RFC 9457), and the end of the connection."""
+    """A whole answer with a problem document (RFC 9457). It announces the end of the connection."""
     body = json.dumps(problem_document(problem, request_id)).encode()
     head = (
         f"HTTP/1.1 {problem.status} {HTTPStatus(problem.status).phrase}\r\n"
@@ -41,10 +41,10 @@ def refusal(problem: Problem, request_id: str, headers: Headers = ()) -> bytes:
 
 
 def fault_of(version: str, target: bytes, headers: Headers) -> str | None:
-    """What is wrong with a head that the parser let pass.
+    """What is wrong with a head that the parser accepted; None if nothing is.
 
-    The parser (llhttp, every leniency off) has refused bare LF, obs-fold, space before a colon, control and
-    non-ASCII bytes in the target, repeated or odd Content-Length, and Content-Length with Transfer-Encoding.
+    The parser (llhttp, with every leniency off) already refuses bare LF, obs-fold, space before a colon, control and
+    non-ASCII bytes in the target, repeated or malformed Content-Length, and Content-Length with Transfer-Encoding.
     """
     if version not in ("1.1", "1.0"):
         return "Only HTTP/1.1 and HTTP/1.0 are spoken here."
@@ -66,43 +66,43 @@ def fault_of(version: str, target: bytes, headers: Headers) -> str | None:
 class Protocol(HttpToolsProtocol):
     """One connection.
 
-    A client owes a whole head within `head_timeout` of its first byte (the first head: of the connection), then
-    the body or `body_progress` bytes of it in each `body_timeout`. Ordinary routes take no more than that, so
-    theirs comes within one `body_timeout` or never; a streamed upload may last as long as it moves.
-    A wait for us does not count: while reading is paused, or before the application asks for the body of a
-    request that expects 100 Continue.
+    The client has to send a whole head within `head_timeout` of its first byte; for the first head the time begins
+    with the connection. Then it has to send the body, or `body_progress` bytes of it, in each `body_timeout`. Bodies of
+    ordinary routes are no larger than `body_progress`, so they have one `body_timeout`. A streamed upload may last as
+    long as it makes progress. The time does not count while the client waits for us: while reading is paused, or before
+    the application asks for the body of a request that expects 100 Continue.
 
-    In turn it takes `reader_progress` bytes of what it is sent, or the rest, in each `reader_timeout`. Whoever sends
-    requests and reads no answer is not read from either: one answer is under way at a time, and it waits.
+    The client also has to take `reader_progress` bytes of an answer, or the rest of it, in each `reader_timeout`. If
+    a client sends requests and does not read answers, its requests wait too: one answer is sent at a time.
     """
 
     max_head = 16 * 1024
-    # One read of small requests would otherwise make thousands of them wait in memory; nobody pipelines deeper.
+    # One read of small requests could otherwise put thousands of them into memory. No client pipelines more.
     max_pipelined = 32
     head_timeout = 10.0
     body_timeout = 10.0
     body_progress = 64 * 1024
     reader_timeout = 30.0
-    # A hundredth of what the slowest mobile network carries.
+    # A hundredth of the rate of the slowest mobile network.
     reader_progress = 4 * 1024
-    # After a refusal what still comes is read and dropped for this long: closing a socket with unread bytes
-    # resets it, and the client might never see the answer.
+    # After a refusal, incoming bytes are read and dropped for this long. Closing a socket with unread bytes resets
+    # the connection, and the client might never see the answer.
     linger = 1.0
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        # uvicorn lets a request follow one that said `Connection: close`; a proxy in front believes it ended.
+        # uvicorn accepts a request after one with `Connection: close`, where a proxy in front sees the end.
         self.parser.set_dangerous_leniencies(lenient_data_after_close=False)
         self._active: RequestResponseCycle | None = None
-        """The request that is being answered; `cycle` is the newest, which may still wait in `pipeline`."""
+        """The request that is being answered. `cycle` is the newest request, which may still wait in `pipeline`."""
         self._owed: Literal["head", "body"] | None = "head"
         self._deadline: asyncio.TimerHandle | None = None
         self._held = False
         self._progress = 0
         self._idle_since = 0.0
-        # Bytes since the last complete head or piece of body: of a head, chunk extension or trailer under way.
+        # Bytes since the last complete head or piece of body: of an unfinished head, chunk extension or trailer.
         self._framing = 0
-        # Whether a head that completes now began in an earlier piece of data, or may have within a large one.
+        # Whether to check the size of a head that completes now: it began in earlier data, or the data is large.
         self._measured = False
         self._finished = False
         self._farewell = b""
@@ -110,7 +110,7 @@ class Protocol(HttpToolsProtocol):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
         self._outflow = Outflow(transport, self.loop, seconds=self.reader_timeout, pace=self.reader_progress)
-        self.transport = self._outflow  # type: ignore[assignment]  # as much of a transport as is used
+        self.transport = self._outflow  # type: ignore[assignment]  # it has all that uvicorn uses of a transport
         self._start_deadline()
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -118,10 +118,10 @@ class Protocol(HttpToolsProtocol):
         self._outflow.end()
         self.pipeline.clear()
         if self._active is not None:
-            # uvicorn tells the newest request alone; an earlier one would write to a transport that is gone.
+            # uvicorn tells only the newest request. An earlier one would write to a transport that is gone.
             self._active.disconnected = True
             self._active.message_event.set()
-        self._unset_keepalive_if_required()  # uvicorn would keep all of a connection that was reset until it is due
+        self._unset_keepalive_if_required()  # otherwise its timer would keep a reset connection in memory
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
@@ -145,16 +145,16 @@ class Protocol(HttpToolsProtocol):
         if self._owed is None:
             if self.scope is None:
                 return
-            self._owed = "head"  # of a request that began behind the last one
+            self._owed = "head"  # of a request that began right after the last one
         if self._framing > self.max_head:
             self._refuse(HeadersTooLarge() if self._owed == "head" else MalformedRequest(NOT_HTTP))
         elif self._deadline is None:
             self._start_deadline()
 
     def _head_without_upgrade(self) -> bytes:
-        """The head once more, for a new parser: this one would take the body for the next request.
+        """The head without its Upgrade field, for a new parser. The old parser would take the body for a new request.
 
-        A server may ignore Upgrade (RFC 9110 §7.8). It has to: Java's HTTP client sends it with every request.
+        A server may ignore Upgrade (RFC 9110 §7.8). This one has to: Java's HTTP client sends it with every request.
         """
         version = self.parser.get_http_version().encode()
         lines = [b"%s %s HTTP/%s" % (self.parser.get_method(), self.url, version)]
@@ -177,11 +177,11 @@ class Protocol(HttpToolsProtocol):
                 raise MalformedRequest("This server is not a proxy.")
             return
         super().on_headers_complete()
-        # Trailer fields go to a list that nobody reads: uvicorn would add them to the headers of a request that
-        # the application has in hand, past whatever a proxy in front filters.
+        # Trailer fields go to a list that nobody reads. uvicorn would add them to the headers of a request that the
+        # application already has, and a proxy in front may not filter them.
         self.headers = []
         if self.expect_100_continue:
-            # If the answer comes first, only the client knows whether the body still follows (RFC 9110 §10.1.1).
+            # If we answer first, only the client knows whether it still sends the body (RFC 9110 §10.1.1).
             self.cycle.keep_alive = False
         self._owed = "body"
         self._framing = 0
@@ -189,14 +189,14 @@ class Protocol(HttpToolsProtocol):
             self._stop_deadline()
 
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: ASGI3Application) -> None:
-        self._active = cycle if isinstance(cycle, RequestResponseCycle) else None  # or the end: see `run_asgi`
+        self._active = cycle if isinstance(cycle, RequestResponseCycle) else None  # None at the end: see `run_asgi`
         super()._start_asgi_task(cycle, app)
 
     def on_body(self, body: bytes) -> None:
         self._framing = 0
         cycle = self.cycle
         if cycle.response_complete:
-            return  # which is no progress either: what nobody waits for may not go on for ever
+            return  # nor is it progress, or a body that nobody reads could last for ever
         self._progress += len(body)
         cycle.body += body
         if len(cycle.body) > HIGH_WATER_LIMIT:
@@ -205,7 +205,7 @@ class Protocol(HttpToolsProtocol):
 
     def on_message_complete(self) -> None:
         if self._owed != "body":
-            return  # an upgrade: the same head comes once more
+            return  # an upgrade: the same head is parsed again
         self._owed = None
         self._framing = 0
         self.scope = None  # type: ignore[assignment]  # until the next request begins
@@ -219,10 +219,10 @@ class Protocol(HttpToolsProtocol):
             cycle.message_event.set()
 
     def on_response_complete(self) -> None:
-        """uvicorn's, but for the timer.
+        """Does what uvicorn's does, but with another timer.
 
-        One timer that looks how long the connection has been idle costs less than one made and cancelled for each
-        request, and pays for most of the checks here.
+        One timer that checks how long the connection has been idle costs less than a new timer for each request. The
+        saving pays for most of the checks here.
         """
         self.server_state.total_requests += 1
         if self.transport.is_closing():
@@ -241,7 +241,7 @@ class Protocol(HttpToolsProtocol):
     def timeout_keep_alive_handler(self) -> None:
         self.timeout_keep_alive_task = None
         if self._owed is not None or not self.cycle.response_complete:
-            return  # the end of the request under way starts the timer again
+            return  # the end of the current request starts the timer again
         left = self._idle_since + self.timeout_keep_alive - self.loop.time()
         if left > 0:
             self._watch_idle(left)
@@ -271,7 +271,7 @@ class Protocol(HttpToolsProtocol):
             self._refuse(RequestTimeout(f"The {self._owed} of the request did not come in time."))
 
     def _refuse(self, problem: Problem) -> None:
-        """End the connection; answers still owed to earlier requests on it go out first."""
+        """Ends the connection with the problem, after the answers to earlier requests on it."""
         request_id = uuid.uuid4().hex
         log.info("%s: %s request_id=%s", problem.code, problem.detail, request_id)
         date = self.server_state.default_headers
@@ -281,7 +281,7 @@ class Protocol(HttpToolsProtocol):
         cycle = self.cycle
         if self._owed == "body" and not self.pipeline:
             if cycle.response_started:
-                self._farewell = b""  # an answer cannot be taken back, only cut short
+                self._farewell = b""  # an answer that has begun can only be cut short
             cycle.disconnected = True
             cycle.message_event.set()
             self._part()
@@ -293,7 +293,7 @@ class Protocol(HttpToolsProtocol):
             self.pipeline.appendleft((self, self.app))  # type: ignore[arg-type]
 
     async def run_asgi(self, _app: ASGIApplication) -> None:
-        """uvicorn runs what waits in the pipeline in its turn: this one's is the end of the connection."""
+        """Ends the connection. `_refuse` puts it into uvicorn's pipeline, which runs it after the earlier requests."""
         self._part()
 
     def _part(self) -> None:

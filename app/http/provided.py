@@ -1,4 +1,4 @@
-"""What a route asks for by type: one of the objects that `compose` built."""
+"""Gives routes the objects that `compose` built. A route asks for an object by its type."""
 
 from dataclasses import dataclass
 from typing import Any, TypeVar, cast
@@ -16,11 +16,11 @@ def find(request: Request, kind: type[T]) -> T:
 class Find:
     kind: type
 
-    # `async`, although it waits for nothing: FastAPI sends a plain function through a thread.
+    # `async` although it awaits nothing: FastAPI runs a plain function in a thread.
     async def __call__(self, request: Request) -> Any:
         return find(request, self.kind)
 
 
 def provided(kind: type) -> Any:
-    """A dependency on the one object of that type."""
+    """A dependency on the object of this type."""
     return Depends(Find(kind))

@@ -1,4 +1,4 @@
-"""Problems as answers."""
+"""Answers with problem documents."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import chain
@@ -30,7 +30,7 @@ log = structlog.get_logger("tokenvend.http")
 
 
 class ProblemResponse(Response):
-    """A problem document; `headers` are the framework's own, such as the `Allow` of a 405."""
+    """A problem document. `headers` are the framework's own, such as `Allow` for a 405."""
 
     def __init__(self, problem: Problem, request_id: str, headers: Mapping[str, str] | None = None) -> None:
         super().__init__(status_code=problem.status)
@@ -41,7 +41,7 @@ class ProblemResponse(Response):
 
 
 class Cors(CORSMiddleware):
-    """Starlette's, but a refused preflight is a problem like all others."""
+    """Starlette's CORS middleware, except that a refused preflight gets a problem document."""
 
     def preflight_response(self, request_headers: Headers) -> Response:
         response = super().preflight_response(request_headers)
@@ -54,7 +54,7 @@ _BY_STATUS: dict[int, type[Problem]] = {404: NotFound, 405: MethodNotAllowed, 41
 
 
 def install_problem_handlers(app: FastAPI, routes: Sequence[BaseRoute]) -> None:
-    """Every refusal, the framework's own too, becomes a problem document that echoes nothing."""
+    """Turns every refusal, including the framework's own, into a problem document without the caller's values."""
 
     async def on_problem(request: Request, error: Exception) -> Response:
         assert isinstance(error, Problem)
@@ -79,7 +79,7 @@ def install_problem_handlers(app: FastAPI, routes: Sequence[BaseRoute]) -> None:
 
 
 def _allowed(known: str, routes: Iterable[BaseRoute], scope: Scope) -> str:
-    """All methods of an address (RFC 9110 §15.5.6): the framework names those of its first route alone."""
+    """All methods of an address (RFC 9110 §15.5.6). The framework names only those of the first route."""
     here = (route for route in routes if isinstance(route, APIRoute) and route.matches(scope)[0] is not Match.NONE)
     return ", ".join(sorted({*known.split(", "), *chain.from_iterable(route.methods or () for route in here)}))
 
@@ -100,7 +100,7 @@ def unfit(error: RequestValidationError) -> InvalidRequest:
 
 
 def _without_value(error: FieldError) -> FieldError:
-    """pydantic repeats the name of an unknown member and the character at which a UUID breaks: the caller's, both."""
+    """The error without the caller's text: pydantic repeats unknown members' names, and a wrong character of a UUID."""
     if error.code == "extra_forbidden":
         return FieldError(error.location.split(".")[0], error.code, "An unknown member is not allowed.")
     if error.code.endswith("_parsing"):

@@ -1,4 +1,4 @@
-"""Routes: strict JSON in, and the direct way of the hot path."""
+"""Kinds of routes: they parse JSON strictly, and those of the hot path bypass FastAPI's solver."""
 
 import json
 from collections.abc import Callable, Coroutine, Iterable
@@ -27,7 +27,7 @@ from app.platform.problems import (
 
 
 class JsonRequest(Request):
-    """A request whose JSON was read by `strict_json`."""
+    """A request whose JSON `strict_json` has parsed."""
 
     value: Any
 
@@ -38,7 +38,7 @@ class JsonRequest(Request):
 class NamedRoute(APIRoute):
     """A route whose operation in the OpenAPI document has the name of its function.
 
-    What `_enrolling` enters, a request keeps until it is answered.
+    A request that changes something keeps the turn that `_enrolling` enters until it is answered.
     """
 
     def __init__(self, path: str, endpoint: Callable[..., Any], **options: Any) -> None:
@@ -58,7 +58,7 @@ class NamedRoute(APIRoute):
 
 
 class JsonRoute(NamedRoute):
-    """A route that takes `application/json` alone, and parses it strictly."""
+    """A route that accepts only `application/json`, and parses it strictly."""
 
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
         handle = super().get_route_handler()
@@ -74,14 +74,14 @@ class JsonRoute(NamedRoute):
 
 
 class DirectRoute(JsonRoute):
-    """A route on the hot path: its endpoint gets `origin`, `actor`, `body` and what is provided directly.
+    """A route on the hot path. Its endpoint gets `origin`, `actor`, `body` and provided objects directly.
 
-    FastAPI's solver and serializer would cost more than all the rest of a cached vend. They see the signature still,
-    so that the OpenAPI document is what it would be.
+    FastAPI's solver and serializer would cost more than all the rest of a cached vend. FastAPI still sees the
+    signature, so the OpenAPI document stays the same.
     """
 
     bounds_itself = True
-    """It has limits of its own in the place of that of changes."""
+    """The route has its own limits instead of the limit `change`."""
 
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
         assert self.body_field is not None
@@ -108,10 +108,10 @@ class DirectRoute(JsonRoute):
 
 
 class Direct:
-    """Finds a `DirectRoute` by its whole path, inside of all middleware that this service adds.
+    """Finds a `DirectRoute` by method and path, inside all middleware of this service.
 
-    FastAPI's router would try each route in turn and open two exit stacks: as much as a third of a cached vend. It gets
-    all other requests, and these too where the method is another.
+    FastAPI's router would try the routes one by one and open two exit stacks, which costs a third of a cached vend. All
+    other requests go to that router.
     """
 
     def __init__(self, app: ASGIApp, *, routes: Iterable[BaseRoute]) -> None:
@@ -140,7 +140,7 @@ class Direct:
 
 
 async def _strict_body(request: Request) -> Any:
-    """The JSON value of the body; None without one. Raises `UnsupportedMediaType`, `MalformedRequest`."""
+    """The JSON value of the body; None without a body. Raises `UnsupportedMediaType`, `MalformedRequest`."""
     body = await request.body()
     if not body:
         return None
@@ -150,14 +150,14 @@ async def _strict_body(request: Request) -> Any:
 
 
 def strict_json(body: bytes) -> Any:
-    """The value of a UTF-8 JSON text (RFC 8259). Raises `MalformedRequest` for what parsers disagree about.
+    """The value of a UTF-8 JSON text (RFC 8259). Raises `MalformedRequest` for text that parsers read differently.
 
-    That is: other encodings, a member that stands twice, NaN and Infinity, lone surrogates, endless nesting or digits.
+    Such text has another encoding, duplicate members, NaN, Infinity, lone surrogates, or endless nesting or digits.
     """
     try:
         value = _DECODER.decode(body.decode("utf-8"))
         if b"\\u" in body:
-            json.dumps(value, ensure_ascii=False).encode("utf-8")  # a lone surrogate has no UTF-8
+            json.dumps(value, ensure_ascii=False).encode("utf-8")  # fails for a lone surrogate
     except (ValueError, RecursionError):
         raise MalformedRequest("The body is not one well-formed JSON text in UTF-8.") from None
     return value

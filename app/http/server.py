@@ -1,7 +1,7 @@
-"""How the service is served: uvicorn with our protocol, in this process or in several, until it is told to stop.
+"""Serves the application: uvicorn with our protocol, in one process or several, until it is told to stop.
 
-SIGTERM drains first: for a few seconds `/readyz` says 503 while everything else is served as before, so that whoever
-balances the load sends nothing here any more when connections are refused. Then what is under way is finished.
+SIGTERM drains first: for a few seconds `/readyz` answers 503 and everything else is served as before. So the load
+balancer stops sending requests before connections are refused. Then the running requests are finished.
 """
 
 import errno
@@ -23,11 +23,11 @@ from uvicorn.supervisors import Multiprocess
 from app.http.protocol import Protocol
 
 BACKLOG = 2048
-"""After a deployment every app reconnects at once; the kernel caps it at somaxconn."""
+"""Connections that may wait to be accepted: after a deployment all apps reconnect at once. somaxconn may lower it."""
 
 
 class ServerError(Exception):
-    """The server cannot be started as asked, or failed to; the message is a sentence for the operator."""
+    """The server cannot be started. The message is a sentence for the operator."""
 
 
 class _Config(uvicorn.Config):
@@ -36,13 +36,13 @@ class _Config(uvicorn.Config):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.draining = multiprocessing.get_context("spawn").Event()
-        """Of this process and its workers."""
+        """Set while this process and its workers drain."""
 
     def load(self) -> None:
         super().load()
         if (state := getattr(self.loaded_app, "state", None)) is not None:
             state.draining = self.draining
-        # What start-up made stays: walking it again and again would take a fifth of each request's time.
+        # Objects from start-up stay. Collecting them again and again would take a fifth of each request's time.
         gc.collect()
         gc.freeze()
         gc.set_threshold(10_000, 20, 20)
@@ -52,7 +52,7 @@ class _Config(uvicorn.Config):
 
 
 def _end_with(parent: BaseProcess) -> None:
-    """uvicorn's workers would outlive a supervisor that was killed, and keep its port."""
+    """Ends this worker when its supervisor ends. uvicorn's workers outlive a killed supervisor and keep its port."""
     parent.join()
     os.kill(os.getpid(), signal.SIGTERM)
 
@@ -60,7 +60,7 @@ def _end_with(parent: BaseProcess) -> None:
 def make_config(
     app: str | Callable[..., Any], *, host: str, port: int, workers: int = 1, factory: bool = False, drain: int = 0
 ) -> uvicorn.Config:
-    """`drain` is for how many seconds SIGTERM is told to `/readyz` alone: `app.state.draining` is set then."""
+    """`drain`: for how many seconds after SIGTERM only `/readyz` changes. `app.state.draining` is set for that time."""
     config = _Config(
         app,
         host=host,
@@ -72,18 +72,18 @@ def make_config(
         loop="auto",  # uvloop where it is installed
         http=Protocol,
         ws="none",
-        log_config=None,  # the application has set logging up
+        log_config=None,  # the application configures logging
         access_log=False,
         server_header=False,
-        proxy_headers=False,  # the application judges X-Forwarded-For: uvicorn would believe it from loopback
-        # Longer than the 60 s after which an AWS load balancer drops an idle connection: if we were first, it
-        # would now and then send a request into a closing socket and answer 502.
+        proxy_headers=False,  # the application checks X-Forwarded-For: uvicorn would trust it from loopback
+        # An AWS load balancer drops an idle connection after 60 s. If we closed it first, the load balancer could
+        # send a request into a closing socket and answer 502.
         timeout_keep_alive=75,
-        # Kubernetes and ECS kill 30 s after SIGTERM: requests under way get all of that but what draining took and
-        # the application needs to shut down. uvicorn's default waits for ever.
+        # Kubernetes and ECS kill a process 30 s after SIGTERM. Running requests get this time, less the time of
+        # draining and of the application's shutdown. uvicorn's default waits for ever.
         timeout_graceful_shutdown=25 - drain,
-        # None: uvicorn counts idle connections too, so a limit would turn a load balancer's pool away from an
-        # idle server, and with a bare 503. Deadlines bound connections, the application's limiters bound work.
+        # None: uvicorn counts idle connections too, so an idle server would refuse a load balancer's pool, with a
+        # bare 503. Deadlines bound connections, and the application's limiters bound work.
         limit_concurrency=None,
         backlog=BACKLOG,
     )
@@ -92,7 +92,7 @@ def make_config(
 
 
 def bind(host: str, port: int) -> socket.socket:
-    """The listening socket; a port of 0 takes a free one. Raises `ServerError`."""
+    """The listening socket. Port 0 takes a free port. Raises `ServerError`."""
     v6 = ":" in host
     where = f"Port {port} on {host}"
     try:
@@ -118,7 +118,7 @@ class _Server(uvicorn.Server):
             self.on_ready()
 
     leaves_at: float | None = None
-    """When draining ends, once it began."""
+    """When draining ends, in monotonic seconds; None before it has begun."""
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         assert isinstance(self.config, _Config)
@@ -127,8 +127,8 @@ class _Server(uvicorn.Server):
             self.leaves_at = time.monotonic() + self.config.drain_seconds
             return
         super().handle_exit(sig, frame)
-        # uvicorn raises what it records here again after the shutdown: the process would die of a signal that
-        # it has obeyed, before its caller can close anything.
+        # After the shutdown uvicorn raises the recorded signals again. The process would die of a signal that it
+        # has obeyed, before its caller can close anything.
         self._captured_signals.clear()
 
     async def on_tick(self, counter: int) -> bool:
@@ -153,7 +153,7 @@ class _Supervisor(Multiprocess):
             super().keep_subprocess_alive()
             self.failed = self.should_exit.is_set()
         elif any(process.exitcode is not None for process in self.processes):
-            # uvicorn would start a worker that cannot start again, twice a second, for ever.
+            # uvicorn would restart a worker that cannot start, twice a second, for ever.
             self.failed = True
             self.should_exit.set()
         elif all(process.is_ready(timeout=1) for process in self.processes):
@@ -166,9 +166,9 @@ class _Supervisor(Multiprocess):
         if self.drains and self.config.drain_seconds:
             self.config.draining.set()
             leaves_at = time.monotonic() + self.config.drain_seconds
-            while time.monotonic() < leaves_at and not self.signal_queue:  # a second signal is not waited out
+            while time.monotonic() < leaves_at and not self.signal_queue:  # a second signal ends the wait
                 time.sleep(0.1)
-        # While one copy of the socket is open the kernel goes on accepting connections that nobody serves.
+        # While a copy of the socket is open, the kernel accepts connections that nobody serves.
         for sock in self.sockets:
             sock.close()
         super().terminate_all()
@@ -177,10 +177,10 @@ class _Supervisor(Multiprocess):
 def run(
     config: uvicorn.Config, *, sock: socket.socket | None = None, on_ready: Callable[[], None] | None = None
 ) -> None:
-    """Serve until SIGINT or SIGTERM, then finish what is under way and return. Raises `ServerError`.
+    """Serves until SIGINT or SIGTERM, then finishes the running requests and returns. Raises `ServerError`.
 
-    For the main thread. `sock` comes from `bind`, for a caller who wants to be sure of the port first;
-    `on_ready` is called once requests are answered.
+    Call it in the main thread. A caller who needs the port first gives `sock`, made by `bind`. `on_ready` is called
+    when requests are answered.
     """
     if config.workers > 1 and not isinstance(config.app, str):
         raise ServerError("Several workers need the application as an import string, such as 'app.main:build'")
@@ -202,6 +202,6 @@ def _serve_here(config: uvicorn.Config, listener: socket.socket, on_ready: Calla
     server.on_ready = on_ready
     try:
         server.run(sockets=[listener])
-    except SystemExit:  # uvicorn's way to say that start-up failed
+    except SystemExit:  # uvicorn raises it if start-up failed
         return False
     return True

@@ -1,4 +1,4 @@
-"""Models of what goes over the wire, and the types of their members."""
+"""Base models of requests and responses, and types of their members."""
 
 import re
 from datetime import UTC, datetime
@@ -26,7 +26,7 @@ class RequestModel(BaseModel):
 
 
 class ResponseModel(BaseModel):
-    """Every member is always present; what may be missing is null."""
+    """Every member is always present. A missing value is null."""
 
     model_config = ConfigDict(frozen=True, json_schema_serialization_defaults_required=True)
 
@@ -47,7 +47,7 @@ _DATE = re.compile("[0-9]{4}-[0-9]{2}-")
 
 
 def _written_out(value: object) -> object:
-    """A number would be read as seconds since 1970."""
+    """Refuses text that does not begin like a date. Pydantic would read a number as seconds since 1970."""
     if isinstance(value, str) and not _DATE.match(value):
         raise ValueError("write a time as 2026-11-23T18:00:00Z")
     return value
@@ -67,11 +67,11 @@ def _in_utc(moment: datetime) -> datetime:
 
 
 Moment = Annotated[AwareDatetime, BeforeValidator(_written_out), AfterValidator(_in_utc)]
-"""RFC 3339, as a caller writes it in a query."""
+"""A time in a query, as RFC 3339."""
 
 
 MomentInBody = Annotated[AwareDatetime, Field(strict=False), BeforeValidator(_text_of_one), AfterValidator(_in_utc)]
-"""The same in JSON, which has no type of its own for it: a text is read as one, a number never."""
+"""A time in a JSON body, as RFC 3339 text. A number is refused."""
 
 
 def _printable(value: str) -> str:
