@@ -1,1 +1,1 @@
-"""Jobs that borrow a credential, and the health of the service."""
+"""Jobs that use a credential of their own, and the health of the service."""

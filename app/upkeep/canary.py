@@ -1,7 +1,7 @@
 """The job that tries every hour whether the engine still keeps users apart, with two users whom nobody can be.
 
-Each gets a credential as a user's app does, with its row in the ledger, and tries its own prefix and the other's. What
-comes back of the other's is told at once: log, metric, audit. The service goes on meanwhile: see the runbook.
+Each of them gets a credential like a user's app, with its row in the ledger, and tries its own prefix and the other
+one's. If it reaches the other prefix, log, metric and audit say so at once. The service keeps running: see the runbook.
 """
 
 import uuid
@@ -29,10 +29,10 @@ log = structlog.get_logger("tokenvend.canary")
 
 ORIGIN = Origin(request_id="", address="canary")
 USERS = tuple(uuid.uuid5(uuid.NAMESPACE_URL, f"urn:tokenvend:canary:{number}") for number in (1, 2))
-"""Users' ids are of version 4, imported ones too, and these of version 5: nobody has them or can come to."""
+"""UUIDs of version 5. Users' ids, also imported ones, are of version 4, so no user can have these."""
 EVERY = timedelta(hours=1)
 AGAIN = timedelta(minutes=5)
-"""After one that did not pass, so that a mend is seen soon."""
+"""Time until the next try after one that did not pass, so that a repair is seen soon."""
 LEASE = timedelta(minutes=5)
 ROW = 1
 
@@ -46,7 +46,7 @@ class Finding:
 
 
 async def watch(platform: Platform, vending: Vending) -> bool:
-    """Tries if it is time to, and shows in the metrics what was found last, by whichever replica."""
+    """Tries if it is due. Shows in the metrics what any replica found last."""
     if platform.settings.canary == "off":
         return False
     claim = await platform.database.write(_claim, platform.clock.now())
@@ -85,7 +85,7 @@ async def _tenant(vending: Vending, user_id: uuid.UUID) -> Tenant:
 
 
 def _claim(session: Session, now: datetime) -> int | None:
-    """Tells a try from a later one; None where it is not time, or another replica's."""
+    """The number of this try, which tells it from a later one; None if no try is due or another replica has it."""
     insert_if_absent(session, Canary, {"id": ROW, "next_try_at": now, "attempts": 0})
     due = update(Canary).where(Canary.id == ROW, Canary.next_try_at <= now)
     claimed = due.values(next_try_at=now + LEASE, attempts=Canary.attempts + 1).returning(Canary.attempts)
@@ -93,7 +93,7 @@ def _claim(session: Session, now: datetime) -> int | None:
 
 
 def _settle(session: Session, now: datetime, claim: int, finding: Finding) -> None:
-    """A foreign byte is noted even where this replica was slower than its lease."""
+    """Notes the finding. A broken isolation is audited even if this replica has outlived its lease."""
     passed = {"passed_at": now} if finding.result == "passed" else {}
     ours = update(Canary).where(Canary.id == ROW, Canary.attempts == claim)
     settled = ours.values(result=finding.result, next_try_at=now + (EVERY if passed else AGAIN), **passed)

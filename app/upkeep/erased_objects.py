@@ -1,8 +1,8 @@
 """The job that empties an erased user's prefix: at once, and again when no credential for it can be alive.
 
-What was vended before the account was erased works until it expires, and may upload until then. The job reaches the
-prefix by a credential that it vends itself for nothing else, with its row in the ledger: the service needs no
-permission of its own on the bucket. The database says what is left, so whatever dies, another replica goes on.
+Credentials vended before the erasure may upload until they expire. The job reaches the prefix with a credential that is
+issued for this alone, with its row in the ledger. So the service needs no permission of its own on the bucket. The
+database knows what is left, so if a replica dies, another one continues.
 """
 
 import asyncio
@@ -30,20 +30,20 @@ log = structlog.get_logger("tokenvend.erasure")
 
 ORIGIN = Origin(request_id="", address="erasure")
 LEASE = timedelta(minutes=5)
-"""For how long a replica has an erasure to itself; it renews it with every thousand objects."""
+"""How long a replica has an erasure to itself. It renews the lease with every thousand objects."""
 TOLERANCE = timedelta(minutes=15)
-"""By which the engine's clock may be behind ours, and for which an upload that began in time may still be arriving."""
+"""How far the engine's clock may be behind ours, and how long an upload that began in time may take to arrive."""
 LONGEST_WAIT = timedelta(hours=6)
 LIFETIME = 3600
-"""Seconds that the job's own credential lives, at most."""
+"""Seconds: the longest life of the job's own credential."""
 RENEWED_WITH_LEFT = timedelta(minutes=5)
 SESSIONS_AT_ONCE = 100
-"""Deleted in one transaction. Each has a refresh token for every quarter of an hour in which it was used."""
+"""Sessions deleted in one transaction. Each has a refresh token for every quarter of an hour of its use."""
 
 
 @dataclass(frozen=True)
 class Claim:
-    """An erasure that is ours; `attempts` tells a claim from a later one."""
+    """The right to work on an erasure. `attempts` tells this claim from a later one."""
 
     user_id: uuid.UUID
     attempts: int
@@ -51,11 +51,11 @@ class Claim:
 
 
 class ClaimLost(Exception):
-    """Another replica has taken over, for this one was too slow."""
+    """Another replica has taken over because this one was too slow."""
 
 
 async def erase_next(platform: Platform, vending: Vending) -> bool:
-    """Empties the prefix of one erased user, and says whether there was one."""
+    """Empties the prefix of one erased user. Returns whether there was one."""
     claim = await platform.database.write(_claim, platform.clock.now())
     if claim is None:
         return False
@@ -74,7 +74,10 @@ async def erase_next(platform: Platform, vending: Vending) -> bool:
 
 
 async def _empty(platform: Platform, vending: Vending, claim: Claim) -> None:
-    """Page after page, each the first of what is left. Raises `ClaimLost`, `S3Failed`, what `Broker.obtain` raises."""
+    """Deletes page by page, always the first page of what is left.
+
+    Raises `ClaimLost`, `S3Failed` and what `Broker.obtain` raises.
+    """
     bucket, prefix = platform.settings.bucket, session_policy.user_prefix(claim.user_id)
     last: list[str] = []
     while True:
@@ -93,7 +96,7 @@ async def _empty(platform: Platform, vending: Vending, claim: Claim) -> None:
 
 
 async def _client(platform: Platform, vending: Vending, claim: Claim) -> tuple[Any, datetime]:
-    """S3 by a new credential for the prefix alone, and until when it works."""
+    """An S3 client with a new credential for the prefix, and when the credential expires."""
     duration = min(LIFETIME, platform.settings.credential_max_ttl)
     credential = await vending.issue_to_job(ORIGIN, claim.user_id, access="read_write", duration=duration)
     return await asyncio.to_thread(s3.make_client, platform.settings, credential), credential.expires_at
@@ -127,9 +130,9 @@ def _postpone(session: Session, now: datetime, claim: Claim) -> None:
 
 
 def _settle(session: Session, now: datetime, claim: Claim) -> bool:
-    """Completes it, if the prefix was emptied after the last credential for it had expired; else waits for that.
+    """Completes the erasure if the prefix was emptied after its last credential had expired. Otherwise waits for that.
 
-    True where it has deleted some of the user's sessions, and has to be called again. Raises `ClaimLost`.
+    Returns True if it deleted some of the user's sessions and must be called again. Raises `ClaimLost`.
     """
     last = session.scalar(
         select(func.max(IssuedCredential.expires_at)).where(
@@ -156,7 +159,7 @@ def _settle(session: Session, now: datetime, claim: Claim) -> bool:
 
 
 def _delete_sessions(session: Session, user_id: uuid.UUID) -> int:
-    """Up to `SESSIONS_AT_ONCE` of the user, with their refresh tokens; how many."""
+    """Deletes up to `SESSIONS_AT_ONCE` sessions of the user, with their refresh tokens. Returns how many."""
     some = select(DeviceSession.id).where(DeviceSession.user_id == user_id).limit(SESSIONS_AT_ONCE)
     family_ids = session.scalars(some).all()
     session.execute(delete(RefreshToken).where(RefreshToken.session_id.in_(family_ids)))

@@ -1,4 +1,4 @@
-"""Whether this process can do its work: what `/readyz` and `tokenvend doctor` ask."""
+"""Checks whether this process can do its work, for `/readyz` and `tokenvend doctor`."""
 
 import asyncio
 import os
@@ -17,10 +17,10 @@ from app.records.models import WriteProbe
 from app.vending.broker import Broker
 
 KEPT_FOR = 2.0
-"""Seconds: `/readyz` is open to all, and must not spend STS's quota for them."""
+"""Seconds that a result is kept. Anybody may call `/readyz`, which must not use up STS's quota."""
 OK = "ok"
 PROBE_BYTES = 65_536
-"""Random, so that no database compresses them. A small write may find room in a page where nothing else does."""
+"""Random bytes, so that no database compresses them. A smaller write might still fit when nothing else does."""
 
 
 class Health:
@@ -35,7 +35,7 @@ class Health:
         self._results: dict[str, str] = {}
 
     async def check(self) -> dict[str, str]:
-        """For `database`, `keys` and `engine`: `ok`, or the code of what is wrong with it."""
+        """For each of `database`, `keys` and `engine`: `ok`, or the code of its problem."""
         async with self._lock:
             if self._clock.monotonic() - self._checked_at > KEPT_FOR:
                 database, engine = await asyncio.gather(self._database_state(), self._engine_state())
@@ -56,13 +56,13 @@ class Health:
         return self._database.write_faults.current or OK
 
     async def _try_to_write(self) -> None:
-        """Ends the fault of an earlier write where one succeeds now.
+        """Ends the fault of an earlier write if a write succeeds now.
 
-        A balancer sends no requests to a replica that is not ready, so nothing else would find out. The probe's row is
-        committed, since a database may find that it has no room as late as then, and is deleted at once.
+        A load balancer sends no requests to a replica that is not ready, so nothing else would find out. The probe's
+        row is committed, because some databases only then find that they have no room. It is deleted at once.
         """
         try:
-            await self._database.write(_take_probes_back)  # of a replica that died in between
+            await self._database.write(_take_probes_back)  # left by a replica that died in between
             await self._database.write(_leave_probe)
             await self._database.write(_take_probes_back)
         except Problem:

@@ -1,4 +1,4 @@
-"""Tries on the engine itself what vended credentials reach: each its own prefix, and nothing of the other's."""
+"""Tries on the engine what vended credentials reach: each its own prefix, and nothing of the other one's."""
 
 import asyncio
 from collections.abc import Callable, Sequence
@@ -20,19 +20,19 @@ CHANGED_TOKENS = 24
 DENIALS = frozenset({"AccessDenied", "403"})
 Attempt = Literal["put", "get", "list", "delete"]
 FOREIGN: tuple[Attempt, ...] = ("get", "list", "put", "delete")
-"""In this order: what is read is what the other one put."""
+"""In this order, so that an object that the other one put is read."""
 FOUND = frozenset({"NoSuchKey", "404"})
-"""It was looked for, so it would have been found."""
+"""Answers that show that S3 looked for the object, so an existing one would have been found."""
 NOBODY = StsCredential("none", "none", "none", datetime.max.replace(tzinfo=UTC), None)
 
 
 class S3Unreachable(Exception):
-    """S3 did not answer; the message is the kind of fault."""
+    """S3 did not answer. The message is the kind of fault."""
 
 
 @dataclass(frozen=True)
 class Tenant:
-    """Somebody with a folder, and the credential for it."""
+    """A prefix, and the credential for it."""
 
     prefix: str
     credential: StsCredential
@@ -41,15 +41,15 @@ class Tenant:
 @dataclass(frozen=True)
 class Outcome:
     refused: list[str]
-    """Which of put, get, list and delete were refused in one's own folder, although they must work, and how."""
+    """Which of put, get, list and delete were refused in the own prefix, where they must work, and how."""
     reached: list[str]
-    """Which of them the other's folder answered, although they must be denied; "not found" is an answer."""
+    """Which of them worked in the other prefix, where they must be denied. "Not found" counts as worked."""
     unclear: list[str]
-    """Which of them it neither answered nor denied, and what S3 said instead."""
+    """Which of them neither worked nor were denied in the other prefix, and what S3 said instead."""
 
 
 async def try_both(settings: Settings, one: Tenant, other: Tenant) -> Outcome:
-    """Each puts an object into its own folder, then tries everything on the other's. Raises `S3Unreachable`."""
+    """Each tenant puts an object into its own prefix, then tries everything on the other. Raises `S3Unreachable`."""
     outcome = Outcome([], [], [])
     probes = [
         (Probe(settings, mine.credential), mine.prefix, theirs.prefix) for mine, theirs in ((one, other), (other, one))
@@ -62,7 +62,7 @@ async def try_both(settings: Settings, one: Tenant, other: Tenant) -> Outcome:
         for probe, own, _ in probes:
             await _try_own(probe, own, ("delete",), outcome)
     except S3Unreachable:
-        if not outcome.reached:  # which counts, whatever came after it
+        if not outcome.reached:  # a prefix that was reached counts even if S3 fails later
             raise
     return outcome
 
@@ -83,14 +83,14 @@ async def _try_own(probe: "Probe", prefix: str, names: Sequence[Attempt], outcom
 
 
 class Probe:
-    """S3 as the app of the user would use it. Each call raises `S3Unreachable` where S3 is not there."""
+    """Uses S3 as the user's app would. Each call raises `S3Unreachable` if S3 does not answer."""
 
     def __init__(self, settings: Settings, credential: StsCredential) -> None:
         self._bucket = settings.bucket
         self._s3 = s3.make_client(settings, credential)
 
     async def wrong_with_form(self, url: str, fields: Sequence[tuple[str, str]], key: str, size: int) -> str | None:
-        """What is wrong with how S3 takes a form that is for `size` bytes at `key`; None where it does as it says."""
+        """What is wrong with how S3 handles a form for `size` bytes at `key`; None if it obeys the form."""
         larger = await asyncio.to_thread(_send_form, url, fields, b"x" * (size + 1))
         if larger < 300:
             return f"a file that is too large is answered with {larger}"
@@ -103,7 +103,7 @@ class Probe:
         return f"it is answered with {status}, and nothing is stored" if missing else None
 
     async def attempt(self, name: Attempt, prefix: str) -> str | None:
-        """S3's code where it refuses that on an object, or a list, of the prefix."""
+        """S3's code if it refuses the attempt on an object of the prefix, or on its list; None if it works."""
         place = {"Bucket": self._bucket, "Key": prefix + NAME}
         match name:
             case "put":
@@ -118,7 +118,7 @@ class Probe:
 
 
 async def allows_origin(settings: Settings, origin: str) -> bool:
-    """Whether a page of `origin` may PUT to the bucket, going by a CORS preflight, which nobody signs.
+    """Whether a page of `origin` may PUT to the bucket, by a CORS preflight, which is not signed.
 
     Raises `S3Unreachable`.
     """
@@ -136,9 +136,9 @@ def _preflight(settings: Settings, origin: str) -> bool:
 
 
 async def believed_changed_tokens(settings: Settings, own: StsCredential, prefix: str, stranger: StsCredential) -> int:
-    """How many of CHANGED_TOKENS session tokens of a stranger, each with one character changed, read an object of ours.
+    """How many of `CHANGED_TOKENS` session tokens of a stranger, each with one character changed, read an own object.
 
-    An engine that encrypts its tokens and does not authenticate them drops the policy that it can no longer read.
+    An engine that encrypts its tokens without authenticating them drops a policy that it can no longer read.
     """
     probe, token, believed = Probe(settings, own), stranger.session_token, 0
     await probe.attempt("put", prefix)
@@ -167,9 +167,9 @@ def _refusal(call: Callable[..., Any], arguments: dict[str, Any]) -> str | None:
         call(**arguments)
     except ClientError as error:
         code = str(error.response.get("Error", {}).get("Code", "Unknown"))
-        if code.isdecimal() and code not in DENIALS:  # the status, for want of an error document of S3's
+        if code.isdecimal() and code not in DENIALS:  # an HTTP status, because the answer has no error document of S3
             raise S3Unreachable(f"HTTP {code} from something that is not S3") from error
         return code
-    except (BotoCoreError, ResponseParserError, RecursionError) as error:  # the last one of a redirect to itself
+    except (BotoCoreError, ResponseParserError, RecursionError) as error:  # RecursionError: a redirect to itself
         raise S3Unreachable(type(error).__name__) from error
     return None

@@ -1,8 +1,8 @@
-"""The job that counts what users store, by listing their prefixes: of those alone who have a quota.
+"""The job that counts what users with a quota store, by listing their prefixes.
 
-A user is counted at their first credential that can change anything, every `QUOTA_COUNT_SECONDS` while such a one may
-be alive, once after it, and every 30 days. Each count has a credential of its own, for nothing but reading that prefix,
-with its row in the ledger. It is written down page by page: whatever dies, another replica goes on where it was.
+A user is counted at their first credential that may change objects, then every `QUOTA_COUNT_SECONDS` while such a
+credential may be alive, once after it, and every 30 days. Each count has its own credential, which only reads that
+prefix, with its row in the ledger. Progress is stored page by page, so if a replica dies, another one continues.
 """
 
 import asyncio
@@ -33,28 +33,28 @@ log = structlog.get_logger("tokenvend.usage")
 
 ORIGIN = Origin(request_id="", address="usage")
 LEASE = timedelta(minutes=5)
-"""For how long a replica has a count to itself; it renews it with every thousand objects."""
+"""How long a replica has a count to itself. It renews the lease with every thousand objects."""
 MOST_PAGES = 100
-"""Of a thousand objects each, then it is the turn of others."""
+"""Pages, of a thousand objects each, after which other users get their turn."""
 TOLERANCE = timedelta(minutes=15)
-"""By which the engine's clock may be behind ours, and for which an upload that began in time may still be arriving."""
+"""How far the engine's clock may be behind ours, and how long an upload that began in time may take to arrive."""
 LEFT_ALONE_FOR = timedelta(days=30)
 
 
 @dataclass(frozen=True)
 class Count:
-    """How far one has come."""
+    """The progress of a count."""
 
     bytes: int
     objects: int
     last: str | None
-    """Key that was counted."""
+    """The last key that was counted."""
     old_bytes: int = 0
     last_version: str | None = None
-    """Of that key, where versions are counted."""
+    """The last version of that key that was counted, if versions are counted."""
 
     def plus(self, page: Page) -> "Count":
-        """Raises `S3Failed` where the next page would be this one again."""
+        """The progress after `page`. Raises `S3Failed` if the next page would be this one again."""
         if page.more and (page.last, page.last_version) in ((None, None), (self.last, self.last_version)):
             raise S3Failed("it lists the same again")
         return Count(
@@ -68,7 +68,7 @@ class Count:
 
 @dataclass(frozen=True)
 class Claim:
-    """A count that is ours; `attempts` tells a claim from a later one."""
+    """The right to count one user. `attempts` tells this claim from a later one."""
 
     user_id: uuid.UUID
     attempts: int
@@ -77,11 +77,11 @@ class Claim:
 
 
 class ClaimLost(Exception):
-    """Another replica has taken over, for this one was too slow, or the user is gone."""
+    """Another replica has taken over because this one was too slow, or the user is gone."""
 
 
 async def count_next(platform: Platform, vending: Vending) -> bool:
-    """Counts one user, or a part of what they have, and says whether there may be more to do."""
+    """Counts one user, or a part of their objects. Returns whether there may be more to do."""
     claim, delay = await platform.database.write(_claim, platform.clock.now(), platform.settings)
     platform.metrics.usage_delay.set(delay.total_seconds())
     if claim is None:
@@ -90,7 +90,7 @@ async def count_next(platform: Platform, vending: Vending) -> bool:
         await _count(platform, vending, claim)
     except ClaimLost:
         return True
-    except (Problem, S3Failed) as error:  # it is tried again when the lease is over
+    except (Problem, S3Failed) as error:  # the next try comes when the lease is over
         cause = error.code if isinstance(error, Problem) else str(error)
         log.error("usage_not_counted", user_id=str(claim.user_id), cause=cause)
         platform.metrics.usage_counts.labels("failed").inc()
@@ -99,7 +99,7 @@ async def count_next(platform: Platform, vending: Vending) -> bool:
 
 
 async def _count(platform: Platform, vending: Vending, claim: Claim) -> None:
-    """Raises `ClaimLost`, `S3Failed`, what `Broker.obtain` raises."""
+    """Raises `ClaimLost`, `S3Failed` and what `Broker.obtain` raises."""
     prefix, count = session_policy.user_prefix(claim.user_id), claim.so_far
     with closing(await _client(platform, vending, claim.user_id)) as client:
         for _ in range(MOST_PAGES):
@@ -120,14 +120,14 @@ def _page(settings: Settings, client: Any, prefix: str, so_far: Count) -> Page:
 
 
 async def _client(platform: Platform, vending: Vending, user_id: uuid.UUID) -> Any:
-    """S3 by a new credential that reads the prefix alone."""
+    """An S3 client with a new credential that only reads the prefix."""
     versions = platform.settings.quota_versions_factor is not None
     credential = await vending.issue_to_job(ORIGIN, user_id, access="read", versions=versions)
     return await asyncio.to_thread(s3.make_client, platform.settings, credential)
 
 
 def _claim(session: Session, now: datetime, settings: Settings) -> tuple[Claim | None, timedelta]:
-    """The count that has been waiting longest, and for how long; no claim where its user has no quota any more."""
+    """The count that is most overdue, and how overdue it is. Returns no claim if the user has no quota any more."""
     waiting = select(Usage.user_id).where(Usage.next_count_at <= now).order_by(Usage.next_count_at).limit(1)
     oldest = session.scalar(select(func.min(Usage.next_count_at)))
     row = session.execute(
@@ -198,7 +198,7 @@ def _settle(session: Session, now: datetime, settings: Settings, claim: Claim, c
 
 
 def _may_change(session: Session, claim: Claim) -> bool:
-    """Whether a credential that writes or deletes was alive when the count began, or was a moment before."""
+    """Whether a credential that writes or deletes was alive when the count began, or shortly before."""
     last = session.scalar(
         select(func.max(IssuedCredential.expires_at)).where(
             IssuedCredential.user_id == claim.user_id,
