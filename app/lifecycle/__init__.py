@@ -1,1 +1,1 @@
-"""All that ends when an account ends."""
+"""Everything that ends when an account ends."""

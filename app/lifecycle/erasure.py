@@ -1,4 +1,4 @@
-"""Erasing an account, by its owner or an administrator: at once it is nobody's, and a job empties its prefix."""
+"""Erasing an account, by its owner or an administrator: it ends at once, and a job empties its prefix."""
 
 import uuid
 from datetime import datetime
@@ -33,16 +33,15 @@ from app.records.users import is_last_admin
 from app.sharing import grants
 
 SIGN_INS = (SingleUseToken, TotpFactor, RecoveryCode, Passkey, Identity)
-"""What belongs to an account and goes with it at once. The ledger stays: it names no person, and traces every key."""
+"""Rows that are deleted with the account at once. The ledger stays: it names no person, and traces every credential."""
 
 
 async def erase(platform: Platform, hasher: Hasher, origin: Origin, actor: Actor, *, password: str | None) -> None:
-    """Ends the account: who has a password gives it, who has none signed in a moment ago.
+    """Erases the actor's account, by its password or, if it has none, after a fresh sign-in.
 
-    Who has a second factor showed it in this session a moment ago too: a password of now does not renew an old one.
-    Raises `WrongPassword`, `RateLimited`, `Overloaded`, `InvalidRequest` without a password that is needed,
-    `StepUpRequired`, `LastAdmin`, `InvalidToken` where the session was ended, or its user made an
-    administrator, meanwhile.
+    A second factor must have been shown in this session just now too: the password does not renew an older one. Raises
+    `WrongPassword`, `RateLimited`, `Overloaded`, `StepUpRequired`, `LastAdmin`. Raises `InvalidRequest` if the password
+    is missing, and `InvalidToken` if the session ended, or the user became an administrator, meanwhile.
     """
     verified_hash = None
     if await platform.database.read(_has_password, actor):
@@ -91,7 +90,7 @@ def _erase(
         raise LastAdmin
     user = users.lock_user(session, actor.user_id)
     if user.role == "admin" and actor.role != "admin":
-        raise InvalidToken  # made one since the request began: nobody has asked yet whether they are the last
+        raise InvalidToken  # promoted since the request began, so the check for the last administrator was skipped
     if user.password_hash != verified_hash:
         raise WrongPassword
     if not _second_factor_is_fresh(session, now, actor):
@@ -110,11 +109,10 @@ def carry_out(
     actor: Actor | None,
     reason: str | None = None,
 ) -> None:
-    """Makes the account of a locked user nobody's, and leaves its prefix to the job.
+    """Ends the account of a locked user, and leaves its prefix to the job.
 
-    `actor`: its owner or an administrator; None where a job of this service decides.
-
-    `verifies`: whether this service asks for verified addresses.
+    `actor`: the owner or an administrator; None if a job of this service decides. `verifies`: whether this service
+    requires verified addresses.
     """
     actor_id = actor.user_id if actor else None
     _forget_mails(session, user.id)
@@ -123,7 +121,7 @@ def carry_out(
     user.email = user.email_key = user.email_verified_at = user.display_name = user.password_hash = None
     user.status, user.role, user.guest = "erased", "user", False
     if actor_id == user.id and actor and not endings.is_alive(session, user_id=user.id, family_id=actor.session_id):
-        raise InvalidToken  # who is signed out erases nothing
+        raise InvalidToken  # the owner was signed out meanwhile
     endings.sign_out(session, origin, now, user_id=user.id, actor_id=actor_id, reason="erased")
     grants.end_with_account(session, origin, now, user_id=user.id, email_key=held, actor_id=actor_id)
     for model in SIGN_INS:
@@ -146,7 +144,7 @@ def carry_out(
 
 
 def _second_factor_is_fresh(session: Session, now: datetime, actor: Actor) -> bool:
-    """Whether none is set up, or this session showed it a moment ago."""
+    """Whether the user has no second factor, or this session has just shown it."""
     if not users.mfa_enabled(session, actor.user_id):
         return True
     shown_at = session.scalar(select(DeviceSession.mfa_at).where(DeviceSession.id == actor.session_id))
@@ -154,7 +152,7 @@ def _second_factor_is_fresh(session: Session, now: datetime, actor: Actor) -> bo
 
 
 def _forget_mails(session: Session, user_id: uuid.UUID) -> None:
-    """What was sent, and links that lead nowhere now; a notice that still waits tells its reader what happened."""
+    """Deletes mails that are settled, and links, which no longer work. Notices that still wait are sent."""
     settled = or_(OutboxMail.sent_at.is_not(None), OutboxMail.failed_at.is_not(None))
     linked = OutboxMail.token_encrypted.is_not(None)
     session.execute(delete(OutboxMail).where(OutboxMail.user_id == user_id, or_(settled, linked)))

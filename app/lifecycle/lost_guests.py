@@ -1,6 +1,6 @@
-"""The job that erases guests who can never come back: nothing opens their account any more, its owner included.
+"""The job that erases lost guests: nothing opens their account any more, not even for the owner.
 
-Each guest has a moment at which they are looked at next, so that millions who are active cost next to nothing.
+Each guest has a time of their next review, so that millions of active guests cost almost nothing.
 """
 
 import uuid
@@ -20,14 +20,14 @@ from app.records.models import DeviceSession, User
 ORIGIN = Origin(request_id="", address="lost guests")
 BATCH = 100
 LEASE = timedelta(minutes=5)
-"""For how long a replica has those guests to itself that it has claimed."""
+"""How long a replica has the guests to itself that it has claimed."""
 KEPT = timedelta(days=90)
-"""After the end of a guest's last session, for support to see what became of it."""
+"""How long a guest is kept after the end of their last session, so that support can see what happened."""
 REVIEWED_EVERY = timedelta(days=30)
 
 
 async def erase_next(platform: Platform) -> bool:
-    """Looks at up to `BATCH` guests who are due, and says whether there may be more."""
+    """Reviews up to `BATCH` guests who are due. Returns whether there may be more."""
     now, verifies = platform.clock.now(), platform.settings.verifies_email
     claimed = await platform.database.write(_claim, now)
     for user_id in claimed:
@@ -36,7 +36,7 @@ async def erase_next(platform: Platform) -> bool:
 
 
 def prune(platform: Platform) -> Iterator[int]:
-    """The same for the command line, until nobody is due: how many of each batch were erased."""
+    """The same for the command line, until nobody is due. Yields how many of each batch were erased."""
     now, verifies = platform.clock.now(), platform.settings.verifies_email
     while claimed := platform.database.run("write", _claim, now):
         reviews = (
@@ -47,7 +47,7 @@ def prune(platform: Platform) -> Iterator[int]:
 
 
 def count(session: Session, now: datetime) -> int:
-    """How many of those who are due would be erased."""
+    """How many of the guests who are due would be erased."""
     return session.scalar(select(func.count()).select_from(User).where(*_due(now), _lost(now))) or 0
 
 
@@ -56,7 +56,7 @@ def _due(now: datetime) -> tuple[ColumnExpressionArgument[bool], ...]:
 
 
 def _lost(now: datetime) -> ColumnElement[bool]:
-    """Whether the last session ended, or could be refreshed for the last time, `KEPT` ago."""
+    """The condition that the last session ended, or could last be refreshed, at least `KEPT` ago."""
     ended = DeviceSession.ended_at > now - KEPT
     alive = and_(
         DeviceSession.ended_at.is_(None),
@@ -80,7 +80,7 @@ def _claim(session: Session, now: datetime) -> Sequence[uuid.UUID]:
 
 
 def _review(session: Session, vault: Vault, now: datetime, user_id: uuid.UUID, *, verifies: bool) -> bool:
-    """Erases a guest who is lost, or says when to look again. One who was upgraded meanwhile is left alone."""
+    """Erases a guest who is lost, or sets their next review. A guest who was upgraded meanwhile is left alone."""
     user = session.get_one(User, user_id, with_for_update=True)
     if not user.guest or user.status != "active":
         return False
