@@ -15,7 +15,7 @@ from pydantic import (
 from starlette.routing import BaseRoute
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from app.crypto.strict_json import unique_members
+from app.crypto.strict_json import DECODER
 from app.http.guards import SAFE, origin_of, signed_in
 from app.http.provided import Find, find
 from app.http.rendering import refusal, unfit
@@ -155,16 +155,9 @@ def strict_json(body: bytes) -> Any:
     Such text has another encoding, duplicate members, NaN, Infinity, lone surrogates, or endless nesting or digits.
     """
     try:
-        value = _DECODER.decode(body.decode("utf-8"))
+        value = DECODER.decode(body.decode("utf-8"))
         if b"\\u" in body:
             json.dumps(value, ensure_ascii=False).encode("utf-8")  # fails for a lone surrogate
     except (ValueError, RecursionError):
         raise MalformedRequest("The body is not one well-formed JSON text in UTF-8.") from None
     return value
-
-
-def _refuse_constant(name: str) -> Any:
-    raise ValueError(name)
-
-
-_DECODER = json.JSONDecoder(object_pairs_hook=unique_members, parse_constant=_refuse_constant)

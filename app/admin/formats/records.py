@@ -2,13 +2,11 @@
 
 import codecs
 import csv
-import json
 import re
 from collections.abc import Callable, Iterable, Iterator
-from typing import Any
 
 from app.admin.formats.rows import Record, RowProblem
-from app.crypto.strict_json import unique_members
+from app.crypto.strict_json import DECODER
 from app.platform.problems import UnreadableImport
 
 MOST_BYTES = 65_536
@@ -131,7 +129,7 @@ def _json_row(line: bytes) -> Record | RowProblem:
     except UnicodeDecodeError:
         return NOT_UTF8
     try:
-        value = _DECODER.decode(text)
+        value = DECODER.decode(text)
     except (ValueError, RecursionError):
         return MALFORMED
     return value if isinstance(value, dict) else MALFORMED
@@ -167,7 +165,7 @@ def array(chunks: Iterable[bytes], *, start: re.Pattern[str], what: str) -> Iter
             raise UnreadableImport(f"After {row} rows the file is not JSON, or it ends too early.")
         else:
             try:
-                value, end = _DECODER.raw_decode(buffer, at)
+                value, end = DECODER.raw_decode(buffer, at)
             except (ValueError, RecursionError):
                 if ended or len(buffer) - at > MOST_BYTES:
                     message = f"After {row} rows the file is not JSON, ends too early, or has a row over 65,536 bytes."
@@ -203,10 +201,3 @@ _SPACE = re.compile(r"[ \t\r\n]*")
 def _after_space(text: str, at: int) -> int:
     match = _SPACE.match(text, at)
     return match.end() if match else at
-
-
-def _refuse_constant(name: str) -> Any:
-    raise ValueError(name)
-
-
-_DECODER = json.JSONDecoder(object_pairs_hook=unique_members, parse_constant=_refuse_constant)
