@@ -33,7 +33,6 @@ from webauthn.helpers.decoded_public_key_to_cryptography import decoded_public_k
 from webauthn.helpers.structs import AuthenticatorAttachment, AuthenticatorTransport
 
 from app.accounts import passwords
-from app.admin import audit_events
 from app.api import examples
 from app.api.admin.access_keys import AccessKeyId
 from app.auth import ceremony, codes, oidc, recovery_codes, rotation, totp
@@ -163,11 +162,11 @@ def is_recovery_codes(value: list[str]) -> bool:
 
 
 def is_cursor(value: str) -> bool:
-    return cursors.encode(*cursors.decode(value)) == value
+    return cursors.encode(*cursors.decode(value, UUID)) == value
 
 
 def is_audit_cursor(value: str) -> bool:
-    return audit_events.cursor_of(*audit_events._position(value)) == value
+    return cursors.encode(*cursors.decode(value, int)) == value
 
 
 def is_number(value: str) -> bool:

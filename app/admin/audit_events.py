@@ -4,19 +4,18 @@ The database refuses UPDATE, DELETE and TRUNCATE by trigger (see the migration):
 service, rewrites nothing and deletes nothing of the last 30 days. Whoever owns the database can drop triggers.
 """
 
-import base64
 import contextlib
 import uuid
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from sqlalchemy import ColumnElement, func, literal_column, select, text, tuple_
+from sqlalchemy import ColumnElement, func, literal_column, select, text
 from sqlalchemy.orm import Session
 
 from app.admin.users import require_admin
-from app.platform.problems import FieldError, InvalidRequest, NotFound
-from app.records import audit
+from app.platform.problems import NotFound
+from app.records import audit, listing
 from app.records.actor import Actor
 from app.records.audit import Event, Origin, Outcome
 from app.records.models import AuditEvent, User, UtcDateTime
@@ -68,11 +67,7 @@ def list_events(
     By time, and by id what happened at the same: an id says which row was written first, not what happened first.
     """
     rows = select(AuditEvent).where(*filters.conditions())
-    if cursor is not None:
-        rows = rows.where(tuple_(AuditEvent.at, AuditEvent.id) < _position(cursor))
-    page = session.scalars(rows.order_by(AuditEvent.at.desc(), AuditEvent.id.desc()).limit(limit + 1)).all()
-    more = len(page) > limit
-    return page[:limit], cursor_of(page[limit - 1].at, page[limit - 1].id) if more else None
+    return listing.page(session, rows, AuditEvent.at, AuditEvent.id, limit=limit, cursor=cursor)
 
 
 def list_events_of_user(
@@ -131,21 +126,3 @@ def opened_for_pruning(session: Session) -> Iterator[ColumnElement[bool]]:
 def record_pruning(session: Session, now: datetime, before: datetime) -> None:
     """Notes, in the transaction of the first rows that go, that all older ones do."""
     audit.record(session, audit.COMMAND_LINE, "audit.pruned", now, before=before.isoformat())
-
-
-def cursor_of(at: datetime, row_id: int) -> str:
-    """Of the page that follows this row."""
-    return base64.urlsafe_b64encode(f"{at.isoformat()} {row_id}".encode()).decode()
-
-
-def _position(cursor: str) -> tuple[datetime, int]:
-    try:
-        at, row_id = base64.urlsafe_b64decode(cursor.encode()).decode().split(" ")
-        position = datetime.fromisoformat(at), int(row_id)
-    except ValueError:
-        position = None
-    if position is None or position[0].utcoffset() != timedelta(0) or not 0 <= position[1] < 2**63:
-        raise InvalidRequest(
-            errors=[FieldError("query.cursor", "invalid_cursor", "Send the `next_cursor` of an earlier page.")]
-        )
-    return position

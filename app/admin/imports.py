@@ -26,11 +26,10 @@ from app.admin.formats import SourceName
 from app.admin.formats.rows import ImportedUser, RowProblem
 from app.admin.users import require_admin
 from app.platform.clock import Clock
+from app.platform.cursors import invalid_cursor
 from app.platform.problems import (
     ContentTooLarge,
-    FieldError,
     ImportConflict,
-    InvalidRequest,
     NotFound,
     UnreadableImport,
 )
@@ -132,9 +131,7 @@ def find(
     after = 0
     if cursor is not None:
         if not (cursor.isascii() and cursor.isdigit() and len(cursor) <= 18):
-            raise InvalidRequest(
-                errors=[FieldError("query.cursor", "invalid_cursor", "Send the `next_cursor` of an earlier page.")]
-            )
+            raise invalid_cursor()
         after = int(cursor)
     rows = select(UserImportProblem).where(UserImportProblem.import_id == import_id, UserImportProblem.row > after)
     page = session.scalars(rows.order_by(UserImportProblem.row).limit(limit + 1)).all()

@@ -18,15 +18,13 @@ from sqlalchemy import (
     or_,
     select,
     table,
-    tuple_,
     union_all,
 )
 from sqlalchemy.orm import Session
 
 from app.auth import sessions
-from app.platform import cursors
 from app.platform.problems import Forbidden, InvalidToken, NotFound
-from app.records import addresses
+from app.records import addresses, listing
 from app.records.actor import Actor
 from app.records.models import DeviceSession, IssuedCredential, TotpFactor, Usage, User
 from app.vending import ledger
@@ -94,13 +92,8 @@ def search(
             rows = rows.where(User.role != literal("user", literal_execute=True))
     if created_after is not None:
         rows = rows.where(User.created_at > created_after)
-    if cursor is not None:
-        rows = rows.where(tuple_(User.created_at, User.id) < cursors.decode(cursor))
-    newest_first = rows.order_by(User.created_at.desc(), User.id.desc()).limit(limit + 1)
-    found = [Account(*row) for row in session.execute(newest_first)]
-    page = found[:limit]
-    more = len(found) > limit
-    return page, cursors.encode(page[-1].user.created_at, page[-1].user.id) if more else None
+    page, next_cursor = listing.page_of_rows(session, rows, User.created_at, User.id, limit=limit, cursor=cursor)
+    return [Account(*row) for row in page], next_cursor
 
 
 def get(session: Session, user_id: UUID) -> Account:

@@ -10,7 +10,6 @@ An example stands by the name of its member, by `Model.member` or `operation.par
 from datetime import UTC, datetime
 from uuid import UUID
 
-from app.admin import audit_events
 from app.http.edge import problem_document
 from app.platform import cursors
 from app.platform.problems import FieldError, WeakPassword
@@ -58,7 +57,7 @@ _REFUSAL = problem_document(
 )
 _WRONG_MEMBER = _REFUSAL["errors"][0]
 _CURSOR = cursors.encode(_CREATED, UUID(_SESSION_ID))
-_AUDIT_CURSOR = audit_events.cursor_of(_CREATED, 81_733)
+_AUDIT_CURSOR = cursors.encode(_CREATED, 81_733)
 
 EXAMPLES: dict[str, object] = {
     "AccessCheck.detail": (

@@ -12,20 +12,19 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any, Literal
 
-from sqlalchemy import ARRAY, Text, Uuid, any_, bindparam, cast, func, select, tuple_
+from sqlalchemy import ARRAY, Text, Uuid, any_, bindparam, cast, func, select
 from sqlalchemy.orm import Session
 
 from app.auth import endings
 from app.auth.rotation import PREFIX, REFRESH_IDLE_TTL, Grant, hash_of, issue
 from app.crypto.encoding import b64url
 from app.crypto.vault import Vault
-from app.platform import cursors
 from app.platform.db import Batch, Database
 from app.platform.problems import (
     AccountDisabled,
     InvalidLogin,
 )
-from app.records import audit
+from app.records import audit, listing
 from app.records.audit import Origin
 from app.records.models import EVERYONE, DeviceSession, RefreshToken, Revocation, User
 
@@ -179,12 +178,7 @@ def list_alive(
         DeviceSession.expires_at > now,
         DeviceSession.last_used_at > now - REFRESH_IDLE_TTL,
     )
-    if cursor is not None:
-        rows = rows.where(tuple_(DeviceSession.created_at, DeviceSession.id) < cursors.decode(cursor))
-    newest_first = rows.order_by(DeviceSession.created_at.desc(), DeviceSession.id.desc())
-    page = session.scalars(newest_first.limit(limit + 1)).all()
-    more = len(page) > limit
-    return page[:limit], cursors.encode(page[limit - 1].created_at, page[limit - 1].id) if more else None
+    return listing.page(session, rows, DeviceSession.created_at, DeviceSession.id, limit=limit, cursor=cursor)
 
 
 async def look_up(database: Database, family_ids: Sequence[uuid.UUID]) -> Mapping[uuid.UUID, SessionState]:

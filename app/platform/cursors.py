@@ -2,24 +2,31 @@
 
 import base64
 from datetime import datetime, timedelta
+from typing import TypeVar
 from uuid import UUID
 
 from app.platform.problems import FieldError, InvalidRequest
 
+RowId = TypeVar("RowId", UUID, int)
 
-def encode(moment: datetime, row_id: UUID) -> str:
+
+def encode(moment: datetime, row_id: UUID | int) -> str:
     return base64.urlsafe_b64encode(f"{moment.isoformat()} {row_id}".encode()).decode()
 
 
-def decode(cursor: str) -> tuple[datetime, UUID]:
-    """The position that `encode` was given. Raises `InvalidRequest`."""
+def decode(cursor: str, kind: type[RowId]) -> tuple[datetime, RowId]:
+    """The position that `encode` was given, with an id of that kind. Raises `InvalidRequest`."""
     try:
         moment, row_id = base64.urlsafe_b64decode(cursor.encode()).decode().split(" ")
-        position = datetime.fromisoformat(moment), UUID(row_id)
+        at, found = datetime.fromisoformat(moment), kind(row_id)
     except ValueError:
-        position = None
-    if position is None or position[0].utcoffset() != timedelta(0):
-        raise InvalidRequest(
-            errors=[FieldError("query.cursor", "invalid_cursor", "Send the `next_cursor` of an earlier page.")]
-        )
-    return position
+        raise invalid_cursor() from None
+    if at.utcoffset() != timedelta(0) or (isinstance(found, int) and not 0 <= found < 2**63):
+        raise invalid_cursor()
+    return at, found
+
+
+def invalid_cursor() -> InvalidRequest:
+    return InvalidRequest(
+        errors=[FieldError("query.cursor", "invalid_cursor", "Send the `next_cursor` of an earlier page.")]
+    )

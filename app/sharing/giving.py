@@ -11,12 +11,11 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import func, or_, select, tuple_
+from sqlalchemy import func, or_, select
 from sqlalchemy.orm import Session
 
 from app.crypto.vault import Vault
 from app.mail import outbox
-from app.platform import cursors
 from app.platform.limits import account_key
 from app.platform.problems import (
     FieldError,
@@ -32,7 +31,7 @@ from app.platform.process import Platform
 from app.platform.settings import Settings
 from app.policy import session_policy
 from app.policy.session_policy import Bucket
-from app.records import addresses, audit, users
+from app.records import addresses, audit, listing, users
 from app.records.actor import Actor
 from app.records.addresses import Address
 from app.records.audit import Origin
@@ -119,10 +118,8 @@ def list_given(
 ) -> tuple[Sequence[Given], str | None]:
     """One page of what the actor shares, newest first, and the cursor of the next. Raises `InvalidRequest`."""
     rows = select(Grant).where(Grant.owner_id == actor.user_id, grants.lasts(now))
-    if cursor is not None:
-        rows = rows.where(tuple_(Grant.created_at, Grant.id) < cursors.decode(cursor))
-    page = session.scalars(rows.order_by(Grant.created_at.desc(), Grant.id.desc()).limit(limit + 1)).all()
-    return [_given(grant) for grant in page[:limit]], next_cursor_of(page, limit)
+    page, next_cursor = listing.page(session, rows, Grant.created_at, Grant.id, limit=limit, cursor=cursor)
+    return [_given(grant) for grant in page], next_cursor
 
 
 async def recall_next(platform: Platform) -> bool:
@@ -277,10 +274,6 @@ def _given(grant: Grant) -> Given:
         created_at=grant.created_at,
         expires_at=grant.expires_at,
     )
-
-
-def next_cursor_of(page: Sequence[Grant], limit: int) -> str | None:
-    return cursors.encode(page[limit - 1].created_at, page[limit - 1].id) if len(page) > limit else None
 
 
 def _record(

@@ -5,21 +5,20 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from sqlalchemy import func, select, tuple_
+from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
-from app.platform import cursors
 from app.platform.problems import (
     NotFound,
 )
 from app.platform.process import Platform
 from app.policy.session_policy import Share
-from app.records import users
+from app.records import listing, users
 from app.records.actor import Actor
 from app.records.audit import Origin
 from app.records.models import Grant, User
 from app.sharing import grants
-from app.sharing.giving import next_cursor_of, prefix_of
+from app.sharing.giving import prefix_of
 
 MOST_PACKED = 200
 """How many grants to one user are considered for a credential, oldest first."""
@@ -131,9 +130,7 @@ def _list_received(
         .join(User, User.id == Grant.owner_id)
         .where(Grant.grantee_id == actor.user_id, grants.counts(now))
     )
-    if cursor is not None:
-        rows = rows.where(tuple_(Grant.created_at, Grant.id) < cursors.decode(cursor))
-    page = session.execute(rows.order_by(Grant.created_at.desc(), Grant.id.desc()).limit(limit + 1)).all()
+    page, next_cursor = listing.page_of_rows(session, rows, Grant.created_at, Grant.id, limit=limit, cursor=cursor)
     received = [
         Received(
             id=grant.id,
@@ -145,9 +142,9 @@ def _list_received(
             expires_at=grant.expires_at,
             accepted_at=grant.accepted_at,
         )
-        for grant, display_name, email in page[:limit]
+        for grant, display_name, email in page
     ]
-    return received, next_cursor_of([grant for grant, *_ in page], limit)
+    return received, next_cursor
 
 
 def _list_shares(

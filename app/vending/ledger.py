@@ -22,16 +22,14 @@ from sqlalchemy import (
     func,
     insert,
     select,
-    tuple_,
 )
 from sqlalchemy.orm import Session
 
 from app.auth import endings
 from app.aws.sts_client import StsCredential
-from app.platform import cursors
 from app.platform.db import ROWS_REFUSED, Database
 from app.platform.problems import AccountDisabled, InternalError, InvalidToken, Problem
-from app.records import audit
+from app.records import audit, listing
 from app.records.audit import Origin
 from app.records.models import DeviceSession, IssuedCredential, User
 from app.vending.orders import Order
@@ -209,10 +207,4 @@ def list_issued(
 ) -> tuple[Sequence[IssuedCredential], str | None]:
     """One page of the user's credentials, newest first, and the cursor of the next. Raises `InvalidRequest`."""
     rows = select(IssuedCredential).where(IssuedCredential.user_id == user_id)
-    if cursor is not None:
-        rows = rows.where(tuple_(IssuedCredential.issued_at, IssuedCredential.id) < cursors.decode(cursor))
-    page = session.scalars(
-        rows.order_by(IssuedCredential.issued_at.desc(), IssuedCredential.id.desc()).limit(limit + 1)
-    ).all()
-    more = len(page) > limit
-    return page[:limit], cursors.encode(page[limit - 1].issued_at, page[limit - 1].id) if more else None
+    return listing.page(session, rows, IssuedCredential.issued_at, IssuedCredential.id, limit=limit, cursor=cursor)

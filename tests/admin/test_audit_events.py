@@ -14,6 +14,7 @@ from sqlalchemy.orm import Session
 
 from app.admin import audit_events
 from app.admin.audit_events import Filters
+from app.platform import cursors
 from app.platform.clock import SystemClock
 from app.records.audit import TABLE
 from tests.security.observed import assert_problem
@@ -324,7 +325,7 @@ class TestPlans:
     def test_every_combination_of_filters_is_an_index_look_up(self, crowded: Service) -> None:
         """On the first page and in the middle: no table is read from end to end."""
         start = crowded.clock.now()
-        middle = audit_events.cursor_of(start + timedelta(minutes=90), 7)
+        middle = cursors.encode(start + timedelta(minutes=90), 7)
         for chosen in COMBINATIONS:
             filters = Filters(
                 actor_id=PEOPLE[3] if "actor" in chosen else None,
@@ -346,7 +347,7 @@ class TestPlans:
     @pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)  # SQLite does not count what it reads
     def test_page_ten_thousand_costs_what_the_first_costs(self, crowded: Service, filters: Filters) -> None:
         """By the rows and the buffers that PostgreSQL read for either."""
-        deep = audit_events.cursor_of(crowded.clock.now() + timedelta(seconds=150), 300)
+        deep = cursors.encode(crowded.clock.now() + timedelta(seconds=150), 300)
         first, last = (cost(crowded, filters, cursor) for cursor in (None, deep))
         assert max(first[0], last[0]) <= 10
         assert last[1] <= first[1] * 1.2 + 1
