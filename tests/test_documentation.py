@@ -1,5 +1,6 @@
 """What the documents say is what the code does, and they read well: tables, links, names of targets."""
 
+import ast
 import json
 import re
 import tomllib
@@ -81,6 +82,22 @@ class TestArchitecture:
             code = (ROOT / "app" / file).read_text(encoding="utf-8")
             for part in named.split(".") if named else []:
                 assert re.search(rf"^\s*(async def|def|class) {part}\b|^{part} = ", code, re.MULTILINE), (file, named)
+
+
+class TestSite:
+    def test_has_every_document_in_its_contents(self) -> None:
+        """docs/conf.py is read and not imported: Sphinx is installed for `make docs` alone."""
+        module = ast.parse((ROOT / "docs" / "conf.py").read_text(encoding="utf-8"))
+        (contents,) = [
+            ast.literal_eval(line.value)
+            for line in module.body
+            if isinstance(line, ast.Assign) and ast.unparse(line.targets[0]) == "CONTENTS"
+        ]
+        listed = [page[1:] if page.startswith("/") else f"docs/{page}" for pages in contents.values() for page in pages]
+        outside = ["changelog.d/README", "tests/security/REQUIREMENTS"]
+        assert sorted(listed) == sorted(
+            [name(file).removesuffix(".md") for file in DOCUMENTS if name(file) != "docs/index.md"] + outside
+        )
 
 
 class TestRelease:
