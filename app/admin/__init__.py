@@ -1,1 +1,1 @@
-"""What the people who run the app see and do: users, audit, keys. Support reads, signs out and sends resets."""
+"""What the app's staff see and do. Support reads, signs users out, unlocks accounts and sends password resets."""

@@ -1,4 +1,4 @@
-"""Whose an access key is that was seen in a trail or a leak report, and why AWS refused what it asked for."""
+"""Finds the owner of an access key from a trail or a leak report."""
 
 from dataclasses import dataclass
 from datetime import datetime
@@ -16,13 +16,13 @@ from app.vending.broker import Broker
 
 @dataclass(frozen=True)
 class Vended:
-    """A credential of the ledger's. It outlives its session, and a row of the ledger its user."""
+    """A credential from the ledger, with its user and session, if they still exist."""
 
     credential: IssuedCredential
     user: User | None
     family: DeviceSession | None
     effective_by: datetime | None
-    """When the engine stops to take it, at the latest; None where it was not revoked."""
+    """The engine refuses it from this moment at the latest; None if it is not revoked."""
 
     def is_alive(self, now: datetime) -> bool:
         return self.credential.withdrawn_at is None and now < self.credential.expires_at
@@ -31,9 +31,9 @@ class Vended:
 @dataclass(frozen=True)
 class KnownKey:
     account: str | None
-    """Of AWS. None where STS does not say."""
+    """The AWS account; None if STS does not say."""
     vended: Vended | None
-    """None for a key that is not of this service's ledger: of its own base credentials too."""
+    """None for a key that is not in the ledger, such as this service's base credentials."""
 
 
 async def look_up(platform: Platform, broker: Broker, access_key_id: str) -> KnownKey:
@@ -55,7 +55,7 @@ def find_vended(session: Session, settings: Settings, access_key_id: str) -> Ven
 
 
 async def _account(broker: Broker, access_key_id: str) -> str | None:
-    """A leak is looked into whether STS is well or not."""
+    """The key's AWS account; None if STS fails, because a leak must be investigated anyway."""
     try:
         return await broker.account_of(access_key_id)
     except (StsRefused, StsThrottled, StsUnavailable, Overloaded):

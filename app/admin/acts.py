@@ -1,7 +1,8 @@
-"""What administrators do to accounts. Each act, or refusal, is on record with who did it to whom, and an act with why.
+"""What administrators and support do to accounts.
 
-An act counts by what its actor may do once its user is locked, not by what they might when the request came in. Nobody,
-themself neither, takes the last administrator away. No password and no token passes through an administrator's hands.
+The audit records each act with its actor, user and reason, and each refusal with its actor and user. The actor's role
+is checked once the user is locked, not when the request arrived. Nobody can remove the last administrator, not even
+that administrator. Administrators never see a password or a token.
 """
 
 from dataclasses import dataclass
@@ -33,14 +34,14 @@ from app.sharing import grants
 from app.storage import quota
 
 INVITATION_TTL = timedelta(hours=24)
-"""Longer than a reset's: nobody waits for it with the app in their hand, and it opens an account that holds nothing."""
+"""Longer than a reset's: nobody waits for an invitation with the app in hand, and the account is still empty."""
 ADMINS = frozenset({"admin"})
 STAFF = frozenset({"admin", "support"})
 
 
 @dataclass(frozen=True)
 class Act:
-    """Who does it, when, from where, and why in their own words: printable, up to 500 characters."""
+    """Who acts, when, from where, and why. The reason is in their own words: printable, up to 500 characters."""
 
     origin: Origin
     now: datetime
@@ -49,7 +50,7 @@ class Act:
 
 
 def invite(session: Session, vault: Vault, act: Act, *, email: str, display_name: str | None, role: Role) -> Account:
-    """An account without a password, and a mail to its address with a link to choose one.
+    """Adds an account without a password, and mails its address a link to choose one.
 
     Raises `InvalidRequest`, `EmailTaken`, `Forbidden`.
     """
@@ -69,7 +70,7 @@ def invite(session: Session, vault: Vault, act: Act, *, email: str, display_name
 def change(
     session: Session, act: Act, user_id: UUID, *, renames: bool, display_name: str | None, role: Role | None
 ) -> Account:
-    """The user with another name (none, where `renames` to None) or role; a change of role takes a reason.
+    """Changes the user's role, which needs a reason, or if `renames` their name, which None removes.
 
     Raises `InvalidRequest`, `NotFound`, `LastAdmin`, `Forbidden`.
     """
@@ -87,7 +88,7 @@ def change(
 
 
 def allow(session: Session, act: Act, settings: Settings, user_id: UUID, *, quota_bytes: int | None) -> Account:
-    """The user with another quota, or with None that of everybody. It counts at once, and takes a reason.
+    """Gives the user a quota of their own, or the default with None. It holds at once, and needs a reason.
 
     Raises `InvalidRequest`, `NotFound`, `Forbidden`.
     """
@@ -104,9 +105,9 @@ def allow(session: Session, act: Act, settings: Settings, user_id: UUID, *, quot
 
 
 def disable(session: Session, act: Act, user_id: UUID) -> Account:
-    """Ends all sessions too (ASVS 7.4.2), but for a guest's: it is all that could ever open the account again.
+    """Disables the user and ends all sessions (ASVS 7.4.2). A guest's session stays: nothing else opens the account.
 
-    What the user shares nobody gets any more, until they are enabled.
+    Nobody can read the folders that the user shares until the user is enabled.
     Raises `NotFound`, `LastAdmin`, `Forbidden`.
     """
     user = _lock(session, act, "user.disabled", user_id, leaves=True)
@@ -114,7 +115,7 @@ def disable(session: Session, act: Act, user_id: UUID) -> Account:
     single_use.withdraw(session, act.now, "mfa", "password_reset", "email_change", user_id=user_id)
     grants.suspend(session, act.now, user_id)
     if user.guest:
-        _revoke_credentials(session, act, user_id)  # nothing that is under way is let through
+        _revoke_credentials(session, act, user_id)  # so that no vend under way gets through
     else:
         _end_sessions(session, act, user_id, "disabled")
     _record(session, act, "user.disabled", user_id)
@@ -138,9 +139,9 @@ def sign_out(session: Session, act: Act, user_id: UUID) -> Account:
 
 
 def reset_mfa(session: Session, vault: Vault, act: Act, user_id: UUID) -> Account:
-    """For who lost them, takes authenticator app and recovery codes away, ends all sessions and tells the user.
+    """Removes authenticator app and recovery codes of a user who lost them, ends all sessions and tells the user.
 
-    Passkeys stay: each is a way in of its own, which its user removes. Raises `NotFound`, `Forbidden`.
+    Passkeys stay, because each is a way to sign in, which the user can remove. Raises `NotFound`, `Forbidden`.
     """
     user = _lock(session, act, "mfa.reset", user_id)
     session.execute(delete(TotpFactor).where(TotpFactor.user_id == user_id))
@@ -153,7 +154,7 @@ def reset_mfa(session: Session, vault: Vault, act: Act, user_id: UUID) -> Accoun
 
 
 def revoke_credentials(session: Session, act: Act, user_id: UUID) -> Account:
-    """What was vended to the user is revoked; they stay signed in.
+    """Revokes the user's credentials. The user stays signed in.
 
     Raises `NotFound`, `Forbidden`.
     """
@@ -163,25 +164,25 @@ def revoke_credentials(session: Session, act: Act, user_id: UUID) -> Account:
 
 
 async def send_password_reset(platform: Platform, act: Act, user_id: UUID) -> Account:
-    """The mail that the user could ask for, to the stored address; of all staff together as often an hour.
+    """Sends the mail that the user could request, to the stored address.
 
-    Strangers who have used up the user's own limit are no hindrance.
+    For each user, all staff together have a limit of their own of the same size, so strangers cannot use it up.
 
-    Raises `NotFound`, `Forbidden`, `RateLimited`; `InvalidRequest` where there is no address, or the user is disabled.
+    Raises `NotFound`, `Forbidden`, `RateLimited`, and `InvalidRequest` if the user has no address or is disabled.
     """
     await platform.limiter.hit("reset", account_key(platform.vault, f"by staff {user_id}"))
     return await platform.database.write(_send_password_reset, platform.vault, act, user_id)
 
 
 async def unlock(platform: Platform, act: Act, user_id: UUID) -> Account:
-    """Ends the lock-out of a user at whom wrong passwords and codes were tried. Raises `NotFound`, `Forbidden`."""
+    """Ends the lock of a user after too many wrong passwords or codes. Raises `NotFound`, `Forbidden`."""
     account = await platform.database.write(_unlock, act, user_id)
     await guesses.unlock(platform, account.user)
     return account
 
 
 def unlock_from_host(session: Session, now: datetime, *, email_key: str, reason: str) -> User:
-    """The same by whoever runs this service's machine; the user. Raises `NotFound`."""
+    """The same from the command line of this service's host. Returns the user. Raises `NotFound`."""
     user = session.scalar(select(User).where(User.email_key == email_key).with_for_update())
     if user is None:
         raise NotFound("No account has this e-mail address.")
@@ -191,7 +192,7 @@ def unlock_from_host(session: Session, now: datetime, *, email_key: str, reason:
 
 
 def erase(session: Session, vault: Vault, act: Act, user_id: UUID, *, verifies: bool) -> None:
-    """As by the user's own wish. `verifies`: whether this service asks for verified addresses.
+    """Erases the account, as its owner could. `verifies`: whether this service requires verified addresses.
 
     Raises `NotFound`, `LastAdmin`, `Forbidden`.
     """
@@ -221,9 +222,9 @@ def _send_password_reset(session: Session, vault: Vault, act: Act, user_id: UUID
 def _lock(
     session: Session, act: Act, event: Event, user_id: UUID, *, by: frozenset[str] = ADMINS, leaves: bool = False
 ) -> User:
-    """The user, locked, whom the actor may act on. `leaves`: they are no active administrator afterwards.
+    """Locks the user, if the actor may act on them. `leaves`: the user will be no active administrator afterwards.
 
-    Then all administrators are locked first: of two who take each other's role away, one is the last by then.
+    Then all administrators are locked first. So if two demote each other, the second is refused as the last one.
     """
     is_last = leaves and is_last_admin(session, user_id)
     user = session.get(User, user_id, with_for_update=True)

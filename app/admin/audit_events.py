@@ -1,7 +1,7 @@
-"""The audit as it is read, newest first, and the one way by which old rows of it go.
+"""Reads the audit, newest first, and opens the one way to delete its old rows.
 
-The database refuses UPDATE, DELETE and TRUNCATE by trigger (see the migration): a mistake, or SQL injected into this
-service, rewrites nothing and deletes nothing of the last 30 days. Whoever owns the database can drop triggers.
+Triggers in the database refuse UPDATE, DELETE and TRUNCATE (see the migration). So a mistake, or SQL injected into this
+service, rewrites nothing and deletes nothing of the last 30 days. The owner of the database can drop the triggers.
 """
 
 import contextlib
@@ -23,9 +23,9 @@ from app.records.models import AuditEvent, User, UtcDateTime
 PAGE = 1000
 """Rows that an export holds in memory."""
 FLOOR = timedelta(days=30)
-"""For which the triggers keep every row, whoever asks."""
+"""How long the triggers keep every row, whoever deletes."""
 _OUTCOMES: dict[Outcome, ColumnElement[str]] = {
-    # As a parameter, it would keep PostgreSQL's prepared plans from the index of refusals.
+    # Literals, because PostgreSQL's prepared plans with a parameter would not use the index of refusals.
     "done": literal_column("'done'"),
     "refused": literal_column("'refused'"),
 }
@@ -38,9 +38,9 @@ class Filters:
     event: Event | None = None
     outcome: Outcome | None = None
     after: datetime | None = None
-    """The first moment."""
+    """Inclusive."""
     before: datetime | None = None
-    """The first moment that is too late."""
+    """Exclusive."""
 
     def conditions(self) -> list[ColumnElement[bool]]:
         found: list[ColumnElement[bool]] = []
@@ -64,7 +64,7 @@ def list_events(
 ) -> tuple[Sequence[AuditEvent], str | None]:
     """One page, newest first, and the cursor of the next, which costs the same. Raises `InvalidRequest`.
 
-    By time, and by id what happened at the same: an id says which row was written first, not what happened first.
+    Sorted by time, then by id. An id tells which row was written first, not which event happened first.
     """
     rows = select(AuditEvent).where(*filters.conditions())
     return listing.page(session, rows, AuditEvent.at, AuditEvent.id, limit=limit, cursor=cursor)
@@ -73,14 +73,14 @@ def list_events(
 def list_events_of_user(
     session: Session, filters: Filters, *, limit: int, cursor: str | None
 ) -> tuple[Sequence[AuditEvent], str | None]:
-    """The same, of a subject who must be, or have been, a user. Raises `NotFound`, `InvalidRequest`."""
+    """The same for a subject who is or was a user. Raises `NotFound`, `InvalidRequest`."""
     if session.scalar(select(User.id).where(User.id == filters.subject_id)) is None:
         raise NotFound
     return list_events(session, filters, limit=limit, cursor=cursor)
 
 
 def begin_export(session: Session, origin: Origin, now: datetime, actor: Actor, filters: Filters) -> None:
-    """Notes who takes what along."""
+    """Audits who exports which events."""
     audit.record(
         session,
         origin,
@@ -107,7 +107,7 @@ def export_page(
 
 @contextlib.contextmanager
 def opened_for_pruning(session: Session) -> Iterator[ColumnElement[bool]]:
-    """While it lasts this transaction may delete; what it yields is true of the rows that the triggers let go."""
+    """Lets this transaction delete. Yields the condition of the rows that the triggers allow to delete."""
     database_now = session.execute(select(func.now(type_=UtcDateTime()))).scalar_one()
     old_enough = AuditEvent.at < database_now - FLOOR
     if session.get_bind().dialect.name == "postgresql":
@@ -115,7 +115,7 @@ def opened_for_pruning(session: Session) -> Iterator[ColumnElement[bool]]:
         yield old_enough
         session.execute(text("SET LOCAL tokenvend.prune = 'off'"))
         return
-    # SQLite has no settings, but DDL is part of the transaction, and nobody else writes meanwhile.
+    # SQLite has no session settings. But DDL is part of the transaction, and nobody else writes meanwhile.
     guard = text("SELECT sql FROM sqlite_master WHERE type = 'trigger' AND name = 'audit_events_no_delete'")
     made_by = session.execute(guard).scalar_one()
     session.execute(text("DROP TRIGGER audit_events_no_delete"))
@@ -124,5 +124,5 @@ def opened_for_pruning(session: Session) -> Iterator[ColumnElement[bool]]:
 
 
 def record_pruning(session: Session, now: datetime, before: datetime) -> None:
-    """Notes, in the transaction of the first rows that go, that all older ones do."""
+    """Audits the pruning, in the transaction that deletes the first rows."""
     audit.record(session, audit.COMMAND_LINE, "audit.pruned", now, before=before.isoformat())

@@ -1,6 +1,6 @@
-"""Taking all users along who have an address and are not erased, the oldest first.
+"""Exports all users who have an address and are not erased, oldest first.
 
-A guest has no address: the account is one device's, which could not open it elsewhere.
+A guest has no address. The account belongs to one device, which could not open it in another system.
 """
 
 import json
@@ -27,7 +27,7 @@ Position = tuple[datetime, UUID]
 
 
 def begin(session: Session, origin: Origin, now: datetime, actor: Actor | None, *, with_hashes: bool) -> None:
-    """Notes who takes them along."""
+    """Audits who exports the users."""
     audit.record(
         session,
         origin,
@@ -62,7 +62,7 @@ def header(form: Format, *, with_hashes: bool) -> str:
 
 
 def line(form: Format, user: User, *, with_hashes: bool) -> str:
-    """A user as the import of this service reads them."""
+    """A user in the format that this service's import reads."""
     shown = _shown(user)
     if form == "csv":
         return csv_line(_cell(shown[name]) for name in columns(with_hashes=with_hashes))

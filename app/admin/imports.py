@@ -1,7 +1,7 @@
-"""Importing users: rows in batches, each batch one transaction with its users, their audit rows and the progress.
+"""Imports users in batches. Each batch is one transaction with its users, their audit rows and the progress.
 
-So whatever ends an import, each row was done once or not at all, and the same file with the same id goes on after the
-last batch. An address that has an account keeps it as it is; everybody else gets a new one: a new id and a new prefix.
+So however an import ends, each row is done once or not at all, and the same file with the same id continues after the
+last batch. An existing account is left as it is. Other users get a new account, with a new id and a new prefix.
 """
 
 import contextlib
@@ -41,15 +41,15 @@ from app.records.models import COGNITO, IssuedCredential, User, UserImport, User
 T = TypeVar("T")
 Status = Literal["running", "completed", "interrupted", "failed"]
 Transact = Callable[..., T]
-"""Runs a story as one transaction, and returns what it returns once it is committed."""
+"""Runs a function as one transaction, and returns its result once that is committed."""
 
 BATCH = 1_000
 PATIENCE = 5.0
-"""Seconds after which the next row ends a batch that is not full: a slow upload is no dead one."""
+"""Seconds after which the next row ends a batch that is not full, so that a slow upload does not look dead."""
 DEAD_AFTER = timedelta(minutes=1)
-"""Without a batch for so long, an import is thought to have ended without a word, and may be taken up again."""
+"""An import without a batch for this long counts as dead, and may be resumed."""
 MOST_PROBLEMS = 10_000
-"""Of one import, that are kept; all are counted."""
+"""Problems of one import that are kept. All are counted."""
 USERS = typed(Table, User.__table__)
 
 ROLE_NOT_TAKEN = RowProblem(
@@ -62,11 +62,11 @@ ID_TAKEN = RowProblem(
 
 
 CONCURRENT = 2
-"""Imports by HTTP, in a process."""
+"""Imports over HTTP at once, in one process."""
 
 
 class ImportRoom:
-    """Threads for imports by HTTP, and a place for each: an import that finds none is refused, not kept waiting."""
+    """Threads for imports over HTTP, and a place for each. An import that finds no place is refused, not queued."""
 
     def __init__(self) -> None:
         self.threads = ThreadPoolExecutor(CONCURRENT, thread_name_prefix="import")
@@ -78,7 +78,7 @@ class ImportRoom:
 
 @dataclass(frozen=True)
 class Order:
-    """What is to be imported, and who wants it: None on the command line, which alone may keep ids."""
+    """What to import, and for whom. `actor` is None on the command line. Only that may keep ids."""
 
     import_id: uuid.UUID
     source: SourceName
@@ -93,10 +93,10 @@ Row = tuple[int, ImportedUser | RowProblem]
 
 
 def carry_out(order: Order, chunks: Iterable[bytes], clock: Clock, transact: "Transact[Any]") -> UserImport:
-    """The finished import. It blocks, so it has a thread of its own.
+    """Runs the import and returns it when it is finished. It blocks, so it needs a thread of its own.
 
-    Raises `ImportConflict`, `UnreadableImport`, `Forbidden`, `InvalidToken`, whatever reading `chunks` raises,
-    `DatabaseUnavailable`. What was committed before stays, and is skipped by the next try.
+    Raises `ImportConflict`, `UnreadableImport`, `Forbidden`, `InvalidToken`, `DatabaseUnavailable` and what reading
+    `chunks` raises. Batches committed before that stay, and the next try skips them.
     """
     lease = uuid.uuid4()
     begun: UserImport = transact(_claim, clock.now(), order, lease)
@@ -105,13 +105,13 @@ def carry_out(order: Order, chunks: Iterable[bytes], clock: Clock, transact: "Tr
             stored: Future[None] | None = None
             for last, batch, digest in _batches(order, chunks, clock, begun):
                 if stored is not None:
-                    stored.result()  # the next batch was read meanwhile
+                    stored.result()  # the next batch has been read meanwhile
                 stored = storing.submit(transact, _store, clock.now(), order, lease, batch, last=last, digest=digest)
             if stored is not None:
                 stored.result()
     except BaseException as error:
         status = "failed" if isinstance(error, UnreadableImport | ContentTooLarge) else "interrupted"
-        with contextlib.suppress(Exception):  # where the database is away too, the import is found dead later
+        with contextlib.suppress(Exception):  # without the database, the import is found dead later
             transact(_end, clock.now(), order, lease, status)
         raise
     ended: UserImport = transact(_end, clock.now(), order, lease, "completed")
@@ -121,7 +121,7 @@ def carry_out(order: Order, chunks: Iterable[bytes], clock: Clock, transact: "Tr
 def find(
     session: Session, import_id: uuid.UUID, *, limit: int, cursor: str | None
 ) -> tuple[UserImport, Sequence[UserImportProblem], str | None]:
-    """An import, a page of what was wrong with its rows, in their order, and the next cursor.
+    """An import, one page of the problems of its rows, in the order of the rows, and the next cursor.
 
     Raises `NotFound`, `InvalidRequest`.
     """
@@ -139,7 +139,7 @@ def find(
 
 
 def _claim(session: Session, now: datetime, order: Order, lease: uuid.UUID) -> UserImport:
-    """The import, new or taken up again, of this lease alone. Of two at once one gets it."""
+    """The import, new or resumed, for this lease alone. If two claim it at once, one gets it."""
     if order.actor is not None:
         require_admin(session, now, order.actor)
     dialect = postgresql if session.get_bind().dialect.name == "postgresql" else sqlite
@@ -184,7 +184,7 @@ def _claim(session: Session, now: datetime, order: Order, lease: uuid.UUID) -> U
 def _batches(
     order: Order, chunks: Iterable[bytes], clock: Clock, begun: UserImport
 ) -> Iterable[tuple[int, list[Row], str]]:
-    """Rows after those that are done, with the number and the digest of all up to the last one."""
+    """The batches of rows that are not done yet, each with the number of its last row and the digest up to there."""
     source = formats.SOURCES[order.source]
     digest, done = hashlib.sha256(b"ids kept" if order.keep_ids else b""), begun.rows
     batch: list[Row] = []
@@ -228,7 +228,7 @@ def _store(
 
 
 def _tell(session: Session, order: Order, told: Sequence[tuple[int, RowProblem]]) -> None:
-    """Keeps what is told, while there is room."""
+    """Keeps the problems of rows, up to `MOST_PROBLEMS`."""
     kept = select(func.count()).where(UserImportProblem.import_id == order.import_id)
     room = max(0, MOST_PROBLEMS - (session.scalar(kept) or 0))
     rows = [
@@ -240,9 +240,9 @@ def _tell(session: Session, order: Order, told: Sequence[tuple[int, RowProblem]]
 
 
 def _add(session: Session, now: datetime, order: Order, users: Sequence[tuple[int, ImportedUser]]) -> set[int]:
-    """The numbers of the rows whose users were added. In the order of addresses: two imports wait, but never in a ring.
+    """Adds users in the order of their addresses, so that two imports do not deadlock. Returns the added rows' numbers.
 
-    Where the address has an account, or stood in an earlier row, the row adds nothing.
+    A row whose address has an account, or was in an earlier row, adds nothing.
     """
     added: dict[uuid.UUID, int] = {}
     rows = []
@@ -278,9 +278,9 @@ def _add(session: Session, now: datetime, order: Order, users: Sequence[tuple[in
 
 @functools.cache
 def _users_and_events(columns: tuple[str, ...], event: tuple[str, ...]) -> Select[Any]:
-    """Adds users, and an audit row for each that is new, and gives their ids. All rows come as one JSON text.
+    """A statement that adds users and an audit row for each new one, and returns their ids. Its rows are one JSON text.
 
-    A statement of many VALUES, and one for each audit row, take ten times as long.
+    A statement with many VALUES, and one for each audit row, would take ten times as long.
     """
     given = (
         func.json_to_recordset(cast(bindparam("rows", type_=Text), JSON))
@@ -325,7 +325,7 @@ def _would_be_new(session: Session, users: Sequence[tuple[int, ImportedUser]]) -
 
 
 def _with_foreign_ids(session: Session, users: Sequence[tuple[int, ImportedUser]]) -> dict[int, RowProblem]:
-    """Rows whose id must not be given to them: an id is a prefix, and whatever is under it."""
+    """The rows that must not get their id, because an id stands for a prefix and the objects in it."""
     wrong: dict[int, RowProblem] = {}
     ids: dict[uuid.UUID, int] = {}
     for number, row in users:
@@ -340,7 +340,7 @@ def _with_foreign_ids(session: Session, users: Sequence[tuple[int, ImportedUser]
     known = dict(session.execute(select(User.id, User.email_key).where(User.id.in_(ids))).tuples().all())
     vended = set(session.scalars(select(IssuedCredential.user_id).where(IssuedCredential.user_id.in_(ids)).distinct()))
     for user_id, number in ids.items():
-        same_user = known.get(user_id) == keys[number]  # who was imported before, so the row changes nothing
+        same_user = known.get(user_id) == keys[number]  # the user was imported before, so the row changes nothing
         if (user_id in known or user_id in vended) and not same_user:
             wrong[number] = ID_TAKEN
     return wrong
@@ -362,7 +362,7 @@ def _end(session: Session, now: datetime, order: Order, lease: uuid.UUID, status
 
 
 def _held(session: Session, order: Order, lease: uuid.UUID) -> UserImport:
-    """The import, locked. Raises `ImportConflict` where somebody else has taken it up."""
+    """The import, locked. Raises `ImportConflict` if somebody else has resumed it."""
     held = session.get_one(UserImport, order.import_id, with_for_update=True)
     if held.lease != lease:
         raise ImportConflict

@@ -1,4 +1,4 @@
-"""What is of no more use goes in small batches, by a job and by a command, which any number may do at once."""
+"""Deletes stale rows in small batches, by a job and by a command. Any number of them may run at once."""
 
 import itertools
 import time
@@ -29,42 +29,42 @@ from app.records.models import (
 
 BATCH = 1000
 KEPT = timedelta(days=1)
-"""For how long an expired token is still told from an unknown one."""
+"""How long an expired token is still told from an unknown one."""
 SESSIONS_KEPT = timedelta(days=90)
-"""For which a user, or who looks into a theft, sees the devices of before."""
+"""How long users, and investigators of a theft, can see ended sessions."""
 MAILS_KEPT = timedelta(days=30)
 GRANTS_KEPT = timedelta(days=90)
-"""For which a user who takes their data along sees what they shared, and what was shared with them."""
+"""How long the export of a user's data has the ended grants that they gave or received."""
 IMPORTS_KEPT = timedelta(days=90)
-"""After its last batch, an import and its report: for as long it may be taken up again."""
+"""How long an import and its report are kept after its last batch. Until then it may be resumed."""
 ACTIVITY_KEPT = timedelta(days=400)
-"""A year, and what to compare it with."""
+"""A year, and a month to compare with."""
 
 
 @dataclass(frozen=True)
 class Kind:
-    """Rows of a table that are of no more use."""
+    """Rows of a table that are of no use any more."""
 
     name: str
     model: type[Model]
     keys: tuple[Any, ...]
     stale: ColumnElement[bool]
     ready: tuple[ColumnElement[bool], ...] = ()
-    """What has to be so before they can go: nothing refers to them any more."""
+    """What must hold before they can be deleted, such as that no other row refers to them."""
 
 
 async def clean(platform: Platform) -> bool:
-    """Deletes up to `BATCH` rows of a kind, and says whether there may be more."""
+    """Deletes up to `BATCH` rows of a kind. Returns whether there may be more."""
     return await platform.database.write(delete_stale, platform.clock.now())
 
 
 def delete_stale(session: Session, now: datetime) -> bool:
-    """The stale rows, kind by kind until one has `BATCH` of them: then it is True, and the rest is for another time."""
+    """Deletes stale rows kind by kind. Stops and returns True at a kind with `BATCH` of them: there may be more."""
     return any(_delete(session, kind) >= BATCH for kind in stale_kinds(now))
 
 
 def stale_kinds(now: datetime) -> tuple[Kind, ...]:
-    """What the job deletes, in an order in which nothing is referred to by what is left."""
+    """The kinds that the job deletes. Rows come before the rows that they refer to."""
     expired = RefreshToken.expires_at < now - KEPT
     old = (DeviceSession.ended_at < now - SESSIONS_KEPT) | (DeviceSession.expires_at < now - SESSIONS_KEPT)
     forgotten = RefreshToken.session_id.in_(select(DeviceSession.id).where(old))
@@ -97,27 +97,28 @@ def stale_kinds(now: datetime) -> tuple[Kind, ...]:
 
 
 def old_events(before: datetime) -> Kind:
-    """Audit events, which no job deletes: an operator says for how long they are kept."""
+    """Audit events. No job deletes them: the operator decides how long to keep them."""
     return Kind("audit events", AuditEvent, (AuditEvent.id,), AuditEvent.at < before)
 
 
 def count_stale(session: Session, kind: Kind) -> int:
-    """How many there are. For a command: nobody waits for the answer, nor uses the connection afterwards."""
+    """The number of stale rows. Only for a command: it turns the time-out off, for the connection too."""
     if session.get_bind().dialect.name == "postgresql":
         session.execute(text("SET statement_timeout = 0"))
     return session.scalar(select(func.count()).select_from(kind.model).where(kind.stale)) or 0
 
 
 def prune(platform: Platform, kind: Kind) -> Iterator[int]:
-    """Deletes all rows of a kind, each batch a transaction, and says how many each had. Raises `DatabaseUnavailable`.
+    """Deletes all stale rows of a kind, in a transaction for each batch. Yields the size of each batch.
 
-    It rests for as long as it worked: SQLite has one writer, and the service is to have its turn.
+    After each batch it rests as long as it worked, because SQLite has one writer and the service needs its turn. Raises
+    `DatabaseUnavailable`.
     """
     return _batches(platform, lambda session, _first: _delete(session, kind))
 
 
 def prune_events(platform: Platform, before: datetime) -> Iterator[int]:
-    """The same for audit events, leaving one that tells of it."""
+    """The same for audit events. It adds an event that tells of the pruning."""
     kind, now = old_events(before), platform.clock.now()
 
     def delete_batch(session: Session, first: bool) -> int:
@@ -141,7 +142,7 @@ def _batches(platform: Platform, delete_batch: Callable[[Session, bool], int]) -
 
 
 def _delete(session: Session, kind: Kind, *allowed: ColumnElement[bool]) -> int:
-    # What another replica is deleting is left to it. PostgreSQL may run a plain subquery once a row, and lock more.
+    # Skips what another replica is deleting. As a CTE, because a plain subquery may run for each row and lock more.
     rows = select(*kind.keys).where(kind.stale, *kind.ready, *allowed)
     some = rows.limit(BATCH).with_for_update(skip_locked=True, of=kind.model).cte("some_of_them")
     found = select(*(some.c[key.key] for key in kind.keys))

@@ -1,6 +1,6 @@
-"""What happened over time, for charts: from the tally, and for the minutes that it has not reached from the tables.
+"""What happened over time, for charts: from the tally and, for the latest minutes, from the tables themselves.
 
-Both are bounded: thousands of rows of the tally, and half an hour of audit and ledger, however much there is of either.
+Both are bounded, however much there is: thousands of rows of the tally, and half an hour of audit and ledger.
 """
 
 from collections.abc import Sequence
@@ -23,9 +23,9 @@ BUCKETS: dict[Window, tuple[timedelta, int]] = {
     "7d": (timedelta(hours=2), 84),
     "30d": (timedelta(hours=6), 120),
 }
-"""How long each bucket is and how many there are, the last of which is not over yet."""
+"""The length of a bucket and their number. The last bucket is not over yet."""
 COUNTED_LIVE = timedelta(minutes=30)
-"""At most: a tally that is further behind is waited for."""
+"""The longest time that is counted from the tables. If the tally is further behind, charts have a gap."""
 SUMMED = (
     *("sign_ups", "sign_ins", "failures", "mfa_failures", "vends_issued", "vends_refused", "vends_cached"),
     *("revocations", "sts_calls", "sts_errors", "sts_slow", "sts_milliseconds"),
@@ -33,7 +33,7 @@ SUMMED = (
 STATES = ("users", "live_credentials")
 NAMES = ("started_at", *SUMMED, *STATES)
 Step = tuple[Any, ...]
-"""Five minutes: a value for each of `NAMES`."""
+"""Five minutes of counts, with a value for each of `NAMES`."""
 
 
 @dataclass
@@ -43,21 +43,21 @@ class Bucket:
     """By the names of `SUMMED`."""
     users: int | None = None
     live_credentials: int | None = None
-    """Both at the end of the bucket, or now; None where nobody counted."""
+    """`users` and this are counted at the end of the bucket, or now; None if nobody counted them."""
 
 
 @dataclass(frozen=True)
 class Stats:
     length: timedelta
     counted_until: datetime
-    """Now, unless the tally is behind: what happened later may be missing."""
+    """Now, or earlier if the tally is behind. Later counts may be missing."""
     buckets: list[Bucket]
 
 
 def read(session: Session, now: datetime, window: Window, *, longest: timedelta) -> Stats:
-    """The window's buckets, the oldest first, aligned to UTC; those in which nothing happened too.
+    """The window's buckets, oldest first, aligned to UTC, including empty ones.
 
-    `longest`: what a credential lives at most.
+    `longest`: the longest life of a credential.
     """
     length, number = BUCKETS[window]
     first = tally.floor(now, length) - (number - 1) * length
@@ -75,7 +75,7 @@ def read(session: Session, now: datetime, window: Window, *, longest: timedelta)
 
 
 def _live(session: Session, start: datetime, now: datetime, *, longest: timedelta, behind: bool) -> list[Step]:
-    """What the tally has not reached, in the same steps."""
+    """Counts from the tables what the tally has not reached, in the same steps."""
     found: list[Step] = []
     users = tally.users_at(session, start)
     if users is None and not behind:  # nothing was ever tallied: the service is young

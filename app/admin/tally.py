@@ -1,8 +1,8 @@
-"""Counting what happened, five minutes at a time: once over all replicas, and never again.
+"""Counts what happened, in steps of five minutes, once for all replicas.
 
-Five minutes are counted a while after they are over, from audit and ledger, in one transaction whose one write only one
-replica can win. Until then they are counted when somebody asks, by the same queries, so that a transaction that commits
-late is missed by neither. What only a process knows, it adds every few seconds; one that is killed loses those seconds.
+A step is counted from audit and ledger a while after it is over, so that late commits are included. It is one
+transaction, whose write only one replica can win. Until then the same queries count the step whenever somebody asks.
+What only a process knows, it adds every few seconds. A killed process loses the last seconds.
 """
 
 from dataclasses import asdict
@@ -20,26 +20,26 @@ from app.records.models import Activity, AuditEvent, Erasure, IssuedCredential, 
 
 STEP = timedelta(minutes=5)
 LAG = timedelta(minutes=2)
-"""After which nothing of five minutes can still be on its way: a story has seconds, and clocks differ by less."""
+"""Time after which no event of a step can still arrive: a transaction lasts seconds, and clocks differ by less."""
 BACK = timedelta(days=31)
-"""How far the first tally reaches back, and one after a long pause: what charts show, and what the audit always has."""
+"""How far the first tally, or one after a long pause, reaches back: as far as charts do."""
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 PATIENCE = text("SET LOCAL statement_timeout = '30s'")
-"""For PostgreSQL, where nobody waits: counting all users takes long."""
+"""PostgreSQL's time-out for the job, for which nobody waits: counting all users takes long."""
 
 SIGN_UPS = ("user.registered", "guest.created")
 COUNTED = (*SIGN_UPS, "session.started", "credential.issued", "user.erasure_requested")
 
 
 class OwnWork:
-    """What this process did and has not added yet."""
+    """What this process did and has not added to the tally yet."""
 
     def __init__(self, metrics: Metrics) -> None:
         self._metrics = metrics
         self._added = metrics.work()
 
     async def add(self, database: Database, now: datetime) -> None:
-        """Raises `DatabaseUnavailable`: then it is for the next time."""
+        """Adds it. Raises `DatabaseUnavailable`; then the next call adds it."""
         done = self._metrics.work()
         if done != self._added:
             new = {name: count - getattr(self._added, name) for name, count in asdict(done).items()}
@@ -48,7 +48,7 @@ class OwnWork:
 
 
 async def work(platform: Platform, own_work: OwnWork) -> bool:
-    """Adds what this process did, counts one more five minutes if they are due, and says whether more may be."""
+    """Adds what this process did, and counts one step if it is due. Returns whether more may be due."""
     now = platform.clock.now()
     await own_work.add(platform.database, now)
     if await platform.database.read(next_due, now) is None:
@@ -59,12 +59,12 @@ async def work(platform: Platform, own_work: OwnWork) -> bool:
 
 
 def floor(moment: datetime, step: timedelta = STEP) -> datetime:
-    """The last multiple of `step` since 1970, in UTC: no clock change moves it."""
+    """The last multiple of `step` since 1970 in UTC, so that daylight saving does not move it."""
     return moment - (moment - EPOCH) % step
 
 
 def add(session: Session, now: datetime, done: Work) -> None:
-    """Adds to the five minutes of now."""
+    """Adds the work to the current step."""
     values = asdict(done)
     statement = _insert(session).values(started_at=floor(now), **values)
     summed = {name: getattr(Activity, name) + statement.excluded[name] for name in values}
@@ -84,15 +84,15 @@ def tallied_until(session: Session, now: datetime) -> datetime:
 
 
 def next_due(session: Session, now: datetime) -> datetime | None:
-    """When the next five minutes to count began; None while they are not over for long enough."""
+    """The start of the next step to count; None if it has not been over for `LAG`."""
     start = tallied_until(session, now)
     return start if start + STEP + LAG <= now else None
 
 
 def tally_next(session: Session, now: datetime, *, longest: timedelta) -> bool:
-    """Counts the next five minutes that are due, and says whether it was this transaction that did.
+    """Counts the next step that is due. Returns whether this transaction was the one that counted it.
 
-    `longest`: what a credential lives at most.
+    `longest`: the longest life of a credential.
     """
     start = next_due(session, now)
     if start is None:
@@ -102,7 +102,7 @@ def tally_next(session: Session, now: datetime, *, longest: timedelta) -> bool:
     end = start + STEP
     counts = count(session, start, end, longest=longest)
     erasures, before = counts.pop("erasures"), users_at(session, start)
-    # All are counted where nobody did before, and once a day, for what was written with a date of its own.
+    # Count all users if the previous step has no count, and once a day, because imported users have earlier dates.
     if before is None or start == floor(start, timedelta(days=1)):
         counts["users"] = count_users(session, end)
     else:
@@ -117,7 +117,7 @@ def tally_next(session: Session, now: datetime, *, longest: timedelta) -> bool:
 
 
 def count(session: Session, start: datetime, end: datetime, *, longest: timedelta) -> dict[str, int]:
-    """What audit and ledger have of a time from `start` to before `end`, and what is alive at its end."""
+    """What audit and ledger have from `start` (inclusive) to `end` (exclusive), and the credentials alive at `end`."""
     done, refused = AuditEvent.outcome == "done", AuditEvent.outcome == "refused"
     session_started, issued = AuditEvent.event == "session.started", AuditEvent.event == "credential.issued"
     by_code = AuditEvent.detail["reason"].as_string() == "invalid_mfa_code"
@@ -126,7 +126,7 @@ def count(session: Session, start: datetime, end: datetime, *, longest: timedelt
         "sign_ins": _number(session_started, done),
         "failures": _number(session_started, refused),
         "mfa_failures": _number(session_started, refused, by_code),
-        # Without an actor the service issued it to itself.
+        # Without an actor, the service issued it to itself.
         "vends_issued": _number(issued, done, AuditEvent.actor_id.is_not(None)),
         "vends_refused": _number(issued, refused),
         "erasures": _number(AuditEvent.event == "user.erasure_requested", done),
@@ -145,18 +145,18 @@ def count(session: Session, start: datetime, end: datetime, *, longest: timedelt
 
 
 def users_at(session: Session, end: datetime) -> int | None:
-    """How many users there were when the five minutes ended that end then; None where those were not counted."""
+    """The number of users at the end of the step that ends at `end`; None if that step was not counted."""
     return session.scalar(select(Activity.users).where(Activity.started_at == end - STEP, Activity.tallied))
 
 
 def users_after(session: Session, before: int, start: datetime, end: datetime, erasures: int) -> int:
-    """How many users there are at `end`: those at `start`, and who came and went since."""
+    """The number of users at `end`: the `before` at `start`, plus new users, minus erasures."""
     came = select(func.count()).select_from(User).where(User.created_at >= start, User.created_at < end)
     return before + (session.scalar(came) or 0) - erasures
 
 
 def count_users(session: Session, end: datetime) -> int:
-    """The same from the tables themselves, which takes a second or more for each ten million."""
+    """The same, counted from the tables. This takes a second or more for each ten million."""
     came = session.scalar(select(func.count()).select_from(User).where(User.created_at < end)) or 0
     went = session.scalar(select(func.count()).select_from(Erasure).where(Erasure.requested_at < end)) or 0
     return came - went

@@ -1,4 +1,4 @@
-"""Users as administrators see them: found by a piece of their address or name, the newest first, and one by one."""
+"""Users as administrators see them: a search by part of the address or name, newest first, and single users."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -32,12 +32,12 @@ from app.vending import ledger
 Status = Literal["active", "disabled", "erased"]
 Role = Literal["user", "support", "admin"]
 TRIGRAM = 3
-"""Characters: what the indexes of text are made of. A shorter query is the beginning of an address."""
+"""Characters in an entry of the text indexes. A shorter query matches the beginning of an address."""
 LAST_CHARACTER = "\U0010ffff"
 
 _MFA_ENABLED = exists().where(TotpFactor.user_id == User.id, TotpFactor.confirmed_at.is_not(None))
 NEWEST = 100
-"""Of a user, among which the last use is looked for besides those that are alive: any number may have ended."""
+"""Sessions of a user, alive or ended, among which the last use is looked for, besides as many that are alive."""
 
 
 def _newest(*which: ColumnElement[bool]) -> Select[tuple[datetime]]:
@@ -52,7 +52,7 @@ _LAST_SEEN = select(func.max(_USED.c.last_used_at)).scalar_subquery()
 _ACCOUNTS = select(User, _MFA_ENABLED.label("mfa_enabled"), _LAST_SEEN.label("last_seen_at"), Usage).outerjoin(
     Usage, Usage.user_id == User.id
 )
-# SQLite's, see the migration of 2026112403.
+# SQLite's text index, see the migration 2026112403.
 _TEXT = table("users_text", column("rowid"), column("users_text"))
 _TEXT_ROWS = table("users_text_rows", column("number"), column("user_id", Uuid()))
 
@@ -61,7 +61,7 @@ _TEXT_ROWS = table("users_text_rows", column("number"), column("user_id", Uuid()
 class Account:
     user: User
     mfa_enabled: bool
-    """By authenticator app."""
+    """Whether the user has an authenticator app."""
     last_seen_at: datetime | None
     """When one of the user's sessions was last used."""
     usage: Usage | None
@@ -81,7 +81,7 @@ def search(
     rows = _ACCOUNTS
     if query:
         rows = rows.where(_matches(query, on_sqlite=session.get_bind().dialect.name == "sqlite"))
-    # As literals: SQLite sees only so that an index of a few is enough.
+    # Literals, because only with them SQLite uses a partial index.
     if status is not None:
         rows = rows.where(User.status == literal(status, literal_execute=True))
         if status != "active":
@@ -121,7 +121,7 @@ def list_credentials(
 
 
 def require_admin(session: Session, now: datetime, actor: Actor) -> None:
-    """For what goes on long after its request was let in: who was signed out, demoted or disabled goes no further.
+    """Checks an administrator again during long work, so that it stops if they were signed out, demoted or disabled.
 
     Raises `InvalidToken`, `Forbidden`.
     """
@@ -138,10 +138,10 @@ def _require(session: Session, user_id: UUID) -> None:
 
 
 def _matches(query: str, *, on_sqlite: bool) -> ColumnElement[bool]:
-    """Whether address or name hold the query, in whatever case. Its own `%`, `_` and `"` are characters like others."""
+    """Whether address or name contain the query, in any case. `%`, `_` and `"` in it have no special meaning."""
     if len(query) < TRIGRAM:
         start = addresses.fold(query)
-        if on_sqlite:  # whose LIKE uses no index where it has an escape character
+        if on_sqlite:  # its LIKE with an escape character uses no index
             return and_(User.email_key >= start, User.email_key < start + LAST_CHARACTER)
         return User.email_key.startswith(start, autoescape=True)
     if on_sqlite:

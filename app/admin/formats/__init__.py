@@ -1,6 +1,6 @@
-"""Files of users as other systems write them: from a stream of bytes to rows that all look alike.
+"""Reads the user files of other systems: from a stream of bytes to rows in one common form.
 
-Nothing here holds more than a row and a piece of the stream in memory, and nothing knows the database.
+It holds only a row and a piece of the stream in memory, and does not use the database.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -21,9 +21,9 @@ Reader = Callable[[Iterable[bytes]], Iterator[Record | RowProblem]]
 @dataclass(frozen=True)
 class Source:
     readers: Mapping[str, Reader]
-    """By media type. A reader raises `UnreadableImport` where it cannot go on."""
+    """By media type. A reader raises `UnreadableImport` if it cannot continue."""
     take: Callable[[Mapping[str, Any]], ImportedUser]
-    """What a record says, checked. Raises `Refused`."""
+    """Checks a record and makes a user of it. Raises `Refused`."""
 
 
 SOURCES: Mapping[SourceName, Source] = {
@@ -36,7 +36,7 @@ SOURCES: Mapping[SourceName, Source] = {
 
 
 def user_of(source: Source, record: Record | RowProblem) -> ImportedUser | RowProblem:
-    """The user that a row stands for, or what is wrong with it."""
+    """The user of a row, or what is wrong with the row."""
     if isinstance(record, RowProblem):
         return record
     try:

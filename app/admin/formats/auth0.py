@@ -1,4 +1,4 @@
-"""Auth0: the NDJSON of a user export, with the `passwordHash` that its support adds, or of its import's schema."""
+"""Auth0: NDJSON of a user export, with the `passwordHash` that Auth0's support adds, or in Auth0's import schema."""
 
 import base64
 import binascii
@@ -15,7 +15,7 @@ def take(record: Record) -> ImportedUser:
     return user(
         email=email,
         email_verified=verified,
-        display_name=None if name == email else name,  # where nobody gave one, Auth0 puts the address
+        display_name=None if name == email else name,  # without a name, Auth0 has the address there
         password_hash=_hash(record),
         created_at=moment(created_at.get("$date") if isinstance(created_at, dict) else created_at, "created_at"),
         disabled=record.get("blocked"),
@@ -23,7 +23,7 @@ def take(record: Record) -> ImportedUser:
 
 
 def _email(record: Record) -> tuple[object, object]:
-    """Some rows have it among `identifiers` alone."""
+    """The address and whether it is verified. Some rows have it only among `identifiers`."""
     if record.get("email") is not None:
         return record["email"], record.get("email_verified")
     identifiers = record.get("identifiers")

@@ -1,6 +1,6 @@
-"""Amazon Cognito: CSV in the columns of its own user import, or as deploy/imports/README.md makes it of `list-users`.
+"""Amazon Cognito: CSV with the columns of its own user import, or as deploy/imports/README.md makes it of `list-users`.
 
-Cognito gives no password away. Who comes from there brings theirs along at the first sign-in, where that is set up.
+Cognito exports no passwords. If that is set up, users bring theirs at the first sign-in.
 """
 
 from app.admin.formats.rows import ImportedUser, Record, moment, text_or_none, user

@@ -1,4 +1,4 @@
-"""This service's own: what `tokenvend users export` and `GET /v1/admin/user-exports` write."""
+"""This service's own format, which `tokenvend users export` and `GET /v1/admin/user-exports` write."""
 
 from collections.abc import Iterable, Iterator
 
@@ -13,13 +13,13 @@ _rows = records.csv_of("email", known=COLUMNS)
 
 
 def read_csv(chunks: Iterable[bytes]) -> Iterator[Record | RowProblem]:
-    """CSV as `exports` writes it: the apostrophes that keep spreadsheets from calculating are taken away."""
+    """Reads CSV as `exports` writes it, and removes the apostrophes that protect spreadsheets from formulas."""
     for row in _rows(chunks):
         yield row if isinstance(row, RowProblem) else {name: armed(cell) for name, cell in row.items()}
 
 
 def take(record: Record) -> ImportedUser:
-    if not record.keys() <= set(COLUMNS):  # a misspelt `password_hash` would be a user without one
+    if not record.keys() <= set(COLUMNS):  # with a misspelt `password_hash` the user would have none
         raise Refused("unknown_member", f"The row has a member other than {', '.join(COLUMNS)}.")
     status = text_or_none(record.get("status"), "status") or "active"
     if status not in ("active", "disabled"):
@@ -37,7 +37,7 @@ def take(record: Record) -> ImportedUser:
 
 
 def _short(value: object, member: str) -> str | None:
-    """Rows wait in memory by the thousand: what is kept of each is bounded."""
+    """Text of a bounded length, because thousands of rows wait in memory."""
     text = text_or_none(value, member)
     if text is not None and len(text) > LONGEST_WORD:
         raise Refused("invalid_value", f"`{member}` has over {LONGEST_WORD} characters.")

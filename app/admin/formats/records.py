@@ -10,7 +10,7 @@ from app.crypto.strict_json import DECODER
 from app.platform.problems import UnreadableImport
 
 MOST_BYTES = 65_536
-"""Of a row."""
+"""The longest row, in bytes."""
 TOO_LONG = RowProblem("row_too_long", "The row has over 65,536 bytes, or a quotation mark in it is not closed.")
 NOT_UTF8 = RowProblem("not_utf8", "The row is not text in UTF-8.")
 MALFORMED = RowProblem("malformed_row", "The row is not well-formed.")
@@ -19,7 +19,7 @@ BOM = codecs.BOM_UTF8
 
 
 def lines(chunks: Iterable[bytes]) -> Iterator[bytes | None]:
-    """Lines with their ends; None for one that is too long, of which no more than that is held."""
+    """Lines with their line ends; None for a line over `MOST_BYTES`, of which no more than that is held."""
     held, size, first = bytearray(), 0, True
     for chunk in chunks:
         *ends, rest = chunk.split(b"\n")
@@ -42,9 +42,9 @@ def lines(chunks: Iterable[bytes]) -> Iterator[bytes | None]:
 
 
 def closed(found: Iterable[bytes | None], mark: bytes) -> Iterator[bytes | None]:
-    """Lines, each joined with the lines after it until its quotation marks are closed; None for what is too long.
+    """Rows: each line joined with the next ones until its quotation marks are closed. None for one that is too long.
 
-    Marks are counted once for each line, and lines are joined once: a row of many lines costs no more than a line of
+    Marks are counted once for each line, and lines are joined once. So a row of many lines costs no more than a line of
     the same length. At the end of the file the last row may be open.
     """
     parts: list[bytes] = []
@@ -67,7 +67,7 @@ def closed(found: Iterable[bytes | None], mark: bytes) -> Iterator[bytes | None]
 def csv_of(
     *needed: str, known: Iterable[str] | None = None
 ) -> Callable[[Iterable[bytes]], Iterator[Record | RowProblem]]:
-    """A reader of CSV, divided by commas, whose header has the `needed` columns and none but the `known` ones."""
+    """A reader of comma-separated CSV whose header must have the `needed` columns and only `known` ones."""
 
     def read(chunks: Iterable[bytes]) -> Iterator[Record | RowProblem]:
         rows = _csv_rows(lines(chunks))
@@ -94,7 +94,7 @@ def csv_of(
 
 
 def _csv_rows(found: Iterable[bytes | None]) -> Iterator[list[str] | RowProblem]:
-    """A row goes on after the end of a line while a quotation mark in it is not closed. Empty lines are none."""
+    """Rows of CSV. A row continues on the next line while a quotation mark is open. Empty lines are skipped."""
     for row in closed(found, b'"'):
         if row is None:
             yield TOO_LONG
@@ -115,7 +115,7 @@ def _csv_row(row: bytes) -> list[str] | RowProblem:
 
 
 def ndjson(chunks: Iterable[bytes]) -> Iterator[Record | RowProblem]:
-    """One JSON object a line."""
+    """Reads one JSON object from each line."""
     for line in lines(chunks):
         if line is None:
             yield TOO_LONG
@@ -141,7 +141,7 @@ def array(chunks: Iterable[bytes], *, start: re.Pattern[str], what: str) -> Iter
     buffer, ended = "", False
 
     def more() -> None:
-        """Another piece, or the knowledge that there is none."""
+        """Appends the next piece, or notes that there is none."""
         nonlocal buffer, ended
         piece = next(pieces, None)
         ended = piece is None
@@ -179,7 +179,7 @@ def array(chunks: Iterable[bytes], *, start: re.Pattern[str], what: str) -> Iter
 
 
 def _text(chunks: Iterable[bytes], at_least: int = 32_768) -> Iterator[str]:
-    """Text in pieces large enough that reading a row again with the next one costs little."""
+    """Text in pieces so large that parsing a row again with the next piece costs little."""
     decoder = codecs.getincrementaldecoder("utf-8-sig")()
     waiting: list[bytes] = []
     size = 0

@@ -1,4 +1,4 @@
-"""A row of an import: what it may say, and what is wrong with it."""
+"""A row of an import: what it may contain, and what can be wrong with it."""
 
 import re
 from collections.abc import Mapping
@@ -14,13 +14,13 @@ from app.records.addresses import Address
 Record = Mapping[str, Any]
 LONGEST_NAME = 100
 LONGEST_HASH = 512
-"""Characters that are looked at; fewer are stored."""
+"""Characters. A longer hash is refused unread; stored ones are shorter."""
 FIRST_YEAR = 1970
 
 
 @dataclass(frozen=True, slots=True)
 class RowProblem:
-    """A stable code and a sentence, which never repeats what the row says."""
+    """A stable code and a sentence. The sentence never repeats the row's content."""
 
     code: str
     message: str
@@ -36,7 +36,7 @@ class Refused(Exception):
 
 @dataclass(frozen=True, slots=True)
 class ImportedUser:
-    """A row that fits. `role`: what it was elsewhere; everybody is a `user` here."""
+    """A valid row. `role` is the role in the other system. Here everybody becomes a `user`."""
 
     address: Address
     email_verified: bool
@@ -47,7 +47,7 @@ class ImportedUser:
     role: str = "user"
     former_id: str | None = None
     awaits_password: bool = False
-    """Cognito's: no hash comes along, and the first sign-in brings the password."""
+    """For Cognito, which exports no hash: the first sign-in brings the password."""
 
 
 def user(
@@ -62,7 +62,7 @@ def user(
     former_id: str | None = None,
     awaits_password: bool = False,
 ) -> ImportedUser:
-    """Raises `Refused` for the first thing that does not fit: no row is taken in part."""
+    """The user of a row. Raises `Refused` for the first invalid value: a row is never imported in part."""
     return ImportedUser(
         address=_address(email),
         email_verified=truth(email_verified, "email_verified"),
@@ -77,7 +77,7 @@ def user(
 
 
 def text_or_none(value: object, member: str) -> str | None:
-    """Text without the spaces around it; None for none, or for an empty one."""
+    """Text without surrounding spaces; None if missing or empty."""
     if value is None:
         return None
     if not isinstance(value, str):
@@ -98,7 +98,7 @@ def truth(value: object, member: str) -> bool:
 
 
 def moment(value: object, member: str) -> datetime | None:
-    """RFC 3339 as others write it too: with a space, without a zone (then it is UTC), as `2024-01-02 03:04:05+00`."""
+    """RFC 3339, also with a space, or without a zone, which means UTC, such as `2024-01-02 03:04:05+00`."""
     text = text_or_none(value, member)
     if text is None:
         return None

@@ -1,4 +1,4 @@
-"""Cells of CSV that no spreadsheet takes for a formula (CWE-1236; OWASP, "CSV Injection"), and the way back."""
+"""Writes CSV cells that no spreadsheet takes for a formula (CWE-1236; OWASP, "CSV Injection"), and reads them back."""
 
 import csv
 import io
@@ -6,22 +6,22 @@ import re
 from collections.abc import Iterable
 
 _BEGINNING = r"(?:^|(?<=[,;|:\t\r\n]))"
-"""Of a cell, whatever character the spreadsheet divides a line at."""
+"""The beginning of a cell, whatever separator the spreadsheet uses."""
 _FORMULA = r"""["\s]*?(?:['=+\-@＝＋－＠]|[\t\r\n])"""
-"""What a formula begins with, after marks and spaces that a spreadsheet may look past. An apostrophe is among them: so
-each apostrophe that `disarmed` puts is told from one that was there before.
+"""How a formula begins, after quotation marks and spaces that a spreadsheet may ignore. The apostrophe is included, so
+that `armed` can tell an apostrophe that `disarmed` added from one of the text.
 """
 _TO_DISARM = re.compile(f"{_BEGINNING}(?={_FORMULA})")
 _DISARMED = re.compile(f"{_BEGINNING}'(?={_FORMULA})")
 
 
 def disarmed(text: str) -> str:
-    """The text with an apostrophe wherever a cell of it could begin as a formula does."""
+    """The text with an apostrophe wherever a cell could begin like a formula."""
     return _TO_DISARM.sub("'", text)
 
 
 def armed(text: str) -> str:
-    """The inverse of `disarmed`; other text is as it was."""
+    """The inverse of `disarmed`. Other text stays as it is."""
     return _DISARMED.sub("", text)
 
 

@@ -1,4 +1,4 @@
-"""Supabase: its table `auth.users`, as CSV or in a dump of its data by pg_dump (COPY, or INSERT)."""
+"""Supabase: the table `auth.users`, as CSV or in a pg_dump of its data (COPY or INSERT)."""
 
 import itertools
 import json
@@ -28,13 +28,13 @@ def take(record: Record) -> ImportedUser:
         display_name=_name(record.get("raw_user_meta_data")),
         password_hash=text_or_none(record.get("encrypted_password"), "encrypted_password"),
         created_at=moment(record.get("created_at"), "created_at"),
-        # Whoever is banned for a time is let in again by an administrator here.
+        # A temporary ban becomes a disabled account, which an administrator can enable.
         disabled=text_or_none(record.get("banned_until"), "banned_until") is not None,
     )
 
 
 def _name(value: object) -> str | None:
-    """Where apps put it by custom; metadata that is no JSON object has none."""
+    """The name from the usual members; None if the metadata is not a JSON object."""
     try:
         metadata = json.loads(value) if isinstance(value, str) else value
     except (ValueError, RecursionError):
@@ -46,10 +46,10 @@ def _name(value: object) -> str | None:
 
 
 def read_dump(chunks: Iterable[bytes]) -> Iterator[Record | RowProblem]:
-    """The rows of `auth.users` in a dump of data; all other tables are passed over.
+    """The rows of `auth.users` in a dump of data. Other tables are skipped.
 
-    Passed over with care: text that some user typed into another table may look like a statement. Such text is within
-    a COPY, or within quotation marks, both of which end where PostgreSQL says. Raises `UnreadableImport`.
+    Text that a user typed into another table may look like a statement. Such text is within a COPY or within quotation
+    marks, so both are followed to their end, as PostgreSQL defines it. Raises `UnreadableImport`.
     """
     found = False
     source = lines(chunks)
@@ -83,7 +83,7 @@ def _columns(text: str) -> list[str]:
 
 
 def _pass_over(source: Iterator[bytes | None], line: bytes | None) -> None:
-    """The rest of a statement of no interest: until each quotation mark is closed."""
+    """Skips the rest of another statement, until each quotation mark is closed."""
     marks = 0
     while True:
         if line is None:
@@ -119,14 +119,14 @@ def _copied(source: Iterator[bytes | None], columns: list[str]) -> Iterator[Reco
 
 
 def _unescaped(field: str) -> str | None:
-    """COPY's text format (PostgreSQL, "COPY", File Formats)."""
+    """A field of COPY's text format (PostgreSQL, "COPY", File Formats)."""
     if field == "\\N":
         return None
     return _ESCAPED.sub(lambda match: _CONTROL.get(match[1], match[1]), field) if "\\" in field else field
 
 
 def _inserted(found: Iterator[bytes | None], columns: list[str]) -> Iterator[Record | RowProblem]:
-    """Tuples, each of which may go on after the end of a line within quotation marks. Raises `UnreadableImport`."""
+    """The tuples of an INSERT. Within quotation marks a tuple may span lines. Raises `UnreadableImport`."""
     for piece in closed(found, b"'"):
         if piece is None:
             raise UnreadableImport("A row of the dump has over 65,536 bytes, or the dump ends within one.")
