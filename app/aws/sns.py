@@ -177,7 +177,7 @@ class Topic:
 
 
 def _members(value: Any) -> Mapping[str, str]:
-    """The members of a message. Raises `InvalidStorageEvent` if it has not the form of a message of SNS."""
+    """The members of a message. Raises `InvalidStorageEvent` if it does not have the form of an SNS message."""
     kind = value.get("Type") if isinstance(value, dict) else None
     if not isinstance(kind, str) or kind not in SIGNED:
         raise InvalidStorageEvent

@@ -63,7 +63,7 @@ def sign_token(claims: Mapping[str, Any], *, key: Any, kid: str, typ: str) -> st
 
 
 class TokenRejected(Exception):
-    """The token is not one of ours. The message says why, for the log alone."""
+    """The token is not one of ours. The message says why, and is only for the log."""
 
 
 COMPACT = re.compile(r"[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+\Z")

@@ -18,9 +18,9 @@ MOST_MEMORY = 256 * 1024
 MOST_LANES = 16
 """Lanes of argon2. Each lane is a thread."""
 HIGHEST_PRICE = 42.0
-"""The most that one verification may cost, in verifications of our own argon2id: about a second of a core. All that
-real systems store stays below: bcrypt cost 14, Django's PBKDF2 of 1,500,000 rounds, scrypt N=2^17 r=8, argon2 with
-64 MiB."""
+"""The most that one verification may cost, in verifications of our own argon2id: about a second of a core. The hashes
+that real systems store cost no more: bcrypt cost 14, Django's PBKDF2 of 1,500,000 rounds, scrypt N=2^17 r=8, argon2
+with 64 MiB."""
 
 MEMORY, ROUNDS = 19456, 2
 """KiB and rounds of our own argon2id. It has one lane."""
@@ -49,7 +49,7 @@ _SCHEMES = CryptContext(
 
 
 class PasswordContext:
-    """Hashes with argon2id. Also verifies hashes of other systems; the caller replaces such a hash at once.
+    """Hashes with argon2id. Also verifies hashes of other systems, which the caller then replaces with ours.
 
     `verify` and `needs_update` raise ValueError for a hash of an unknown scheme. `hash_price` tells which are known.
     """

@@ -196,7 +196,7 @@ class Protocol(HttpToolsProtocol):
         self._framing = 0
         cycle = self.cycle
         if cycle.response_complete:
-            return  # nor is it progress, or a body that nobody reads could last for ever
+            return  # it is no progress either: a body that nobody reads must not last for ever
         self._progress += len(body)
         cycle.body += body
         if len(cycle.body) > HIGH_WATER_LIMIT:

@@ -186,6 +186,6 @@ def _abort(client: smtplib.SMTP) -> None:
 
 
 def _forget(work: "asyncio.Future[None]") -> None:
-    """Marks a failure as seen. Its caller has already raised `Undelivered`."""
+    """Marks a failure as seen, because nobody waits for the result any more."""
     if not work.cancelled():
         work.exception()

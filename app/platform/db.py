@@ -251,7 +251,7 @@ def _ping_if_idle(connection: Any, record: ConnectionPoolEntry, _proxy: object) 
 
 
 def _leave_a_standby(context: ExceptionContext) -> None:
-    """Drops the whole pool if the server is read-only: after a failover all connections lead to the standby."""
+    """Drops the whole pool if the server is read-only: after a failover all connections lead to the old primary."""
     if isinstance(context.original_exception, psycopg.errors.ReadOnlySqlTransaction):
         context.is_disconnect = True
 

@@ -86,7 +86,7 @@ def _add_request_id(_logger: Any, _method: str, event: MutableMapping[str, Any])
 
 
 def _exception_without_message(_logger: Any, _method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
-    """Logs an exception's kind and frames, never its message: drivers and parsers put wrong values into it."""
+    """Logs an exception's kind and frames, never its message: drivers and parsers put the faulty values into it."""
     info = event.pop("exc_info", None)
     if info is True:
         info = sys.exc_info()

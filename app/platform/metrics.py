@@ -16,7 +16,7 @@ METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"}
 
 @dataclass(frozen=True)
 class Work:
-    """What a process did that the database has no rows of."""
+    """Work of a process that the database does not record."""
 
     vends_cached: int = 0
     sts_calls: int = 0

@@ -84,7 +84,7 @@ class Encryption:
 
     key_arn: str
     via_service: str
-    """S3 in the bucket's Region. Only through it may the key be used."""
+    """S3 in the bucket's Region. The key may be used only through it."""
     bucket_keys: bool
     """With bucket keys the encryption context is the bucket's ARN. Then only the object statement isolates users."""
 

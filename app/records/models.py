@@ -446,7 +446,7 @@ class Grant(Model):
     id: Mapped[uuid.UUID] = mapped_column(primary_key=True)
     owner_id: Mapped[uuid.UUID] = mapped_column(ForeignKey("users.id"))
     grantee_id: Mapped[uuid.UUID | None] = mapped_column(ForeignKey("users.id"))
-    """The user who held the address first; it does not change any more. None while the grant is an invitation."""
+    """The first user who held the address; this never changes. None while the grant is an invitation."""
     grantee_email: Mapped[str] = mapped_column(String(254))
     """As the owner gave it. The owner sees nothing else of the grantee. Empty when either account is erased."""
     grantee_email_key: Mapped[str] = mapped_column(String(1024))
