@@ -1,4 +1,4 @@
-"""A user's own changes to their account, and what must protect them."""
+"""Changes the display name, and checks whether a session may enrol another factor."""
 
 from datetime import datetime
 

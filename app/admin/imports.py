@@ -78,7 +78,7 @@ class ImportRoom:
 
 @dataclass(frozen=True)
 class Order:
-    """What to import, and for whom. `actor` is None on the command line. Only that may keep ids."""
+    """What to import, and for whom. `actor` is None on the command line. Only the command line may keep ids."""
 
     import_id: uuid.UUID
     source: SourceName

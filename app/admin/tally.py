@@ -2,7 +2,7 @@
 
 A step is counted from audit and ledger a while after it is over, so that late commits are included. It is one
 transaction, whose write only one replica can win. Until then the same queries count the step whenever somebody asks.
-What only a process knows, it adds every few seconds. A killed process loses the last seconds.
+Every few seconds each process adds what only it knows. A killed process loses its last seconds.
 """
 
 from dataclasses import asdict

@@ -1,7 +1,7 @@
 """Checks passwords in the Amazon Cognito user pool from which users move here, once for each user.
 
-It uses plain HTTP, because InitiateAuth is not signed. It makes no second call, because a failure there would tell that
-the password was right. The password goes only to Cognito, and the tokens are dropped at once.
+It needs no AWS SDK, because InitiateAuth is not signed. It makes no second call, because a failure there would tell
+that the password was right. The password goes only to Cognito, and the tokens are dropped at once.
 """
 
 import asyncio

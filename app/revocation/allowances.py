@@ -43,7 +43,7 @@ REUSE = "reuse"
 WITHDRAWN = "grant_withdrawn"
 QUOTA = "quota_exceeded"
 APART = (WITHDRAWN, QUOTA)
-"""Reasons with a share for newcomers of their own, so that other newcomers' revocations do not use it up."""
+"""Reasons for which newcomers have a separate share, so that their other revocations do not use it up."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -83,7 +83,7 @@ def withhold_newcomers(session: Session, now: datetime) -> bool:
 
 
 def _gather(session: Session, now: datetime, *, again: bool) -> bool:
-    """Gives revocations of users and sessions that go on one `not_before`, so that they share a statement.
+    """Gives one `not_before` to the revocations of users and sessions that go on, so that they share a statement.
 
     Returns False if nothing changed. With `again` it includes those who got new credentials since, and revokes these
     too. Users are locked, as for every revocation: a vend that is under way sees the new moment, or we see its row.

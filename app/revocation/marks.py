@@ -1,7 +1,7 @@
 """Revokes credentials in the transaction that takes them away: a sign-out, an erasure, a user's wish.
 
-The ledger says what was revoked. The mark, a row in `revocations`, tells it to the caches and to the job that tells the
-engine, as long as one of the credentials may be alive. AWS knows an STS session's name and the second of its issue
+The ledger says what was revoked. The mark, a row in `revocations`, tells it to the caches and to the job that writes to
+the engine, as long as one of the credentials may be alive. AWS knows an STS session's name and the second of its issue
 (`aws:TokenIssueTime`). So a user or session that goes on is revoked up to the second `not_before`: credentials issued
 in an earlier second are revoked, and none of them is handed out any more.
 """

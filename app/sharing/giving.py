@@ -46,7 +46,8 @@ LEFT_BEFORE_BARRED = 2
 """After a grantee has left or declined this many grants of one owner, further ones are left from the start.
 
 A grant that its owner withdrew before it was accepted counts too. Otherwise an owner could always withdraw faster than
-an unwilling grantee declines. It does not count if the grantee has accepted a grant of that owner: friends err.
+an unwilling grantee declines. It does not count if the grantee has accepted a grant of that owner, because friends make
+mistakes.
 """
 TOLD_EVERY = timedelta(days=1)
 """The least time between two mails to one address about one owner's folders."""

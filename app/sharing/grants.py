@@ -51,7 +51,7 @@ def bind(
             "grant.bound",
             now,
             actor_id=user_id,
-            subject_id=user_id,  # not its owner, who may read what is about them
+            subject_id=user_id,  # not the owner, who may read the events about them
             session_id=session_id,
             **detail(grant),
         )
@@ -106,7 +106,7 @@ def accept(
             "grant.accepted",
             now,
             actor_id=user_id,
-            subject_id=user_id,  # not its owner, who may read what is about them
+            subject_id=user_id,  # not the owner, who may read the events about them
             session_id=session_id,
             **detail(grant),
         )
@@ -202,11 +202,12 @@ def next_recall(session: Session) -> tuple[uuid.UUID, Sequence[uuid.UUID]] | Non
 def revoke_carriers(
     session: Session, origin: Origin, now: datetime, *, grantee_id: uuid.UUID, grant_ids: Collection[uuid.UUID]
 ) -> None:
-    """Revokes a locked user's sessions' credentials if the session carries one of the grants. Their end is committed.
+    """Revokes the credentials of a locked user's sessions that carry one of the grants. The grants' end is committed.
 
     The sessions go on, and the credentials of the user's other sessions stay. No credential vended meanwhile is missed.
-    A vend reads the grants before and after it writes its ledger row, with a statement that locks the user for share.
-    If it had the lock before us, we see its row. If it gets the lock after us, it sees that the grant has ended.
+    A vend reads the grants before and after it writes its ledger row. The statement that writes the row locks the user
+    for share. If it had the lock before us, we see its row. If it gets the lock after us, the vend sees that the grant
+    has ended.
     """
     ledger = IssuedCredential
     carried = session.execute(

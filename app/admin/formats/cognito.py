@@ -1,6 +1,6 @@
 """Amazon Cognito: CSV with the columns of its own user import, or as deploy/imports/README.md makes it of `list-users`.
 
-Cognito exports no passwords. If that is set up, users bring theirs at the first sign-in.
+Cognito exports no passwords. If its user pool is set up here, users bring theirs at the first sign-in.
 """
 
 from app.admin.formats.rows import ImportedUser, Record, moment, text_or_none, user
