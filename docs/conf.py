@@ -53,6 +53,7 @@ CONTENTS = {
         "decisions",
         "glossary",
         "/CONTRIBUTING",
+        "test-long",
         "/CHANGELOG",
         "/changelog.d/README",
         "/tests/security/REQUIREMENTS",

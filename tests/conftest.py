@@ -4,7 +4,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,7 +12,6 @@ from typing import Any
 
 import pytest
 import structlog
-from hypothesis import HealthCheck, settings
 
 from app.accounts import passwords
 from tests.security.cheap_hashing import CountingContext
@@ -21,10 +20,8 @@ from tests.support.remembered_hashing import REMEMBERING_CONTEXT
 from tests.support.service import Service, running_service
 from tests.support.work import watch
 
+pytest_plugins = ("pytester", "tests.tiers")
 DATABASES = ("sqlite", "postgresql")
-# A busy machine must not fail a property for the time that its examples took.
-settings.register_profile("tokenvend", deadline=None, suppress_health_check=[HealthCheck.too_slow])
-settings.load_profile("tokenvend")
 MEMORY = Path("/dev/shm")
 ROOM = 2 * 1024**3
 
@@ -35,10 +32,6 @@ def pytest_configure() -> None:
         place = os.statvfs(MEMORY)
         if place.f_bavail * place.f_frsize > ROOM and not place.f_flag & os.ST_NOEXEC:
             os.environ["TMPDIR"] = tempfile.tempdir = str(MEMORY)
-
-
-def pytest_addoption(parser: pytest.Parser) -> None:
-    parser.addoption("--no-skips", action="store_true", help="fail where a test is skipped: for CI, which has it all")
 
 
 @pytest.hookimpl(trylast=True)
@@ -58,15 +51,6 @@ def pytest_collection_finish() -> None:
     gc.collect()
     gc.freeze()
     gc.set_threshold(10_000, 10, 10)
-
-
-@pytest.hookimpl(wrapper=True)
-def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
-    report = yield
-    if report.skipped and not hasattr(report, "wasxfail") and item.config.getoption("--no-skips"):
-        report.outcome = "failed"
-        report.longrepr = f"skipped where nothing may be: {report.longrepr}"
-    return report
 
 
 @pytest.fixture(autouse=True)
@@ -118,7 +102,7 @@ def postgres_databases() -> Iterator[PostgresDatabases]:
 
 @pytest.fixture(params=DATABASES)
 def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
-    """A fresh, migrated database: every test that uses it runs on both engines."""
+    """A fresh, migrated database: SQLite, and for tests marked `both_databases` PostgreSQL too."""
     if request.param == "sqlite":
         yield request.getfixturevalue("sqlite_databases").create(tmp_path)
         return

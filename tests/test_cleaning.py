@@ -47,6 +47,7 @@ def keep_alive(device: Device) -> None:
     device.access_token, device.refresh_token = answer["access_token"], answer["refresh_token"]
 
 
+@pytest.mark.both_databases
 class TestMailCounts:
     def test_go_with_the_hour_that_they_count(self, service: Service) -> None:
         put(service, "folder_waiting")
@@ -58,6 +59,7 @@ class TestMailCounts:
             assert count(service, "mail_counts") == left
 
 
+@pytest.mark.both_databases
 class TestSingleUseTokens:
     def test_go_a_day_after_they_expired(self, service: Service) -> None:
         issue(service, ttl=timedelta(minutes=5))
@@ -70,6 +72,7 @@ class TestSingleUseTokens:
         assert count(service, "single_use_tokens") == 1
 
 
+@pytest.mark.both_databases
 class TestMails:
     def test_go_after_thirty_days_unless_they_still_wait(self, service: Service) -> None:
         now = service.clock.now()
@@ -84,6 +87,7 @@ class TestMails:
         assert service.sql("SELECT kind FROM outbox") == [("mfa_enabled",)]
 
 
+@pytest.mark.both_databases
 class TestSessions:
     def test_go_ninety_days_after_they_ended(self, service: Service) -> None:
         ended, alive = service.device("ada@example.org"), service.device("ada@example.org")
@@ -119,6 +123,7 @@ class TestSessions:
         assert device.get("/v1/me").status_code == 200
 
 
+@pytest.mark.both_databases
 class TestImports:
     def test_go_with_their_reports_ninety_days_after_their_last_row(
         self, service: Service, monkeypatch: pytest.MonkeyPatch
@@ -139,6 +144,7 @@ class TestImports:
         assert (count(service, "user_imports"), count(service, "user_import_problems")) == (1, 5)
 
 
+@pytest.mark.both_databases
 class TestBatches:
     def test_are_small_and_say_whether_there_is_more(self, service: Service, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(prune, "BATCH", 2)

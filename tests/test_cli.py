@@ -11,6 +11,8 @@ import pytest
 from tests.support.canned_sts import CannedSts
 from tests.support.service import ROLE_ARN, SECRET_KEY
 
+pytestmark = pytest.mark.all
+
 
 @pytest.fixture
 def environment(tmp_path: Path) -> dict[str, str]:

@@ -38,6 +38,7 @@ def count(session: Session) -> int:
     return int(session.execute(text("SELECT count(*) FROM signing_keys")).scalar_one())
 
 
+@pytest.mark.both_databases
 class TestTransactions:
     def test_a_story_is_committed_when_it_returns(self, database: Database) -> None:
         database.run("write", add_key, 1)
@@ -85,6 +86,7 @@ class TestTransactions:
         assert service.sql("SELECT count(*) FROM users") == [(0,)]
 
 
+@pytest.mark.both_databases
 class TestFaults:
     def test_an_unreachable_database_is_a_503(self) -> None:
         database = Database("postgresql+psycopg://nobody:secret@127.0.0.1:1/none", pool_size=1)

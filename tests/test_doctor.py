@@ -43,6 +43,7 @@ def examine(database_url: str, aws: boto3.Session, **changes: Any) -> Findings:
 
 
 class TestGoodEngine:
+    @pytest.mark.slow("every check")
     def test_has_nothing_to_mend_but_what_is_so(self, database_url: str, tmp_path: Path) -> None:
         with engine.start(tmp_path / "engine", allowed_origins=[ORIGIN]) as running:
             found = examine(

@@ -52,6 +52,7 @@ def refused(device: Device) -> None:
     assert_problem(device.service.refresh(device.refresh_token), 401, "invalid_refresh_token")
 
 
+@pytest.mark.both_databases
 class TestTooMany:
     def test_one_more_ends_the_least_recently_used(self, service: Service) -> None:
         """TK21: with its credentials, and on record; the oldest stays where it was used since."""
@@ -143,6 +144,7 @@ ACTS: dict[str, Callable[[Device], Any]] = {
 KEEPING = {"password_changed"}
 
 
+@pytest.mark.both_databases
 class TestAllAtOnce:
     @pytest.mark.parametrize("reason", ACTS)
     def test_holds_from_the_next_request_on(self, service: Service, reason: str) -> None:
@@ -296,6 +298,7 @@ class TestAllAtOnce:
         assert counts() == (pytest.approx(20, abs=10), 10)
 
 
+@pytest.mark.both_databases
 class TestVersionBefore:
     """Replicas that know no epoch, while they are replaced one by one."""
 

@@ -45,7 +45,6 @@ from app.crypto.jws import generate_key_pair, verification_key
 from app.crypto.totp import totp_uri
 from app.http.wire import Moment, Timestamp
 from app.mail.bounds import Kind
-from app.main import create_api
 from app.platform import cursors
 from app.platform.settings import OidcProvider
 from app.policy import session_policy
@@ -55,12 +54,13 @@ from app.vending import access_checks, tickets
 from tests.support import authenticator as authenticator_app
 from tests.support.clock import ManualClock
 from tests.support.databases import SqliteDatabases
+from tests.support.openapi import openapi
 from tests.support.passkey_keeper import Authenticator as Keeper
 from tests.support.service import Service, running_service, test_settings
 
 Json = dict[str, Any]
 
-DOCUMENT = create_api().openapi()
+DOCUMENT = openapi()
 SCHEMAS: Json = DOCUMENT["components"]["schemas"]
 NOW = datetime(2026, 11, 23, 18, 0, tzinfo=UTC)
 EMAIL, FRIENDS_EMAIL = "ada@example.org", "bob@example.org"

@@ -63,6 +63,7 @@ class TestLiveCredentials:
         assert value(service, "tokenvend_live_credentials") == 0
 
 
+@pytest.mark.both_databases
 class TestReadiness:
     def test_tells_which_part_is_not_well(self, service: Service) -> None:
         assert service.client.get("/readyz").status_code == 200
@@ -92,6 +93,7 @@ class TestReadiness:
         assert [one.result(30) for one in waiting] == [True] * 9
 
 
+@pytest.mark.both_databases
 class TestPool:
     def test_tells_size_use_and_what_waits(self, service: Service) -> None:
         database = service.runtime.platform.database
@@ -125,6 +127,7 @@ class TestPool:
         assert asyncio.run(three()) == (3, 0)
 
 
+@pytest.mark.both_databases
 class TestJobs:
     def test_failures_are_counted(self, service: Service, monkeypatch: pytest.MonkeyPatch) -> None:
         async def fail() -> bool:

@@ -64,6 +64,7 @@ class TestMigrations:
         command.upgrade(config, "head")
         assert tables(empty_url) == before
 
+    @pytest.mark.all
     def test_of_two_hosts_at_once_one_waits(self, empty_url: str) -> None:
         code = "import sys; from app.records.migrate import upgrade;upgrade(sys.argv[1])"
 
@@ -77,6 +78,7 @@ class TestMigrations:
         assert [process.returncode for process in done] == [0, 0, 0], [process.stderr for process in done]
         assert "users" in tables(empty_url)
 
+    @pytest.mark.slow("it starts a process")
     def test_a_killed_one_leaves_nothing_behind(self, tmp_path: Path) -> None:
         """SQLite strands half-made tables unless DDL is part of the transaction."""
         database = tmp_path / "killed.db"

@@ -4,6 +4,7 @@ import asyncio
 from contextlib import AsyncExitStack
 from datetime import UTC, datetime
 
+import pytest
 from httpx2 import AsyncClient
 from sqlalchemy import update
 
@@ -24,6 +25,7 @@ def _rename(client: AsyncClient, device: Device) -> "asyncio.Task[int]":
     return asyncio.create_task(ask())
 
 
+@pytest.mark.both_databases
 class TestTurns:
     """AU22"""
 

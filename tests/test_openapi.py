@@ -10,13 +10,13 @@ from typing import Any
 import pytest
 from openapi_spec_validator import validate
 
-from app.main import create_api
 from app.platform.problems import Problem
 from tests.support.databases import SqliteDatabases
+from tests.support.openapi import openapi
 from tests.support.service import Service, running_service
 
 COMMITTED = Path(__file__).parent.parent / "deploy" / "sdk" / "openapi.json"
-DOCUMENT = create_api().openapi()
+DOCUMENT = openapi()
 OPERATIONS = [
     (method, path, operation) for path, methods in DOCUMENT["paths"].items() for method, operation in methods.items()
 ]
@@ -85,6 +85,7 @@ ALL_SCHEMAS = [
 ]
 
 
+@pytest.mark.slow("the whole document")
 def test_is_valid() -> None:
     validate(DOCUMENT)
 

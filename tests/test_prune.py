@@ -87,7 +87,9 @@ def count(service: Service, table: str, where: str = "true") -> int:
     return int(service.sql(f"SELECT count(*) FROM {table} WHERE {where}")[0][0])
 
 
+@pytest.mark.both_databases
 class TestPrune:
+    @pytest.mark.all
     def test_it_deletes_what_is_stale_and_no_audit_event_unless_told(self, service: Service) -> None:
         stale_tokens(service, 3)
         events(service, days=1000)
@@ -96,6 +98,7 @@ class TestPrune:
         assert count(service, "audit_events", "event = 'session.ended'") == 1
         assert prune(service) == [f"{line} deleted" for line in ("single-use tokens: 0", *UNTOUCHED)]
 
+    @pytest.mark.all
     def test_it_deletes_audit_events_past_their_time_and_leaves_one_that_says_so(self, service: Service) -> None:
         events(service, days=91, number=3)
         events(service, days=89, number=2)
@@ -107,6 +110,7 @@ class TestPrune:
         assert prune(service, "--audit-older-than", "90")[-1] == "audit events: 0 deleted"
         assert count(service, "audit_events", "event = 'audit.pruned'") == 1
 
+    @pytest.mark.all
     def test_the_floor_is_thirty_days(self, service: Service) -> None:
         events(service, days=30.001)
         events(service, days=29.9)
@@ -114,6 +118,7 @@ class TestPrune:
         assert prune(service, "--audit-older-than", "30")[-1] == "audit events: 1 deleted"
         assert count(service, "audit_events", "event = 'session.ended'") == 1
 
+    @pytest.mark.all
     def test_a_dry_run_counts_and_deletes_nothing(self, service: Service) -> None:
         stale_tokens(service, 2)
         events(service, days=91, number=3)
@@ -148,6 +153,7 @@ class TestPrune:
         assert count(service, "audit_events", "event = 'session.ended'") == 0
         assert count(service, "audit_events", "event = 'session.started'") == 3
 
+    @pytest.mark.all
     def test_a_terminal_sees_it_work(self, service: Service) -> None:
         stale_tokens(service, 1)
         ours, theirs = pty.openpty()
@@ -171,6 +177,7 @@ class TestPrune:
         assert "single-use tokens: 1 deleted …".encode() in seen
         assert b"single-use tokens: 1 deleted" in seen
 
+    @pytest.mark.all
     def test_a_database_that_is_not_migrated_is_one_sentence(self, tmp_path: Path) -> None:
         done = subprocess.run(
             [sys.executable, "-m", "app", "prune"],

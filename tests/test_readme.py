@@ -6,8 +6,10 @@ import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import uuid
 import zipfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import httpx2
@@ -23,11 +25,16 @@ PHOTOGRAPH = ROOT / "tests" / "photos" / "china.jpg"
 
 
 @pytest.fixture(scope="module")
-def clone(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """What a clone holds: every file git tracks or would, and nothing else."""
+def clone() -> Iterator[Path]:
+    """What a clone holds: every file git tracks or would, and nothing else.
+
+    It is no temporary file in memory: what it installs is a gigabyte, or links to what the packages' cache has on disk.
+    """
     if shutil.which("git") is None or not (ROOT / ".git").exists():
-        pytest.skip("the clone is made by git: run the tests in a checkout, with git installed")
-    directory = tmp_path_factory.mktemp("clone") / "tokenvend"
+        pytest.skip("git is missing, or this is no checkout")
+    build = ROOT / "build"
+    build.mkdir(exist_ok=True)
+    directory = Path(tempfile.mkdtemp(prefix="clone-", dir=build))
     listed = subprocess.run(
         ["git", "ls-files", "--cached", "--others", "--exclude-standard", "-z"],
         cwd=ROOT,
@@ -38,7 +45,8 @@ def clone(tmp_path_factory: pytest.TempPathFactory) -> Path:
         if (ROOT / name).exists():
             (directory / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy2(ROOT / name, directory / name)
-    return directory
+    yield directory
+    shutil.rmtree(directory)
 
 
 def outside_environment() -> dict[str, str]:
@@ -51,6 +59,7 @@ def outside_environment() -> dict[str, str]:
     } | {"PATH": path}
 
 
+@pytest.mark.all
 @pytest.mark.xdist_group("readme")
 class TestTwoCommands:
     def test_are_the_ones_the_readme_names(self) -> None:

@@ -11,6 +11,8 @@ from app.cli.redis_memory import Judgement
 from tests.support.redis import RedisServer, redis_server
 from tests.support.service import test_settings
 
+pytestmark = pytest.mark.all
+
 
 @pytest.fixture
 def limits() -> Iterator[RedisServer]:

@@ -89,6 +89,7 @@ def revoked(service: Service) -> set[uuid.UUID]:
     return set(found)
 
 
+@pytest.mark.both_databases
 class TestAllSessionsOfAUser:
     def revoke(self, service: Service, user_id: uuid.UUID, keeping: uuid.UUID | None = None) -> None:
         run(
@@ -124,6 +125,7 @@ class TestAllSessionsOfAUser:
         assert revoked(service) == {device.id}
 
 
+@pytest.mark.both_databases
 class TestDevicesThatGoOn:
     CAUSE = Cause(allowances.WITHDRAWN)
 
@@ -169,6 +171,7 @@ OF_AN_ADDRESS, OF_AN_ADDRESS_REUSED = 27, 73
 """Users and devices of those who are no newcomers."""
 
 
+@pytest.mark.both_databases
 class TestShares:
     """VC11: what costs a stranger nothing takes a small share of the engine's room."""
 

@@ -18,6 +18,8 @@ import pytest
 from app.http.server import ServerError, bind, make_config, run
 from tests.support import tiny
 
+pytestmark = pytest.mark.all
+
 SERVE = """
 import sys
 from app.http.server import ServerError, make_config, run

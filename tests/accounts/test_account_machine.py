@@ -245,13 +245,16 @@ def assert_code(answer: Response, status: int, code: str) -> None:
 
 class TestAccounts:
     def test_are_what_the_model_says(
-        self, tmp_path: Path, sqlite_databases: SqliteDatabases, hashing: CountingContext
+        self, tmp_path: Path, sqlite_databases: SqliteDatabases, hashing: CountingContext, in_full: bool
     ) -> None:
         """AZ5, TK10, TK14, VC6: whatever people do, in whatever order."""
         with running_service(sqlite_databases.create(tmp_path), email_verification="required") as service:
             Accounts.service = service
             checks = [HealthCheck.too_slow, HealthCheck.filter_too_much]
+            stories = 25 if in_full else 5
             run_state_machine_as_test(
                 Accounts,
-                settings=settings(max_examples=25, stateful_step_count=40, deadline=None, suppress_health_check=checks),
+                settings=settings(
+                    max_examples=stories, stateful_step_count=40, deadline=None, suppress_health_check=checks
+                ),
             )

@@ -1,10 +1,11 @@
 """The short way for plain addresses says what the library says."""
 
 import pytest
-from hypothesis import example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from app.records import addresses
+from tests.tiers import up_to
 
 LOCAL = st.text("aZ0_+-.", min_size=1, max_size=70)
 LABEL = st.text("aZ9-x", max_size=66)
@@ -20,7 +21,7 @@ TOP = st.sampled_from(["", ".org", ".ORG", ".test", ".local", ".localhost", ".in
 @example("a", ".".join(["x" * 60] * 4), ".org")
 @example("a", "xn--bcher-kva", ".org")
 @example("A.b+c", "EXAMPLE", ".Org")
-@settings(max_examples=1_000, deadline=None)
+@up_to(1_000)
 def test_a_plain_address_is_read_as_any_other(local: str, domain: str, top: str) -> None:
     """HT5"""
     text = f"{local}@{domain}{top}"

@@ -20,7 +20,6 @@ from tests.support.engine import eventually
 from tests.support.service import PASSWORD, Device, Service, running_service
 
 EMAIL = "ada@example.org"
-ROUNDS = 20
 
 
 def count(service: Service, table: str, where: str = "1 = 1", **parameters: Any) -> int:
@@ -41,6 +40,7 @@ def make_admin(service: Service, device: Device) -> None:
     service.sql("UPDATE users SET role = 'admin' WHERE email = :email", email=device.email)
 
 
+@pytest.mark.both_databases
 class TestErasure:
     def test_signs_everybody_out_at_once(self, service: Service) -> None:
         device, other = service.device(EMAIL), service.device(EMAIL)
@@ -129,13 +129,14 @@ class TestErasure:
             ("verify_email", "bob@example.org"),
         ]
 
-    def test_of_many_at_once_one_is_done(self, on_postgresql: Service) -> None:
-        for number in range(ROUNDS):
+    @pytest.mark.slow("twenty at once, again and again")
+    def test_of_many_at_once_one_is_done(self, on_postgresql: Service, rounds: int) -> None:
+        for number in range(rounds):
             device = on_postgresql.device(f"many{number}@example.org")
             answers = all_at_once(lambda _index, device=device: device.erase().status_code)
             assert answers.count(202) == 1
             assert set(answers) <= {202, 401, 403}
-        assert count(on_postgresql, "erasures") == ROUNDS
+        assert count(on_postgresql, "erasures") == rounds
 
     def test_waits_for_a_vend_that_is_being_written_down(self, on_postgresql: Service) -> None:
         """The ledger locks user, then session, as everybody does: the other way round each would wait for the other."""
@@ -219,6 +220,7 @@ class TestProof:
         assert count(service, "users", "status = 'active' AND email = :email", email=EMAIL) == 1
 
 
+@pytest.mark.both_databases
 class TestLastAdmin:
     def test_stays(self, service: Service) -> None:
         device = service.device(EMAIL)
@@ -235,9 +237,10 @@ class TestLastAdmin:
         service.disable(other.email)
         assert device.erase().json()["code"] == "last_admin"
 
-    def test_of_two_who_leave_at_once_one_stays(self, on_postgresql: Service) -> None:
+    @pytest.mark.slow("twenty at once, again and again")
+    def test_of_two_who_leave_at_once_one_stays(self, on_postgresql: Service, rounds: int) -> None:
         service = on_postgresql
-        for number in range(ROUNDS):
+        for number in range(rounds):
             service.sql("UPDATE users SET role = 'user' WHERE role = 'admin'")
             pair = [service.device(f"admin{number}-{which}@example.org") for which in range(2)]
             for device in pair:

@@ -169,6 +169,7 @@ class TestGuests:
         assert confirm(verifying, mail.token) == 400
 
 
+@pytest.mark.both_databases
 class TestLinks:
     def test_live_for_a_day(self, verifying: Service) -> None:
         verifying.register(ADA)
@@ -208,13 +209,14 @@ class TestLinks:
             assert [answer.status_code for answer in answers] == [202] * 10 + [429]
 
 
+@pytest.mark.slow("twenty at once, again and again")
 @pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
 class TestRaces:
     def test_one_of_twenty_who_open_a_link_is_told_that_it_worked(
-        self, make_service: Callable[..., Service], hashing: object
+        self, make_service: Callable[..., Service], hashing: object, rounds: int
     ) -> None:
         verifying = make_service(email_verification="required")
-        for number in range(20):
+        for number in range(rounds):
             email = f"ada{number}@example.org"
             verifying.register(email)
             token = verifying.mails(email)[0].token

@@ -62,6 +62,7 @@ def lines(text: str) -> list[Row]:
     return [json.loads(line) for line in text.splitlines()]
 
 
+@pytest.mark.both_databases
 class TestAppendOnly:
     CHANGES = {
         "sqlite": "INSERT OR REPLACE INTO audit_events SELECT * FROM audit_events",
@@ -108,6 +109,7 @@ class TestAppendOnly:
             session.execute(TABLE.delete())
 
 
+@pytest.mark.both_databases
 class TestList:
     def test_it_is_newest_first_and_says_all(self, service: Service) -> None:
         admin = staff(service)
@@ -238,6 +240,7 @@ class TestOfUser:
         assert_problem(support.get(f"/v1/admin/users/{uuid.uuid4()}/audit-events"), 404, "not_found")
 
 
+@pytest.mark.both_databases
 class TestExport:
     def test_it_is_the_list_line_by_line_and_tells_of_itself(
         self, service: Service, monkeypatch: pytest.MonkeyPatch
@@ -297,6 +300,7 @@ COMBINATIONS = [
 ]
 
 
+@pytest.mark.both_databases
 class TestPlans:
     """On a table of which every filter takes a part; by plans and counted rows, never by time."""
 

@@ -12,7 +12,7 @@ from types import FrameType
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from app.admin import exports, formats
@@ -22,6 +22,7 @@ from app.admin.formats.rows import ImportedUser, RowProblem
 from app.admin.formats.spreadsheet import armed, csv_line, disarmed
 from app.crypto.password_hashes import FirebaseScrypt, firebase_hash
 from app.platform.problems import UnreadableImport
+from tests.tiers import up_to
 
 SAMPLES = Path(__file__).parent.parent.parent / "deploy" / "imports"
 BCRYPT = "$2b$10$CwTycUXWue0Thq9StjUM0uJ8jLYJ7U0QYzzQcFkzqVZ0m3bC5e1pG"
@@ -198,7 +199,7 @@ class TestCsv:
         assert "pasword" not in raised.value.detail
 
     @given(st.lists(st.tuples(st.text(max_size=30), st.text(max_size=30)), max_size=5), st.integers(1, 9))
-    @settings(max_examples=200)
+    @up_to(200)
     def test_nothing_in_a_field_raises(self, found: list[tuple[str, str]], size: int) -> None:
         text = "email,display_name\n" + "".join(f"{email},{name}\n" for email, name in found)
         data = text.encode("utf-8", "surrogatepass")
@@ -316,7 +317,7 @@ class TestSpreadsheet:
             assert not cell.lstrip('" ').startswith(tuple("=+-@＝＋－＠")), cell
 
     @given(st.text(alphabet="a'\"=+-@＝,;|: \t\r\n", max_size=14))
-    @settings(max_examples=500)
+    @up_to(500)
     def test_disarming_can_be_undone(self, text: str) -> None:
         assert armed(disarmed(text)) == text
 

@@ -137,6 +137,7 @@ class TestSources:
         assert_problem(send(admin, b"x", media_type, source=source), 415, "unsupported_media_type")
 
 
+@pytest.mark.both_databases
 class TestRows:
     def test_an_account_that_exists_stays_as_it_is(self, service: Service, admin: Device) -> None:
         """HT5, IM1: in every spelling, in the database and within the file."""
@@ -298,6 +299,7 @@ class TestBody:
         assert stored(service) == ["zoe@example.org"]
 
 
+@pytest.mark.both_databases
 class TestResuming:
     """IM5"""
 
@@ -453,6 +455,7 @@ class TestResuming:
         assert counts(again) == (250, 250, 0, 0)
 
 
+@pytest.mark.all
 class TestCommands:
     """`tokenvend users import` and `export`, as an operator runs them."""
 
@@ -565,6 +568,7 @@ class TestCommands:
         assert run("export", str(tmp_path / "users.xlsx")).returncode == 2
 
 
+@pytest.mark.both_databases
 class TestExport:
     def test_over_http_it_holds_no_hash(self, service: Service, admin: Device) -> None:
         """IM6"""

@@ -17,6 +17,8 @@ import pytest
 from tests.conftest import DevServer
 from tests.support.service import PASSWORD
 
+pytestmark = pytest.mark.all
+
 ROWS = [json.dumps({"email": f"row{number:05}@example.org"}).encode() + b"\n" for number in range(6_000)]
 HALF = b"".join(ROWS[:3_500]) + ROWS[3_500][:20]
 

@@ -11,7 +11,6 @@ from sqlalchemy import event as sql_event
 
 from app.accounts import passwords
 from app.auth import endings
-from app.main import create_api
 from app.records.models import Passkey
 from tests.security.cheap_hashing import CountingContext
 from tests.security.observed import assert_problem
@@ -19,11 +18,11 @@ from tests.security.races import CROWD, all_at_once
 from tests.support.accounts import add_sessions
 from tests.support.authenticator import Authenticator, answer, challenge, enable
 from tests.support.databases import PostgresDatabases
+from tests.support.openapi import openapi
 from tests.support.redis import redis_server
 from tests.support.service import PASSWORD, Device, Service, running_service
 
 WHY = {"reason": "asked for by phone, ticket 4711"}
-ROUNDS = 20
 NEW = "another tractor at dawn"
 
 
@@ -165,6 +164,7 @@ class TestChange:
         assert_problem(change(admin, user.user_id, **WHY, **{member: "x"}), 422, "invalid_request")
 
 
+@pytest.mark.both_databases
 class TestDisable:
     def test_holds_from_the_next_call_on(self, service: Service, admin: Device, user: Device) -> None:
         """AZ5: access token, refresh, sign-in, and a vend that the cache could answer."""
@@ -220,6 +220,7 @@ class TestSignOut:
         assert ended == [("done", support.user_id, user.user_id, {"reason": "administrator"})] * 2
 
 
+@pytest.mark.both_databases
 class TestManyDevices:
     def test_end_by_one_statement_more_than_few_do(self, service: Service, admin: Device) -> None:
         """TK21: it leaves a job for those beyond a hundred, which nobody waits for."""
@@ -316,6 +317,7 @@ class TestUnlock:
         assert act(admin, user.user_id, "unlock").status_code == 200
         assert user.post("/v1/auth/step-up", {"password": PASSWORD}).status_code == 200
 
+    @pytest.mark.all
     def test_in_redis_holds_for_all_replicas(
         self, make_service: Callable[..., Service], hashing: CountingContext
     ) -> None:
@@ -361,6 +363,7 @@ class TestSendPasswordReset:
         assert [row[0] for row in on_record(service, "password.reset_requested")] == ["refused"]
 
 
+@pytest.mark.both_databases
 class TestErase:
     def test_is_the_users_own_erasure(self, service: Service, admin: Device, user: Device) -> None:
         """AZ5: gone at once, and a job empties the prefix."""
@@ -423,6 +426,7 @@ class TestSupport:
         assert act(support, other.user_id, "sign-out").status_code == 200
 
 
+@pytest.mark.both_databases
 class TestLastAdmin:
     """AZ6."""
 
@@ -503,15 +507,16 @@ def disable(device: Device, user_id: str) -> Any:
     return act(device, user_id, "disable")
 
 
+@pytest.mark.slow("twenty at once, again and again")
 class TestRaces:
     @pytest.mark.parametrize("take_away", [demote, disable, erase])
     @pytest.mark.parametrize("whom", ["each other", "themselves"])
     def test_of_two_administrators_one_stays(
-        self, on_postgresql: Service, take_away: Callable[[Device, str], Any], whom: str
+        self, on_postgresql: Service, take_away: Callable[[Device, str], Any], whom: str, rounds: int
     ) -> None:
         """AZ6: 20 parallel attempts of two, 20 rounds."""
         service = on_postgresql
-        for number in range(ROUNDS):
+        for number in range(rounds):
             service.sql("UPDATE users SET role = 'user' WHERE role = 'admin'")
             pair = [service.staff("admin", f"admin{number}-{which}@example.org") for which in range(2)]
 
@@ -548,7 +553,7 @@ class TestRaces:
 class TestSecrets:
     def test_no_administrator_sets_or_sees_one(self) -> None:
         """AU17: no member of any request or answer of theirs is a password, hash, token, seed or code."""
-        document = create_api().openapi()
+        document = openapi()
         told = {}
 
         def visit(node: Any) -> None:

@@ -123,6 +123,7 @@ def counts_of(database: Database, now: datetime, window: Any = "1h") -> dict[dat
     }
 
 
+@pytest.mark.both_databases
 class TestCounts:
     def test_are_of_what_was_done_through_the_api(self, service: Service) -> None:
         """Before the tally and after it, the same."""
@@ -224,6 +225,7 @@ class TestCounts:
         assert alive == [1, 1, 1, 2, 2, 2, 1, 1, 1]
         assert [found[NOON + place * FIVE].get("revocations", 0) for place in range(3)] == [0, 1, 0]
 
+    @pytest.mark.slow("all that can happen to a user")
     def test_of_users_follow_who_comes_and_goes(self, database: Database) -> None:
         ids = [add_user(database, NOON - timedelta(days=90)) for _ in range(5)]
         write(
@@ -259,6 +261,7 @@ class TestCounts:
         assert (found[midnight - FIVE]["users"], found[midnight]["users"]) == (4, 5)
 
 
+@pytest.mark.both_databases
 class TestBuckets:
     @pytest.mark.parametrize("window", BUCKETS)
     def test_are_aligned_to_utc_and_all_there(self, database: Database, window: Any) -> None:
@@ -292,6 +295,7 @@ class TestBuckets:
         assert found.counted_until == now
 
 
+@pytest.mark.both_databases
 class TestTally:
     def test_waits_until_nothing_can_come_late(self, database: Database) -> None:
         """A transaction that commits after its five minutes is counted, and once."""
@@ -340,6 +344,7 @@ class TestTally:
         assert tally_until_done(database, now) == 2
         assert counts_of(database, now)[NOON]["sign_ups"] == 1
 
+    @pytest.mark.all
     def test_goes_on_after_a_pause_in_bounded_passes(self, service: Service) -> None:
         service.device()
         service.clock.advance(days=2)

@@ -20,7 +20,7 @@ from app.records.migrate import configuration, upgrade
 from app.records.models import User
 from tests.security.observed import assert_problem
 from tests.support.authenticator import enable
-from tests.support.databases import DEBIAN, SqliteDatabases, debian_postgresql
+from tests.support.databases import SqliteDatabases, debian_postgresql
 from tests.support.documents import ROOT, blocks
 from tests.support.service import Device, Service, running_service
 
@@ -35,8 +35,6 @@ def support(service: Service) -> Device:
 @pytest.fixture(scope="module")
 def debian() -> Iterator[str]:
     """The URL of an empty database of a PostgreSQL that has pg_trgm."""
-    if not DEBIAN.exists():
-        pytest.skip("pg_trgm is tried with Debian's PostgreSQL 15: apt install postgresql-15")
     with debian_postgresql() as url:
         yield url
 
@@ -104,6 +102,7 @@ def assert_finds_by_text(device: Device) -> None:
         assert found(device, query=query) == expected, query
 
 
+@pytest.mark.both_databases
 class TestSearch:
     def test_finds_any_piece_of_address_or_name(self, service: Service, support: Device) -> None:
         """HT12: in whatever case; wildcards, quotes and operators of either engine are characters like others."""

@@ -168,6 +168,7 @@ def events(service: Service, event: str) -> int:
     )
 
 
+@pytest.mark.both_databases
 class TestFirstSignIn:
     """IM8"""
 

@@ -20,7 +20,6 @@ from tests.security.races import all_at_once
 from tests.support.outside import add_passkey, events, guest, mails
 from tests.support.service import PASSWORD, Device, Service
 
-ROUNDS = 20
 ORIGIN = Origin("request", "127.0.0.1")
 
 
@@ -269,6 +268,7 @@ class TestUpgradingWithVerification:
         assert statuses == [200] * 10 + [429]
 
 
+@pytest.mark.both_databases
 class TestConfirming:
     """AU25: whoever reads the mail of an address is not the guest who asks for it until they show it."""
 
@@ -369,17 +369,20 @@ def token_of(vault: Vault, mail_id: str, sealed: bytes) -> str:
     return vault.decrypt(SEALED_AS, sealed, bound_to=str(uuid.UUID(mail_id))).decode()
 
 
+@pytest.mark.slow("twenty at once, again and again")
 @pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
 class TestRaces:
-    def test_one_address_goes_to_one_of_twenty_guests(self, service: Service, hashing: CountingContext) -> None:
+    def test_one_address_goes_to_one_of_twenty_guests(
+        self, service: Service, hashing: CountingContext, rounds: int
+    ) -> None:
         """HT5: twenty rounds."""
-        for number in range(ROUNDS):
+        for number in range(rounds):
             devices = [guest(service) for _ in range(20)]
             email = f"ada{number}@example.org"
             answers = all_at_once(lambda i, devices=devices, email=email: upgrade(devices[i], email).status_code)
             assert sorted(answers) == [200] + [409] * 19
-        assert hashing.hashed == 20 * ROUNDS
-        assert service.sql("SELECT count(*) FROM users WHERE NOT guest") == [(ROUNDS,)]
+        assert hashing.hashed == 20 * rounds
+        assert service.sql("SELECT count(*) FROM users WHERE NOT guest") == [(rounds,)]
 
     def test_a_link_waits_for_its_guest_before_it_is_used_up(self, make_service: Callable[..., Service]) -> None:
         """Whoever changes an account locks it, then its tokens: in another order the two would wait for each other."""
@@ -397,11 +400,13 @@ class TestRaces:
             other.rollback()
             assert opened.result().status_code == 204
 
-    def test_one_guest_gets_one_of_twenty_addresses(self, service: Service, hashing: CountingContext) -> None:
-        for number in range(ROUNDS):
+    def test_one_guest_gets_one_of_twenty_addresses(
+        self, service: Service, hashing: CountingContext, rounds: int
+    ) -> None:
+        for number in range(rounds):
             device = guest(service)
             answers = all_at_once(
                 lambda i, device=device, number=number: upgrade(device, f"a{number}.{i}@example.org").status_code
             )
             assert sorted(answers) == [200] + [409] * 19
-        assert service.sql("SELECT count(*) FROM users WHERE email IS NOT NULL") == [(ROUNDS,)]
+        assert service.sql("SELECT count(*) FROM users WHERE email IS NOT NULL") == [(rounds,)]

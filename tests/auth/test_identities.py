@@ -16,13 +16,12 @@ from tests.support.issuer import Issuer, running_issuer
 from tests.support.outside import Outside, add_passkey, device_of, events, guest, mails, trusting
 from tests.support.service import Device, Service
 
-ROUNDS = 20
-
 
 def linked(device: Device) -> list[str]:
     return [entry["identity_id"] for entry in device.get("/v1/me/identities").json()["items"]]
 
 
+@pytest.mark.both_databases
 class TestLinking:
     def test_lets_its_user_sign_in_with_it(self, outside: Outside) -> None:
         device = outside.service.device("ada@example.org")
@@ -97,6 +96,7 @@ def end_account(service: Service, status: str) -> None:
     service.sql("UPDATE users SET status = :status", status=status)
 
 
+@pytest.mark.both_databases
 class TestUnlinking:
     def test_ends_sign_in_with_it(self, outside: Outside) -> None:
         device = outside.service.device("ada@example.org")
@@ -173,17 +173,18 @@ class TestGuests:
         assert outside.service.sql("SELECT count(*) FROM users WHERE guest") == [(1,)]
 
 
+@pytest.mark.slow("twenty at once, again and again")
 @pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
 class TestRaces:
-    def test_one_identity_goes_to_one_of_twenty(self, outside: Outside, hashing: CountingContext) -> None:
+    def test_one_identity_goes_to_one_of_twenty(self, outside: Outside, hashing: CountingContext, rounds: int) -> None:
         """ID6: of 20 users who link it at once, one has it; twenty rounds."""
         devices = [outside.service.device() for _ in range(20)]
         assert hashing.verified
-        for number in range(ROUNDS):
+        for number in range(rounds):
             tokens = [outside.token(sub=str(number), email=None) for _ in devices]
             answers = all_at_once(lambda index, tokens=tokens: outside.link(devices[index], tokens[index]).status_code)
             assert sorted(answers) == [201] + [409] * 19
-        assert outside.service.sql("SELECT count(*) FROM identities") == [(ROUNDS,)]
+        assert outside.service.sql("SELECT count(*) FROM identities") == [(rounds,)]
 
     def test_who_links_one_and_who_signs_in_with_it_do_not_wait_for_each_other(self, outside: Outside) -> None:
         """ID6: both take the identity first, then its address; in another order a deadlock would be a 503."""
@@ -208,9 +209,9 @@ class TestRaces:
             other.commit()
             assert device_of(service, signing_in.result()).user_id == device.user_id
 
-    def test_one_way_to_sign_in_is_left(self, outside: Outside) -> None:
+    def test_one_way_to_sign_in_is_left(self, outside: Outside, rounds: int) -> None:
         """AU14: two identities removed at once by 20 requests: one goes; twenty rounds."""
-        for number in range(ROUNDS):
+        for number in range(rounds):
             device = outside.device(sub=f"{number} a", email=None)
             assert outside.link(device, sub=f"{number} b").status_code == 201
             both = linked(device)

@@ -28,6 +28,7 @@ def erased(service: Service) -> list[Any]:
     return service.sql("SELECT actor_id, address FROM audit_events WHERE event = 'user.erasure_requested'")
 
 
+@pytest.mark.both_databases
 class TestGuest:
     def test_is_erased_when_nothing_opens_the_account_any_more(self, service: Service) -> None:
         """Idle for 30 days the session has ended; 90 days later the guest goes the way of every erased account."""
@@ -107,6 +108,7 @@ class TestOthers:
         assert [status(service, device) for device in (user, upgraded, disabled)] == ["active", "active", "disabled"]
 
 
+@pytest.mark.both_databases
 class TestManyUsers:
     def test_are_not_all_read_to_find_who_is_due(self, service: Service) -> None:
         """An index has the guests by the moment at which they are looked at."""
@@ -121,6 +123,7 @@ class TestManyUsers:
         assert "ix_users_guests_due" in plan
 
 
+@pytest.mark.both_databases
 class TestReplicas:
     def test_erase_each_guest_once(self, service: Service) -> None:
         guests = [guest(service) for _ in range(10)]

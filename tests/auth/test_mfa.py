@@ -14,13 +14,13 @@ from sqlalchemy.orm import Session
 
 from app.auth import mfa
 from app.auth.mfa import Challenge
-from app.main import create_api
 from app.records import single_use
 from app.records.audit import Origin
 from app.records.models import User
 from tests.security.observed import assert_problem, without_request_id
 from tests.security.races import CROWD, all_at_once
 from tests.support.authenticator import Authenticator, answer, challenge, enable, enrol
+from tests.support.openapi import openapi
 from tests.support.service import PASSWORD, ROLE_ARN, SECRET_KEY, Device, Service
 
 TOKENS = {"token_type", "access_token", "expires_in", "refresh_token", "refresh_expires_in", "session_id"}
@@ -159,7 +159,7 @@ class TestChallenge:
         token = challenge(device)
         headers = {"Authorization": f"Bearer {token}"}
         guarded = 0
-        for path, operations in create_api().openapi()["paths"].items():
+        for path, operations in openapi()["paths"].items():
             for method in operations:
                 anonymous = service.client.request(method, path.replace("{", "").replace("}", ""))
                 if anonymous.status_code == 401:
@@ -205,11 +205,10 @@ def codes(answers: list[Response]) -> list[str]:
     return sorted("200" if one.status_code == 200 else one.json()["code"] for one in answers)
 
 
+@pytest.mark.slow("twenty at once, again and again")
 @pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
 class TestRaces:
     """Twenty at once, twenty rounds, on PostgreSQL."""
-
-    ROUNDS = 20
 
     def challenges(self, device: Device) -> list[str]:
         """As a sign-in leaves them, without the work of a password hash each."""
@@ -232,15 +231,15 @@ class TestRaces:
 
         return [service.runtime.platform.database.run("write", admit) for _ in range(CROWD)]
 
-    def test_one_code_of_the_app_signs_in_once(self, service: Service) -> None:
+    def test_one_code_of_the_app_signs_in_once(self, service: Service, rounds: int) -> None:
         """AU11: with a challenge each."""
         device = service.device()
         app = enable(device)
-        for _ in range(self.ROUNDS):
+        for _ in range(rounds):
             code, tokens = app.fresh_code(), self.challenges(device)
             answers = all_at_once(lambda index, code=code, tokens=tokens: answer(service, tokens[index], code))  # type: ignore[misc]
             assert codes(answers) == ["200"] + ["invalid_mfa_code"] * (CROWD - 1)
-        assert service.sql("SELECT count(*) FROM sessions") == [(1 + self.ROUNDS,)]
+        assert service.sql("SELECT count(*) FROM sessions") == [(1 + rounds,)]
 
     def test_one_recovery_code_signs_in_once(self, service: Service) -> None:
         """AU15: with a challenge each; the owner gets one mail for it."""
@@ -256,11 +255,11 @@ class TestRaces:
         assert service.sql("SELECT count(*) FROM outbox WHERE kind = 'recovery_code_used'") == [(10,)]
         assert service.sql("SELECT count(*) FROM sessions") == [(11,)]
 
-    def test_one_challenge_starts_one_session(self, service: Service) -> None:
+    def test_one_challenge_starts_one_session(self, service: Service, rounds: int) -> None:
         """AU15: of many right codes for it one is used up, and the others are still good."""
         device = service.device()
         made = enable(device).recovery_codes
-        for number in range(self.ROUNDS):
+        for number in range(rounds):
             token = self.challenges(device)[0]
             answers = all_at_once(
                 lambda index, token=token, made=made: answer(service, token, made[index % 10], "recovery_code")  # type: ignore[misc]
@@ -270,19 +269,19 @@ class TestRaces:
             assert service.sql("SELECT count(*) FROM sessions") == [(2 + number,)]
             made = device.post("/v1/me/recovery-codes").json()["recovery_codes"]
 
-    def test_one_challenge_takes_five_guesses(self, service: Service) -> None:
+    def test_one_challenge_takes_five_guesses(self, service: Service, rounds: int) -> None:
         """AU19: in parallel too."""
         device = service.device()
         app = enable(device)
-        for _ in range(self.ROUNDS):
+        for _ in range(rounds):
             token, wrong = self.challenges(device)[0], app.wrong_code()
             answers = all_at_once(lambda _index, token=token, wrong=wrong: answer(service, token, wrong))  # type: ignore[misc]
             assert codes(answers) == ["invalid_mfa_code"] * 5 + ["invalid_mfa_token"] * (CROWD - 5)
 
-    def test_one_enrolment_is_confirmed_once(self, service: Service) -> None:
+    def test_one_enrolment_is_confirmed_once(self, service: Service, rounds: int) -> None:
         """AU13: one set of recovery codes is shown, and it is the one that counts."""
         device = service.device()
-        for _ in range(self.ROUNDS):
+        for _ in range(rounds):
             body = {"code": enrol(device).code()}
             answers = all_at_once(lambda _index, body=body: device.post("/v1/me/totp/confirm", json=body))  # type: ignore[misc]
             assert codes(answers) == ["200"] + ["already_enabled"] * (CROWD - 1)
@@ -371,7 +370,7 @@ class TestStaff:
         device = production.device()
         production.sql("UPDATE users SET role = :role", role=role)
         seen = set()
-        for path, operations in create_api().openapi()["paths"].items():
+        for path, operations in openapi()["paths"].items():
             for method in map(str.upper, operations):
                 target = path.replace("{session_id}", device.session_id)
                 if production.client.request(method, target).status_code != 401:
@@ -400,6 +399,7 @@ class TestStaff:
         enable(device)
         assert device.get("/v1/me/sessions").status_code == 200
 
+    @pytest.mark.all
     def test_made_on_the_command_line_enrols_and_signs_in(self, production: Service, tmp_path: Path) -> None:
         """AZ7: `tokenvend admin create`, the password alone, an app, and from then on both."""
         environment = {name: value for name, value in os.environ.items() if not name.startswith("TOKENVEND_")}

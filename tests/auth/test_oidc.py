@@ -24,8 +24,6 @@ from tests.support.issuer import DISCOVERY_PATH, KEYS_PATH, Issuer, SigningKey, 
 from tests.support.outside import Outside, enable_totp, events, mails, trusting
 from tests.support.service import Service, running_service
 
-ROUNDS = 20
-
 
 def verify_address(service: Service, email: str) -> None:
     service.sql("UPDATE users SET email_verified_at = created_at WHERE email = :email", email=email)
@@ -165,6 +163,7 @@ class TestAddresses:
             assert one.device(sub="x", email="bob@example.org").user_id == two.device().user_id
 
 
+@pytest.mark.both_databases
 class TestNonce:
     def test_may_come_back_as_its_digest(self, outside: Outside) -> None:
         """ID5: as Apple's SDKs, which are given the SHA-256 in hexadecimal."""
@@ -774,26 +773,27 @@ class TestUnverified:
         assert after.sign_in().status_code == 200
 
 
+@pytest.mark.slow("twenty at once, again and again")
 class TestRaces:
-    def test_one_token_wins_once(self, outside: Outside) -> None:
+    def test_one_token_wins_once(self, outside: Outside, rounds: int) -> None:
         """ID5: of 20 at once, one; twenty rounds."""
-        for number in range(ROUNDS):
+        for number in range(rounds):
             token = outside.token(sub=str(number), email=f"ada{number}@example.org")
             statuses = sorted(all_at_once(lambda _index, token=token: outside.present(token).status_code))
             assert statuses == [200] + [401] * 19
-        assert outside.service.sql("SELECT count(*) FROM sessions") == [(ROUNDS,)]
+        assert outside.service.sql("SELECT count(*) FROM sessions") == [(rounds,)]
 
     @pytest.mark.parametrize("email_of", ["ada{}@example.org", ""], ids=["with an address", "without one"])
-    def test_a_new_identity_makes_one_account(self, outside: Outside, email_of: str) -> None:
+    def test_a_new_identity_makes_one_account(self, outside: Outside, email_of: str, rounds: int) -> None:
         """ID6: 20 tokens of one person at once, each with a nonce of its own; twenty rounds."""
-        for number in range(ROUNDS):
+        for number in range(rounds):
             email = email_of.format(number) or None
             tokens = [outside.token(sub=str(number), email=email) for _ in range(20)]
             answers = all_at_once(lambda index, tokens=tokens: outside.present(tokens[index]))
             assert {answer.status_code for answer in answers} == {200}
             assert outside.service.sql("SELECT count(*) FROM users") == [(number + 1,)]
             assert outside.service.sql("SELECT count(*) FROM identities") == [(number + 1,)]
-        assert outside.service.sql("SELECT count(*) FROM audit_events WHERE event = 'user.registered'") == [(ROUNDS,)]
+        assert outside.service.sql("SELECT count(*) FROM audit_events WHERE event = 'user.registered'") == [(rounds,)]
 
     def test_two_people_with_one_address_make_one_account(self, outside: Outside) -> None:
         """ID6: 20 identities that have verified the same address: one makes the account, all are linked to it."""

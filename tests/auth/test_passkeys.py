@@ -23,7 +23,6 @@ from tests.support.databases import PostgresDatabases
 from tests.support.passkey_keeper import BACKED_UP, MAY_BE_BACKED_UP, PRESENT, VERIFIED, Authenticator
 from tests.support.service import PASSWORD, Device, Service, running_service, test_settings
 
-ROUNDS = 20
 OWNED = {"passkey_id", "name", "transports", "backed_up", "created_at", "last_used_at"}
 
 
@@ -571,22 +570,25 @@ class TestSecondFactor:
         assert_problem(answer, 401, "invalid_mfa_token")
 
 
+@pytest.mark.slow("twenty at once, again and again")
 class TestRace:
-    def test_of_twenty_that_send_one_answer_one_gets_in(self, postgres_databases: PostgresDatabases) -> None:
+    def test_of_twenty_that_send_one_answer_one_gets_in(
+        self, postgres_databases: PostgresDatabases, rounds: int
+    ) -> None:
         """The challenge is claimed by one statement."""
         url = postgres_databases.create()
         with running_service(url) as service:
             authenticator = add(service.device())
-            for _ in range(ROUNDS):
+            for _ in range(rounds):
                 credential = authenticator.get(request_options(service))
                 statuses = all_at_once(lambda _index, sent=credential: show(service, sent).status_code)
                 assert sorted(statuses) == [200] + [401] * 19
         postgres_databases.drop(url)
 
-    def test_of_twenty_that_add_one_passkey_one_does(self, postgres_databases: PostgresDatabases) -> None:
+    def test_of_twenty_that_add_one_passkey_one_does(self, postgres_databases: PostgresDatabases, rounds: int) -> None:
         url = postgres_databases.create()
         with running_service(url) as service:
-            for _ in range(ROUNDS):
+            for _ in range(rounds):
                 device = service.device()
                 credential = Authenticator().create(creation_options(device))
                 statuses = all_at_once(lambda _index, sent=credential, by=device: send(by, sent).status_code)

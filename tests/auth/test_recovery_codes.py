@@ -3,6 +3,8 @@
 import base64
 import re
 
+import pytest
+
 from tests.security.observed import assert_problem, stored_values
 from tests.support.authenticator import answer, challenge, enable, mails
 from tests.support.service import Service
@@ -29,6 +31,7 @@ class TestCodes:
         assert {len(value) for value in hashes} == {32}
 
 
+@pytest.mark.both_databases
 class TestUse:
     def test_signs_in_once_each(self, service: Service) -> None:
         """AU15: used, it is as wrong as any; the others still work."""

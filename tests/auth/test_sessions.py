@@ -3,6 +3,8 @@
 from concurrent.futures import ThreadPoolExecutor
 from threading import Barrier
 
+import pytest
+
 from tests.support.service import Service
 
 
@@ -24,6 +26,7 @@ class TestUnverified:
         assert service.refresh(tokens["refresh_token"]).status_code == 200
 
 
+@pytest.mark.both_databases
 class TestRefresh:
     def test_gives_a_new_pair_for_the_same_session(self, service: Service) -> None:
         device = service.device()

@@ -248,25 +248,24 @@ class TestLostAnswer:
         assert_problem(step_up(device), 401, "invalid_token")
 
 
+@pytest.mark.slow("twenty at once, again and again")
 @pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
 class TestRaces:
     """Twenty at once, twenty rounds, on PostgreSQL."""
 
-    ROUNDS = 20
-
-    def test_one_code_steps_up_once(self, service: Service) -> None:
+    def test_one_code_steps_up_once(self, service: Service, rounds: int) -> None:
         """AU11: the same session, the same code."""
         device = service.device()
         app = enable(device)
-        for _ in range(self.ROUNDS):
+        for _ in range(rounds):
             body = {"method": "totp", "code": app.fresh_code()}
             answers = all_at_once(lambda _index, body=body: step_up(device, **body))  # type: ignore[misc]
             assert sorted(one.status_code for one in answers) == [200] + [403] * (CROWD - 1)
 
-    def test_both_tokens_at_once_leave_one_to_go_on_with(self, service: Service) -> None:
+    def test_both_tokens_at_once_leave_one_to_go_on_with(self, service: Service, rounds: int) -> None:
         """TK10, TK12: the token from before the step-up, and the one from after it, each by somebody else."""
         email = service.device().email
-        for _ in range(3 * self.ROUNDS):
+        for _ in range(3 * rounds):
             device = service.device(email)
             pair = (device.refresh_token, step_up(device).json()["refresh_token"])
             answers = all_at_once(lambda index, pair=pair: service.refresh(pair[index]), crowd=2)  # type: ignore[misc]

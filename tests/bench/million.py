@@ -39,7 +39,8 @@ from app.records.migrate import upgrade
 from app.records.models import User
 from app.vending.ledger import Entry
 from app.vending.orders import Order, Terms
-from tests.support.databases import DEBIAN, PostgresDatabases, debian_postgresql
+from tests.support.databases import PostgresDatabases, debian_postgresql
+from tests.support.needs import NEEDS
 
 FEW = 1_000
 AIM, SEARCH_AIM = 1.2, 2.0
@@ -245,7 +246,7 @@ def compare(people: int, samples: int, say: Say) -> list[Comparison]:
 @contextmanager
 def _server() -> Iterator[Callable[[], str]]:
     """What makes a migrated database: on Debian's server, where there is one, which alone has pg_trgm."""
-    if not DEBIAN.exists():
+    if NEEDS["postgresql"].missing():
         # Not where the other figures are: the socket's path must stay short, and the server's user must reach it.
         directory = Path(tempfile.mkdtemp(prefix="tv-pg-"))
         databases = PostgresDatabases(directory)

@@ -13,6 +13,7 @@ from tests.bench.million import Times
 from tests.journeys.deployment import Deployment, Keys, keys_of
 from tests.journeys.on_ceph import put, seconds_until_refused, served_on_ceph
 from tests.support import ceph
+from tests.support.needs import NEEDS
 
 AT_ONCE = 8
 
@@ -41,7 +42,7 @@ class Guest:
 
 def measure(directory: Path, database_url: str, *, times: int, at_once: int) -> Revocation | None:
     """None where Ceph is not installed. Each revocation is alone in its second; then come the sign-outs."""
-    if ceph.missing_packages():
+    if NEEDS["ceph"].missing():
         return None
     place = directory / "on-ceph"
     place.mkdir()

@@ -13,8 +13,8 @@ import pytest
 from tests.chaos.cluster import Cluster, running
 from tests.chaos.load import BALANCER, BROKEN, PEOPLE, Load, assert_kept, steady
 
-BEFORE, AFTER = 4.0, 4.0
-"""Seconds of load without a fault."""
+AROUND, SHORTLY_AROUND = 4.0, 1.0
+"""Seconds of load without a fault, before and after it."""
 READY_WITHIN = 5.0
 """Seconds from the end of a fault to readiness: the aim."""
 
@@ -26,17 +26,22 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
 
 
 @pytest.fixture
-def load(cluster: Cluster) -> Iterator[Load]:
+def around(in_full: bool) -> float:
+    return AROUND if in_full else SHORTLY_AROUND
+
+
+@pytest.fixture
+def load(cluster: Cluster, around: float) -> Iterator[Load]:
     with steady(cluster.port, cluster.database_url) as load:
-        time.sleep(BEFORE)
+        time.sleep(around)
         assert not load.errors()
         yield load
 
 
-def finish(name: str, cluster: Cluster, load: Load, ready_after: float | None) -> None:
+def finish(name: str, cluster: Cluster, load: Load, ready_after: float | None, around: float) -> None:
     """Prints what was seen, and holds it to what must be."""
     assert ready_after is not None, "not ready again"
-    time.sleep(AFTER)
+    time.sleep(around)
     load.stop()
     missed = ", MISSED" if ready_after > READY_WITHIN else ""
     print(
@@ -54,45 +59,47 @@ def only_ours(load: Load) -> None:
 
 
 class TestReplicas:
-    def test_a_rolling_restart_refuses_nobody(self, cluster: Cluster, load: Load) -> None:
+    def test_a_rolling_restart_refuses_nobody(self, cluster: Cluster, load: Load, around: float) -> None:
         """Section 5, SIGTERM under load: each replica in turn, as an upgrade does."""
         for replica in cluster.replicas:
             assert replica.terminate() == 0
             replica.start()
             ready_after = cluster.becomes_ready()
-        finish("rolling restart", cluster, load, ready_after)
+        finish("rolling restart", cluster, load, ready_after, around)
         assert not load.errors()
 
-    def test_one_that_is_killed_takes_along_what_it_had_in_hand(self, cluster: Cluster, load: Load) -> None:
+    def test_one_that_is_killed_takes_along_what_it_had_in_hand(
+        self, cluster: Cluster, load: Load, around: float
+    ) -> None:
         """Section 5, kill -9: nobody else notices."""
         cluster.replicas[0].kill()
         time.sleep(2)
         cluster.replicas[0].start()
-        finish("kill -9 of a replica", cluster, load, cluster.becomes_ready())
+        finish("kill -9 of a replica", cluster, load, cluster.becomes_ready(), around)
         assert load.errors().total() <= PEOPLE + 1
 
 
 class TestParts:
-    def test_sts_stopped(self, cluster: Cluster, load: Load) -> None:
+    def test_sts_stopped(self, cluster: Cluster, load: Load, around: float) -> None:
         """Section 5, STS unreachable: whoever has a credential keeps it, everything else goes on until the balancer
         learns that the replicas cannot vend.
         """
         cluster.stop_sts()
         time.sleep(3)
         cluster.start_sts()
-        finish("STS stopped", cluster, load, cluster.becomes_ready())
+        finish("STS stopped", cluster, load, cluster.becomes_ready(), around)
 
-    def test_redis_stopped(self, cluster: Cluster, load: Load) -> None:
+    def test_redis_stopped(self, cluster: Cluster, load: Load, around: float) -> None:
         """Section 5, Redis down: each replica counts and caches by itself; nobody is refused for it."""
         cluster.redis.kill()
         time.sleep(3)
         cluster.redis.start()
-        finish("Redis stopped", cluster, load, cluster.becomes_ready())
+        finish("Redis stopped", cluster, load, cluster.becomes_ready(), around)
         assert not load.errors()
 
-    def test_postgresql_failed_over(self, cluster: Cluster, load: Load) -> None:
+    def test_postgresql_failed_over(self, cluster: Cluster, load: Load, around: float) -> None:
         """Section 5, DB dies mid-flight: the standby is promoted, and has every commit that was answered."""
         cluster.primary.stop()
         time.sleep(1)
         cluster.standby.promote()
-        finish("PostgreSQL failed over", cluster, load, cluster.becomes_ready())
+        finish("PostgreSQL failed over", cluster, load, cluster.becomes_ready(), around)

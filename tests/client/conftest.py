@@ -15,6 +15,7 @@ import pytest
 from app.client.service import Service, Tokens
 from app.client.session import Session, Store
 from tests.client.canned_service import CannedService
+from tests.support.needs import need
 
 EMAIL = "ada@example.org"
 PASSWORD = "violet tractor moonlight"
@@ -117,9 +118,10 @@ def signed_in(terminal: Terminal, canned: CannedService) -> Terminal:
 
 
 def found(program: str) -> str:
+    """Where it is. Skips the test where it is nowhere."""
+    need(program)
     path = shutil.which(program)
-    if path is None:
-        pytest.skip(f"{program} is not installed")
+    assert path is not None
     return path
 
 

@@ -85,6 +85,7 @@ class TestLogin:
         assert canned.calls[0][1]["password"] == PASSWORD
 
 
+@pytest.mark.all
 class TestSecondFactor:
     def log_in(self, terminal: Terminal, canned: CannedService, *more: str) -> "subprocess.CompletedProcess[str]":
         login = ("login", "--url", canned.url, "--email", EMAIL, "--password-stdin")

@@ -24,6 +24,7 @@ from app.client import commands
 from tests.client.conftest import PASSWORD, Terminal, found, printed
 from tests.conftest import DevServer
 from tests.support.documents import ROOT, blocks
+from tests.support.needs import need
 
 HERE = Path(__file__).parent
 JS = HERE / "js"
@@ -32,7 +33,7 @@ FOREIGN = f"users/{uuid.uuid4()}/"
 SDKS = ("cli", "boto3", "js")
 
 # One worker starts the service and installs the JavaScript SDK for all of them.
-pytestmark = pytest.mark.xdist_group("client")
+pytestmark = [pytest.mark.xdist_group("client"), pytest.mark.all]
 
 
 @dataclass(frozen=True)
@@ -84,10 +85,10 @@ def user(dev_server: DevServer, terminal: Terminal) -> User:
 @pytest.fixture(scope="session")
 def javascript() -> None:
     """AWS's SDK for JavaScript as the lock names it; installed once for a lock."""
-    found("npm")
-    version = subprocess.run([found("node"), "--version"], capture_output=True, text=True, check=True).stdout
+    need("npm")
+    version = subprocess.run(["node", "--version"], capture_output=True, text=True, check=True).stdout
     if int(version.removeprefix("v").partition(".")[0]) < 20:
-        pytest.skip(f"AWS's SDK wants node 20 or newer; this is {version.strip()}")
+        pytest.skip(f"Node 20 or newer is missing: this is {version.strip()}")
     installed = JS / "node_modules" / "installed.json"
     with (JS / "package-lock.json").open("rb") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)  # another process of the tests' may be at it

@@ -70,6 +70,7 @@ class TestReuse:
 
 
 class TestSingleFlight:
+    @pytest.mark.slow("a crowd")
     def test_a_thousand_at_once_are_one_call(self, service: Service, monkeypatch: pytest.MonkeyPatch) -> None:
         """STS answers when all have asked, or after a second: sooner than the broker's patience ends."""
         (device,) = sign_in(service, 1)
@@ -135,6 +136,7 @@ class TestSingleFlight:
 
 
 class TestCrowd:
+    @pytest.mark.slow("a crowd")
     def test_nobody_gets_anothers(self, service: Service) -> None:
         """VC9: fifty users, twenty vends each, all at once."""
         devices = sign_in(service, 50)

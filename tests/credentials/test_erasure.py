@@ -101,6 +101,7 @@ def as_holder(vended: Mapping[str, Any]) -> Any:
     )
 
 
+@pytest.mark.both_databases
 class TestErasure:
     def test_deletes_every_object_whatever_its_name(self, world: World) -> None:
         device = world.service.device()
@@ -171,6 +172,7 @@ class TestErasure:
         assert not world.work()
 
 
+@pytest.mark.both_databases
 class TestSecondSweep:
     def test_takes_what_a_credential_uploaded_after_the_first(self, world: World) -> None:
         device = world.service.device()

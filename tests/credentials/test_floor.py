@@ -108,6 +108,8 @@ def again(device: Device) -> Device:
     return device
 
 
+@pytest.mark.all
+@pytest.mark.both_databases
 class TestStrangers:
     def test_any_number_of_guests_of_a_hundred_addresses_never_raise_the_floor(self, bounded: Service) -> None:
         """VC11: and a bystander is served the same credential from the cache as long as ever.
@@ -172,6 +174,7 @@ class TestStrangers:
         assert ends == [now + timedelta(hours=1), now + timedelta(minutes=1)]
 
 
+@pytest.mark.both_databases
 class TestUsersWhoGoOn:
     def meet(self, service: Service, count: int) -> list[DeviceSession]:
         """Users who revoke what they have, a second apart."""
@@ -216,6 +219,7 @@ def unrevoked(session: Session) -> Sequence[uuid.UUID]:
     return session.scalars(select(IssuedCredential.id).where(IssuedCredential.revoked_at.is_(None))).all()
 
 
+@pytest.mark.both_databases
 class TestFloor:
     def test_names_its_cause_and_leaves_what_is_withheld(self, bounded: Service) -> None:
         devices = [run(bounded, add_user, bounded, devices=1, age=AGED)[0] for _ in range(4)]

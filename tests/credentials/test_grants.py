@@ -260,6 +260,7 @@ class TestLists:
             assert device.get(f"{path}?cursor=x").status_code == 422
 
 
+@pytest.mark.both_databases
 class TestWithdraw:
     def test_takes_it_from_its_grantee(self, service: Service, ada: Device, bob: Device) -> None:
         grant = give(ada, bob)
@@ -372,6 +373,7 @@ class TestWithdraw:
         assert effective_by >= expiration
 
 
+@pytest.mark.both_databases
 class TestAccept:
     """VC11: what a stranger shares changes nothing for its grantee until they accept it."""
 
@@ -653,6 +655,7 @@ class TestNamed:
         assert (vended["shared_prefixes"], vended["expires_in"]) == ([prefix_of(ada)], 3600)
 
 
+@pytest.mark.both_databases
 class TestExpiry:
     """A credential ends before what it carries: no engine has to know of the expiry."""
 
@@ -710,6 +713,7 @@ class TestExpiry:
         assert (vended["shared_prefixes"], vended["expiration"]) == ([prefix_of(ada)], "2026-06-01T12:33:00Z")
 
 
+@pytest.mark.both_databases
 class TestMeanwhile:
     """What happens to a grant while STS works wins over what STS then issues."""
 

@@ -57,6 +57,7 @@ class TestDisabledOwner:
         assert service.sql("SELECT count(*) FROM grants WHERE recall_at IS NOT NULL") == [(0,)]
 
 
+@pytest.mark.both_databases
 class TestErasure:
     def test_of_the_owner_ends_what_they_share(self, service: Service, ada: Device, bob: Device) -> None:
         share(ada, "never@example.org")
@@ -83,6 +84,7 @@ def erase_by(staff: Device, user_id: str) -> int:
     return staff.service.client.request("DELETE", path, json=WHY, headers=staff.headers).status_code
 
 
+@pytest.mark.both_databases
 class TestWaiting:
     """What waits for an address is for its next holder, and for nobody who comes to hold it after them."""
 
@@ -150,6 +152,7 @@ class TestExport:
         assert carol.user_id not in ada.get("/v1/me/export").text
 
 
+@pytest.mark.both_databases
 class TestCleaning:
     def test_grants_go_ninety_days_after_they_are_over(self, service: Service, ada: Device, bob: Device) -> None:
         ended = give(ada, bob, "b/")

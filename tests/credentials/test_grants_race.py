@@ -58,6 +58,7 @@ class TestWithdrawal:
         assert revoked_at is not None
 
 
+@pytest.mark.slow("twenty at once, again and again")
 class TestErasure:
     def test_two_who_share_with_each_other_go_at_once(self, on_postgresql: Service) -> None:
         """Each locks the grants that they have in common in the same order."""

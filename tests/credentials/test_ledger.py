@@ -17,6 +17,7 @@ def events(service: Service) -> list[Any]:
     return service.sql("SELECT outcome, detail FROM audit_events WHERE event = 'credential.issued' ORDER BY id")
 
 
+@pytest.mark.both_databases
 class TestRecord:
     def test_each_issuance_has_its_row_and_its_event(self, service: Service) -> None:
         (device,) = sign_in(service, 1)
@@ -96,6 +97,7 @@ def rename(service: Service, old: str, new: str) -> None:
     service.sql(f"ALTER TABLE {old} RENAME TO {new}")
 
 
+@pytest.mark.both_databases
 class TestMeanwhile:
     """What happens while STS works wins over what STS then issues."""
 
@@ -133,6 +135,7 @@ class TestMeanwhile:
         assert len(service.sts.assumed) == 1
 
 
+@pytest.mark.both_databases
 class TestConnections:
     def test_none_is_held_while_sts_works(self, make_service: Any) -> None:
         """One connection in all: another user is served while the first one's credential is on its way."""
@@ -170,6 +173,7 @@ def all_pages(device: Device, limit: int) -> list[list[str]]:
     return pages
 
 
+@pytest.mark.both_databases
 class TestList:
     def test_shows_ones_own_newest_first_without_secrets(self, service: Service) -> None:
         ada, bob = sign_in(service, 2)

@@ -39,6 +39,7 @@ def entry_for(device: Device) -> Entry:
     return Entry(uuid.uuid4(), Origin("r" * 32, "127.0.0.1"), order, credential, now)
 
 
+@pytest.mark.both_databases
 class TestRecord:
     def test_each_has_its_own_outcome(self, service: Service) -> None:
         alive, ended, disabled = service.device(), service.device(), service.device()

@@ -105,6 +105,7 @@ def usage_of(device: Device) -> Any:
     return answer.json()
 
 
+@pytest.mark.both_databases
 class TestCount:
     def test_is_of_what_lies_under_the_users_own_prefix(self, world: World) -> None:
         device, other = world.service.device(), world.service.device()
@@ -189,6 +190,7 @@ class TestCount:
         assert world.service.sql("SELECT count(*) FROM usage") == [(0,)]
 
 
+@pytest.mark.both_databases
 class TestTrouble:
     def test_sts_that_is_down_is_tried_again_after_the_lease(
         self, world: World, monkeypatch: pytest.MonkeyPatch
@@ -231,6 +233,7 @@ class TestTrouble:
         assert len([claim for claim in claims if claim is not None]) == 1
 
 
+@pytest.mark.both_databases
 class TestFull:
     def test_writes_no_more_and_reads_and_deletes_as_ever(self, world: World) -> None:
         device = world.filled()

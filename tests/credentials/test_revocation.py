@@ -274,6 +274,7 @@ TRIGGERS: dict[str, tuple[Act, bool, bool]] = {
 """What is done, and whether it takes phone and tablet of a user their credentials."""
 
 
+@pytest.mark.both_databases
 @pytest.mark.parametrize("name", TRIGGERS)
 class TestTriggers:
     def test_revoke_what_the_devices_have_that_they_sign_out(
@@ -319,6 +320,7 @@ class TestGuest:
         assert credential(device).opens(policy(iam))
 
 
+@pytest.mark.both_databases
 class TestVendingAgain:
     def test_gives_no_credential_that_was_cached(self, service: Service) -> None:
         (device,) = sign_in(service, 1)
@@ -329,6 +331,7 @@ class TestVendingAgain:
         assert second["access_key_id"] != first["access_key_id"]
         assert device.vend().json()["access_key_id"] == second["access_key_id"]
 
+    @pytest.mark.all
     def test_nor_one_of_the_shared_cache(self, tmp_path: Path, sqlite_databases: SqliteDatabases) -> None:
         url = sqlite_databases.create(tmp_path)
         with redis_server() as redis, ExitStack() as stack:
@@ -542,6 +545,7 @@ class TestPolicy:
             phone.delete("/v1/me/sessions")
             assert eventually(lambda: not credential(phone).opens(policy(iam)))
 
+    @pytest.mark.all
     def test_of_a_thousand_revocations_is_one_write(self, told: Service, iam: CannedIam) -> None:
         """And where there is no room for them, one floor for all, which log, metric and audit tell of."""
         known = revoke_many(told, 1000)
@@ -556,6 +560,7 @@ class TestPolicy:
         ((actor, detail),) = noted(told, "credential.all_revoked")
         assert (actor, detail["revocations"]) == (None, "1000")
 
+    @pytest.mark.all
     def test_of_everybody_makes_each_key_a_dead_one(self, told: Service) -> None:
         """Of those that nobody revoked, too, the look-up says when they stop."""
         bystander, support = told.device(), told.staff("support")
@@ -690,6 +695,7 @@ def spilling(make_told: MakeTold, iam: CannedIam) -> Service:
     return make_told(revocation_policy_arns=",".join(ARNS))
 
 
+@pytest.mark.all
 class TestManagedPolicies:
     """VC11: what the inline policy has no room for is denied by managed ones, before everybody is revoked."""
 
@@ -837,6 +843,7 @@ def revoke_users(service: Service, count: int, again: list[Credential] | None = 
     return known
 
 
+@pytest.mark.both_databases
 class TestEverybodysFloor:
     def test_lets_each_vend_anew_unseen(self, make_told: MakeTold, iam: CannedIam) -> None:
         told = make_told(revocation_policy_size=1024)
@@ -854,6 +861,7 @@ class TestEverybodysFloor:
 FAULTS = [("Throttling", 400, "throttled"), ("AccessDenied", 403, "refused"), ("InternalFailure", 503, "unavailable")]
 
 
+@pytest.mark.both_databases
 class TestFaults:
     @pytest.mark.parametrize("fault", FAULTS)
     def test_of_iam_delay_it_and_nothing_else(

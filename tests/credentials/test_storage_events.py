@@ -338,6 +338,7 @@ class TestSubscription:
         assert sns_of.asked == [PATH]
 
 
+@pytest.mark.both_databases
 class TestUsage:
     def test_grows_at_once_and_is_counted_soon(self, sns_of: Sns) -> None:
         device, other = sns_of.service.device(), sns_of.service.device()

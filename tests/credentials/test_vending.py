@@ -218,6 +218,7 @@ def refusal(device: Device, **wish: Any) -> tuple[int, str]:
     return answer.status_code, answer.json()["code"]
 
 
+@pytest.mark.both_databases
 class TestCaller:
     def test_the_disabled_get_none_at_once(self, service: Service) -> None:
         """VC6, AZ5: not even what is in memory already."""

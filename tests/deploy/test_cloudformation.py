@@ -27,6 +27,8 @@ from tests.deploy.templates import (
     statements,
 )
 
+pytestmark = pytest.mark.all
+
 
 class Account:
     def __init__(self) -> None:

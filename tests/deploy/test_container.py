@@ -20,6 +20,8 @@ from tests.deploy.reading import DEPLOY, wait_for
 from tests.support.databases import debian_postgresql, wheel_postgresql
 from tests.support.service import running_service
 
+pytestmark = pytest.mark.all
+
 
 class TestStore:
     def test_writes_the_brokers_keys_and_ends_on_sigterm(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

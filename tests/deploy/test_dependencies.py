@@ -31,6 +31,7 @@ def floors() -> dict[str, Version]:
 class TestAdvisories:
     """OP6"""
 
+    @pytest.mark.all
     def test_affected_modules_are_never_imported(self) -> None:
         """In a process of its own: the service as it is built, and its commands."""
         source = "\n".join(

@@ -177,6 +177,7 @@ class TestRunbook:
         assert f"from {rows[0][-1]} " in GUIDE.read_text(encoding="utf-8")
 
 
+@pytest.mark.both_databases
 class TestMassSignOut:
     def test_ends_all_but_guests(
         self, make_service: Callable[..., Service], database_url: str, request: pytest.FixtureRequest

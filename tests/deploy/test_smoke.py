@@ -21,6 +21,8 @@ from tests.support.canned_sts import CannedSts
 from tests.support.databases import SqliteDatabases
 from tests.support.service import ROLE_ARN, SECRET_KEY
 
+pytestmark = pytest.mark.all
+
 Change = Callable[[bytes], bytes]
 
 

@@ -15,6 +15,8 @@ from app import engine
 from app.engine import config, directory
 from tests.support.engine import eventually
 
+pytestmark = pytest.mark.all
+
 SERVICE = """
 import signal, sys, time
 from pathlib import Path

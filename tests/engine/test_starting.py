@@ -17,6 +17,8 @@ from app.engine import EngineError, directory, readiness
 from tests.engine.conftest import ORIGIN
 from tests.support.engine import RunningEngine, preflight
 
+pytestmark = pytest.mark.all
+
 ON_WINDOWS = """
 import signal, sys
 import boto3

@@ -289,6 +289,7 @@ class TestRotation:
         assert f"key with ID {old} not found" in refusal(trusting, token_of_old)
 
 
+@pytest.mark.all
 class TestOtherModes:
     def test_take_no_token_on_the_same_data(self, issuer: Issuer, kid: str, tmp_path: Path) -> None:
         with engine.start(tmp_path, web_identity=issuer.trusted) as first:

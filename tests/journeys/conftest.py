@@ -39,7 +39,7 @@ def on_postgresql(
         yield Deployment(served.url, running.endpoint_url, running.bucket, owner)
 
 
-@pytest.fixture(params=["on_this_machine", "on_postgresql"])
+@pytest.fixture(params=["on_this_machine", pytest.param("on_postgresql", marks=pytest.mark.all)])
 def deployment(request: pytest.FixtureRequest) -> Deployment:
     deployment: Deployment = request.getfixturevalue(request.param)
     return deployment

@@ -4,12 +4,15 @@ import signal
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import pytest
 from sqlalchemy import create_engine, text
 
 from app import engine
 from tests.journeys.deployment import PASSWORD, Deployment, Keys, person
 from tests.journeys.served import serving
 from tests.support.engine import eventually
+
+pytestmark = pytest.mark.all
 
 OBJECTS = 3500
 

@@ -29,13 +29,14 @@ pytestmark = [pytest.mark.xdist_group("ceph"), pytest.mark.usefixtures("left_alo
 ACCESS = ("read", "write", "read_write", "read_delete")
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def node() -> Iterator[CephNode]:
+    """One for each module that imports this, and gone with the module: idle clusters take a share of the processor."""
     with ceph_node() as node:
         yield node
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def on_ceph(
     node: CephNode, tmp_path_factory: pytest.TempPathFactory, sqlite_databases: SqliteDatabases
 ) -> Iterator[Deployment]:
@@ -44,7 +45,7 @@ def on_ceph(
         yield deployment
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def scene(on_ceph: Deployment, china: bytes, flower: bytes) -> Iterator[Scene]:
     with person(on_ceph) as ada, person(on_ceph) as bob:
         yield set_scene(on_ceph, ada, bob, china, flower)

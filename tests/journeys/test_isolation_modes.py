@@ -34,7 +34,10 @@ pytestmark = pytest.mark.usefixtures("left_alone")
 
 MODES = [
     "assume_role",
-    *(pytest.param(mode, marks=pytest.mark.xdist_group(mode)) for mode in ("web_identity", "federation_token")),
+    *(
+        pytest.param(mode, marks=[pytest.mark.xdist_group(mode), pytest.mark.all])
+        for mode in ("web_identity", "federation_token")
+    ),
 ]
 
 

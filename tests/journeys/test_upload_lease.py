@@ -10,7 +10,7 @@ import pytest
 from tests.journeys.deployment import Deployment, Person, keys_of, person, s3_of
 from tests.journeys.modes import running_in
 
-pytestmark = pytest.mark.xdist_group("web_identity")
+pytestmark = [pytest.mark.all, pytest.mark.xdist_group("web_identity")]
 
 PART = 5 * 1024 * 1024
 """Bytes: the least of every part but the last."""

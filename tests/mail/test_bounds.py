@@ -95,6 +95,7 @@ class TestKinds:
         assert Counter(take(bounded)) == {"passkey_added": 10, "email_changed": 1}
 
 
+@pytest.mark.both_databases
 class TestRecipient:
     def test_is_one_in_every_spelling(self, bounded: Service) -> None:
         for number in range(12):
@@ -118,6 +119,7 @@ class TestRecipient:
         assert bounded.sql("SELECT sum(mails) FROM mail_counts") == [(1,)]
 
 
+@pytest.mark.both_databases
 class TestAtOnce:
     def test_twenty_workers_send_no_more_than_one_would(self, bounded: Service) -> None:
         """AU24: each counts by one statement."""
@@ -141,6 +143,7 @@ class TestAtOnce:
 
 class TestMailBomb:
     @pytest.mark.usefixtures("hashing")
+    @pytest.mark.all
     def test_of_many_senders_leaves_the_grants_and_drops_the_mails(self, bounded: Service) -> None:
         """AU24: 29 accounts share a folder with one address, which has no account."""
         senders: list[Device] = [bounded.device() for _ in range(29)]

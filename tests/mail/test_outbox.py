@@ -58,6 +58,7 @@ def to(make_service: Callable[..., Service]) -> Callable[[int], Service]:
     return make
 
 
+@pytest.mark.both_databases
 class TestSending:
     def test_leaves_a_row_without_a_token(self, to: Callable[[int], Service]) -> None:
         inbox = Inbox()
@@ -106,6 +107,7 @@ def _told_when_sent(service: Service) -> threading.Event:
     return sent
 
 
+@pytest.mark.both_databases
 class TestWriting:
     def test_that_is_rolled_back_sends_nothing(self, service: Service) -> None:
         def story(session: Session, now: datetime) -> None:
@@ -138,6 +140,7 @@ class TestWriting:
         assert service.mails("") == []
 
 
+@pytest.mark.both_databases
 class TestRefusals:
     def test_are_tried_again_at_growing_intervals_for_a_day(self, to: Callable[[int], Service]) -> None:
         inbox = Inbox(rcpt="450 later")
@@ -218,6 +221,7 @@ def _seconds_left(service: Service) -> float:
     return (due.replace(tzinfo=None) - service.clock.now().replace(tzinfo=None)).total_seconds()
 
 
+@pytest.mark.both_databases
 class TestTaking:
     def test_by_twenty_at_once_gives_each_mail_to_one(self, service: Service) -> None:
         for number in range(40):
@@ -247,6 +251,7 @@ class TestTaking:
         service.clock.advance(seconds=1)
         assert [mail.token for mail in service.mails(ADA)] == [TOKEN]
 
+    @pytest.mark.all
     def test_a_killed_workers_mail_is_sent_by_another(
         self, to: Callable[[int], Service], database_url: str, tmp_path: Path
     ) -> None:

@@ -8,8 +8,8 @@ from playwright.sync_api import Browser, expect, sync_playwright
 
 from tests.pages.desk import Company, Desk, open_company
 from tests.pages.visit import DESKTOP, Visit
+from tests.support.needs import BROWSERS, need
 
-BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 # As root there is no sandbox; the rest keeps the browser from talking to its maker during a test.
 ARGUMENTS = [
     "--no-sandbox",
@@ -31,9 +31,8 @@ class Served(Protocol):
 
 @pytest.fixture(scope="package")  # not for the session: playwright's event loop would be in the way of other tests
 def browser() -> Iterator[Browser]:
-    executable = next(filter(None, map(shutil.which, BROWSERS)), None)
-    if executable is None:
-        pytest.skip("the browser tests need Chromium: install it with `apt-get install chromium` or your system's like")
+    need("chromium")
+    executable = next(filter(None, map(shutil.which, BROWSERS)))
     with sync_playwright() as playwright:
         running = playwright.chromium.launch(executable_path=executable, args=ARGUMENTS)
         yield running

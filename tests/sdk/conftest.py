@@ -84,7 +84,9 @@ def _http_jars() -> list[Path]:
     names = ("okhttp3/okhttp/*/okhttp", "okio/okio-jvm/*/okio-jvm")
     found = [sorted(MAVEN.glob(f"com/squareup/{name}-*.jar")) for name in names]
     if not all(found):
-        pytest.skip("no OkHttp in Maven's repository: mvn dependency:get -Dartifact=com.squareup.okhttp3:okhttp:4.12.0")
+        pytest.skip(
+            "OkHttp is missing in Maven's repository: mvn dependency:get -Dartifact=com.squareup.okhttp3:okhttp:4.12.0"
+        )
     return [jars[-1] for jars in found]
 
 

@@ -168,7 +168,9 @@ def printed(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[], str]]:
     structlog.configure(**usual)
 
 
+@pytest.mark.both_databases
 class TestForgery:
+    @pytest.mark.slow("every field")
     def test_no_field_makes_a_second_line_of_the_log_or_of_the_audit(
         self, make_on_sqlite: Callable[..., Service], printed: Callable[[], str]
     ) -> None:

@@ -8,12 +8,12 @@ import pytest
 from limits import parse
 
 from app.api.examples import EXAMPLES
-from app.main import create_api
 from app.platform.limits import LIMITS
 from tests.credentials.crowd import sign_in
 from tests.security.observed import assert_problem
 from tests.security.test_authorization import GUARDED, PUBLIC, ROUTES, MadeUpIds
 from tests.support.databases import SqliteDatabases
+from tests.support.openapi import openapi
 from tests.support.service import Service, running_service
 
 CALLS = 20
@@ -21,7 +21,7 @@ ALLOWED = 3
 """Of every limit, in this file."""
 MOST_ROWS = 2 * ALLOWED
 """A guest is created and signed in, which is two rows."""
-DOCUMENT: dict[str, Any] = create_api().openapi()
+DOCUMENT: dict[str, Any] = openapi()
 
 
 def body_of(route: tuple[str, str]) -> Any:

@@ -10,9 +10,9 @@ from fastapi.routing import APIRoute
 from httpx2 import Response
 from starlette.routing import Mount, Route
 
-from app.main import create_api
 from tests.security.cheap_hashing import CountingContext
 from tests.security.observed import assert_problem, row_counts, stored_values, without_request_id
+from tests.support.openapi import openapi
 from tests.support.service import PASSWORD, Device, Service
 
 WELCOMING = {("POST", "/v1/email-verifications/confirm"), ("POST", "/v1/me/email/confirm")}
@@ -52,9 +52,7 @@ UNLISTED = {
 }
 """What is served beside the OpenAPI document: pages of links in mails, the console; the rest in development alone."""
 
-ROUTES = sorted(
-    (method.upper(), path) for path, operations in create_api().openapi()["paths"].items() for method in operations
-)
+ROUTES = sorted((method.upper(), path) for path, operations in openapi()["paths"].items() for method in operations)
 GUARDED = [route for route in ROUTES if route not in PUBLIC]
 ADMINISTRATION = [route for route in GUARDED if route[1].startswith("/v1/admin")]
 LETS_IN: dict[tuple[str, str], int] = {

@@ -1,5 +1,7 @@
 """Whose device is signed in, and how one is signed out."""
 
+import pytest
+
 from tests.security.observed import assert_problem
 from tests.support.service import Device, Service
 
@@ -12,6 +14,7 @@ def is_out(service: Service, device: Device) -> None:
     assert_problem(service.refresh(device.refresh_token), 401, "invalid_refresh_token")
 
 
+@pytest.mark.both_databases
 class TestDevices:
     """TK15: a user sees their own devices and signs them out; it takes effect on the next request."""
 

@@ -37,6 +37,7 @@ def known_and_unknown(service: Service) -> Iterator[tuple[str, str]]:
         yield (known, unknown) if number % 2 else (unknown, known)
 
 
+@pytest.mark.all
 class TestSignIn:
     def test_known_and_unknown_addresses_cannot_be_told_apart(
         self, hashing: CountingContext, make_on_sqlite: Callable[..., Service]
@@ -122,6 +123,7 @@ class TestSignIn:
         assert observed[0][1] == 1
 
 
+@pytest.mark.all
 class TestMail:
     """What is sent by mail is not told by the answer that asks for it."""
 

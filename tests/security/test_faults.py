@@ -25,8 +25,9 @@ from app.records.migrate import upgrade
 from app.vending import replica_cache
 from tests.credentials.crowd import on_loop_of
 from tests.security.observed import assert_problem
-from tests.support.databases import DEBIAN, DebianServer
+from tests.support.databases import DebianServer
 from tests.support.documents import ROOT
+from tests.support.needs import need
 from tests.support.service import Device, Service, running_service
 
 
@@ -49,13 +50,13 @@ def frozen(server: DebianServer) -> Iterator[None]:
             process.send_signal(signal.SIGCONT)
 
 
+@pytest.mark.all
 class TestDatabase:
     """Section 5 of the security checklist."""
 
     def test_one_that_is_frozen_is_not_waited_for(self) -> None:
         """OP4: sign-in, session and readiness; all of it works again afterwards, without a restart."""
-        if not DEBIAN.exists():
-            pytest.skip("this is tried with Debian's PostgreSQL 15: apt install postgresql-15")
+        need("postgresql")
         server = DebianServer()
         try:
             server.create()
@@ -77,8 +78,7 @@ class TestDatabase:
 
     def test_a_hundred_at_once_are_refused_before_a_second_try(self, capsys: pytest.CaptureFixture[str]) -> None:
         """OP4: whoever waits behind a frozen line does not wait for the next one too."""
-        if not DEBIAN.exists():
-            pytest.skip("this is tried with Debian's PostgreSQL 15: apt install postgresql-15")
+        need("postgresql")
         server = DebianServer()
         try:
             server.create()

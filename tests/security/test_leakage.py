@@ -145,6 +145,7 @@ def printed(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[], str]]:
     structlog.configure(**usual)
 
 
+@pytest.mark.both_databases
 class TestFaults:
     def test_an_unexpected_exception_keeps_its_message(
         self, make_on_sqlite: Callable[..., Service], printed: Callable[[], str]

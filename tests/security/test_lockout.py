@@ -14,7 +14,6 @@ from httpx2 import Response
 from limits import parse
 
 from app.accounts import reauthentication
-from app.main import create_api
 from app.platform.limits import LIMITS, LimitName, account_key
 from app.records.actor import Actor
 from app.records.audit import COMMAND_LINE
@@ -23,6 +22,7 @@ from tests.security.cheap_hashing import CountingContext
 from tests.security.observed import assert_problem, without_request_id
 from tests.security.races import all_at_once
 from tests.support.authenticator import enable
+from tests.support.openapi import openapi
 from tests.support.service import PASSWORD, Device, Service
 
 PROXY = "127.0.0.1"
@@ -31,7 +31,6 @@ MOST = parse(LIMITS["guess"].amount).amount
 CODES, SIGNED_IN, BY_ONE_SESSION = (
     parse(LIMITS[name].amount).amount for name in ("code_guess", "own_guess", "session_guess")
 )
-ROUNDS = 20
 
 
 @pytest.fixture
@@ -64,6 +63,7 @@ def add_factor(service: Service, device: Device) -> None:
     service.runtime.platform.database.run("write", lambda session: session.add(factor))
 
 
+@pytest.mark.both_databases
 class TestLockOut:
     def test_the_101st_is_not_even_verified(self, limited: Service, hashing: CountingContext) -> None:
         """AU7: by as many addresses; nor is the right password, and the answer is the same."""
@@ -148,9 +148,9 @@ class TestLockOut:
             assert guess(limited, email, 200).status_code == 401
 
     @pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
-    def test_in_parallel_no_more_get_through(self, limited: Service, hashing: CountingContext) -> None:
+    def test_in_parallel_no_more_get_through(self, limited: Service, hashing: CountingContext, rounds: int) -> None:
         """AU7: 20 rounds of 20 at once where one is left: exactly one is verified."""
-        for number in range(ROUNDS):
+        for number in range(rounds):
             email = f"row{number}@example.org"
             if number % 2:
                 assert limited.client.post(
@@ -274,7 +274,7 @@ GUESSED = {"password", "current_password", "code"}
 
 def takers() -> Iterator[tuple[str, str]]:
     """Routes of the OpenAPI document whose body has a member that somebody could guess."""
-    document = create_api().openapi()
+    document = openapi()
     models = document["components"]["schemas"]
     for path, methods in document["paths"].items():
         for method, operation in methods.items():
@@ -391,8 +391,10 @@ def _refusals(service: Service, answer: Response) -> list[str | None]:
 SPOOFED = ["X-Forwarded-For", "x-forwarded-for", "X-Real-IP", "Forwarded", "CF-Connecting-IP", "True-Client-IP"]
 
 
+@pytest.mark.all
 class TestAddresses:
     @pytest.mark.parametrize("name", SPOOFED)
+    @pytest.mark.all
     def test_no_header_makes_another_client(self, make_on_sqlite: Callable[..., Service], name: str) -> None:
         """HT8: without a trusted proxy, whatever a client says of itself, its requests are of one bucket."""
         service = make_on_sqlite(rate_limits="on")

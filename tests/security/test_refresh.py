@@ -4,6 +4,7 @@ import base64
 import hashlib
 from collections.abc import Callable
 
+import pytest
 from httpx2 import Response
 
 from tests.security.observed import assert_problem, stored_values, without_request_id
@@ -26,6 +27,7 @@ def spellings(value: object) -> set[bytes]:
     return {str(value).encode()}
 
 
+@pytest.mark.both_databases
 class TestStorage:
     def test_nothing_in_the_database_is_a_refresh_token(self, service: Service) -> None:
         """TK8: neither the token, nor its bytes, nor a plain hash of it that could be tried offline."""
@@ -71,6 +73,7 @@ class TestStorage:
         assert service.refresh(token).status_code == 200
 
 
+@pytest.mark.both_databases
 class TestRotation:
     def test_the_old_token_is_spent(self, service: Service) -> None:
         """TK9: after the grace for lost answers it is refused, and the chain of successors never repeats a token."""
@@ -121,6 +124,7 @@ class TestRotation:
         assert_problem(service.refresh(device.refresh_token), 401, "refresh_token_reused")
 
 
+@pytest.mark.both_databases
 class TestRaces:
     def test_parallel_refreshes_leave_one_live_token(self, service: Service) -> None:
         """TK12: of 20 at once one rotates; all 20 hold the same successor, which works once more."""
@@ -156,6 +160,7 @@ class TestRaces:
         assert device.get("/v1/me").status_code == 401
 
 
+@pytest.mark.both_databases
 class TestLogout:
     def test_it_holds_for_every_token_of_the_session(self, service: Service) -> None:
         """TK13: access token, refresh token and its successor, at the next call, although they were all just used."""

@@ -6,11 +6,11 @@ import uuid
 
 import pytest
 
-from app.main import create_api
 from tests.security.observed import LiveServer, Wire, row_counts
+from tests.support.openapi import openapi
 from tests.support.service import Service
 
-PATHS = [re.sub(r"\{\w+_id\}", str(uuid.UUID(int=7)), path) for path in create_api().openapi()["paths"]]
+PATHS = [re.sub(r"\{\w+_id\}", str(uuid.UUID(int=7)), path) for path in openapi()["paths"]]
 
 STRANGE_PATHS = [
     "/%2e%2e/%2e%2e/etc/passwd", "/../../etc/passwd", "/..%2f..%2fetc%2fpasswd", "/..%5c..%5cwindows", "/%c0%ae%c0%ae/",

@@ -42,6 +42,7 @@ class TestAnswers:
             assert "last-modified" not in answer.headers
 
 
+@pytest.mark.both_databases
 class TestWhoGetsOne:
     def test_nobody_whose_session_or_account_has_ended(self, service: Service) -> None:
         """VC6: signed out, reused, disabled: not even what was vended before, and STS is not asked."""
@@ -151,6 +152,7 @@ class TestHowMany:
 
 
 class TestWhose:
+    @pytest.mark.all
     def test_fifty_users_at_once_get_their_own(self, hashing: CountingContext, service: Service) -> None:
         """VC9: fresh and from the cache: keys of one user never reach another, nor another device of the same."""
         devices = [service.device() for _ in range(49)]

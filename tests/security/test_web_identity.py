@@ -233,6 +233,7 @@ class TestTokensOfClients:
         assert answer.code in ("AccessDenied", "InvalidParameterValue", "MissingParameter")
         assert b"AccessKey" not in answer.body
 
+    @pytest.mark.slow("it starts the service")
     def test_are_all_that_the_public_pages_could_give(self, live: Live) -> None:
         """VC10: metrics, discovery and key lists have no token, and no private part of a key."""
         pages = ("/metrics", "/.well-known/openid-configuration", "/.well-known/jwks.json")
@@ -244,6 +245,7 @@ class TestTokensOfClients:
             assert '"d":' not in answer.text
 
 
+@pytest.mark.all
 class TestKeyRings:
     def test_share_no_key(self, live: Live) -> None:
         """VC10, TK18: a key that signs for clients never signs for STS; both lists are public parts only."""

@@ -8,10 +8,10 @@ from typing import Any
 import pytest
 from passlib.hash import bcrypt
 
-from app.main import create_api
 from app.platform.limits import LimitName
 from tests.security.cheap_hashing import CountingContext
 from tests.security.observed import assert_problem
+from tests.support.openapi import openapi
 from tests.support.service import PASSWORD, Device, Service
 from tests.support.work import Work, watch
 
@@ -71,7 +71,7 @@ BODIES: dict[Route, Callable[[Device], dict[str, Any]]] = {
 
 def operations() -> Iterator[tuple[Route, bool]]:
     """Each operation of the OpenAPI document, and whether its body has a password."""
-    document = create_api().openapi()
+    document = openapi()
     models = document["components"]["schemas"]
     for path, methods in document["paths"].items():
         for method, operation in methods.items():
@@ -180,6 +180,7 @@ class TestUsers:
 class TestFloods:
     """AU22: whose turn it is, as the service itself asks for it."""
 
+    @pytest.mark.slow("a crowd")
     def test_a_crowd_of_one_address_does_not_hold_up_another(self, make_on_sqlite: Callable[..., Service]) -> None:
         """Forty registrations of one address are under way; a sign-in of another waits for none of them."""
         service = make_on_sqlite()

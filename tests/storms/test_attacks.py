@@ -8,6 +8,8 @@ from tests.storms import attacks
 from tests.storms.strangers import ATTACKS
 from tests.support.databases import PostgresDatabases
 
+pytestmark = pytest.mark.all
+
 
 @pytest.mark.parametrize("name", ATTACKS)
 class TestAttack:

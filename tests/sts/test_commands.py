@@ -23,6 +23,8 @@ from tests.support.clock import ManualClock
 from tests.support.ports import free_port
 from tests.support.service import ROLE_ARN, SECRET_KEY, running_service
 
+pytestmark = pytest.mark.all
+
 DEVICE = "arn:aws:iam::123456789012:mfa/operator"
 CODE = "739154"
 KEYS = {"AWS_ACCESS_KEY_ID": "AKIATESTTESTTEST", "AWS_SECRET_ACCESS_KEY": "base-secret-key"}

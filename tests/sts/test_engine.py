@@ -10,7 +10,7 @@ from app.aws.transport import Fault, Keys, Transport
 from app.engine import Engine
 from tests.sts.test_transports import TRANSPORTS, send
 
-pytestmark = pytest.mark.xdist_group("sts engine")
+pytestmark = [pytest.mark.xdist_group("sts engine"), pytest.mark.all]
 
 
 @pytest.fixture(scope="module")

@@ -3,7 +3,6 @@
 import json
 import os
 import secrets
-import shutil
 import socket
 import subprocess
 import tempfile
@@ -16,14 +15,12 @@ from pathlib import Path
 from typing import Any
 
 import boto3
-import pytest
 from botocore.config import Config
 
 from app.engine.config import HOST, OBJECT_ACTIONS, REGION, KeyPair
+from tests.support.needs import need
 from tests.support.ports import free_port
 
-PACKAGES = {"radosgw": "radosgw", "ceph-mon": "ceph-mon", "ceph-osd": "ceph-osd", "setpriv": "util-linux"}
-"""Executable → the Debian package that has it. The other tools used here come with these."""
 CLIENT = Config(
     s3={"addressing_style": "path"},
     signature_version="s3v4",
@@ -57,17 +54,10 @@ class CephNode:
         )
 
 
-def missing_packages() -> list[str]:
-    return sorted({package for program, package in PACKAGES.items() if shutil.which(program) is None})
-
-
 @contextmanager
 def ceph_node(*, bucket: str = "photos") -> Iterator[CephNode]:
     """Starts it on free ports of the loopback interface. Skips the test where Ceph is not installed."""
-    if missing := missing_packages():
-        pytest.skip(
-            f"these tests need Ceph: install it with `apt-get install {' '.join(missing)}` or your system's like"
-        )
+    need("ceph")
     monitor, gateway = free_port(), free_port()
     with tempfile.TemporaryDirectory(prefix="tv-ceph-") as name, ExitStack() as processes:
         cluster = _Cluster(Path(name), processes, monitor)

@@ -1,7 +1,6 @@
 """A real Redis on a UNIX socket: empty at first, kept nowhere, and gone with its test."""
 
 import os
-import shutil
 import signal
 import subprocess
 import tempfile
@@ -9,10 +8,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-import pytest
 from redis import Redis, RedisError
 
 from tests.support.engine import eventually
+from tests.support.needs import need
 
 
 class RedisServer:
@@ -70,8 +69,7 @@ class RedisServer:
 @contextmanager
 def redis_server() -> Iterator[RedisServer]:
     """Skips the test where Redis is not installed."""
-    if shutil.which("redis-server") is None or shutil.which("setpriv") is None:
-        pytest.skip("these tests need Redis: `apt-get install redis-server util-linux`, or your system's like")
+    need("redis")
     # Not under pytest's own directory: the path of a socket must stay short.
     with tempfile.TemporaryDirectory(prefix="tv-redis-") as directory:
         server = RedisServer(Path(directory))

@@ -1,0 +1,110 @@
+"""What each tier runs, and what it says at its end: by a suite of a few tests in a process of its own."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+SUITE = """
+import time
+
+import pytest
+from hypothesis import given, strategies as st
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def database_url(request):
+    return request.param
+
+def test_rule(database_url):
+    pass
+
+@pytest.mark.both_databases
+def test_lock(database_url):
+    pass
+
+@pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
+def test_race(database_url):
+    pass
+
+@pytest.mark.all
+def test_browser():
+    pass
+
+@pytest.mark.long
+def test_everything():
+    pass
+
+def test_storm(in_full):
+    print(f"in full: {in_full}")
+
+@given(st.integers())
+def test_property(number):
+    pass
+
+def spend(seconds):
+    until = time.process_time() + seconds
+    while time.process_time() < until:
+        pass
+
+def test_greedy():
+    spend(2.1)
+
+@pytest.mark.slow("it spends what it may")
+def test_excused():
+    spend(2.1)
+
+@pytest.mark.parametrize("number", range(9))
+def test_lacks(number):
+    pytest.skip(f"{'Redis' if number < 3 else number} is missing")
+"""
+Run = Callable[..., pytest.RunResult]
+
+
+@pytest.fixture
+def run(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> Run:
+    monkeypatch.setenv("PYTHONPATH", str(ROOT))
+    monkeypatch.delenv("PYTEST_ADDOPTS", raising=False)
+    pytester.makeconftest('pytest_plugins = ("tests.tiers",)')
+    markers = "\n".join(f"    {name}: a mark" for name in ("all", "long", "slow", "both_databases"))
+    pytester.makeini(f"[pytest]\naddopts = -p no:cacheprovider\nmarkers =\n{markers}")
+    pytester.makepyfile(test_suite=SUITE)
+    return lambda *options: pytester.runpytest_subprocess("-v", "-s", *options)
+
+
+def names(run: pytest.RunResult, outcome: str) -> list[str]:
+    lines = [line for line in run.outlines if line.startswith("test_suite.py::") and f" {outcome}" in line]
+    return [line.removeprefix("test_suite.py::").split(" ")[0] for line in lines]
+
+
+@pytest.mark.all
+class TestTiers:
+    def test_quick_is_each_rule_on_one_database(self, run: Run) -> None:
+        done = run("--tier", "quick")
+        assert set(names(done, "PASSED")) == {
+            *("test_rule[sqlite]", "test_lock[sqlite]", "test_race[postgresql]"),
+            *("test_property", "test_excused"),
+        }
+        assert names(done, "FAILED") == ["test_greedy"]
+        assert "s are what a test of `make test` may take" in done.stdout.str()
+
+    def test_all_is_what_quick_leaves_out(self, run: Run) -> None:
+        done = run("--tier", "all")
+        assert set(names(done, "PASSED")) == {"test_lock[postgresql]", "test_browser", "test_property"}
+        assert "test_suite.py::test_storm in full: False" in done.outlines
+
+    def test_long_is_what_takes_minutes_in_full(self, run: Run) -> None:
+        done = run("--tier", "long")
+        assert names(done, "PASSED") == ["test_everything"]
+        assert "test_suite.py::test_storm in full: True" in done.outlines
+
+    def test_what_is_lacking_takes_five_lines(self, run: Run) -> None:
+        done = run("-k", "lacks")
+        told = done.stdout.str().partition("what this machine lacks")[2].splitlines()
+        first, *_, last, outcome = filter(None, told[1:])
+        assert first == "3 skipped: Redis is missing"
+        assert last == "and 3 more reasons: pytest -rs lists them"
+        assert "9 skipped" in outcome
+
+    def test_ci_takes_no_skip(self, run: Run) -> None:
+        assert run("-k", "lacks", "--no-skips").parseoutcomes() == {"failed": 9, "deselected": 11}
