@@ -4,17 +4,13 @@ A credential may do what both this policy and the role's own policy allow. The p
 would let `u1` read `u10`.
 """
 
-import uuid
-from dataclasses import dataclass
-from datetime import datetime
-from typing import TYPE_CHECKING, Any, Literal
-
-if TYPE_CHECKING:
-    pass
-
 import functools
 import json
 import re
+import uuid
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Literal
 from urllib.parse import unquote
 
 from app.platform.problems import InvalidPath, PolicyTooLarge
