@@ -14,7 +14,6 @@ from app.crypto.vault import Vault
 from app.platform.clock import Clock
 from app.platform.limits import (
     AVOIDED_FOR,
-    CONCURRENT_COMMANDS,
     LIMITS,
     Limiter,
     LimitName,
@@ -26,6 +25,7 @@ from app.platform.limits import (
 )
 from app.platform.metrics import Metrics
 from app.platform.problems import RateLimited
+from app.platform.redis_guard import CONCURRENT_COMMANDS
 from tests.security.observed import assert_problem
 from tests.support.clock import ManualClock
 from tests.support.redis import RedisServer, redis_server

@@ -4,15 +4,14 @@ Windows are fixed: a window begins with the first hit of its key. Hits are count
 Redis that all replicas share. While Redis does not answer, each replica counts by itself, so limits always apply.
 """
 
-import asyncio
 import contextlib
 import math
 from collections import OrderedDict
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from ipaddress import IPv6Address, ip_address
 from itertools import islice
-from typing import Literal, TypeVar
+from typing import Literal
 
 import structlog
 from limits import RateLimitItem, parse
@@ -21,11 +20,10 @@ from app.crypto.vault import Vault
 from app.platform.clock import Clock, SystemClock
 from app.platform.metrics import Metrics
 from app.platform.problems import RateLimited
-from app.platform.settings import STS_QUOTA, SettingsError
+from app.platform.redis_guard import RedisAvoided, RedisGuard
+from app.platform.settings import STS_QUOTA
 
 log = structlog.get_logger("tokenvend.limits")
-
-T = TypeVar("T")
 
 LimitName = Literal[
     "register",
@@ -139,8 +137,6 @@ TIMEOUT = 0.2
 AVOIDED_FOR = 5.0
 """Seconds without calls to Redis after a fault. Then one request tries it again."""
 KEY_PREFIX = "tokenvend:limit"
-CONCURRENT_COMMANDS = 50
-"""Each command has its own connection, and the redis package allows 100 of them."""
 REDIS_CLOCK = SystemClock()
 """Windows in Redis end in real time, whatever the service's own clock says."""
 
@@ -213,10 +209,6 @@ class LocalWindows:
             self._metrics.limits_forgotten.labels(name).inc()
 
 
-class _Avoided(Exception):
-    """Redis has just failed, or is not asked because it failed a moment ago."""
-
-
 class SharedWindows:
     """The same windows in Redis, with the package `limits`. A hit that passes takes one round trip.
 
@@ -226,93 +218,73 @@ class SharedWindows:
 
     def __init__(self, url: str, clock: Clock, metrics: Metrics) -> None:
         """Does not connect yet. Raises `SettingsError` if the redis package is not installed."""
-        try:  # an optional dependency of 20 MB
-            from limits.aio.storage import RedisStorage  # noqa: PLC0415
-            from redis.asyncio import ConnectionPool, Redis  # noqa: PLC0415
-            from redis.asyncio.retry import Retry  # noqa: PLC0415
-            from redis.backoff import NoBackoff  # noqa: PLC0415
-            from redis.exceptions import RedisError  # noqa: PLC0415
-        except ModuleNotFoundError as error:
-            message = "TOKENVEND_RATE_LIMIT_URL: Redis needs the package `redis`, which requirements.lock has"
-            raise SettingsError(message) from error
-        self._pool = ConnectionPool.from_url(
-            url, socket_timeout=TIMEOUT, socket_connect_timeout=TIMEOUT, retry=Retry(NoBackoff(), 0)
+        self._guard = RedisGuard(
+            "TOKENVEND_RATE_LIMIT_URL",
+            url,
+            clock,
+            timeout=TIMEOUT,
+            pause=AVOIDED_FOR,
+            on_fault=self._go_alone,
+            on_return=self._go_back,
         )
-        self._redis = Redis(connection_pool=self._pool)
+        from limits.aio.storage import RedisStorage  # noqa: PLC0415 - an optional dependency of 20 MB
+
+        self._redis = self._guard.client
         self._storage = RedisStorage(
             "async+redis://",
             implementation="redispy",
             key_prefix=KEY_PREFIX,
-            connection_pool=self._pool,  # type: ignore[arg-type]  # documented, and passed on as it is
+            connection_pool=self._redis.connection_pool,  # type: ignore[arg-type]  # documented, passed on as it is
         )
-        self._faults: tuple[type[Exception], ...] = (RedisError, OSError)
-        self._clock = clock
         self._metrics = metrics
-        self._away = False
-        self._avoided_until = float("-inf")
-        self._places = asyncio.Semaphore(CONCURRENT_COMMANDS)
 
     async def hit(self, name: LimitName, key: str, item: RateLimitItem) -> float | None:
-        """Counts a hit and returns None, or returns for how many seconds the key is refused. Raises `_Avoided`."""
+        """Counts a hit and returns None, or returns for how many seconds the key is refused. Raises `RedisAvoided`."""
         stored, expiry = item.key_for(name, key), item.get_expiry()
-        hits = await self._ask(lambda: self._storage.incr(stored, expiry))
+        hits = await self._guard.ask(self._storage.incr, stored, expiry)
         if hits > item.amount:
-            ends_at = await self._ask(lambda: self._storage.get_expiry(stored))
+            ends_at = await self._guard.ask(self._storage.get_expiry, stored)
             return ends_at - REDIS_CLOCK.now().timestamp()
         if LIMITS[name].renewed and hits > 1:
-            await self._ask(lambda: self._redis.expire(f"{KEY_PREFIX}:{stored}", expiry))
+            await self._guard.ask(self._redis.expire, f"{KEY_PREFIX}:{stored}", expiry)
         return None
 
     async def waits(self, counters: Sequence[tuple[RateLimitItem, str]]) -> list[float]:
-        """For how many seconds a hit of each counter (item and key in Redis) would be refused. Raises `_Avoided`."""
+        """For how many seconds a hit of each counter (item and key in Redis) would be refused.
+
+        Raises `RedisAvoided`.
+        """
         names = [f"{KEY_PREFIX}:{stored}" for _, stored in counters]
-        hits = await self._ask(lambda: self._redis.mget(names))
+        hits = await self._guard.ask(self._redis.mget, names)
         now = REDIS_CLOCK.now().timestamp()
         return [
-            max(0, await self._ask(lambda: self._storage.get_expiry(stored)) - now)  # noqa: B023 - awaited at once
+            max(0, await self._guard.ask(self._storage.get_expiry, stored) - now)
             if int(count or 0) >= item.amount
             else 0
             for (item, stored), count in zip(counters, hits, strict=True)
         ]
 
     async def clear(self, name: LimitName, key: str, item: RateLimitItem) -> None:
-        """Raises `_Avoided`."""
-        await self._ask(lambda: self._storage.clear(item.key_for(name, key)))
+        """Raises `RedisAvoided`."""
+        await self._guard.ask(self._storage.clear, item.key_for(name, key))
 
     async def take_back(self, name: LimitName, key: str, item: RateLimitItem) -> None:
-        """Raises `_Avoided`."""
+        """Raises `RedisAvoided`."""
         stored = f"{KEY_PREFIX}:{item.key_for(name, key)}"
-        if await self._ask(lambda: self._redis.exists(stored)):  # `decr` would make a counter that never expires
-            await self._ask(lambda: self._redis.decr(stored))
+        if await self._guard.ask(self._redis.exists, stored):  # `decr` would make a counter that never expires
+            await self._guard.ask(self._redis.decr, stored)
 
     async def close(self) -> None:
-        await self._pool.aclose()
-
-    async def _ask(self, command: Callable[[], Awaitable[T]]) -> T:
-        """The answer of Redis. Raises `_Avoided` on a fault, and at once for the calls that wait behind it."""
-        async with self._places:
-            now = self._clock.monotonic()
-            if now < self._avoided_until:
-                raise _Avoided
-            if self._away:  # this call tries Redis again; the others do not wait for it
-                self._avoided_until = now + AVOIDED_FOR
-            try:
-                answer = await command()
-            except self._faults as fault:
-                self._go_alone(fault)
-                raise _Avoided from fault
-        if self._away:
-            self._away, self._avoided_until = False, float("-inf")
-            self._metrics.limits_local.set(0)
-            log.info("shared_limits_back")
-        return answer
+        await self._redis.aclose()
 
     def _go_alone(self, fault: Exception) -> None:
-        self._avoided_until = self._clock.monotonic() + AVOIDED_FOR
-        if not self._away:
-            self._away = True
+        if not self._guard.away:
             self._metrics.limits_local.set(1)
             log.error("shared_limits_away", cause=type(fault).__name__)
+
+    def _go_back(self) -> None:
+        self._metrics.limits_local.set(0)
+        log.info("shared_limits_back")
 
 
 class Limiter:
@@ -347,7 +319,7 @@ class Limiter:
         else:
             try:
                 wait = await self._shared.hit(name, key, item)
-            except _Avoided:
+            except RedisAvoided:
                 wait = self._local.hit(name, key, item)
         if wait is not None:
             self._metrics.limits_refused.labels(name).inc()
@@ -361,7 +333,7 @@ class Limiter:
         if not self._enabled or not counters:
             return [0] * len(counters)
         if self._shared is not None:
-            with contextlib.suppress(_Avoided):
+            with contextlib.suppress(RedisAvoided):
                 return await self._shared.waits(
                     [(self._items[n], self._items[n].key_for(n, key)) for n, key in counters]
                 )
@@ -371,7 +343,7 @@ class Limiter:
         """Forgets all hits of the key."""
         self._local.clear(name, key)
         if self._shared is not None and self._enabled:
-            with contextlib.suppress(_Avoided):
+            with contextlib.suppress(RedisAvoided):
                 await self._shared.clear(name, key, self._items[name])
 
     async def take_back(self, name: LimitName, key: str) -> None:
@@ -380,7 +352,7 @@ class Limiter:
             return
         self._local.take_back(name, key)
         if self._shared is not None:
-            with contextlib.suppress(_Avoided):
+            with contextlib.suppress(RedisAvoided):
                 await self._shared.take_back(name, key, self._items[name])
 
     async def close(self) -> None:

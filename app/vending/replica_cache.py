@@ -9,7 +9,6 @@ import dataclasses
 import json
 import random
 import secrets
-from collections.abc import Awaitable, Callable
 from datetime import datetime
 from typing import Any
 from uuid import UUID
@@ -21,7 +20,7 @@ from app.crypto.encoding import b64url
 from app.crypto.vault import DecryptionFailed, Vault
 from app.platform.clock import Clock
 from app.platform.metrics import Metrics
-from app.platform.settings import SettingsError
+from app.platform.redis_guard import RedisAvoided, RedisGuard
 from app.vending.cache import NONE_TO_BE_HAD, Issue
 from app.vending.entries import LEAST_LEFT, Issued
 from app.vending.orders import Order
@@ -42,33 +41,19 @@ goes on alone."""
 WAIT = (0.01, 0.04)
 """Seconds (range) between two looks for a credential that another replica is getting."""
 
-CONCURRENT_COMMANDS = 50
-"""Each command has its own connection, and the redis package fails when it needs more than 100."""
-
 _RELEASE = """if redis.call("get", KEYS[1]) == ARGV[1] then return redis.call("del", KEYS[1]) end return 0"""
-
-
-class _Avoided(Exception):
-    """Redis is avoided because of a fault now or a moment ago."""
 
 
 class SharedCache:
     def __init__(self, url: str, vault: Vault, clock: Clock, metrics: Metrics) -> None:
         """Raises `SettingsError` if the redis package is not installed."""
-        try:
-            from redis.asyncio import Redis  # noqa: PLC0415 - an extra, and 20 MB
-            from redis.exceptions import RedisError  # noqa: PLC0415
-        except ModuleNotFoundError as error:
-            message = "TOKENVEND_CACHE_URL: Redis needs the package `redis`, which requirements.lock has"
-            raise SettingsError(message) from error
-        self._redis = Redis.from_url(url, socket_timeout=TIMEOUT, socket_connect_timeout=TIMEOUT)
-        # The package's parser raises the builtin ones for an answer that is not Redis'.
-        self._faults: tuple[type[Exception], ...] = (RedisError, OSError, ValueError, RecursionError)
+        self._guard = RedisGuard(
+            "TOKENVEND_CACHE_URL", url, clock, timeout=TIMEOUT, pause=AVOIDED_FOR, on_fault=self._note
+        )
+        self._redis = self._guard.client
         self._vault = vault
         self._clock = clock
         self._metrics = metrics
-        self._avoided_until = float("-inf")
-        self._places = asyncio.Semaphore(CONCURRENT_COMMANDS)
 
     async def obtain(self, order: Order, issue: Issue) -> Issued:
         """The credential that a replica has for the order, or one from `issue`. Raises what `issue` raises.
@@ -97,10 +82,10 @@ class SharedCache:
     async def _find_or_lock(self, order: Order, key: str, lock: str, holder: str) -> Issued | None:
         """A fresh credential. Or an older one or None, once we hold the lock, avoid Redis, or have waited too long."""
         known, locked = None, False
-        with contextlib.suppress(_Avoided, TimeoutError):
+        with contextlib.suppress(RedisAvoided, TimeoutError):
             async with asyncio.timeout(LONGEST_WAIT):
                 while True:
-                    known = self._open(key, order, await self._ask(self._redis.get, key))
+                    known = self._open(key, order, await self._guard.ask(self._redis.get, key))
                     if known is not None and known.fresh(self._clock.now()):
                         if locked:
                             await self._release(lock, holder)
@@ -108,7 +93,9 @@ class SharedCache:
                     if locked:
                         break
                     # With the lock, look once more: the last holder may have finished between our look and our lock.
-                    locked = await self._ask(self._redis.set, lock, holder, nx=True, px=int(LOCK_TTL * 1000))
+                    locked = bool(
+                        await self._guard.ask(self._redis.set, lock, holder, nx=True, px=int(LOCK_TTL * 1000))
+                    )
                     if not locked:
                         await asyncio.sleep(random.uniform(*WAIT))  # noqa: S311 - it spreads, it hides nothing
         return known
@@ -123,27 +110,15 @@ class SharedCache:
     async def _keep(self, key: str, issued: Issued) -> None:
         left = issued.credential.expires_at - self._clock.now() - LEAST_LEFT
         if left.total_seconds() >= 1:
-            with contextlib.suppress(_Avoided):
-                await self._ask(self._redis.set, key, self._seal(key, issued), ex=int(left.total_seconds()))
+            with contextlib.suppress(RedisAvoided):
+                await self._guard.ask(self._redis.set, key, self._seal(key, issued), ex=int(left.total_seconds()))
 
     async def _release(self, lock: str, holder: str) -> None:
         """Releases the lock only if it is still ours: after `LOCK_TTL` another replica may hold it."""
-        with contextlib.suppress(_Avoided):
-            await self._ask(self._redis.eval, _RELEASE, 1, lock, holder)
+        with contextlib.suppress(RedisAvoided):
+            await self._guard.ask(self._redis.eval, _RELEASE, 1, lock, holder)
 
-    async def _ask(self, command: Callable[..., Awaitable[Any]], *arguments: Any, **options: Any) -> Any:
-        """Redis' answer. Raises `_Avoided`; after a fault, everybody who waits for a place gets it at once."""
-        async with self._places:
-            if self._clock.monotonic() < self._avoided_until:
-                raise _Avoided
-            try:
-                return await command(*arguments, **options)
-            except self._faults as fault:
-                self._avoid(fault)
-                raise _Avoided from fault
-
-    def _avoid(self, fault: Exception) -> None:
-        self._avoided_until = self._clock.monotonic() + AVOIDED_FOR
+    def _note(self, fault: Exception) -> None:
         self._metrics.shared_cache_faults.inc()
         log.warning("shared_cache_avoided", cause=type(fault).__name__, seconds=AVOIDED_FOR)
 

@@ -1,0 +1,74 @@
+"""A Redis that may be away: a command has one try, and after a fault Redis is avoided for some seconds."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import Any, TypeVar
+
+from app.platform.clock import Clock
+from app.platform.settings import SettingsError
+
+T = TypeVar("T")
+
+CONCURRENT_COMMANDS = 50
+"""Each command has its own connection, and the redis package fails when it needs more than 100."""
+
+
+class RedisAvoided(Exception):
+    """Redis is avoided because of a fault now or a moment ago."""
+
+
+class RedisGuard:
+    def __init__(
+        self,
+        setting: str,
+        url: str,
+        clock: Clock,
+        *,
+        timeout: float,
+        pause: float,
+        on_fault: Callable[[Exception], None],
+        on_return: Callable[[], None] = lambda: None,
+    ) -> None:
+        """Does not connect yet. Raises `SettingsError` if the redis package is not installed.
+
+        Redis has `timeout` seconds to answer and is avoided for `pause` seconds. `on_fault` is called before `away`
+        changes, and `on_return` when Redis answers again.
+        """
+        try:  # an optional dependency of 20 MB
+            from redis.asyncio import Redis  # noqa: PLC0415
+            from redis.asyncio.retry import Retry  # noqa: PLC0415
+            from redis.backoff import NoBackoff  # noqa: PLC0415
+            from redis.exceptions import RedisError  # noqa: PLC0415
+        except ModuleNotFoundError as error:
+            raise SettingsError(f"{setting}: Redis needs the package `redis`, which requirements.lock has") from error
+        once = Retry(NoBackoff(), 0)
+        self.client = Redis.from_url(url, socket_timeout=timeout, socket_connect_timeout=timeout, retry=once)
+        self.away = False
+        # The package's parser raises the builtin ones for an answer that is not Redis'.
+        self._faults = (RedisError, OSError, ValueError, RecursionError)
+        self._clock = clock
+        self._on_fault = on_fault
+        self._on_return = on_return
+        self._pause = pause
+        self._avoided_until = float("-inf")
+        self._places = asyncio.Semaphore(CONCURRENT_COMMANDS)
+
+    async def ask(self, command: Callable[..., Awaitable[T]], *arguments: Any, **options: Any) -> T:
+        """Redis' answer. Raises `RedisAvoided`; after a fault, everybody who waits for a place gets it at once."""
+        async with self._places:
+            now, tries = self._clock.monotonic(), self.away
+            if now < self._avoided_until:
+                raise RedisAvoided
+            if tries:  # whether Redis is back; the others do not wait for the answer
+                self._avoided_until = now + self._pause
+            try:
+                answer = await command(*arguments, **options)
+            except self._faults as fault:
+                self._avoided_until = self._clock.monotonic() + self._pause
+                self._on_fault(fault)
+                self.away = True
+                raise RedisAvoided from fault
+            if tries and self.away:
+                self.away, self._avoided_until = False, float("-inf")
+                self._on_return()
+            return answer
