@@ -2,7 +2,8 @@
 
 All of it is one evening of one user. Ada shares `albums/2026/` with Bob, and Bob shares `trips/` with her. Her token
 verifies by the key that is shown, her passkey answers the challenges that are shown, and both name her id. The private
-keys were thrown away. `tests/test_examples.py` holds every example against the code that makes or reads such a value.
+keys were thrown away. `tests/api/test_examples.py` holds every example against the code that makes or reads such a
+value.
 
 An example stands by the name of its member, by `Model.member` or `operation.parameter` where that would not fit.
 """

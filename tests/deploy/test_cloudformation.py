@@ -12,7 +12,6 @@ import pytest
 from moto import mock_aws
 
 from app.vending.identity_token import AUDIENCE, ISSUER_PATH, SUBJECT
-from tests.credentials.iam import allowed
 from tests.deploy.templates import (
     ARNS,
     AWS,
@@ -26,6 +25,7 @@ from tests.deploy.templates import (
     resources,
     statements,
 )
+from tests.policy.iam import allowed
 
 pytestmark = pytest.mark.all
 

@@ -9,12 +9,12 @@ from limits import parse
 
 from app.api.examples import EXAMPLES
 from app.platform.limits import LIMITS
-from tests.credentials.crowd import sign_in
 from tests.security.observed import assert_problem
 from tests.security.test_authorization import GUARDED, PUBLIC, ROUTES, MadeUpIds
 from tests.support.databases import SqliteDatabases
 from tests.support.openapi import openapi
 from tests.support.service import Service, running_service
+from tests.vending.crowd import sign_in
 
 CALLS = 20
 ALLOWED = 3

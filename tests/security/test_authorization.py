@@ -20,7 +20,7 @@ WELCOMING = {("POST", "/v1/email-verifications/confirm"), ("POST", "/v1/me/email
 PUBLIC = {
     ("GET", "/healthz"),
     ("GET", "/readyz"),
-    ("GET", "/metrics"),  # open in development; otherwise behind a token of its own: see tests/test_ops.py
+    ("GET", "/metrics"),  # open in development; otherwise behind a token of its own: see tests/api/test_ops.py
     ("GET", "/.well-known/jwks.json"),
     ("GET", "/.well-known/openid-configuration"),
     ("GET", "/sts/jwks.json"),

@@ -23,12 +23,12 @@ from app.platform import db, fetcher, hot_connection, limits
 from app.platform.db import POSTGRESQL_ARGS
 from app.records.migrate import upgrade
 from app.vending import replica_cache
-from tests.credentials.crowd import on_loop_of
 from tests.security.observed import assert_problem
 from tests.support.databases import DebianServer
 from tests.support.documents import ROOT
 from tests.support.needs import need
 from tests.support.service import Device, Service, running_service
+from tests.vending.crowd import on_loop_of
 
 
 def assert_unavailable(answer: Response, code: str = "database_unavailable") -> None:

@@ -3,10 +3,10 @@
 import asyncio
 import threading
 
-from tests.credentials.crowd import hold
 from tests.storms.clients import Answer, connect, vend
 from tests.storms.conftest import Replicas, rows
 from tests.storms.deployment import sign_in
+from tests.vending.crowd import hold
 
 CROWD = 1_000
 

@@ -1,6 +1,6 @@
 """A small HTTP server that keeps a role's inline policies and versions of managed ones as IAM does, within its quotas.
 
-It enforces no policy: `tests/credentials/iam.py` and Ceph show what one denies.
+It enforces no policy: `tests/policy/iam.py` and Ceph show what one denies.
 """
 
 import threading

@@ -1,0 +1,308 @@
+"""Settings: each wrong value is refused by name, with what it should be, and no secret is repeated."""
+
+import json
+import re
+import stat
+from pathlib import Path
+
+import pytest
+
+from app.platform.environment import kept_secret, load_settings
+from app.platform.settings import Settings, SettingsError
+
+PROVIDERS = Path(__file__).parents[2] / "docs" / "operate" / "sign-in.md"
+PRODUCTION = {
+    "TOKENVEND_ENVIRONMENT": "production",
+    "TOKENVEND_DATABASE_URL": "postgresql+psycopg://tokenvend@db.internal/tokenvend",
+    "TOKENVEND_SECRET_KEY": "k9f3-Zq8w-1mLp-77xT-bVn2-Rh5c-Yd4s",
+    "TOKENVEND_PUBLIC_URL": "https://tokens.example.org",
+    "TOKENVEND_BUCKET": "photos",
+    "TOKENVEND_ROLE_ARN": "arn:aws:iam::123456789012:role/vending",
+    "TOKENVEND_SMTP_URL": "smtp://photos:secret@mail.internal:587",
+    "TOKENVEND_MAIL_FROM": "Photos <photos@example.org>",
+    "AWS_REGION": "eu-central-1",
+}
+FIREBASE = json.dumps(
+    {"base64_signer_key": "canary" + "A" * 80 + "==", "base64_salt_separator": "Bw==", "rounds": 8, "mem_cost": 14}
+)
+
+
+@pytest.fixture(autouse=True)
+def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No `.env` of a developer's, and no `var/` in the checkout."""
+    monkeypatch.chdir(tmp_path)
+
+
+def set_all(monkeypatch: pytest.MonkeyPatch, values: dict[str, str]) -> None:
+    for name, value in values.items():
+        monkeypatch.setenv(name, value)
+
+
+class TestDevelopment:
+    def test_needs_nothing_set(self) -> None:
+        settings = load_settings()
+        assert settings.environment == "development"
+        assert len(settings.secret_key.get_secret_value()) >= 32
+
+    def test_keeps_the_secret_it_made(self) -> None:
+        assert load_settings().secret_key == load_settings().secret_key
+        assert stat.S_IMODE(Path("var/secret_key").stat().st_mode) == 0o600
+
+    def test_reads_the_env_file(self) -> None:
+        Path(".env").write_text("TOKENVEND_BUCKET=from-file\n")
+        assert load_settings().bucket == "from-file"
+
+    def test_two_processes_agree_on_a_new_secret(self, tmp_path: Path) -> None:
+        assert kept_secret(tmp_path / "secret") == kept_secret(tmp_path / "secret")
+
+
+class TestWrongValues:
+    @pytest.mark.parametrize(
+        ("name", "value", "hint"),
+        [
+            ("ENVIRONMENT", "staging", "'development' or 'production'"),
+            ("DATABASE_URL", "mysql://u@h/d", "postgresql+psycopg://"),
+            ("DATABASE_URL", "nonsense", "must be a URL"),
+            ("DATABASE_POOL_SIZE", "0", "greater than or equal to 1"),
+            ("SECRET_KEY", "short-secret", "32 or more"),
+            ("SECRET_KEY", "a" * 40, "32 or more"),
+            ("PUBLIC_URL", "tokens.example.org", "must be an address"),
+            ("PUBLIC_URL", "https://tokens.example.org/?a=b", "must be an address"),
+            ("BUCKET", "arn:aws:s3:::photos", "name of a bucket"),
+            ("BUCKET", "photos/*", "name of a bucket"),
+            ("ROLE_ARN", "vending", "ARN of a role"),
+            ("SOURCE_IDENTITY", "yes", "'on' or 'off'"),
+            ("CREDENTIAL_TTL", "899", "greater than or equal to 900"),
+            ("CREDENTIAL_TTL", "7200", "must not exceed"),
+            ("CREDENTIAL_MAX_TTL", "50000", "must not exceed 43200 for a role"),
+            ("UPLOAD_MAX_TTL", "899", "greater than or equal to 900"),
+            ("UPLOAD_MAX_TTL", "43201", "less than or equal to 43200"),
+            ("UPLOAD_MAX_TTL", "3601", "but in web_identity mode"),
+            ("STS_ENDPOINT_URL", "ftp://sts", "must be an address"),
+            ("S3_FORCE_PATH_STYLE", "perhaps", "boolean"),
+            ("PASSWORD_MIN_LENGTH", "4", "greater than or equal to 8"),
+            ("TRUSTED_PROXIES", "10.0.0.0/99", "10.0.0.0/99"),
+            ("CORS_ORIGINS", "*", "must be origins"),
+            ("STS_ENDPOINT_URL", "http://sts:99999", "port"),
+            ("ALLOWED_HOSTS", "https://app.example.org/", "host names"),
+            ("ALLOWED_HOSTS", "example.org:8000", "host names"),
+            ("LOG_LEVEL", "loud", "'debug'"),
+            ("VENDING_MODE", "saml", "'federation_token'"),
+            ("SESSION_TAGS", "email", "user_id, session_id, access"),
+            ("SESSION_TAGS", "aws:x=y", "user_id, session_id, access"),
+            ("SESSION_TAGS", "team=a*b", "user_id, session_id, access"),
+            ("SESSION_TAGS", "team=a,Team=b", "each key once"),
+            ("TRANSITIVE_TAG_KEYS", "team", "not in SESSION_TAGS"),
+            ("POLICY_ARNS", "AmazonS3FullAccess", "ARNs of managed policies"),
+            ("POLICY_ARNS", ",".join(["arn:aws:iam::aws:policy/a"] * 11), "10 at most"),
+            ("KMS_KEY_ARN", "arn:aws:kms:eu-central-1:123456789012:alias/photos", "not of an alias"),
+            ("EXTERNAL_ID", "two words", "2 to 1,224 of"),
+            ("EXTERNAL_ID", "x", "2 to 1,224 of"),
+            ("MFA_SERIAL", "1 2", "serial number or an ARN"),
+            ("STS_REGIONS", "eu-central-1,Frankfurt", "a Region"),
+            ("STS_CLIENT", "curl", "'signed' or 'boto3'"),
+            ("CACHE_URL", "memcached://x", "memory://"),
+            ("METRICS_TOKEN", "short", "16 random characters"),
+            ("COGNITO_ENDPOINT_URL", "http://cognito.example.org", "must start with https://"),
+            ("COGNITO_ENDPOINT_URL", "cognito.example.org", "must be an address"),
+            ("COGNITO_REGION", "Frankfurt?", "must be a Region"),
+            ("IMPORT_MAX_BYTES", "1", "greater than or equal to 65536"),
+            ("FIREBASE_HASH_CONFIG", "hash_config {", "dictionary"),
+            ("FIREBASE_HASH_CONFIG", FIREBASE.replace("14", "15"), "less than or equal to 14"),
+            ("FIREBASE_HASH_CONFIG", FIREBASE.replace("canary", ""), "must be 64 bytes in base64"),
+            ("FIREBASE_HASH_CONFIG", FIREBASE.replace("canary", "canary!"), "must be base64"),
+        ],
+    )
+    def test_are_refused_by_name(self, monkeypatch: pytest.MonkeyPatch, name: str, value: str, hint: str) -> None:
+        monkeypatch.setenv(f"TOKENVEND_{name}", value)
+        with pytest.raises(SettingsError) as refused:
+            load_settings()
+        assert re.match(rf"TOKENVEND_{name}: ", str(refused.value))
+        assert hint in str(refused.value)
+
+    def test_are_all_named_at_once(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        set_all(monkeypatch, {"TOKENVEND_BUCKET": "x", "TOKENVEND_PUBLIC_URL": "x", "TOKENVEND_BUKET": "x"})
+        with pytest.raises(SettingsError) as refused:
+            load_settings()
+        lines = str(refused.value).splitlines()
+        assert [line.split(":")[0] for line in lines] == [
+            "TOKENVEND_BUKET",
+            "TOKENVEND_PUBLIC_URL",
+            "TOKENVEND_BUCKET",
+        ]
+        assert "did you mean TOKENVEND_BUCKET?" in lines[0]
+
+    def test_never_repeat_a_secret(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setenv("TOKENVEND_SECRET_KEY", "hunter2")
+        monkeypatch.setenv("TOKENVEND_DATABASE_URL", "mysql://root:hunter2@db/x")
+        monkeypatch.setenv("TOKENVEND_FIREBASE_HASH_CONFIG", '{"base64_signer_key": "hunter2", "rounds": 9}')
+        with pytest.raises(SettingsError) as refused:
+            load_settings()
+        assert "hunter2" not in str(refused.value)
+
+    def test_a_misspelt_name_in_the_env_file_is_refused(self) -> None:
+        Path(".env").write_text("TOKENVEND_BUCKETT=x\n")
+        with pytest.raises(SettingsError, match="TOKENVEND_BUCKETT: there is no such setting"):
+            load_settings()
+
+
+class TestModes:
+    def test_a_federated_session_may_last_longer_than_a_role(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setenv("TOKENVEND_CREDENTIAL_MAX_TTL", "129600")
+        with pytest.raises(SettingsError, match="must not exceed 43200 for a role"):
+            load_settings()
+        monkeypatch.setenv("TOKENVEND_VENDING_MODE", "federation_token")
+        assert load_settings().credential_max_ttl == 129_600
+
+    def test_an_upload_lease_may_last_longer_where_no_role_assumes_another(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setenv("TOKENVEND_UPLOAD_MAX_TTL", "43200")
+        monkeypatch.setenv("TOKENVEND_VENDING_MODE", "web_identity")
+        settings = load_settings()
+        assert (settings.credential_max_ttl, settings.upload_ttl, settings.longest_ttl) == (3600, 43_200, 43_200)
+        monkeypatch.delenv("TOKENVEND_UPLOAD_MAX_TTL")
+        assert (load_settings().upload_ttl, load_settings().longest_ttl) == (3600, 3600)
+
+    def test_federation_needs_no_role(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        without = {name: value for name, value in PRODUCTION.items() if name != "TOKENVEND_ROLE_ARN"}
+        set_all(monkeypatch, without)
+        with pytest.raises(SettingsError, match="TOKENVEND_ROLE_ARN"):
+            load_settings().require_engine()
+        set_all(monkeypatch, without | {"TOKENVEND_VENDING_MODE": "federation_token"})
+        settings = load_settings()
+        settings.require_engine()
+        assert settings.role_arn == ""
+
+    @pytest.mark.parametrize(
+        ("region", "partition"),
+        [
+            ("eu-central-1", "aws"),
+            ("cn-north-1", "aws-cn"),
+            ("us-gov-west-1", "aws-us-gov"),
+            ("eusc-de-east-1", "aws-eusc"),
+        ],
+    )
+    def test_without_a_role_the_region_tells_the_partition(
+        self, monkeypatch: pytest.MonkeyPatch, region: str, partition: str
+    ) -> None:
+        monkeypatch.setenv("AWS_REGION", region)
+        assert load_settings().partition == partition
+
+    @pytest.mark.parametrize("mode", ["web_identity", "federation_token"])
+    def test_an_mfa_is_for_a_base_identity_that_assumes_a_role(
+        self, monkeypatch: pytest.MonkeyPatch, mode: str
+    ) -> None:
+        set_all(
+            monkeypatch,
+            {"TOKENVEND_VENDING_MODE": mode, "TOKENVEND_MFA_SERIAL": "arn:aws:iam::123456789012:mfa/service"},
+        )
+        with pytest.raises(SettingsError, match=r"^TOKENVEND_MFA_SERIAL: "):
+            load_settings()
+
+    def test_tags_are_off_or_named(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setenv("TOKENVEND_SESSION_TAGS", "off")
+        assert load_settings().session_tags == ()
+        set_all(
+            monkeypatch,
+            {"TOKENVEND_SESSION_TAGS": "user_id, team=photos", "TOKENVEND_TRANSITIVE_TAG_KEYS": "team"},
+        )
+        assert load_settings().session_tags == ("user_id", "team=photos")
+
+    def test_an_endpoint_may_stand_for_all_regions(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setenv("TOKENVEND_STS_ENDPOINT_URL", "https://sts.{region}.vpce.example.org")
+        assert load_settings().sts_endpoint_url == "https://sts.{region}.vpce.example.org"
+
+    def test_one_endpoint_is_not_several_regions(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        set_all(
+            monkeypatch,
+            {"TOKENVEND_STS_ENDPOINT_URL": "https://sts.example.org", "TOKENVEND_STS_REGIONS": "eu-central-1"},
+        )
+        load_settings()
+        monkeypatch.setenv("TOKENVEND_STS_REGIONS", "eu-central-1,eu-west-1")
+        with pytest.raises(SettingsError, match=r"^TOKENVEND_STS_ENDPOINT_URL: must have \{region\} in it"):
+            load_settings()
+
+    @pytest.mark.parametrize(
+        "url",
+        [
+            "postgresql+psycopg://app@db.example.org/photos",
+            "postgresql+psycopg://app@db.example.org/photos?sslmode=require",
+            "postgresql+psycopg://app:secret@db.example.org/photos?sslmode=verify-full",
+            "postgresql+psycopg://db.example.org/photos?sslmode=verify-full",
+            "postgresql+psycopg://app@/photos?host=one.example.org&host=two.example.org&sslmode=verify-full",
+            "sqlite:///var/tokenvend.db",
+        ],
+    )
+    def test_a_password_by_iam_is_for_one_known_host(self, monkeypatch: pytest.MonkeyPatch, url: str) -> None:
+        """It would be for anybody in between to read, else, and it is of no use to another host."""
+        set_all(monkeypatch, {"TOKENVEND_DATABASE_URL": url, "TOKENVEND_DATABASE_IAM_AUTH": "true"})
+        with pytest.raises(SettingsError, match=r"^TOKENVEND_DATABASE_IAM_AUTH: TOKENVEND_DATABASE_URL must name one"):
+            load_settings()
+
+
+class TestProduction:
+    def test_takes_a_whole_configuration(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        set_all(monkeypatch, PRODUCTION)
+        settings = load_settings()
+        assert settings.hosts == {"tokens.example.org"}
+        assert not settings.docs_on
+
+    @pytest.mark.parametrize("missing", sorted(PRODUCTION.keys() - {"TOKENVEND_ENVIRONMENT"}))
+    def test_names_what_is_missing(self, monkeypatch: pytest.MonkeyPatch, missing: str) -> None:
+        set_all(monkeypatch, {name: value for name, value in PRODUCTION.items() if name != missing})
+        with pytest.raises(SettingsError, match=f"^{missing}: must be set in production"):
+            load_settings()
+
+    @pytest.mark.parametrize(("name", "value"), [("RATE_LIMITS", "off"), ("PUBLIC_URL", "http://tokens.example.org")])
+    def test_refuses_what_is_weak(self, monkeypatch: pytest.MonkeyPatch, name: str, value: str) -> None:
+        set_all(monkeypatch, PRODUCTION | {f"TOKENVEND_{name}": value})
+        with pytest.raises(SettingsError, match=f"^TOKENVEND_{name}: must .* in production"):
+            load_settings()
+
+    def test_the_secret_shows_in_no_representation(self) -> None:
+        settings = Settings(_env_file=None, secret_key=PRODUCTION["TOKENVEND_SECRET_KEY"])
+        assert PRODUCTION["TOKENVEND_SECRET_KEY"] not in f"{settings!r}{settings}{settings.model_dump()}"
+
+
+class TestOidcProviders:
+    def test_takes_the_ones_of_the_documents(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        section = PROVIDERS.read_text(encoding="utf-8").split("## Outside identities")[1]
+        example = section.split("```json\n")[1].split("```")[0]
+        monkeypatch.setenv("TOKENVEND_OIDC_PROVIDERS", example)
+        providers = load_settings().oidc_providers
+        assert {name: one.issuer for name, one in providers.items()} == {
+            "apple": "https://appleid.apple.com",
+            "google": "https://accounts.google.com",
+        }
+
+    @pytest.mark.parametrize(
+        "issuer",
+        [
+            "http://accounts.google.com",
+            "http://10.0.0.5/https://accounts.google.com",
+            "http://127.0.0.1.example.org",
+            "http://localhost@example.org",
+            "https://user@example.org",
+            "https://accounts.google.com?x=1",
+            "https://accounts.google.com#x",
+            "https://accounts.google.com\nhttps://b",
+            "accounts.google.com",
+            "https://" + "x" * 250 + ".org",
+            "",
+        ],
+    )
+    def test_an_issuer_is_an_https_address_or_on_this_machine(
+        self, monkeypatch: pytest.MonkeyPatch, issuer: str
+    ) -> None:
+        value = json.dumps({"p": {"issuer": issuer, "client_ids": ["app"]}})
+        monkeypatch.setenv("TOKENVEND_OIDC_PROVIDERS", value)
+        with pytest.raises(SettingsError, match="TOKENVEND_OIDC_PROVIDERS"):
+            load_settings()
+
+    @pytest.mark.parametrize("client_ids", [[], [""], "app", None])
+    def test_names_apps(self, monkeypatch: pytest.MonkeyPatch, client_ids: object) -> None:
+        value = json.dumps({"p": {"issuer": "https://example.org", "client_ids": client_ids}})
+        monkeypatch.setenv("TOKENVEND_OIDC_PROVIDERS", value)
+        with pytest.raises(SettingsError, match="TOKENVEND_OIDC_PROVIDERS"):
+            load_settings()

@@ -1,0 +1,305 @@
+"""Policies with a key of SSE-KMS, and behind the fence that managed policies need."""
+
+import json
+import subprocess
+import sys
+import uuid
+from pathlib import Path
+from typing import Any, get_args
+
+import pytest
+from hypothesis import assume, given, settings
+from hypothesis import strategies as st
+
+from app.platform.problems import PolicyTooLarge
+from app.policy import session_policy
+from app.policy.session_policy import Access, Encryption
+from tests.policy.iam import allowed
+from tests.policy.test_session_policy import ELSEWHERE, OBJECT_ACTIONS, accesses, keys, object_arn, paths
+from tests.support.service import Service
+
+GOLDEN = Path(__file__).parent / "golden_options"
+DEPLOY = Path(__file__).parents[2] / "deploy" / "aws"
+USER = uuid.UUID("0b3c6f0e-5d0c-4f4b-9a55-1f2e3d4c5b6a")
+KEY = "arn:aws:kms:eu-central-1:123456789012:key/1b2c3d4e-0000-4000-8000-000000000001"
+ENCRYPTION = Encryption(KEY, "s3.eu-central-1.amazonaws.com", bucket_keys=False)
+BUCKET_KEYS = Encryption(KEY, "s3.eu-central-1.amazonaws.com", bucket_keys=True)
+CHINESE = Encryption(
+    KEY.replace("aws:kms:eu-central-1", "aws-cn:kms:cn-north-1"), "s3.cn-north-1.amazonaws.com.cn", False
+)
+ADA = "users/6a1d2c3b-7e8f-4a5b-8c9d-0e1f2a3b4c5d/"
+SHARED = (f"{ADA}albums/2026/", f"{ADA}Fotos/Zürich/")
+VARIANTS: dict[str, dict[str, Any]] = {
+    **{f"{access}.kms": {"access": access, "encryption": ENCRYPTION} for access in get_args(Access)},
+    **{f"{access}.fenced": {"access": access, "fenced": True} for access in get_args(Access)},
+    "read_write.bucket_keys": {"access": "read_write", "encryption": BUCKET_KEYS},
+    "read_write.kms.aws-cn": {"access": "read_write", "encryption": CHINESE, "partition": "aws-cn"},
+    "read_write.kms.fenced": {"access": "read_write", "encryption": ENCRYPTION, "fenced": True},
+    "read.versions": {"access": "read", "versions": True},
+    "read.versions.fenced": {"access": "read", "versions": True, "fenced": True},
+    **{f"{access}.shared": {"access": access, "shared": SHARED} for access in ("read", "read_write")},
+    "read.shared.fenced": {"access": "read", "shared": SHARED[:1], "fenced": True},
+    "read_write.shared.fenced": {"access": "read_write", "shared": SHARED[:1], "fenced": True},
+    "read_write.shared.kms": {"access": "read_write", "shared": SHARED, "encryption": ENCRYPTION},
+    "read_write.shared.bucket_keys": {"access": "read_write", "shared": SHARED, "encryption": BUCKET_KEYS},
+}
+MANAGED = [
+    json.dumps({"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Action": action, "Resource": resource}]})
+    for action, resource in [
+        ("*", "*"),
+        ("s3:*", "*"),
+        ("s3:GetObject", "arn:aws:s3:::photos/*"),
+        ("s3:List*", "arn:aws:s3:::photos"),
+        ("kms:*", "*"),
+    ]
+]
+
+
+def build(access: Access = "read_write", prefix: str | None = None, **changes: Any) -> str:
+    asked = {name: changes.pop(name) for name in ("shared", "versions") if name in changes}
+    bucket = session_policy.Bucket(**{"partition": "aws", "name": changes.pop("bucket", "photos")} | changes)
+    return bucket.policy(prefix or session_policy.user_prefix(USER), access, **asked)
+
+
+class TestGolden:
+    @pytest.mark.parametrize("name", VARIANTS)
+    def test_policy_is_the_golden_one(self, name: str) -> None:
+        """VC2: each byte of the text that STS gets."""
+        golden = json.loads((GOLDEN / f"{name}.json").read_text(encoding="utf-8"))
+        assert build(**VARIANTS[name]) == json.dumps(golden, separators=(",", ":"), ensure_ascii=True)
+
+    def test_every_golden_file_has_its_variant(self) -> None:
+        assert sorted(file.name for file in GOLDEN.iterdir()) == sorted(f"{name}.json" for name in VARIANTS)
+
+
+class TestFence:
+    """VC2: managed policies add to what a session policy allows, so S3 is denied but for what it allows."""
+
+    @given(accesses, st.uuids(), paths, keys, st.sampled_from(MANAGED))
+    def test_s3_is_what_it_is_without_them(
+        self, access: Access, other: uuid.UUID, path: str, key: str, managed: str
+    ) -> None:
+        assume(other != USER and len(path) < 20)
+        prefix = session_policy.narrowed_prefix(USER, path)
+        alone = build(access, prefix)
+        fenced = build(access, prefix, fenced=True)
+        for reached in (prefix + key, f"users/{other}/{key}", f"users/{USER}x/{key}", key):
+            for action in OBJECT_ACTIONS:
+                expected = allowed(alone, action, object_arn(reached))
+                assert allowed(fenced, action, object_arn(reached), also=[managed]) == expected, (action, reached)
+        for listed in (prefix, f"users/{other}/", "", None):
+            expected = allowed(alone, "s3:ListBucket", "arn:aws:s3:::photos", s3_prefix=listed)
+            actual = allowed(fenced, "s3:ListBucket", "arn:aws:s3:::photos", also=[managed], s3_prefix=listed)
+            assert actual == expected, listed
+
+    @given(accesses, st.sampled_from(MANAGED))
+    def test_no_bucket_is_administered(self, access: Access, managed: str) -> None:
+        fenced = build(access, fenced=True)
+        for action in (action for action in ELSEWHERE if action.startswith("s3:")):
+            for bucket in ("photos", "photos2"):
+                assert not allowed(fenced, action, f"arn:aws:s3:::{bucket}", also=[managed], s3_prefix="users/")
+
+    def test_other_services_are_what_the_managed_policy_gives(self) -> None:
+        fenced, resource = build(fenced=True), "arn:aws:rekognition:eu-central-1:1:collection/faces"
+        assert allowed(fenced, "rekognition:IndexFaces", resource, also=[MANAGED[0]])
+        assert not allowed(fenced, "rekognition:IndexFaces", resource)
+
+    def test_without_it_they_would_open_everything(self) -> None:
+        assert allowed(build(), "s3:GetObject", object_arn(f"users/{uuid.uuid4()}/a.jpg"), also=[MANAGED[1]])
+
+
+class TestShared:
+    """What others share is read and listed, and not a thing more, fenced or not, whatever is sent along."""
+
+    @settings(max_examples=25)
+    @given(st.sampled_from(["read", "read_write"]), st.uuids(), paths.filter(bool), keys, st.booleans())
+    def test_is_read_and_nothing_else_of_its_owners(
+        self, access: Access, owner: uuid.UUID, path: str, key: str, fenced: bool
+    ) -> None:
+        assume(owner != USER and len(path.encode()) < 30)
+        folder, encrypted = session_policy.narrowed_prefix(owner, path), not fenced
+        options: dict[str, Any] = {"fenced": fenced, "encryption": ENCRYPTION if encrypted else None}
+        text = build(access, shared=(folder,), **options)
+        also = [MANAGED[1]] if fenced else []
+        for action in OBJECT_ACTIONS:
+            assert allowed(text, action, object_arn(folder + key), also=also) == (action == "s3:GetObject")
+            for outside in (
+                f"users/{owner}/{key}",
+                folder[:-1],
+                f"{folder[:-1]}x/{key}",
+                f"users/{owner}x/{path}{key}",
+            ):
+                if not outside.startswith(folder):
+                    assert not allowed(text, action, object_arn(outside), also=also), (action, outside)
+            own = session_policy.user_prefix(USER) + key
+            expected = allowed(build(access, **options), action, object_arn(own), also=also)
+            assert allowed(text, action, object_arn(own), also=also) == expected
+        for listed, expected in {
+            **dict.fromkeys((folder, folder + key, session_policy.user_prefix(USER)), True),
+            **dict.fromkeys((f"users/{owner}/", f"users/{owner}", folder[:-1], f"{folder[:-1]}x/", "users/", "", None)),
+        }.items():
+            actual = allowed(text, "s3:ListBucket", "arn:aws:s3:::photos", also=also, s3_prefix=listed)
+            assert actual == bool(expected), listed
+        context = {
+            "kms:ViaService": ENCRYPTION.via_service,
+            "kms:EncryptionContext:aws:s3:arn": object_arn(folder + key),
+        }
+        assert allowed(text, "kms:Decrypt", KEY, context=context) == encrypted
+        assert not allowed(text, "kms:GenerateDataKey", KEY, context=context)
+        context["kms:EncryptionContext:aws:s3:arn"] = object_arn(f"{folder[:-1]}x/{key}")
+        assert not allowed(text, "kms:Decrypt", KEY, context=context)
+
+    @pytest.mark.parametrize(
+        "folder",
+        ["", ADA, ADA[:-1], f"{ADA}albums", f"{ADA}a/*/", f"{ADA}a?/", f"{ADA}${{x}}/", f"{ADA}a//", "albums/"],
+    )
+    def test_is_a_folder_of_a_user(self, folder: str) -> None:
+        with pytest.raises(ValueError, match="not a folder"):
+            build(shared=(folder,))
+
+    def test_has_room_beside_fence_and_key_where_nothing_is_written(self) -> None:
+        assert build("read", shared=SHARED[:1], fenced=True, encryption=ENCRYPTION)
+
+    def test_is_not_written(self) -> None:
+        with pytest.raises(ValueError, match="to be read"):
+            build("write", shared=SHARED)
+
+    def test_has_only_so_much_room(self) -> None:
+        many = tuple(f"{ADA}albums/{number}/" for number in range(12))
+        assert build(shared=many[:10])
+        with pytest.raises(PolicyTooLarge):
+            build(shared=many)
+
+    @given(
+        st.sampled_from(["read", "read_write", "read_delete"]),
+        paths,
+        st.lists(st.tuples(st.uuids(), paths.filter(bool)), min_size=1, max_size=8),
+        st.sampled_from([None, ENCRYPTION, BUCKET_KEYS]),
+        st.booleans(),
+    )
+    def test_takes_the_room_that_is_counted(
+        self,
+        access: Access,
+        path: str,
+        shared: list[tuple[uuid.UUID, str]],
+        encryption: Encryption | None,
+        fenced: bool,
+    ) -> None:
+        prefix = session_policy.narrowed_prefix(USER, path)
+        folders = tuple(session_policy.narrowed_prefix(owner, folder) for owner, folder in shared)
+        options: dict[str, Any] = {"encryption": encryption, "fenced": fenced}
+        room = session_policy.Bucket("aws", "photos", **options).room(prefix, access)
+        left = room.left - sum(room.taken(folder) for folder in folders)
+        if left >= 0:
+            assert len(build(access, prefix, shared=folders, **options)) == 2048 - left
+        else:
+            with pytest.raises(PolicyTooLarge, match=f"has {2048 - left:,} characters"):
+                build(access, prefix, shared=folders, **options)
+
+
+class TestEncryption:
+    @given(accesses, st.uuids(), paths, keys)
+    def test_the_key_is_for_own_objects_through_s3_alone(
+        self, access: Access, other: uuid.UUID, path: str, key: str
+    ) -> None:
+        prefix = session_policy.narrowed_prefix(USER, path)
+        try:
+            text = build(access, prefix, encryption=ENCRYPTION)
+        except PolicyTooLarge:  # a path whose characters are escaped, six for each of UTF-16
+            assume(False)
+        own = {
+            "kms:ViaService": "s3.eu-central-1.amazonaws.com",
+            "kms:EncryptionContext:aws:s3:arn": object_arn(prefix + key),
+        }
+        assert allowed(text, "kms:Decrypt", KEY, context=own)
+        assert allowed(text, "kms:GenerateDataKey", KEY, context=own) == (access in ("write", "read_write"))
+        wrong = [
+            own | {"kms:ViaService": "s3.eu-west-1.amazonaws.com"},
+            own | {"kms:EncryptionContext:aws:s3:arn": object_arn(f"users/{other}/{key}")},
+            own | {"kms:EncryptionContext:aws:s3:arn": "arn:aws:s3:::photos"},
+            {name: value for name, value in own.items() if name != "kms:ViaService"},
+            {"kms:ViaService": own["kms:ViaService"]},
+            {},
+        ]
+        for context in wrong:
+            assert not allowed(text, "kms:Decrypt", KEY, context=context), context
+        for action in ("kms:Encrypt", "kms:ReEncryptFrom", "kms:CreateGrant", "kms:DescribeKey"):
+            assert not allowed(text, action, KEY, context=own)
+        assert not allowed(text, "kms:Decrypt", KEY[:-1] + "2", context=own)
+
+    def test_with_bucket_keys_the_context_is_the_bucket(self) -> None:
+        text = build(encryption=BUCKET_KEYS)
+        context = {"kms:ViaService": BUCKET_KEYS.via_service, "kms:EncryptionContext:aws:s3:arn": "arn:aws:s3:::photos"}
+        assert allowed(text, "kms:Decrypt", KEY, context=context)
+        foreign = object_arn(f"users/{uuid.uuid4()}/a.jpg")
+        assert not allowed(text, "s3:GetObject", foreign, context=context), "the prefix isolates still"
+
+    def test_the_role_may_use_the_key_as_widely_as_any_policy_asks(self) -> None:
+        document = json.loads((DEPLOY / "vending-role-permissions-kms.json").read_text())
+        (statement,) = document["Statement"]
+        assert set(statement["Action"]) == {"kms:Decrypt", "kms:GenerateDataKey"}
+        condition = statement["Condition"]
+        assert condition["StringEquals"] == {"kms:ViaService": "s3.REGION.amazonaws.com"}
+        contexts = ["arn:aws:s3:::BUCKET", "arn:aws:s3:::BUCKET/users/*"]  # of the bucket's own keys, and of an object
+        assert condition["StringLike"] == {"kms:EncryptionContext:aws:s3:arn": contexts}
+
+
+class TestSize:
+    @pytest.mark.parametrize(("length", "fits"), [(2047, True), (2048, True), (2049, False)])
+    def test_2048_characters_are_taken_and_one_more_is_not(self, length: int, fits: bool) -> None:
+        spare = length - len(build(prefix=session_policy.user_prefix(USER) + "a/"))
+        longer = next(extra for extra in range(3) if (spare - 2 * extra) % 3 == 0)
+        # The folder stands three times in a policy, the bucket twice.
+        folder, bucket = "a" * (1 + (spare - 2 * longer) // 3) + "/", "photos" + "s" * longer
+        prefix = session_policy.user_prefix(USER) + folder
+        if fits:
+            assert len(build(prefix=prefix, bucket=bucket)) == length
+        else:
+            with pytest.raises(PolicyTooLarge):
+                build(prefix=prefix, bucket=bucket)
+
+    def test_the_caller_is_told_what_to_narrow_and_sts_is_not_asked(self, service: Service) -> None:
+        answer = service.device().vend(path="ä" * 127 + "/")
+        assert (answer.status_code, answer.json()["code"]) == (422, "policy_too_large")
+        assert "`path`" in answer.json()["detail"]
+        assert "2,048" in answer.json()["detail"]
+        assert service.sts.assumed == []
+
+    def test_what_sts_packs_it_into_is_a_metric(self, service: Service) -> None:
+        service.device().vend()
+        metrics = service.client.get("/metrics").text
+        assert "tokenvend_packed_policy_size_percent_sum 6.0" in metrics
+        assert 'tokenvend_vends_total{source="issued"} 1.0' in metrics
+
+
+class TestLint:
+    def test_parliament_finds_nothing(self, tmp_path: Path) -> None:
+        """In a process of its own: it warns of its own dependencies when it is imported."""
+        texts = {name: build(**options) for name, options in VARIANTS.items()}
+        texts |= {access: build(access) for access in get_args(Access)}
+        for file in DEPLOY.glob("vending-role-permissions*.json"):
+            texts[file.stem] = (
+                file.read_text()
+                .replace("BUCKET", "photos")
+                .replace("KMS-KEY-ID", "1b2c3d4e-0000-4000-8000-000000000001")
+                .replace("ACCOUNT", "123456789012")
+                .replace("REGION", "eu-central-1")
+            )
+        (tmp_path / "policies.json").write_text(json.dumps(texts))
+        done = subprocess.run(
+            [sys.executable, "-W", "ignore", "-c", LINT, str(tmp_path / "policies.json")],
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert done.returncode == 0, done.stderr
+        assert json.loads(done.stdout) == {name: [] for name in texts} | {"broken": ["UNKNOWN_ACTION"]}
+
+
+LINT = """
+import json, sys
+from parliament import analyze_policy_string
+texts = json.load(open(sys.argv[1]))
+texts["broken"] = texts["read"].replace("s3:GetObject", "s3:GetObjekt")
+print(json.dumps({name: [f.issue for f in analyze_policy_string(text).findings] for name, text in texts.items()}))
+"""
