@@ -14,7 +14,7 @@ from app.accounts.passwords import Hasher
 from app.admin import prune, tally
 from app.admin.imports import ImportRoom
 from app.admin.tally import OwnWork
-from app.auth import endings, sessions
+from app.auth import endings
 from app.auth.cognito import UserPool
 from app.auth.keys import Keyring
 from app.auth.providers import Providers
@@ -70,7 +70,7 @@ class Runtime:
     platform: Platform
     hasher: Hasher
     newcomers: Turns
-    """At what changes something."""
+    """The turns that newcomers take at changing something."""
     postman: Postman
     own_work: OwnWork
     tracing: Tracing
@@ -89,10 +89,10 @@ class Runtime:
     storage_events: Topic | None
     """Where the bucket's events come from."""
     fetcher: Fetcher
-    """Of what SNS names."""
+    """Fetches the certificates and confirmations that SNS names."""
     health: Health
     user_pool: UserPool | None
-    """Where users who were there before bring their passwords from."""
+    """The Cognito user pool that users bring their passwords from."""
     export_turn: ExportTurn
     import_room: ImportRoom
 
@@ -110,7 +110,7 @@ class Runtime:
             Postman: self.postman,
             UserPool: self.user_pool,
             IdentityTokens: self.identity_tokens if web_identity else None,
-            Batch: self.session_states,
+            SessionStates: self.session_states,
             Vending: self.vending,
             Bucket: self.vending.bucket,
             Broker: self.vending.broker,
@@ -199,7 +199,7 @@ def build_runtime(settings: Settings, *, clock: Clock | None = None, aws: boto3.
         sts_quota=settings.sts_quota,
     )
     platform = Platform(settings, clock, database, vault, limiter, metrics)
-    session_states = Batch(lambda ids: sessions.look_up(database, ids))
+    session_states = SessionStates(database)
     vending = Vending(
         platform,
         bucket=_bucket(settings),

@@ -87,7 +87,7 @@ def change(
     return users.get(session, user_id)
 
 
-def allow(session: Session, act: Act, settings: Settings, user_id: UUID, *, quota_bytes: int | None) -> Account:
+def set_quota(session: Session, act: Act, settings: Settings, user_id: UUID, *, quota_bytes: int | None) -> Account:
     """Gives the user a quota of their own, or the default with None. It holds at once, and needs a reason.
 
     Raises `InvalidRequest`, `NotFound`, `Forbidden`.

@@ -16,7 +16,7 @@ from app.accounts import links, registration
 from app.accounts.links import Guard, Link
 from app.accounts.passwords import Hasher
 from app.auth import sessions
-from app.auth.rotation import Grant
+from app.auth.rotation import SessionTokens
 from app.crypto.vault import Vault
 from app.mail import outbox
 from app.platform.limits import account_key, address_key
@@ -33,7 +33,7 @@ VERIFICATION_TTL = timedelta(hours=24)
 Upgraded = Literal["active", "verification_required"]
 
 
-def start(session: Session, vault: Vault, origin: Origin, now: datetime, *, device_name: str | None) -> Grant:
+def start(session: Session, vault: Vault, origin: Origin, now: datetime, *, device_name: str | None) -> SessionTokens:
     """Creates a guest and signs them in on the device that asks."""
     user_id = uuid.uuid4()
     registration.add_without_password(session, now, user_id=user_id, guest=True)

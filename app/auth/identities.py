@@ -16,7 +16,7 @@ from app.auth import mfa, oidc
 from app.auth.mfa import Challenge
 from app.auth.oidc import OutsideIdentity
 from app.auth.providers import Providers
-from app.auth.rotation import Grant
+from app.auth.rotation import SessionTokens
 from app.crypto.vault import Vault
 from app.mail import outbox
 from app.platform.db import insert_if_absent
@@ -40,7 +40,7 @@ ATTEMPTS = 3
 
 async def sign_in(
     platform: Platform, providers: Providers, origin: Origin, *, provider: str, id_token: str, device_name: str | None
-) -> Grant | Challenge:
+) -> SessionTokens | Challenge:
     """Starts a session of the identity's user, or asks for a second factor. Without a user, creates one.
 
     Raises `NotFound`, `InvalidIdentityToken`, `IdentityProviderUnavailable`, `IdentityNotLinked`, `EmailNotVerified`,
@@ -111,7 +111,7 @@ def _sign_in(
     identity: OutsideIdentity,
     verified_only: bool,
     device_name: str | None,
-) -> Grant | Challenge:
+) -> SessionTokens | Challenge:
     oidc.use_nonce(session, vault, now, identity)
     for _ in range(ATTEMPTS):
         user = (

@@ -14,7 +14,7 @@ from app.auth import mfa, migration
 from app.auth.cognito import UserPool
 from app.auth.mfa import Challenge
 from app.auth.migration import Newcomer
-from app.auth.rotation import Grant
+from app.auth.rotation import SessionTokens
 from app.crypto.vault import Vault
 from app.platform.limits import address_key
 from app.platform.problems import AccountDisabled, EmailNotVerified, InvalidLogin, UserPoolUnavailable
@@ -49,7 +49,7 @@ async def log_in(
     email: str,
     password: str,
     device_name: str | None,
-) -> Grant | Challenge:
+) -> SessionTokens | Challenge:
     """Starts a session, or asks for a second factor.
 
     Raises `InvalidLogin`, `AccountDisabled`, `EmailNotVerified`, `RateLimited`, `Overloaded`.
@@ -74,7 +74,7 @@ async def log_in(
     except (EmailNotVerified, AccountDisabled):  # the password was right, and nothing else is left to guess
         await guesses.forget(platform, guessed)
         raise
-    if isinstance(outcome, Grant):
+    if isinstance(outcome, SessionTokens):
         await guesses.forget_at_sign_in(platform, outcome.user_id)
     return outcome
 
@@ -88,7 +88,7 @@ async def _verify(
     *,
     password: str,
     device_name: str | None,
-) -> Grant | Challenge:
+) -> SessionTokens | Challenge:
     """No database connection is held while the hash is computed."""
     for tried in range(TRIES):
         account = await platform.database.read(find_account, address.key if address else "")
@@ -131,7 +131,7 @@ def _start(
     new_hash: str | None,
     verified_only: bool,
     device_name: str | None,
-) -> Grant | Challenge:
+) -> SessionTokens | Challenge:
     user = session.get_one(User, account.user_id, with_for_update=True)
     if user.password_hash != account.password_hash:
         raise _HashChanged

@@ -10,7 +10,7 @@ from sqlalchemy.orm import Session
 
 from app.accounts import guesses
 from app.auth import codes, recovery_codes, sessions, totp
-from app.auth.rotation import Grant
+from app.auth.rotation import SessionTokens
 from app.auth.sessions import Method
 from app.crypto.vault import Vault
 from app.platform.problems import EmailNotVerified, InvalidMfaCode, InvalidMfaToken, InvalidSingleUseToken
@@ -44,7 +44,7 @@ def admit(
     verified: bool,
     verified_only: bool,
     device_name: str | None,
-) -> Grant | Challenge:
+) -> SessionTokens | Challenge:
     """Continues after the first factor: starts a session, or asks for the second factor if the user has one.
 
     `user` is locked by this transaction. `verified`: a passkey verified the user, which is two factors in one.
@@ -69,7 +69,7 @@ def admit(
     return Challenge(token, tuple(methods))
 
 
-async def answer(platform: Platform, origin: Origin, *, mfa_token: str, method: CodeMethod, code: str) -> Grant:
+async def answer(platform: Platform, origin: Origin, *, mfa_token: str, method: CodeMethod, code: str) -> SessionTokens:
     """Starts the session that waited for the code.
 
     A challenge takes five tries. Each counts as a guess at the user's codes, which a new challenge does not reset.
@@ -86,7 +86,7 @@ async def answer(platform: Platform, origin: Origin, *, mfa_token: str, method: 
 
 def _answer(
     session: Session, vault: Vault, origin: Origin, now: datetime, *, mfa_token: str, method: CodeMethod, code: str
-) -> Grant:
+) -> SessionTokens:
     user_id = challenged(session, vault, now, mfa_token=mfa_token)
     user = session.get_one(User, user_id, with_for_update=True)
     try:
@@ -129,7 +129,7 @@ def challenged(session: Session, vault: Vault, now: datetime, *, mfa_token: str)
 
 def complete(
     session: Session, vault: Vault, origin: Origin, now: datetime, *, user_id: uuid.UUID, mfa_token: str
-) -> Grant:
+) -> SessionTokens:
     """Starts the session that waits for the challenge. This transaction has seen the user's second factor.
 
     If many try at once, one gets the session. The user is locked before the challenge, as when it is withdrawn. Raises

@@ -17,7 +17,7 @@ from app.accounts import profile
 from app.auth import ceremony, mfa
 from app.auth.ceremony import Assertion, Attestation, CeremonyFailed, NewPasskey, RelyingParty, Seen
 from app.auth.mfa import Challenge
-from app.auth.rotation import Grant
+from app.auth.rotation import SessionTokens
 from app.crypto.vault import Vault
 from app.mail import outbox
 from app.platform.db import insert_if_absent
@@ -174,7 +174,7 @@ def sign_in(
     mfa_token: str | None,
     verified_only: bool,
     device_name: str | None,
-) -> Grant | Challenge:
+) -> SessionTokens | Challenge:
     """Starts a session; with `mfa_token`, the one that waited for a second factor.
 
     Every fault gives the same refusal, so that it does not tell who has which passkey. Raises `InvalidPasskey`,

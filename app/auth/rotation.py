@@ -32,7 +32,7 @@ PREFIX = "tvr_"
 
 
 @dataclass(frozen=True)
-class Grant:
+class SessionTokens:
     """What a device gets: its user and session, and the refresh token to continue with."""
 
     user_id: uuid.UUID
@@ -44,7 +44,7 @@ class Grant:
 
 def refresh(
     session: Session, vault: Vault, origin: Origin, now: datetime, *, refresh_token: str, verified_only: bool
-) -> Grant:
+) -> SessionTokens:
     """Rotates: claims the token by one statement that only one request can win, and returns its successor.
 
     The statement also retires older unused tokens, which a step-up with a lost answer leaves. So a session continues
@@ -108,12 +108,12 @@ def _repeat(
     token: RefreshToken,
     family: DeviceSession,
     successor: str,
-) -> Grant:
+) -> SessionTokens:
     """Handles a token that was used before: a retry after a lost answer, or a theft."""
     session.refresh(token)
     heir = session.get(RefreshToken, hash_of(vault, successor))
     if token.used_at is not None and now - token.used_at <= GRACE and heir is not None and heir.used_at is None:
-        return Grant(family.user_id, family.id, family.authenticated_at, successor, heir.expires_at)
+        return SessionTokens(family.user_id, family.id, family.authenticated_at, successor, heir.expires_at)
     endings.end(session, origin, now, family_id=family.id, actor_id=None, reason="reuse")
     audit.record(
         session,
@@ -130,7 +130,7 @@ def _repeat(
 
 def issue(
     session: Session, vault: Vault, now: datetime, family: DeviceSession, refresh_token: str, *, generation: int
-) -> Grant:
+) -> SessionTokens:
     expires_at = min(now + REFRESH_IDLE_TTL, family.expires_at)
     session.execute(
         insert(RefreshToken).values(
@@ -141,7 +141,7 @@ def issue(
             expires_at=expires_at,
         )
     )
-    return Grant(family.user_id, family.id, family.authenticated_at, refresh_token, expires_at)
+    return SessionTokens(family.user_id, family.id, family.authenticated_at, refresh_token, expires_at)
 
 
 def hash_of(vault: Vault, refresh_token: str) -> bytes:

@@ -16,7 +16,7 @@ from sqlalchemy import ARRAY, Text, Uuid, any_, bindparam, cast, func, select
 from sqlalchemy.orm import Session
 
 from app.auth import endings
-from app.auth.rotation import PREFIX, REFRESH_IDLE_TTL, Grant, hash_of, issue
+from app.auth.rotation import PREFIX, REFRESH_IDLE_TTL, SessionTokens, hash_of, issue
 from app.crypto.encoding import b64url
 from app.crypto.vault import Vault
 from app.platform.db import Batch, Database
@@ -81,8 +81,11 @@ class SessionState:
         return not self.ended and now < self.expires_at
 
 
-SessionStates = Batch[uuid.UUID, SessionState]
-"""Looks up the states of many sessions at once."""
+class SessionStates(Batch[uuid.UUID, SessionState]):
+    """Looks up the states of many sessions at once."""
+
+    def __init__(self, database: Database) -> None:
+        super().__init__(lambda ids: look_up(database, ids))
 
 
 def start(
@@ -95,7 +98,7 @@ def start(
     method: Method,
     mfa: bool,
     device_name: str | None,
-) -> Grant:
+) -> SessionTokens:
     """Starts a session for an authenticated user whose row this transaction has locked.
 
     If the user has `endings.MOST` sessions already, the least recently used one ends. `mfa`: the user has shown a
@@ -138,7 +141,7 @@ def start(
 
 def step_up(
     session: Session, vault: Vault, origin: Origin, now: datetime, *, session_id: uuid.UUID, mfa: bool
-) -> Grant:
+) -> SessionTokens:
     """Notes that the session's user has authenticated again. Returns a new refresh token.
 
     The previous token works until one of the two is used, because the answer may get lost.

@@ -11,7 +11,7 @@ from app.accounts import guesses, reauthentication
 from app.accounts.passwords import Hasher
 from app.auth import mfa, sessions
 from app.auth.mfa import CodeMethod
-from app.auth.rotation import Grant
+from app.auth.rotation import SessionTokens
 from app.crypto.vault import Vault
 from app.platform.problems import MfaRequired, WrongCode, WrongPassword
 from app.platform.process import Platform
@@ -22,7 +22,9 @@ from app.records.audit import Origin
 CODE_NEEDED = "This account has a second factor: send `method` and `code`."
 
 
-async def by_password(platform: Platform, hasher: Hasher, origin: Origin, actor: Actor, *, password: str) -> Grant:
+async def by_password(
+    platform: Platform, hasher: Hasher, origin: Origin, actor: Actor, *, password: str
+) -> SessionTokens:
     """Raises `MfaRequired` if the user has a second factor, `WrongPassword`, `RateLimited`, `Overloaded`."""
     if await platform.database.read(users.mfa_enabled, actor.user_id):
         raise MfaRequired(CODE_NEEDED)
@@ -32,7 +34,7 @@ async def by_password(platform: Platform, hasher: Hasher, origin: Origin, actor:
     )
 
 
-async def by_code(platform: Platform, origin: Origin, actor: Actor, *, method: CodeMethod, code: str) -> Grant:
+async def by_code(platform: Platform, origin: Origin, actor: Actor, *, method: CodeMethod, code: str) -> SessionTokens:
     """Each try counts as a guess by the session. Raises `WrongCode`, `RateLimited`."""
     await guesses.count_signed_in(platform, origin, actor)
     grant = await platform.database.write(
@@ -44,7 +46,7 @@ async def by_code(platform: Platform, origin: Origin, actor: Actor, *, method: C
 
 def _with_password(
     session: Session, vault: Vault, origin: Origin, now: datetime, *, actor: Actor, password_hash: str
-) -> Grant:
+) -> SessionTokens:
     user = users.lock_user(session, actor.user_id)
     if user.password_hash != password_hash:
         raise WrongPassword  # it was changed during the verification
@@ -55,7 +57,7 @@ def _with_password(
 
 def _with_code(
     session: Session, vault: Vault, origin: Origin, now: datetime, *, actor: Actor, method: CodeMethod, code: str
-) -> Grant:
+) -> SessionTokens:
     user = users.lock_user(session, actor.user_id)
     if not mfa.is_right(session, vault, now, user=user, method=method, code=code):
         audit.record(

@@ -5,10 +5,10 @@ from typing import Annotated
 from fastapi import Depends, Request
 
 from app.auth import authentication
+from app.auth.sessions import SessionStates
 from app.auth.tokens import AccessTokens
 from app.http.local import is_local
 from app.http.provided import find
-from app.platform.db import Batch
 from app.platform.lanes import Turns
 from app.platform.limits import address_key
 from app.platform.problems import (
@@ -56,7 +56,11 @@ async def _enrolling(request: Request) -> Actor:
 
 async def _authenticate(request: Request, token: str) -> Actor:
     return await authentication.authenticate(
-        find(request, Platform), find(request, AccessTokens), find(request, Batch), await origin_of(request), token
+        find(request, Platform),
+        find(request, AccessTokens),
+        find(request, SessionStates),
+        await origin_of(request),
+        token,
     )
 
 

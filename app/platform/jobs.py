@@ -1,7 +1,7 @@
 """Background work in each replica. Its state is in the database, so another replica continues what one left behind.
 
 A job is one pass over the waiting rows. A statement that only one replica can win claims rows for the time of a lease.
-The job returns whether more rows may be waiting.
+The job returns whether more rows may be waiting. `Runtime.jobs` in `compose.py` lists the jobs.
 """
 
 import asyncio

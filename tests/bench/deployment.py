@@ -16,7 +16,7 @@ import psutil
 from sqlalchemy import update
 from sqlalchemy.orm import Session
 
-from app.auth.rotation import Grant
+from app.auth.rotation import SessionTokens
 from app.compose import build_runtime
 from app.crypto.password_hashes import PASSWORD_CONTEXT
 from app.crypto.vault import Vault
@@ -195,7 +195,7 @@ def sign_up(database_url: str, people: int) -> list[User]:
         asyncio.run(runtime.close())
 
 
-def _add_users(session: Session, vault: Vault, people: int) -> dict[str, Grant]:
+def _add_users(session: Session, vault: Vault, people: int) -> dict[str, SessionTokens]:
     """They have been there for a while: newcomers share what is left over."""
     now = SystemClock().now()
     password_hash = PASSWORD_CONTEXT.hash(PASSWORD)

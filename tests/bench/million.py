@@ -27,7 +27,7 @@ from app.admin import users
 from app.admin.users import Account
 from app.auth import login, mfa, rotation
 from app.auth.mfa import Challenge
-from app.auth.rotation import Grant
+from app.auth.rotation import SessionTokens
 from app.aws.sts_client import StsCredential
 from app.compose import Runtime, build_runtime
 from app.crypto.vault import Vault
@@ -315,7 +315,7 @@ def _cursor_after(session: Session, number: int) -> str:
     return cursors.encode(*session.execute(newest_first.offset(number - 1).limit(1)).one())
 
 
-def _start(session: Session, vault: Vault, now: datetime, user_id: uuid.UUID) -> Grant | Challenge:
+def _start(session: Session, vault: Vault, now: datetime, user_id: uuid.UUID) -> SessionTokens | Challenge:
     """What follows a right password."""
     user = session.get_one(User, user_id, with_for_update=True)
     return mfa.admit(

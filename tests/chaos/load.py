@@ -14,7 +14,7 @@ import httpx2
 from sqlalchemy import create_engine, text
 from sqlalchemy.orm import Session
 
-from app.auth.rotation import Grant
+from app.auth.rotation import SessionTokens
 from app.compose import build_runtime
 from app.crypto.vault import Vault
 from app.platform.clock import SystemClock
@@ -197,6 +197,6 @@ def _sign_in(database_url: str) -> list[Person]:
         asyncio.run(runtime.close())
 
 
-def _add_people(session: Session, vault: Vault) -> list[Grant]:
+def _add_people(session: Session, vault: Vault) -> list[SessionTokens]:
     now = SystemClock().now()
     return [add_signed_in(session, vault, now, f"{uuid.uuid4()}@example.org") for _ in range(PEOPLE)]

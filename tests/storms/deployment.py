@@ -14,7 +14,7 @@ from urllib.request import urlopen
 import pytest
 from sqlalchemy.orm import Session
 
-from app.auth.rotation import Grant
+from app.auth.rotation import SessionTokens
 from app.compose import build_runtime
 from app.crypto.vault import Vault
 from app.platform.clock import SystemClock
@@ -78,7 +78,7 @@ def sign_in(database_url: str, count: int) -> list[Device]:
         asyncio.run(runtime.close())
 
 
-def _add_users(session: Session, vault: Vault, count: int) -> list[Grant]:
+def _add_users(session: Session, vault: Vault, count: int) -> list[SessionTokens]:
     now = SystemClock().now()
     return [add_signed_in(session, vault, now, f"{uuid.uuid4()}@example.org") for _ in range(count)]
 

@@ -9,7 +9,7 @@ from sqlalchemy.orm import Session
 
 from app.accounts import registration
 from app.auth import sessions
-from app.auth.rotation import Grant
+from app.auth.rotation import SessionTokens
 from app.crypto.vault import Vault
 from app.records import addresses, audit
 from app.records.models import DeviceSession, User
@@ -18,7 +18,7 @@ from tests.support.service import Device
 
 def add_signed_in(
     session: Session, vault: Vault, now: datetime, email: str, password_hash: str = "no password has this hash"
-) -> Grant:
+) -> SessionTokens:
     address = addresses.parse(email)
     user_id = registration.add_user(
         session, audit.COMMAND_LINE, now, address=address, password_hash=password_hash, verified=True

@@ -191,7 +191,7 @@ async def update_user(
         )
         if "quota_bytes" not in body.model_fields_set:
             return account
-        return acts.allow(session, act, platform.settings, user_id, quota_bytes=body.quota_bytes)
+        return acts.set_quota(session, act, platform.settings, user_id, quota_bytes=body.quota_bytes)
 
     return await _shown(platform, await platform.database.write(change))
 

@@ -4,7 +4,7 @@ from typing import Literal
 from uuid import UUID
 
 from app.auth.mfa import CHALLENGE_TTL, Challenge, Factor
-from app.auth.rotation import Grant
+from app.auth.rotation import SessionTokens
 from app.auth.tokens import ACCESS_TOKEN_TTL, AccessTokens
 from app.http.wire import ResponseModel
 from app.platform.process import Platform
@@ -35,15 +35,15 @@ class LoginResult(ResponseModel):
     mfa: MfaChallenge | None
 
 
-def login_result(platform: Platform, tokens: AccessTokens, outcome: Grant | Challenge) -> LoginResult:
-    if isinstance(outcome, Grant):
+def login_result(platform: Platform, tokens: AccessTokens, outcome: SessionTokens | Challenge) -> LoginResult:
+    if isinstance(outcome, SessionTokens):
         return LoginResult(status="complete", tokens=token_set(platform, tokens, outcome), mfa=None)
     expires_in = int(CHALLENGE_TTL.total_seconds())
     challenge = MfaChallenge(mfa_token=outcome.mfa_token, methods=list(outcome.methods), expires_in=expires_in)
     return LoginResult(status="mfa_required", tokens=None, mfa=challenge)
 
 
-def token_set(platform: Platform, tokens: AccessTokens, grant: Grant) -> TokenSet:
+def token_set(platform: Platform, tokens: AccessTokens, grant: SessionTokens) -> TokenSet:
     access_token = tokens.mint(
         user_id=grant.user_id, session_id=grant.session_id, authenticated_at=grant.authenticated_at
     )
