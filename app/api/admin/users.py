@@ -18,7 +18,7 @@ from app.api.provided import PlatformDep
 from app.auth.sessions import Method
 from app.http.guards import Admin, OriginDep, Support
 from app.http.routes import JsonRoute
-from app.http.wire import Moment, PrintableText, RequestModel, ResponseModel, Timestamp
+from app.http.wire import Cursor, Limit, Moment, PrintableText, RequestModel, ResponseModel, Timestamp
 from app.platform.process import Platform
 from app.platform.settings import MOST_BYTES, Settings
 from app.policy import session_policy
@@ -30,8 +30,6 @@ router = APIRouter(prefix="/v1/admin/users", tags=["admin"], route_class=JsonRou
 
 DisplayName = Annotated[PrintableText, Field(min_length=1, max_length=100)]
 Reason = Annotated[PrintableText, Field(min_length=1, max_length=500, pattern=r"\S")]
-Limit = Annotated[int, Query(ge=1, le=200)]
-Cursor = Annotated[str | None, Query(max_length=200)]
 
 
 class UserUsage(ResponseModel):

@@ -9,7 +9,7 @@ from pydantic import Field
 from app.api.provided import PlatformDep, VendingDep
 from app.http.guards import OriginDep, SignedIn, SignedInBare
 from app.http.routes import DirectRoute, JsonRoute
-from app.http.wire import RequestModel, ResponseModel, Timestamp
+from app.http.wire import Cursor, Limit, RequestModel, ResponseModel, Timestamp
 from app.platform.process import Platform
 from app.policy.session_policy import Access
 from app.records import models
@@ -220,10 +220,7 @@ async def explain_access(
 
 @router.get("/me/credentials")
 async def list_credentials(
-    platform: PlatformDep,
-    actor: SignedIn,
-    limit: Annotated[int, Query(ge=1, le=200)] = 50,
-    cursor: Annotated[str | None, Query(max_length=200)] = None,
+    platform: PlatformDep, actor: SignedIn, limit: Limit = 50, cursor: Cursor = None
 ) -> IssuedCredentialPage:
     """Every credential that was issued to the caller, newest first, without secrets."""
     rows, next_cursor = await platform.database.read(
