@@ -1,9 +1,10 @@
-"""Base models of requests and responses, and types of their members."""
+"""Base models of requests and responses, and types of their members and of the parameters of lists."""
 
 import re
 from datetime import UTC, datetime
 from typing import Annotated
 
+from fastapi import Query
 from pydantic import (
     AfterValidator,
     AwareDatetime,
@@ -41,6 +42,11 @@ Timestamp = Annotated[
     WithJsonSchema({"type": "string", "format": "date-time"}, mode="serialization"),
 ]
 """RFC 3339 in whole seconds, UTC, ending in `Z`."""
+
+Limit = Annotated[int, Query(ge=1, le=200)]
+"""How many members of a list a page has at most."""
+Cursor = Annotated[str | None, Query(max_length=200)]
+"""The `next_cursor` of an earlier page."""
 
 
 _DATE = re.compile("[0-9]{4}-[0-9]{2}-")

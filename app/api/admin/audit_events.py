@@ -14,7 +14,7 @@ from app.admin.audit_events import Filters
 from app.api.provided import PlatformDep
 from app.http.guards import Admin, OriginDep, Support
 from app.http.routes import JsonRoute
-from app.http.wire import Moment, ResponseModel, Timestamp
+from app.http.wire import Cursor, Limit, Moment, ResponseModel, Timestamp
 from app.platform.process import Platform
 from app.records.actor import Actor
 from app.records.audit import Event, Outcome
@@ -23,10 +23,6 @@ from app.records.models import AuditEvent
 router = APIRouter(prefix="/v1/admin", tags=["admin"], route_class=JsonRoute)
 
 NDJSON = "application/x-ndjson"
-
-
-Limit = Annotated[int, Query(ge=1, le=200)]
-Cursor = Annotated[str | None, Query(max_length=200)]
 
 
 class AuditDetail(ResponseModel):

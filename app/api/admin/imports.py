@@ -15,7 +15,7 @@ from app.api.provided import ImportRoomDep, PlatformDep
 from app.http import edge
 from app.http.guards import Admin, OriginDep
 from app.http.routes import JsonRoute
-from app.http.wire import ResponseModel, Timestamp
+from app.http.wire import Cursor, Limit, ResponseModel, Timestamp
 from app.platform.problems import FieldError, InvalidRequest, Overloaded, UnsupportedMediaType
 from app.platform.process import Platform
 from app.records.models import UserImport as Import
@@ -28,8 +28,6 @@ FILE = "application/octet-stream"
 """A file as it is: in CSV, where its source writes several kinds."""
 RETRY_AFTER = 30
 TYPES = sorted({media_type for source in formats.SOURCES.values() for media_type in source.readers})
-Limit = Annotated[int, Query(ge=1, le=200)]
-Cursor = Annotated[str | None, Query(max_length=200)]
 
 
 class UserImportProblem(ResponseModel):

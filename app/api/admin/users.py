@@ -13,26 +13,23 @@ from app.accounts import guesses
 from app.admin import acts, users
 from app.admin.acts import Act
 from app.admin.users import Account, Role, Status
+from app.api.credentials.credentials import IssuedCredential
 from app.api.provided import PlatformDep
 from app.auth.sessions import Method
 from app.http.guards import Admin, OriginDep, Support
 from app.http.routes import JsonRoute
-from app.http.wire import Moment, PrintableText, RequestModel, ResponseModel, Timestamp
+from app.http.wire import Cursor, Limit, Moment, PrintableText, RequestModel, ResponseModel, Timestamp
 from app.platform.process import Platform
 from app.platform.settings import MOST_BYTES, Settings
 from app.policy import session_policy
-from app.policy.session_policy import Access
 from app.records.actor import Actor
 from app.records.audit import Origin
 from app.storage import quota
-from app.vending import ledger
 
 router = APIRouter(prefix="/v1/admin/users", tags=["admin"], route_class=JsonRoute)
 
 DisplayName = Annotated[PrintableText, Field(min_length=1, max_length=100)]
 Reason = Annotated[PrintableText, Field(min_length=1, max_length=500, pattern=r"\S")]
-Limit = Annotated[int, Query(ge=1, le=200)]
-Cursor = Annotated[str | None, Query(max_length=200)]
 
 
 class UserUsage(ResponseModel):
@@ -107,16 +104,8 @@ class UserSessionPage(ResponseModel):
     next_cursor: str | None
 
 
-class UserCredential(ResponseModel):
-    credential_id: UUID
-    access_key_id: str
-    access: Access
-    prefix: str
-    shared_prefixes: list[str]
-    session_id: UUID
-    issued_at: Timestamp
-    expiration: Timestamp
-    revoked_at: Timestamp | None
+class UserCredential(IssuedCredential):
+    pass
 
 
 class UserCredentialPage(ResponseModel):
@@ -297,21 +286,7 @@ async def list_user_credentials(
 ) -> UserCredentialPage:
     """Every credential that was issued to the user, newest first, without secrets."""
     rows, next_cursor = await platform.database.read(users.list_credentials, user_id, limit=limit, cursor=cursor)
-    items = [
-        UserCredential(
-            credential_id=row.id,
-            access_key_id=row.access_key_id,
-            access=row.access,
-            prefix=row.prefix,
-            shared_prefixes=ledger.shared_prefixes(row),
-            session_id=row.session_id,
-            issued_at=row.issued_at,
-            expiration=row.expires_at,
-            revoked_at=row.withdrawn_at,
-        )
-        for row in rows
-    ]
-    return UserCredentialPage(items=items, next_cursor=next_cursor)
+    return UserCredentialPage(items=[UserCredential.of(row) for row in rows], next_cursor=next_cursor)
 
 
 def _act(platform: Platform, origin: Origin, actor: Actor, reason: str | None) -> Act:

@@ -1,15 +1,14 @@
 """`/v1/me/sessions`: the devices that a user is signed in on."""
 
-from typing import Annotated
 from uuid import UUID
 
-from fastapi import APIRouter, Query, Response
+from fastapi import APIRouter, Response
 
 from app.api.provided import PlatformDep
 from app.auth import endings, sessions
 from app.http.guards import OriginDep, SignedIn
 from app.http.routes import JsonRoute
-from app.http.wire import ResponseModel, Timestamp
+from app.http.wire import Cursor, Limit, ResponseModel, Timestamp
 
 router = APIRouter(prefix="/v1/me/sessions", tags=["accounts"], route_class=JsonRoute)
 
@@ -29,10 +28,7 @@ class SessionPage(ResponseModel):
 
 @router.get("")
 async def list_sessions(
-    platform: PlatformDep,
-    actor: SignedIn,
-    limit: Annotated[int, Query(ge=1, le=200)] = 50,
-    cursor: Annotated[str | None, Query(max_length=200)] = None,
+    platform: PlatformDep, actor: SignedIn, limit: Limit = 50, cursor: Cursor = None
 ) -> SessionPage:
     """The caller's signed-in devices, newest first."""
     alive, next_cursor = await platform.database.read(

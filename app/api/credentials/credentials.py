@@ -1,6 +1,6 @@
 """`/v1/credentials`: what the app is here for."""
 
-from typing import Annotated
+from typing import Annotated, Self
 from uuid import UUID
 
 from fastapi import APIRouter, Query
@@ -9,9 +9,10 @@ from pydantic import Field
 from app.api.provided import PlatformDep, VendingDep
 from app.http.guards import OriginDep, SignedIn, SignedInBare
 from app.http.routes import DirectRoute, JsonRoute
-from app.http.wire import RequestModel, ResponseModel, Timestamp
+from app.http.wire import Cursor, Limit, RequestModel, ResponseModel, Timestamp
 from app.platform.process import Platform
 from app.policy.session_policy import Access
+from app.records import models
 from app.revocation import effective
 from app.vending import access_checks, ledger
 from app.vending.access_checks import Reason
@@ -112,6 +113,20 @@ class IssuedCredential(ResponseModel):
     expiration: Timestamp
     revoked_at: Timestamp | None
 
+    @classmethod
+    def of(cls, row: models.IssuedCredential) -> Self:
+        return cls(
+            credential_id=row.id,
+            access_key_id=row.access_key_id,
+            access=row.access,
+            prefix=row.prefix,
+            shared_prefixes=ledger.shared_prefixes(row),
+            session_id=row.session_id,
+            issued_at=row.issued_at,
+            expiration=row.expires_at,
+            revoked_at=row.withdrawn_at,
+        )
+
 
 class IssuedCredentialPage(ResponseModel):
     items: list[IssuedCredential]
@@ -205,30 +220,13 @@ async def explain_access(
 
 @router.get("/me/credentials")
 async def list_credentials(
-    platform: PlatformDep,
-    actor: SignedIn,
-    limit: Annotated[int, Query(ge=1, le=200)] = 50,
-    cursor: Annotated[str | None, Query(max_length=200)] = None,
+    platform: PlatformDep, actor: SignedIn, limit: Limit = 50, cursor: Cursor = None
 ) -> IssuedCredentialPage:
     """Every credential that was issued to the caller, newest first, without secrets."""
     rows, next_cursor = await platform.database.read(
         ledger.list_issued, user_id=actor.user_id, limit=limit, cursor=cursor
     )
-    items = [
-        IssuedCredential(
-            credential_id=row.id,
-            access_key_id=row.access_key_id,
-            access=row.access,
-            prefix=row.prefix,
-            shared_prefixes=ledger.shared_prefixes(row),
-            session_id=row.session_id,
-            issued_at=row.issued_at,
-            expiration=row.expires_at,
-            revoked_at=row.withdrawn_at,
-        )
-        for row in rows
-    ]
-    return IssuedCredentialPage(items=items, next_cursor=next_cursor)
+    return IssuedCredentialPage(items=[IssuedCredential.of(row) for row in rows], next_cursor=next_cursor)
 
 
 def _credentials(platform: Platform, vended: Vended) -> Credentials:

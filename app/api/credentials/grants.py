@@ -3,20 +3,17 @@
 from typing import Annotated
 from uuid import UUID
 
-from fastapi import APIRouter, Query, Response
+from fastapi import APIRouter, Response
 from pydantic import Field
 
 from app.api.provided import BucketDep, PlatformDep
 from app.http.guards import OriginDep, SignedIn
 from app.http.routes import JsonRoute
-from app.http.wire import MomentInBody, RequestModel, ResponseModel, Timestamp
+from app.http.wire import Cursor, Limit, MomentInBody, RequestModel, ResponseModel, Timestamp
 from app.sharing import giving, receiving
 from app.sharing.giving import Given
 
 router = APIRouter(prefix="/v1/grants", tags=["credentials"], route_class=JsonRoute)
-
-Limit = Annotated[int, Query(ge=1, le=200)]
-Cursor = Annotated[str | None, Query(max_length=200)]
 
 
 class GrantRequest(RequestModel):
