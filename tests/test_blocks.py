@@ -148,12 +148,16 @@ TARGETS: dict[str, How] = {
     "install": Run("TestTwoCommands::test_make_run_serves_the_sample_app"),
     "run": Run("TestTwoCommands::test_make_run_serves_the_sample_app"),
     "test": Run("TestTwoCommands::test_make_test_runs_the_tests"),
-    "chaos": Run(".ci/run"),
+    "test-all": Run(".ci/run"),
+    "test-long": NotRun(
+        "it takes long, and writes into the tree", "TestTable::test_has_what_a_run_gave_and_the_rows_of_before"
+    ),
+    "chaos": NotRun("`test-all` runs a slice of its tests", "TestReplicas::test_a_rolling_restart_refuses_nobody"),
     "check": Run(".ci/run"),
     "deploy-check": Run(".ci/run"),
     "docs": Run(".ci/run"),
     "sdk": Run(".ci/run"),
-    "sdk-test": Run(".ci/run"),
+    "sdk-test": NotRun("`test-all` runs its tests", "TestUpload::test_in_python"),
     "docs-serve": NotRun("it serves what `docs` builds, by Python's own server"),
     "docs-reference": NotRun("it writes into the tree", "TestReference::test_is_what_the_code_says"),
     "openapi": NotRun("it writes into the tree", "test_is_the_one_that_is_committed"),
