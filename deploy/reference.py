@@ -9,11 +9,21 @@ from pathlib import Path
 
 import typer.main
 
+from app.accounts import passwords
+from app.auth import cognito
+from app.aws import sns, sts_client, transport
 from app.cli.commands import cli
+from app.http import server
+from app.http.protocol import Protocol
+from app.mail import transport as mail
+from app.platform import db, fetcher, hot_connection
+from app.platform import limits as rates
+from app.platform.db import POSTGRESQL_ARGS
 from app.platform.limits import LIMITS, Limit
 from app.platform.metrics import Metrics
 from app.platform.problems import Problem
 from app.platform.settings import PREFIX, Settings
+from app.vending import replica_cache
 
 REFERENCE = Path(__file__).parent.parent / "docs" / "reference"
 
@@ -67,12 +77,48 @@ def _amount(limit: Limit) -> str:
     return f"{hits} {'in' if window[0].isdecimal() else 'an' if window == 'hour' else 'a'} {window}"
 
 
-TABLES: tuple[Callable[[], Iterator[str]], ...] = (problems, settings, commands, metrics, limits)
-"""Each is the page of its own name."""
+def waits() -> Iterator[str]:
+    """What the service waits for and for how long, from what it runs with."""
+    options = dict(part.split("=") for part in str(POSTGRESQL_ARGS["options"]).replace("-c ", "").split())
+    statement, lock = (int(options[name]) / 1000 for name in ("statement_timeout", "lock_timeout"))
+    config = server.make_config("app.main:create_app_from_environment", host="127.0.0.1", port=0)
+    told = [
+        ("a client's request: the head, then each part of the body", f"{Protocol.head_timeout:g} s each", "408"),
+        (f"a client to read {Protocol.reader_progress // 1024} KiB of an answer, or its rest",
+         f"{Protocol.reader_timeout:g} s", "closed"),
+        ("an idle client connection", f"{config.timeout_keep_alive} s", "closed"),
+        ("open requests at a stop", f"{config.timeout_graceful_shutdown} s, less the time of draining", "closed"),
+        ("a connection to PostgreSQL, for each host that its URL names",
+         f"{POSTGRESQL_ARGS['connect_timeout']} s", "503"),
+        ("a free connection of the pool (`TOKENVEND_DATABASE_POOL_SIZE`)", f"{db.POOL['pool_timeout']} s", "503"),
+        ("a statement, a lock", f"{statement:g} s, {lock:g} s", "503"),
+        ("the database, for each step of a request, even if it is frozen",
+         f"{hot_connection.ANSWER_WITHIN:g} s", "503"),
+        ("another writer on SQLite", f"{db.SQLITE_BUSY_TIMEOUT:g} s", "503"),
+        ("a turn at checking or hashing a password", f"{passwords.PATIENCE:g} s", "503"),
+        ("a connection to STS, its answer", f"{transport.CONNECT_TIMEOUT:g} s, {transport.READ_TIMEOUT:g} s",
+         f"another try: {sts_client.LEAST_TRIES} in all, or one in each Region"),
+        ("STS, all tries together", f"{sts_client.DEADLINE:g} s", "503"),
+        ("Redis with the limits", f"{rates.TIMEOUT:g} s",
+         f"the replica counts by itself for {rates.AVOIDED_FOR:g} s"),
+        ("Redis with the credentials", f"{replica_cache.TIMEOUT:g} s",
+         f"the replica goes without it for {replica_cache.AVOIDED_FOR:g} s"),
+        ("an OpenID provider's keys", f"{fetcher.FETCH_WITHIN:g} s", "503"),
+        ("a Cognito user pool", f"{cognito.CONNECT_WITHIN:g} s, {cognito.ANSWER_WITHIN:g} s", "503"),
+        ("SNS, for a certificate or a confirmation", f"{sns.FETCH_WITHIN:g} s", "429, and SNS delivers again"),
+        ("a mail server", f"{mail.TIMEOUT:g} s a step, {mail.SEND_WITHIN:g} s a mail", "tried again for a day"),
+    ]  # fmt: skip
+    yield "| for | at most | then |\n|---|---|---|"
+    for what, how_long, then in told:
+        yield f"| {what} | {how_long} | {then} |"
+
+
+TABLES: tuple[Callable[[], Iterator[str]], ...] = (problems, settings, commands, metrics, limits, waits)
 
 
 def page(table: Callable[[], Iterator[str]]) -> Path:
-    return REFERENCE / f"{table.__name__}.md"
+    """The one of its name, but for waits, which stand beside the limits."""
+    return REFERENCE / f"{'limits' if table is waits else table.__name__}.md"
 
 
 def written(table: Callable[[], Iterator[str]]) -> str:

@@ -11,21 +11,11 @@ import psutil
 import pytest
 from httpx2 import AsyncClient, Response
 
-from app.accounts import passwords
-from app.auth import cognito
 from app.auth.sessions import SessionState
-from app.aws import sns, sts_client
-from app.aws import transport as sts
-from app.http import server
-from app.http.protocol import Protocol
-from app.mail import transport as mail
-from app.platform import db, fetcher, hot_connection, limits
-from app.platform.db import POSTGRESQL_ARGS
 from app.records.migrate import upgrade
-from app.vending import replica_cache
+from deploy import reference
 from tests.security.observed import assert_problem
 from tests.support.databases import DebianServer
-from tests.support.documents import ROOT
 from tests.support.needs import need
 from tests.support.service import Device, Service, running_service
 from tests.vending.crowd import on_loop_of
@@ -175,41 +165,8 @@ def test_a_credential_that_sts_does_not_give_is_not_made_up(service: Service) ->
     assert device.vend().status_code == 200
 
 
-def waits() -> list[str]:
-    """What the service waits for and for how long, from what it runs with."""
-    options = dict(part.split("=") for part in str(POSTGRESQL_ARGS["options"]).replace("-c ", "").split())
-    statement, lock = (int(options[name]) / 1000 for name in ("statement_timeout", "lock_timeout"))
-    config = server.make_config("app.main:create_app_from_environment", host="127.0.0.1", port=0)
-    told = [
-        ("a client's request: the head, then each part of the body", f"{Protocol.head_timeout:g} s each", "408"),
-        (f"a client to read {Protocol.reader_progress // 1024} KiB of an answer, or its rest",
-         f"{Protocol.reader_timeout:g} s", "closed"),
-        ("an idle client connection", f"{config.timeout_keep_alive} s", "closed"),
-        ("open requests at a stop", f"{config.timeout_graceful_shutdown} s, less the time of draining", "closed"),
-        ("a connection to PostgreSQL, for each host that its URL names",
-         f"{POSTGRESQL_ARGS['connect_timeout']} s", "503"),
-        ("a free connection of the pool (`TOKENVEND_DATABASE_POOL_SIZE`)", f"{db.POOL['pool_timeout']} s", "503"),
-        ("a statement, a lock", f"{statement:g} s, {lock:g} s", "503"),
-        ("the database, for each step of a request, even if it is frozen",
-         f"{hot_connection.ANSWER_WITHIN:g} s", "503"),
-        ("another writer on SQLite", f"{db.SQLITE_BUSY_TIMEOUT:g} s", "503"),
-        ("a turn at checking or hashing a password", f"{passwords.PATIENCE:g} s", "503"),
-        ("a connection to STS, its answer", f"{sts.CONNECT_TIMEOUT:g} s, {sts.READ_TIMEOUT:g} s",
-         f"another try: {sts_client.LEAST_TRIES} in all, or one in each Region"),
-        ("STS, all tries together", f"{sts_client.DEADLINE:g} s", "503"),
-        ("Redis with the limits", f"{limits.TIMEOUT:g} s",
-         f"the replica counts by itself for {limits.AVOIDED_FOR:g} s"),
-        ("Redis with the credentials", f"{replica_cache.TIMEOUT:g} s",
-         f"the replica goes without it for {replica_cache.AVOIDED_FOR:g} s"),
-        ("an OpenID provider's keys", f"{fetcher.FETCH_WITHIN:g} s", "503"),
-        ("a Cognito user pool", f"{cognito.CONNECT_WITHIN:g} s, {cognito.ANSWER_WITHIN:g} s", "503"),
-        ("SNS, for a certificate or a confirmation", f"{sns.FETCH_WITHIN:g} s", "429, and SNS delivers again"),
-        ("a mail server", f"{mail.TIMEOUT:g} s a step, {mail.SEND_WITHIN:g} s a mail", "tried again for a day"),
-    ]  # fmt: skip
-    return [f"| {what} | {how_long} | {then} |" for what, how_long, then in told]
-
-
 def test_the_documents_say_how_long_each_wait_is() -> None:
     """OP5: pools, time-outs and tries, from what the service runs with."""
-    page = (ROOT / "docs" / "reference" / "limits.md").read_text(encoding="utf-8")
-    assert page.partition("<!-- waits -->\n")[2].partition("<!-- /waits -->")[0].splitlines()[2:] == waits()
+    page = reference.page(reference.waits).read_text(encoding="utf-8")
+    assert page == reference.written(reference.waits), "run: make docs-reference"
+    assert "| STS, all tries together | 4 s | 503 |" in page
