@@ -25,7 +25,7 @@ BUDGET = 2.0
 """Seconds of the processor that a test of the first tier may take, its own process and children that ended."""
 PATIENCE = 60.0
 """Seconds by the clock, on a machine that is busy with something else."""
-ROUNDS, FEW_ROUNDS = 20, 4
+ROUNDS, FEW_ROUNDS = 20, 2
 LINES = 5
 
 # A busy machine must not fail a property for the time that its examples took.

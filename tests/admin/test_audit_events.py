@@ -300,6 +300,7 @@ COMBINATIONS = [
 ]
 
 
+@pytest.mark.all
 @pytest.mark.both_databases
 class TestPlans:
     """On a table of which every filter takes a part; by plans and counted rows, never by time."""

@@ -173,6 +173,7 @@ class TestSearch:
         assert_problem(support.get(f"/v1/admin/users?{query}"), 422, "invalid_request")
 
 
+@pytest.mark.all
 class TestTrigrams:
     def test_find_the_same_by_an_index(self, debian: str) -> None:
         administer(debian, "CREATE DATABASE able")
