@@ -3,7 +3,6 @@
 Whoever adds a block or a target adds a line here.
 """
 
-import ast
 import functools
 import json
 import re
@@ -39,6 +38,8 @@ How = Run | StandIn | NotRun
 
 COMPILED = "no machine of the tests has the platform's SDK"
 ACCOUNT = "it makes and pays for resources of an account"
+
+DEFINED = re.compile(r"^(    )?(class|def) (\w+)", re.MULTILINE)
 
 BLOCKS: dict[str, dict[str, How]] = {
     "README.md": {
@@ -189,11 +190,12 @@ def defined() -> set[str]:
     found = set()
     for file in (ROOT / "tests").rglob("*.py"):
         if "node_modules" not in file.parts:
-            for node in ast.parse(file.read_text(encoding="utf-8")).body:
-                if isinstance(node, ast.FunctionDef):
-                    found.add(node.name)
-                elif isinstance(node, ast.ClassDef):
-                    found |= {f"{node.name}::{each.name}" for each in node.body if isinstance(each, ast.FunctionDef)}
+            holder = ""
+            for indent, kind, called in DEFINED.findall(file.read_text(encoding="utf-8")):
+                if kind == "class":
+                    holder = called
+                else:
+                    found.add(f"{holder}::{called}" if indent else called)
     return found
 
 
