@@ -27,6 +27,7 @@ from app.admin.formats.rows import ImportedUser, RowProblem
 from app.admin.users import require_admin
 from app.platform.clock import Clock
 from app.platform.cursors import invalid_cursor
+from app.platform.db import insert_if_absent
 from app.platform.problems import (
     ContentTooLarge,
     ImportConflict,
@@ -142,26 +143,22 @@ def _claim(session: Session, now: datetime, order: Order, lease: uuid.UUID) -> U
     """The import, new or resumed, for this lease alone. If two claim it at once, one gets it."""
     if order.actor is not None:
         require_admin(session, now, order.actor)
-    dialect = postgresql if session.get_bind().dialect.name == "postgresql" else sqlite
-    session.execute(
-        dialect.insert(UserImport)
-        .values(
-            id=order.import_id,
-            source=order.source,
-            dry_run=order.dry_run,
-            status="interrupted",
-            lease=lease,
-            rows=0,
-            created=0,
-            existing=0,
-            refused=0,
-            digest=hashlib.sha256().hexdigest(),
-            started_by=order.actor.user_id if order.actor else None,
-            started_at=now,
-            updated_at=now,
-        )
-        .on_conflict_do_nothing()
-    )
+    first = {
+        "id": order.import_id,
+        "source": order.source,
+        "dry_run": order.dry_run,
+        "status": "interrupted",
+        "lease": lease,
+        "rows": 0,
+        "created": 0,
+        "existing": 0,
+        "refused": 0,
+        "digest": hashlib.sha256().hexdigest(),
+        "started_by": order.actor.user_id if order.actor else None,
+        "started_at": now,
+        "updated_at": now,
+    }
+    insert_if_absent(session, UserImport, first)
     found = session.get_one(UserImport, order.import_id, with_for_update=True)
     alive = found.status == "running" and now - found.updated_at < DEAD_AFTER
     if alive or (found.source, found.dry_run) != (order.source, order.dry_run):

@@ -7,13 +7,11 @@ Every few seconds each process adds what only it knows. A killed process loses i
 
 from dataclasses import asdict
 from datetime import UTC, datetime, timedelta
-from typing import Any
 
 from sqlalchemy import ColumnElement, func, or_, select, text
-from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import Session
 
-from app.platform.db import Database
+from app.platform.db import Database, claim_row, upsert
 from app.platform.metrics import Metrics, Work
 from app.platform.process import Platform
 from app.records.models import Activity, AuditEvent, Erasure, IssuedCredential, User
@@ -66,9 +64,8 @@ def floor(moment: datetime, step: timedelta = STEP) -> datetime:
 def add(session: Session, now: datetime, done: Work) -> None:
     """Adds the work to the current step."""
     values = asdict(done)
-    statement = _insert(session).values(started_at=floor(now), **values)
-    summed = {name: getattr(Activity, name) + statement.excluded[name] for name in values}
-    session.execute(statement.on_conflict_do_update(index_elements=["started_at"], set_=summed))
+    step = {"started_at": floor(now), **values}
+    upsert(session, Activity, step, lambda new: {name: getattr(Activity, name) + new[name] for name in values})
 
 
 def tallied_until(session: Session, now: datetime) -> datetime:
@@ -107,13 +104,8 @@ def tally_next(session: Session, now: datetime, *, longest: timedelta) -> bool:
         counts["users"] = count_users(session, end)
     else:
         counts["users"] = users_after(session, before, start, end, erasures)
-    statement = _insert(session).values(started_at=start, tallied=True, **counts)
-    only_once = statement.on_conflict_do_update(
-        index_elements=["started_at"],
-        set_={name: statement.excluded[name] for name in ("tallied", *counts)},
-        where=~Activity.tallied,
-    )
-    return session.execute(only_once.returning(Activity.started_at)).first() is not None
+    found = {"tallied": True, **counts}
+    return claim_row(session, Activity, {"started_at": start, **found}, found, where=~Activity.tallied)
 
 
 def count(session: Session, start: datetime, end: datetime, *, longest: timedelta) -> dict[str, int]:
@@ -164,8 +156,3 @@ def count_users(session: Session, end: datetime) -> int:
 
 def _number(*conditions: ColumnElement[bool]) -> ColumnElement[int]:
     return func.count().filter(*conditions)
-
-
-def _insert(session: Session) -> Any:
-    dialect = postgresql if session.get_bind().dialect.name == "postgresql" else sqlite
-    return dialect.insert(Activity)

@@ -277,11 +277,16 @@ def _cause(error: BaseException) -> str:
     return f"{type(original).__module__}.{type(original).__qualname__}"
 
 
+def _insert_into(session: Session, model: type[DeclarativeBase]) -> Any:
+    """An INSERT of this database's dialect, which has ON CONFLICT."""
+    dialect = postgresql if session.get_bind().dialect.name == "postgresql" else sqlite
+    return dialect.insert(model)
+
+
 def insert_if_absent(session: Session, model: type[DeclarativeBase], values: Mapping[str, Any]) -> bool:
     """Inserts one row in one statement. Returns False if a row with the same unique value exists."""
-    dialect = postgresql if session.get_bind().dialect.name == "postgresql" else sqlite
     keys = inspect(model).primary_key
-    statement = dialect.insert(model).values(**values).on_conflict_do_nothing().returning(*keys)
+    statement = _insert_into(session, model).values(**values).on_conflict_do_nothing().returning(*keys)
     return session.execute(statement).first() is not None
 
 
@@ -292,9 +297,8 @@ def upsert(
     changes: Callable[[Any], Mapping[str, Any]],
 ) -> None:
     """Inserts one row. If its key exists, changes that row by `changes(the row that was to be inserted)` instead."""
-    dialect = postgresql if session.get_bind().dialect.name == "postgresql" else sqlite
     keys = inspect(model).primary_key
-    statement = dialect.insert(model).values(**values)
+    statement = _insert_into(session, model).values(**values)
     session.execute(statement.on_conflict_do_update(index_elements=keys, set_=changes(statement.excluded)))
 
 
@@ -310,9 +314,8 @@ def claim_row(
 
     It is one statement, so each of several concurrent calls sees what the earlier ones wrote.
     """
-    dialect = postgresql if session.get_bind().dialect.name == "postgresql" else sqlite
     keys = inspect(model).primary_key
-    statement = dialect.insert(model).values(**values)
+    statement = _insert_into(session, model).values(**values)
     statement = statement.on_conflict_do_update(index_elements=keys, set_=changes, where=where)
     return session.execute(statement.returning(*keys)).first() is not None
 
