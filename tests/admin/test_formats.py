@@ -97,7 +97,7 @@ class TestCost:
     ) -> None:
         dump = b"" if media_type != SQL else b"\nCOPY auth.users (email) FROM stdin;\n\\.\n"
         once, twice = (cost(source, media_type, file(n) + dump, piece) for n in (10_000, 20_000))
-        assert twice < 2.2 * once
+        assert twice <= 2.2 * once  # both are 0 where no method of text is called, as for an array
         assert twice < 20 * 20_000
 
 
