@@ -1,6 +1,8 @@
 """How often each thing may be done: windows in memory, in a real Redis, and what is counted as one client."""
 
 import asyncio
+import contextlib
+import socketserver
 import threading
 import tracemalloc
 from collections.abc import AsyncIterator, Callable, Iterator
@@ -415,6 +417,26 @@ class TestRedisAway:
                 assert await passed(counting, "log_in", 100) == 60
 
         asyncio.run(count())
+
+    @pytest.mark.parametrize("says", [b"hello\r\n", b":abc\r\n", b"*1\r\n" * 3000])
+    def test_another_servers_port_is_as_good_as_gone(self, says: bytes) -> None:
+        """What the package's parser stumbles on fails no request."""
+
+        class Impostor(socketserver.StreamRequestHandler):
+            def handle(self) -> None:
+                with contextlib.suppress(OSError):
+                    while self.rfile.readline():
+                        self.wfile.write(says)
+
+        async def count(url: str) -> None:
+            async with limiter(url, ManualClock()) as counting:
+                assert await passed(counting, "log_in", 100) == 60
+
+        with socketserver.ThreadingTCPServer(("127.0.0.1", 0), Impostor) as server:
+            server.daemon_threads = True
+            threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
+            asyncio.run(count(f"redis://127.0.0.1:{server.server_address[1]}"))
+            server.shutdown()
 
     def test_sign_in_and_vend_go_on(self, redis: RedisServer, make_on_redis: Callable[[], Service]) -> None:
         service = make_on_redis()
