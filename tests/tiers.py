@@ -23,6 +23,8 @@ OTHER_PROGRAMS = {"browser", "javascript", "node", "redis", "replicas"}
 """Fixtures that are, or want, a program which pip does not install."""
 BUDGET = 2.0
 """Seconds of the processor that a test of the first tier may take, its own process and children that ended."""
+LOOP, LOOP_TAKES = 3_000_000, 0.18
+"""Rounds of a plain loop, and how many seconds of the processor they took where the budget was made."""
 PATIENCE = 60.0
 """Seconds by the clock, on a machine that is busy with something else."""
 ROUNDS, FEW_ROUNDS = 20, 2
@@ -108,12 +110,19 @@ def pytest_runtest_call(item: pytest.Item) -> Generator[None, None, None]:
     cpu, clock = _cpu() - cpu, time.monotonic() - clock
     if item.config.getoption("--tier") != "quick" or item.get_closest_marker("slow"):
         return
-    if cpu > BUDGET or clock > PATIENCE:
+    if (cpu > BUDGET and cpu > BUDGET * _slowness()) or clock > PATIENCE:
         pytest.fail(
             f"took {cpu:.1f} s of the processor and {clock:.0f} s by the clock; {BUDGET:.0f} s and {PATIENCE:.0f} s "
             "are what a test of `make test` may take: make it quicker, or mark it `slow(why)` or `all`",
             pytrace=False,
         )
+
+
+def _slowness() -> float:
+    """How much longer this machine takes at the moment than the one that the budget was made on."""
+    before = _cpu()
+    sum(number * number for number in range(LOOP))
+    return max(1, (_cpu() - before) / LOOP_TAKES)
 
 
 def _cpu() -> float:

@@ -252,6 +252,7 @@ class TestWhatIsJudged:
         check_strength(password, min_length=8)
         assert judged == [password]
 
+    @pytest.mark.slow("each of its examples is judged whole")
     @given(st.text(min_size=8, max_size=80) | st.text(alphabet="".join(LETTERS_OF), min_size=8, max_size=16))
     def test_takes_a_bounded_number_of_look_ups(self, password: str) -> None:
         """By zxcvbn's own list of the ways to read a text."""

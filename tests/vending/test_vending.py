@@ -12,7 +12,7 @@ from tests.policy.test_session_policy import HOSTILE
 from tests.support.service import ROLE_ARN, Device, Service
 from tests.vending.crowd import sign_in
 
-GOLDEN = Path(__file__).parent / "golden"
+GOLDEN = Path(__file__).parents[1] / "policy" / "golden"
 GOLDEN_USER = "0b3c6f0e-5d0c-4f4b-9a55-1f2e3d4c5b6a"
 
 HOSTILE_EMAILS = [
