@@ -65,7 +65,8 @@ Run = Callable[..., pytest.RunResult]
 def run(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> Run:
     monkeypatch.setenv("PYTHONPATH", str(ROOT))
     monkeypatch.delenv("PYTEST_ADDOPTS", raising=False)
-    pytester.makeconftest('pytest_plugins = ("tests.tiers",)')
+    # Far less than what the greedy test spends, however busy the machine is.
+    pytester.makeconftest('from tests import tiers\npytest_plugins = ("tests.tiers",)\ntiers.BUDGET = 0.2')
     markers = "\n".join(f"    {name}: a mark" for name in ("all", "long", "slow", "both_databases"))
     pytester.makeini(f"[pytest]\naddopts = -p no:cacheprovider\nmarkers =\n{markers}")
     pytester.makepyfile(test_suite=SUITE)
