@@ -12,6 +12,10 @@ import time
 import pytest
 from hypothesis import given, strategies as st
 
+from tests import tiers
+
+tiers.BUDGET = 0.2  # far less than what the greedy test spends, however busy the machine is
+
 @pytest.fixture(params=["sqlite", "postgresql"])
 def database_url(request):
     return request.param
@@ -65,8 +69,7 @@ Run = Callable[..., pytest.RunResult]
 def run(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> Run:
     monkeypatch.setenv("PYTHONPATH", str(ROOT))
     monkeypatch.delenv("PYTEST_ADDOPTS", raising=False)
-    # Far less than what the greedy test spends, however busy the machine is.
-    pytester.makeconftest('from tests import tiers\npytest_plugins = ("tests.tiers",)\ntiers.BUDGET = 0.2')
+    pytester.makeconftest('pytest_plugins = ("tests.tiers",)')
     markers = "\n".join(f"    {name}: a mark" for name in ("all", "long", "slow", "both_databases"))
     pytester.makeini(f"[pytest]\naddopts = -p no:cacheprovider\nmarkers =\n{markers}")
     pytester.makepyfile(test_suite=SUITE)
