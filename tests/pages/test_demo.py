@@ -160,7 +160,7 @@ class TestForm:
         expect(page.locator("#form-error")).to_contain_text("No account has this e-mail address with this password.")
         page.get_by_label("I am new").check()
         page.locator("#submit").click()
-        expect(page.locator("#form-error")).to_contain_text("sign in instead")
+        expect(page.locator("#form-error")).to_contain_text("Sign in instead")
 
 
 class TestLook:
