@@ -219,4 +219,4 @@ process.on('SIGTERM', async () => {
   log.flush(() => process.exit(0))
 })
 await app.listen({ host: '127.0.0.1', port: 0, backlog: 2048 })
-console.log(app.http.server.address().port)
+console.log(app.server.address().port)
