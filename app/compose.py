@@ -209,6 +209,7 @@ def build_runtime(settings: Settings, *, clock: Clock | None = None, aws: boto3.
         cache=CredentialCache(clock, metrics, shared_cache.obtain if shared_cache else None),
         packing=Packing(),
         session_states=session_states,
+        turns=newcomers.make_turns(newcomers.CREDENTIALS_AT_A_TIME) if settings.rate_limits == "on" else None,
     )
     return Runtime(
         platform=platform,

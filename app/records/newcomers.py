@@ -20,8 +20,12 @@ PATIENCE = 5.0
 """Seconds."""
 
 
-def make_turns() -> Turns:
-    return Turns("newcomers", places=AT_A_TIME, most_waiting=MOST_WAITING, patience=PATIENCE)
+CREDENTIALS_AT_A_TIME = 4
+"""How many new credentials of newcomers are under way at the same time in one process: about 60 a second."""
+
+
+def make_turns(places: int = AT_A_TIME) -> Turns:
+    return Turns("newcomers", places=places, most_waiting=MOST_WAITING, patience=PATIENCE)
 
 
 class Account(Protocol):

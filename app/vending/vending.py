@@ -3,6 +3,7 @@
 import asyncio
 import uuid
 from collections.abc import Sequence
+from contextlib import AbstractAsyncContextManager, nullcontext
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -10,6 +11,7 @@ from app.auth import authentication
 from app.auth.sessions import SessionStates
 from app.aws.sts_client import StsCredential
 from app.platform.db import Batch
+from app.platform.lanes import Turns
 from app.platform.limits import address_key
 from app.platform.problems import (
     FieldError,
@@ -112,6 +114,7 @@ class Vending:
         cache: CredentialCache,
         packing: Packing,
         session_states: SessionStates,
+        turns: Turns | None = None,
     ) -> None:
         """`ledger` returns the problem that refuses an entry, or None once the entry's row is committed."""
         self.bucket = bucket
@@ -122,6 +125,7 @@ class Vending:
         self._cache = cache
         self._packing = packing
         self._session_states = session_states
+        self._turns = turns
 
     async def issue(self, origin: Origin, actor: Actor, wish: Wish) -> Vended:
         """A credential for the actor's prefix, or a folder in it: the cached one, or a new one with its ledger row.
@@ -220,11 +224,12 @@ class Vending:
         async def issue_new() -> Issued:
             nonlocal issued_here
             await admission.admit(self._platform, origin, actor)
-            began_at = self._platform.clock.now()
-            credential = await self._obtain(order)
-            now = self._platform.clock.now()
-            entry = Entry(uuid.uuid4(), origin, order, credential, now)
-            problem = await self._ledger.get(entry)
+            async with self._turn(origin, actor):
+                began_at = self._platform.clock.now()
+                credential = await self._obtain(order)
+                now = self._platform.clock.now()
+                entry = Entry(uuid.uuid4(), origin, order, credential, now)
+                problem = await self._ledger.get(entry)
             if problem is not None:
                 raise problem
             # Read after the commit: a revocation that did not see our row was committed before it.
@@ -253,6 +258,12 @@ class Vending:
             # It is from a cache or an earlier flight: a grant may have ended since we read ours.
             await self._require_shares(order, issued.credential)
         return issued
+
+    def _turn(self, origin: Origin, actor: Actor) -> AbstractAsyncContextManager[None]:
+        """What a newcomer waits for, so that a crowd of them leaves the process to everybody else."""
+        if self._turns is None or not newcomers.is_newcomer(actor, self._platform.clock.now()):
+            return nullcontext()
+        return self._turns.turn(address_key(origin.address))
 
     async def _require_shares(self, order: Order, credential: StsCredential) -> None:
         """Raises `RevokedMeanwhile` if a grant has ended, and `OutlivesShare` if one ends before `credential` does.

@@ -3,6 +3,7 @@
 import asyncio
 import threading
 from collections.abc import Callable
+from contextlib import AsyncExitStack
 from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID, uuid4
@@ -15,6 +16,7 @@ from sqlalchemy import update
 from app.platform.limits import LimitName
 from app.records.audit import Origin
 from app.records.models import User
+from app.records.newcomers import CREDENTIALS_AT_A_TIME
 from tests.security.observed import assert_problem
 from tests.support.outside import guest
 from tests.support.service import Device, Service
@@ -199,3 +201,31 @@ class TestNewcomers:
         assert_problem(vend(old_guest), 429, "rate_limited")
         assert vend(known).status_code == 200
         assert vend(without_address).status_code == 200
+
+
+class TestTurns:
+    """AU22"""
+
+    def test_newcomers_wait_for_one_another_and_nobody_else_does(self, make: Make) -> None:
+        service = make()
+        (old,), (new,) = accounts(service, 1), sign_in(service, 1)
+        turns = service.runtime.vending._turns
+        assert turns is not None
+
+        async def story(client: AsyncClient) -> list[int]:
+            async def ask(device: Device) -> int:
+                return (await client.post("/v1/credentials", json={}, headers=device.headers)).status_code
+
+            async with AsyncExitStack() as taken:
+                for number in range(CREDENTIALS_AT_A_TIME):
+                    await taken.enter_async_context(turns.turn(f"crowd {number}"))
+                waiting = asyncio.create_task(ask(new))
+                answers = [await ask(old)]
+                assert (waiting.done(), turns.waiting) == (False, CREDENTIALS_AT_A_TIME + 1)
+            return [*answers, await waiting]
+
+        assert on_loop_of(service, story) == [200, 200]
+        assert turns.waiting == 0
+
+    def test_without_limits_there_are_none(self, make_service: Make) -> None:
+        assert make_service().runtime.vending._turns is None

@@ -586,7 +586,7 @@ class TestImpostor:
                 url = f"redis://127.0.0.1:{server.server_address[1]}"
                 cache = SharedCache(url, Vault("x" * 40), clock, Metrics())
                 try:
-                    assert await asyncio.wait_for(cache.obtain(ORDER, lambda: answer(own)), 10) == own
+                    assert await asyncio.wait_for(cache.obtain(ORDER, lambda: answer(own)), 60) == own
                 finally:
                     await cache.close()
 
