@@ -224,8 +224,8 @@ class Vending:
         async def issue_new() -> Issued:
             nonlocal issued_here
             await admission.admit(self._platform, origin, actor)
+            began_at = self._platform.clock.now()
             async with self._turn(origin, actor):
-                began_at = self._platform.clock.now()
                 credential = await self._obtain(order)
                 now = self._platform.clock.now()
                 entry = Entry(uuid.uuid4(), origin, order, credential, now)
