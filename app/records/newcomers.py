@@ -18,10 +18,8 @@ AT_A_TIME = 2
 MOST_WAITING = 500
 PATIENCE = 5.0
 """Seconds."""
-
-
 CREDENTIALS_AT_A_TIME = 4
-"""How many new credentials of newcomers are under way at the same time in one process: about 60 a second."""
+"""How many new credentials one process obtains for newcomers at the same time. That is about 60 a second."""
 
 
 def make_turns(places: int = AT_A_TIME) -> Turns:
