@@ -133,7 +133,7 @@ class TestInstances:
         notes = tmp_path / "notes"
         for name in ("dnf", "systemctl", "sleep", "cfn-signal"):
             (programs / name).write_text(NOTES)
-        (programs / "docker").write_text(NOTES + 'cat > /dev/null < /dev/null; [ "$LACKING" != "$1" ]\n')
+        (programs / "docker").write_text(NOTES + '[ "$1" != login ] || cat > /dev/null; [ "$LACKING" != "$1" ]\n')
         (programs / "curl").write_text('#!/bin/bash\n[ "$LACKING" != health ]\n')
         (programs / "aws").write_text(AWS_STANDS_IN)
         for program in programs.iterdir():
