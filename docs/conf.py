@@ -23,6 +23,7 @@ CONTENTS = {
     "To run it": [
         "/deploy/README",
         "operate/aws",
+        "operate/proxies",
         "operate/sts",
         "operate/redis",
         "operate/mail",

@@ -6,14 +6,14 @@ It is pure ASGI, because with a `BaseHTTPMiddleware` a core answers less than ha
 import json
 import re
 import secrets
-from collections.abc import Collection, Iterable, Mapping, Sequence
-from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
+from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 
 import structlog
 from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from app.http.forwarded import Client, find_client, read_networks
 from app.http.local import has_local_peer
 from app.platform.clock import Clock
 from app.platform.logs import request_id as current_request_id
@@ -56,7 +56,8 @@ class Edge:
         self._app = app
         self._local_only = local_only
         self._hosts = hosts
-        self._trusted = tuple(ip_network(network, strict=False) for network in trusted_proxies)
+        self._trusted = read_networks(trusted_proxies)
+        self._told: set[str] = set()
         self._clock = clock
         self._metrics = metrics
         self._tracing = tracing or NoTracing()
@@ -81,7 +82,10 @@ class Edge:
         current_request_id.set(request_id)
         state = scope["state"]
         state["request_id"] = request_id
-        state["address"] = client_address(scope, self._trusted)
+        client = find_client(scope, self._trusted)
+        state["address"] = client.address
+        if client.fault is not None and scope["path"] not in ANY_HOST:
+            self._tell(client)
         status = 0
 
         async def send_with_headers(message: Message) -> None:
@@ -120,6 +124,21 @@ class Edge:
             raise HostNotAllowed
         if length.isdigit() and int(length) > MAX_BODY and scope["path"] not in STREAMED:
             raise ContentTooLarge
+
+    def _tell(self, client: Client) -> None:
+        """Counts a client who cannot be told apart from others, and says how to mend that, once for each fault."""
+        assert client.fault is not None
+        self._metrics.client_addresses_unread.labels(client.fault).inc()
+        if client.fault not in self._told:
+            self._told.add(client.fault)
+            log.warning(
+                "client_address_unread",
+                fault=client.fault,
+                proxy=client.address,
+                mend="Let this proxy end X-Forwarded-For with the client's address, such as 203.0.113.7 or "
+                "[2001:db8::7]:51008. Until then all clients behind it share one client's limits. If it is no proxy, "
+                "take its address out of TOKENVEND_TRUSTED_PROXIES.",
+            )
 
     def _answer_headers(self, request_id: str, headers: Iterable[tuple[bytes, bytes]]) -> Headers:
         answer = [*headers, *self._headers, (b"x-request-id", request_id.encode())]
@@ -178,36 +197,6 @@ def _host_name(host: bytes) -> str:
     """The host of `host`, `host:port` or `[IPv6]:port`, in lower case; "" for other text, such as `host:80@evil`."""
     match = _HOST.fullmatch(host.lower())
     return (match[1] or match[2]).decode("latin-1") if match else ""
-
-
-def client_address(scope: Scope, trusted: Sequence[IPv4Network | IPv6Network]) -> str:
-    """The address of the client: the last hop of X-Forwarded-For that is not a trusted proxy.
-
-    If the peer is not a trusted proxy, the header is ignored (ASVS 15.3.4).
-    """
-    peer = str(scope["client"][0]).removeprefix("::ffff:") if scope.get("client") else ""
-    if not trusted or not _is_trusted(peer, trusted):
-        return peer
-    hops = b",".join(value for name, value in scope["headers"] if name == b"x-forwarded-for").decode("latin-1")
-    for hop in reversed([hop.strip() for hop in hops.split(",") if hop.strip()]):
-        if not _is_address(hop) or "%" in hop:  # a zone (RFC 4007) may be any text of any length
-            return peer
-        if not _is_trusted(hop, trusted):
-            return hop
-        peer = hop
-    return peer
-
-
-def _is_address(text: str) -> bool:
-    try:
-        ip_address(text)
-    except ValueError:
-        return False
-    return True
-
-
-def _is_trusted(address: str, trusted: Sequence[IPv4Network | IPv6Network]) -> bool:
-    return _is_address(address) and any(ip_address(address) in network for network in trusted)
 
 
 def problem_document(problem: Problem, request_id: str) -> dict[str, Any]:

@@ -183,7 +183,13 @@ class Metrics:
             ["limit"],
             registry=self.registry,
         )
-
+        self.client_addresses_unread = Counter(
+            "tokenvend_client_addresses_unread",
+            "Requests of a trusted proxy whose client is counted under the proxy's address, by what is wrong with "
+            "X-Forwarded-For: missing, unreadable.",
+            ["fault"],
+            registry=self.registry,
+        )
         self.mails_dropped = Counter(
             "tokenvend_mails_dropped",
             "Mails that were not sent because their recipient had reached the limit of an hour, by kind.",

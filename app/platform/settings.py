@@ -293,7 +293,8 @@ class Settings(BaseSettings):
     rate_limits: Switch = Field("on", description="`off` for load tests; refused in production")
     rate_limit_url: str = Field("memory://", repr=False, description="`redis://…`: replicas share limits and lock-outs")
     trusted_proxies: CommaSeparated = Field(
-        (), description="addresses or networks of the proxies whose X-Forwarded-For is believed, comma-separated"
+        (),
+        description="addresses or networks of all proxies in front, whose X-Forwarded-For is believed, comma-separated",
     )
     allowed_hosts: CommaSeparated = Field(
         (), description="Host headers that the service answers; the public URL's host if empty"
