@@ -5,6 +5,7 @@ import contextlib
 import threading
 from collections.abc import AsyncIterator, Sequence
 from importlib.metadata import version
+from urllib.parse import unquote
 
 import structlog
 from fastapi import FastAPI
@@ -18,6 +19,7 @@ from app.api import ops
 from app.api.openapi import DescribedApi
 from app.compose import Runtime, build_runtime
 from app.http.edge import Edge
+from app.http.prefix import Prefix
 from app.http.rendering import Cors, install_problem_handlers
 from app.http.routes import Direct
 from app.platform.environment import load_settings
@@ -45,10 +47,11 @@ ROUTERS = (
 )
 
 
-def create_api(*, docs: bool = True) -> FastAPI:
-    """The routes alone, which is all that the OpenAPI document needs."""
+def create_api(*, docs: bool = True, path: str = "") -> FastAPI:
+    """The routes alone, which is all that the OpenAPI document needs. `path`: the service's own on its host."""
     api = DescribedApi(
         routers=ROUTERS,
+        path=path,
         title="tokenvend",
         version=version("tokenvend"),
         summary="Short-lived S3 credentials for each user's own prefix",
@@ -67,7 +70,7 @@ def create_api(*, docs: bool = True) -> FastAPI:
 def create_app(settings: Settings, runtime: Runtime | None = None, *, jobs: Sequence[Job] | None = None) -> FastAPI:
     """The whole service. It connects to nothing before it is started. `jobs`: those of `runtime` without it."""
     runtime = runtime or build_runtime(settings)
-    app = create_api(docs=settings.docs_on)
+    app = create_api(docs=settings.docs_on, path=settings.path)
     app.state.runtime = runtime
     app.state.provided = runtime.provided
     app.state.jobs = runtime.jobs if jobs is None else jobs
@@ -94,6 +97,8 @@ def create_app(settings: Settings, runtime: Runtime | None = None, *, jobs: Sequ
         tracing=runtime.tracing,
         local_only=settings.answers_this_machine_alone,
     )
+    if settings.path:
+        app.add_middleware(Prefix, path=unquote(settings.path), routes=list(app.routes))
     return app
 
 

@@ -107,22 +107,24 @@ class Problem(ResponseModel):
 class DescribedApi(FastAPI):
     """FastAPI, with the whole of `openapi`."""
 
-    def __init__(self, *, routers: Iterable[APIRouter], **options: Any) -> None:
+    def __init__(self, *, routers: Iterable[APIRouter], path: str = "", **options: Any) -> None:
         super().__init__(**options)
+        self._path = path or "/"
         self._routers = tuple(routers)
         # As they are: `include_router` would build each anew at the first request, for a prefix that none has here.
         self.router.routes.extend(chain.from_iterable(router.routes for router in self._routers))
 
     def openapi(self) -> Json:
         if self.openapi_schema is None:
-            _complete(super().openapi(), chain.from_iterable(router.routes for router in self._routers))
+            document = super().openapi()
+            document["servers"] = [{"url": self._path, "description": "The service that served this document."}]
+            _complete(document, chain.from_iterable(router.routes for router in self._routers))
         assert self.openapi_schema is not None
         return self.openapi_schema
 
 
 def _complete(document: Json, routes: Iterable[BaseRoute]) -> None:
     document["info"] |= INFO
-    document["servers"] = [{"url": "/", "description": "The service that served this document."}]
     security = {route.name: _security(route.dependant) for route in routes if isinstance(route, APIRoute)}
     for operation in chain.from_iterable(operations.values() for operations in document["paths"].values()):
         _complete_operation(operation, security=security.get(operation["operationId"], []))

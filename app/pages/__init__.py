@@ -1,7 +1,8 @@
 """The pages this service serves: where links in mails lead, the administrators' `/console`, the sample app `/demo`
 (development only) and `/docs`.
 
-Static files, no build step. `shared/` is what pages have in common.
+Static files, no build step. `shared/` is what pages have in common. All addresses in them are relative, because the
+service may have a path on its host.
 
 Each page's Content-Security-Policy names what it may load and reach; nothing comes from another host but S3 itself.
 """
@@ -14,7 +15,7 @@ from urllib.parse import urlsplit
 
 from fastapi import FastAPI
 from starlette.requests import Request
-from starlette.responses import FileResponse, JSONResponse, Response
+from starlette.responses import FileResponse, JSONResponse, RedirectResponse, Response
 from starlette.staticfiles import StaticFiles
 from starlette.types import Scope
 
@@ -104,18 +105,26 @@ def _page(name: str, page: str, csp: str) -> Callable[[Request], Awaitable[Respo
     return send
 
 
+def _leave_slash(name: str) -> Callable[[Request], Awaitable[Response]]:
+    async def redirect(_request: Request) -> Response:
+        return RedirectResponse(f"../{name}")  # relative: a proxy may have cut a path off
+
+    return redirect
+
+
 def _serve(app: FastAPI, name: str, csp: str, *, vendored: str) -> None:
     app.add_route(f"/{name}", _page(name, "index", csp), include_in_schema=False)
+    app.add_route(f"/{name}/", _leave_slash(name), include_in_schema=False)
     app.mount(f"/{name}/vendor/{vendored}", PageFiles(HERE / "vendor" / vendored, csp))
     app.mount(f"/{name}/shared", PageFiles(HERE / "shared", csp))
-    app.mount(f"/{name}", PageFiles(HERE / name, csp, html=True))
+    app.mount(f"/{name}", PageFiles(HERE / name, csp))
 
 
 class PageFiles(StaticFiles):
     """Files of one page, each with the page's policy."""
 
-    def __init__(self, directory: Path, csp: str, *, html: bool = False) -> None:
-        super().__init__(directory=directory, html=html)
+    def __init__(self, directory: Path, csp: str) -> None:
+        super().__init__(directory=directory)
         self._csp = csp
 
     async def get_response(self, path: str, scope: Scope) -> Response:

@@ -126,7 +126,7 @@ class Settings(BaseSettings):
     )
     public_url: str = Field(
         "http://127.0.0.1:8000",
-        description="the address where clients reach the service; also the issuer of its tokens",
+        description="where clients reach the service, with its path on a shared host; also the issuer of its tokens",
     )
     bucket: str = Field("", description="the bucket that holds the pictures")
     role_arn: str = Field("", description="the role that the service assumes for each credential")
@@ -615,6 +615,8 @@ class Settings(BaseSettings):
                 f"{PREFIX}DATABASE_IAM_AUTH: {PREFIX}DATABASE_URL must name one host and no password: "
                 "postgresql+psycopg://user@host/name?sslmode=verify-full&sslrootcert=…"
             )
+        if self.path == "/sts" and self.vending_mode == "web_identity":
+            raise ValueError(f"{PREFIX}PUBLIC_URL: must have another path: /sts is where STS asks for keys")
         if self.revocation == "role_policy" and self.vending_mode == "federation_token":
             raise ValueError(f"{PREFIX}REVOCATION: there is no role in federation_token mode: off is all there is")
         if self.environment == "production":
@@ -645,6 +647,11 @@ class Settings(BaseSettings):
         return frozenset(host.lower() for host in self.allowed_hosts) or frozenset(
             {(urlsplit(self.public_url).hostname or "").lower()}
         )
+
+    @property
+    def path(self) -> str:
+        """The path of the public URL: "" on a host of the service's own, else such as `/tokens`."""
+        return urlsplit(self.public_url).path
 
     @property
     def answers_this_machine_alone(self) -> bool:

@@ -195,6 +195,17 @@ class TestSmoke:
         status, text, failed = smoke(proxy)
         assert (status, failed) == (1, [failing]), text
 
+    def test_asks_under_the_path_of_a_shared_host(self, proxy: Proxy) -> None:
+        """The service does not know of it here, which is the one thing wrong."""
+
+        def strip(request: bytes) -> bytes:
+            method, target, rest = request.split(b" ", 2)
+            return b" ".join([method, target.removeprefix(b"/eu") if target.startswith(b"/eu/") else b"/nowhere", rest])
+
+        proxy.request = strip
+        status, text, failed = smoke(proxy, url=f"https://127.0.0.1:{proxy.port}/eu/")
+        assert (status, failed) == (1, ["public URL and keys"]), text
+
     def test_lets_a_load_balancer_keep_readiness_inside(self, proxy: Proxy) -> None:
         proxy.request = replacing(b"GET /readyz ", b"GET /nothing ")
         assert smoke(proxy)[0] == 0

@@ -5,8 +5,8 @@ import base64
 import socket
 import threading
 import uuid
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -200,14 +200,18 @@ class Account:
 
 
 @contextmanager
-def open_company(directory: Path, **changes: Any) -> Iterator[Company]:
+def open_company(
+    directory: Path, *, behind: Callable[[int], AbstractContextManager[str]] | None = None, **changes: Any
+) -> Iterator[Company]:
+    """`behind`: a proxy in front of a port, with the public URL that it makes."""
     database_url = f"sqlite:///{directory / 'console.db'}"
     upgrade(database_url)
     sts = CannedSts(SystemClock())
-    with socket.socket() as listener:
+    with socket.socket() as listener, ExitStack() as proxies:
         listener.bind(("127.0.0.1", 0))
         listener.listen()  # who comes before the server has started waits for it
-        url = f"http://localhost:{listener.getsockname()[1]}"
+        port = listener.getsockname()[1]
+        url = proxies.enter_context(behind(port)) if behind else f"http://localhost:{port}"
         settings = test_settings(public_url=url, database_url=database_url, sts_endpoint_url=sts.url, **changes)
         aws = boto3.Session("AKIATESTTESTTEST", "test", region_name="us-east-1")
         runtime = build_runtime(settings, aws=aws)

@@ -49,7 +49,7 @@ def link(person: Visit, page: str, recipient: str = "") -> str:
     found = person.page.evaluate(
         """async ([recipient, page]) => {
           for (let tries = 0; tries < 200; tries++) {
-            const mails = await (await fetch("/demo/mailbox")).json();
+            const mails = await (await fetch("../demo/mailbox")).json();
             const mail = mails.find(({ to, text }) => to === recipient && text.includes(page + "#token="));
             if (mail) return mail.text;
             await new Promise((resolve) => setTimeout(resolve, 25));

@@ -163,13 +163,9 @@ class Visit:
 
     def foreign_hosts(self) -> set[str]:
         """Whom the page called besides the service and the engine."""
-        known = {self.url, *(body["endpoint_url"] for body in self.answered("/v1/credentials"))}
-        addresses = (urlsplit(request.url) for request in self.requests)
-        return {
-            address.netloc
-            for address in addresses
-            if address.scheme.startswith("http") and f"{address.scheme}://{address.netloc}" not in known
-        }
+        known = {origin(self.url), *(body["endpoint_url"] for body in self.answered("/v1/credentials"))}
+        called = (request.url for request in self.requests if request.url.startswith("http"))
+        return {urlsplit(url).netloc for url in called if origin(url) not in known}
 
     def kept(self) -> dict[str, Any]:
         """All that the browser would still have after the page is closed."""
@@ -219,6 +215,11 @@ class Visit:
 
     def close(self) -> None:
         self.context.close()
+
+
+def origin(url: str) -> str:
+    parts = urlsplit(url)
+    return f"{parts.scheme}://{parts.netloc}"
 
 
 def violations(page: Page, rules: Mapping[str, Any]) -> list[str]:

@@ -200,6 +200,14 @@ class TestModes:
         with pytest.raises(SettingsError, match=r"^TOKENVEND_MFA_SERIAL: "):
             load_settings()
 
+    def test_the_service_has_no_path_where_sts_asks_for_keys(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """A proxy may cut it off: the same request would ask for the documents of either issuer."""
+        monkeypatch.setenv("TOKENVEND_PUBLIC_URL", "https://example.org/sts")
+        assert load_settings().path == "/sts"
+        monkeypatch.setenv("TOKENVEND_VENDING_MODE", "web_identity")
+        with pytest.raises(SettingsError, match=r"^TOKENVEND_PUBLIC_URL: must have another path"):
+            load_settings()
+
     def test_tags_are_off_or_named(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setenv("TOKENVEND_SESSION_TAGS", "off")
         assert load_settings().session_tags == ()

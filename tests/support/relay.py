@@ -1,4 +1,7 @@
-"""A reverse proxy on loopback that passes requests on, one a connection, and may add a header to each."""
+"""A reverse proxy on loopback that passes requests on, one a connection, and may add a header to each.
+
+It may serve one path alone, as where several services share a host, and cut it off or leave it.
+"""
 
 import socket
 import socketserver
@@ -6,20 +9,34 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+NOT_HERE = b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
+
 
 @contextmanager
-def relay(upstream: int, *fields: bytes, version: bytes = b"HTTP/1.1") -> Iterator[int]:
+def relay(
+    upstream: int, *fields: bytes, version: bytes = b"HTTP/1.1", path: bytes = b"", strips: bool = False
+) -> Iterator[int]:
     """Its port. `fields` are whole header lines, without their end."""
 
     class Handler(socketserver.StreamRequestHandler):
         def handle(self) -> None:
-            method, target, _ = self.rfile.readline().split()
-            lines = [b"%s %s %s" % (method, target, version), *fields]
+            method, target, _ = (self.rfile.readline() or b"GET / -").split()
+            lines, length = list(fields), 0
             while (line := self.rfile.readline().strip()) != b"":
-                if not line.lower().startswith(b"connection:"):
+                name, _, value = line.lower().partition(b":")
+                if name == b"content-length":
+                    length = int(value)
+                if name != b"connection":
                     lines.append(line)
+            body = self.rfile.read(length)
+            if path and not target.startswith(path + b"/"):
+                self.wfile.write(NOT_HERE)
+                return
+            if strips:
+                target = target.removeprefix(path)
+            head = [b"%s %s %s" % (method, target, version), *lines, b"Connection: close", b"", b""]
             with socket.create_connection(("127.0.0.1", upstream), timeout=30) as service:
-                service.sendall(b"\r\n".join([*lines, b"Connection: close", b"", b""]))
+                service.sendall(b"\r\n".join(head) + body)
                 while piece := service.recv(65_536):
                     self.wfile.write(piece)
 

@@ -120,7 +120,7 @@ export function wireAudit() {
   byId("clear-filters").addEventListener("click", () => { byId("audit-form").reset(); submit(); });
   byId("export").addEventListener("click", exportAll);
   byId("stop-export").addEventListener("click", () => exporting?.abort());
-  fetch("/console/events.json", { credentials: "omit" })
+  fetch(new URL("events.json", import.meta.url), { credentials: "omit" })
     .then((response) => response.json())
     .then((names) => {
       const chosen = new URLSearchParams(location.hash.split("?")[1]).get("event") ?? "";

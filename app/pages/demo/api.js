@@ -12,7 +12,7 @@ export async function beGuest(form) {
 
 /** Whether the service makes new guests. */
 export async function takesGuests() {
-  const response = await fetch("/demo/settings.json", { cache: "no-store" });
+  const response = await fetch(new URL("settings.json", import.meta.url), { cache: "no-store" });
   return response.ok && (await response.json()).guests;
 }
 

@@ -20,7 +20,7 @@ function makeRow({ to, subject, sent_at: sentAt, text }) {
 
 async function look() {
   if (document.hidden || refused) return;
-  const response = await fetch("/demo/mailbox", { cache: "no-store" }).catch(() => null);
+  const response = await fetch(new URL("mailbox", import.meta.url), { cache: "no-store" }).catch(() => null);
   refused = response?.status === 403;
   if (!response?.ok) return;
   const mails = await response.json();

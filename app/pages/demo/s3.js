@@ -1,6 +1,6 @@
 // S3 from the browser: every request is signed here with the vended credential and goes straight to the engine.
 
-import { AwsV4Signer } from "/demo/vendor/aws4fetch/aws4fetch.esm.js";
+import { AwsV4Signer } from "./vendor/aws4fetch/aws4fetch.esm.js";
 import * as credential from "./credential.js";
 
 const OUTDATED = new Set(["ExpiredToken", "InvalidAccessKeyId", "InvalidToken", "TokenRefreshRequired"]);

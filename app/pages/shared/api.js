@@ -1,5 +1,6 @@
 // Calls of the service, and the tokens they need: these live in variables here and nowhere else, so a reload forgets them.
 
+const SERVICE = new URL("../..", import.meta.url).href.replace(/\/$/, ""); // it may have a path on its host
 const EARLY = 30_000;
 const ADVICE = {
   forbidden: "Your role does not allow this. Ask an administrator.",
@@ -39,7 +40,7 @@ async function ask(method, path, { body, file, type, bearer, keepalive = false, 
   if (bearer) headers.Authorization = `Bearer ${bearer}`;
   const request = { method, headers, keepalive, signal, credentials: "omit", cache: "no-store", redirect: "error" };
   if (body || file) request.body = file ?? JSON.stringify(body);
-  const response = await fetch(path, request).catch((error) => {
+  const response = await fetch(SERVICE + path, request).catch((error) => {
     if (error.name === "AbortError") throw error;
     throw new Problem({ code: "unreachable", detail: "The service cannot be reached. Are you online?" });
   });
