@@ -28,10 +28,12 @@ def run(*, port: int, data_dir: Path) -> None:
         port = listener.getsockname()[1]
         origins = (f"http://{HOST}:{port}", f"http://localhost:{port}")
         secret_key = kept_secret(data_dir / "secret_key")
-        mode = load_settings(environment="development", secret_key=secret_key).vending_mode
+        given = load_settings(environment="development", secret_key=secret_key)
+        mode = given.vending_mode
         with engine.start(
             data_dir / "engine",
             allowed_origins=origins,
+            exposed_headers=given.exposed_headers,
             web_identity=_web_identity(f"http://{HOST}:{port}") if mode == "web_identity" else None,
             federation=mode == "federation_token",
         ) as running:

@@ -45,7 +45,8 @@ MENDS = {
     "its tokens); do not run the service on this engine",
     "upload tickets": "set TOKENVEND_UPLOAD_TICKETS=off on an engine that does not take them; on AWS look at the "
     "bucket's own policy and its encryption",
-    "CORS": "only web apps need it: allow the origin, all methods and headers, and expose ETag, on the bucket",
+    "CORS": "only web apps need it: give the bucket the CORS rules of deploy/aws/bucket-cors.json, with the origin and "
+    "the headers of TOKENVEND_S3_EXPOSED_HEADERS",
 }
 
 
@@ -214,15 +215,21 @@ async def _isolation(runtime: Runtime, own: Tenant) -> list[Finding]:
 async def _cors(runtime: Runtime) -> list[Finding]:
     """It takes no credential: so it is told whatever else failed."""
     findings: list[Finding] = []
-    for origin in runtime.platform.settings.cors_origins:
+    settings = runtime.platform.settings
+    for origin in settings.cors_origins:
         try:
-            allowed = await isolation.allows_origin(runtime.platform.settings, origin)
+            exposed = await isolation.exposed_to(settings, origin)
         except isolation.S3Unreachable as error:
             return [*findings, Finding("CORS", "warning", f"cannot be told, for S3 does not answer ({error})")]
-        if allowed:
-            findings.append(Finding("CORS", "ok", f"{origin} may send requests to the bucket"))
-        else:
+        if exposed is None:
             findings.append(Finding("CORS", "warning", f"{origin} may not; {MENDS['CORS']}"))
+            continue
+        hidden = [name for name in settings.exposed_headers if exposed.isdisjoint((name.lower(), "*"))]
+        if hidden:
+            said = f"{origin} may send requests to the bucket, but not read {', '.join(hidden)}; {MENDS['CORS']}"
+            findings.append(Finding("CORS", "warning", said))
+        else:
+            findings.append(Finding("CORS", "ok", f"{origin} may send requests to the bucket and read the answers"))
     return findings
 
 

@@ -17,6 +17,7 @@ import boto3
 from app.engine import config, directory, process, readiness
 from app.engine.config import WebIdentity
 from app.engine.errors import EngineError
+from app.platform.settings import EXPOSED_HEADERS
 
 __all__ = ["Engine", "EngineError", "WebIdentity", "start"]
 
@@ -72,10 +73,13 @@ def start(
     *,
     bucket: str = "photos",
     allowed_origins: Sequence[str] = (),
+    exposed_headers: Sequence[str] = EXPOSED_HEADERS,
     web_identity: WebIdentity | None = None,
     federation: bool = False,
 ) -> Engine:
-    """Returns when S3 and STS answer. Pages of the origins may use the bucket. Raises `EngineError`.
+    """Returns when S3 and STS answer. Pages of the origins may use the bucket, and read the headers.
+
+    Raises `EngineError`.
 
     With `web_identity` the role is for its tokens alone, and the broker's key for nothing. With `federation` that key
     may call GetFederationToken, and so, as at AWS, do with users' objects itself what it hands out.
@@ -94,7 +98,7 @@ def start(
         command = config.command(weed, first_port, allowed_origins)
         leftovers = config.leftover_sockets(first_port)
         running = resources.enter_context(process.running(data_dir, command, lock=lock, leftovers=leftovers))
-        readiness.prepare(running, first_port, keys, bucket, allowed_origins)
+        readiness.prepare(running, first_port, keys, bucket, origins=allowed_origins, exposed=exposed_headers)
         return Engine(
             endpoint_url=config.endpoint_url(first_port),
             bucket=bucket,

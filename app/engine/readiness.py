@@ -25,10 +25,11 @@ CLIENT = Config(
 )
 NOT_FROM_ENVIRONMENT = {"profile": (None, None, None, None), "config_file": (None, None, os.devnull, None)}
 CORS_METHODS = ["GET", "HEAD", "PUT", "POST", "DELETE"]
-EXPOSED_HEADERS = ["ETag", "Content-Length", "Content-Range", "Accept-Ranges", "x-amz-request-id"]
 
 
-def prepare(weed: Weed, port: int, keys: config.Keys, bucket: str, origins: Sequence[str]) -> None:
+def prepare(
+    weed: Weed, port: int, keys: config.Keys, bucket: str, *, origins: Sequence[str], exposed: Sequence[str]
+) -> None:
     """Returns when the engine is ready, with the bucket made if need be. Raises `EngineError` if it does not get so."""
     deadline = time.monotonic() + START_TIMEOUT
 
@@ -54,7 +55,7 @@ def prepare(weed: Weed, port: int, keys: config.Keys, bucket: str, origins: Sequ
         attempt(lambda: socket.create_connection((config.HOST, port), timeout=1).close())
         attempt(sts.get_caller_identity)
         attempt(lambda: _ensure_bucket(s3, bucket))
-        attempt(lambda: _allow(s3, bucket, origins))
+        attempt(lambda: _allow(s3, bucket, origins, exposed))
 
 
 def own_session() -> Session:
@@ -85,7 +86,7 @@ def _ensure_bucket(s3: Any, bucket: str) -> None:
         s3.head_bucket(Bucket=bucket)
 
 
-def _allow(s3: Any, bucket: str, origins: Sequence[str]) -> None:
+def _allow(s3: Any, bucket: str, origins: Sequence[str], exposed: Sequence[str]) -> None:
     if not origins:
         s3.delete_bucket_cors(Bucket=bucket)
         return
@@ -93,7 +94,7 @@ def _allow(s3: Any, bucket: str, origins: Sequence[str]) -> None:
         "AllowedOrigins": list(origins),
         "AllowedMethods": CORS_METHODS,
         "AllowedHeaders": ["*"],
-        "ExposeHeaders": EXPOSED_HEADERS,
+        "ExposeHeaders": list(exposed),
         "MaxAgeSeconds": 3600,
     }
     s3.put_bucket_cors(Bucket=bucket, CORSConfiguration={"CORSRules": [rule]})

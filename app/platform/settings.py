@@ -41,6 +41,16 @@ MOST_POLICY_ARNS = 10
 MOST_REVOCATION_POLICY_ARNS = 20
 """IAM attaches ten managed policies to a role by default, including those that allow. AWS can raise this quota."""
 MOST_TAGS = 50
+EXPOSED_HEADERS = (
+    *("ETag", "Date", "Accept-Ranges", "Content-Range", "Content-Disposition", "Content-Encoding"),
+    *("x-amz-version-id", "x-amz-delete-marker", "x-amz-request-id", "x-amz-id-2"),
+    *("x-amz-checksum-algorithm", "x-amz-checksum-type"),
+    *("x-amz-checksum-crc32", "x-amz-checksum-crc32c", "x-amz-checksum-crc64nvme"),
+    *("x-amz-checksum-md5", "x-amz-checksum-sha1", "x-amz-checksum-sha256", "x-amz-checksum-sha512"),
+    *("x-amz-checksum-xxhash3", "x-amz-checksum-xxhash64", "x-amz-checksum-xxhash128"),
+)
+"""What the bucket's CORS rules let pages read of S3's answers: S3 takes no wildcard there. AWS's SDK completes an
+upload with the checksum of each part, and corrects its clock by the date."""
 TAG_KEY = r"(?!aws:)[\w .:/=+@-]{1,128}"
 TAG_VALUE = r"[\w .:/=+@-]{0,256}"
 """STS's limits and allowed characters of session tags."""
@@ -223,6 +233,11 @@ class Settings(BaseSettings):
     s3_endpoint_url: str | None = Field(None, description="the S3 of an engine other than AWS")
     s3_public_endpoint_url: str | None = Field(None, description="the S3 address for clients, if it is another one")
     s3_force_path_style: bool = Field(False, description="`true` for engines without a host name for each bucket")
+    s3_exposed_headers: CommaSeparated = Field(
+        (),
+        description="more headers of S3's answers that pages may read, such as `x-amz-meta-caption`; the embedded "
+        "engine exposes them, and `tokenvend doctor` looks for them in the bucket's CORS rules",
+    )
     upload_tickets: Switch | None = Field(
         None,
         description="`on` or `off` for `POST /v1/uploads`; if empty, `on` with AWS's own S3, else `off`; `tokenvend "
@@ -330,6 +345,7 @@ class Settings(BaseSettings):
         "policy_arns",
         "revocation_policy_arns",
         "sts_regions",
+        "s3_exposed_headers",
         "passkey_origins",
         mode="before",
     )
@@ -456,6 +472,14 @@ class Settings(BaseSettings):
     def _metrics_token(cls, value: SecretStr) -> SecretStr:
         if 0 < len(value.get_secret_value()) < 16:
             raise ValueError("must be 16 random characters or more: `openssl rand -base64 24` makes some")
+        return value
+
+    @field_validator("s3_exposed_headers")
+    @classmethod
+    def _header_names(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        for name in value:
+            if not re.fullmatch(r"[A-Za-z0-9._-]+", name):
+                raise ValueError("must be whole names such as x-amz-meta-caption: S3 takes no `*` there")
         return value
 
     @field_validator("cors_origins")
@@ -652,6 +676,11 @@ class Settings(BaseSettings):
     def path(self) -> str:
         """The path of the public URL: "" on a host of the service's own, else such as `/tokens`."""
         return urlsplit(self.public_url).path
+
+    @property
+    def exposed_headers(self) -> tuple[str, ...]:
+        """The headers of S3's answers that pages may read."""
+        return (*EXPOSED_HEADERS, *self.s3_exposed_headers)
 
     @property
     def answers_this_machine_alone(self) -> bool:

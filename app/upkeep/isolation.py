@@ -117,22 +117,25 @@ class Probe:
                 return await asyncio.to_thread(_refusal, self._s3.delete_object, place)
 
 
-async def allows_origin(settings: Settings, origin: str) -> bool:
-    """Whether a page of `origin` may PUT to the bucket, by a CORS preflight, which is not signed.
+async def exposed_to(settings: Settings, origin: str) -> frozenset[str] | None:
+    """The headers, in lower case, that a page of `origin` may read of the bucket's answers; None if it may not PUT.
 
-    Raises `S3Unreachable`.
+    A CORS preflight tells, which is not signed. Raises `S3Unreachable`.
     """
     return await asyncio.to_thread(_preflight, settings, origin)
 
 
-def _preflight(settings: Settings, origin: str) -> bool:
+def _preflight(settings: Settings, origin: str) -> frozenset[str] | None:
     url = f"{s3.make_client(settings, NOBODY).meta.endpoint_url}/{settings.bucket}/users/"
     headers = {"Origin": origin, "Access-Control-Request-Method": "PUT"}
     try:
         answer = urllib3.request("OPTIONS", url, headers=headers, timeout=5, retries=False)
     except HTTPError as error:
         raise S3Unreachable(type(error).__name__) from error
-    return answer.headers.get("Access-Control-Allow-Origin") in (origin, "*")
+    if answer.headers.get("Access-Control-Allow-Origin") not in (origin, "*"):
+        return None
+    named = answer.headers.get("Access-Control-Expose-Headers", "").lower().split(",")
+    return frozenset(name.strip() for name in named)
 
 
 async def believed_changed_tokens(settings: Settings, own: StsCredential, prefix: str, stranger: StsCredential) -> int:

@@ -13,6 +13,7 @@ from moto.server import ThreadedMotoServer
 from app import engine
 from app.cli import doctor
 from app.compose import build_runtime
+from app.platform.settings import EXPOSED_HEADERS
 from app.vending.broker import CHAINED, LONG_LIVED
 from tests.support.canned_iam import CannedIam, Managed
 from tests.support.canned_sts import CannedSts
@@ -73,6 +74,36 @@ class TestGoodEngine:
         assert found["base credentials"][1] == LONG_LIVED
         assert found["upload tickets"][1].startswith("it is refused with 403; set TOKENVEND_UPLOAD_TICKETS=off")
         assert found["CORS"][1].startswith(f"{STRANGE_ORIGIN} may not")
+
+
+class TestCors:
+    """By what an engine answers to a preflight."""
+
+    @pytest.mark.parametrize(
+        ("exposed", "state", "hidden"),
+        [
+            (", ".join(EXPOSED_HEADERS) + ", X-AMZ-META-CAPTION", "ok", ""),
+            ("*", "ok", ""),
+            (",".join(EXPOSED_HEADERS), "warning", "not read x-amz-meta-caption; "),
+            ("ETag,x-amz-meta-caption", "warning", "x-amz-checksum-crc32, "),
+        ],
+        ids=["all", "wildcard", "without the operator's", "the tag alone"],
+    )
+    def test_names_what_pages_cannot_read(
+        self, database_url: str, sts: CannedSts, exposed: str, state: str, hidden: str
+    ) -> None:
+        headers = f"Access-Control-Allow-Origin: {ORIGIN}\r\nAccess-Control-Expose-Headers: {exposed}\r\n"
+        with closing(OddServer(http("200 OK", b"", headers=headers))) as odd:
+            found = examine(
+                database_url,
+                boto3.Session(**KEYS),
+                sts_endpoint_url=sts.url,
+                s3_endpoint_url=odd.url,
+                s3_force_path_style=True,
+                cors_origins=(ORIGIN,),
+                s3_exposed_headers=("x-amz-meta-caption",),
+            )["CORS"]
+        assert (found[0], hidden in found[1]) == (state, True)
 
 
 class TestEngineWithoutPolicies:

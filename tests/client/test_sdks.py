@@ -1,6 +1,5 @@
 """`tokenvend creds` with a real service and engine: shells, and every way in which AWS's SDKs take credentials."""
 
-import fcntl
 import functools
 import json
 import os
@@ -23,8 +22,8 @@ from httpx2 import Client
 from app.client import commands
 from tests.client.conftest import PASSWORD, Terminal, found, printed
 from tests.conftest import DevServer
+from tests.support import node
 from tests.support.documents import ROOT, blocks
-from tests.support.needs import need
 
 HERE = Path(__file__).parent
 JS = HERE / "js"
@@ -84,20 +83,8 @@ def user(dev_server: DevServer, terminal: Terminal) -> User:
 
 @pytest.fixture(scope="session")
 def javascript() -> None:
-    """AWS's SDK for JavaScript as the lock names it; installed once for a lock."""
-    need("npm")
-    version = subprocess.run(["node", "--version"], capture_output=True, text=True, check=True).stdout
-    if int(version.removeprefix("v").partition(".")[0]) < 20:
-        pytest.skip(f"Node 20 or newer is missing: this is {version.strip()}")
-    installed = JS / "node_modules" / "installed.json"
-    with (JS / "package-lock.json").open("rb") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)  # another process of the tests' may be at it
-        wanted = lock.read()
-        if installed.exists() and installed.read_bytes() == wanted:
-            return
-        done = subprocess.run(["npm", "ci"], cwd=JS, capture_output=True, text=True, timeout=300, check=False)
-        assert done.returncode == 0, done.stderr
-        installed.write_bytes(wanted)
+    """AWS's SDK for JavaScript."""
+    node.install(JS)
 
 
 class TestShells:

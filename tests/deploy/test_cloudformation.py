@@ -11,6 +11,7 @@ import boto3
 import pytest
 from moto import mock_aws
 
+from app.platform.settings import EXPOSED_HEADERS
 from app.vending.identity_token import AUDIENCE, ISSUER_PATH, SUBJECT
 from tests.deploy.templates import (
     ARNS,
@@ -268,11 +269,13 @@ class TestStorage:
         bucket = resources("storage.yaml")["Bucket"]["Properties"]
         (cors,) = by_hand("bucket-cors.json")["CORSRules"]
         (made,) = bucket["CorsConfiguration"]["CorsRules"]
+        assert tuple(cors["ExposeHeaders"]) == EXPOSED_HEADERS
+        more = {"Fn::If": ["ExposesMore", {"Ref": "MoreExposedHeaders"}, {"Ref": "AWS::NoValue"}]}
         assert made == {
             "AllowedOrigins": {"Ref": "AllowedOrigins"},
             "AllowedMethods": cors["AllowedMethods"],
             "AllowedHeaders": cors["AllowedHeaders"],
-            "ExposedHeaders": cors["ExposeHeaders"],
+            "ExposedHeaders": {"Fn::Split": [",", {"Fn::Join": [",", [*cors["ExposeHeaders"], more]]}]},
             "MaxAge": cors["MaxAgeSeconds"],
         }
         rules = [

@@ -11,6 +11,7 @@ from pathlib import Path
 import boto3
 import psycopg
 import pytest
+import urllib3
 from sqlalchemy.engine import make_url
 
 from app.engine import directory
@@ -34,6 +35,7 @@ class TestStore:
                 "STORE_DIR": str(tmp_path / "store"),
                 "STORE_CREDENTIALS": str(credentials),
                 "STORE_ORIGINS": "http://127.0.0.1:8000",
+                "STORE_EXPOSED_HEADERS": "x-amz-meta-caption, x-amz-meta-place",
                 "STORE_PORT": str(port),
             },
             cwd=DEPLOY.parent,
@@ -50,6 +52,10 @@ class TestStore:
             )
             assert role["Credentials"]["SessionToken"]
             client.close()
+            headers = {"Origin": "http://127.0.0.1:8000", "Access-Control-Request-Method": "PUT"}
+            answer = urllib3.request("OPTIONS", f"http://127.0.0.1:{port}/photos/users/", headers=headers)
+            exposed = {name.strip() for name in answer.headers["Access-Control-Expose-Headers"].split(",")}
+            assert {"ETag", "x-amz-meta-caption", "x-amz-meta-place"} <= exposed
         finally:
             process.send_signal(signal.SIGTERM)
             assert process.wait(20) == 0

@@ -1,0 +1,3 @@
+// The globals of Node that minio and its packages take for granted.
+export { Buffer } from "buffer";
+export { default as process } from "process";
