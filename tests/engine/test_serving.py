@@ -10,8 +10,10 @@ from ipaddress import ip_address
 from pathlib import Path
 from typing import Any
 
+import boto3
 import pytest
 import urllib3
+from botocore.config import Config
 from botocore.exceptions import ClientError
 
 from app.engine import config
@@ -192,6 +194,39 @@ class TestVendedCredential:
     def test_is_not_for_the_owner_to_take(self, running: RunningEngine) -> None:
         with running.as_owner("sts") as sts:
             assert refused(sts.assume_role, RoleArn=running.engine.role_arn, RoleSessionName="user.device")
+
+
+class TestCorners:
+    """Where it is not like S3, as docs/app/calls.md says."""
+
+    @pytest.mark.parametrize(
+        ("version", "status", "says"), [(None, 403, b"InvalidAccessKeyId"), ("s3v4", 200, b"mine")]
+    )
+    def test_links_must_be_of_signature_version_4(
+        self, running: RunningEngine, version: str | None, status: int, says: bytes
+    ) -> None:
+        keys = running.assume(Policy=SESSION_POLICY)
+        with running.as_holder(keys, "s3") as s3:
+            s3.put_object(Bucket="photos", Key=f"{OWN}link.jpg", Body=b"mine")
+        signer = boto3.client(
+            "s3",
+            region_name=running.engine.region,
+            endpoint_url=running.engine.endpoint_url,
+            aws_access_key_id=keys["AccessKeyId"],
+            aws_secret_access_key=keys["SecretAccessKey"],
+            aws_session_token=keys["SessionToken"],
+            config=Config(signature_version=version) if version else None,
+        )
+        link = signer.generate_presigned_url("get_object", {"Bucket": "photos", "Key": f"{OWN}link.jpg"})
+        signer.close()
+        answer = urllib3.request("GET", link)
+        assert (answer.status, says in answer.data) == (status, True)
+
+    def test_a_backslash_is_a_slash(self, running: RunningEngine) -> None:
+        with running.as_owner("s3") as s3:
+            s3.put_object(Bucket="photos", Key=f"{OWN}back\\slash.jpg", Body=b"")
+            listed = s3.list_objects_v2(Bucket="photos", Prefix=f"{OWN}back")["Contents"]
+        assert [found["Key"] for found in listed] == [f"{OWN}back/slash.jpg"]
 
 
 class TestOrigins:
