@@ -95,9 +95,11 @@ class Edge:
                 message["headers"] = self._answer_headers(request_id, message["headers"])
             await send(message)
 
+        # RFC 9110 §9.3.2: HEAD is GET without the body, which the server leaves out. It knows HEAD from its own scope.
+        asked = {**scope, "method": "GET"} if scope["method"] == "HEAD" else scope
         try:
             self._check(scope)
-            await self._app(scope, _capped(receive, state), send_with_headers)
+            await self._app(asked, _capped(receive, state), send_with_headers)
         except ClientDisconnect:
             log.info("client_disconnected")
         except Exception as error:
@@ -109,7 +111,7 @@ class Edge:
             await send_problem(problem, request_id, send_with_headers)
         finally:
             if scope["path"] not in QUIET:
-                self._observe(scope, status, started_at, span)
+                self._observe(scope["method"], asked, status, started_at, span)
 
     def _check(self, scope: Scope) -> None:
         if self._local_only and not has_local_peer(scope):
@@ -149,12 +151,12 @@ class Edge:
             answer.append((b"cache-control", b"no-store"))
         return answer
 
-    def _observe(self, scope: Scope, status: int, started_at: float, span: Span) -> None:
+    def _observe(self, method: str, scope: Scope, status: int, started_at: float, span: Span) -> None:
         # The template, because callers can put anything into a path.
         route = getattr(scope.get("route"), "path", None) or "unmatched"
         seconds = self._clock.monotonic() - started_at
-        self._metrics.count_request(scope["method"], route, status, seconds)
-        span.set("http.request.method", known_method(scope["method"]))
+        self._metrics.count_request(method, route, status, seconds)
+        span.set("http.request.method", known_method(method))
         span.set("http.route", route)
         span.set("http.response.status_code", status)
         span.set("tokenvend.request_id", scope["state"]["request_id"])
@@ -162,7 +164,7 @@ class Edge:
             span.fail()
         log.info(
             "request",
-            method=scope["method"],
+            method=method,
             route=route,
             status=status,
             ms=round(seconds * 1000, 1),

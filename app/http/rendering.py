@@ -79,9 +79,10 @@ def install_problem_handlers(app: FastAPI, routes: Sequence[BaseRoute]) -> None:
 
 
 def _allowed(known: str, routes: Iterable[BaseRoute], scope: Scope) -> str:
-    """All methods of an address (RFC 9110 §15.5.6). The framework names only those of the first route."""
+    """All methods of an address (RFC 9110 §15.5.6). The framework names only those of the first route, without HEAD."""
     here = (route for route in routes if isinstance(route, APIRoute) and route.matches(scope)[0] is not Match.NONE)
-    return ", ".join(sorted({*known.split(", "), *chain.from_iterable(route.methods or () for route in here)}))
+    methods = {*known.split(", "), *chain.from_iterable(route.methods or () for route in here)}
+    return ", ".join(sorted(methods | {"HEAD"} if "GET" in methods else methods))
 
 
 def refusal(request: Request, problem: Problem) -> Response:

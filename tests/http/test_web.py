@@ -52,8 +52,8 @@ class TestDirectRoutes:
     def test_refusals_name_all_methods_of_an_address(self, service: Service) -> None:
         """RFC 9110 §15.5.6: and an address is not taken for the id of something."""
         for method, path, allowed in (
-            ("POST", "/v1/me", "DELETE, GET, PATCH"),
-            ("OPTIONS", "/v1/me/passkeys", "GET, POST"),
+            ("POST", "/v1/me", "DELETE, GET, HEAD, PATCH"),
+            ("OPTIONS", "/v1/me/passkeys", "GET, HEAD, POST"),
             ("PATCH", "/v1/me/passkeys/options", "POST"),
         ):
             answer = service.client.request(method, path)

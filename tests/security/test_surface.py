@@ -1,5 +1,6 @@
 """Odd paths, methods and headers, over a real connection to a real server: nothing tidies them on the way."""
 
+import http.client
 import json
 import re
 import uuid
@@ -79,6 +80,21 @@ class TestPaths:
                 assert method not in [allowed.strip() for allowed in answer.headers["allow"].split(",")]
                 assert method == "HEAD" or json.loads(answer.body)["code"] == "method_not_allowed"
             assert method not in UNUSUAL or answer.status == 405
+
+    def test_a_head_leaves_no_body_in_the_way_of_the_next_answer(self, live_server: LiveServer) -> None:
+        """HT10: not even that of a problem, where the one who asks takes what follows for the next answer."""
+        connection = http.client.HTTPConnection("127.0.0.1", live_server.port, timeout=15)
+        try:
+            for path, status in (("/healthz", 200), ("/v1/me", 401), ("/nowhere", 404), ("/openapi.json", 200)):
+                connection.request("HEAD", path)
+                head = connection.getresponse()
+                assert (head.status, head.read()) == (status, b"")
+                connection.request("GET", path)
+                got = connection.getresponse()
+                assert got.status == status
+                assert len(got.read()) == int(head.headers["Content-Length"])
+        finally:
+            connection.close()
 
     @pytest.mark.parametrize("value", STRANGE_VALUES, ids=lambda value: ascii(value)[:30])
     def test_strange_headers_change_nothing(self, live_server: LiveServer, value: str) -> None:
