@@ -47,13 +47,16 @@ ROUTERS = (
 )
 
 
+VERSION = version("tokenvend")
+
+
 def create_api(*, docs: bool = True, path: str = "") -> FastAPI:
     """The routes alone, which is all that the OpenAPI document needs. `path`: the service's own on its host."""
     api = DescribedApi(
         routers=ROUTERS,
         path=path,
         title="tokenvend",
-        version=version("tokenvend"),
+        version=VERSION,
         summary="Short-lived S3 credentials for each user's own prefix",
         openapi_tags=TAGS,
         openapi_url="/openapi.json" if docs else None,

@@ -69,7 +69,7 @@ class SignedTransport:
                 connector=aiohttp.TCPConnector(
                     limit=self._connections,
                     keepalive_timeout=KEPT_ALIVE,
-                    ssl=ssl.create_default_context(cafile=self._ca_file),
+                    ssl=_tls(self._ca_file),
                 ),
                 cookie_jar=aiohttp.DummyCookieJar(),
                 headers={"User-Agent": USER_AGENT},
@@ -83,6 +83,12 @@ class _Signature(SigV4Auth):  # type: ignore[misc]  # botocore has no types
 
     def payload(self, request: AWSRequest) -> str:
         return hashlib.sha256(request.data).hexdigest()
+
+
+@functools.cache
+def _tls(ca_file: str | None) -> ssl.SSLContext:
+    """One for each process: to read the authorities takes as long as ten calls."""
+    return ssl.create_default_context(cafile=ca_file)
 
 
 @functools.cache

@@ -78,11 +78,8 @@ class SmtpTransport:
         self._host_name = host_name
         self._local = self._host in LOOPBACK
         self._plaintext_allowed = plaintext_allowed or self._local
-        self._tls = ssl.create_default_context()
-        if self._local and not self._implicit_tls:
-            # Nobody is in between, and a relay on this machine has a self-signed certificate.
-            self._tls.check_hostname = False
-            self._tls.verify_mode = ssl.CERT_NONE
+        # Nobody is between this service and a relay on its machine, whose certificate is self-signed.
+        self._tls = ssl.create_default_context() if self._implicit_tls or not self._local else _unverified()
         self._threads = ThreadPoolExecutor(CONNECTIONS, thread_name_prefix="mail")
 
     async def send(self, message: EmailMessage) -> None:
@@ -155,6 +152,14 @@ class SmtpTransport:
                 raise Undelivered("no_starttls")
         if self._user:
             client.login(self._user, self._password)
+
+
+def _unverified() -> ssl.SSLContext:
+    """TLS with whoever answers."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname = False
+    context.verify_mode = ssl.CERT_NONE
+    return context
 
 
 def transport(settings: Settings) -> Transport:
