@@ -79,7 +79,7 @@ def search(
 ) -> tuple[Sequence[Account], str | None]:
     """One page of the users that fit, newest first, and the cursor of the next. Raises `InvalidRequest`."""
     rows = _ACCOUNTS
-    if query:
+    if query and (query := addresses.trimmed(query)):
         rows = rows.where(_matches(query, on_sqlite=session.get_bind().dialect.name == "sqlite"))
     # Literals, because only with them SQLite uses a partial index.
     if status is not None:

@@ -35,7 +35,8 @@ def parse(text: str) -> Address:
 
 
 def find(text: str) -> Address | None:
-    """The address, or None where `text` is not one."""
+    """The address, or None where `text` is not one. White space and invisible marks around it are no part of it."""
+    text = trimmed(text)
     if len(text) > MAX_LENGTH:
         return None
     if (plain := _PLAIN.fullmatch(text)) and "xn--" not in text.lower():
@@ -43,6 +44,17 @@ def find(text: str) -> Address | None:
         known = _domain(domain)
         return known and Address(f"{local}@{known.text}", f"{local.lower()}@{known.key}")
     return _find(text)
+
+
+# Keyboards add a space, and what is pasted brings line ends, a byte order mark, or marks of the writing direction.
+_MARGIN = "".join(filter(str.isspace, map(chr, range(0x3001)))) + (
+    "\u061c\u200b\u200c\u200d\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2060\u2066\u2067\u2068\u2069\ufeff"
+)
+
+
+def trimmed(text: str) -> str:
+    """What was typed, without white space and invisible marks around it."""
+    return text.strip(_MARGIN)
 
 
 # The form of most addresses. The library takes 0.5 ms for an address, nearly all of it for the domain.

@@ -129,7 +129,7 @@ def _address(value: object) -> Address:
     text = text_or_none(value, "email")
     if text is None:
         raise Refused("missing_email", "The row has no e-mail address, so nobody could sign in.")
-    address = addresses.find(text) if text.isprintable() else None
+    address = addresses.find(text)
     if address is None:
         raise Refused("invalid_email", "This is not an e-mail address.")
     return address
