@@ -14,7 +14,7 @@ from sqlalchemy.orm import Session
 from app.auth.providers import Provider, Providers
 from app.crypto import hashing, identity_keys, jws
 from app.crypto.vault import Vault
-from app.platform.printable import is_printable
+from app.platform.printable import cleaned
 from app.platform.problems import InvalidIdentityToken, InvalidSingleUseToken
 from app.platform.process import Platform
 from app.records import addresses, single_use
@@ -109,14 +109,13 @@ def _identity(provider: Provider, claims: dict[str, Any], now: float) -> Outside
     email, name = claims.get("email"), claims.get("name")
     address = addresses.find(email) if isinstance(email, str) else None
     verified = claims.get("email_verified") is True or claims.get("email_verified") == "true"  # Apple sends a string
-    shown = isinstance(name, str) and 0 < len(name) <= LONGEST_NAME and is_printable(name)
     return OutsideIdentity(
         provider=provider.name,
         issuer=provider.issuer,
         subject=subject,
         email=address.text if address else None,
         address=address if verified else None,
-        name=name if shown else None,
+        name=cleaned(name, LONGEST_NAME) if isinstance(name, str) else None,
         # Some SDKs send the nonce's digest, as Apple requires, and others the nonce. Both are kept as the digest.
         nonce_digest=nonce if DIGEST.match(nonce) else hashing.sha256_hex(nonce),
     )

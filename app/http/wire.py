@@ -17,7 +17,7 @@ from pydantic import (
     WithJsonSchema,
 )
 
-from app.platform.printable import is_printable
+from app.platform.printable import cleaned, is_printable
 
 
 class RequestModel(BaseModel):
@@ -93,6 +93,18 @@ def _no_nul(value: SecretStr) -> SecretStr:
 
 
 PrintableText = Annotated[str, AfterValidator(_printable)]
+
+
+LONGEST_NAME = 100
+
+
+def _cleaned(value: object) -> object:
+    return cleaned(value, LONGEST_NAME) if isinstance(value, str) else value
+
+
+DeviceName = Annotated[str | None, BeforeValidator(_cleaned)]
+"""What people call a device. No name refuses a sign-in: it loses what is not printable, and what is over 100
+characters."""
 
 
 PasswordText = Annotated[SecretStr, AfterValidator(_no_nul)]

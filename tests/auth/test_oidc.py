@@ -80,9 +80,10 @@ class TestSignIn:
             ({"email": ["ada@example.org"]}, None, "Ada Lovelace"),
             ({"name": None}, "ada@example.org", None),
             ({"name": ""}, "ada@example.org", None),
-            ({"name": "x" * 101}, "ada@example.org", None),
-            ({"name": "Ada\u202egpj"}, "ada@example.org", None),
-            ({"name": "Ada\0"}, "ada@example.org", None),
+            ({"name": "x" * 101}, "ada@example.org", "x" * 100),
+            ({"name": "Ada\u202egpj"}, "ada@example.org", "Ada gpj"),
+            ({"name": "Ada\0"}, "ada@example.org", "Ada"),
+            ({"name": "Ada \U0001fa77"}, "ada@example.org", "Ada \U0001fa77"),
             ({"name": {"first": "Ada"}}, "ada@example.org", None),
         ],
     )

@@ -6,7 +6,20 @@ from tests.support.service import Service, running_service
 
 
 class TestNames:
-    @pytest.mark.parametrize("name", ["👨‍👩‍👧 Müller", "نمی‌خواهم", "Ada’s iPhone\u00a015"])
+    @pytest.mark.parametrize(
+        "name",
+        [
+            "👨‍👩‍👧 Müller",
+            "نمی‌خواهم",
+            "Ada’s iPhone\u00a015",
+            "Pixel \U0001fa77",  # the pink heart of Unicode 15
+            "Ada \U0001fae9",  # the face with bags under its eyes, of Unicode 16
+            "\U0010fffd \U0003ffff",  # nobody knows what these will be
+            "\uf8ff Mac",  # Apple's logo
+            "❤️",
+        ],
+        ids=ascii,
+    )
     def test_of_every_script_and_device_are_taken(self, service: Service, name: str) -> None:
         service.register("ada@example.org", display_name=name)
         answer = service.log_in("ada@example.org", device_name=name)
@@ -17,6 +30,39 @@ class TestNames:
     @pytest.mark.parametrize("name", ["a\u202eb", "a\nb", "a\0b", "a\u2028b"])
     def test_that_would_mislead_are_refused(self, service: Service, name: str) -> None:
         assert service.register(display_name=name).status_code == 422
+
+    @pytest.mark.parametrize(
+        ("name", "kept"),
+        [
+            ("Pixel\r\n7", "Pixel 7"),
+            ("  Ada\0\u202ephone\x1b ", "Ada phone"),
+            ("", None),
+            ("\n\u2028", None),
+            ("x" * 101, "x" * 100),
+            ("ж" * 10_000, "ж" * 100),
+            ("x" * 98 + "👨‍👩", "x" * 98 + "👨"),
+        ],
+        ids=ascii,
+    )
+    def test_of_a_device_are_mended_and_refuse_no_sign_in(self, service: Service, name: str, kept: str | None) -> None:
+        service.register("ada@example.org")
+        answer = service.log_in("ada@example.org", device_name=name)
+        assert answer.status_code == 200, answer.text
+        headers = {"Authorization": f"Bearer {answer.json()['tokens']['access_token']}"}
+        assert service.client.get("/v1/me/sessions", headers=headers).json()["items"][0]["device_name"] == kept
+
+    def test_of_a_device_are_mended_wherever_somebody_signs_in(self, service: Service) -> None:
+        document = service.app.openapi()
+        schemas = {
+            name: schema["properties"]["device_name"]
+            for name, schema in document["components"]["schemas"].items()
+            if "device_name" in schema.get("properties", {}) and name.endswith("Request")
+        }
+        assert len(schemas) == 4
+        for name, schema in schemas.items():
+            assert not {"maxLength", "minLength", "pattern"} & schema.keys(), name
+        answer = service.client.post("/v1/auth/guest", json={"device_name": "Pixel\n" * 100})
+        assert answer.status_code == 200, answer.text
 
 
 class TestCors:

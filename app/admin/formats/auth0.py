@@ -10,7 +10,7 @@ from app.admin.formats.rows import ImportedUser, Record, Refused, moment, text_o
 
 def take(record: Record) -> ImportedUser:
     email, verified = _email(record)
-    name = text_or_none(record.get("name"), "name")
+    name = record.get("name")
     created_at = record.get("created_at")
     return user(
         email=email,

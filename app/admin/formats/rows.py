@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from app.crypto.password_hashes import UnusableHash, stored_spelling
-from app.platform.printable import is_printable
+from app.platform.printable import cleaned
 from app.records import addresses
 from app.records.addresses import Address
 
@@ -136,10 +136,8 @@ def _address(value: object) -> Address:
 
 
 def _name(value: object) -> str | None:
-    text = text_or_none(value, "display_name")
-    if text is not None and (len(text) > LONGEST_NAME or not is_printable(text)):
-        raise Refused("invalid_display_name", "The name is over 100 characters, or has control characters.")
-    return text
+    """The name as far as it can be shown. A user is worth more than a name, so none is refused."""
+    return cleaned(value, LONGEST_NAME) if isinstance(value, str) else None
 
 
 def _hash(text: str | None) -> str | None:

@@ -12,7 +12,7 @@ from app.auth import guests
 from app.auth.guests import Upgraded
 from app.http.guards import OriginDep, SignedIn
 from app.http.routes import JsonRoute
-from app.http.wire import PasswordText, PrintableText, RequestModel, ResponseModel
+from app.http.wire import DeviceName, PasswordText, RequestModel, ResponseModel
 from app.platform.limits import address_key
 from app.platform.problems import GuestsOff
 
@@ -20,7 +20,7 @@ router = APIRouter(prefix="/v1", route_class=JsonRoute)
 
 
 class GuestRequest(RequestModel):
-    device_name: Annotated[PrintableText, Field(min_length=1, max_length=100)] | None = None
+    device_name: DeviceName = None
 
 
 class UpgradeRequest(RequestModel):

@@ -11,7 +11,7 @@ from app.api.provided import HasherDep, PlatformDep, TokensDep, UserPoolDep
 from app.auth import login, rotation, sessions
 from app.http.guards import OriginDep
 from app.http.routes import JsonRoute
-from app.http.wire import PasswordText, PrintableText, RequestModel
+from app.http.wire import DeviceName, PasswordText, RequestModel
 from app.platform.limits import address_key
 
 router = APIRouter(prefix="/v1/auth", tags=["auth"], route_class=JsonRoute)
@@ -20,7 +20,7 @@ router = APIRouter(prefix="/v1/auth", tags=["auth"], route_class=JsonRoute)
 class LoginRequest(RequestModel):
     email: Annotated[str, Field(max_length=320, examples=["ada@example.org"])]
     password: Annotated[PasswordText, Field(max_length=MAX_LENGTH)]
-    device_name: Annotated[PrintableText, Field(min_length=1, max_length=100)] | None = None
+    device_name: DeviceName = None
 
 
 class RefreshRequest(RequestModel):

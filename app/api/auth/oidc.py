@@ -1,16 +1,13 @@
 """`/v1/auth/oidc/{provider}`: signing in with an outside identity."""
 
-from typing import Annotated
-
 from fastapi import APIRouter
-from pydantic import Field
 
 from app.api.auth.wire import LoginResult, login_result
 from app.api.provided import PlatformDep, ProvidersDep, TokensDep
 from app.auth import identities, oidc
 from app.http.guards import OriginDep
 from app.http.routes import JsonRoute
-from app.http.wire import PrintableText, RequestModel, ResponseModel, Timestamp
+from app.http.wire import DeviceName, RequestModel, ResponseModel, Timestamp
 from app.platform.limits import address_key
 
 router = APIRouter(prefix="/v1/auth/oidc", tags=["auth"], route_class=JsonRoute)
@@ -23,7 +20,7 @@ class OidcNonce(ResponseModel):
 
 class OidcLoginRequest(RequestModel):
     id_token: str
-    device_name: Annotated[PrintableText, Field(min_length=1, max_length=100)] | None = None
+    device_name: DeviceName = None
 
 
 @router.post("/{provider}/nonce")

@@ -22,7 +22,7 @@ from app.auth import passkeys
 from app.auth.ceremony import relying_party
 from app.http.guards import Enrolling, OriginDep, SignedIn, SteppedUp, SteppedUpEnrolling
 from app.http.routes import JsonRoute
-from app.http.wire import PrintableText, RequestModel, ResponseModel, Timestamp
+from app.http.wire import DeviceName, PrintableText, RequestModel, ResponseModel, Timestamp
 from app.platform.limits import address_key
 from app.records.models import Passkey
 
@@ -74,7 +74,7 @@ class PasskeySignInOptions(ResponseModel):
 
 class PasskeySignInRequest(RequestModel):
     credential: AuthenticationCredential
-    device_name: Name | None = None
+    device_name: DeviceName = None
     mfa_token: str | None = None
 
 
