@@ -24,9 +24,6 @@ REFRESH_IDLE_TTL = timedelta(days=30)
 """A device that is not used for this long must sign in again."""
 
 
-GRACE = timedelta(seconds=30)
-
-
 PREFIX = "tvr_"
 """Lets secret scanners and our own log redaction recognize a leaked token."""
 
@@ -43,13 +40,21 @@ class SessionTokens:
 
 
 def refresh(
-    session: Session, vault: Vault, origin: Origin, now: datetime, *, refresh_token: str, verified_only: bool
+    session: Session,
+    vault: Vault,
+    origin: Origin,
+    now: datetime,
+    *,
+    refresh_token: str,
+    grace: timedelta,
+    verified_only: bool,
 ) -> SessionTokens:
     """Rotates: claims the token by one statement that only one request can win, and returns its successor.
 
-    The statement also retires older unused tokens, which a step-up with a lost answer leaves. So a session continues
-    with one token. `verified_only`: refuses a user whose address is unverified, perhaps from before that was required.
-    Raises `InvalidRefreshToken`, `RefreshTokenReused` (the session has ended), `AccountDisabled`, `EmailNotVerified`.
+    Within the `grace` an app whose answer was lost gets the same successor again, unless it was used. The statement
+    also retires older unused tokens, which a step-up with a lost answer leaves. So a session continues with one token.
+    `verified_only`: refuses a user whose address is unverified, perhaps from before that was required. Raises
+    `InvalidRefreshToken`, `RefreshTokenReused` (the session has ended), `AccountDisabled`, `EmailNotVerified`.
     """
     token_hash = hash_of(vault, refresh_token)
     found = session.execute(
@@ -92,7 +97,7 @@ def refresh(
     if token_hash in claimed:
         family.last_used_at = now
         return issue(session, vault, now, family, successor, generation=token.generation + 1)
-    return _repeat(session, vault, origin, now, token=token, family=family, successor=successor)
+    return _repeat(session, vault, origin, now, token=token, family=family, successor=successor, grace=grace)
 
 
 def _refreshing(family: DeviceSession, reason: str) -> Refusal:
@@ -108,11 +113,12 @@ def _repeat(
     token: RefreshToken,
     family: DeviceSession,
     successor: str,
+    grace: timedelta,
 ) -> SessionTokens:
     """Handles a token that was used before: a retry after a lost answer, or a theft."""
     session.refresh(token)
     heir = session.get(RefreshToken, hash_of(vault, successor))
-    if token.used_at is not None and now - token.used_at <= GRACE and heir is not None and heir.used_at is None:
+    if token.used_at is not None and now - token.used_at <= grace and heir is not None and heir.used_at is None:
         return SessionTokens(family.user_id, family.id, family.authenticated_at, successor, heir.expires_at)
     endings.end(session, origin, now, family_id=family.id, actor_id=None, reason="reuse")
     audit.record(

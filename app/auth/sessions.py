@@ -1,8 +1,8 @@
 """Sessions, one for each signed-in device, and their rotating refresh tokens (RFC 9700 §2.2.2).
 
 A refresh token works once. Its successor is an HMAC over session, generation and parent. So an app whose answer was
-lost can ask again within `rotation.GRACE` and gets the same successor, but nobody can compute it from the database. A
-token that comes back later, or after its successor was used, was copied: the session ends.
+lost can ask again within `TOKENVEND_REFRESH_GRACE` and gets the same successor, but nobody can compute it from the
+database. A token that comes back later, or after its successor was used, was copied: the session ends.
 """
 
 import secrets

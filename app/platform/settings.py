@@ -69,6 +69,34 @@ class OidcProvider(BaseModel):
         max_length=255, pattern=r"^(https://[^\s?#@]+|http://(127\.0\.0\.1|localhost)(:\d+)?(/[^\s?#@]*)?)$"
     )
     client_ids: tuple[Annotated[str, Field(min_length=1)], ...] = Field(min_length=1)
+    tenants: tuple[str, ...] = ()
+    """Of Microsoft Entra: the ids of the tenants whose users may sign in. They stand for `{tenantid}` in `issuer`."""
+
+    @property
+    def issuers(self) -> dict[str, str | None]:
+        """Each issuer, and its tenant if there are several."""
+        if not self.tenants:
+            return {self.issuer: None}
+        return {self.issuer.replace(TENANT, tenant): tenant for tenant in self.tenants}
+
+    @model_validator(mode="after")
+    def _names_its_tenants(self) -> Self:
+        if re.match(r"https://login\.microsoftonline\.(com|us)/(common|organizations|consumers)(/|$)", self.issuer):
+            raise ValueError(f"of several tenants must be written with {TENANT}, and its `tenants` be listed")
+        if TENANT in self.issuer and not self.tenants:
+            raise ValueError(f"with {TENANT} needs `tenants`: the ids of the tenants whose users may sign in")
+        if self.tenants and self.issuer.count(TENANT) != 1:
+            raise ValueError(f"with `tenants` must have {TENANT} in its `issuer`, where the tenant's id stands")
+        if not all(re.fullmatch(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", tenant) for tenant in self.tenants):
+            raise ValueError("must name its `tenants` by their ids in lower case, such as 9188040d-…")
+        if re.search(r"[{}]", self.issuer.replace(TENANT, "")):
+            raise ValueError(f"must have its `issuer` as in its ID tokens, with {TENANT} for one of several `tenants`")
+        if max(map(len, self.issuers)) > 255:
+            raise ValueError("must have an `issuer` of at most 255 characters")
+        return self
+
+
+TENANT = "{tenantid}"
 
 
 class FirebaseHashConfig(BaseModel):
@@ -290,6 +318,13 @@ class Settings(BaseSettings):
     guests: Switch = Field("on", description="`off`: no new guests; existing guests keep working and can be upgraded")
     password_min_length: int = Field(
         8, ge=8, le=128, description="the fewest code points of a password; 15 for NIST SP 800-63B-4"
+    )
+    refresh_grace: int = Field(
+        30,
+        ge=0,
+        le=3600,
+        description="seconds in which a used refresh token gives its unused successor again, for apps that lose "
+        "answers; a thief who refreshes within them is not noticed",
     )
     import_max_bytes: int = Field(
         2**30, ge=65_536, description="the largest file that `POST /v1/admin/user-imports` takes"
@@ -539,7 +574,8 @@ class Settings(BaseSettings):
     def _providers(cls, value: dict[str, OidcProvider]) -> dict[str, OidcProvider]:
         if not all(re.fullmatch(r"[a-z][a-z0-9_-]{0,31}", name) for name in value):
             raise ValueError("must have names of a-z, 0-9, `_` and `-`, such as google")
-        if len({provider.issuer for provider in value.values()}) < len(value):
+        issuers = [issuer for provider in value.values() for issuer in provider.issuers]
+        if len(set(issuers)) < len(issuers):
             raise ValueError("must name each issuer once, with all of its client ids")
         return value
 

@@ -263,7 +263,7 @@ class TestAllAtOnce:
                 session.execute(text(f"SET LOCAL {patience} = '60s'"))
             token = device.refresh_token
             return rotation.refresh(
-                session, vault, COMMAND_LINE, now, refresh_token=token, verified_only=False
+                session, vault, COMMAND_LINE, now, refresh_token=token, grace=timedelta(seconds=30), verified_only=False
             ).session_id
 
         refreshing = threading.Thread(target=lambda: answers.append(database.run("write", refresh)), daemon=True)

@@ -189,6 +189,7 @@ class Crowd:
                 COMMAND_LINE,
                 runtime.platform.clock.now(),
                 refresh_token=token,
+                grace=timedelta(seconds=30),
                 verified_only=True,
             )
             self._spent[number] = grant.refresh_token

@@ -6,10 +6,12 @@ from collections.abc import Callable
 
 import pytest
 from httpx2 import Response
+from pydantic import ValidationError
 
 from tests.security.observed import assert_problem, stored_values, without_request_id
 from tests.security.races import all_at_once
 from tests.support.service import Service
+from tests.support.service import test_settings as make_settings
 
 
 def bearer(answer: Response) -> dict[str, str]:
@@ -122,6 +124,26 @@ class TestRotation:
         assert len(successors) == 1
         assert service.sql("SELECT count(*) FROM refresh_tokens WHERE used_at IS NULL") == [(1,)]
         assert_problem(service.refresh(device.refresh_token), 401, "refresh_token_reused")
+
+    def test_a_longer_grace_is_the_operators_choice(self, make_service: Callable[..., Service]) -> None:
+        """TK11: for an hour the same successor, whose own use ends the grace; then it is reuse."""
+        service = make_service(refresh_grace=3600)
+        device = service.device()
+        successor = service.refresh(device.refresh_token).json()["refresh_token"]
+        service.clock.advance(seconds=3600)
+        assert service.refresh(device.refresh_token).json()["refresh_token"] == successor
+        assert service.refresh(successor).status_code == 200
+        assert_problem(service.refresh(device.refresh_token), 401, "refresh_token_reused")
+        other = service.device()
+        service.refresh(other.refresh_token)
+        service.clock.advance(seconds=3601)
+        assert_problem(service.refresh(other.refresh_token), 401, "refresh_token_reused")
+
+    @pytest.mark.parametrize("grace", [-1, 3601])
+    def test_a_grace_has_bounds(self, grace: int) -> None:
+        """TK11"""
+        with pytest.raises(ValidationError, match="refresh_grace"):
+            make_settings(refresh_grace=grace)
 
 
 @pytest.mark.both_databases

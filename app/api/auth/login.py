@@ -1,5 +1,6 @@
 """`/v1/auth`: signing in with a password, refreshing, signing out."""
 
+from datetime import timedelta
 from typing import Annotated
 
 from fastapi import APIRouter, Response
@@ -62,8 +63,8 @@ async def refresh_session(
     """A new access token and a new refresh token. The sent refresh token is used up: store the new one before you do
     anything else.
 
-    An app that never got the answer may send the same token again within 30 seconds. It gets the same new refresh
-    token.
+    An app that never got the answer may send the same token again: within 30 seconds, or as long as the operator
+    allows. It gets the same new refresh token, unless that was used.
     """
     await platform.limiter.hit("refresh", address_key(origin.address))
     grant = await platform.database.write(
@@ -72,6 +73,7 @@ async def refresh_session(
         origin,
         platform.clock.now(),
         refresh_token=body.refresh_token,
+        grace=timedelta(seconds=platform.settings.refresh_grace),
         verified_only=platform.settings.verifies_email,
     )
     return token_set(platform, tokens, grant)
