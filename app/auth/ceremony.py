@@ -18,6 +18,7 @@ from webauthn.helpers.structs import (
     AuthenticationCredential,
     AuthenticatorAssertionResponse,
     AuthenticatorAttestationResponse,
+    CredentialDeviceType,
     RegistrationCredential,
 )
 
@@ -81,15 +82,21 @@ class NewPasskey:
     credential_id: bytes
     public_key: bytes
     sign_count: int
+    backup_eligible: bool
     backed_up: bool
 
 
 @dataclass(frozen=True)
 class Seen:
-    """What the authenticator says of itself in an assertion with a valid signature."""
+    """What the authenticator says of itself in an assertion with a valid signature.
+
+    `fell_back`: its counter is not above the last one.
+    """
 
     sign_count: int
+    backup_eligible: bool
     backed_up: bool
+    fell_back: bool
 
 
 def relying_party(settings: Settings) -> RelyingParty:
@@ -150,7 +157,13 @@ def _verify_attestation(attestation: Attestation, challenge: str, party: Relying
         raise CeremonyFailed("credential_id")
     if len(verified.credential_public_key) > MAX_PUBLIC_KEY:
         raise CeremonyFailed("public_key")
-    return NewPasskey(raw_id, verified.credential_public_key, verified.sign_count, verified.credential_backed_up)
+    return NewPasskey(
+        raw_id,
+        verified.credential_public_key,
+        verified.sign_count,
+        backup_eligible=verified.credential_device_type == CredentialDeviceType.MULTI_DEVICE,
+        backed_up=verified.credential_backed_up,
+    )
 
 
 def verify_assertion(
@@ -160,24 +173,31 @@ def verify_assertion(
     party: RelyingParty,
     public_key: bytes,
     sign_count: int,
+    may_move: bool,
     user_handle: bytes,
     named: bool,
 ) -> Seen:
     """Verifies that the verified user presented the passkey of `public_key` as the answer to `challenge` (§7.2).
 
-    `named`: the options listed the allowed passkeys. Otherwise the authenticator must send the user handle. Raises
-    `CeremonyFailed`, with the reason `cloned` if a counter in use did not grow: the counter of a copy lags behind.
+    `named`: the options listed the allowed passkeys. Otherwise the authenticator must send the user handle.
+
+    A counter in use that did not grow is a signal of a copy, and no proof (§7.2 step 22). A passkey that `may_move` to
+    other devices is a copy by right, and another keeper counts anew, so it is let in. Any other passkey never leaves
+    its authenticator, whose counter only grows: a copy was stolen, and is refused with the reason `cloned`. `may_move`
+    is what was known before, since a thief who has the key signs any flags. Raises `CeremonyFailed`.
     """
-    seen = _checked(lambda: _verify_assertion(assertion, challenge, party, public_key))
+    seen = _checked(lambda: _verify_assertion(assertion, challenge, party, public_key, sign_count))
     may_be_silent = named and assertion.user_handle is None
     if assertion.user_handle != b64url(user_handle) and not may_be_silent:
         raise CeremonyFailed("user_handle")
-    if sign_count > 0 and seen.sign_count <= sign_count:
+    if seen.fell_back and not (may_move and seen.backup_eligible):
         raise CeremonyFailed("cloned")
     return seen
 
 
-def _verify_assertion(assertion: Assertion, challenge: str, party: RelyingParty, public_key: bytes) -> Seen:
+def _verify_assertion(
+    assertion: Assertion, challenge: str, party: RelyingParty, public_key: bytes, sign_count: int
+) -> Seen:
     client_data = unb64url(assertion.client_data)
     _refuse_framed(client_data)
     verified = verify_authentication_response(
@@ -197,7 +217,12 @@ def _verify_assertion(assertion: Assertion, challenge: str, party: RelyingParty,
         credential_current_sign_count=0,  # the library checks it before the signature, so anybody could feign a clone
         require_user_verification=True,
     )
-    return Seen(verified.new_sign_count, verified.credential_backed_up)
+    return Seen(
+        verified.new_sign_count,
+        backup_eligible=verified.credential_device_type == CredentialDeviceType.MULTI_DEVICE,
+        backed_up=verified.credential_backed_up,
+        fell_back=sign_count > 0 and verified.new_sign_count <= sign_count,
+    )
 
 
 def _refuse_framed(client_data: bytes) -> None:

@@ -113,6 +113,7 @@ def _add(
         "sign_count": made.sign_count,
         "transports": list(transports),
         "name": name,
+        "backup_eligible": made.backup_eligible,
         "backed_up": made.backed_up,
         "created_at": now,
     }
@@ -198,6 +199,19 @@ def sign_in(
         raise InvalidPasskey(cause=failure.reason) from None
     assert user is not None
     assert passkey is not None
+    if seen.fell_back:
+        audit.record(
+            session,
+            origin,
+            "passkey.counter_fell",
+            now,
+            subject_id=user.id,
+            passkey_id=str(passkey.id),
+            counter=seen.sign_count,
+            former_counter=passkey.sign_count,
+        )
+    if passkey.backup_eligible is None:
+        passkey.backup_eligible = seen.backup_eligible
     passkey.sign_count, passkey.backed_up, passkey.last_used_at = seen.sign_count, seen.backed_up, now
     if mfa_token is not None:
         return mfa.complete(session, vault, origin, now, user_id=user.id, mfa_token=mfa_token)
@@ -235,6 +249,8 @@ def _shown(
         party=party,
         public_key=passkey.public_key,
         sign_count=passkey.sign_count,
+        # What is backed up may move. Of a passkey from an earlier version nothing else is known.
+        may_move=passkey.backed_up if passkey.backup_eligible is None else passkey.backup_eligible,
         user_handle=passkey.user_id.bytes,
         named=claim.user_id is not None,
     )

@@ -47,6 +47,7 @@ Event = Literal[
     "passkey.added",
     "passkey.renamed",
     "passkey.removed",
+    "passkey.counter_fell",
     "identity.linked",
     "identity.unlinked",
     "session.stepped_up",

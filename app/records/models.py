@@ -340,6 +340,8 @@ class Passkey(Model):
     sign_count: Mapped[int] = mapped_column(BigInteger)
     transports: Mapped[list[str]] = mapped_column(JSON)
     name: Mapped[str] = mapped_column(String(100))
+    backup_eligible: Mapped[bool | None] = mapped_column(Boolean)
+    """Whether the passkey may move to other devices (flag BE). Null: not known yet, from an earlier version."""
     backed_up: Mapped[bool] = mapped_column(Boolean)
     created_at: Mapped[datetime]
     last_used_at: Mapped[datetime | None]

@@ -322,6 +322,7 @@ def given_passkey(**changes: str) -> ceremony.Seen:
         party=PARTY,
         public_key=passkey.public_key,
         sign_count=passkey.sign_count,
+        may_move=False,
         user_handle=examples.USER_ID.bytes,
         named=False,
     )

@@ -23,6 +23,7 @@ from tests.support.databases import PostgresDatabases
 from tests.support.passkey_keeper import BACKED_UP, MAY_BE_BACKED_UP, PRESENT, VERIFIED, Authenticator
 from tests.support.service import PASSWORD, Device, Service, running_service, test_settings
 
+MOVABLE = PRESENT | VERIFIED | MAY_BE_BACKED_UP | BACKED_UP
 OWNED = {"passkey_id", "name", "transports", "backed_up", "created_at", "last_used_at"}
 
 
@@ -261,10 +262,27 @@ class TestAdding:
         assert_problem(answers[-1], 422, "invalid_request")
         assert_problem(device.post("/v1/me/passkeys/options"), 422, "invalid_request")
 
-    def test_takes_closed_members_and_ignores_extensions(self, service: Service) -> None:
+    def test_ignores_what_browsers_will_say_and_what_they_leave_empty(self, service: Service) -> None:
         device = service.device()
         credential = Authenticator().create(creation_options(device))
-        assert_problem(send(device, {**credential, "extra": 1}), 422, "invalid_request")
+        new = {"publicKey": None, "authenticatorData": None, "publicKeyAlgorithm": None, "signalled": {"a": [1]}}
+        response = credential["response"] | new | {"transports": ["usb", "Smart-Card 2", 7, "hybrid"]}
+        empty = {"authenticatorAttachment": None, "clientExtensionResults": None, "hints": ["client-device"]}
+        answer = send(device, {**credential, **empty, "response": response})
+        assert answer.status_code == 201, answer.text
+        assert answer.json()["transports"] == ["usb", "hybrid"]
+
+    @pytest.mark.parametrize("transports", [None, [], "usb"])
+    def test_needs_no_transports(self, service: Service, transports: object) -> None:
+        device = service.device()
+        credential = Authenticator().create(creation_options(device))
+        credential["response"]["transports"] = transports
+        assert send(device, credential).json()["transports"] == []
+
+    def test_takes_closed_members_of_our_own_and_ignores_extensions(self, service: Service) -> None:
+        device = service.device()
+        credential = Authenticator().create(creation_options(device))
+        assert_problem(send(device, credential, extra=1), 422, "invalid_request")
         assert_problem(send(device, {**credential, "id": "AAAA"}), 422, "invalid_request")
         assert_problem(send(device, {**credential, "type": "password"}), 422, "invalid_request")
         assert_problem(send(device, credential, name=""), 422, "invalid_request")
@@ -484,6 +502,52 @@ class TestSignIn:
         assert_problem(sign_in(service, copied.but(key=Authenticator().key, counter=7)), 401, "invalid_passkey")
         assert events(service, "session.started")[-1][1]["fault"] == "invalid_answer"
 
+    def test_refuses_a_copy_that_claims_to_be_one_that_may_move(self, service: Service) -> None:
+        """§7.2: a thief who has the key signs any flags, so what counts is what the passkey was at first."""
+        authenticator = add(service.device(), counter=7)
+        assert sign_in(service, authenticator).status_code == 200
+        copied = authenticator.but(counter=1, flags=MOVABLE)
+        assert_problem(sign_in(service, copied), 401, "invalid_passkey")
+        assert events(service, "session.started")[-1][1]["fault"] == "cloned"
+
+    @pytest.mark.parametrize("flags", [MOVABLE, MOVABLE & ~BACKED_UP])
+    def test_lets_one_in_that_moved_to_a_keeper_which_counts_anew(self, service: Service, flags: int) -> None:
+        """§7.2: a counter that fell is a signal, which is on record, and no proof."""
+        device = service.device()
+        authenticator = add(device, counter=5, flags=flags)
+        assert sign_in(service, authenticator).status_code == 200
+        assert events(service, "passkey.counter_fell") == []
+        moved = authenticator.but(counter=0)
+        assert [sign_in(service, moved).status_code for _ in range(2)] == [200, 200]
+        [(outcome, detail)] = events(service, "passkey.counter_fell")
+        assert (outcome, detail["former_counter"], detail["counter"]) == ("done", 6, 0)
+        assert_problem(sign_in(service, moved.but(key=Authenticator().key)), 401, "invalid_passkey")
+        [event] = service.staff().get("/v1/admin/audit-events?event=passkey.counter_fell").json()["items"]
+        assert event["subject_id"] == device.user_id
+
+    @pytest.mark.parametrize(("backed_up", "status"), [(True, 200), (False, 401)])
+    def test_judges_one_of_an_earlier_version_by_its_backup(
+        self, service: Service, backed_up: bool, status: int
+    ) -> None:
+        authenticator = add(service.device(), counter=5, flags=MOVABLE)
+        service.sql("UPDATE passkeys SET backup_eligible = NULL, backed_up = :backed_up", backed_up=backed_up)
+        assert sign_in(service, authenticator.but(counter=0)).status_code == status
+
+    def test_learns_whether_one_of_an_earlier_version_may_move(self, service: Service) -> None:
+        authenticator = add(service.device(), counter=5, flags=MOVABLE)
+        service.sql("UPDATE passkeys SET backup_eligible = NULL, backed_up = :backed_up", backed_up=False)
+        assert sign_in(service, authenticator).status_code == 200
+        assert sign_in(service, authenticator.but(counter=0)).status_code == 200
+
+    def test_ignores_what_browsers_will_say(self, service: Service) -> None:
+        authenticator = add(service.device())
+        credential = authenticator.get(request_options(service))
+        response = credential["response"] | {"attestationObject": "AAAA", "signalled": None}
+        new = {"authenticatorAttachment": None, "clientExtensionResults": {"prf": {"enabled": True}}, "later": 1}
+        assert_problem(show(service, {**credential, **new, "response": response}, later=1), 422, "invalid_request")
+        answer = show(service, {**credential, **new, "response": response})
+        assert answer.status_code == 200, answer.text
+
     def test_takes_one_that_never_counts(self, service: Service) -> None:
         """As keys that are on many devices do."""
         authenticator = add(service.device())
@@ -657,5 +721,12 @@ class TestHostileBytes:
         attempt = Assertion(SHOWN["id"], *sent, user_handle="AA")
         with pytest.raises(CeremonyFailed):
             ceremony.verify_assertion(
-                attempt, challenge="x", party=PARTY, public_key=key, sign_count=0, user_handle=b"\0", named=False
+                attempt,
+                challenge="x",
+                party=PARTY,
+                public_key=key,
+                sign_count=0,
+                may_move=False,
+                user_handle=b"\0",
+                named=False,
             )

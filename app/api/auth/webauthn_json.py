@@ -6,9 +6,10 @@ sends what the credential's `toJSON()` gives. Android's Credential Manager takes
 parts into these members.
 """
 
+import re
 from typing import Annotated, Literal, Self
 
-from pydantic import ConfigDict, Field, model_validator
+from pydantic import BeforeValidator, ConfigDict, Field, model_validator
 
 from app.auth.ceremony import ALGORITHMS, Assertion, Attestation, RelyingParty
 from app.auth.passkeys import CHALLENGE_TTL, Ceremony
@@ -21,9 +22,17 @@ TIMEOUT = int(CHALLENGE_TTL.total_seconds() * 1000)
 
 PublicKeyType = Literal["public-key"]
 BASE64URL = r"^[A-Za-z0-9_-]+$"
+TRANSPORT = r"^[a-z][a-z-]*$"
 CredentialId = Annotated[str, Field(pattern=BASE64URL, max_length=1364)]
 Bytes = Annotated[str, Field(pattern=BASE64URL, max_length=16_384)]
-Transport = Annotated[str, Field(pattern=r"^[a-z][a-z-]*$", max_length=32)]
+Transport = Annotated[str, Field(pattern=TRANSPORT, max_length=32)]
+
+
+def _known_shapes(transports: object) -> object:
+    """Transports are hints (§5.8.4), so those that the service could not keep are left out."""
+    if not isinstance(transports, list):
+        return None
+    return [one for one in transports if isinstance(one, str) and len(one) <= 32 and re.match(TRANSPORT, one)][:10]
 
 
 class PasskeyRelyingParty(ResponseModel):
@@ -79,18 +88,24 @@ class PasskeyRequestOptions(ResponseModel):
     user_verification: Annotated[Literal["required"], Field(serialization_alias="userVerification")] = "required"
 
 
-class AttestationResponse(RequestModel):
+class FromDevice(RequestModel):
+    """What a browser or a phone writes. It may have members that are newer than this service, which are ignored."""
+
+    model_config = ConfigDict(extra="ignore")
+
+
+class AttestationResponse(FromDevice):
     """AuthenticatorAttestationResponseJSON. Members that the service does not need may be left out, and are ignored."""
 
     client_data_json: Annotated[Bytes, Field(alias="clientDataJSON")]
     attestation_object: Annotated[Bytes, Field(alias="attestationObject")]
     authenticator_data: Annotated[Bytes | None, Field(alias="authenticatorData")] = None
-    transports: Annotated[list[Transport], Field(max_length=10)] = []
+    transports: Annotated[list[Transport] | None, Field(max_length=10), BeforeValidator(_known_shapes)] = None
     public_key: Annotated[Bytes | None, Field(alias="publicKey")] = None
     public_key_algorithm: Annotated[int | None, Field(alias="publicKeyAlgorithm")] = None
 
 
-class AssertionResponse(RequestModel):
+class AssertionResponse(FromDevice):
     """AuthenticatorAssertionResponseJSON."""
 
     client_data_json: Annotated[Bytes, Field(alias="clientDataJSON")]
@@ -99,28 +114,22 @@ class AssertionResponse(RequestModel):
     user_handle: Annotated[str | None, Field(alias="userHandle", pattern=BASE64URL, max_length=86)] = None
 
 
-class CredentialProperties(RequestModel):
-    model_config = ConfigDict(extra="ignore")
-
+class CredentialProperties(FromDevice):
     rk: bool | None = None
 
 
-class ExtensionResults(RequestModel):
+class ExtensionResults(FromDevice):
     """AuthenticationExtensionsClientOutputsJSON: the results of extensions, which the service ignores."""
-
-    model_config = ConfigDict(extra="ignore")
 
     cred_props: Annotated[CredentialProperties | None, Field(alias="credProps")] = None
 
 
-class PublicKeyCredential(RequestModel):
+class PublicKeyCredential(FromDevice):
     id: CredentialId
     raw_id: Annotated[CredentialId, Field(alias="rawId")]
     type: PublicKeyType
     authenticator_attachment: Annotated[str | None, Field(alias="authenticatorAttachment", max_length=32)] = None
-    client_extension_results: Annotated[
-        ExtensionResults, Field(alias="clientExtensionResults", default_factory=ExtensionResults)
-    ]
+    client_extension_results: Annotated[ExtensionResults | None, Field(alias="clientExtensionResults")] = None
 
     @model_validator(mode="after")
     def _one_id(self) -> Self:
