@@ -85,6 +85,24 @@ class TestAnswer:
         wide = "".join(chr(ord(digit) - ord("0") + 0xFF10) for digit in app.fresh_code())
         assert answer(service, challenge(device), wide).status_code == 200
 
+    @pytest.mark.parametrize("zero", ["٠", "۰", "०", "০", "\U0001d7ce"], ids=ascii)
+    def test_takes_the_digits_of_every_script(self, service: Service, zero: str) -> None:
+        """Arabic, Persian, Devanagari, Bengali, mathematical bold: for a step-up and a confirmation too."""
+
+        def typed(code: str) -> str:
+            digits = "".join(chr(ord(zero) + int(one)) if one.isdecimal() else one for one in code)
+            return f"\u200f{digits[:3]}\u00a0{digits[3:]} "
+
+        device = service.device()
+        app = enrol(device)
+        confirmed = device.post("/v1/me/totp/confirm", {"code": typed(app.fresh_code())})
+        assert confirmed.status_code == 200, confirmed.text
+        assert answer(service, challenge(device), typed(app.fresh_code())).status_code == 200
+        stepped = device.post("/v1/auth/step-up", {"method": "totp", "code": typed(app.fresh_code())})
+        assert stepped.status_code == 200, stepped.text
+        [recovery, *_] = confirmed.json()["recovery_codes"]
+        assert answer(service, challenge(device), typed(recovery.lower()), "recovery_code").status_code == 200
+
     @pytest.mark.parametrize("code", ["", "٢٨٧٠٨٢", "\u0000", "1" * 64, "abcdef", "²²²²²²"])
     def test_is_wrong_for_whatever_is_no_code(self, service: Service, code: str) -> None:
         device = service.device()
