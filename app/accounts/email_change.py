@@ -55,10 +55,12 @@ async def request(
 async def confirm(
     platform: Platform, hasher: Hasher, origin: Origin, actor: Actor | None, *, token: str, password: str | None
 ) -> None:
-    """Gives the account the address that the token was sent to.
+    """Gives the account the address that the token was sent to, or does nothing if this very token has done so.
 
     Raises `EmailTaken` and what `links.verify_opener` raises.
     """
+    if await links.has_verified(platform, token):
+        return
     link = Link("email_change", token, "email.changed")
     elsewhere = await links.verify_opener(
         platform, hasher, origin, actor, link, password=password, find_guard=_own_password
@@ -114,6 +116,7 @@ def _confirm(
     if not registration.give_address(session, user, address, verified_at=now):  # the address was registered meanwhile
         audit.record(session, origin, "email.changed", now, outcome="refused", subject_id=user.id, reason="email_taken")
         raise EmailTaken
+    links.remember(session, vault, now, link.token, user)
     user.confirmed_elsewhere = elsewhere
     # Links sent to the old address must not work any more.
     single_use.withdraw(session, now, "email_change", "password_reset", "email_verification", user_id=user.id)

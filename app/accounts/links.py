@@ -1,14 +1,15 @@
-"""Opening a link from a mail. A link is for one user and works once.
+"""Opening a link from a mail. A link is for one user and works once. One that verified an address says so again.
 
 Opening it shows that somebody reads the mail of an address. It does not show that they asked for the account that the
 link is for. So a link that gives an account its address is confirmed in a session of that account, or with its
 password. Otherwise a click on a button might give one's address to a stranger's account.
 """
 
+import hmac
 import uuid
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from sqlalchemy.orm import Session
 
@@ -24,6 +25,8 @@ from app.records.audit import Event, Origin
 from app.records.models import User
 from app.records.single_use import Claim, Purpose
 
+REMEMBERED_FOR = timedelta(days=30)
+"""How long a link says again that it has verified its address."""
 MOST_TRIES = 5
 """Tries at the password for each link."""
 
@@ -124,6 +127,32 @@ def claim(session: Session, vault: Vault, origin: Origin, now: datetime, link: L
         _record_refusal(session, origin, now, link, reason="disabled", subject_id=found.user_id)
         raise InvalidSingleUseToken(keeps_writes=True)
     return user, claimed
+
+
+def remember(session: Session, vault: Vault, now: datetime, token: str, user: User) -> None:
+    """Notes that the link has verified the user's address. People open a link twice, on two devices or by mistake."""
+    data = {"address": _digest(vault, user)}
+    single_use.store(session, vault, now, "confirmed_link", token, ttl=REMEMBERED_FOR, user_id=user.id, data=data)
+
+
+async def has_verified(platform: Platform, token: str) -> bool:
+    """Whether this very link has verified the address that its user still has. Then there is nothing left to do."""
+    return await platform.database.read(_has_verified, platform.vault, platform.clock.now(), token)
+
+
+def _has_verified(session: Session, vault: Vault, now: datetime, token: str) -> bool:
+    try:
+        found = single_use.find(session, vault, now, "confirmed_link", token)
+    except InvalidSingleUseToken:
+        return False
+    user = session.get(User, found.user_id)
+    if user is None or user.status != "active" or user.email_verified_at is None:
+        return False
+    return hmac.compare_digest(str(found.data["address"]), _digest(vault, user))
+
+
+def _digest(vault: Vault, user: User) -> str:
+    return vault.digest("address of a link", (user.email_key or "").encode("utf-8", "surrogatepass")).hex()
 
 
 def _find(session: Session, vault: Vault, now: datetime, link: Link, find_guard: FindGuard) -> tuple[Claim, Guard]:

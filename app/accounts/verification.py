@@ -18,6 +18,7 @@ from app.accounts.links import Link
 from app.crypto.vault import Vault
 from app.mail import outbox
 from app.platform.limits import account_key
+from app.platform.problems import InvalidSingleUseToken
 from app.platform.process import Platform
 from app.records import addresses, audit, single_use
 from app.records.audit import Origin
@@ -37,8 +38,17 @@ async def request(platform: Platform, origin: Origin, *, email: str) -> None:
 
 
 async def confirm(platform: Platform, origin: Origin, *, token: str) -> None:
-    """Verifies the address that the token was sent to. Raises `InvalidSingleUseToken`."""
-    await platform.database.write(_confirm, platform.vault, origin, platform.clock.now(), token=token)
+    """Verifies the address that the token was sent to, or does nothing if this very token has verified it.
+
+    Raises `InvalidSingleUseToken`.
+    """
+    if await links.has_verified(platform, token):
+        return
+    try:
+        await platform.database.write(_confirm, platform.vault, origin, platform.clock.now(), token=token)
+    except InvalidSingleUseToken:
+        if not await links.has_verified(platform, token):  # by another request, a moment ago
+            raise
 
 
 def send_link(session: Session, vault: Vault, now: datetime, user: User, registration: Mapping[str, Any]) -> None:
@@ -113,5 +123,6 @@ def _confirm(session: Session, vault: Vault, origin: Origin, now: datetime, *, t
         user.display_name = claimed.data["display_name"]
     user.email_verified_at = user.email_verified_at or now
     single_use.withdraw(session, now, "email_verification", user_id=user.id)
+    links.remember(session, vault, now, token, user)
     audit.record(session, origin, "email.verified", now, actor_id=user.id, subject_id=user.id)
     return user.id

@@ -125,6 +125,7 @@ def _confirm(session: Session, vault: Vault, origin: Origin, now: datetime, *, l
         password_hash=claim.data["password_hash"],
         verified_at=now,
     )
+    links.remember(session, vault, now, link.token, user)
     user.confirmed_elsewhere = elsewhere
     audit.record(session, origin, "email.verified", now, actor_id=user.id, subject_id=user.id)
 

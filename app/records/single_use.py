@@ -23,6 +23,7 @@ Purpose = Literal[
     "email_change",
     "password_reset",
     "guest_upgrade",
+    "confirmed_link",
     "mfa",
     "passkey_registration",
     "passkey_sign_in",
@@ -58,9 +59,25 @@ def issue(
     `returns_as` turns the token into the text that `claim` will get in its place, such as a digest of the token.
     """
     token = PREFIX + b64url(secrets.token_bytes(32))
+    store(session, vault, now, purpose, returns_as(token), ttl=ttl, user_id=user_id, data=data)
+    return token
+
+
+def store(
+    session: Session,
+    vault: Vault,
+    now: datetime,
+    purpose: Purpose,
+    token: str,
+    *,
+    ttl: timedelta,
+    user_id: uuid.UUID | None,
+    data: Mapping[str, Any] | None,
+) -> None:
+    """Keeps a token that exists already, for another purpose."""
     session.execute(
         insert(SingleUseToken).values(
-            token_hash=_hash(vault, purpose, returns_as(token)),
+            token_hash=_hash(vault, purpose, token),
             purpose=purpose,
             user_id=user_id,
             data=dict(data or {}),
@@ -69,7 +86,6 @@ def issue(
             expires_at=now + ttl,
         )
     )
-    return token
 
 
 def claim(session: Session, vault: Vault, now: datetime, purpose: Purpose, token: str) -> Claim:

@@ -39,7 +39,17 @@ class TestChange:
         assert service.mails(ADA)[-1].subject == "Your e-mail address was changed"
         assert service.log_in(NEW).status_code == 200
         assert service.log_in(ADA).status_code == 401
-        assert_problem(confirm(service, service.mails(NEW)[0].token), 400, "invalid_single_use_token")
+
+    def test_is_told_again_to_who_opens_the_link_again(self, service: Service) -> None:
+        device = service.device(ADA)
+        ask(device)
+        token = service.mails(NEW)[0].token
+        assert confirm(service, token).status_code == 204
+        assert confirm(service, token, password=None).status_code == 204
+        assert len(service.mails(ADA)) == 2
+        ask(device, "third@example.org")
+        assert confirm(service, service.mails("third@example.org")[0].token).status_code == 204
+        assert_problem(confirm(service, token), 400, "invalid_single_use_token")
 
     def test_needs_the_password(self, service: Service) -> None:
         """AU14"""

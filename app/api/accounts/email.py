@@ -56,7 +56,7 @@ async def confirm_email_change(
 
     This needs an access token of the account, or the account's password. Without either the answer is 403
     `account_password_required`, or `account_session_required` if the account has no password. Five wrong passwords use
-    the token up.
+    the token up. A token that has given the account its address gets 204 again.
     """
     await platform.limiter.hit("confirm", address_key(origin.address))
     password = body.password.get_secret_value() if body.password else None

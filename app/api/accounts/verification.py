@@ -47,6 +47,7 @@ async def confirm_email_verification(
 
     An upgrade needs the guest's own access token, or the password that the guest chose. Without either the answer is
     403 `account_password_required`. Five wrong passwords use the token up.
+    A token that has verified the address gets 204 again.
     """
     await platform.limiter.hit("confirm", address_key(origin.address))
     password = body.password.get_secret_value() if body.password else None
