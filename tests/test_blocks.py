@@ -70,7 +70,8 @@ BLOCKS: dict[str, dict[str, How]] = {
         "tokenvend serve": StandIn("TestByHand::test_settings_are_taken_and_commands_are_ones", "the service"),
     },
     "docs/operate/sign-in.md": {
-        '"issuer"': Run("TestOidcProviders::test_takes_the_ones_of_the_documents"),
+        '"apple"': Run("TestOidcProviders::test_takes_the_ones_of_the_documents"),
+        '"microsoft"': Run("TestOidcProviders::test_takes_the_ones_of_the_documents"),
     },
     "deploy/README.md": {
         "docker build -f": NotRun(

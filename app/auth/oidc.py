@@ -3,6 +3,7 @@
 Each token contains a nonce that was issued here, and works once.
 """
 
+import math
 import re
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -48,9 +49,9 @@ class OutsideIdentity:
 
 async def issue_nonce(platform: Platform, providers: Providers, *, provider: str) -> tuple[str, datetime]:
     """A nonce for one ID token of the provider, and when it expires. Raises `NotFound`."""
-    name = providers.get(provider).name
+    providers.check(provider)
     now = platform.clock.now()
-    return await platform.database.write(_issue_nonce, platform.vault, now, provider=name), now + NONCE_TTL
+    return await platform.database.write(_issue_nonce, platform.vault, now, provider=provider), now + NONCE_TTL
 
 
 def _issue_nonce(session: Session, vault: Vault, now: datetime, *, provider: str) -> str:
@@ -68,13 +69,13 @@ def _issue_nonce(session: Session, vault: Vault, now: datetime, *, provider: str
 async def verify(platform: Platform, providers: Providers, *, provider: str, id_token: str) -> OutsideIdentity:
     """The identity that the token is about. The caller must use up its nonce by `use_nonce` in its transaction.
 
-    Raises `NotFound`, `InvalidIdentityToken`, `IdentityProviderUnavailable`.
+    Raises `NotFound`, `InvalidIdentityToken`, `IdentityProviderUnavailable`, `IdentityProviderMisconfigured`.
     """
-    issuer = providers.get(provider)
     try:
+        issuer = providers.get(provider, id_token)
         return _identity(issuer, await _signed_claims(issuer, id_token), platform.clock.now().timestamp())
     except (jws.TokenRejected, ValueError) as error:
-        log.info("identity_token_refused", provider=issuer.name, cause=str(error))
+        log.info("identity_token_refused", provider=provider, cause=str(error))
         raise InvalidIdentityToken(cause=str(error)) from None
 
 
@@ -97,8 +98,10 @@ async def _signed_claims(provider: Provider, id_token: str) -> dict[str, Any]:
 
 def _identity(provider: Provider, claims: dict[str, Any], now: float) -> OutsideIdentity:
     """Raises ValueError that says what is wrong."""
-    if claims.get("iss") != provider.issuer:
+    if claims.get("iss") not in provider.spellings:
         raise ValueError("of another issuer")
+    if provider.tenant is not None and claims.get("tid") != provider.tenant:
+        raise ValueError("tid is not the tenant of the issuer")
     _check_audience(claims, provider.client_ids)
     _check_times(claims, now)
     subject, nonce = claims.get("sub"), claims.get("nonce")
@@ -109,6 +112,8 @@ def _identity(provider: Provider, claims: dict[str, Any], now: float) -> Outside
     email, name = claims.get("email"), claims.get("name")
     address = addresses.find(email) if isinstance(email, str) else None
     verified = claims.get("email_verified") is True or claims.get("email_verified") == "true"  # Apple sends a string
+    if provider.tenant is not None:
+        verified = False  # a tenant's administrators write any address into its tokens
     return OutsideIdentity(
         provider=provider.name,
         issuer=provider.issuer,
@@ -132,8 +137,8 @@ def _check_audience(claims: dict[str, Any], client_ids: frozenset[str]) -> None:
 
 def _check_times(claims: dict[str, Any], now: float) -> None:
     times = [claims.get("iat"), claims.get("exp"), claims.get("nbf", 0)]
-    if any(type(time) is not int for time in times):  # a bool is an int to isinstance
-        raise ValueError("a time is not a whole number")
+    if not all(type(time) is int or (type(time) is float and math.isfinite(time)) for time in times):
+        raise ValueError("a time is not a number")  # RFC 7519 §2 allows fractions; a bool is an int to isinstance
     issued_at, expires_at, not_before = times
     if not now - OLDEST < issued_at <= now + CLOCK_TOLERANCE or not_before > now + CLOCK_TOLERANCE:
         raise ValueError("made in the future or too long ago")

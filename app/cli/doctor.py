@@ -5,8 +5,10 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import Literal
 
+from app.auth.providers import FETCH_FAULTS, Misconfigured
 from app.cli import redis_memory
 from app.compose import Runtime
+from app.platform.fetcher import Unusable
 from app.platform.problems import Problem
 from app.platform.settings import LONGEST_CHAINED, SettingsError
 from app.records.migrate import is_migrated
@@ -66,7 +68,12 @@ async def examine(runtime: Runtime) -> list[Finding]:
 
 
 async def _examine(runtime: Runtime) -> list[Finding]:
-    findings = [*await _service(runtime), *await _redis(runtime), *await _base_credentials(runtime)]
+    findings = [
+        *await _service(runtime),
+        *await _redis(runtime),
+        *await _identity_providers(runtime),
+        *await _base_credentials(runtime),
+    ]
     if findings[-1].state == "failed":
         return findings
     try:
@@ -101,6 +108,21 @@ async def _service(runtime: Runtime) -> list[Finding]:
 async def _redis(runtime: Runtime) -> list[Finding]:
     judged = await redis_memory.judge(runtime.platform.settings)
     return [Finding(f"Redis of {name}", found.state, found.message) for name, found in judged.items()]
+
+
+async def _identity_providers(runtime: Runtime) -> list[Finding]:
+    findings = []
+    for provider in runtime.providers.list_all():
+        name = f"provider {provider.name}"
+        try:
+            findings.append(Finding(name, "ok", f"{provider.issuer} has {await provider.try_out()} keys"))
+        except Misconfigured as error:
+            findings.append(Finding(name, "failed", str(error)))
+        except FETCH_FAULTS as error:
+            cause = str(error) if isinstance(error, Unusable) else type(error).__name__
+            mend = f"check that this machine reaches {provider.issuer}, perhaps through HTTPS_PROXY"
+            findings.append(Finding(name, "failed", f"its keys cannot be read ({cause}); {mend}"))
+    return findings
 
 
 async def _base_credentials(runtime: Runtime) -> list[Finding]:

@@ -14,7 +14,10 @@ from app.crypto.encoding import unb64url
 from app.crypto.jws import COMPACT, OF_ANOTHER_KEY, TokenRejected
 from app.crypto.strict_json import strict_object
 
-MAX_ID_TOKEN_LENGTH = 8192
+MAX_ID_TOKEN_LENGTH = 32_768
+"""Room for the 200 groups that Microsoft Entra puts into a token at most."""
+NAMELESS = ""
+"""In the place of the `kid` of a set's only key, which need not have one (OpenID Connect Core §10.1)."""
 
 
 RSA_BITS = range(2048, 8193)
@@ -51,8 +54,8 @@ class _PssKey:
 def identity_keys(document: bytes) -> dict[str, IdentityKey]:
     """The keys of a provider's JWK set (RFC 7517 §5) that can verify ID tokens, by `kid`. Other keys are left out.
 
-    Keys that share a `kid` are left out too: no key is better than a guess. Raises ValueError if `document` is not a
-    JWK set.
+    Keys that share a `kid` are left out too: no key is better than a guess. So are keys without one, unless the only
+    key has none. Raises ValueError if `document` is not a JWK set.
     """
     try:
         entries = strict_object(document)["keys"]
@@ -60,10 +63,12 @@ def identity_keys(document: bytes) -> dict[str, IdentityKey]:
         raise ValueError("not a JWK set") from error
     if not isinstance(entries, list):
         raise ValueError("not a JWK set")
+    usable = [(entry, key) for entry in entries if isinstance(entry, dict) and (key := _identity_key(entry))]
+    if len(usable) == 1 and usable[0][0].get("kid") is None:
+        return {NAMELESS: usable[0][1]}
     found: dict[str, list[IdentityKey]] = {}
-    for entry in entries:
-        key = _identity_key(entry) if isinstance(entry, dict) else None
-        if key is not None and isinstance(kid := entry.get("kid"), str) and kid:
+    for entry, key in usable:
+        if isinstance(kid := entry.get("kid"), str) and kid:
             found.setdefault(kid, []).append(key)
     return {kid: keys[0] for kid, keys in found.items() if len(keys) == 1}
 
@@ -94,8 +99,23 @@ def _identity_key(entry: Mapping[str, Any]) -> IdentityKey | None:
     return IdentityKey(algorithm, _PssKey(key.prepared_key) if algorithm == "PS256" else key)
 
 
+def claimed_issuer(token: str) -> str:
+    """What an unverified token says in `iss`. It chooses among trusted issuers, and does nothing else.
+
+    Raises `TokenRejected`.
+    """
+    if len(token) > MAX_ID_TOKEN_LENGTH or not COMPACT.match(token):
+        raise TokenRejected("not a compact JWS")
+    try:
+        issuer = strict_object(unb64url(token.split(".")[1])).get("iss")
+        return issuer if isinstance(issuer, str) else ""
+    except (ValueError, RecursionError) as error:
+        raise TokenRejected(type(error).__name__) from error
+
+
 def verify_identity_token(token: str, *, keys: Mapping[str, IdentityKey]) -> dict[str, Any]:
-    """The claims of an ID token. The key that its `kid` names must verify the signature, with that key's algorithm.
+    """The claims of an ID token. The key that its `kid` names, or the only key if that has no `kid`, must verify the
+    signature, with that key's algorithm.
 
     As strict as `verify_token`, but a provider's header may have members of its own. The caller checks the claims.
     Raises `UnknownKey`, `TokenRejected`, and nothing else.
@@ -109,12 +129,18 @@ def verify_identity_token(token: str, *, keys: Mapping[str, IdentityKey]) -> dic
         kid, typ = head.get("kid"), head.get("typ", "JWT")
         if not OF_ANOTHER_KEY.isdisjoint(head) or not isinstance(typ, str) or typ.upper() != "JWT":
             raise TokenRejected("not the header of an ID token")
-        if not isinstance(kid, str) or kid not in keys:
+        if "kid" in head and not (isinstance(kid, str) and kid):
+            raise UnknownKey("a kid that is none")
+        key = keys.get(kid or NAMELESS) or keys.get(NAMELESS)
+        if key is None:
             raise UnknownKey("an unknown kid")
-        if head.get("alg") != keys[kid].algorithm:
+        if head.get("alg") != key.algorithm:
             raise TokenRejected("not the algorithm of its key")
-        if not keys[kid].key.verify(signed.encode(), signature):
-            raise TokenRejected("not signed by its key")
+        if not key.key.verify(signed.encode(), signature):
+            # A nameless key may have been replaced by another one.
+            raise (
+                UnknownKey("not signed by the only key") if NAMELESS in keys else TokenRejected("not signed by its key")
+            )
         return strict_object(claims)
     except (JOSEError, ValueError, RecursionError) as error:
         raise TokenRejected(type(error).__name__) from error

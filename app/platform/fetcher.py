@@ -10,7 +10,11 @@ LONGEST_ANSWER = 256 * 1024
 
 
 class Unusable(Exception):
-    """The answer is not usable. The message is only for the log."""
+    """The answer is not usable. The message is only for the log. `status`: of the answer, if that is the matter."""
+
+    def __init__(self, message: str, *, status: int | None = None) -> None:
+        super().__init__(message)
+        self.status = status
 
 
 class Fetcher:
@@ -21,7 +25,7 @@ class Fetcher:
         """The body of an answer with status 200. Raises `Unusable`, aiohttp's errors, OSError, ValueError."""
         async with self._open().get(url, allow_redirects=False) as response:
             if response.status != 200:
-                raise Unusable(f"status {response.status}")
+                raise Unusable(f"status {response.status}", status=response.status)
             body = b""
             while not response.content.at_eof():
                 body += await response.content.read(LONGEST_ANSWER)

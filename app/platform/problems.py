@@ -365,6 +365,11 @@ class IdentityProviderUnavailable(Problem):
     default_detail = "The provider's keys cannot be read at the moment. Try again."
 
 
+class IdentityProviderMisconfigured(Problem):
+    status, code, title = 500, "identity_provider_misconfigured", "The identity provider is not set up"
+    default_detail = "The operator must mend the provider's settings: `tokenvend doctor` says how. Do not try again."
+
+
 class UserPoolUnavailable(Problem):
     status, code, title = 503, "user_pool_unavailable", "The user pool does not answer"
     default_detail = "The system that holds this password does not answer at the moment. Try again."

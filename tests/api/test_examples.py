@@ -282,7 +282,11 @@ def identity_in(id_token: str) -> oidc.OutsideIdentity:
     fetcher: Any = None
     apple = OidcProvider.model_validate(SETTINGS["oidc_providers"]["apple"])
     claims = verify_identity_token(id_token, keys=keys)
-    return oidc._identity(Provider("apple", apple, fetcher, ManualClock(NOW)), claims, NOW.timestamp())
+    return oidc._identity(
+        Provider("apple", apple.issuer, apple.client_ids, fetcher=fetcher, clock=ManualClock(NOW)),
+        claims,
+        NOW.timestamp(),
+    )
 
 
 def is_id_token(value: str) -> bool:

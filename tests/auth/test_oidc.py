@@ -20,7 +20,7 @@ from tests.security.races import all_at_once
 from tests.security.test_authorization import GUARDED, call
 from tests.support.clock import ManualClock
 from tests.support.databases import SqliteDatabases
-from tests.support.issuer import DISCOVERY_PATH, KEYS_PATH, Issuer, SigningKey, b64, rsa_key, running_issuer
+from tests.support.issuer import CLIENT_ID, DISCOVERY_PATH, KEYS_PATH, Issuer, SigningKey, b64, rsa_key, running_issuer
 from tests.support.outside import Outside, enable_totp, events, mails, trusting
 from tests.support.service import Service, running_service
 
@@ -299,7 +299,7 @@ def headed(**members: Any) -> Forge:
     return lambda issuer, nonce: issuer.forged(issuer.claims(nonce), **members)
 
 
-def after(seconds: int, *names: str) -> Forge:
+def after(seconds: float, *names: str) -> Forge:
     """The times, so long after now."""
 
     def forge(issuer: Issuer, nonce: str) -> str:
@@ -372,7 +372,7 @@ HEADERS: dict[str, Forge] = {
     "dots": lambda i, n: "..",
     "not ASCII": lambda i, n: "é.é.é",
     "one of 60 KB": lambda i, n: i.token(n, pad="x" * 45_000),
-    "of 9 KB": lambda i, n: i.token(n, pad="x" * 6_700),
+    "of 33 KB": lambda i, n: i.token(n, pad="x" * 24_600),
     "changed claims": lambda i, n: _with_claims(i.token(n), i.claims(n, sub="somebody else")),
     "no signature": lambda i, n: i.token(n).rpartition(".")[0] + ".",
     "signature of another": lambda i, n: i.token(n).rpartition(".")[0] + "." + i.token("x").rpartition(".")[2],
@@ -395,7 +395,7 @@ CLAIMS: dict[str, Forge] = {
     "exp now": after(0, "exp"),
     "exp missing": claiming(exp=None),
     "exp text": claiming(exp="9999999999"),
-    "exp float": claiming(exp=9999999999.5),
+    "exp past by a fraction": after(-0.5, "exp"),
     "exp true": claiming(exp=True),
     "exp huge": lambda i, n: i.forged(json.dumps(i.claims(n, exp=7)).replace('"exp": 7', '"exp": 1e400').encode()),
     "iat missing": claiming(iat=None),
@@ -458,7 +458,10 @@ class TestForgedTokens:
             after(-3599, "iat"),
             after(1, "exp"),
             claiming(sub="x" * 255, email=None),
-            claiming(pad="x" * 4000),
+            claiming(pad="x" * 24_000),  # as many groups make it
+            after(0.25, "iat", "nbf"),
+            after(600.5, "exp"),
+            lambda i, n: i.token(n, iss=i.url.removeprefix("http://")),  # as Google spells its own
         ]
         for forge in accepted:
             answer = target.present(forge(target.issuer, target.nonce()))
@@ -578,19 +581,46 @@ class TestBrokenProvider:
             b"\xff",
             b"[" * 200_000,
             b'{"issuer": NaN}',
-            {"issuer": "https://accounts.google.com"},
-            {},
         ],
         ids=lambda document: repr(document)[:20],
     )
     def test_a_bad_discovery_document_is_no_key(self, target: Outside, document: object) -> None:
-        """ID7: garbage, huge, another issuer's (ASVS 10.5.3): a 503, and nothing is believed."""
+        """ID7: garbage, huge: a 503, and nothing is believed."""
         with running_issuer(target.service.clock) as issuer:
             outside = _trusting_anew(target, issuer)
-            value = {"jwks_uri": issuer.url + KEYS_PATH} | document if isinstance(document, dict) else document
-            issuer.answer(DISCOVERY_PATH, value)
+            issuer.answer(DISCOVERY_PATH, document)
             assert_problem(outside.sign_in(), 503, "identity_provider_unavailable")
             assert issuer.asked(KEYS_PATH) == 0
+
+    @pytest.mark.parametrize(
+        ("said", "mend"),
+        [
+            ("https://accounts.google.com", "set `issuer` to that"),
+            ("https://login.microsoftonline.com/{tenantid}/v2.0", "list their ids in `tenants`"),
+            ("https://\n" + "x" * 300, "set `issuer` to that"),
+            (None, "names no issuer"),
+            (7, "names no issuer"),
+        ],
+        ids=lambda value: str(value)[:20],
+    )
+    def test_a_document_of_another_issuer_is_the_operators_to_mend(
+        self, target: Outside, said: object, mend: str
+    ) -> None:
+        """ID7 (ASVS 10.5.3): nothing is believed, and nobody is told to try again. It ends when it is mended."""
+        with running_issuer(target.service.clock) as issuer:
+            outside = _trusting_anew(target, issuer)
+            issuer.answer(DISCOVERY_PATH, issuer.discovery(issuer=said))
+            with structlog.testing.capture_logs() as logs:
+                answer = outside.sign_in()
+            assert_problem(answer, 500, "identity_provider_misconfigured")
+            assert "doctor" in answer.json()["detail"]
+            [cause] = [log["cause"] for log in logs if log["event"] == "identity_provider_misconfigured"]
+            assert mend in cause
+            assert cause.isprintable()
+            assert issuer.asked(KEYS_PATH) == 0
+            del issuer.answers[DISCOVERY_PATH]
+            target.service.clock.advance(seconds=providers.RETRY_AFTER)
+            assert outside.sign_in().status_code == 200
 
     @pytest.mark.parametrize(
         "keys",
@@ -668,6 +698,25 @@ class TestBrokenProvider:
             issuer.keys.append(small)
             assert_problem(outside.present(outside.token(key=small)), 401, "invalid_identity_token")
 
+    def test_the_only_key_needs_no_kid(self, target: Outside) -> None:
+        """ID2: OpenID Connect Core §10.1 asks for one among several. A new key is found too."""
+        with running_issuer(target.service.clock) as issuer:
+            outside = _trusting_anew(target, issuer)
+            issuer.keys = [SigningKey("rsa-1", rsa_key(), "RS256", {"kid": None})]
+            assert outside.sign_in().status_code == 200
+            nameless = issuer.forged(issuer.claims(outside.nonce()), kid=None)
+            assert outside.present(nameless).status_code == 200
+            for kid in ("", None, 1):
+                forged = issuer.forged(
+                    issuer.claims(outside.nonce()), header=json.dumps({"alg": "RS256", "kid": kid}).encode()
+                )
+                assert_problem(outside.present(forged), 401, "invalid_identity_token")
+            forged = issuer.forged(issuer.claims(outside.nonce()), key=OWN_KEY, kid=None)
+            assert_problem(outside.present(forged), 401, "invalid_identity_token")
+            target.service.clock.advance(seconds=providers.SOUGHT_EVERY)
+            issuer.keys = [SigningKey("rsa-1", rsa_key(1), "RS256", {"kid": None})]
+            assert outside.sign_in().status_code == 200
+
     def test_a_kid_that_stands_twice_is_nobodys(self, target: Outside) -> None:
         """ID2: nobody guesses which of two keys is meant."""
         with running_issuer(target.service.clock) as issuer:
@@ -693,11 +742,14 @@ class TestBrokenProvider:
     @pytest.mark.parametrize("status", [301, 302, 307, 308])
     @pytest.mark.parametrize("path", [DISCOVERY_PATH, KEYS_PATH])
     def test_a_redirect_is_not_followed(self, target: Outside, path: str, status: int) -> None:
-        """ID7: not even to where the right answer is."""
+        """ID7: not even to where the right answer is. That of the discovery document is the operator's to mend."""
         with running_issuer(target.service.clock) as issuer, running_issuer(target.service.clock) as elsewhere:
             outside = _trusting_anew(target, issuer)
             issuer.answer(path, b"", status=status, Location=elsewhere.url + path)
-            assert_problem(outside.sign_in(), 503, "identity_provider_unavailable")
+            if path == DISCOVERY_PATH:
+                assert_problem(outside.sign_in(), 500, "identity_provider_misconfigured")
+            else:
+                assert_problem(outside.sign_in(), 503, "identity_provider_unavailable")
             assert elsewhere.paths == []
 
     @pytest.mark.parametrize(
@@ -752,12 +804,71 @@ class TestBrokenProvider:
             assert issuer.paths == ["/realms/photos/.well-known/openid-configuration", "/realms/photos/keys"]
 
 
+STRANGER = "11111111-2222-4333-8444-555555555555"
+TENANTS = ("0b0f1c2d-3e4f-4a5b-8c6d-7e8f9a0b1c2d", "9188040d-6c67-4c5b-b112-36a304b66dad")
+
+
+class TestTenants:
+    @pytest.fixture
+    def entra(self, target: Outside) -> Iterator[Outside]:
+        """A provider with a discovery document and an issuer for each tenant, like Microsoft Entra."""
+        with running_issuer(target.service.clock) as issuer:
+            for tenant in (*TENANTS, STRANGER):
+                url = f"{issuer.url}/{tenant}/v2.0"
+                issuer.answer(f"/{tenant}/v2.0{DISCOVERY_PATH}", issuer.discovery(issuer=url))
+            terms = OidcProvider(issuer=issuer.url + "/{tenantid}/v2.0", client_ids=(CLIENT_ID,), tenants=TENANTS)
+            target.service.runtime.providers.add("entra", terms)
+            yield Outside(target.service, issuer, "entra")
+
+    def claims(self, outside: Outside, tenant: str) -> dict[str, Any]:
+        return {"iss": f"{outside.issuer.url}/{tenant}/v2.0", "tid": tenant, "sub": "AAAAAAAA"}
+
+    def test_that_are_listed_have_users_of_their_own(self, entra: Outside) -> None:
+        """ID6: by issuer, which has the tenant, and `sub`."""
+        users = [entra.device(**self.claims(entra, tenant)).user_id for tenant in (*TENANTS, *TENANTS)]
+        assert users[:2] == users[2:]
+        assert users[0] != users[1]
+
+    def test_never_lead_to_an_account_by_an_address(self, entra: Outside) -> None:
+        """ID6: a tenant's administrators write what they like into `email`, verified or not."""
+        registered = entra.service.device("victim@example.org")
+        verify_address(entra.service, "victim@example.org")
+        device = entra.device(**self.claims(entra, TENANTS[0]) | {"sub": "B", "email": "victim@example.org"})
+        assert device.user_id != registered.user_id
+        assert device.get("/v1/me").json()["email"] is None
+
+    @pytest.mark.parametrize(
+        "changes",
+        [
+            {"tid": TENANTS[1]},
+            {"tid": None},
+            {"tid": [TENANTS[0]]},
+            {"tid": TENANTS[0].upper()},
+            {"iss": "{url}/{tenantid}/v2.0"},
+            {"iss": "{url}/common/v2.0"},
+            {"iss": ["{url}"]},
+            {"iss": None},
+        ],
+        ids=str,
+    )
+    def test_are_told_by_issuer_and_tid_together(self, entra: Outside, changes: dict[str, Any]) -> None:
+        """ID4"""
+        if isinstance(changes.get("iss"), str):
+            changes = {"iss": changes["iss"].replace("{url}", entra.issuer.url)}
+        assert_problem(entra.sign_in(**self.claims(entra, TENANTS[0]) | changes), 401, "invalid_identity_token")
+
+    def test_that_are_not_listed_are_not_even_asked_for_keys(self, entra: Outside) -> None:
+        """ID7"""
+        assert_problem(entra.sign_in(**self.claims(entra, STRANGER)), 401, "invalid_identity_token")
+        assert_problem(entra.present("garbage"), 401, "invalid_identity_token")
+        assert entra.issuer.paths == []
+
+
 def _trusting_anew(target: Outside, issuer: Issuer) -> Outside:
     """The service as if it had been started with this issuer."""
     service = target.service
     terms = OidcProvider(issuer=issuer.url, client_ids=("org.example.photos",))
-    known = service.runtime.providers
-    known._providers["anew"] = providers.Provider("anew", terms, known._fetcher, service.clock)
+    service.runtime.providers.add("anew", terms)
     return Outside(service, issuer, "anew")
 
 

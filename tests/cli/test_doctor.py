@@ -17,7 +17,9 @@ from app.platform.settings import EXPOSED_HEADERS
 from app.vending.broker import CHAINED, LONG_LIVED
 from tests.support.canned_iam import CannedIam, Managed
 from tests.support.canned_sts import CannedSts
+from tests.support.clock import ManualClock
 from tests.support.databases import SqliteDatabases
+from tests.support.issuer import DISCOVERY_PATH, running_issuer
 from tests.support.odd_http import OddServer, http
 from tests.support.service import test_settings
 
@@ -162,6 +164,23 @@ class TestRole:
         assert "maximum duration" not in none
         for found in (short, none):
             assert found["CORS"] == ("warning", "cannot be told, for S3 does not answer (NewConnectionError)")
+
+
+class TestProviders:
+    def test_that_can_never_work_are_told_with_the_mend(self, database_url: str) -> None:
+        """They fail, and what else is there is tried all the same."""
+        with running_issuer(ManualClock()) as good, running_issuer(ManualClock()) as moved:
+            moved.answer(DISCOVERY_PATH, b"", status=301, Location=good.url + DISCOVERY_PATH)
+            down = "http://127.0.0.1:1"
+            issuers = {"good": good.url, "moved": moved.url, "down": down}
+            providers = {name: {"issuer": issuer, "client_ids": ("app",)} for name, issuer in issuers.items()}
+            found = examine(database_url, boto3.Session(**KEYS), oidc_providers=providers, sts_endpoint_url=down)
+        assert found["provider good"] == ("ok", f"{good.url} has 1 keys")
+        state, message = found["provider moved"]
+        assert (state, "status 301" in message, "set `issuer` to" in message) == ("failed", True, True)
+        state, message = found["provider down"]
+        assert (state, f"check that this machine reaches {down}" in message) == ("failed", True)
+        assert "base credentials" in found
 
 
 DENIALS = ["arn:aws:iam::123456789012:policy/denials-1", "arn:aws:iam::123456789012:policy/denials-2"]

@@ -274,15 +274,19 @@ class TestProduction:
         assert PRODUCTION["TOKENVEND_SECRET_KEY"] not in f"{settings!r}{settings}{settings.model_dump()}"
 
 
+TENANT_ID = "0b0f1c2d-3e4f-4a5b-8c6d-7e8f9a0b1c2d"
+
+
 class TestOidcProviders:
     def test_takes_the_ones_of_the_documents(self, monkeypatch: pytest.MonkeyPatch) -> None:
         section = PROVIDERS.read_text(encoding="utf-8").split("## Outside identities")[1]
-        example = section.split("```json\n")[1].split("```")[0]
-        monkeypatch.setenv("TOKENVEND_OIDC_PROVIDERS", example)
+        examples = [json.loads(block.split("```")[0]) for block in section.split("```json\n")[1:]]
+        monkeypatch.setenv("TOKENVEND_OIDC_PROVIDERS", json.dumps(examples[0] | examples[1]))
         providers = load_settings().oidc_providers
         assert {name: one.issuer for name, one in providers.items()} == {
             "apple": "https://appleid.apple.com",
             "google": "https://accounts.google.com",
+            "microsoft": "https://login.microsoftonline.com/{tenantid}/v2.0",
         }
 
     @pytest.mark.parametrize(
@@ -307,6 +311,43 @@ class TestOidcProviders:
         value = json.dumps({"p": {"issuer": issuer, "client_ids": ["app"]}})
         monkeypatch.setenv("TOKENVEND_OIDC_PROVIDERS", value)
         with pytest.raises(SettingsError, match="TOKENVEND_OIDC_PROVIDERS"):
+            load_settings()
+
+    @pytest.mark.parametrize(
+        ("issuer", "tenants"),
+        [
+            ("https://login.microsoftonline.com/common/v2.0", []),
+            ("https://login.microsoftonline.com/organizations/v2.0", [TENANT_ID]),
+            ("https://login.microsoftonline.com/{tenantid}/v2.0", []),
+            ("https://login.microsoftonline.com/{tenantid}/v2.0", ["common"]),
+            ("https://login.microsoftonline.com/{tenantid}/v2.0", [TENANT_ID.upper()]),
+            ("https://login.microsoftonline.com/{tenantid}/{tenantid}", [TENANT_ID]),
+            ("https://login.microsoftonline.com/{tenant}/v2.0", [TENANT_ID]),
+            ("https://login.microsoftonline.com/{tenant}/v2.0", []),
+            (f"https://login.microsoftonline.com/{TENANT_ID}/v2.0", [TENANT_ID]),
+        ],
+    )
+    def test_of_several_tenants_lists_them(
+        self, monkeypatch: pytest.MonkeyPatch, issuer: str, tenants: list[str]
+    ) -> None:
+        """No setting is taken that could never sign anybody in."""
+        value = {"ms": {"issuer": issuer, "client_ids": ["app"], "tenants": tenants}}
+        monkeypatch.setenv("TOKENVEND_OIDC_PROVIDERS", json.dumps(value))
+        with pytest.raises(SettingsError, match=r"TOKENVEND_OIDC_PROVIDERS.*tenant"):
+            load_settings()
+
+    def test_of_several_tenants_has_an_issuer_for_each(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        other = TENANT_ID.replace("7", "8")
+        issuer = "https://login.microsoftonline.com/{tenantid}/v2.0"
+        value = {"ms": {"issuer": issuer, "client_ids": ["app"], "tenants": [TENANT_ID, other]}}
+        monkeypatch.setenv("TOKENVEND_OIDC_PROVIDERS", json.dumps(value))
+        assert load_settings().oidc_providers["ms"].issuers == {
+            f"https://login.microsoftonline.com/{TENANT_ID}/v2.0": TENANT_ID,
+            f"https://login.microsoftonline.com/{other}/v2.0": other,
+        }
+        value["one"] = {"issuer": f"https://login.microsoftonline.com/{other}/v2.0", "client_ids": ["app"]}
+        monkeypatch.setenv("TOKENVEND_OIDC_PROVIDERS", json.dumps(value))
+        with pytest.raises(SettingsError, match="must name each issuer once"):
             load_settings()
 
     @pytest.mark.parametrize("client_ids", [[], [""], "app", None])
