@@ -25,7 +25,7 @@ PIECES: dict[str, tuple[str, tuple[str, ...]]] = {
     "races": ("fifty users at two replicas, and a replica killed fifty times", (*PYTEST, "tests/storms")),
     "ceph": ("shared folders and their model on Ceph", (*PYTEST, "tests/journeys")),
     "rules": (
-        "what else is marked `long`",
+        "what else is marked `long`, and each race twenty times",
         (*PYTEST, "tests", *(f"--ignore=tests/{name}" for name in ("chaos", "storms", "journeys"))),
     ),
     "storm": ("attacks from one address and from a hundred", (sys.executable, "-m", "tests.storms.attacks")),

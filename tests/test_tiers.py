@@ -42,6 +42,9 @@ def test_everything():
 def test_storm(in_full):
     print(f"in full: {in_full}")
 
+def test_crowd(rounds):
+    print(f"rounds: {rounds}")
+
 @given(st.integers())
 def test_property(number):
     pass
@@ -89,6 +92,7 @@ class TestTiers:
             *("test_rule[sqlite]", "test_lock[sqlite]", "test_race[postgresql]"),
             *("test_property", "test_excused"),
         }
+        assert "test_suite.py::test_crowd rounds: 2" in done.outlines
         assert names(done, "FAILED") == ["test_greedy"]
         assert "s are what a test of `make test` may take" in done.stdout.str()
 
@@ -96,11 +100,13 @@ class TestTiers:
         done = run("--tier", "all")
         assert set(names(done, "PASSED")) == {"test_lock[postgresql]", "test_browser", "test_property"}
         assert "test_suite.py::test_storm in full: False" in done.outlines
+        assert "test_suite.py::test_crowd rounds: 8" in done.outlines
 
     def test_long_is_what_takes_minutes_in_full(self, run: Run) -> None:
         done = run("--tier", "long")
         assert names(done, "PASSED") == ["test_everything"]
         assert "test_suite.py::test_storm in full: True" in done.outlines
+        assert "test_suite.py::test_crowd rounds: 20" in done.outlines
 
     def test_what_is_lacking_takes_five_lines(self, run: Run) -> None:
         done = run("-k", "lacks")
@@ -111,4 +117,4 @@ class TestTiers:
         assert "9 skipped" in outcome
 
     def test_ci_takes_no_skip(self, run: Run) -> None:
-        assert run("-k", "lacks", "--no-skips").parseoutcomes() == {"failed": 9, "deselected": 11}
+        assert run("-k", "lacks", "--no-skips").parseoutcomes() == {"failed": 9, "deselected": 12}

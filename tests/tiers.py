@@ -3,9 +3,9 @@
 A test is in the first tier unless it is marked `all` or `long`, or asks for a fixture that is another program. It runs
 on SQLite unless it is marked `both_databases`; then `test-all` runs it on PostgreSQL. What asks for `in_full` is in
 `test-all` with a slice of its work and in `test-long` with all of it. A property is tried with few examples in `test`
-and with all in `test-all`; so is a race, which asks for its `rounds`.
+and with all in `test-all`. A race, which asks for its `rounds`, is run in each tier, more often in each.
 
-Without `--tier`, whatever is named on the command line runs, at the scale of `test-all`.
+Without `--tier`, whatever is named on the command line runs, properties as in `test-all` and races as in `test-long`.
 """
 
 import os
@@ -27,7 +27,8 @@ LOOP, LOOP_TAKES = 3_000_000, 0.18
 """Rounds of a plain loop, and how many seconds of the processor they took where the budget was made."""
 PATIENCE = 60.0
 """Seconds by the clock, on a machine that is busy with something else."""
-ROUNDS, FEW_ROUNDS = 20, 2
+ROUNDS = {"quick": 2, "all": 8}
+ALL_ROUNDS = 20
 LINES = 5
 
 # A busy machine must not fail a property for the time that its examples took.
@@ -70,7 +71,9 @@ def tiers_of(item: pytest.Item) -> set[str]:
         return {"long"}
     if item.get_closest_marker("all") or fixtures & OTHER_PROGRAMS or _is_second_database(item):
         return {"all"}
-    if "rounds" in fixtures or is_hypothesis_test(getattr(item, "obj", None)):
+    if "rounds" in fixtures:
+        return {"quick", "all", "long"}
+    if is_hypothesis_test(getattr(item, "obj", None)):
         return {"quick", "all"}
     return {"quick"}
 
@@ -100,7 +103,7 @@ def in_full(request: pytest.FixtureRequest) -> bool:
 @pytest.fixture(scope="session")
 def rounds(request: pytest.FixtureRequest) -> int:
     """How often a race is run."""
-    return FEW_ROUNDS if request.config.getoption("--tier") == "quick" else ROUNDS
+    return ROUNDS.get(request.config.getoption("--tier"), ALL_ROUNDS)
 
 
 @pytest.hookimpl(wrapper=True, tryfirst=True)
