@@ -18,9 +18,10 @@ from app.api import credentials as credentials_api
 from app.api import ops
 from app.api.openapi import DescribedApi
 from app.compose import Runtime, build_runtime
+from app.http.cors import Cors
 from app.http.edge import Edge
 from app.http.prefix import Prefix
-from app.http.rendering import Cors, install_problem_handlers
+from app.http.rendering import install_problem_handlers
 from app.http.routes import Direct
 from app.platform.environment import load_settings
 from app.platform.jobs import Job, keep_working
@@ -82,18 +83,12 @@ def create_app(settings: Settings, runtime: Runtime | None = None, *, jobs: Sequ
     pages.install(app, settings)
     # Each goes around those before it.
     app.add_middleware(Direct, routes=[route for router in ROUTERS for route in router.routes])
-    if settings.cors_origins:
-        app.add_middleware(
-            Cors,
-            allow_origins=settings.cors_origins,
-            allow_methods=["GET", "POST", "PUT", "PATCH", "DELETE"],
-            allow_headers=["Authorization", "Content-Type"],
-            expose_headers=["X-Request-ID", "Retry-After", "WWW-Authenticate"],
-        )
+    app.state.cors = Cors(settings.cors_origins)  # the server answers some requests by itself
     app.add_middleware(
         Edge,
         hosts=settings.hosts,
         trusted_proxies=settings.trusted_proxies,
+        cors=app.state.cors,
         https=settings.public_url.startswith("https://"),
         clock=runtime.platform.clock,
         metrics=runtime.platform.metrics,

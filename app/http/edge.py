@@ -1,4 +1,4 @@
-"""The outermost ASGI layer: request id, client address, Host, body size, security headers, log, unhandled exceptions.
+"""The outermost ASGI layer: request id, client address, Host, CORS, body size, security headers, log, exceptions.
 
 It is pure ASGI, because with a `BaseHTTPMiddleware` a core answers less than half as many requests a second.
 """
@@ -13,6 +13,7 @@ import structlog
 from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from app.http.cors import Cors
 from app.http.forwarded import Client, find_client, read_networks
 from app.http.local import has_local_peer
 from app.platform.clock import Clock
@@ -46,6 +47,7 @@ class Edge:
         *,
         hosts: Collection[str],
         trusted_proxies: Iterable[str],
+        cors: Cors,
         https: bool,
         clock: Clock,
         metrics: Metrics,
@@ -58,6 +60,7 @@ class Edge:
         self._hosts = hosts
         self._trusted = read_networks(trusted_proxies)
         self._told: set[str] = set()
+        self._cors = cors
         self._clock = clock
         self._metrics = metrics
         self._tracing = tracing or NoTracing()
@@ -92,14 +95,18 @@ class Edge:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
-                message["headers"] = self._answer_headers(request_id, message["headers"])
+                message["headers"] = self._answer_headers(request_id, message["headers"], scope["headers"])
             await send(message)
 
         # RFC 9110 §9.3.2: HEAD is GET without the body, which the server leaves out. It knows HEAD from its own scope.
         asked = {**scope, "method": "GET"} if scope["method"] == "HEAD" else scope
         try:
             self._check(scope)
-            await self._app(asked, _capped(receive, state), send_with_headers)
+            preflight = self._cors.answer_preflight(scope)
+            if preflight is None:
+                await self._app(asked, _capped(receive, state), send_with_headers)
+            else:
+                await _send_empty(preflight, send_with_headers)
         except ClientDisconnect:
             log.info("client_disconnected")
         except Exception as error:
@@ -142,8 +149,8 @@ class Edge:
                 "take its address out of TOKENVEND_TRUSTED_PROXIES.",
             )
 
-    def _answer_headers(self, request_id: str, headers: Iterable[tuple[bytes, bytes]]) -> Headers:
-        answer = [*headers, *self._headers, (b"x-request-id", request_id.encode())]
+    def _answer_headers(self, request_id: str, headers: Headers, request: Headers) -> Headers:
+        answer = [*headers, *self._headers, *self._cors.headers_for(request), (b"x-request-id", request_id.encode())]
         names = [name for name, _ in answer]
         if b"content-security-policy" not in names:
             answer.append((b"content-security-policy", API_CSP))
@@ -199,6 +206,11 @@ def _host_name(host: bytes) -> str:
     """The host of `host`, `host:port` or `[IPv6]:port`, in lower case; "" for other text, such as `host:80@evil`."""
     match = _HOST.fullmatch(host.lower())
     return (match[1] or match[2]).decode("latin-1") if match else ""
+
+
+async def _send_empty(headers: Headers, send: Send) -> None:
+    await send({"type": "http.response.start", "status": 200, "headers": [*headers, (b"content-length", b"0")]})
+    await send({"type": "http.response.body", "body": b""})
 
 
 def problem_document(problem: Problem, request_id: str) -> dict[str, Any]:

@@ -17,6 +17,7 @@ from uvicorn._types import ASGI3Application, ASGIApplication
 from uvicorn.protocols.http.flow_control import HIGH_WATER_LIMIT
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
+from app.http.cors import Cors
 from app.http.edge import problem_document
 from app.http.outflow import Outflow
 from app.platform.problems import HeadersTooLarge, MalformedRequest, Problem, RequestTimeout
@@ -106,6 +107,7 @@ class Protocol(HttpToolsProtocol):
         self._measured = False
         self._finished = False
         self._farewell = b""
+        self._cors: Cors | None = getattr(getattr(self.app, "state", None), "cors", None)
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
@@ -274,8 +276,9 @@ class Protocol(HttpToolsProtocol):
         """Ends the connection with the problem, after the answers to earlier requests on it."""
         request_id = uuid.uuid4().hex
         log.info("%s: %s request_id=%s", problem.code, problem.detail, request_id)
-        date = self.server_state.default_headers
-        self._farewell = refusal(problem, request_id, headers=date)
+        self._farewell = refusal(
+            problem, request_id, headers=[*self.server_state.default_headers, *self._cors_headers()]
+        )
         self._finished = True
         self._stop_deadline()
         cycle = self.cycle
@@ -291,6 +294,11 @@ class Protocol(HttpToolsProtocol):
             if self._owed == "body":
                 self.pipeline.popleft()  # the application has not seen it
             self.pipeline.appendleft((self, self.app))  # type: ignore[arg-type]
+
+    def _cors_headers(self) -> Headers:
+        """Those for the request that is refused, as far as it was read."""
+        request = self.scope["headers"] if self._owed == "body" else self.headers
+        return self._cors.headers_for(list(request or ())) if self._cors is not None else ()
 
     async def run_asgi(self, _app: ASGIApplication) -> None:
         """Ends the connection. `_refuse` puts it into uvicorn's pipeline, which runs it after the earlier requests."""

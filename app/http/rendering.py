@@ -7,9 +7,7 @@ import structlog
 from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.routing import APIRoute
-from starlette.datastructures import Headers
 from starlette.exceptions import HTTPException
-from starlette.middleware.cors import CORSMiddleware
 from starlette.routing import BaseRoute, Match
 from starlette.types import Receive, Scope, Send
 
@@ -22,7 +20,6 @@ from app.platform.problems import (
     MalformedRequest,
     MethodNotAllowed,
     NotFound,
-    OriginNotAllowed,
     Problem,
 )
 
@@ -38,16 +35,6 @@ class ProblemResponse(Response):
 
     async def __call__(self, _scope: Scope, _receive: Receive, send: Send) -> None:
         await send_problem(self._problem, self._request_id, send, self._extra)
-
-
-class Cors(CORSMiddleware):
-    """Starlette's CORS middleware, except that a refused preflight gets a problem document."""
-
-    def preflight_response(self, request_headers: Headers) -> Response:
-        response = super().preflight_response(request_headers)
-        if response.status_code >= 400:
-            raise OriginNotAllowed
-        return response
 
 
 _BY_STATUS: dict[int, type[Problem]] = {404: NotFound, 405: MethodNotAllowed, 413: ContentTooLarge}

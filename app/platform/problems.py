@@ -67,7 +67,7 @@ class HostNotAllowed(Problem):
 
 class OriginNotAllowed(Problem):
     status, code, title = 400, "origin_not_allowed", "Unknown origin"
-    default_detail = "Pages of this origin may not call this service, or may not use this method or these headers."
+    default_detail = "Pages of this origin may not call this service. TOKENVEND_CORS_ORIGINS says which ones may."
 
 
 class InvalidStorageEvent(Problem):
