@@ -172,6 +172,7 @@ def build_runtime(settings: Settings, *, clock: Clock | None = None, aws: boto3.
         settings.database_url,
         pool_size=settings.database_pool_size,
         password=database_password(settings, aws),
+        pooler=settings.database_pooler,
         tracing=tracing,
         info={allowances.ROOM: role_policies.room(settings)} if settings.rate_limits == "on" else None,
     )

@@ -16,9 +16,8 @@ from app.cli.commands import cli
 from app.http import server
 from app.http.protocol import Protocol
 from app.mail import transport as mail
-from app.platform import db, fetcher, hot_connection
+from app.platform import db, fetcher, hot_connection, pooler
 from app.platform import limits as rates
-from app.platform.db import POSTGRESQL_ARGS
 from app.platform.limits import LIMITS, Limit
 from app.platform.metrics import Metrics
 from app.platform.problems import Problem
@@ -79,8 +78,7 @@ def _amount(limit: Limit) -> str:
 
 def waits() -> Iterator[str]:
     """What the service waits for and for how long, from what it runs with."""
-    options = dict(part.split("=") for part in str(POSTGRESQL_ARGS["options"]).replace("-c ", "").split())
-    statement, lock = (int(options[name]) / 1000 for name in ("statement_timeout", "lock_timeout"))
+    statement, lock = (pooler.LIMITS[name] / 1000 for name in ("statement_timeout", "lock_timeout"))
     config = server.make_config("app.main:create_app_from_environment", host="127.0.0.1", port=0)
     told = [
         ("a client's request: the head, then each part of the body", f"{Protocol.head_timeout:g} s each", "408"),
@@ -89,7 +87,7 @@ def waits() -> Iterator[str]:
         ("an idle client connection", f"{config.timeout_keep_alive} s", "closed"),
         ("open requests at a stop", f"{config.timeout_graceful_shutdown} s, less the time of draining", "closed"),
         ("a connection to PostgreSQL, for each host that its URL names",
-         f"{POSTGRESQL_ARGS['connect_timeout']} s", "503"),
+         f"{pooler.CONNECT_TIMEOUT} s", "503"),
         ("a free connection of the pool (`TOKENVEND_DATABASE_POOL_SIZE`)", f"{db.POOL['pool_timeout']} s", "503"),
         ("a statement, a lock", f"{statement:g} s, {lock:g} s", "503"),
         ("the database, for each step of a request, even if it is frozen",

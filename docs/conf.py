@@ -25,6 +25,7 @@ CONTENTS = {
         "operate/aws",
         "operate/proxies",
         "operate/sts",
+        "operate/poolers",
         "operate/redis",
         "operate/mail",
         "operate/sign-in",

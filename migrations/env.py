@@ -52,8 +52,16 @@ def run() -> None:
     attributes = context.config.attributes
     if "url" not in attributes:  # alembic's own command
         settings = load_settings()
-        attributes.update(url=settings.database_url, password=database_password(settings))
-    engine = make_engine(attributes["url"], pool_size=1, busy_timeout=PATIENCE, password=attributes["password"])
+        attributes.update(
+            url=settings.database_url, password=database_password(settings), pooler=settings.database_pooler
+        )
+    engine = make_engine(
+        attributes["url"],
+        pool_size=1,
+        busy_timeout=PATIENCE,
+        password=attributes["password"],
+        pooler=attributes["pooler"],
+    )
     try:
         with engine.connect() as connection:
             migrate(connection)

@@ -19,7 +19,7 @@ from hypothesis import HealthCheck, is_hypothesis_test, settings
 from tests.support.needs import lacking
 
 TIERS = ("quick", "all", "long")
-OTHER_PROGRAMS = {"browser", "javascript", "node", "redis", "replicas"}
+OTHER_PROGRAMS = {"browser", "javascript", "node", "pgbouncer", "redis", "replicas"}
 """Fixtures that are, or want, a program which pip does not install."""
 BUDGET = 2.0
 """Seconds of the processor that a test of the first tier may take, its own process and children that ended."""

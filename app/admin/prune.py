@@ -101,10 +101,17 @@ def old_events(before: datetime) -> Kind:
     return Kind("audit events", AuditEvent, (AuditEvent.id,), AuditEvent.at < before)
 
 
-def count_stale(session: Session, kind: Kind) -> int:
-    """The number of stale rows. Only for a command: it turns the time-out off, for the connection too."""
+def count_stale(platform: Platform, kind: Kind) -> int:
+    """The number of stale rows. Only for a command: it has no time limit. Raises `DatabaseUnavailable`."""
+    # A time limit is changed for a transaction, never for a session, which others may get from a pooler. On SQLite a
+    # transaction that may write would keep all others from writing.
+    postgresql = platform.database.engine.dialect.name == "postgresql"
+    return platform.database.run("write" if postgresql else "read", _count, kind)
+
+
+def _count(session: Session, kind: Kind) -> int:
     if session.get_bind().dialect.name == "postgresql":
-        session.execute(text("SET statement_timeout = 0"))
+        session.execute(text("SET LOCAL statement_timeout = 0"))
     return session.scalar(select(func.count()).select_from(kind.model).where(kind.stale)) or 0
 
 

@@ -129,7 +129,7 @@ def migrate() -> None:
     settings = load_settings()
     configure_logging(settings.log_level)
     with console.status("Migrating …"):
-        upgrade(settings.database_url, database_password(settings))
+        upgrade(settings.database_url, database_password(settings), settings.database_pooler)
     print("The database is up to date.")
 
 
@@ -261,7 +261,7 @@ def prune(
     for kind, batches in kinds:
         with console.status(f"{kind.name} …") as status:
             if dry_run:
-                counted = runtime.platform.database.run("read", stale_rows.count_stale, kind)
+                counted = stale_rows.count_stale(runtime.platform, kind)
             else:
                 counted = 0
                 for deleted in batches():

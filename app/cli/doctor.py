@@ -5,12 +5,16 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import Literal
 
+from sqlalchemy import func, select
+from sqlalchemy.orm import Session
+
 from app.auth.providers import FETCH_FAULTS, Misconfigured
 from app.cli import redis_memory
 from app.compose import Runtime
 from app.platform.fetcher import Unusable
+from app.platform.pooler import LIMITS, SHARED, UNSET
 from app.platform.problems import Problem
-from app.platform.settings import LONGEST_CHAINED, SettingsError
+from app.platform.settings import LONGEST_CHAINED, Settings, SettingsError
 from app.records.migrate import is_migrated
 from app.revocation.iam_writer import IamFailed, RoleDenials
 from app.upkeep import isolation
@@ -87,12 +91,15 @@ async def _examine(runtime: Runtime) -> list[Finding]:
 
 
 async def _service(runtime: Runtime) -> list[Finding]:
-    findings = []
+    findings, database = [], runtime.platform.database
     try:
-        migrated = await runtime.platform.database.read(is_migrated)
+        await database.examine()
+        migrated = await database.read(is_migrated)
+        findings.append(Finding("database", "ok", await database.read(_what_holds, runtime.platform.settings)))
     except Problem as problem:
+        if problem.cause in (UNSET, SHARED):
+            return [Finding("database", "failed", problem.cause)]
         return [_failed("database", problem.cause or problem.code)]
-    findings.append(Finding("database", "ok", runtime.platform.database.engine.dialect.name))
     if not migrated:
         return [*findings, _failed("migrations", "the database is not at this version's migration")]
     findings.append(Finding("migrations", "ok", "up to date"))
@@ -103,6 +110,17 @@ async def _service(runtime: Runtime) -> list[Finding]:
         except Problem as problem:
             findings.append(_failed("keys", problem.cause or problem.code))
     return findings
+
+
+def _what_holds(session: Session, settings: Settings) -> str:
+    """What the server says of a statement's session, which a pooler or the URL may have changed."""
+    if session.get_bind().dialect.name != "postgresql":
+        return session.get_bind().dialect.name
+    limits = [f"{name} {session.scalar(select(func.current_setting(name)))}" for name in LIMITS]
+    schema = session.scalar(select(func.current_schema()))
+    path = session.scalar(select(func.current_setting("search_path")))
+    statements = "nothing is prepared" if settings.database_pooler == "transaction" else "statements are prepared"
+    return f"postgresql; tables in {schema} (search_path {path}); {', '.join(limits)}; {statements}"
 
 
 async def _redis(runtime: Runtime) -> list[Finding]:

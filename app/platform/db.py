@@ -16,9 +16,10 @@ from collections import deque
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any, Concatenate, Generic, Literal, ParamSpec, TypeVar
+from typing import Any, Concatenate, Generic, Literal, LiteralString, ParamSpec, TypeVar
 
 import psycopg
+import structlog
 from sqlalchemy import ClauseElement, ColumnElement, Connection, Engine, ExceptionContext, create_engine, event, inspect
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.dialects.postgresql import psycopg as psycopg_dialect
@@ -29,10 +30,14 @@ from sqlalchemy.orm import DeclarativeBase, Session
 from sqlalchemy.pool import ConnectionPoolEntry, QueuePool
 
 from app.platform.hot_connection import ANSWER_WITHIN, CLOCK, PING_AFTER, Line, Row
+from app.platform.pooler import BEGIN, OPENING, SHARED, UNSET, cause, connect_arguments, shares_sessions
 from app.platform.problems import DatabaseUnavailable, Problem
+from app.platform.settings import Pooler
 from app.platform.tracing import NoTracing, Tracing
 from app.platform.wakeups import Signals
 from app.platform.write_faults import WriteFaults
+
+log = structlog.get_logger("tokenvend.database")
 
 Password = Callable[[], str]
 """Makes the password of a new connection."""
@@ -43,11 +48,6 @@ V = TypeVar("V")
 
 ROWS_REFUSED = (IntegrityError, DataError, psycopg.IntegrityError, psycopg.DataError)
 """What a row that breaks a constraint or does not fit its columns raises, in a story and on a line."""
-POSTGRESQL_ARGS = {
-    "connect_timeout": 2,
-    "options": "-c statement_timeout=2500 -c lock_timeout=2000 -c idle_in_transaction_session_timeout=10000",
-    "application_name": "tokenvend",
-}
 POOL: Mapping[str, Any] = {"max_overflow": 0, "pool_timeout": 1}
 _SIGNALS = "signals"
 SQLITE_BUSY_TIMEOUT = 2.5
@@ -61,12 +61,16 @@ class Database:
         *,
         pool_size: int,
         password: Password | None = None,
+        pooler: Pooler = "none",
         tracing: Tracing | None = None,
         info: Mapping[Any, Any] | None = None,
     ) -> None:
         """`info` becomes the stories' `Session.info`."""
-        self.engine = make_engine(url, pool_size=pool_size, password=password)
+        self.engine = make_engine(url, pool_size=pool_size, password=password, pooler=pooler)
         self._password = password
+        self._pooler = pooler
+        self._refused_for: str | None = None
+        self._examined = self.engine.dialect.name != "postgresql" or pooler == "transaction"
         self._tracing = tracing or NoTracing()
         self.signals = Signals()
         self.write_faults = WriteFaults()
@@ -83,9 +87,9 @@ class Database:
         The statement's text is cached, so build the statement once. Each concurrent call has its own line, so calls
         come from a `Batch`. Raises what `Line.execute` raises.
         """
+        self._refuse_if_shared()
         if not self._idle_lines:
-            _, arguments = self.engine.dialect.create_connect_args(self.engine.url)
-            self._lines.append(Line({**arguments, **POSTGRESQL_ARGS}, self._password))
+            self._lines.append(Line(self._connect_arguments(), self._password, pooler=self._pooler))
             self._idle_lines.append(self._lines[-1])
         line = self._idle_lines.pop()
         text, given = _compiled(statement)
@@ -124,6 +128,7 @@ class Database:
         **kwargs: P.kwargs,
     ) -> R:
         """Runs `story` in this thread. Raises `DatabaseUnavailable` for every operational fault."""
+        self._refuse_if_shared()
         try:
             with self._transaction(mode) as session:
                 return story(session, *args, **kwargs)
@@ -132,7 +137,38 @@ class Database:
         except (DBAPIError, PoolTimeout, OSError) as error:
             if mode == "write":
                 self.write_faults.note(error)
-            raise DatabaseUnavailable(cause=_cause(error)) from error
+            raise DatabaseUnavailable(cause=cause(error)) from error
+
+    async def examine(self) -> None:
+        """Raises `DatabaseUnavailable` while a pooler shares sessions that the setting takes for the service's own.
+
+        Then every story and line raises it too: one would run what another has prepared. It looks until all is well.
+        """
+        if not self._examined:
+            await self._in_thread(self._look_for_a_pooler)
+            self._refuse_if_shared()
+            self._examined = True
+
+    def _look_for_a_pooler(self) -> None:
+        try:
+            shared = shares_sessions(self._connect_arguments(with_password=True))
+        except psycopg.Error as error:
+            raise DatabaseUnavailable(cause=cause(error)) from error
+        if shared and self._refused_for is None:
+            log.error("database_pooler_unset", mend=SHARED)
+        self._refused_for = SHARED if shared else None
+
+    def _refuse_if_shared(self) -> None:
+        if self._refused_for is not None:
+            raise DatabaseUnavailable(cause=self._refused_for)
+
+    def _connect_arguments(self, *, with_password: bool = False) -> dict[str, Any]:
+        url = self.engine.url
+        _, arguments = self.engine.dialect.create_connect_args(url)
+        own = connect_arguments(url, self._pooler)
+        if with_password and self._password is not None:
+            own["password"] = self._password()
+        return {**arguments, **own}
 
     @contextlib.contextmanager
     def _transaction(self, mode: Literal["read", "write"]) -> Iterator[Session]:
@@ -198,7 +234,12 @@ def signal_after_commit(session: Session, name: str) -> None:
 
 
 def make_engine(
-    url: str, *, pool_size: int, busy_timeout: float = SQLITE_BUSY_TIMEOUT, password: Password | None = None
+    url: str,
+    *,
+    pool_size: int,
+    busy_timeout: float = SQLITE_BUSY_TIMEOUT,
+    password: Password | None = None,
+    pooler: Pooler = "none",
 ) -> Engine:
     """`password` makes PostgreSQL's passwords if the URL has none."""
     parsed = make_url(url)
@@ -208,9 +249,14 @@ def make_engine(
             pool_size=pool_size,
             pool_recycle=1800,
             hide_parameters=True,
-            connect_args=POSTGRESQL_ARGS,
+            connect_args=connect_arguments(parsed, pooler),
+            isolation_level="AUTOCOMMIT" if pooler == "transaction" else None,
             **POOL,
         )
+        if pooler == "transaction":
+            event.listen(engine, "begin", _begin_with_limits)
+        else:
+            event.listen(engine, "connect", functools.partial(_open, OPENING[pooler]))
         event.listen(engine, "checkin", _note_idle)
         event.listen(engine, "checkout", _ping_if_idle)
         event.listen(engine, "handle_error", _leave_a_standby)
@@ -233,6 +279,24 @@ def make_engine(
     event.listen(engine, "connect", _prepare_sqlite)
     event.listen(engine, "begin", _begin_sqlite)
     return engine
+
+
+def _begin_with_limits(connection: Connection) -> None:
+    """The driver begins nothing here: each transaction says BEGIN and its limits in one round trip, a read's too."""
+    connection.exec_driver_sql(BEGIN)
+
+
+def _open(statement: LiteralString, connection: psycopg.Connection[Row], _record: object) -> None:
+    try:
+        connection.autocommit = True
+        opened = connection.execute(statement).fetchone()
+        connection.autocommit = False
+    except psycopg.Error:
+        connection.close()
+        raise
+    if not (opened and opened[0]):
+        connection.close()
+        raise DatabaseUnavailable(cause=UNSET)
 
 
 def _note_idle(_connection: Any, record: ConnectionPoolEntry) -> None:
@@ -269,12 +333,6 @@ def _prepare_sqlite(connection: sqlite3.Connection, _record: object) -> None:
 def _begin_sqlite(connection: Any) -> None:
     mode = connection.get_execution_options().get("tokenvend_mode", "write")
     connection.exec_driver_sql("BEGIN IMMEDIATE" if mode == "write" else "BEGIN")
-
-
-def _cause(error: BaseException) -> str:
-    """Only the kind of fault, because drivers put parameters into their messages."""
-    original = getattr(error, "orig", None) or error
-    return f"{type(original).__module__}.{type(original).__qualname__}"
 
 
 def _insert_into(session: Session, model: type[DeclarativeBase]) -> Any:

@@ -14,7 +14,9 @@ import psycopg
 from psycopg import AsyncConnection
 
 from app.platform.clock import SystemClock
+from app.platform.pooler import BEGIN, OPENING, UNSET, cause
 from app.platform.problems import DatabaseUnavailable
+from app.platform.settings import Pooler
 
 ANSWER_WITHIN = 3.0
 """Seconds after which a caller gets a 503 if the database has not answered. A frozen peer never answers."""
@@ -30,13 +32,16 @@ Row = tuple[Any, ...]
 class Line:
     """A connection for one statement at a time. Each is a transaction of its own, committed before its rows return."""
 
-    def __init__(self, arguments: Mapping[str, Any], password: Callable[[], str] | None = None) -> None:
+    def __init__(
+        self, arguments: Mapping[str, Any], password: Callable[[], str] | None = None, *, pooler: Pooler = "none"
+    ) -> None:
         """`arguments` go to psycopg's `connect`. If they have no password, `password` makes one for each connection.
 
         The line connects on first use, and again after every fault.
         """
         self._arguments = arguments
         self._password = password
+        self._pooler = pooler
         self._connection: AsyncConnection[Row] | None = None
         self._opened_at = self._used_at = 0.0
         self._busy = False
@@ -52,13 +57,21 @@ class Line:
         self._busy = True
         try:
             connection = await self._trusted(deadline)
-            cursor = await connection.execute(statement, parameters, prepare=True, binary=True)
+            if self._pooler == "transaction":
+                # Three round trips. A pipeline would take one, but not every pooler bears it (supavisor before 2.10).
+                await connection.execute(BEGIN)
+                cursor = await connection.execute(statement, parameters, binary=True)
+                await connection.commit()
+            else:
+                cursor = await connection.execute(statement, parameters, prepare=True, binary=True)
             rows = await cursor.fetchall()
         except (psycopg.IntegrityError, psycopg.DataError):
+            if self._pooler == "transaction":
+                self._discard()  # with the transaction that failed
             raise
         except (psycopg.Error, OSError) as error:
             self._discard()
-            raise DatabaseUnavailable(cause=f"{type(error).__module__}.{type(error).__qualname__}") from error
+            raise DatabaseUnavailable(cause=cause(error)) from error
         except BaseException:  # cancelled: the connection may still hold the old answer
             self._discard()
             raise
@@ -88,6 +101,11 @@ class Line:
             if self._password is not None:
                 arguments["password"] = await asyncio.to_thread(self._password)
             self._connection = await AsyncConnection.connect(**arguments, autocommit=True)
+            if opening := OPENING.get(self._pooler):
+                opened = await (await self._connection.execute(opening)).fetchone()
+                if not (opened and opened[0]):
+                    self._discard()
+                    raise DatabaseUnavailable(cause=UNSET)
         self._opened_at = now
         return self._connection
 

@@ -25,6 +25,7 @@ from sqlalchemy.exc import ArgumentError
 PREFIX = "TOKENVEND_"
 Switch = Literal["on", "off"]
 CommaSeparated = Annotated[tuple[str, ...], NoDecode]
+Pooler = Literal["none", "session", "transaction"]
 VendingMode = Literal["assume_role", "web_identity", "federation_token"]
 TagName = Literal["user_id", "session_id", "access"]
 
@@ -157,6 +158,11 @@ class Settings(BaseSettings):
         ge=1,
         le=200,
         description="database connections of each process, and as many threads; on PostgreSQL two connections more",
+    )
+    database_pooler: Pooler = Field(
+        "none",
+        description="the mode of a pooler in front of PostgreSQL, such as PgBouncer or RDS Proxy: `session` or "
+        "`transaction`",
     )
     secret_key: SecretStr = Field(
         SecretStr(""),
@@ -677,6 +683,8 @@ class Settings(BaseSettings):
             )
         if self.path == "/sts" and self.vending_mode == "web_identity":
             raise ValueError(f"{PREFIX}PUBLIC_URL: must have another path: /sts is where STS asks for keys")
+        if self.database_pooler != "none" and make_url(self.database_url).get_backend_name() != "postgresql":
+            raise ValueError(f"{PREFIX}DATABASE_POOLER: must be none with SQLite, which no pooler stands in front of")
         if self.revocation == "role_policy" and self.vending_mode == "federation_token":
             raise ValueError(f"{PREFIX}REVOCATION: there is no role in federation_token mode: off is all there is")
         if self.environment == "production":

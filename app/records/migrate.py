@@ -15,7 +15,9 @@ from sqlalchemy import inspect, text
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import Session
 
+from app.platform.pooler import UNSET, cause
 from app.platform.problems import DatabaseUnavailable
+from app.platform.settings import Pooler
 
 if TYPE_CHECKING:
     from alembic.config import Config
@@ -25,7 +27,7 @@ HEAD = "2026113001"
 """The newest migration, which this version's code needs. A test compares it with the files."""
 
 
-def upgrade(url: str, password: Callable[[], str] | None = None) -> None:
+def upgrade(url: str, password: Callable[[], str] | None = None, pooler: Pooler = "none") -> None:
     """Brings the database at `url` to this version's tables. It is safe to run twice, also from two hosts at once.
 
     Raises `DatabaseUnavailable`.
@@ -33,9 +35,10 @@ def upgrade(url: str, password: Callable[[], str] | None = None) -> None:
     from alembic import command  # noqa: PLC0415
 
     try:
-        command.upgrade(configuration(url, password), "head")
+        command.upgrade(configuration(url, password, pooler), "head")
     except DBAPIError as error:
-        raise DatabaseUnavailable(cause=str(error.orig).strip()) from error
+        known = cause(error)
+        raise DatabaseUnavailable(cause=known if known == UNSET else str(error.orig).strip()) from error
 
 
 def is_migrated(session: Session) -> bool:
@@ -46,11 +49,11 @@ def is_migrated(session: Session) -> bool:
     return found is not None and found >= HEAD
 
 
-def configuration(url: str, password: Callable[[], str] | None = None) -> "Config":
+def configuration(url: str, password: Callable[[], str] | None = None, pooler: Pooler = "none") -> "Config":
     """Alembic's configuration. It works from any directory and from an installed wheel."""
     from alembic.config import Config  # noqa: PLC0415
 
     config = Config()
     config.set_main_option("script_location", str(MIGRATIONS))
-    config.attributes.update(url=url, password=password)
+    config.attributes.update(url=url, password=password, pooler=pooler)
     return config

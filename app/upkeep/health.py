@@ -11,6 +11,7 @@ from app.auth.keys import Keyring
 from app.platform.clock import Clock
 from app.platform.db import Database
 from app.platform.metrics import Metrics
+from app.platform.pooler import SHARED, UNSET
 from app.platform.problems import Problem
 from app.records.migrate import is_migrated
 from app.records.models import WriteProbe
@@ -19,6 +20,8 @@ from app.vending.broker import Broker
 KEPT_FOR = 2.0
 """Seconds that a result is kept. Anybody may call `/readyz`, which must not use up STS's quota."""
 OK = "ok"
+POOLER_NOT_SET = "pooler_not_set"
+"""`TOKENVEND_DATABASE_POOLER` does not name the mode of the pooler that is there."""
 PROBE_BYTES = 65_536
 """Random bytes, so that no database compresses them. A smaller write might still fit when nothing else does."""
 
@@ -47,10 +50,11 @@ class Health:
 
     async def _database_state(self) -> str:
         try:
+            await self._database.examine()
             if not await self._database.read(is_migrated):
                 return "migrations_pending"
         except Problem as problem:
-            return problem.code
+            return POOLER_NOT_SET if problem.cause in (UNSET, SHARED) else problem.code
         if self._database.write_faults.current is not None:
             await self._try_to_write()
         return self._database.write_faults.current or OK

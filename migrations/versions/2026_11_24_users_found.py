@@ -67,8 +67,14 @@ def _text_of_postgresql(connection: sa.Connection) -> None:
             connection.exec_driver_sql("CREATE EXTENSION IF NOT EXISTS pg_trgm")
     except sa.exc.DBAPIError:  # it is not installed, or this user may not
         return
+    # It may be in a schema where the tables are not looked for: another one than that of the URL's search_path.
+    schema = connection.exec_driver_sql(
+        "SELECT quote_ident(nspname) FROM pg_extension JOIN pg_namespace n ON n.oid = extnamespace "
+        "WHERE extname = 'pg_trgm'"
+    ).scalar_one()
+    operators = f"{schema}.gin_trgm_ops"
     connection.exec_driver_sql(
-        "CREATE INDEX ix_users_text ON users USING gin (email gin_trgm_ops, display_name gin_trgm_ops)"
+        f"CREATE INDEX ix_users_text ON users USING gin (email {operators}, display_name {operators})"
     )
 
 

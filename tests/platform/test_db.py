@@ -4,19 +4,21 @@ import asyncio
 import sqlite3
 import stat
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import pytest
-from sqlalchemy import text
+from sqlalchemy import event, text
+from sqlalchemy.engine import make_url
 from sqlalchemy.orm import Session
 
 from app.platform import db
 from app.platform.db import Batch, Database, make_engine
 from app.platform.problems import DatabaseUnavailable, InvalidToken, NotFound
+from app.records.migrate import upgrade
 from tests.support.clock import ManualClock
-from tests.support.databases import PostgresDatabases
-from tests.support.service import Service
+from tests.support.databases import PostgresDatabases, debian_postgresql
+from tests.support.service import Service, running_service
 
 
 @pytest.fixture
@@ -308,6 +310,118 @@ class TestIdleConnections:
         database.close()
         other.close()
         postgres_databases.drop(url)
+
+
+IN_SCHEMA = "options=-csearch_path%3Dphotos"
+
+
+def is_at_home(url: str) -> None:
+    """All tables are in the schema `photos`, and the service works with them."""
+    engine = make_engine(url, pool_size=1)
+    with engine.begin() as connection:
+        connection.execute(text("CREATE SCHEMA photos"))
+    upgrade(url)
+    upgrade(url)
+    with engine.connect() as connection:
+        tables = (
+            "SELECT schemaname, tablename FROM pg_tables WHERE schemaname NOT IN ('pg_catalog', 'information_schema')"
+        )
+        found = connection.execute(text(tables)).all()
+    engine.dispose()
+    assert {schema for schema, _ in found} == {"photos"}
+    assert {"alembic_version", "users", "issued_credentials"} <= {table for _, table in found}
+    with running_service(url) as service:
+        assert service.client.get("/readyz").status_code == 200
+        assert service.device().vend().status_code == 200
+        assert service.staff().get("/v1/admin/users?query=example").status_code == 200
+
+
+@pytest.mark.slow("migrations")
+class TestSearchPath:
+    def test_of_the_url_says_where_the_tables_are(self, postgres_databases: PostgresDatabases) -> None:
+        url = postgres_databases.create_empty()
+        is_at_home(f"{url}&{IN_SCHEMA}")
+        postgres_databases.drop(url)
+
+    @pytest.mark.all
+    def test_need_not_lead_to_the_extension(self) -> None:
+        """pg_trgm is in `public`, where an administrator has put it."""
+        with debian_postgresql() as url:
+            engine = make_engine(url, pool_size=1)
+            with engine.begin() as connection:
+                connection.execute(text("CREATE EXTENSION pg_trgm"))
+            is_at_home(f"{url}&{IN_SCHEMA}")
+            with engine.connect() as connection:
+                index = "SELECT indexdef FROM pg_indexes WHERE indexname = 'ix_users_text'"
+                assert "ON photos.users USING gin" in connection.execute(text(index)).scalar_one()
+            engine.dispose()
+
+
+def says(url: str, *parameters: str) -> list[tuple[str, ...]]:
+    """What PostgreSQL says of them to a story, and to a line."""
+    database = Database(url, pool_size=1)
+    asked = text("SELECT " + ", ".join(f"current_setting('{parameter}')" for parameter in parameters))
+    found = [
+        tuple(database.run("read", lambda session: session.execute(asked).one())),
+        *asyncio.run(database.on_line(asked, {})),
+    ]
+    database.close()
+    return found
+
+
+class TestUrl:
+    """What the operator says of the connection is kept, and wins over what the service would say."""
+
+    @pytest.fixture
+    def url(self, postgres_databases: PostgresDatabases) -> Iterator[str]:
+        made = postgres_databases.create()
+        yield made
+        postgres_databases.drop(made)
+
+    def test_has_defaults(self, url: str) -> None:
+        limits = ("application_name", "statement_timeout", "lock_timeout", "idle_in_transaction_session_timeout")
+        assert says(url, *limits) == [("tokenvend", "2500ms", "2s", "10s")] * 2
+
+    def test_options_join_those_of_the_service(self, url: str) -> None:
+        asked = ("search_path", "statement_timeout", "lock_timeout")
+        assert says(f"{url}&{IN_SCHEMA}", *asked) == [("photos", "2500ms", "2s")] * 2
+        longer = f"{url}&options=-c%20statement_timeout%3D9s%20-c%20search_path%3Da,b"
+        assert says(longer, *asked) == [("a,b", "9s", "2s")] * 2
+        twice = f"{url}&options=-c%20statement_timeout%3D9s&options=-csearch_path%3Da"
+        assert says(twice, *asked) == [("a", "9s", "2s")] * 2
+
+    def test_options_of_the_environment_do_too(self, url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setenv("PGOPTIONS", "-c search_path=elsewhere")
+        assert says(url, "search_path", "lock_timeout") == [("elsewhere", "2s")] * 2
+        assert says(f"{url}&{IN_SCHEMA}", "search_path", "lock_timeout") == [("photos", "2s")] * 2
+
+    def test_a_name_is_kept(self, url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+        assert says(f"{url}&application_name=photos-eu", "application_name") == [("photos-eu",)] * 2
+        monkeypatch.setenv("PGAPPNAME", "of the environment")
+        assert says(url, "application_name") == [("of the environment",)] * 2
+
+    def test_what_libpq_knows_reaches_it(self) -> None:
+        given = {
+            "connect_timeout": "7",
+            "sslmode": "verify-full",
+            "sslrootcert": "system",
+            "keepalives_idle": "20",
+            "tcp_user_timeout": "3000",
+            "target_session_attrs": "read-write",
+            "options": "endpoint=ep-cool-darkness-123456",
+        }
+        url = make_url("postgresql+psycopg://ada@example.org/photos").set(query=given)
+        engine, seen = make_engine(url.render_as_string(), pool_size=1), []
+
+        def note(_dialect: object, _record: object, _arguments: object, options: dict[str, object]) -> None:
+            seen.append(dict(options))
+            raise ConnectionError
+
+        event.listen(engine, "do_connect", note)
+        with pytest.raises(ConnectionError):
+            engine.connect()
+        assert given.items() - {("options", given["options"])} <= seen[0].items()
+        assert str(seen[0]["options"]).endswith(" endpoint=ep-cool-darkness-123456")
 
 
 class TestSqliteFile:

@@ -10,6 +10,7 @@ from sqlalchemy.engine import make_url
 
 from app.platform import hot_connection
 from app.platform.hot_connection import Line
+from app.platform.pooler import connect_arguments
 from app.platform.problems import DatabaseUnavailable
 from tests.support.databases import PostgresDatabases
 
@@ -20,7 +21,8 @@ BACKEND = "SELECT pg_backend_pid()"
 def arguments(postgres_databases: PostgresDatabases) -> Iterator[Mapping[str, Any]]:
     url = postgres_databases.create()
     parsed = make_url(url)
-    yield {"host": parsed.query["host"], "user": parsed.username, "dbname": parsed.database, "connect_timeout": 2}
+    place = {"host": parsed.query["host"], "user": parsed.username, "dbname": parsed.database}
+    yield {**place, **connect_arguments(parsed, "none")}
     postgres_databases.drop(url)
 
 

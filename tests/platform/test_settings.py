@@ -249,6 +249,13 @@ class TestModes:
         with pytest.raises(SettingsError, match=r"^TOKENVEND_DATABASE_IAM_AUTH: TOKENVEND_DATABASE_URL must name one"):
             load_settings()
 
+    def test_a_pooler_stands_in_front_of_postgresql(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        set_all(monkeypatch, {"TOKENVEND_DATABASE_POOLER": "transaction"})
+        with pytest.raises(SettingsError, match=r"^TOKENVEND_DATABASE_POOLER: must be none with SQLite"):
+            load_settings()
+        set_all(monkeypatch, {"TOKENVEND_DATABASE_URL": "postgresql+psycopg://app@host/photos"})
+        assert load_settings().database_pooler == "transaction"
+
 
 class TestProduction:
     def test_takes_a_whole_configuration(self, monkeypatch: pytest.MonkeyPatch) -> None:

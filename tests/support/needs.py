@@ -42,6 +42,7 @@ NEEDS = {
     ),
     "redis": Need("Redis", {"redis-server": "redis-server", "setpriv": "util-linux"}),
     "postgresql": Need("Debian's PostgreSQL 15", {str(DEBIAN_POSTGRESQL / "postgres"): "postgresql-15"}),
+    "pgbouncer": Need("PgBouncer", {"pgbouncer": "pgbouncer", "setpriv": "util-linux"}),
     "haproxy": Need("HAProxy", {"haproxy": "haproxy"}),
     "npm": Need("Node with npm", {"npm": "npm", "node": "npm"}),
     "java": Need("Java", {"java": "default-jre-headless"}),
