@@ -16,7 +16,7 @@ from tests.support.openapi import openapi
 from tests.support.service import Service, running_service
 from tests.vending.crowd import sign_in
 
-CALLS = 20
+CALLS = 8
 ALLOWED = 3
 """Of every limit, in this file."""
 MOST_ROWS = 2 * ALLOWED

@@ -191,7 +191,7 @@ class TestOwner:
     def test_whoever_is_signed_in_stays_so(self, limited: Service) -> None:
         """AU7: while a stranger locks the account: profile, vend, refresh, the refreshed session, sign-out."""
         device = limited.device()
-        lock(limited, device.email)
+        _count(limited, device.email, MOST)
         assert guess(limited, device.email, 200, PASSWORD).status_code == 429
         assert device.get("/v1/me").status_code == 200
         assert device.vend().status_code == 200
@@ -222,7 +222,7 @@ class TestOwner:
         """AU16, AU23: codes are counted apart, and a new password buys no more of them."""
         device = limited.device()
         app = enable(device)
-        lock(limited, device.email)
+        _count(limited, device.email, MOST)
         hit(limited, "code_guess", device.user_id, CODES - 1)
         assert limited.client.post("/v1/password-resets", json={"email": device.email}).status_code == 202
         body = {"token": limited.mails(device.email)[-1].token, "new_password": "copper walnut lighthouse"}
@@ -300,7 +300,7 @@ class TestEveryWay:
         device = limited.device()
         body = GUESSES[route](device)
         if route == ("POST", "/v1/auth/login"):
-            lock(limited, device.email)
+            _count(limited, device.email, MOST)
         elif route == ("POST", "/v1/auth/mfa"):
             hit(limited, "code_guess", device.user_id, CODES)
         else:
@@ -319,7 +319,7 @@ class TestEveryWay:
     def test_a_lock_by_strangers_keeps_no_owner_from_it(self, limited: Service, route: tuple[str, str]) -> None:
         """AU23: who is signed in steps up, changes password and address, erases."""
         device = limited.device()
-        lock(limited, device.email)
+        _count(limited, device.email, MOST)
         assert guess(limited, device.email, 200, PASSWORD).status_code == 429
         hit(limited, "code_guess", device.user_id, CODES)
         answer = limited.client.request(route[0], route[1], json=GUESSES[route](device), headers=device.headers)
@@ -328,7 +328,7 @@ class TestEveryWay:
     def test_the_owner_who_steps_up_can_sign_in_again(self, limited: Service) -> None:
         """AU23: strangers' tries are forgotten as by a sign-in."""
         device = limited.device()
-        lock(limited, device.email)
+        _count(limited, device.email, MOST)
         assert device.post("/v1/auth/step-up", {"password": PASSWORD}).status_code == 200
         assert guess(limited, device.email, 200, PASSWORD).status_code == 200
 
