@@ -84,7 +84,7 @@ def waits() -> Iterator[str]:
         ("a client's request: the head, then each part of the body", f"{Protocol.head_timeout:g} s each", "408"),
         (f"a client to read {Protocol.reader_progress // 1024} KiB of an answer, or its rest",
          f"{Protocol.reader_timeout:g} s", "closed"),
-        ("an idle client connection", f"{config.timeout_keep_alive} s", "closed"),
+        ("an idle client connection (`TOKENVEND_KEEP_ALIVE`)", f"{config.timeout_keep_alive} s", "closed"),
         ("open requests at a stop", f"{config.timeout_graceful_shutdown} s, less the time of draining", "closed"),
         ("a connection to PostgreSQL, for each host that its URL names",
          f"{pooler.CONNECT_TIMEOUT} s", "503"),

@@ -119,6 +119,7 @@ def serve(
             workers=workers,
             factory=True,
             drain=settings.drains_for,
+            keep_alive=settings.keep_alive,
         )
     )
 

@@ -42,7 +42,7 @@ def run(*, port: int, data_dir: Path) -> None:
             upgrade(settings.database_url)
             app = create_app(settings, build_runtime(settings, aws=running.broker_session()))
             server.run(
-                server.make_config(app, host=HOST, port=port),
+                server.make_config(app, host=HOST, port=port, keep_alive=settings.keep_alive),
                 sock=listener,
                 on_ready=lambda: print(f"ready http://{HOST}:{port}", flush=True),
             )

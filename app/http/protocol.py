@@ -7,6 +7,7 @@ and later bytes on it are ignored (RFC 9112 §9.6, §11.2).
 import asyncio
 import json
 import logging
+import sys
 import uuid
 from collections.abc import Sequence
 from http import HTTPStatus
@@ -22,12 +23,27 @@ from app.http.edge import problem_document
 from app.http.outflow import Outflow
 from app.platform.problems import HeadersTooLarge, MalformedRequest, Problem, RequestTimeout
 
+if sys.platform != "win32":
+    import resource
+
 log = logging.getLogger(__name__)
 
 Headers = Sequence[tuple[bytes, bytes]]
 
 NOT_HTTP = "The request is not well-formed HTTP/1.1."
 SLASH, HASH = b"/#"
+
+
+MOST_CONNECTIONS = 10_000
+"""Some 110 MB. A load balancer keeps far fewer."""
+
+
+def _room() -> int:
+    """How many connections a process may have before it closes idle ones: a quarter of its files stays for the rest."""
+    if sys.platform == "win32":
+        return MOST_CONNECTIONS
+    files, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    return MOST_CONNECTIONS if files == resource.RLIM_INFINITY else min(MOST_CONNECTIONS, files * 3 // 4)
 
 
 def refusal(problem: Problem, request_id: str, headers: Headers = ()) -> bytes:
@@ -75,8 +91,12 @@ class Protocol(HttpToolsProtocol):
 
     The client also has to take `reader_progress` bytes of an answer, or the rest of it, in each `reader_timeout`. If
     a client sends requests and does not read answers, its requests wait too: one answer is sent at a time.
+
+    A connection that has had an answer may then be idle for as long as the server keeps it alive. When a process has
+    more than `most_connections`, each new one closes the one that has been idle longest.
     """
 
+    most_connections = _room()
     max_head = 16 * 1024
     # One read of small requests could otherwise put thousands of them into memory. No client pipelines more.
     max_pipelined = 32
@@ -101,6 +121,8 @@ class Protocol(HttpToolsProtocol):
         self._held = False
         self._progress = 0
         self._idle_since = 0.0
+        # Of all connections of this server, the one that has been idle longest is the first.
+        self._idle: dict[Protocol, None] = vars(self.server_state).setdefault("idle", {})
         # Bytes since the last complete head or piece of body: of an unfinished head, chunk extension or trailer.
         self._framing = 0
         # Whether to check the size of a head that completes now: it began in earlier data, or the data is large.
@@ -114,8 +136,13 @@ class Protocol(HttpToolsProtocol):
         self._outflow = Outflow(transport, self.loop, seconds=self.reader_timeout, pace=self.reader_progress)
         self.transport = self._outflow  # type: ignore[assignment]  # it has all that uvicorn uses of a transport
         self._start_deadline()
+        if len(self.connections) > self.most_connections and self._idle:
+            oldest = next(iter(self._idle))
+            del self._idle[oldest]
+            oldest.transport.close()
 
     def connection_lost(self, exc: Exception | None) -> None:
+        self._idle.pop(self, None)
         self._stop_deadline()
         self._outflow.end()
         self.pipeline.clear()
@@ -129,6 +156,7 @@ class Protocol(HttpToolsProtocol):
     def data_received(self, data: bytes) -> None:
         if self._finished:
             return
+        self._idle.pop(self, None)
         self._measured = self._owed is not None or len(data) > self.max_head
         if self._owed is None:
             self._owed = "head"
@@ -219,6 +247,8 @@ class Protocol(HttpToolsProtocol):
         if not cycle.response_complete:
             cycle.more_body = False
             cycle.message_event.set()
+        elif cycle.keep_alive:
+            self._idle[self] = None
 
     def on_response_complete(self) -> None:
         """Does what uvicorn's does, but with another timer.
@@ -234,6 +264,8 @@ class Protocol(HttpToolsProtocol):
             self._start_asgi_task(*self.pipeline.pop())
             return
         self._idle_since = self.loop.time()
+        if self._owed is None:
+            self._idle[self] = None
         if self.timeout_keep_alive_task is None:
             self._watch_idle(self.timeout_keep_alive)
 

@@ -21,6 +21,7 @@ import uvicorn
 from uvicorn.supervisors import Multiprocess
 
 from app.http.protocol import Protocol
+from app.platform.settings import KEEP_ALIVE
 
 BACKLOG = 2048
 """Connections that may wait to be accepted: after a deployment all apps reconnect at once. somaxconn may lower it."""
@@ -58,9 +59,19 @@ def _end_with(parent: BaseProcess) -> None:
 
 
 def make_config(
-    app: str | Callable[..., Any], *, host: str, port: int, workers: int = 1, factory: bool = False, drain: int = 0
+    app: str | Callable[..., Any],
+    *,
+    host: str,
+    port: int,
+    workers: int = 1,
+    factory: bool = False,
+    drain: int = 0,
+    keep_alive: int = KEEP_ALIVE,
 ) -> uvicorn.Config:
-    """`drain`: for how many seconds after SIGTERM only `/readyz` changes. `app.state.draining` is set for that time."""
+    """`drain`: for how many seconds after SIGTERM only `/readyz` changes. `app.state.draining` is set for that time.
+
+    `keep_alive`: for how many seconds an idle connection is kept.
+    """
     config = _Config(
         app,
         host=host,
@@ -76,14 +87,14 @@ def make_config(
         access_log=False,
         server_header=False,
         proxy_headers=False,  # the application checks X-Forwarded-For: uvicorn would trust it from loopback
-        # An AWS load balancer drops an idle connection after 60 s. If we closed it first, the load balancer could
-        # send a request into a closing socket and answer 502.
-        timeout_keep_alive=75,
+        # If we closed an idle connection before the load balancer does, it could send a request into a closing socket
+        # and answer 502.
+        timeout_keep_alive=keep_alive,
         # Kubernetes and ECS kill a process 30 s after SIGTERM. Running requests get this time, less the time of
         # draining and of the application's shutdown. uvicorn's default waits for ever.
         timeout_graceful_shutdown=25 - drain,
         # None: uvicorn counts idle connections too, so an idle server would refuse a load balancer's pool, with a
-        # bare 503. Deadlines bound connections, and the application's limiters bound work.
+        # bare 503. Deadlines and `Protocol.most_connections` bound connections, and limiters bound work.
         limit_concurrency=None,
         backlog=BACKLOG,
     )

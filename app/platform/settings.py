@@ -38,6 +38,8 @@ LONGEST_CHAINED = 3600
 """Seconds that STS allows if one role assumes another (role chaining), whatever MaxSessionDuration says."""
 STS_QUOTA = 600
 """Calls a second: AWS's default quota of STS for an account in each Region."""
+KEEP_ALIVE = 620
+"""Seconds: more than the 600 for which Google's load balancers keep a connection, which nobody can change."""
 MOST_POLICY_ARNS = 10
 MOST_REVOCATION_POLICY_ARNS = 20
 """IAM attaches ten managed policies to a role by default, including those that allow. AWS can raise this quota."""
@@ -357,6 +359,12 @@ class Settings(BaseSettings):
     )
     cors_origins: CommaSeparated = Field(
         (), description="origins of web apps that may call the service, comma-separated"
+    )
+    keep_alive: int = Field(
+        KEEP_ALIVE,
+        ge=5,
+        le=7200,
+        description="seconds for which an idle connection is kept; more than the load balancer keeps it",
     )
     metrics_token: SecretStr = Field(
         SecretStr(""),

@@ -7,7 +7,9 @@ import sys
 from pathlib import Path
 
 import pytest
+import uvicorn
 
+from app.cli import commands
 from tests.support.canned_sts import CannedSts
 from tests.support.service import ROLE_ARN, SECRET_KEY
 
@@ -122,6 +124,22 @@ class TestCommands:
             "TOKENVEND_BUCKET: must be set; `tokenvend dev` brings its own",
             "TOKENVEND_ROLE_ARN: must be set; `tokenvend dev` brings its own",
         ]
+
+
+class TestServe:
+    def test_keeps_idle_connections_as_long_as_is_set(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Longer than the load balancer in front: an ALB keeps them for up to 4,000 s."""
+        monkeypatch.chdir(tmp_path)
+        monkeypatch.setenv("TOKENVEND_BUCKET", "photos")
+        monkeypatch.setenv("TOKENVEND_ROLE_ARN", ROLE_ARN)
+        started: list[uvicorn.Config] = []
+        monkeypatch.setattr(commands.server, "run", started.append)
+        monkeypatch.setattr(commands, "configure_logging", lambda _level: None)
+        for seconds in (None, "4060"):
+            if seconds is not None:
+                monkeypatch.setenv("TOKENVEND_KEEP_ALIVE", seconds)
+            commands.serve(host="127.0.0.1", port=8000, workers=1, mfa_code=None)
+        assert [config.timeout_keep_alive for config in started] == [620, 4060]
 
 
 class TestDoctor:

@@ -23,6 +23,7 @@ NOT_IN_THE_STACK = {
     "DRAIN_SECONDS": "5 in production; the target group's delay is set for it",
     "IAM_ENDPOINT_URL": "is AWS's own",
     "IMPORT_MAX_BYTES": "a gigabyte is some millions of users, more than that are several files",
+    "KEEP_ALIVE": "longer than the balancer of the stack keeps a connection",
     "KMS_BUCKET_KEYS": "storage.yaml makes the bucket without: with them the key isolates no user",
     "LOG_LEVEL": "scaling and alarms count lines of `info`",
     "MFA_SERIAL": "the base identity is a role, and has no such device",

@@ -3,6 +3,7 @@
 import gc
 import json
 import logging
+import resource
 import socket
 import struct
 import threading
@@ -586,6 +587,61 @@ class TestKeepAlive:
                 if not living:
                     break
             assert not living
+
+    def test_oldest_idle_connection_makes_room_for_a_new_one(self) -> None:
+        """HT2: neither one with a request under way, nor one that was used since."""
+
+        class Crowded(Protocol):
+            most_connections = 4
+
+        with serving(Crowded) as connect:
+            busy, first, second, third = (connect() for _ in range(4))
+            busy.send(post("/", b"a", length=2))
+            for one in (first, second, third, first):
+                one.send(get())
+                assert one.answer().status == 200
+            newest = connect()
+            newest.send(get())
+            assert newest.answer().status == 200
+            assert second.rest() == b""
+            for one in (first, third):
+                one.send(get())
+                assert one.answer().status == 200
+            busy.send(b"b")
+            assert busy.answer().json["length"] == 2
+
+    def test_connection_whose_body_came_late_makes_room_too(self) -> None:
+        class Crowded(Protocol):
+            most_connections = 1
+
+        with serving(Crowded) as connect:
+            late = connect()
+            late.send(post("/unread", b"ab", length=4))
+            assert late.answer().status == 200
+            late.send(b"cd" + get("/sleep"))
+            assert late.answer().status == 200
+            late.send(post("/unread", b"ab", length=4))
+            assert late.answer().status == 200
+            late.send(b"cd")
+            newest = connect()
+            newest.send(get())
+            assert newest.answer().status == 200
+            connect().send(get())
+            assert late.rest() == b""
+
+    def test_crowd_without_an_idle_connection_is_let_in(self) -> None:
+        class Crowded(Protocol):
+            most_connections = 1
+
+        with serving(Crowded) as connect:
+            crowd = [connect() for _ in range(5)]
+            for one in crowd:
+                one.send(get("/sleep"))
+            assert [one.answer().status for one in crowd] == [200] * 5
+
+    def test_room_is_less_than_the_files_that_a_process_may_open(self) -> None:
+        files, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+        assert 0 < Protocol.most_connections < files
 
     def test_connection_whose_body_came_late_is_closed_too(self, connection: Connection) -> None:
         connection.send(post("/unread", b"ab", length=4))
