@@ -15,6 +15,7 @@ from uuid import UUID
 from email_validator import validate_email
 
 from app.mail.bounds import Kind
+from app.records.addresses import quoted
 
 POLICY = SMTP.clone(max_line_length=900)
 """Longer than any address, because folding would break one. RFC 5322 allows 998."""
@@ -183,7 +184,9 @@ def compose(
     name, address = parseaddr(sender)
     message = EmailMessage(policy=POLICY)
     message["From"] = _mailbox(address, name)
-    message["To"] = _mailbox(recipient)
+    mailbox = _mailbox(recipient)
+    odd = quoted(mailbox.addr_spec)
+    message["To"] = mailbox if odd == mailbox.addr_spec else odd
     message["Subject"] = letter.subject
     message["Date"] = format_datetime(at)
     message["Message-ID"] = f"<{mail_id}@{message['From'].addresses[0].domain}>"

@@ -13,6 +13,7 @@ from typing import Protocol
 from urllib.parse import unquote, urlsplit
 
 from app.platform.settings import LOOPBACK, Settings
+from app.records.addresses import quoted
 
 CONNECTIONS = 8
 TIMEOUT = 10.0
@@ -171,8 +172,7 @@ def transport(settings: Settings) -> Transport:
 
 
 def _address(message: EmailMessage, header: str) -> str:
-    address: str = message[header].addresses[0].addr_spec
-    return address
+    return quoted(message[header].addresses[0].addr_spec)  # the library drops the quotation marks
 
 
 def _is_final(code: int) -> bool:

@@ -1,13 +1,22 @@
-"""E-mail addresses: which text is one, and which spellings belong to the same account."""
+"""E-mail addresses: which text is one, which spellings belong to the same account, and how mail is addressed to one.
+
+A domain may be of a private network (`local`, `internal`, `home.arpa`, `test`), where a mail server of its own serves
+it. Domains that can have no mail at all (`localhost`, `invalid`, `onion`, the rest of `arpa`) are refused (RFC 6761,
+RFC 8375).
+"""
 
 import functools
 import re
 import unicodedata
 from dataclasses import dataclass
 
+import email_validator
 from email_validator import EmailNotValidError, validate_email
 
 from app.platform.problems import FieldError, InvalidRequest
+
+# The way of the library to say this; its own list has `local`, `test` and all of `arpa` too.
+email_validator.SPECIAL_USE_DOMAIN_NAMES[:] = ["localhost", "invalid", "onion"]
 
 MAX_LENGTH = 254
 MAX_KEY_LENGTH = 1024
@@ -68,10 +77,32 @@ def _domain(text: str) -> Address | None:
     return found and Address(found.text[2:], found.key[2:])
 
 
+def quoted(address: str) -> str:
+    """The address as an envelope and a header have it: an odd local part needs quotation marks (RFC 5321 §4.1.2)."""
+    local, _, domain = address.rpartition("@")
+    return address if not _odd(local) else f'"{local}"@{domain}'
+
+
+# docomo and au gave away addresses with dots in a row, or before the `@`, and deliver mail to them.
+_OF_CARRIERS = re.compile(
+    r"([A-Za-z0-9][A-Za-z0-9_.+/?-]{0,63})@((?:[A-Za-z0-9-]+\.)*(?:docomo\.ne\.jp|ezweb\.ne\.jp|au\.com))",
+    re.IGNORECASE,
+)
+
+
+def _odd(local: str) -> bool:
+    return ".." in local or local.endswith(".")
+
+
 def _find(text: str) -> Address | None:
+    if (match := _OF_CARRIERS.fullmatch(text)) and _odd(match[1]):
+        local, domain = match[1], match[2].lower()
+        return Address(f"{local}@{domain}", f"{local.lower()}@{domain}")
     try:
         valid = validate_email(text, check_deliverability=False)
     except EmailNotValidError:
+        return None
+    if re.fullmatch(r"(?!home\.arpa$|.*\.home\.arpa$).*\.arpa", valid.ascii_domain or ""):
         return None
     key = f"{fold(valid.local_part)}@{fold(valid.ascii_domain or valid.domain)}"
     return Address(valid.normalized, key) if len(key) <= MAX_KEY_LENGTH else None

@@ -1,6 +1,7 @@
 """Mail to real SMTP servers: what they get, and what happens when they refuse, hang or are no good."""
 
 import asyncio
+import functools
 import ssl
 from email import message_from_bytes
 from email.policy import default
@@ -8,6 +9,7 @@ from pathlib import Path
 from urllib.parse import quote
 
 import pytest
+from aiosmtpd.smtp import SMTP
 
 from app.mail import transport
 from app.mail.transport import SmtpTransport, Undelivered
@@ -104,6 +106,24 @@ class TestDelivery:
         with smtp_server(inbox) as port:
             send(f"smtp://{HERE}:{port}", recipient=recipient)
         assert inbox.envelopes[0].rcpt_tos == [recipient]
+
+    @pytest.mark.parametrize("local", ["a..b", "abc.", "a...b."])
+    def test_goes_to_carriers_addresses_in_quotation_marks(self, local: str, monkeypatch: pytest.MonkeyPatch) -> None:
+        """RFC 5321 §4.1.2: without them a server has no such address."""
+        commands, take = [], SMTP.smtp_RCPT
+
+        @functools.wraps(take)
+        async def watch(server: SMTP, argument: str) -> None:
+            commands.append(argument)  # the server itself takes the quotation marks away
+            await take(server, argument)
+
+        monkeypatch.setattr(SMTP, "smtp_RCPT", watch)
+        inbox = Inbox()
+        with smtp_server(inbox) as port:
+            send(f"smtp://{HERE}:{port}", recipient=f"{local}@docomo.ne.jp")
+        (envelope,) = inbox.envelopes
+        assert [command.split(">")[0] for command in commands] == [f'TO:<"{local}"@docomo.ne.jp']
+        assert f'\r\nTo: "{local}"@docomo.ne.jp\r\n'.encode() in (envelope.content or b"")
 
 
 class TestPlaintext:
