@@ -21,10 +21,12 @@ from app.crypto.password_hashes import (
     FIREBASE,
     HIGHEST_PRICE,
     PASSWORD_CONTEXT,
+    SUPABASE,
     FirebaseScrypt,
     PasswordContext,
     UnusableHash,
     hash_price,
+    supabase_scrypt,
 )
 from app.platform.lanes import Lane
 from app.platform.problems import FieldError, Overloaded, WeakPassword
@@ -191,21 +193,28 @@ class Hasher:
 
     def _price(self, password_hash: str) -> float | None:
         """The work of the hash. None if it cannot be verified: its work is beyond the bound, or it is not a hash."""
-        if self._firebase is not None and password_hash.startswith(FIREBASE):
-            return self._firebase.price
         try:
-            return hash_price(password_hash)
+            scrypt = self._scrypt(password_hash)
+            return hash_price(password_hash) if scrypt is None else scrypt[0].price
         except UnusableHash:
             log.error("password_hash_not_supported", mend="the account needs a new password, by mail")
             return None
 
     def _is_ours(self, password_hash: str) -> bool:
-        return not password_hash.startswith(FIREBASE) and not PASSWORD_CONTEXT.needs_update(password_hash)
+        return not password_hash.startswith((FIREBASE, SUPABASE)) and not PASSWORD_CONTEXT.needs_update(password_hash)
+
+    def _scrypt(self, password_hash: str) -> tuple[FirebaseScrypt, str] | None:
+        """The scrypt of the Firebase project that the hash is from, and the hash. Raises `UnusableHash`."""
+        if password_hash.startswith(SUPABASE):
+            return supabase_scrypt(password_hash)
+        if self._firebase is not None and password_hash.startswith(FIREBASE):
+            return self._firebase, password_hash
+        return None
 
     def _verify_imported(self, password: str, password_hash: str, tries: int) -> bool:
         verify = PASSWORD_CONTEXT.verify
-        if self._firebase is not None and password_hash.startswith(FIREBASE):
-            verify = self._firebase.verify
+        if (scrypt := self._scrypt(password_hash)) is not None:
+            verify, password_hash = scrypt[0].verify, scrypt[1]
         return any(verify(spelling, password_hash) for spelling in islice(_spellings(password), tries))
 
     def close(self) -> None:

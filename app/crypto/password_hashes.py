@@ -161,6 +161,9 @@ def stored_spelling(text: str) -> str:
     """
     if _FIREBASE.fullmatch(text):
         return text
+    if text.startswith(SUPABASE):
+        supabase_scrypt(text)
+        return text
     if match := _PHC.fullmatch(text):
         name, rounds, salt, checksum = match.groups()
         name = name.removesuffix("-sha1")
@@ -218,3 +221,39 @@ def firebase_hash(salt: str, checksum: str) -> str | None:
     text = f"{FIREBASE}{salt}${checksum}"
     match = _FIREBASE.fullmatch(text)
     return text if match and len(salt) % 4 == 0 else None
+
+
+SUPABASE = "$fbscrypt$"
+_SUPABASE = re.compile(
+    r"\$fbscrypt\$v=1,n=(\d{1,2}),r=(\d{1,2}),p=1(?:,ss=([A-Za-z0-9+/_-]{0,86}={0,2}))?,sk=([A-Za-z0-9+/_-]{86}==)"
+    r"(\$[A-Za-z0-9+/_-]{1,86}={0,2}\$[A-Za-z0-9+/_-]{86}==)"
+)
+_URL_SAFE = str.maketrans("+/", "-_")
+MOST_SCRYPT_MEMORY = 32 * 1024
+"""KiB of Firebase's scrypt. Its projects use half of that."""
+
+
+def supabase_scrypt(text: str) -> tuple[FirebaseScrypt, str]:
+    """The scrypt of a Firebase project and a hash of it, as Supabase writes both in one for users who came from there.
+
+    `$fbscrypt$v=1,n=14,r=8,p=1,ss=…,sk=…$salt$hash` (supabase/auth, internal/crypto/password.go). Raises
+    `UnusableHash`.
+    """
+    match = _SUPABASE.fullmatch(text)
+    if match is None or len(text) > 255:  # what the column holds
+        raise UnusableHash(UNKNOWN)
+    cost, rounds = int(match[1]), int(match[2])
+    stored = firebase_hash(*match[5].split("$")[1:])
+    if stored is None or not cost or not rounds:
+        raise UnusableHash(UNKNOWN)
+    if 2**cost * rounds // 8 > MOST_SCRYPT_MEMORY:
+        raise UnusableHash(TOO_MUCH_MEMORY)
+    try:
+        signer_key, separator = (
+            base64.urlsafe_b64decode((part or "").translate(_URL_SAFE)) for part in (match[4], match[3])
+        )
+    except ValueError:
+        raise UnusableHash(UNKNOWN) from None
+    scrypt = FirebaseScrypt(signer_key, separator, rounds=rounds, mem_cost=cost)
+    _allowed(scrypt.price)
+    return scrypt, stored

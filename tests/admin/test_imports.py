@@ -51,6 +51,13 @@ def send(admin: Device, content: Any, media_type: str = NDJSON, **query: Any) ->
     return admin.service.client.post(PATH, params=query, content=content, headers=headers)
 
 
+OF_FIREBASE_BY_SUPABASE = (
+    "$fbscrypt$v=1,n=14,r=8,p=1,ss=Bw==,sk=jxspr8Ki0RYycVU8zykbdLGjFQ3McFUH0uiiTvC8pVMXAn210wjLNmdZJzxUECKbm0QsEmYUSDzZ"
+    "vpjeJ9WmXA==$42xEC+ixf3L2lw==$lSrfV15cpx95/sZS2W9c9Kp6i/LVgQNDNC/qzrCnh1SAyZvqmZqAjTdn3aoItz+VHjoZilo78198JAdRuid5lQ=="
+)
+"""Firebase's published test vector (github.com/firebase/scrypt)."""
+
+
 def ndjson(*rows: dict[str, Any] | str) -> bytes:
     return "".join(json.dumps({"email": row} if isinstance(row, str) else row) + "\n" for row in rows).encode()
 
@@ -115,6 +122,18 @@ class TestSources:
         assert int(refused.headers["retry-after"]) >= 10
         service.runtime.import_room.places.release()
         assert counts(send(admin, ndjson("ada@example.org"))) == (1, 1, 0, 0)
+
+    def test_firebases_users_keep_their_passwords_by_way_of_supabase(
+        self, service: Service, admin: Device, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Each hash brings the parameters of its project, so the service needs no setting."""
+        monkeypatch.setattr(passwords, "PASSWORD_CONTEXT", password_hashes.PASSWORD_CONTEXT)
+        rows = f'email,encrypted_password\nada@example.org,"{OF_FIREBASE_BY_SUPABASE}"\n'
+        assert counts(send(admin, rows.encode(), "text/csv", source="supabase")) == (1, 1, 0, 0)
+        assert_problem(service.log_in("ada@example.org", "user1Password"), 401, "invalid_login")
+        assert service.log_in("ada@example.org", "user1password").status_code == 200
+        assert stored(service, "password_hash")[0].startswith("$argon2id$")
+        assert service.log_in("ada@example.org", "user1password").status_code == 200
 
     def test_firebase_needs_its_parameters_first(self, service: Service, admin: Device) -> None:
         answer = send(admin, (SAMPLES / "firebase.json").read_bytes(), "application/json", source="firebase")

@@ -16,7 +16,10 @@ from app.crypto.password_hashes import (
     UNKNOWN,
     FirebaseScrypt,
     UnusableHash,
+    firebase_hash,
     hash_price,
+    stored_spelling,
+    supabase_scrypt,
 )
 
 SALT, DIGEST = "jVHq/Z8TwlhL6b0X4txbKw", "yslhUMjjwYG4PDWmaO0cLRg3ZKh9OzDQDJgxAnNzN4c"
@@ -97,6 +100,38 @@ class TestPrice:
     def test_firebases_is_within_it(self) -> None:
         """With the largest parameters that the setting takes."""
         assert FirebaseScrypt(b"", b"", rounds=8, mem_cost=14).price <= HIGHEST_PRICE
+
+    @pytest.mark.parametrize(
+        ("part", "other"),
+        [
+            ("v=1", "v=2"),
+            ("n=14", "n=0"),
+            ("n=14", "n=16"),
+            ("n=14", "n=99"),
+            ("r=8", "r=0"),
+            ("r=8", "r=99"),
+            ("p=1", "p=2"),
+            ("ss=Bw==", "ss=Bw="),
+            ("ss=Bw==", "ss=!"),
+            (",sk=", ",sk=A"),
+            ("$c2FsdA==$", "$c2FsdA=$"),
+            ("$c2FsdA==$", "$$"),
+            ("==$c2", "==$c2FsdA==$c2"),
+        ],
+    )
+    def test_supabases_spelling_of_firebases_has_bounds(self, part: str, other: str) -> None:
+        checksum, key = ("A" * 86 + "==" for _ in range(2))
+        text = f"$fbscrypt$v=1,n=14,r=8,p=1,ss=Bw==,sk={key}$c2FsdA==${checksum}"
+        assert stored_spelling(text) == text
+        scrypt, stored = supabase_scrypt(text)
+        assert (scrypt.salt_separator, scrypt.signer_key, stored) == (
+            b"\7",
+            bytes(64),
+            firebase_hash("c2FsdA==", checksum),
+        )
+        assert stored_spelling(text.replace(",ss=Bw==", "")) == text.replace(",ss=Bw==", "")
+        with pytest.raises(UnusableHash):
+            stored_spelling(text.replace(part, other))
 
     @pytest.mark.parametrize(("text", "reason"), REASONS)
     def test_what_is_not_says_why(self, text: str, reason: str) -> None:
