@@ -11,6 +11,7 @@ from sqlalchemy.orm import Session
 from app.auth.providers import FETCH_FAULTS, Misconfigured
 from app.cli import redis_memory
 from app.compose import Runtime
+from app.mail.transport import SmtpTransport, Undelivered
 from app.platform.fetcher import Unusable
 from app.platform.pooler import LIMITS, SHARED, UNSET
 from app.platform.problems import Problem
@@ -76,6 +77,7 @@ async def _examine(runtime: Runtime) -> list[Finding]:
         *await _service(runtime),
         *await _redis(runtime),
         *await _identity_providers(runtime),
+        *await _mail(runtime),
         *await _base_credentials(runtime),
     ]
     if findings[-1].state == "failed":
@@ -141,6 +143,20 @@ async def _identity_providers(runtime: Runtime) -> list[Finding]:
             mend = f"check that this machine reaches {provider.issuer}, perhaps through HTTPS_PROXY"
             findings.append(Finding(name, "failed", f"its keys cannot be read ({cause}); {mend}"))
     return findings
+
+
+async def _mail(runtime: Runtime) -> list[Finding]:
+    transport = runtime.postman.transport
+    if not isinstance(transport, SmtpTransport):
+        return []
+    try:
+        if await transport.takes_international():
+            return [Finding("mail", "ok", "the server takes the session, and addresses of any alphabet")]
+    except Undelivered as error:
+        mend = "check TOKENVEND_SMTP_URL and the way to the server"
+        return [Finding("mail", "failed", f"the server takes no mail ({error.reason}); {mend}")]
+    without = "the server has no SMTPUTF8: no mail reaches an address like jörg@example.org, and the log says so once"
+    return [Finding("mail", "warning", f"{without}; another server may have it, Amazon SES has not")]
 
 
 async def _base_credentials(runtime: Runtime) -> list[Finding]:

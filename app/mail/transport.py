@@ -7,9 +7,10 @@ import socket
 import ssl
 import sys
 from collections import deque
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from email.message import EmailMessage
-from typing import Protocol
+from typing import Any, Protocol, TypeVar
 from urllib.parse import unquote, urlsplit
 
 from app.platform.settings import LOOPBACK, Settings
@@ -23,6 +24,7 @@ SEND_WITHIN = 60.0
 PORTS = {"smtp": 587, "smtps": 465}
 """The ports of submission (RFC 6409), and of submission with TLS from the start (RFC 8314)."""
 KEPT = 50
+T = TypeVar("T")
 
 
 class Undelivered(Exception):
@@ -84,15 +86,25 @@ class SmtpTransport:
         self._threads = ThreadPoolExecutor(CONNECTIONS, thread_name_prefix="mail")
 
     async def send(self, message: EmailMessage) -> None:
+        await self._run(lambda client: self._deliver(client, message))
+
+    async def takes_international(self) -> bool:
+        """Whether the server takes addresses with letters outside ASCII before the `@` (SMTPUTF8, RFC 6531).
+
+        Connects, with TLS and login as for a mail. Raises `Undelivered`.
+        """
+        return await self._run(self._has_smtputf8)
+
+    async def _run(self, work: Callable[[smtplib.SMTP], T]) -> T:
         client = self._client()
-        work = asyncio.get_running_loop().run_in_executor(self._threads, self._deliver, client, message)
+        running = asyncio.get_running_loop().run_in_executor(self._threads, work, client)
         try:
-            await asyncio.wait_for(asyncio.shield(work), SEND_WITHIN)
+            return await asyncio.wait_for(asyncio.shield(running), SEND_WITHIN)
         except TimeoutError:
             raise Undelivered("timeout") from None
         finally:
-            if not work.done():  # too slow, or cancelled: the thread must not outlive its caller
-                work.add_done_callback(_forget)
+            if not running.done():  # too slow, or cancelled: the thread must not outlive its caller
+                running.add_done_callback(_forget)
                 _abort(client)
 
     def close(self) -> None:
@@ -109,32 +121,17 @@ class SmtpTransport:
         return client
 
     def _deliver(self, client: smtplib.SMTP, message: EmailMessage) -> None:
-        try:
+        with _session(client):
             self._prepare(client)
-            client.send_message(message, _address(message, "From"), [_address(message, "To")])
-        except smtplib.SMTPRecipientsRefused as error:
-            code = next((code for code, _text in error.recipients.values()), 0)
-            raise Undelivered(f"recipient_refused_{code}", for_good=_is_final(code)) from None
-        except smtplib.SMTPDataError as error:
-            raise Undelivered(f"message_refused_{error.smtp_code}", for_good=_is_final(error.smtp_code)) from None
-        except smtplib.SMTPAuthenticationError as error:
-            raise Undelivered(f"login_refused_{error.smtp_code}") from None
-        except smtplib.SMTPResponseException as error:
-            raise Undelivered(f"refused_{error.smtp_code}") from None
-        except smtplib.SMTPNotSupportedError:
-            raise Undelivered("not_supported") from None
-        except ssl.SSLCertVerificationError:
-            raise Undelivered("certificate_not_trusted") from None
-        except (smtplib.SMTPServerDisconnected, TimeoutError):  # the former is smtplib's error for a missing answer
-            raise Undelivered("no_answer") from None
-        except UnicodeEncodeError:  # smtplib's own limit
-            raise Undelivered("login_not_ascii") from None
-        except (smtplib.SMTPException, OSError) as error:
-            raise Undelivered(f"unreachable_{type(error).__name__}") from None
-        finally:
-            with contextlib.suppress(smtplib.SMTPException, OSError):  # too late to change whether the mail was sent
-                client.quit()
-            client.close()
+            recipient = _address(message, "To")
+            if not recipient.isascii() and not client.has_extn("smtputf8"):  # it will be the same tomorrow
+                raise Undelivered("server_lacks_smtputf8_for_this_address", for_good=True)
+            client.send_message(message, _address(message, "From"), [recipient])
+
+    def _has_smtputf8(self, client: smtplib.SMTP) -> bool:
+        with _session(client):
+            self._prepare(client)
+            return client.has_extn("smtputf8")
 
     def _prepare(self, client: smtplib.SMTP) -> None:
         """Connects, starts TLS if the server offers it, and logs in if there is a user.
@@ -175,6 +172,36 @@ def _address(message: EmailMessage, header: str) -> str:
     return quoted(message[header].addresses[0].addr_spec)  # the library drops the quotation marks
 
 
+@contextlib.contextmanager
+def _session(client: smtplib.SMTP) -> Iterator[None]:
+    """Ends the session, and turns what went wrong in it into `Undelivered`."""
+    try:
+        yield
+    except smtplib.SMTPRecipientsRefused as error:
+        code = next((code for code, _text in error.recipients.values()), 0)
+        raise Undelivered(f"recipient_refused_{code}", for_good=_is_final(code)) from None
+    except smtplib.SMTPDataError as error:
+        raise Undelivered(f"message_refused_{error.smtp_code}", for_good=_is_final(error.smtp_code)) from None
+    except smtplib.SMTPAuthenticationError as error:
+        raise Undelivered(f"login_refused_{error.smtp_code}") from None
+    except smtplib.SMTPResponseException as error:
+        raise Undelivered(f"refused_{error.smtp_code}") from None
+    except smtplib.SMTPNotSupportedError:
+        raise Undelivered("not_supported") from None
+    except ssl.SSLCertVerificationError:
+        raise Undelivered("certificate_not_trusted") from None
+    except (smtplib.SMTPServerDisconnected, TimeoutError):  # the former is smtplib's error for a missing answer
+        raise Undelivered("no_answer") from None
+    except UnicodeEncodeError:  # smtplib's own limit
+        raise Undelivered("login_not_ascii") from None
+    except (smtplib.SMTPException, OSError) as error:
+        raise Undelivered(f"unreachable_{type(error).__name__}") from None
+    finally:
+        with contextlib.suppress(smtplib.SMTPException, OSError):  # too late to change whether the mail was sent
+            client.quit()
+        client.close()
+
+
 def _is_final(code: int) -> bool:
     """Whether the server would refuse the same mail again (RFC 5321 §4.2.1).
 
@@ -190,7 +217,7 @@ def _abort(client: smtplib.SMTP) -> None:
             client.sock.shutdown(socket.SHUT_RDWR)
 
 
-def _forget(work: "asyncio.Future[None]") -> None:
+def _forget(work: "asyncio.Future[Any]") -> None:
     """Marks a failure as seen, because nobody waits for the result any more."""
     if not work.cancelled():
         work.exception()

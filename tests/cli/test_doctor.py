@@ -15,6 +15,7 @@ from app.cli import doctor
 from app.compose import build_runtime
 from app.platform.settings import EXPOSED_HEADERS
 from app.vending.broker import CHAINED, LONG_LIVED
+from tests.mail.servers import HERE, Inbox, smtp_server
 from tests.support.canned_iam import CannedIam, Managed
 from tests.support.canned_sts import CannedSts
 from tests.support.clock import ManualClock
@@ -25,6 +26,7 @@ from tests.support.service import test_settings
 
 ORIGIN, STRANGE_ORIGIN = "http://127.0.0.1:8000", "https://elsewhere.example.org"
 KEYS = {"aws_access_key_id": "AKIATESTTESTTEST", "aws_secret_access_key": "base-secret"}
+NOWHERE = {"sts_endpoint_url": "http://127.0.0.1:1"}
 Findings = dict[str, tuple[str, str]]
 
 
@@ -181,6 +183,21 @@ class TestProviders:
         state, message = found["provider down"]
         assert (state, f"check that this machine reaches {down}" in message) == ("failed", True)
         assert "base credentials" in found
+
+
+class TestMail:
+    @pytest.mark.parametrize(("international", "state"), [(True, "ok"), (False, "warning")])
+    def test_is_tried_by_a_session(self, database_url: str, international: bool, state: str) -> None:
+        """A server without SMTPUTF8 reaches most people, and not those with letters outside ASCII in their address."""
+        with smtp_server(Inbox(), enable_SMTPUTF8=international) as port:
+            found = examine(database_url, boto3.Session(**KEYS), smtp_url=f"smtp://{HERE}:{port}", **NOWHERE)
+        assert found["mail"][0] == state
+        assert ("jörg@example.org" in found["mail"][1]) == (not international)
+
+    def test_that_cannot_leave_is_told(self, database_url: str) -> None:
+        found = examine(database_url, boto3.Session(**KEYS), smtp_url="smtp://127.0.0.1:1", **NOWHERE)
+        assert found["mail"][0] == "failed"
+        assert "TOKENVEND_SMTP_URL" in found["mail"][1]
 
 
 DENIALS = ["arn:aws:iam::123456789012:policy/denials-1", "arn:aws:iam::123456789012:policy/denials-2"]
