@@ -130,7 +130,11 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
 
 
 async def _warn(runtime: Runtime) -> None:
-    """Says at start what the operator should know of the base credentials; faults are `/readyz`'s to tell."""
+    """Says at start what the operator should know of the settings and the base credentials; faults are `/readyz`'s to
+    tell.
+    """
+    if runtime.platform.settings.secret_key_is_untidy:
+        log.warning("secret_key_ends_in_white_space", mend="keep the key as it is: without its end nothing decrypts")
     if runtime.platform.settings.environment == "development":
         if runtime.platform.settings.development_remote == "on":
             log.warning("development_answers_other_machines")

@@ -13,6 +13,7 @@ from pathlib import Path
 from app import engine
 from app.engine import config, directory
 from app.platform.settings import EXPOSED_HEADERS
+from app.platform.urls import origin_of
 
 FIRST_PORT = 12_000
 """Of S3 and STS: the proxy's configuration names it."""
@@ -46,7 +47,7 @@ if __name__ == "__main__":
     main(
         Path(os.environ["STORE_DIR"]),
         Path(os.environ["STORE_CREDENTIALS"]),
-        listed("STORE_ORIGINS"),
+        tuple(map(origin_of, listed("STORE_ORIGINS"))),
         listed("STORE_EXPOSED_HEADERS"),
         int(os.environ.get("STORE_PORT", FIRST_PORT)),
     )

@@ -35,7 +35,6 @@ MAX_CREDENTIAL_ID = 1023
 """Bytes (WebAuthn §4)."""
 MAX_PUBLIC_KEY = 1024
 """Bytes: room for RSA of 4,096 bits, but for no key that is slow to verify with."""
-DEFAULT_PORTS = {"http": 80, "https": 443}
 T = TypeVar("T")
 
 
@@ -108,11 +107,9 @@ def relying_party(settings: Settings) -> RelyingParty:
 def _own_origins(settings: Settings) -> tuple[str, ...]:
     """The service's own origins. An IP address cannot be an RP ID, so in development `localhost` stands for it."""
     parts = urlsplit(settings.public_url)
-    port = "" if parts.port in (None, DEFAULT_PORTS[parts.scheme]) else f":{parts.port}"
-    host = f"[{parts.hostname}]" if ":" in (parts.hostname or "") else parts.hostname
-    own = f"{parts.scheme}://{host}{port}"
+    own = f"{parts.scheme}://{parts.netloc}"
     if settings.environment == "development" and parts.hostname in LOOPBACK:
-        return own, f"{parts.scheme}://localhost{port}"
+        return own, f"{parts.scheme}://localhost{f':{parts.port}' if parts.port else ''}"
     return (own,)
 
 

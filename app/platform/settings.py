@@ -15,12 +15,16 @@ from pydantic import (
     ConfigDict,
     Field,
     SecretStr,
+    StringConstraints,
+    ValidationInfo,
     field_validator,
     model_validator,
 )
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError
+
+from app.platform.urls import host_name, http_url, is_address, origin, passkey_origin, with_plain_host
 
 PREFIX = "TOKENVEND_"
 Switch = Literal["on", "off"]
@@ -59,6 +63,10 @@ TAG_VALUE = r"[\w .:/=+@-]{0,256}"
 """STS's limits and allowed characters of session tags."""
 
 
+UNTRIMMED = frozenset({"secret_key", "metrics_token", "cognito_client_secret", "database_url"})
+"""Settings whose white space is not taken off unasked: it could be part of a secret, or of a file's name."""
+
+
 class SettingsError(Exception):
     """The message has a line for each wrong setting: its name, and what it should be. It holds no secret value."""
 
@@ -71,7 +79,7 @@ class OidcProvider(BaseModel):
     issuer: str = Field(
         max_length=255, pattern=r"^(https://[^\s?#@]+|http://(127\.0\.0\.1|localhost)(:\d+)?(/[^\s?#@]*)?)$"
     )
-    client_ids: tuple[Annotated[str, Field(min_length=1)], ...] = Field(min_length=1)
+    client_ids: tuple[Annotated[str, StringConstraints(strip_whitespace=True, min_length=1)], ...] = Field(min_length=1)
     tenants: tuple[str, ...] = ()
     """Of Microsoft Entra: the ids of the tenants whose users may sign in. They stand for `{tenantid}` in `issuer`."""
 
@@ -81,6 +89,22 @@ class OidcProvider(BaseModel):
         if not self.tenants:
             return {self.issuer: None}
         return {self.issuer.replace(TENANT, tenant): tenant for tenant in self.tenants}
+
+    @field_validator("issuer", mode="before")
+    @classmethod
+    def _trim(cls, value: object) -> object:
+        return value.strip() if isinstance(value, str) else value
+
+    @field_validator("issuer")
+    @classmethod
+    def _issuer(cls, value: str) -> str:
+        """What no token says is refused. All else stays as it is: a token's `iss` is compared letter by letter."""
+        if re.search(r"[<>$*]", value):
+            raise ValueError(f"must have your own value in the place of the placeholder, as tokens have it: {value}")
+        host = urlsplit(value).hostname or ""
+        if not host.isascii():
+            raise ValueError(f"must have its host as tokens have it: {host_name(host)}")
+        return value
 
     @model_validator(mode="after")
     def _names_its_tenants(self) -> Self:
@@ -318,7 +342,7 @@ class Settings(BaseSettings):
     passkey_origins: CommaSeparated = Field(
         (), description="origins that may use passkeys, or `android:apk-key-hash:…`; if empty, the public URL's origin"
     )
-    oidc_providers: dict[str, OidcProvider] = Field(
+    oidc_providers: Annotated[dict[str, OidcProvider], NoDecode] = Field(
         {},
         description="providers to sign in with, as JSON: "
         '`{"google": {"issuer": "https://accounts.google.com", "client_ids": ["…"]}}`',
@@ -358,7 +382,9 @@ class Settings(BaseSettings):
         (), description="Host headers that the service answers; the public URL's host if empty"
     )
     cors_origins: CommaSeparated = Field(
-        (), description="origins of web apps that may call the service, comma-separated"
+        (),
+        description="origins of web apps that may call the service, comma-separated; also of shells: "
+        "`capacitor://localhost`",
     )
     keep_alive: int = Field(
         KEEP_ALIVE,
@@ -404,6 +430,33 @@ class Settings(BaseSettings):
             return tuple(part.strip() for part in value.split(",") if part.strip())
         return value
 
+    @field_validator("oidc_providers", mode="before")
+    @classmethod
+    def _json(cls, value: object) -> object:
+        try:
+            return json.loads(value) if isinstance(value, str) else value
+        except ValueError as error:
+            raise ValueError(f"must be one object in JSON: {error}") from None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _trim(cls, values: dict[str, object]) -> dict[str, object]:
+        """Takes off white space, such as the line feed of a file."""
+        return {
+            name: (value.strip() or value) if isinstance(value, str) and name not in UNTRIMMED else value
+            for name, value in values.items()
+        }
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _plain(cls, value: object, info: ValidationInfo) -> object:
+        if isinstance(value, str) and value.isspace():
+            raise ValueError("must not be blank: give it a value, or leave it out")
+        quoted = isinstance(value, str) and re.fullmatch(r"(['\"]).*\1", value, re.DOTALL)
+        if quoted and info.field_name not in UNTRIMMED:
+            raise ValueError("must have no quotes around it: Docker's `--env-file` takes them for part of the value")
+        return value
+
     @field_validator("trusted_proxies")
     @classmethod
     def _networks(cls, value: tuple[str, ...]) -> tuple[str, ...]:
@@ -414,10 +467,10 @@ class Settings(BaseSettings):
     @field_validator("allowed_hosts")
     @classmethod
     def _host_names(cls, value: tuple[str, ...]) -> tuple[str, ...]:
-        for host in value:
-            if not re.fullmatch(r"[A-Za-z0-9]([A-Za-z0-9.-]*[A-Za-z0-9])?|[0-9a-fA-F:]+", host):
-                raise ValueError("must be host names such as tokens.example.org, without scheme or port")
-        return value
+        try:
+            return tuple(map(host_name, value))
+        except ValueError:
+            raise ValueError("must be host names such as tokens.example.org, without scheme or port") from None
 
     @field_validator("region", "sts_regions", "cognito_region")
     @classmethod
@@ -531,12 +584,33 @@ class Settings(BaseSettings):
                 raise ValueError("must be whole names such as x-amz-meta-caption: S3 takes no `*` there")
         return value
 
+    @field_validator("metrics_token", "cognito_client_secret")
+    @classmethod
+    def _bare(cls, value: SecretStr) -> SecretStr:
+        text = value.get_secret_value()
+        if text != text.strip():
+            raise ValueError(
+                "must have no white space or line feed around it: nobody sends it so. Write it with `printf %s`, for "
+                "`echo` adds a line feed"
+            )
+        return value
+
     @field_validator("cors_origins")
     @classmethod
     def _origins(cls, value: tuple[str, ...]) -> tuple[str, ...]:
-        for origin in value:
-            if not re.fullmatch(r"https?://[^/\s*]+", origin):
-                raise ValueError("must be origins such as https://app.example.org, without a path or `*`")
+        try:
+            return tuple(map(origin, value))
+        except ValueError as error:
+            raise ValueError(
+                "must be origins such as https://app.example.org or capacitor://localhost, without a path or `*`: "
+                f"one {error}"
+            ) from None
+
+    @field_validator("cognito_client_id")
+    @classmethod
+    def _client_id(cls, value: str | None) -> str | None:
+        if value is not None and not re.fullmatch(r"[\w+]{1,128}", value, re.ASCII):
+            raise ValueError("must be the id of an app client, such as 1example23456789")
         return value
 
     @field_validator("smtp_url")
@@ -551,7 +625,7 @@ class Settings(BaseSettings):
             usable = False
         if not usable or parts.path not in ("", "/") or parts.query or parts.fragment:
             raise ValueError("must be smtp://user:password@host:587 or smtps://user:password@host")
-        return value
+        return SecretStr(with_plain_host(text))
 
     @field_validator("mail_from")
     @classmethod
@@ -559,11 +633,14 @@ class Settings(BaseSettings):
         _name, address = parseaddr(value)
         if not re.fullmatch(r"[^@\s<>]+@[^@\s<>]+", address) or any(character in value for character in "\r\n"):
             raise ValueError("must be an address such as photos@example.org, or `Photos <photos@example.org>`")
-        return value
+        domain = address.rpartition("@")[2]
+        return value if domain.isascii() else value.replace(f"@{domain}", f"@{host_name(domain)}")
 
     @field_validator("app_link_base")
     @classmethod
     def _link_base(cls, value: str | None) -> str | None:
+        if value is not None and re.match(r"https?:", value, re.IGNORECASE):
+            return http_url(value)
         if value is not None and not re.fullmatch(r"[a-z][a-z0-9+.-]*://[^\s?#]*", value):
             raise ValueError("must be an address without ? and #, such as https://app.example.org or photos://account")
         return value.rstrip("/") if value else None
@@ -571,17 +648,20 @@ class Settings(BaseSettings):
     @field_validator("passkey_rp_id")
     @classmethod
     def _rp_id(cls, value: str | None) -> str | None:
-        if value is not None and not re.fullmatch(r"[a-z0-9]([a-z0-9.-]*[a-z0-9])?", value):
-            raise ValueError("must be a domain such as example.org, without scheme or port")
-        return value
+        if value is None:
+            return None
+        try:
+            domain = host_name(value)
+        except ValueError:
+            raise ValueError("must be a domain such as example.org, without scheme or port") from None
+        if is_address(domain):
+            raise ValueError("must be a domain such as example.org: passkeys belong to no IP address")
+        return domain
 
     @field_validator("passkey_origins")
     @classmethod
     def _passkey_origin(cls, value: tuple[str, ...]) -> tuple[str, ...]:
-        for origin in value:
-            if not re.fullmatch(r"https://[^/\s*]+|http://localhost(:\d+)?|(android|ios):[\w:.-]+", origin):
-                raise ValueError("must be origins such as https://app.example.org, or android:apk-key-hash:…")
-        return value
+        return tuple(map(passkey_origin, value))
 
     @field_validator("oidc_providers")
     @classmethod
@@ -603,17 +683,11 @@ class Settings(BaseSettings):
         "otlp_endpoint",
     )
     @classmethod
-    def _http_url(cls, value: str | None) -> str | None:
+    def _http_url(cls, value: str | None, info: ValidationInfo) -> str | None:
         if value is None:
             return None
-        parts = urlsplit(value)
-        try:
-            parts.port  # noqa: B018 - raises ValueError for an invalid port
-        except ValueError as error:
-            raise ValueError("must have a port of 1 to 65535, or none") from error
-        if parts.scheme not in ("http", "https") or not parts.hostname or parts.query or parts.fragment:
-            raise ValueError("must be an address such as https://tokens.example.org")
-        return value.rstrip("/")
+        placeholder = "{region}" if info.field_name == "sts_endpoint_url" else ""
+        return http_url(value, placeholder=placeholder, with_user=info.field_name == "otlp_endpoint")
 
     @field_validator("cognito_endpoint_url")
     @classmethod
@@ -626,11 +700,21 @@ class Settings(BaseSettings):
     @classmethod
     def _database(cls, value: str) -> str:
         try:
-            backend = make_url(value).drivername
+            url = make_url(value.strip())
+            backend = url.drivername
         except ArgumentError as error:
             raise ValueError("must be a URL such as postgresql+psycopg://user@host/name") from error
         if backend not in ("sqlite", "sqlite+pysqlite", "postgresql+psycopg"):
             raise ValueError("must start with postgresql+psycopg:// or sqlite:///")
+        if url.host and not url.host.isascii():
+            raise ValueError(f"must have its host in ASCII: {host_name(url.host)}")
+        if backend == "postgresql+psycopg":
+            return value.strip()
+        if value != value.strip():
+            raise ValueError(
+                "must have no white space or line feed around it: SQLite would make it part of the file's name. If a "
+                "database has such a name, rename the file"
+            )
         return value
 
     @field_validator("role_arn")
@@ -653,6 +737,8 @@ class Settings(BaseSettings):
         text = value.get_secret_value()
         if text and (len(text) < 32 or len(set(text)) < 10):
             raise ValueError("must be 32 or more random characters: `openssl rand -base64 48` makes some")
+        if text != text.lstrip():
+            raise ValueError("must not begin with white space or a line feed: take it off")
         return value
 
     @model_validator(mode="after")
@@ -718,11 +804,14 @@ class Settings(BaseSettings):
             raise ValueError("\n".join(wrong))
 
     @property
+    def secret_key_is_untidy(self) -> bool:
+        """Whether white space, such as the line feed of a file, is part of the key. It is kept: data depend on it."""
+        return self.secret_key.get_secret_value() != self.secret_key.get_secret_value().strip()
+
+    @property
     def hosts(self) -> frozenset[str]:
         """The Host headers that the service answers to, in lower case and without a port."""
-        return frozenset(host.lower() for host in self.allowed_hosts) or frozenset(
-            {(urlsplit(self.public_url).hostname or "").lower()}
-        )
+        return frozenset(self.allowed_hosts or [urlsplit(self.public_url).hostname or ""])
 
     @property
     def path(self) -> str:

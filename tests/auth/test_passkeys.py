@@ -673,10 +673,14 @@ class TestRelyingParty:
         settings = test_settings(
             public_url="https://tokens.example.org",
             passkey_rp_id="example.org",
-            passkey_origins="https://app.example.org,android:apk-key-hash:abc",
+            passkey_origins="https://app.example.org,android:apk-key-hash:FG3pg8VzBlDY7rmVLzT8ZBagg0LmHb6oigSWsj_PROU",
             cors_origins="https://web.example.org",
         )
-        origins = ("https://app.example.org", "android:apk-key-hash:abc", "https://web.example.org")
+        origins = (
+            "https://app.example.org",
+            "android:apk-key-hash:FG3pg8VzBlDY7rmVLzT8ZBagg0LmHb6oigSWsj_PROU",
+            "https://web.example.org",
+        )
         assert ceremony.relying_party(settings) == RelyingParty("example.org", origins)
 
 

@@ -34,7 +34,7 @@ class TestStore:
                 "PATH": os.environ["PATH"],
                 "STORE_DIR": str(tmp_path / "store"),
                 "STORE_CREDENTIALS": str(credentials),
-                "STORE_ORIGINS": "http://127.0.0.1:8000",
+                "STORE_ORIGINS": "http://127.0.0.1:8000/tokens,capacitor://localhost",
                 "STORE_EXPOSED_HEADERS": "x-amz-meta-caption, x-amz-meta-place",
                 "STORE_PORT": str(port),
             },
@@ -52,10 +52,11 @@ class TestStore:
             )
             assert role["Credentials"]["SessionToken"]
             client.close()
-            headers = {"Origin": "http://127.0.0.1:8000", "Access-Control-Request-Method": "PUT"}
-            answer = urllib3.request("OPTIONS", f"http://127.0.0.1:{port}/photos/users/", headers=headers)
-            exposed = {name.strip() for name in answer.headers["Access-Control-Expose-Headers"].split(",")}
-            assert {"ETag", "x-amz-meta-caption", "x-amz-meta-place"} <= exposed
+            for origin in ("http://127.0.0.1:8000", "capacitor://localhost"):
+                headers = {"Origin": origin, "Access-Control-Request-Method": "PUT"}
+                answer = urllib3.request("OPTIONS", f"http://127.0.0.1:{port}/photos/users/", headers=headers)
+                exposed = {name.strip() for name in answer.headers["Access-Control-Expose-Headers"].split(",")}
+                assert {"ETag", "x-amz-meta-caption", "x-amz-meta-place"} <= exposed
         finally:
             process.send_signal(signal.SIGTERM)
             assert process.wait(20) == 0

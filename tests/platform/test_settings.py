@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from app.platform.environment import kept_secret, load_settings
-from app.platform.settings import Settings, SettingsError
+from app.platform.settings import UNTRIMMED, Settings, SettingsError
 
 PROVIDERS = Path(__file__).parents[2] / "docs" / "operate" / "sign-in.md"
 PRODUCTION = {
@@ -22,9 +22,21 @@ PRODUCTION = {
     "TOKENVEND_MAIL_FROM": "Photos <photos@example.org>",
     "AWS_REGION": "eu-central-1",
 }
+SHA_256 = "14:6D:E9:83:C5:73:06:50:D8:EE:B9:95:2F:34:FC:64:16:A0:83:42:E6:1D:BE:A8:8A:04:96:B2:3F:CF:44:E5"
+"""Of Android's own documents: keytool prints a certificate's fingerprint so."""
+SHA_1 = ":".join(["A1"] * 20)
+SENT = "android:apk-key-hash:FG3pg8VzBlDY7rmVLzT8ZBagg0LmHb6oigSWsj_PROU"
 FIREBASE = json.dumps(
     {"base64_signer_key": "canary" + "A" * 80 + "==", "base64_salt_separator": "Bw==", "rounds": 8, "mem_cost": 14}
 )
+IDN = "xn--bcher-kva.example"
+APPS = ("https://app.example.org", "capacitor://localhost")
+SHELLS = ("ionic://localhost", "tauri://localhost", "chrome-extension://abcdefghijklmnop", "moz-extension://0b1b-4b1e")
+PLAIN = {
+    "AWS_REGION" if name == "region" else f"TOKENVEND_{name.upper()}"
+    for name in Settings.model_fields
+    if name not in UNTRIMMED and name != "firebase_hash_config"
+}
 
 
 @pytest.fixture(autouse=True)
@@ -112,6 +124,31 @@ class TestWrongValues:
             ("FIREBASE_HASH_CONFIG", FIREBASE.replace("14", "15"), "less than or equal to 14"),
             ("FIREBASE_HASH_CONFIG", FIREBASE.replace("canary", ""), "must be 64 bytes in base64"),
             ("FIREBASE_HASH_CONFIG", FIREBASE.replace("canary", "canary!"), "must be base64"),
+            ("PUBLIC_URL", "https://user:secret@tokens.example.org", "no user name"),
+            ("PUBLIC_URL", "https://<your host>", "put the value in the place"),
+            ("S3_ENDPOINT_URL", "https://s3.{region}.example.org", "put the value in the place"),
+            ("STS_ENDPOINT_URL", "https://sts.{Region}.example.org", "put the value in the place"),
+            ("S3_PUBLIC_ENDPOINT_URL", "https://pictures .example.org", "white space"),
+            ("APP_LINK_BASE", "https://", "must be an address"),
+            ("APP_LINK_BASE", "photos://account?x", "without ? and #"),
+            ("ALLOWED_HOSTS", "*", "host names"),
+            ("CORS_ORIGINS", "null", "must be origins"),
+            ("CORS_ORIGINS", "https://app.example.org/photos", "as in https://app.example.org"),
+            ("CORS_ORIGINS", "https://*.example.org", "must be origins"),
+            ("PASSKEY_RP_ID", "10.0.0.7", "no IP address"),
+            ("PASSKEY_RP_ID", "https://example.org", "without scheme or port"),
+            ("PASSKEY_ORIGINS", "http://app.example.org", "must be origins"),
+            ("PASSKEY_ORIGINS", "capacitor://localhost", "must be origins"),
+            ("PASSKEY_ORIGINS", "android:apk-key-hash:NOT-43-CHARACTERS", "43 characters of base64url"),
+            ("PASSKEY_ORIGINS", f"android:apk-key-hash:{SHA_1}", "SHA-256"),
+            ("DATABASE_URL", "postgresql+psycopg://app@db.bücher.example/photos", "db.xn--bcher-kva.example"),
+            ("DATABASE_URL", "sqlite:///var/tokenvend.db\n", "white space or line feed"),
+            ("COGNITO_CLIENT_ID", "my app", "id of an app client"),
+            ("OIDC_PROVIDERS", "google", "one object in JSON"),
+            ("OIDC_PROVIDERS", "[]", "dictionary"),
+            ("SECRET_KEY", f"\n{PRODUCTION['TOKENVEND_SECRET_KEY']}", "must not begin with white space"),
+            ("METRICS_TOKEN", "0123456789abcdef\n", "no white space or line feed"),
+            ("COGNITO_CLIENT_SECRET", " s3cret", "no white space or line feed"),
         ],
     )
     def test_are_refused_by_name(self, monkeypatch: pytest.MonkeyPatch, name: str, value: str, hint: str) -> None:
@@ -145,6 +182,68 @@ class TestWrongValues:
         Path(".env").write_text("TOKENVEND_BUCKETT=x\n")
         with pytest.raises(SettingsError, match="TOKENVEND_BUCKETT: there is no such setting"):
             load_settings()
+
+
+class TestSpelling:
+    """However a value was typed, mounted or pasted, the service uses what clients send and providers say."""
+
+    @pytest.mark.parametrize(
+        ("name", "written", "spelt"),
+        [
+            ("PUBLIC_URL", "HTTPS://Tokens.Example.org:443/Eu/\n", "https://tokens.example.org/Eu"),
+            ("PUBLIC_URL", "https://fotos.bücher.example", "https://fotos.xn--bcher-kva.example"),
+            ("APP_LINK_BASE", " https://App.Example.org/open/ ", "https://app.example.org/open"),
+            ("APP_LINK_BASE", "photos://Account/", "photos://Account"),
+            ("S3_PUBLIC_ENDPOINT_URL", "https://Bilder.Bücher.example:443", "https://bilder.xn--bcher-kva.example"),
+            ("STS_ENDPOINT_URL", "https://STS.{region}.example.org\n", "https://sts.{region}.example.org"),
+            ("OTLP_ENDPOINT", "https://user:P@ss@Collector.example/v1/", "https://user:P@ss@collector.example/v1"),
+            ("ALLOWED_HOSTS", "Tokens.Example.org, bücher.example,[::1]", ("tokens.example.org", IDN, "::1")),
+            ("CORS_ORIGINS", "https://App.Example.org:443/,capacitor://localhost", APPS),
+            ("CORS_ORIGINS", f"{', '.join(SHELLS)}\n", SHELLS),
+            ("PASSKEY_RP_ID", "Bücher.example", IDN),
+            ("PASSKEY_ORIGINS", "https://App.example.org:443", ("https://app.example.org",)),
+            ("PASSKEY_ORIGINS", "chrome-extension://abcdefghijklmnop", ("chrome-extension://abcdefghijklmnop",)),
+            ("PASSKEY_ORIGINS", f"android:apk-key-hash:{SHA_256}", (SENT,)),
+            ("PASSKEY_ORIGINS", f"android:apk-key-hash:{SHA_256.replace(':', '').lower()}", (SENT,)),
+            ("PASSKEY_ORIGINS", SENT, (SENT,)),
+            ("PASSKEY_ORIGINS", f"{SENT.replace('_', '/')}=", (SENT,)),
+            ("MAIL_FROM", "Fotos <fotos@bücher.example>\n", f"Fotos <fotos@{IDN}>"),
+            ("BUCKET", "photos\n", "photos"),
+            ("EXTERNAL_ID", " abc", "abc"),
+            ("CACHE_URL", "redis://cache:6379/0\r\n", "redis://cache:6379/0"),
+            ("DATABASE_URL", "postgresql+psycopg://app@db/photos\n", "postgresql+psycopg://app@db/photos"),
+            ("S3_FORCE_PATH_STYLE", "true\n", True),
+            ("LOG_LEVEL", "warning ", "warning"),
+        ],
+    )
+    def test_is_that_of_clients(self, monkeypatch: pytest.MonkeyPatch, name: str, written: str, spelt: object) -> None:
+        monkeypatch.setenv(f"TOKENVEND_{name}", written)
+        assert getattr(load_settings(), name.lower()) == spelt
+
+    def test_of_a_mail_server_leaves_its_password_alone(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setenv("TOKENVEND_SMTP_URL", "smtp://Me:P%C3%A4 <ss'@Mail.Bücher.example:587\n")
+        assert load_settings().smtp_url.get_secret_value() == f"smtp://Me:P%C3%A4 <ss'@mail.{IDN}:587"
+
+    @pytest.mark.parametrize("name", sorted(PLAIN))
+    def test_is_never_quoted_or_blank(self, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+        for value, hint in (
+            ('"x"', "must have no quotes"),
+            ("'x'", "must have no quotes"),
+            (" \n", "must not be blank"),
+        ):
+            monkeypatch.setenv(name, value)
+            with pytest.raises(SettingsError, match=f"^{name}: {hint}"):
+                load_settings()
+
+    def test_of_a_secret_key_in_use_stays(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Without the line feed that it was made with nothing would decrypt."""
+        key = f"{PRODUCTION['TOKENVEND_SECRET_KEY']}\n"
+        monkeypatch.setenv("TOKENVEND_SECRET_KEY", key)
+        settings = load_settings()
+        assert settings.secret_key.get_secret_value() == key
+        assert settings.secret_key_is_untidy
+        monkeypatch.setenv("TOKENVEND_SECRET_KEY", key.strip())
+        assert not load_settings().secret_key_is_untidy
 
 
 class TestModes:
@@ -295,6 +394,29 @@ class TestOidcProviders:
             "google": "https://accounts.google.com",
             "microsoft": "https://login.microsoftonline.com/{tenantid}/v2.0",
         }
+
+    @pytest.mark.parametrize(
+        ("issuer", "hint"),
+        [
+            ("https://login.microsoftonline.com/<tenant>/v2.0", "in the place of the placeholder"),
+            ("https://login.microsoftonline.com/$TENANT/v2.0", "in the place of the placeholder"),
+            ("https://*.auth0.com/", "in the place of the placeholder"),
+            ("https://anmelden.bücher.example", "anmelden.xn--bcher-kva.example"),
+        ],
+    )
+    def test_an_issuer_that_no_token_has_is_refused(
+        self, monkeypatch: pytest.MonkeyPatch, issuer: str, hint: str
+    ) -> None:
+        value = json.dumps({"p": {"issuer": issuer, "client_ids": ["app"]}})
+        monkeypatch.setenv("TOKENVEND_OIDC_PROVIDERS", value)
+        with pytest.raises(SettingsError, match=hint):
+            load_settings()
+
+    def test_an_issuer_is_left_as_its_tokens_have_it(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        value = json.dumps({"p": {"issuer": " https://ADFS.Example.org/adfs/\n", "client_ids": ["app\n"]}})
+        monkeypatch.setenv("TOKENVEND_OIDC_PROVIDERS", value)
+        (provider,) = load_settings().oidc_providers.values()
+        assert (provider.issuer, provider.client_ids) == ("https://ADFS.Example.org/adfs/", ("app",))
 
     @pytest.mark.parametrize(
         "issuer",
