@@ -1,4 +1,4 @@
-"""Base credentials that have an MFA: the device's code is exchanged once, at start, and kept nowhere."""
+"""Base credentials with an MFA: the device's code is exchanged once, at start, and is not kept."""
 
 import os
 import sys

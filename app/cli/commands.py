@@ -242,7 +242,7 @@ def prune(
         bool, typer.Option("--dry-run", help="Count what would be deleted, and delete nothing.")
     ] = False,
 ) -> None:
-    """Deletes expired data at once, which the service deletes bit by bit, and old audit events if you ask for it."""
+    """Deletes all expired data now. The service deletes it bit by bit. Deletes old audit events if you ask for it."""
     runtime = _runtime()
     now = runtime.platform.clock.now()
     lost = (
@@ -360,7 +360,7 @@ def export_users(
 
 
 def _only_mine(file: Path) -> TextIO:
-    """A new file that its owner alone can read, in the place of an old one."""
+    """Replaces a file by a new one that only its owner can read."""
     file.unlink(missing_ok=True)
     descriptor = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     return os.fdopen(descriptor, "w", encoding="utf-8", newline="")
@@ -413,7 +413,7 @@ def _ask_sts(question: Callable[[Broker], Awaitable[str]]) -> str:
 
 
 def _runtime() -> Runtime:
-    """For commands that need the tables."""
+    """The runtime of a command that needs the tables."""
     runtime = _unchecked_runtime()
     if not runtime.platform.database.run("read", is_migrated):
         _fail("The database is not at this version's migration: run `tokenvend migrate`")

@@ -1,4 +1,4 @@
-"""`tokenvend doctor`: what is needed for a vend, tried for real, one finding each with the mend."""
+"""`tokenvend doctor` tries for real what a vend needs. Each finding says how to mend what is wrong."""
 
 import uuid
 from collections.abc import Iterable
@@ -65,7 +65,7 @@ class Finding:
 
 
 async def examine(runtime: Runtime) -> list[Finding]:
-    """Every finding, in the order in which a mend helps the next. Closes the runtime."""
+    """All findings, in the order in which to mend them. Closes the runtime."""
     try:
         return await _examine(runtime)
     finally:
@@ -217,7 +217,7 @@ async def _revocation(runtime: Runtime) -> list[Finding]:
 
 
 async def _managed_revocation(role: RoleDenials) -> list[Finding]:
-    """Whether each managed policy can be written, and whether the role has it, if the service may look."""
+    """Checks that the service can write each managed policy. If it may look, checks that the role has the policy."""
     name, wrong = "managed revocation", []
     if not role.policy_arns:
         return []
@@ -269,7 +269,7 @@ async def _isolation(runtime: Runtime, own: Tenant) -> list[Finding]:
 
 
 async def _cors(runtime: Runtime) -> list[Finding]:
-    """It takes no credential: so it is told whatever else failed."""
+    """Needs no credential, so it runs whatever else failed."""
     findings: list[Finding] = []
     settings = runtime.platform.settings
     for origin in settings.cors_origins:

@@ -1,4 +1,4 @@
-"""How far a command is: a bar on a terminal, and otherwise a plain line now and then."""
+"""Shows how far a command is: by a bar on a terminal, otherwise by a plain line now and then."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -17,7 +17,7 @@ LINE_EVERY = 10.0
 
 @contextmanager
 def moving(console: Console, name: str, size: int | None) -> Iterator[Callable[[int], None]]:
-    """What it yields is told what was moved: bytes of a file of that size, or else users."""
+    """Yields a function. Call it with how much was moved: bytes of a file of that size, otherwise users."""
     if console.is_terminal:
         counted = DownloadColumn() if size is not None else MofNCompleteColumn()
         columns = (TextColumn("{task.description}"), BarColumn(), counted, TimeRemainingColumn())

@@ -1,4 +1,4 @@
-"""What the Redis servers do when their memory is full: for `tokenvend doctor`.
+"""Asks Redis servers what they do when their memory is full, for `tokenvend doctor`.
 
 A server that evicts forgets limits, and whoever was refused is let in again. The databases of one server share memory
 and eviction, so limits need a server of their own, or one that evicts nothing.
@@ -21,7 +21,7 @@ CACHE_MEND = "set `maxmemory-policy allkeys-lru` on the server of TOKENVEND_CACH
 
 
 class RedisUnreadable(Exception):
-    """A server did not answer, or does not tell. Holds the kind of fault, and no address."""
+    """A server did not answer, or does not tell. Holds the kind of fault and no address."""
 
 
 @dataclass(frozen=True)

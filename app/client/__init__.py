@@ -1,1 +1,1 @@
-"""`tokenvend login`, `creds` and `logout`: a client of the HTTP API that knows nothing of the server beside it."""
+"""`tokenvend login`, `creds` and `logout`: a client of the HTTP API. It imports nothing of the service."""

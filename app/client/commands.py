@@ -22,7 +22,7 @@ MIN_LEFT = 60.0
 MIN_LEFT_IN_FILE = 300.0
 """The same for one in a file, which an SDK may read at any time."""
 LOOK_EVERY = 15.0
-"""Seconds. Looking is cheap, and a machine that slept is not kept waiting for the rest of a long timer."""
+"""Seconds. To look is cheap, and a machine that slept does not wait for the rest of a long timer."""
 
 P = ParamSpec("P")
 Access = Literal["read", "write", "read_write", "read_delete"]
@@ -149,7 +149,7 @@ def _keep_token_file(file: Path, style: str, wish: dict[str, str]) -> None:
 
 
 def keep_fresh(store: Store, file: Path, session: Session, *, ended: Callable[[float], bool]) -> None:
-    """Until `ended`, which waits for so many seconds. A service that fails is waited for.
+    """Keeps the file fresh until `ended`, which waits for the seconds it is given. Waits for a service that fails.
 
     Raises `SignedOut`, `Refused`.
     """

@@ -1,4 +1,4 @@
-"""The service, seen by a client: time-outs, a few tries, and every failure as one sentence."""
+"""Calls the service: with time-outs, a few tries, and one sentence for every failure."""
 
 import ipaddress
 import itertools
@@ -27,7 +27,7 @@ class ClientError(Exception):
 
 
 class Unavailable(ClientError):
-    """The service cannot be reached, or says that it is busy: later it may work."""
+    """The service cannot be reached, or says that it is busy. It may work later."""
 
 
 class Refused(ClientError):
@@ -71,7 +71,7 @@ class Service:
         return Challenge(token)
 
     def show_code(self, challenge: Challenge, code: str) -> Tokens:
-        """Completes a sign-in: six digits are the authenticator app's, all else is a recovery code.
+        """Completes a sign-in: six digits are a code of the authenticator app, anything else is a recovery code.
 
         It is sent once: a code whose answer was lost may have been used, and a wrong one counts.
         """
@@ -172,7 +172,7 @@ def _retry_after(answer: urllib3.BaseHTTPResponse) -> float:
 
 
 def _sentence(problem: Mapping[str, Any]) -> str:
-    """What a problem document says, which may come from anybody who answers: one line, no control characters."""
+    """The text of a problem document, as one line without control characters: anybody may have answered."""
     errors = problem.get("errors")
     told = [error.get("message") for error in errors if isinstance(error, dict)] if isinstance(errors, list) else []
     text = " ".join(str(message) for message in told or [problem.get("detail") or problem["code"]])

@@ -1,4 +1,4 @@
-"""The signed-in session of this machine's user: one file, which many processes read and one at a time renews."""
+"""Keeps the session of this machine's user in one file. Many processes read it, and one at a time renews it."""
 
 import json
 import os
@@ -64,7 +64,7 @@ class Store:
         return session
 
     def keep(self, session: Session) -> None:
-        """Under the lock, so that no renewal of another session is written over it."""
+        """Writes the session under the lock, so that the renewal of another session does not overwrite it."""
         self._directory.mkdir(mode=0o700, parents=True, exist_ok=True)
         self._directory.chmod(0o700)
         with self._locked():
@@ -81,7 +81,7 @@ class Store:
         return True
 
     def fresh(self, *, min_left: float, refused: str | None = None) -> Session:
-        """The session, with an access token that lives for so many seconds and is not the refused one.
+        """The session, with an access token that lives for as many seconds and is not the refused one.
 
         Raises `SignedOut`, `Unavailable`.
         """
@@ -127,7 +127,7 @@ class Store:
 
 
 def write_private(file: Path, text: str) -> None:
-    """The whole file or nothing of it, on the disk and for its owner alone."""
+    """Writes the whole file or nothing, to the disk, readable by its owner alone."""
     descriptor, name = tempfile.mkstemp(prefix=f".{file.name}.", dir=file.parent)  # made with mode 0600
     try:
         with os.fdopen(descriptor, "w", encoding="utf-8") as stream:
@@ -147,7 +147,7 @@ def write_private(file: Path, text: str) -> None:
 
 @contextmanager
 def _uninterrupted() -> Iterator[None]:
-    """Ctrl-C waits: between the service's answer and the disk it would cost the session."""
+    """Makes Ctrl-C wait. Between the service's answer and the disk, it would cost the session."""
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM, signal.SIGHUP})
     try:
         yield

@@ -43,11 +43,11 @@ class Engine:
 
     @property
     def role_policy(self) -> dict[str, Any]:
-        """The role's own, which a session policy narrows."""
+        """The policy of the role itself, which a session policy narrows."""
         return config.role_policy(self.bucket)
 
     def broker_session(self) -> boto3.Session:
-        """For the service: the broker's keys, and nothing of the environment's profile, configuration or proxies."""
+        """The service's session: the broker's keys, and no profile, configuration or proxy of the environment."""
         return boto3.Session(
             aws_access_key_id=self.access_key_id,
             aws_secret_access_key=self.secret_access_key,
@@ -77,8 +77,9 @@ def start(
     web_identity: WebIdentity | None = None,
     federation: bool = False,
 ) -> Engine:
-    """Returns when S3 and STS answer. Pages of the origins may use the bucket, and read the headers.
+    """Starts the engine. Returns when S3 and STS answer.
 
+    Pages of `allowed_origins` may use the bucket, and read `exposed_headers` of its answers.
     Raises `EngineError`.
 
     With `web_identity` the role is for its tokens alone, and the broker's key for nothing. With `federation` that key

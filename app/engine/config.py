@@ -1,6 +1,6 @@
-"""What SeaweedFS is told, as pure functions: identities and the role, security, command line, environment.
+"""Makes what SeaweedFS reads: identities and the role, security, command line, environment. All functions are pure.
 
-All paths are relative to the directory that it runs in: so they may be long, and a socket's address only 104 bytes.
+Paths are relative to the directory that it runs in, because a socket's address has 104 bytes at most.
 """
 
 import base64
@@ -61,7 +61,7 @@ class Keys:
 
 @dataclass(frozen=True, slots=True)
 class WebIdentity:
-    """Whose ID tokens may assume the role, with AssumeRoleWithWebIdentity; the broker's key then may not."""
+    """The issuer whose ID tokens may assume the role, by AssumeRoleWithWebIdentity. Then the broker's key may not."""
 
     issuer: str
     """Equal to the tokens' `iss`. It need not answer before the first token comes."""
@@ -112,7 +112,7 @@ def files(
 def iam_document(
     keys: Keys, bucket: str, *, web_identity: WebIdentity | None = None, federation: bool = False
 ) -> dict[str, Any]:
-    """Two identities and one role. Only one party may assume it, so that no vended credential can renew itself."""
+    """Two identities and one role. One party alone may assume it, so that no vended credential can renew itself."""
     role = {
         "roleName": ROLE_NAME,
         "roleArn": ROLE_ARN,
@@ -143,7 +143,7 @@ def iam_document(
 
 
 def role_policy(bucket: str) -> dict[str, Any]:
-    """What the role may do before a session policy narrows it."""
+    """The policy of the role, before a session policy narrows it."""
     objects = {"Effect": "Allow", "Action": list(OBJECT_ACTIONS), "Resource": f"arn:aws:s3:::{bucket}/users/*"}
     lists = {
         "Effect": "Allow",
@@ -198,7 +198,7 @@ def command(weed: str, first_port: int, allowed_origins: Sequence[str]) -> list[
 
 
 def environment(home: str, inherited: Mapping[str, str] = os.environ) -> dict[str, str]:
-    """Little of the caller's: SeaweedFS makes AWS_ACCESS_KEY_ID an administrator, and WEED_… overrides its files."""
+    """A few of the caller's. SeaweedFS makes AWS_ACCESS_KEY_ID an administrator, and WEED_… overrides its files."""
     kept = {name: inherited[name] for name in ("PATH", "LD_LIBRARY_PATH", "TZ") if name in inherited}
     return kept | {"HOME": home, "TMPDIR": home}
 

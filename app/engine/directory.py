@@ -1,4 +1,4 @@
-"""The engine's data directory: one user at a time, private to its owner, keys and ports chosen once and kept.
+"""The engine's data directory. One process uses it at a time. Keys and ports are chosen once and kept.
 
 `engine.json` has the keys and the ports, `store` the objects; everything else is written anew at each start.
 """
@@ -29,7 +29,7 @@ PORT_BLOCKS = range(12_000, 22_000, 10)
 
 @contextmanager
 def locked(path: Path) -> Iterator[IO[str]]:
-    """The directory, made if need be, with its lock held. Raises `EngineError` while another process has it."""
+    """Makes the directory if need be, and holds its lock. Raises `EngineError` while another process has it."""
     path.mkdir(mode=0o700, parents=True, exist_ok=True)
     path.chmod(0o700)
     with os.fdopen(os.open(path / LOCK_FILE, os.O_RDWR | os.O_CREAT, 0o600), "r+", encoding="utf-8") as lock:
@@ -38,7 +38,7 @@ def locked(path: Path) -> Iterator[IO[str]]:
 
 
 def kept(path: Path) -> tuple[int, config.Keys]:
-    """The first port and the keys, which the first call chooses. Raises `EngineError` if their file is spoilt."""
+    """The first port and the keys. The first call chooses them. Raises `EngineError` if their file is spoilt."""
     file = path / STATE_FILE
     if not file.exists():
         first_port, keys = _free_block(), config.Keys.random()
@@ -75,7 +75,7 @@ def write_configuration(path: Path, texts: Mapping[str, str]) -> None:
 
 
 def write(file: Path, text: str) -> None:
-    """The whole file or nothing of it, for its owner alone."""
+    """Writes the whole file or nothing, readable by its owner alone."""
     new = file.with_name(f"{file.name}.new")
     new.unlink(missing_ok=True)
     with os.fdopen(os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="utf-8") as stream:
@@ -126,7 +126,7 @@ def _free_block() -> int:
 
 
 def _is_free(port: int) -> bool:
-    """On loopback and on all addresses, as SeaweedFS asks. Nothing listens here: the port is only bound."""
+    """Whether the port is free on loopback and on all addresses, as SeaweedFS needs it. It is bound for an instant."""
     for address in (config.HOST, ""):
         with socket.socket() as probe:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)

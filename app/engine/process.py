@@ -22,7 +22,7 @@ LAST_LINES = 12
 
 
 def find_weed() -> str:
-    """The `weed` of this Python environment, else of the path. Raises `EngineError` where there is none."""
+    """The `weed` of this Python environment, otherwise of the path. Raises `EngineError` if there is none."""
     if sys.platform not in ("linux", "darwin"):
         raise EngineError(f"The embedded engine runs on Linux and macOS only: {ELSEWHERE}.")
     own = Path(sys.executable).with_name("weed")
@@ -70,7 +70,7 @@ class Weed:
 
 @contextmanager
 def running(directory: Path, command: Sequence[str], *, lock: IO[str], leftovers: Sequence[str]) -> Iterator[Weed]:
-    """SeaweedFS until the end of the block, or of this process, however that ends.
+    """Runs SeaweedFS until the end of the block, or of this process, however it ends.
 
     A child that this process forks without exec would hold the watchdog's pipe open, and keep SeaweedFS alive.
     """

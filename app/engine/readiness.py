@@ -1,4 +1,4 @@
-"""When the engine is ready: STS knows the broker, and the bucket is there and open to the allowed origins."""
+"""Gets the engine ready: STS knows the broker, and the bucket exists and is open to the allowed origins."""
 
 import os
 import socket
@@ -30,7 +30,7 @@ CORS_METHODS = ["GET", "HEAD", "PUT", "POST", "DELETE"]
 def prepare(
     weed: Weed, port: int, keys: config.Keys, bucket: str, *, origins: Sequence[str], exposed: Sequence[str]
 ) -> None:
-    """Returns when the engine is ready, with the bucket made if need be. Raises `EngineError` if it does not get so."""
+    """Makes the bucket if need be, and returns when the engine is ready. Raises `EngineError` if that fails."""
     deadline = time.monotonic() + START_TIMEOUT
 
     def attempt(probe: Callable[[], object]) -> None:
