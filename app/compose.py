@@ -313,7 +313,14 @@ def _terms(settings: Settings) -> Terms:
 
 
 def _bucket(settings: Settings) -> Bucket:
-    return Bucket(settings.partition, settings.bucket, _encryption(settings), fenced=bool(settings.policy_arns))
+    return Bucket(
+        settings.partition,
+        settings.bucket,
+        _encryption(settings),
+        fenced=bool(settings.policy_arns),
+        tags=settings.object_tags,
+        location=settings.bucket_location == "on",
+    )
 
 
 def _encryption(settings: Settings) -> Encryption | None:

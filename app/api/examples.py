@@ -67,7 +67,8 @@ EXAMPLES: dict[str, object] = {
     ),
     "AccessCheck.statement": (
         '{"Sid":"Objects","Effect":"Allow","Action":["s3:GetObject","s3:PutObject","s3:AbortMultipartUpload",'
-        f'"s3:ListMultipartUploadParts","s3:DeleteObject"],"Resource":"arn:aws:s3:::photos/{_PREFIX}*"}}'
+        '"s3:ListMultipartUploadParts","s3:DeleteObject","s3:GetObjectTagging"],'
+        f'"Resource":"arn:aws:s3:::photos/{_PREFIX}*"}}'
     ),
     "AccessCheckRequest.action": "s3:GetObject",
     "AdminUser.id": str(USER_ID),

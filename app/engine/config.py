@@ -28,7 +28,11 @@ OBJECT_ACTIONS = (
     "s3:DeleteObject",
     "s3:AbortMultipartUpload",
     "s3:ListMultipartUploadParts",
+    "s3:GetObjectTagging",
+    "s3:PutObjectTagging",
+    "s3:DeleteObjectTagging",
 )
+"""What any setting may let a session policy allow."""
 LONGEST_SESSION = 43_200
 """Seconds. SeaweedFS silently drops a role whose maximum is under 3,600."""
 WORKER_PORT_OFFSET = 10_000
@@ -150,7 +154,8 @@ def role_policy(bucket: str) -> dict[str, Any]:
         "Action": ["s3:ListBucket", "s3:ListBucketVersions"],
         "Resource": f"arn:aws:s3:::{bucket}",
     }
-    return _policy([objects, lists])
+    location = {"Effect": "Allow", "Action": "s3:GetBucketLocation", "Resource": f"arn:aws:s3:::{bucket}"}
+    return _policy([objects, lists, location])
 
 
 def security_toml() -> str:

@@ -293,6 +293,15 @@ class Settings(BaseSettings):
     s3_endpoint_url: str | None = Field(None, description="the S3 of an engine other than AWS")
     s3_public_endpoint_url: str | None = Field(None, description="the S3 address for clients, if it is another one")
     s3_force_path_style: bool = Field(False, description="`true` for engines without a host name for each bucket")
+    object_tags: Literal["read", "write"] = Field(
+        "read",
+        description="what credentials may do with tags of the user's own objects; leave it at `read` if anything, "
+        "such as a virus scanner, is trusted by its tags",
+    )
+    bucket_location: Switch = Field(
+        "off",
+        description="`on`: credentials may ask for the bucket's Region, as MinIO's clients do before anything else",
+    )
     s3_exposed_headers: CommaSeparated = Field(
         (),
         description="more headers of S3's answers that pages may read, such as `x-amz-meta-caption`; the embedded "

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from app.policy.session_policy import OBJECT_ACTIONS, Bucket
+from app.policy.session_policy import Bucket
 
 
 def role_policy(bucket: Bucket) -> Mapping[str, Any]:
@@ -12,7 +12,7 @@ def role_policy(bucket: Bucket) -> Mapping[str, Any]:
         {
             "Sid": "Objects",
             "Effect": "Allow",
-            "Action": list(OBJECT_ACTIONS["read_write"]),
+            "Action": list(bucket.object_actions("read_write")),
             "Resource": f"{bucket.arn}/users/*",
         },
         {
@@ -23,6 +23,10 @@ def role_policy(bucket: Bucket) -> Mapping[str, Any]:
             "Condition": {"StringLike": {"s3:prefix": "users/*"}},
         },
     ]
+    if bucket.location:
+        statements.append(
+            {"Sid": "Location", "Effect": "Allow", "Action": "s3:GetBucketLocation", "Resource": bucket.arn}
+        )
     if bucket.encryption is not None:
         statements.append(
             {

@@ -16,6 +16,8 @@ from urllib.parse import unquote
 from app.platform.problems import InvalidPath, PolicyTooLarge
 
 Access = Literal["read", "write", "read_write", "read_delete"]
+Tags = Literal["read", "write"]
+"""What a credential may do with tags of its own objects."""
 
 MAX_POLICY_LENGTH = 2048
 """Characters that AssumeRole accepts. STS also limits the packed size, which only its answer tells."""
@@ -29,10 +31,21 @@ OBJECT_ACTIONS: dict[Access, tuple[str, ...]] = {
     "read_write": (*_READ, *_WRITE, "s3:DeleteObject"),
     "read_delete": (*_READ, "s3:DeleteObject"),
 }
+_READ_TAGS = ("s3:GetObjectTagging",)
+_TAG_ACTIONS: dict[Tags, dict[Access, tuple[str, ...]]] = {
+    "read": {"read": _READ_TAGS, "read_write": _READ_TAGS, "read_delete": _READ_TAGS},
+    "write": {
+        "read": _READ_TAGS,
+        "write": ("s3:PutObjectTagging",),
+        "read_write": (*_READ_TAGS, "s3:PutObjectTagging", "s3:DeleteObjectTagging"),
+        "read_delete": _READ_TAGS,
+    },
+}
 LISTS: frozenset[Access] = frozenset({"read", "read_write", "read_delete"})
 WRITES: frozenset[str] = frozenset({"write", "read_write"})
 """Access levels that are refused when the quota is reached."""
 
+_LOCATION = "s3:GetBucketLocation"
 _WIDENING = re.compile(r'[*?$\\"\x00-\x1f\x7f-\x9f\ud800-\udfff]')
 """Wildcards, the start of a policy variable, characters that need escaping in an ARN or in JSON, control characters and
 surrogates."""
@@ -110,10 +123,24 @@ class Bucket:
     encryption: Encryption | None = None
     fenced: bool = False
     """Whether a policy denies all of S3 that it does not allow. Managed policies sent along would else allow more."""
+    tags: Tags = "read"
+    """`write` lets a user set any tag on an own object, also one by which something else judges the object."""
+    location: bool = False
+    """Whether a credential may ask for the bucket's Region. Some clients ask first, and stop if they are refused."""
 
     @property
     def arn(self) -> str:
         return f"arn:{self.partition}:s3:::{self.name}"
+
+    def object_actions(self, access: Access, *, shared: bool = False) -> tuple[str, ...]:
+        """What `access` allows with own objects; `shared`: in a credential that has folders of others besides.
+
+        A fence needs one more statement to tell own tags from those of others. Where nothing is written, its room is
+        for folders.
+        """
+        if shared and self.fenced and access == "read":
+            return OBJECT_ACTIONS[access]
+        return OBJECT_ACTIONS[access] + _TAG_ACTIONS[self.tags].get(access, ())
 
     def policy(self, prefix: str, access: Access, *, shared: tuple[str, ...] = (), versions: bool = False) -> str:
         """The session policy as compact ASCII JSON of up to 2,048 characters.
@@ -169,7 +196,7 @@ def _write(bucket: Bucket, prefix: str, access: Access, shared: tuple[str, ...] 
     own, folders = f"{bucket.arn}/{prefix}*", [f"{bucket.arn}/{folder}*" for folder in shared]
     # `*` matches nothing too, so a shared folder needs no second entry without it. That keeps each share short.
     listed = [f"{prefix}*", prefix, *(f"{folder}*" for folder in shared)]
-    actions = list(OBJECT_ACTIONS[access])
+    actions = list(bucket.object_actions(access, shared=bool(shared)))
     lists = ["s3:ListBucket", "s3:ListBucketVersions"] if versions else "s3:ListBucket"
     statements = [_statement("Objects", "Allow", Action=actions, Resource=own)]
     if shared:
@@ -177,34 +204,41 @@ def _write(bucket: Bucket, prefix: str, access: Access, shared: tuple[str, ...] 
     if access in LISTS:
         condition = {"StringLike": {"s3:prefix": listed}}
         statements.append(_statement("List", "Allow", Action=lists, Resource=bucket.arn, Condition=condition))
+    if bucket.location:
+        statements.append(_statement("Location", "Allow", Action=_LOCATION, Resource=bucket.arn))
     if bucket.encryption is not None:
         statements.append(_encryption(bucket.encryption, access, bucket.arn, own))
         if shared and not bucket.encryption.bucket_keys:  # with bucket keys the statement above covers the whole bucket
             statements.append(_encryption(bucket.encryption, "read", bucket.arn, folders, sid="SharedEncryption"))
     if bucket.fenced:
-        statements += _fence(bucket.arn, own, folders, listed, access=access, lists=lists)
+        statements += _fence(bucket, own, folders, listed, access=access, lists=lists)
     document = {"Version": "2012-10-17", "Statement": statements}
     return json.dumps(document, separators=(",", ":"), ensure_ascii=True)
 
 
 def _fence(
-    bucket_arn: str, own: str, folders: list[str], listed: list[str], *, access: Access, lists: str | list[str]
+    bucket: Bucket, own: str, folders: list[str], listed: list[str], *, access: Access, lists: str | list[str]
 ) -> list[dict[str, Any]]:
     """Denies other places and other actions, and in shared folders everything except reading."""
-    allowed = ([lists] if isinstance(lists, str) else lists) if access in LISTS else []
+    objects = bucket.object_actions(access, shared=bool(folders))
+    actions = list(objects)
+    if access in LISTS:
+        actions += [lists] if isinstance(lists, str) else lists
+    if bucket.location:
+        actions.append(_LOCATION)
     elsewhere = [pattern for pattern in listed if pattern.endswith("*")]
     fence = [
-        _statement("Elsewhere", "Deny", Action="s3:*", NotResource=[bucket_arn, own, *folders]),
-        _statement("Otherwise", "Deny", NotAction=[*OBJECT_ACTIONS[access], *allowed], Resource=f"{bucket_arn}*"),
+        _statement("Elsewhere", "Deny", Action="s3:*", NotResource=[bucket.arn, own, *folders]),
+        _statement("Otherwise", "Deny", NotAction=actions, Resource=f"{bucket.arn}*"),
         _statement(
             "ListElsewhere",
             "Deny",
             Action=lists,
-            Resource=bucket_arn,
+            Resource=bucket.arn,
             Condition={"StringNotLike": {"s3:prefix": elsewhere if folders else elsewhere[0]}},
         ),
     ]
-    if folders and OBJECT_ACTIONS[access] != _READ:  # else only reading is left anyway
+    if folders and objects != _READ:  # else only reading is left anyway
         fence.append(_statement("SharedOtherwise", "Deny", NotAction=list(_READ), Resource=folders))
     return fence
 

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
 from itertools import chain
-from typing import Any, Literal, cast
+from typing import Any, Literal, cast, get_args
 from uuid import UUID
 
 from sqlalchemy.orm import Session
@@ -58,8 +58,7 @@ COPIES = frozenset({"s3:copyobject", "s3:uploadpartcopy"})
 """Calls that also read a source. The source is not known here."""
 LISTS = frozenset({"s3:listbucket", "s3:listbucketversions"})
 """Actions whose key is a prefix."""
-VENDED = frozenset(action.lower() for action in ("s3:ListBucket", *chain(*session_policy.OBJECT_ACTIONS.values())))
-"""Actions that some `access` allows. The role's policy allows more, such as listing old versions to count them."""
+WRITES_TAGS = frozenset({"s3:putobjecttagging", "s3:deleteobjecttagging"})
 OF_OBJECTS = frozenset({"s3:abortmultipartupload", "s3:listmultipartuploadparts", "s3:bypassgovernanceretention"})
 """Actions on objects, besides those that have `Object` but not `Bucket` in their name."""
 
@@ -146,7 +145,7 @@ def _judge(settings: Settings, bucket: Bucket, order: Order, action: str, key: s
                 "explicit_deny", denied.statement, "A statement denies this. That holds whatever else allows it."
             )
         if verdict.outcome == "missing":
-            return _refusal("session_policy", _missing(request), _advice(settings, order, request, key))
+            return _refusal("session_policy", _missing(request), _advice(bucket, order, request, key))
         if bound.outcome == "missing":
             said = "The vending role's own policy does not allow this. Nobody can do it until its operator allows it."
             return _refusal("role_policy", _missing(request), said)
@@ -210,13 +209,24 @@ def _missing(request: Request) -> Mapping[str, Any]:
     return statement
 
 
-def _advice(settings: Settings, order: Order, request: Request, key: str) -> str:
+def _vended(bucket: Bucket) -> frozenset[str]:
+    """Actions that some `access` allows. The role's policy allows more, such as listing old versions to count them."""
+    of_objects = chain(*(bucket.object_actions(access) for access in get_args(session_policy.Access)))
+    return frozenset(action.lower() for action in ("s3:ListBucket", *of_objects))
+
+
+def _advice(bucket: Bucket, order: Order, request: Request, key: str) -> str:
     """The most likely mistake."""
     own, narrowed = session_policy.user_prefix(order.user_id), order.prefix
-    lists, vended = request.action.lower() in LISTS, request.action.lower() in VENDED
+    action = request.action.lower()
+    lists, vended = action in LISTS, action in _vended(bucket)
     cases = (
+        (
+            action == "s3:getbucketlocation",
+            "TOKENVEND_BUCKET_LOCATION is off: give your client the `region` that came with the credential.",
+        ),
         (key.startswith("/"), "A key does not begin with a slash."),
-        (key.startswith((f"{settings.bucket}/", "s3://", "arn:")), "The bucket's name is not part of a key."),
+        (key.startswith((f"{bucket.name}/", "s3://", "arn:")), "The bucket's name is not part of a key."),
         (
             not key.startswith(own) and key.lower().startswith(own),
             "Keys are case-sensitive: `users` and the user's id are in lower case.",
@@ -235,6 +245,7 @@ def _advice(settings: Settings, order: Order, request: Request, key: str) -> str
             vended,
             f"A credential with the access `{order.access}` does not allow this: ask for another `access`.",
         ),
+        (action in WRITES_TAGS, "TOKENVEND_OBJECT_TAGS is `read`: users do not set the tags of objects."),
     )
     said = (text for applies, text in cases if applies)
     return next(said, "No credential of this service allows this action.")

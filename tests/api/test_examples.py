@@ -50,7 +50,7 @@ from app.platform.settings import OidcProvider
 from app.policy import session_policy
 from app.records import addresses, single_use
 from app.records.audit import Event
-from app.vending import access_checks, tickets
+from app.vending import tickets
 from tests.support import authenticator as authenticator_app
 from tests.support.clock import ManualClock
 from tests.support.databases import SqliteDatabases
@@ -344,7 +344,7 @@ def is_passkeys_key(value: str) -> bool:
 
 
 SCENE: Mapping[str, Check] = {
-    "AccessCheckRequest.action": lambda value: value.lower() in access_checks.VENDED,
+    "AccessCheckRequest.action": lambda value: value in session_policy.OBJECT_ACTIONS["read"],
     "AssertionResponse.authenticatorData": lambda value: given_passkey(authenticatorData=value),
     "AssertionResponse.clientDataJSON": lambda value: given_passkey(clientDataJSON=value),
     "AttestationResponse.authenticatorData": is_passkeys_data,

@@ -68,6 +68,20 @@ def statements(policy: dict[str, Any]) -> list[dict[str, Any]]:
     return [statement for branch in branches for statement in branch if "Effect" in statement]
 
 
+def chosen(items: list[Any], holds: dict[str, bool]) -> list[Any]:
+    """What is left of a list, and of the lists in it, where these conditions hold or do not; others hold."""
+
+    def pick(item: Any) -> Any:
+        if isinstance(item, dict):
+            if "Fn::If" in item:
+                condition, wanted, otherwise = item["Fn::If"]
+                return pick(wanted if holds.get(condition, True) else otherwise)
+            return {name: pick(value) for name, value in item.items()}
+        return chosen(item, holds) if isinstance(item, list) else item
+
+    return [picked for item in items if (picked := pick(item)) != {"Ref": "AWS::NoValue"}]
+
+
 def breaks_a_rule(template: str, **parameters: str) -> bool:
     """Whether CloudFormation would refuse these parameters for the template's `Rules`, which moto passes over."""
     found = decoded(template)

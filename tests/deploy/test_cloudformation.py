@@ -10,8 +10,11 @@ from typing import Any
 import boto3
 import pytest
 from moto import mock_aws
+from moto.cloudformation import parsing
 
 from app.platform.settings import EXPOSED_HEADERS
+from app.policy.roles import role_policy
+from app.policy.session_policy import Bucket
 from app.vending.identity_token import AUDIENCE, ISSUER_PATH, SUBJECT
 from tests.deploy.templates import (
     ARNS,
@@ -71,6 +74,14 @@ class Account:
 
 @pytest.fixture
 def account(monkeypatch: pytest.MonkeyPatch) -> Iterator[Account]:
+    """moto keeps AWS::NoValue in a list as null; CloudFormation leaves it out, and so does this."""
+    clean = parsing.clean_json
+
+    def leave_out(value: Any, known: Any) -> Any:
+        found = clean(value, known)
+        return [part for part in found if part is not None] if isinstance(found, list) else found
+
+    monkeypatch.setattr(parsing, "clean_json", leave_out)
     with mock_aws():
         yield Account()
 
@@ -133,6 +144,14 @@ class TestStorage:
         assert account.trust(role) == trust
         assert account.managed(role) == [by_hand("vending-role-permissions.json", BUCKET=BUCKET)]
         assert account.inline(role) == {}
+
+    def test_tags_and_region_add_what_the_settings_need(self, account: Account) -> None:
+        role = role_name(storage(account, ObjectTags="write", BucketLocation="on")["VendedRoleArn"])
+        (made,) = account.managed(role)
+        wanted = role_policy(Bucket("aws", BUCKET, tags="write", location=True))
+        for document in (made, wanted):
+            document["Statement"][0]["Action"].sort()
+        assert made == wanted
 
     def test_the_services_role_may_vend_and_nothing_else(self, account: Account) -> None:
         made = storage(account)

@@ -1,8 +1,9 @@
 """What operators copy fits what the service does."""
 
 import json
+from typing import get_args
 
-from app.policy.session_policy import OBJECT_ACTIONS
+from app.policy.session_policy import Access, Bucket
 from app.revocation.iam_writer import PROBE
 from app.vending.identity_token import AUDIENCE, ISSUER_PATH, SUBJECT
 from tests.deploy.reading import DEPLOY
@@ -18,7 +19,8 @@ def statements(name: str) -> dict[str, dict[str, object]]:
 class TestVendingRole:
     def test_allows_exactly_what_a_credential_may_do(self) -> None:
         allowed = statements("vending-role-permissions.json")
-        assert set(allowed["Objects"]["Action"]) == {a for actions in OBJECT_ACTIONS.values() for a in actions}  # type: ignore[call-overload]
+        every = {action for access in get_args(Access) for action in Bucket("aws", "b").object_actions(access)}
+        assert set(allowed["Objects"]["Action"]) == every  # type: ignore[call-overload]
         assert allowed["List"]["Action"] == ["s3:ListBucket", "s3:ListBucketVersions"]
 
     def test_reaches_users_alone(self) -> None:
@@ -69,5 +71,5 @@ class TestLifecycle:
         assert rules["DeleteOldVersions"]["NoncurrentVersionExpiration"] == {"NoncurrentDays": 30}
         many = {"NoncurrentDays": 1, "NewerNoncurrentVersions": 5}
         assert rules["DeleteManyVersions"]["NoncurrentVersionExpiration"] == many
-        reachable = {action for actions in OBJECT_ACTIONS.values() for action in actions}
+        reachable = set(Bucket("aws", "b", tags="write").object_actions("read_write"))
         assert not {"s3:ListBucketMultipartUploads", "s3:DeleteObjectVersion"} & reachable

@@ -18,6 +18,7 @@ pytestmark = pytest.mark.usefixtures("left_alone")
     answered("put", "PUT /{own}/new.jpg", 200, body="mine"),
     answered("delete", "DELETE /{own}/new.jpg", 204),
     answered("get_absent", "GET /{own}/absent.jpg", 404, "NoSuchKey"),
+    answered("get_tags", "GET /{own}/photo.jpg?tagging", 200),
     answered("list", "GET /{bucket}?list-type=2&prefix=users%2F{ada}%2F", 200),
     answered("list_v1", "GET /{bucket}?prefix=users%2F{ada}%2F", 200),
     answered("list_folder", "GET /{bucket}?list-type=2&prefix=users%2F{ada}%2Falbums%2F&delimiter=%2F", 200),
@@ -182,8 +183,8 @@ def test_bucket_administration(scene: Scene, row: Row) -> None:
 @matrix(
     denied("get_acl", "GET /{own}/photo.jpg?acl"),
     denied("put_acl", "PUT /{own}/photo.jpg?acl", x_amz_acl="public-read"),
-    denied("get_tags", "GET /{own}/photo.jpg?tagging"),
     denied("put_tags", "PUT /{own}/photo.jpg?tagging", body="<Tagging><TagSet/></Tagging>"),
+    denied("delete_tags", "DELETE /{own}/photo.jpg?tagging"),
     denied("get_version", "GET /{own}/photo.jpg?versionId=null"),
     denied("delete_version", "DELETE /{own}/photo.jpg?versionId=null"),
     denied("get_attributes", "GET /{own}/photo.jpg?attributes", x_amz_object_attributes="ETag"),

@@ -95,6 +95,7 @@ class TestWrongValues:
             ("PASSWORD_MIN_LENGTH", "4", "greater than or equal to 8"),
             ("TRUSTED_PROXIES", "10.0.0.0/99", "10.0.0.0/99"),
             ("CORS_ORIGINS", "*", "must be origins"),
+            ("OBJECT_TAGS", "off", "'read' or 'write'"),
             ("S3_EXPOSED_HEADERS", "ETag,x-amz-meta-*", "must be whole names"),
             ("STS_ENDPOINT_URL", "http://sts:99999", "port"),
             ("ALLOWED_HOSTS", "https://app.example.org/", "host names"),

@@ -35,6 +35,10 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "read_write.bucket_keys": {"access": "read_write", "encryption": BUCKET_KEYS},
     "read_write.kms.aws-cn": {"access": "read_write", "encryption": CHINESE, "partition": "aws-cn"},
     "read_write.kms.fenced": {"access": "read_write", "encryption": ENCRYPTION, "fenced": True},
+    **{f"{access}.tags": {"access": access, "tags": "write"} for access in get_args(Access)},
+    "read_write.tags.fenced": {"access": "read_write", "tags": "write", "fenced": True},
+    "read_write.location": {"access": "read_write", "location": True},
+    "write.location.fenced": {"access": "write", "location": True, "fenced": True},
     "read.versions": {"access": "read", "versions": True},
     "read.versions.fenced": {"access": "read", "versions": True, "fenced": True},
     **{f"{access}.shared": {"access": access, "shared": SHARED} for access in ("read", "read_write")},
@@ -108,6 +112,48 @@ class TestFence:
         assert allowed(build(), "s3:GetObject", object_arn(f"users/{uuid.uuid4()}/a.jpg"), also=[MANAGED[1]])
 
 
+class TestTags:
+    """Of own objects: read by whoever reads the object; written where the operator says so, by whoever writes it."""
+
+    WRITTEN = {
+        "read": {"s3:GetObjectTagging"},
+        "write": {"s3:PutObjectTagging"},
+        "read_write": {"s3:GetObjectTagging", "s3:PutObjectTagging", "s3:DeleteObjectTagging"},
+        "read_delete": {"s3:GetObjectTagging"},
+    }
+
+    @settings(max_examples=25)
+    @given(accesses, st.uuids(), keys, st.booleans())
+    def test_are_written_where_the_operator_says_so(
+        self, access: Access, other: uuid.UUID, key: str, fenced: bool
+    ) -> None:
+        assume(other != USER)
+        also = [MANAGED[1]] if fenced else []
+        shared = (f"users/{other}/albums/",) if access.startswith("read") else ()
+        text = build(access, tags="write", fenced=fenced, shared=shared)
+        own, before = object_arn(session_policy.user_prefix(USER) + key), build(access)
+        # A fence around shared folders has no room to tell tags apart where nothing is written.
+        written = set() if fenced and access == "read" else self.WRITTEN[access]
+        for action in OBJECT_ACTIONS:
+            expected = action in written or (action != "s3:GetObjectTagging" and allowed(before, action, own))
+            assert allowed(text, action, own, also=also) == expected, action
+            if action != "s3:GetObject":
+                assert not allowed(text, action, object_arn(f"users/{other}/albums/{key}"), also=also), action
+
+
+class TestLocation:
+    @pytest.mark.parametrize("fenced", [False, True])
+    @pytest.mark.parametrize("access", get_args(Access))
+    def test_is_told_of_the_one_bucket_where_the_operator_says_so(self, access: Access, fenced: bool) -> None:
+        also = [MANAGED[1]] if fenced else []
+        text = build(access, location=True, fenced=fenced)
+        assert allowed(text, "s3:GetBucketLocation", "arn:aws:s3:::photos", also=also)
+        assert not allowed(text, "s3:GetBucketLocation", "arn:aws:s3:::photos2", also=also)
+        for action in set(ELSEWHERE) - {"s3:GetBucketLocation"}:
+            if action.startswith("s3:"):
+                assert not allowed(text, action, "arn:aws:s3:::photos", also=also), action
+
+
 class TestShared:
     """What others share is read and listed, and not a thing more, fenced or not, whatever is sent along."""
 
@@ -132,7 +178,10 @@ class TestShared:
                 if not outside.startswith(folder):
                     assert not allowed(text, action, object_arn(outside), also=also), (action, outside)
             own = session_policy.user_prefix(USER) + key
-            expected = allowed(build(access, **options), action, object_arn(own), also=also)
+            # Behind a fence there is no room for own tags besides, where nothing is written.
+            alone = build(access, **options)
+            dropped = fenced and access == "read" and action == "s3:GetObjectTagging"
+            expected = not dropped and allowed(alone, action, object_arn(own), also=also)
             assert allowed(text, action, object_arn(own), also=also) == expected
         for listed, expected in {
             **dict.fromkeys((folder, folder + key, session_policy.user_prefix(USER)), True),
@@ -300,6 +349,6 @@ LINT = """
 import json, sys
 from parliament import analyze_policy_string
 texts = json.load(open(sys.argv[1]))
-texts["broken"] = texts["read"].replace("s3:GetObject", "s3:GetObjekt")
+texts["broken"] = texts["read"].replace('"s3:GetObject"', '"s3:GetObjekt"')
 print(json.dumps({name: [f.issue for f in analyze_policy_string(text).findings] for name, text in texts.items()}))
 """

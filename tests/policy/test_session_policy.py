@@ -26,25 +26,27 @@ CASES = [
 ] + ["read_write.non_ascii.aws"]
 
 INTENDED = {
-    "read": {"s3:GetObject"},
+    "read": {"s3:GetObject", "s3:GetObjectTagging"},
     "write": {"s3:PutObject", "s3:AbortMultipartUpload", "s3:ListMultipartUploadParts"},
     "read_write": {
         "s3:GetObject",
+        "s3:GetObjectTagging",
         "s3:PutObject",
         "s3:DeleteObject",
         "s3:AbortMultipartUpload",
         "s3:ListMultipartUploadParts",
     },
-    "read_delete": {"s3:GetObject", "s3:DeleteObject"},
+    "read_delete": {"s3:GetObject", "s3:GetObjectTagging", "s3:DeleteObject"},
 }
 LISTING = {"read", "read_write", "read_delete"}
 OBJECT_ACTIONS = sorted(
     INTENDED["read_write"]
     | {
+        "s3:DeleteObjectTagging",
         "s3:DeleteObjectVersion",
         "s3:GetObjectAcl",
-        "s3:GetObjectTagging",
         "s3:GetObjectVersion",
+        "s3:GetObjectVersionTagging",
         "s3:PutObjectAcl",
         "s3:PutObjectRetention",
         "s3:PutObjectTagging",

@@ -13,8 +13,9 @@ import pytest
 from app.platform.environment import load_settings
 from app.platform.settings import PREFIX, SettingsError
 from app.policy.roles import role_policy
-from app.policy.session_policy import Bucket, Encryption
+from app.policy.session_policy import Bucket, Encryption, Tags
 from tests.deploy.reading import DEPLOY
+from tests.deploy.templates import chosen, resources
 from tests.security.test_authorization import without_request_id
 from tests.support.databases import SqliteDatabases
 from tests.support.service import Device, Service, running_service
@@ -86,6 +87,8 @@ class TestPolicies:
             ("s3:ListBucket", "{bare}", "ends in a slash"),
             ("s3:GetObject", "{bare}", "outside the user's own prefix"),
             ("s3:PutObjectAcl", "{own}a.jpg", "No credential"),
+            ("s3:PutObjectTagging", "{own}a.jpg", "TOKENVEND_OBJECT_TAGS is `read`"),
+            ("s3:GetBucketLocation", "", "TOKENVEND_BUCKET_LOCATION is off: give your client the `region`"),
             ("s3:Frobnicate", "{own}a.jpg", "No credential"),
         ],
     )
@@ -168,6 +171,15 @@ class TestPolicies:
         reader = device.vend(access="read").json()["access_key_id"]
         found = ask(device, operation, f"{own}a.jpg", access_key_id=reader)
         assert json.loads(found["statement"])["Action"] == "s3:PutObject"
+
+    def test_tags_and_region_are_as_the_operator_says(self, make_on_sqlite: Callable[..., Service]) -> None:
+        device = make_on_sqlite(object_tags="write", bucket_location="on").device()
+        own = f"users/{device.user_id}/"
+        reader = device.vend(access="read").json()["access_key_id"]
+        assert ask(device, "s3:PutObjectTagging", f"{own}a.jpg")["allowed"]
+        assert ask(device, "s3:GetBucketLocation", "")["allowed"]
+        found = ask(device, "s3:PutObjectTagging", f"{own}a.jpg", access_key_id=reader)
+        assert (found["reason"], "ask for another `access`" in found["detail"]) == ("session_policy", True)
 
 
 class TestCredential:
@@ -255,15 +267,21 @@ class TestRolePolicy:
         given = [statement for text in texts for statement in json.loads(text)["Statement"]]
         assert self.alike(role_policy(Bucket("aws", "bucket", encryption))["Statement"]) == self.alike(given)
 
+    @pytest.mark.parametrize("policy", ["VendedObjects", "VendedBoundary"])
     @pytest.mark.parametrize("template", ["storage.yaml", "web-identity.yaml"])
-    def test_is_that_of_the_templates(self, template: str) -> None:
-        text = (DEPLOY / "aws" / template).read_text().partition("VendedObjects:")[2]
-        actions = re.findall(r"- (s3:\w+)\n", text)
-        objects, lists = role_policy(Bucket("aws", "photos"))["Statement"]
-        assert sorted(objects["Action"]) == sorted(actions[:5])
-        assert re.search(r'Resource: !Sub \[?"arn:\$\{AWS::Partition\}:s3:::\$\{Bucket(Name)?\}/users/\*"', text)
-        assert 'Condition: {StringLike: {"s3:prefix": "users/*"}}' in text
-        assert lists["Condition"] == {"StringLike": {"s3:prefix": "users/*"}}
+    @pytest.mark.parametrize(("tags", "location"), [("read", False), ("write", True)])
+    def test_is_that_of_the_templates(self, template: str, policy: str, tags: Tags, location: bool) -> None:
+        """By the parameters that the operator sets as the settings."""
+        holds = {"WritesTags": tags == "write", "TellsLocation": location}
+        made = chosen(resources(template)[policy]["Properties"]["PolicyDocument"]["Statement"], holds)
+        given = [
+            statement | {"Resource": f"arn:aws:s3:::photos{'/users/*' if statement['Sid'] == 'Objects' else ''}"}
+            for statement in made
+            if statement["Sid"] != "Encryption"
+        ]
+        bucket = Bucket("aws", "photos", tags=tags, location=location)
+        assert self.alike(given) == self.alike(role_policy(bucket)["Statement"])
+        assert '/users/*"' in json.dumps(made[0]["Resource"])
 
     def alike(self, statements: list[dict[str, Any]]) -> list[dict[str, Any]]:
         return [
