@@ -113,6 +113,8 @@ EXAMPLES: dict[str, object] = {
     "Profile.id": str(USER_ID),
     "ReceivedGrant.path": "trips/",
     "ReceivedGrant.prefix": _SHARED_FOLDER,
+    "S3Header.name": "x-amz-acl",
+    "S3Header.value": "public-read",
     "UploadField.name": "Content-Type",
     "UploadField.value": "image/jpeg",
     "UploadTicketRequest.path": "albums/2026/beach.jpg",

@@ -23,42 +23,22 @@ from app.policy.session_policy import Bucket, Share
 from app.records.actor import Actor
 from app.records.models import IssuedCredential
 from app.revocation import effective
-from app.vending import ledger
+from app.vending import ledger, s3_calls
 from app.vending.orders import Order
+from app.vending.s3_calls import Ask
 from app.vending.vending import Vending
 
 Reason = Literal[
     "allowed", "session_policy", "role_policy", "explicit_deny", "not_evaluable", "revoked", "expired"
 ]  # fmt: skip
 
-_GET = ("s3:GetObject", "kms:Decrypt")
-_PUT = ("s3:PutObject", "kms:GenerateDataKey")
-_PUT_PART = (*_PUT, "kms:Decrypt")
-OPERATIONS: Mapping[str, tuple[str, ...]] = {
-    "s3:getobject": _GET,
-    "s3:headobject": _GET,
-    "s3:putobject": _PUT,
-    "s3:copyobject": _PUT,
-    "s3:createmultipartupload": _PUT,
-    "s3:uploadpart": _PUT_PART,
-    "s3:uploadpartcopy": _PUT_PART,
-    "s3:completemultipartupload": _PUT_PART,
-    "s3:listparts": ("s3:ListMultipartUploadParts",),
-    "s3:listmultipartuploads": ("s3:ListBucketMultipartUploads",),
-    "s3:deleteobjects": ("s3:DeleteObject",),
-    "s3:headbucket": ("s3:ListBucket",),
-    "s3:listobjects": ("s3:ListBucket",),
-    "s3:listobjectsv2": ("s3:ListBucket",),
-    "s3:listobjectversions": ("s3:ListBucketVersions",),
-}
-"""The IAM actions that an S3 call needs. The KMS actions count only if the operator's key encrypts the bucket. A call
-that is not here needs the action of its own name.
-https://docs.aws.amazon.com/AmazonS3/latest/userguide/mpuAndPermissions.html"""
-COPIES = frozenset({"s3:copyobject", "s3:uploadpartcopy"})
-"""Calls that also read a source. The source is not known here."""
 LISTS = frozenset({"s3:listbucket", "s3:listbucketversions"})
 """Actions whose key is a prefix."""
 WRITES_TAGS = frozenset({"s3:putobjecttagging", "s3:deleteobjecttagging"})
+OTHER_CAUSES = (
+    "A 403 has another cause then: a wrong clock, a wrong signature, the bucket's own policy, or a missing object that "
+    "the credential may not list."
+)
 OF_OBJECTS = frozenset({"s3:abortmultipartupload", "s3:listmultipartuploadparts", "s3:bypassgovernanceretention"})
 """Actions on objects, besides those that have `Object` but not `Bucket` in their name."""
 
@@ -83,12 +63,20 @@ class Used:
 
 
 async def explain(
-    platform: Platform, vending: Vending, actor: Actor, *, action: str, key: str, access_key_id: str | None = None
+    platform: Platform,
+    vending: Vending,
+    actor: Actor,
+    *,
+    action: str,
+    key: str,
+    headers: Mapping[str, str],
+    access_key_id: str | None = None,
 ) -> Explanation:
     """Evaluates the policies of a credential of the actor's for `action` on `key`.
 
-    `action` is an IAM action such as `s3:GetObject`, or the name of an S3 call. Without `access_key_id`, the credential
-    is one that a vend gives by default. Raises `NotFound` if the credential is not the actor's, and `RateLimited`.
+    `action` is an IAM action such as `s3:GetObject`, or the name of an S3 call; `headers` are that call's. Without
+    `access_key_id`, the credential is one that a vend gives by default. Raises `NotFound` if the credential is not the
+    actor's, and `RateLimited`.
     """
     await platform.limiter.hit("explain_access", str(actor.user_id))
     access: session_policy.Access = "read_write"
@@ -110,7 +98,8 @@ async def explain(
         duration=platform.settings.credential_ttl,
         shares=shares,
     )
-    return _judge(platform.settings, vending.bucket, order, action, key)
+    call = _Call(action, key, {name.lower(): value for name, value in headers.items()})
+    return _judge(platform.settings, vending.bucket, order, call)
 
 
 def _find(session: Session, settings: Settings, actor: Actor, access_key_id: str) -> Used:
@@ -134,38 +123,79 @@ def _ended(used: Used, now: datetime) -> Explanation | None:
     return None
 
 
-def _judge(settings: Settings, bucket: Bucket, order: Order, action: str, key: str) -> Explanation:
+@dataclass(frozen=True)
+class _Call:
+    """What is asked about."""
+
+    action: str
+    key: str
+    headers: Mapping[str, str]
+    """By name in lower case."""
+
+    @property
+    def name(self) -> str:
+        return s3_calls.named(self.action, self.headers)
+
+    def asks(self, bucket: Bucket) -> list[Ask]:
+        return list(s3_calls.asks(self.action, self.key, self.headers, bucket.name))
+
+
+def _judge(settings: Settings, bucket: Bucket, order: Order, call: _Call) -> Explanation:
     bounds = json.loads(settings.role_policy) if settings.role_policy else role_policy(bucket)
+    asks = call.asks(bucket)
+    added = _added(asks)
     first: Verdict | None = None
-    for request in _requests(settings, bucket, order, action, key):
+    for ask, request in _requests(settings, bucket, order, call, asks):
         verdict, bound = evaluate(json.loads(order.policy), request), _named(evaluate(bounds, request))
         by_outcome = {found.outcome: found for found in (bound, verdict)}
+        lead, tail = added, ""
+        if ask.header is not None:
+            lead += f"What is refused is {ask.action}, for `{ask.header}`. "
+            tail = "" if ask.header == s3_calls.SOURCE else " Leave the header out."
         if denied := by_outcome.get("denied"):
-            return _refusal(
-                "explicit_deny", denied.statement, "A statement denies this. That holds whatever else allows it."
-            )
+            said = f"{lead}A statement denies this. That holds whatever else allows it.{tail}"
+            return _refusal("explicit_deny", denied.statement, said)
         if verdict.outcome == "missing":
-            return _refusal("session_policy", _missing(request), _advice(bucket, order, request, key))
+            said = f"{lead}{_advice(bucket, order, request, ask)}{tail}"
+            return _refusal("session_policy", _missing(request), said)
         if bound.outcome == "missing":
-            said = "The vending role's own policy does not allow this. Nobody can do it until its operator allows it."
+            said = (
+                f"{lead}The vending role's own policy does not allow this. Nobody can do it until its operator allows "
+                f"it.{tail}"
+            )
             return _refusal("role_policy", _missing(request), said)
         if unknown := by_outcome.get("unknown"):
             said = "A statement has a condition or an element that is unknown here. Ask the engine, or its operator."
-            return _refusal("not_evaluable", unknown.statement, said)
+            return _refusal("not_evaluable", unknown.statement, added + said)
         first = first or verdict
     assert first is not None
-    of_source = ""
-    if action.lower() in COPIES:
-        if order.access not in session_policy.LISTS:  # every access that lists also reads
-            source = Request("s3:GetObject", f"{bucket.arn}/{order.prefix}*", {})
-            said = f"A copy needs s3:GetObject on its source too, and the access `{order.access}` never has it."
-            return _refusal("session_policy", _missing(source), said)
-        of_source = "A copy needs s3:GetObject on its source too: ask about it with the source's key. "
-    said = (
-        f"{of_source}Both policies allow this. A 403 has another cause then: a wrong clock, a wrong signature, the "
-        "bucket's own policy, or a missing object that the credential may not list."
-    )
-    return Explanation(allowed=True, reason="allowed", statement=_json(first.statement), detail=said)
+    if call.name in s3_calls.COPIES and order.access not in session_policy.LISTS:  # every access that lists also reads
+        source = Request("s3:GetObject", f"{bucket.arn}/{order.prefix}*", {})
+        said = f"{added}A copy needs s3:GetObject on its source too, and the access `{order.access}` never has it."
+        return _refusal("session_policy", _missing(source), said)
+    detail = f"{added}{_besides(call)}Both policies allow this. {OTHER_CAUSES}"
+    return Explanation(allowed=True, reason="allowed", statement=_json(first.statement), detail=detail)
+
+
+def _added(asks: list[Ask]) -> str:
+    """Which actions the headers add."""
+    found = [f"{ask.action} (`{ask.header}`)" for ask in asks if ask.header not in (None, s3_calls.SOURCE)]
+    return f"The headers add {', '.join(found)}. " if found else ""
+
+
+def _besides(call: _Call) -> str:
+    """What the call may take besides, and nobody can tell from here."""
+    said = ""
+    if call.name in s3_calls.COPIES and not s3_calls.has_source(call.headers):
+        said += "A copy needs s3:GetObject on its source too: ask with the header `x-amz-copy-source`. "
+    if s3_calls.takes_tags_along(call.name, call.headers):
+        said += (
+            "If the source has tags, the copy takes s3:GetObjectTagging there and s3:PutObjectTagging here, unless it "
+            "has the header `x-amz-tagging-directive: REPLACE`. "
+        )
+    if call.name in s3_calls.MAKES_OBJECTS and not call.headers:
+        said += "Headers for an ACL, tags or a lock take more actions: ask with `headers`. "
+    return said
 
 
 def _named(verdict: Verdict) -> Verdict:
@@ -180,25 +210,29 @@ def _refusal(reason: Reason, statement: Mapping[str, Any] | None, detail: str) -
     return Explanation(allowed=False, reason=reason, statement=_json(statement), detail=detail)
 
 
-def _requests(settings: Settings, bucket: Bucket, order: Order, action: str, key: str) -> Iterator[Request]:
-    """What S3 asks IAM about the request. The condition keys are the ones to which this service gives a value."""
+def _requests(
+    settings: Settings, bucket: Bucket, order: Order, call: _Call, asks: list[Ask]
+) -> Iterator[tuple[Ask, Request]]:
+    """What S3 asks IAM about. The condition keys are the ones to which this service or a header gives a value."""
     endpoint = settings.s3_public_endpoint_url or settings.s3_endpoint_url or "https:"
     common: dict[str, tuple[str, ...]] = {
+        **s3_calls.condition_values(call.headers),
         "aws:securetransport": ("true" if endpoint.startswith("https:") else "false",),
         "aws:sourceidentity": (str(order.user_id),) if order.terms.source_identity else (),
         "s3:prefix": (),
         **{f"aws:principaltag/{tag.lower()}": (value,) for tag, value in order.tags.items()},
     }
-    for taken in OPERATIONS.get(action.lower(), (action,)):
-        name = taken.lower()
+    for ask in asks:
+        name, place = ask.action.lower(), f"arn:{bucket.partition}:s3:::{ask.bucket or bucket.name}"
         if not name.startswith("kms:"):
             of_object = name in OF_OBJECTS or ("object" in name and "bucket" not in name)
-            prefix = (key,) if name in LISTS and key else ()
-            yield Request(taken, f"{bucket.arn}/{key}" if of_object else bucket.arn, common | {"s3:prefix": prefix})
+            prefix = (ask.key,) if name in LISTS and ask.key else ()
+            resource = f"{place}/{ask.key}" if of_object else place
+            yield ask, Request(ask.action, resource, common | {"s3:prefix": prefix})
         elif bucket.encryption is not None:
-            within = bucket.arn if bucket.encryption.bucket_keys else f"{bucket.arn}/{key}"
+            within = bucket.arn if bucket.encryption.bucket_keys else f"{bucket.arn}/{ask.key}"
             kms = {"kms:viaservice": (bucket.encryption.via_service,), "kms:encryptioncontext:aws:s3:arn": (within,)}
-            yield Request(taken, bucket.encryption.key_arn, common | kms)
+            yield ask, Request(ask.action, bucket.encryption.key_arn, common | kms)
 
 
 def _missing(request: Request) -> Mapping[str, Any]:
@@ -215,8 +249,9 @@ def _vended(bucket: Bucket) -> frozenset[str]:
     return frozenset(action.lower() for action in ("s3:ListBucket", *of_objects))
 
 
-def _advice(bucket: Bucket, order: Order, request: Request, key: str) -> str:
+def _advice(bucket: Bucket, order: Order, request: Request, ask: Ask) -> str:
     """The most likely mistake."""
+    key = ask.key
     own, narrowed = session_policy.user_prefix(order.user_id), order.prefix
     action = request.action.lower()
     lists, vended = action in LISTS, action in _vended(bucket)
@@ -225,6 +260,7 @@ def _advice(bucket: Bucket, order: Order, request: Request, key: str) -> str:
             action == "s3:getbucketlocation",
             "TOKENVEND_BUCKET_LOCATION is off: give your client the `region` that came with the credential.",
         ),
+        (ask.bucket is not None, "It is in another bucket, and credentials reach only the one that came with them."),
         (key.startswith("/"), "A key does not begin with a slash."),
         (key.startswith((f"{bucket.name}/", "s3://", "arn:")), "The bucket's name is not part of a key."),
         (

@@ -50,7 +50,7 @@ from app.platform.settings import OidcProvider
 from app.policy import session_policy
 from app.records import addresses, single_use
 from app.records.audit import Event
-from app.vending import tickets
+from app.vending import s3_calls, tickets
 from tests.support import authenticator as authenticator_app
 from tests.support.clock import ManualClock
 from tests.support.databases import SqliteDatabases
@@ -363,6 +363,10 @@ SCENE: Mapping[str, Check] = {
     "UploadTicketRequest.path": lambda value: (
         session_policy.object_key(examples.USER_ID, value) == SHOWN["UploadTicket.key"]
     ),
+    "S3Header.name": lambda value: any(
+        one.header == value for one in s3_calls.asks("s3:PutObject", "key", {value: "value"}, "photos")
+    ),
+    "S3Header.value": lambda value: value == "public-read",  # one of the ACLs that S3 has names for
     "SecretAccessKey": lambda value: len(base64.b64decode(value, validate=True)) == 30,
     "Token": lambda value: base64.b64decode(value, validate=True),
     "access_token": is_access_token,

@@ -32,6 +32,10 @@ def ask(device: Device, action: str, key: str, **more: Any) -> dict[str, Any]:
     return found
 
 
+def header(name: str, value: str) -> dict[str, str]:
+    return {"name": name, "value": value}
+
+
 @pytest.fixture(scope="module")
 def shared(sqlite_databases: SqliteDatabases, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
     """For what no database has a say in."""
@@ -180,6 +184,112 @@ class TestPolicies:
         assert ask(device, "s3:GetBucketLocation", "")["allowed"]
         found = ask(device, "s3:PutObjectTagging", f"{own}a.jpg", access_key_id=reader)
         assert (found["reason"], "ask for another `access`" in found["detail"]) == ("session_policy", True)
+
+
+class TestHeaders:
+    """What they add to a call, as AWS asks for it."""
+
+    @pytest.mark.parametrize("action", ["s3:PutObject", "s3:CopyObject", "s3:CreateMultipartUpload"])
+    @pytest.mark.parametrize(
+        ("name", "value", "added"),
+        [
+            ("x-amz-acl", "public-read", "s3:PutObjectAcl"),
+            ("X-Amz-Grant-Read", "id=1", "s3:PutObjectAcl"),
+            ("x-amz-grant-full-control", "id=1", "s3:PutObjectAcl"),
+            ("x-amz-tagging", "a=b", "s3:PutObjectTagging"),
+            ("x-amz-object-lock-mode", "GOVERNANCE", "s3:PutObjectRetention"),
+            ("x-amz-object-lock-retain-until-date", "2030-01-01T00:00:00Z", "s3:PutObjectRetention"),
+            ("x-amz-object-lock-legal-hold", "ON", "s3:PutObjectLegalHold"),
+        ],
+    )
+    def test_take_an_action_more(self, device: Device, action: str, name: str, value: str, added: str) -> None:
+        key = f"users/{device.user_id}/a.jpg"
+        found = ask(device, action, key, headers=[header(name, value)])
+        assert found["reason"] == "session_policy"
+        assert json.loads(found["statement"]) == {
+            "Effect": "Allow",
+            "Action": added,
+            "Resource": f"arn:aws:s3:::photos/{key}",
+        }
+        assert f"The headers add {added} (`{name.lower()}`)" in found["detail"]
+        assert f"What is refused is {added}, for `{name.lower()}`" in found["detail"]
+
+    @pytest.mark.parametrize("action", ["s3:DeleteObject", "s3:DeleteObjects", "s3:PutObjectRetention"])
+    def test_bypass_a_lock(self, device: Device, make_on_sqlite: Callable[..., Service], action: str) -> None:
+        """The role allows it here, so that what is refused is the bypass."""
+        key, bypass = f"users/{device.user_id}/a.jpg", "x-amz-bypass-governance-retention"
+        found = ask(device, action, key, headers=[header(bypass, "true")])
+        assert f"s3:BypassGovernanceRetention (`{bypass}`)" in found["detail"]
+        assert not found["allowed"]
+        found = ask(device, action, key, headers=[header(bypass, "false")])
+        assert "BypassGovernanceRetention" not in found["detail"]
+
+    @pytest.mark.parametrize(
+        ("action", "name", "value"),
+        [
+            ("s3:PutObject", "content-type", "image/jpeg"),
+            ("s3:PutObject", "x-amz-tagging", ""),
+            ("s3:PutObject", "x-amz-meta-caption", "beach"),
+            ("s3:UploadPart", "x-amz-acl", "public-read"),
+            ("s3:GetObject", "x-amz-acl", "public-read"),
+        ],
+    )
+    def test_others_make_no_difference(self, device: Device, action: str, name: str, value: str) -> None:
+        found = ask(device, action, f"users/{device.user_id}/a.jpg", headers=[header(name, value)])
+        assert (found["allowed"], "The headers add" in found["detail"]) == (True, False)
+
+    def test_are_named_where_none_were_sent(self, device: Device) -> None:
+        own = f"users/{device.user_id}/a.jpg"
+        assert "ask with `headers`" in ask(device, "s3:PutObject", own)["detail"]
+        assert "ask with `headers`" not in ask(device, "s3:GetObject", own)["detail"]
+
+    @pytest.mark.parametrize("action", ["s3:CopyObject", "s3:PutObject", "s3:UploadPartCopy", "s3:UploadPart"])
+    @pytest.mark.parametrize(
+        ("source", "reason", "said"),
+        [
+            ("/photos/{own}b.jpg", "allowed", ""),
+            ("photos/{own}b%20c.jpg", "allowed", ""),
+            ("photos/{other}b.jpg", "session_policy", "What is refused is s3:GetObject, for `x-amz-copy-source`"),
+            ("photos/{own}b.jpg?versionId=1", "session_policy", "s3:GetObjectVersion, for `x-amz-copy-source`"),
+            ("elsewhere/{own}b.jpg", "session_policy", "in another bucket"),
+            ("arn:aws:s3:us-east-1:1:accesspoint/x/object/b.jpg", "allowed", "needs s3:GetObject on its source too"),
+        ],
+    )
+    def test_tell_the_source_of_a_copy(self, device: Device, action: str, source: str, reason: str, said: str) -> None:
+        own, other = f"users/{device.user_id}/", f"users/{uuid.uuid4()}/"
+        value = source.format(own=own, other=other)
+        found = ask(device, action, f"{own}a.jpg", headers=[header("x-amz-copy-source", value)])
+        assert (found["reason"], said in found["detail"]) == (reason, True), found
+
+    def test_say_whether_a_copy_takes_tags_along(self, device: Device) -> None:
+        own = f"users/{device.user_id}/"
+        source = header("x-amz-copy-source", f"photos/{own}b.jpg")
+        assert "If the source has tags" in ask(device, "s3:CopyObject", f"{own}a.jpg", headers=[source])["detail"]
+        replaced = [source, header("x-amz-tagging-directive", "REPLACE")]
+        found = ask(device, "s3:CopyObject", f"{own}a.jpg", headers=replaced)
+        assert (found["allowed"], "If the source has tags" in found["detail"]) == (True, False)
+
+    def test_are_values_of_conditions_too(self, make_on_sqlite: Callable[..., Service]) -> None:
+        public = {"StringEquals": {"s3:x-amz-storage-class": "GLACIER"}}
+        statements = [
+            {"Effect": "Allow", "Action": "s3:*", "Resource": "*"},
+            {"Sid": "NoArchive", "Effect": "Deny", "Action": "s3:PutObject", "Resource": "*", "Condition": public},
+        ]
+        device = make_on_sqlite(role_policy=json.dumps({"Statement": statements})).device()
+        own = f"users/{device.user_id}/a.jpg"
+        assert ask(device, "s3:PutObject", own)["reason"] == "not_evaluable"
+        for value, reason in (("GLACIER", "explicit_deny"), ("STANDARD", "allowed")):
+            found = ask(device, "s3:PutObject", own, headers=[header("x-amz-storage-class", value)])
+            assert found["reason"] == reason
+
+    def test_tags_are_allowed_where_the_operator_says_so(self, make_on_sqlite: Callable[..., Service]) -> None:
+        device = make_on_sqlite(object_tags="write").device()
+        headers = [header("x-amz-tagging", "a=b"), header("x-amz-acl", "private")]
+        own = f"users/{device.user_id}/a.jpg"
+        assert ask(device, "s3:PutObject", own, headers=headers[:1])["allowed"]
+        found = ask(device, "s3:PutObject", own, headers=headers)["detail"]
+        assert "add s3:PutObjectTagging (`x-amz-tagging`), s3:PutObjectAcl (`x-amz-acl`)" in found
+        assert "What is refused is s3:PutObjectAcl" in found
 
 
 class TestCredential:

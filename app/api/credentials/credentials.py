@@ -133,12 +133,22 @@ class IssuedCredentialPage(ResponseModel):
     next_cursor: str | None
 
 
+class S3Header(RequestModel):
+    """A header of the app's request to S3."""
+
+    name: Annotated[str, Field(max_length=64, pattern="^[A-Za-z0-9-]+$")]
+    value: Annotated[str, Field(max_length=8192)]
+
+
 class AccessCheckRequest(RequestModel):
     action: Annotated[str, Field(examples=["s3:GetObject"], max_length=64, pattern="^[sS]3:[A-Za-z0-9]+$")]
     key: Annotated[str, Field(max_length=1024)]
     """The whole one in the bucket; of a list, its prefix."""
     access_key_id: Annotated[str | None, Field(max_length=128)] = None
     """Of the credential that the app used; else what a vend without any wishes gives."""
+    headers: Annotated[list[S3Header], Field(max_length=64)] = []
+    """Of that request. Those for an ACL, tags, a lock or a copy's source take more actions; others make no difference.
+    Leave `Authorization` out."""
 
 
 class AccessCheck(ResponseModel):
@@ -210,10 +220,17 @@ async def explain_access(
     action and a key.
 
     The check looks only at policies, so it never tells whether an object exists. An API call such as `s3:HeadObject`
-    stands for the actions that it needs. The source of a copy is not known, so check `s3:GetObject` for the source too.
+    stands for the actions that it needs, and so do its `headers`: `x-amz-acl` adds `s3:PutObjectAcl`, for example. The
+    source of a copy is known by the header `x-amz-copy-source`.
     """
     found = await access_checks.explain(
-        platform, vending, actor, action=body.action, key=body.key, access_key_id=body.access_key_id
+        platform,
+        vending,
+        actor,
+        action=body.action,
+        key=body.key,
+        headers={header.name: header.value for header in body.headers},
+        access_key_id=body.access_key_id,
     )
     return AccessCheck(allowed=found.allowed, reason=found.reason, statement=found.statement, detail=found.detail)
 
