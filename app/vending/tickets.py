@@ -27,8 +27,13 @@ from app.vending.vending import Vending, Wish
 LIFE = timedelta(minutes=15)
 LARGEST = 5 * 2**30
 """Bytes: S3's own limit for one request."""
-MEDIA_TYPE = r"^[A-Za-z0-9][A-Za-z0-9!#&^_.+-]{0,126}/[A-Za-z0-9][A-Za-z0-9!#&^_.+-]{0,126}$"
-"""Type and subtype, without parameters (RFC 6838 §4.2) and without `$`, which begins a variable in a form."""
+_NAME = "[A-Za-z0-9][A-Za-z0-9!#&^_.+-]{0,126}"
+_VALUE = r"""([A-Za-z0-9!#%&'*+,./:?@^_`|~-]+|"[ !#%-\[\]-~]*")"""
+_PARAMETER = f"[ ]*;[ ]*{_NAME}={_VALUE}"
+MEDIA_TYPE = f"^{_NAME}/{_NAME}({_PARAMETER})*$"
+"""Type, subtype and parameters (RFC 6838 §4.2), without `$`, which begins a variable in a form. Browsers put no quotes
+around a list of codecs: `video/webm;codecs=vp9,opus`."""
+LONGEST_MEDIA_TYPE = 255
 
 
 @dataclass(frozen=True)

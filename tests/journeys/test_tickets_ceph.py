@@ -25,6 +25,7 @@ from tests.journeys.test_isolation_ceph import node  # noqa: F401 - a fixture
 from tests.support.ceph import ROLE_ARN, CephNode
 from tests.support.databases import SqliteDatabases
 from tests.support.service import test_settings
+from tests.vending.test_tickets import BROWSERS
 
 pytestmark = pytest.mark.xdist_group("ceph")
 
@@ -42,7 +43,7 @@ class Signer:
     reader: Any
     """S3 by the keys whose sessions these are: what they put is its own."""
 
-    def form(self, key: str, *, age: float = 0) -> Fields:
+    def form(self, key: str, *, age: float = 0, kind: str = KIND) -> Fields:
         began_at = datetime.now(UTC) - timedelta(seconds=age)
         fields = tickets.form(
             self.settings,
@@ -50,7 +51,7 @@ class Signer:
             began_at,
             began_at + timedelta(minutes=15),
             key=key,
-            content_type=KIND,
+            content_type=kind,
             size=len(PICTURE),
         )
         return dict(fields)
@@ -102,6 +103,12 @@ class TestForm:
         key = new_key(name)
         assert signer.send(signer.form(key)) == 201
         assert signer.stored(key) == (len(PICTURE), KIND)
+
+    @pytest.mark.parametrize("kind", BROWSERS)
+    def test_keeps_the_type_with_its_parameters(self, signer: Signer, kind: str) -> None:
+        key = new_key()
+        assert signer.send(signer.form(key, kind=kind)) == 201
+        assert signer.stored(key) == (len(PICTURE), kind)
 
     @pytest.mark.parametrize("body", [PICTURE + b"!", PICTURE[:-1], b"", PICTURE * 1000])
     def test_takes_no_other_size(self, signer: Signer, body: bytes) -> None:

@@ -30,7 +30,14 @@ WRONG: list[dict[str, Any]] = [
     {"size": "5"},
     {"size": 1.5},
     {"content_type": "image"},
-    {"content_type": "image/jpeg; charset=x"},
+    {"content_type": "image/jpeg;"},
+    {"content_type": "image/jpeg; charset"},
+    {"content_type": "image/jpeg; a=${x}"},
+    {"content_type": 'image/jpeg; a="$x"'},
+    {"content_type": 'image/jpeg; a="b'},
+    {"content_type": "image/jpeg; a=ü"},
+    {"content_type": "image/jpeg; a=b\n"},
+    {"content_type": "image/" + "j" * 250},
     {"content_type": "image/*"},
     {"content_type": "image/$x"},
     {"content_type": "image/jpeg\n"},
@@ -108,6 +115,32 @@ class TestForm:
     )
     def test_goes_where_clients_reach_the_bucket(self, changes: dict[str, Any], expected: str) -> None:
         assert tickets.url(test_settings(**changes), public=True) == expected
+
+
+BROWSERS = [
+    "video/webm;codecs=vp9,opus",
+    "video/mp4;codecs=avc1.42E01E,mp4a.40.2",
+    'video/mp4; codecs="avc1.424028, mp4a.40.2"',
+    "audio/webm;codecs=opus",
+    "text/plain;charset=utf-8",
+    "image/svg+xml",
+]
+"""What `Blob.type` and `MediaRecorder.mimeType` say."""
+
+
+class TestContentType:
+    @pytest.mark.parametrize("content_type", BROWSERS)
+    def test_is_taken_as_browsers_say_it(self, service: Service, content_type: str) -> None:
+        answer = ask(service.device(), content_type=content_type)
+        assert answer.status_code == 200, answer.text
+        fields = fields_of(answer.json())
+        assert fields["Content-Type"] == content_type
+        assert {"Content-Type": content_type} in policy_of(fields)["conditions"]
+
+    def test_that_is_none_is_refused_in_words(self, service: Service) -> None:
+        (error,) = ask(service.device(), content_type="a film").json()["errors"]
+        assert error["location"] == "body.content_type"
+        assert error["message"].endswith("write a media type such as image/jpeg or video/webm;codecs=vp9,opus")
 
 
 class TestTicket:

@@ -1,10 +1,11 @@
 """`/v1/uploads`: one file from a client that cannot sign requests."""
 
+import re
 from typing import Annotated
 from uuid import UUID
 
 from fastapi import APIRouter
-from pydantic import Field
+from pydantic import AfterValidator, Field
 
 from app.api.provided import PlatformDep, VendingDep
 from app.http.guards import OriginDep, SignedIn
@@ -15,10 +16,24 @@ from app.vending import tickets
 router = APIRouter(prefix="/v1", tags=["credentials"], route_class=JsonRoute)
 
 
+def _media_type(value: str) -> str:
+    if not re.fullmatch(tickets.MEDIA_TYPE, value):
+        raise ValueError("write a media type such as image/jpeg or video/webm;codecs=vp9,opus")
+    return value
+
+
+MediaType = Annotated[
+    str,
+    Field(max_length=tickets.LONGEST_MEDIA_TYPE, json_schema_extra={"pattern": tickets.MEDIA_TYPE}),
+    AfterValidator(_media_type),
+]
+
+
 class UploadTicketRequest(RequestModel):
     path: Annotated[str, Field(examples=["albums/2026/beach.jpg"], max_length=1024)]
     """Of the object under the caller's prefix."""
-    content_type: Annotated[str, Field(pattern=tickets.MEDIA_TYPE)]
+    content_type: MediaType
+    """As the page has it, such as `Blob.type`: parameters stay."""
     size: Annotated[int, Field(ge=1, le=tickets.LARGEST)]
     """Bytes; no more and no fewer are taken."""
 
