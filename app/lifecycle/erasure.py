@@ -32,12 +32,13 @@ from app.records.models import (
 from app.records.users import is_last_admin
 from app.sharing import grants
 
+PROOF_NEEDED = "Send the account's password. A proxy may have dropped it: then step up, and send no body."
 SIGN_INS = (SingleUseToken, TotpFactor, RecoveryCode, Passkey, Identity)
 """Rows that are deleted with the account at once. The ledger stays: it names no person, and traces every credential."""
 
 
 async def erase(platform: Platform, hasher: Hasher, origin: Origin, actor: Actor, *, password: str | None) -> None:
-    """Erases the actor's account, by its password or, if it has none, after a fresh sign-in.
+    """Erases the actor's account: by its password, after a fresh step-up, or, if it has no password, a fresh sign-in.
 
     A second factor must have been shown in this session just now too: the password does not renew an older one. Raises
     `WrongPassword`, `RateLimited`, `Overloaded`, `StepUpRequired`, `LastAdmin`. Raises `InvalidRequest` if the password
@@ -45,9 +46,10 @@ async def erase(platform: Platform, hasher: Hasher, origin: Origin, actor: Actor
     """
     verified_hash = None
     if await platform.database.read(_has_password, actor):
-        if password is None:
-            raise InvalidRequest(errors=[FieldError("body.password", "missing", "Send the account's password.")])
-        verified_hash = await reauthentication.verify_password(platform, hasher, origin, actor, password)
+        if password is not None:
+            verified_hash = await reauthentication.verify_password(platform, hasher, origin, actor, password)
+        elif not await platform.database.read(_has_stepped_up, platform.clock.now(), actor):
+            raise InvalidRequest(errors=[FieldError("body.password", "missing", PROOF_NEEDED)])
     elif not actor.is_fresh(platform.clock.now()):
         raise StepUpRequired("Sign in again, and erase the account within five minutes.")
     await platform.database.write(
@@ -63,6 +65,12 @@ async def erase(platform: Platform, hasher: Hasher, origin: Origin, actor: Actor
 
 def _has_password(session: Session, actor: Actor) -> bool:
     return session.scalar(select(User.password_hash).where(User.id == actor.user_id)) is not None
+
+
+def _has_stepped_up(session: Session, now: datetime, actor: Actor) -> bool:
+    """Whether the user proved a moment ago, within this session, who they are. The sign-in alone is no such proof."""
+    family = session.get(DeviceSession, actor.session_id)
+    return family is not None and family.created_at < family.authenticated_at >= now - FRESH
 
 
 def _erase(
@@ -91,7 +99,8 @@ def _erase(
     user = users.lock_user(session, actor.user_id)
     if user.role == "admin" and actor.role != "admin":
         raise InvalidToken  # promoted since the request began, so the check for the last administrator was skipped
-    if user.password_hash != verified_hash:
+    proven = user.password_hash == verified_hash
+    if not proven and not (verified_hash is None and _has_stepped_up(session, now, actor)):
         raise WrongPassword
     if not _second_factor_is_fresh(session, now, actor):
         raise StepUpRequired

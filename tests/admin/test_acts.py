@@ -378,6 +378,16 @@ class TestErase:
         [ended] = on_record(service, "session.ended")
         assert ended[1:3] == (admin.user_id, user.user_id)
 
+    def test_may_be_asked_for_by_a_request_whose_body_no_proxy_drops(
+        self, service: Service, admin: Device, user: Device
+    ) -> None:
+        target = f"/v1/admin/users/{user.user_id}"
+        assert_problem(admin.delete(target), 422, "invalid_request")
+        answer = act(admin, user.user_id, "erasure")
+        assert (answer.status_code, answer.content) == (202, b"")
+        assert admin.get(target).json()["status"] == "erased"
+        assert on_record(service, "user.erasure_requested") == [("done", admin.user_id, user.user_id, WHY)]
+
     def test_takes_one_who_never_signed_in(self, service: Service, admin: Device) -> None:
         """Somebody who was invited has no session to end."""
         invited = admin.post("/v1/admin/users", json={"email": "new@example.org"}).json()["id"]

@@ -162,6 +162,44 @@ class TestProof:
         assert count(service, "audit_events", "event = 'password.asked' AND outcome = 'refused'") == 1
         assert device.get("/v1/me").status_code == 200
 
+    def test_a_step_up_of_the_last_five_minutes_is_enough(self, service: Service) -> None:
+        """Some proxies drop the body of a DELETE. The sign-in alone was no such decision."""
+        device = service.device(EMAIL)
+        refused = device.delete("/v1/me")
+        assert (refused.status_code, refused.json()["errors"][0]["location"]) == (422, "body.password")
+        assert "step up" in refused.json()["errors"][0]["message"]
+        service.clock.advance(seconds=1)
+        step_up(device)
+        service.clock.advance(minutes=5, seconds=1)
+        assert device.delete("/v1/me").status_code == 422
+        step_up(device)
+        service.clock.advance(minutes=5)
+        assert device.delete("/v1/me").status_code == 202
+        assert count(service, "erasures") == 1
+
+    def test_a_step_up_on_another_device_is_not(self, service: Service) -> None:
+        device, other = service.device(EMAIL), service.device(EMAIL)
+        service.clock.advance(seconds=1)
+        step_up(other)
+        assert device.delete("/v1/me").status_code == 422
+
+    def test_a_wrong_password_is_refused_after_a_step_up_too(self, service: Service) -> None:
+        device = service.device(EMAIL)
+        service.clock.advance(seconds=1)
+        step_up(device)
+        assert device.erase("not the password").json()["code"] == "wrong_password"
+
+    def test_a_step_up_by_password_does_not_show_a_second_factor(self, service: Service) -> None:
+        device = service.device(EMAIL)
+        service.clock.advance(seconds=1)
+        step_up(device)
+        service.sql(
+            "INSERT INTO totp_factors (user_id, secret_encrypted, created_at, confirmed_at)"
+            " SELECT id, :secret, created_at, created_at FROM users",
+            secret=b"sealed",
+        )
+        assert device.delete("/v1/me").json()["code"] == "step_up_required"
+
     def test_without_a_password_a_sign_in_of_the_last_five_minutes_does(self, service: Service) -> None:
         device = service.device(EMAIL)
         service.sql("UPDATE users SET password_hash = NULL")
@@ -218,6 +256,12 @@ class TestProof:
         assert (answer.status_code, answer.json()["code"]) == (401, "invalid_token")
         assert count(service, "erasures") == 0
         assert count(service, "users", "status = 'active' AND email = :email", email=EMAIL) == 1
+
+
+def step_up(device: Device) -> None:
+    answer = device.post("/v1/auth/step-up", {"password": PASSWORD})
+    assert answer.status_code == 200
+    device.access_token = answer.json()["access_token"]
 
 
 @pytest.mark.both_databases

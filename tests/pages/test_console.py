@@ -379,7 +379,7 @@ class TestActions:
         person.page.get_by_role("button", name="Erase", exact=True).click()
         person.answer("Erase for good", confirmation="somebody@else.example", reason=WHY)
         expect(person.dialog.locator("[data-part=error]")).to_contain_text("nothing was erased")
-        assert person.calls("DELETE", "/v1/admin/users") == []
+        assert person.calls("POST", f"/v1/admin/users/{user.id}/erasure") == []
         person.answer("Erase for good", confirmation=user.email, reason=WHY)
         expect(person.page.locator("#user-heading")).to_have_text("Erased user")
         expect(person.page.locator("#actions button")).to_have_count(0)

@@ -139,6 +139,7 @@ STAFF_ROUTES: dict[tuple[str, str], tuple[dict[str, Any] | None, int, int]] = {
     ("GET", NOBODY): (None, 404, 404),
     ("PATCH", NOBODY): ({"role": "admin", **WHY}, 403, 404),
     ("DELETE", NOBODY): (WHY, 403, 404),
+    ("POST", f"{NOBODY}/erasure"): (WHY, 403, 404),
     ("POST", f"{NOBODY}/disable"): (WHY, 403, 404),
     ("POST", f"{NOBODY}/enable"): (WHY, 403, 404),
     ("POST", f"{NOBODY}/sign-out"): (WHY, 404, 404),

@@ -73,8 +73,9 @@ async def erase_account(
 ) -> None:
     """Erases the account for good. The account is gone at once, and its pictures shortly after.
 
-    Send the password. An account without a password needs a sign-in within the last five minutes instead. An account
-    with a second factor needs a step-up by that factor within the last five minutes.
+    Send the password, or step up within the last five minutes and send no body: some proxies drop it. An account
+    without a password needs a sign-in within the last five minutes instead. An account with a second factor needs a
+    step-up by that factor within the last five minutes.
     """
     await platform.limiter.hit("mfa", address_key(origin.address))
     password = body.password.get_secret_value() if body and body.password else None

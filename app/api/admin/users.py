@@ -191,9 +191,19 @@ async def erase_user(
 ) -> None:
     """Erases the account for good. The account is gone at once, and its pictures shortly after. The last administrator
     cannot be erased.
+
+    Some proxies drop the body of a DELETE. `POST /v1/admin/users/{user_id}/erasure` does the same.
     """
     act = _act(platform, origin, actor, body.reason)
     await platform.database.write(acts.erase, platform.vault, act, user_id, verifies=platform.settings.verifies_email)
+
+
+@router.post("/{user_id}/erasure", status_code=202, response_class=Response)
+async def request_erasure(
+    user_id: UUID, platform: PlatformDep, origin: OriginDep, actor: Admin, body: ReasonRequest
+) -> None:
+    """Does what `DELETE /v1/admin/users/{user_id}` does, by a request whose body passes every proxy."""
+    await erase_user(user_id, platform, origin, actor, body)
 
 
 @router.post("/{user_id}/disable")

@@ -23,7 +23,8 @@ export const getUser = (id) => authorized("GET", user(id));
 
 export const changeUser = (id, body) => authorized("PATCH", user(id), { body });
 
-export const eraseUser = (id, reason) => authorized("DELETE", user(id), { body: { reason } });
+// No DELETE: some proxies drop its body, and the reason with it.
+export const eraseUser = (id, reason) => authorized("POST", user(id, "/erasure"), { body: { reason } });
 
 // `verb`: disable, enable, sign-out, reset-mfa, send-password-reset, unlock or revoke-credentials.
 export const actOnUser = (id, verb, reason) => authorized("POST", user(id, `/${verb}`), { body: { reason } });
