@@ -14,7 +14,7 @@ from app.accounts.passwords import Hasher
 from app.admin import prune, tally
 from app.admin.imports import ImportRoom
 from app.admin.tally import OwnWork
-from app.auth import endings
+from app.auth import authorizations, endings
 from app.auth.cognito import UserPool
 from app.auth.keys import Keyring
 from app.auth.providers import Providers
@@ -134,6 +134,12 @@ class Runtime:
             Job("sessions", partial(endings.settle_next, platform), every=30, woken_by=endings.SIGNAL),
             Job("sharing", partial(giving.recall_next, platform), every=5, woken_by=grants.SIGNAL),
             Job("erasure", partial(erased_objects.erase_next, platform, vending), every=30),
+            Job(
+                "authorizations",
+                partial(authorizations.revoke_next, platform, self.providers),
+                every=30,
+                woken_by=authorizations.SIGNAL,
+            ),
             Job("lost guests", partial(lost_guests.erase_next, platform), every=600),
             Job("usage", partial(usage_count.count_next, platform, vending), every=15, woken_by=quota.SIGNAL),
             Job("canary", partial(canary.watch, platform, vending), every=60),

@@ -167,6 +167,7 @@ EXAMPLES: dict[str, object] = {
         '{"allowed":false,"explicitDeny":false,"matchedStatements":{"items":[]},"failures":{"items":[]},'
         '"context":{"action":"s3:GetObject"}}'
     ),
+    "authorization_code": "c1b2a3948d7e6f5a4b3c2d1e0f9a8b7c6.0.srtqs.wXyZ0123456789-AbCdEfGh",
     "device_name": _DEVICE,
     "displayName": "Ada",
     "display_name": "Ada",

@@ -12,7 +12,7 @@ from sqlalchemy import select, update
 from sqlalchemy.orm import Session
 
 from app.accounts import registration
-from app.auth import mfa, oidc
+from app.auth import authorizations, mfa, oidc
 from app.auth.mfa import Challenge
 from app.auth.oidc import OutsideIdentity
 from app.auth.providers import Providers
@@ -39,16 +39,25 @@ ATTEMPTS = 3
 
 
 async def sign_in(
-    platform: Platform, providers: Providers, origin: Origin, *, provider: str, id_token: str, device_name: str | None
+    platform: Platform,
+    providers: Providers,
+    origin: Origin,
+    *,
+    provider: str,
+    id_token: str,
+    device_name: str | None,
+    authorization_code: str | None = None,
 ) -> SessionTokens | Challenge:
     """Starts a session of the identity's user, or asks for a second factor. Without a user, creates one.
+
+    `authorization_code`: of the same sign-in at the provider, which can revoke it when the account ends.
 
     Raises `NotFound`, `InvalidIdentityToken`, `IdentityProviderUnavailable`, `IdentityNotLinked`, `EmailNotVerified`,
     `AccountDisabled`.
     """
     try:
         identity = await oidc.verify(platform, providers, provider=provider, id_token=id_token)
-        return await platform.database.write(
+        outcome = await platform.database.write(
             _sign_in,
             platform.vault,
             origin,
@@ -60,10 +69,21 @@ async def sign_in(
     except InvalidIdentityToken:
         await platform.database.write(_record_refusal, origin, "session.started", platform.clock.now(), None)
         raise
+    if authorization_code is not None:
+        issuer = providers.get(provider, id_token)
+        await authorizations.keep(platform, origin, issuer, identity, code=authorization_code)
+    return outcome
 
 
 async def link(
-    platform: Platform, providers: Providers, origin: Origin, actor: Actor, *, provider: str, id_token: str
+    platform: Platform,
+    providers: Providers,
+    origin: Origin,
+    actor: Actor,
+    *,
+    provider: str,
+    id_token: str,
+    authorization_code: str | None = None,
 ) -> Identity:
     """Links the identity to the actor, and upgrades a guest. Linking an identity again changes nothing.
 
@@ -71,12 +91,16 @@ async def link(
     """
     try:
         identity = await oidc.verify(platform, providers, provider=provider, id_token=id_token)
-        return await platform.database.write(
+        linked = await platform.database.write(
             _link, platform.vault, origin, platform.clock.now(), actor=actor, identity=identity
         )
     except InvalidIdentityToken:
         await platform.database.write(_record_refusal, origin, "identity.linked", platform.clock.now(), actor)
         raise
+    if authorization_code is not None:
+        issuer = providers.get(provider, id_token)
+        await authorizations.keep(platform, origin, issuer, identity, code=authorization_code)
+    return linked
 
 
 def list_linked(session: Session, *, user_id: uuid.UUID) -> Sequence[Identity]:
@@ -97,6 +121,7 @@ def unlink(
     if not users.can_sign_in_without(session, user, row):
         _record(session, origin, "identity.unlinked", now, actor=actor, provider=row.provider, reason="last_sign_in")
         raise LastSignIn(keeps_writes=True)
+    authorizations.release(session, now, user_id=user.id, identity=row)
     session.delete(row)
     _record(session, origin, "identity.unlinked", now, actor=actor, provider=row.provider)
     outbox.tell(session, vault, now, "identity_unlinked", user)

@@ -40,6 +40,8 @@ class OutsideIdentity:
     provider: str
     issuer: str
     subject: str
+    client_id: str
+    """The app that the token was made for."""
     email: str | None
     address: Address | None
     """The same address if the provider has verified it, otherwise None."""
@@ -102,7 +104,7 @@ def _identity(provider: Provider, claims: dict[str, Any], now: float) -> Outside
         raise ValueError("of another issuer")
     if provider.tenant is not None and claims.get("tid") != provider.tenant:
         raise ValueError("tid is not the tenant of the issuer")
-    _check_audience(claims, provider.client_ids)
+    client_id = _checked_audience(claims, provider.client_ids)
     _check_times(claims, now)
     subject, nonce = claims.get("sub"), claims.get("nonce")
     if not isinstance(subject, str) or not SUBJECT.match(subject):
@@ -118,6 +120,7 @@ def _identity(provider: Provider, claims: dict[str, Any], now: float) -> Outside
         provider=provider.name,
         issuer=provider.issuer,
         subject=subject,
+        client_id=client_id,
         email=address.text if address else None,
         address=address if verified else None,
         name=cleaned(name, LONGEST_NAME) if isinstance(name, str) else None,
@@ -126,13 +129,17 @@ def _identity(provider: Provider, claims: dict[str, Any], now: float) -> Outside
     )
 
 
-def _check_audience(claims: dict[str, Any], client_ids: frozenset[str]) -> None:
+def _checked_audience(claims: dict[str, Any], client_ids: frozenset[str]) -> str:
+    """The app that the token was made for."""
     audience = claims.get("aud")
     audiences = audience if isinstance(audience, list) else [audience]
     if not all(isinstance(one, str) for one in audiences) or client_ids.isdisjoint(audiences):
         raise ValueError("made for another app")
-    if len(audiences) > 1 and (not isinstance(claims.get("azp"), str) or claims["azp"] not in client_ids):
+    if len(audiences) == 1:
+        return str(audiences[0])
+    if not isinstance(claims.get("azp"), str) or claims["azp"] not in client_ids:
         raise ValueError("several audiences, and azp is none of ours")
+    return str(claims["azp"])
 
 
 def _check_times(claims: dict[str, Any], now: float) -> None:

@@ -12,6 +12,7 @@ from urllib.parse import urlsplit
 import aiohttp
 import structlog
 
+from app.auth.client_keys import ClientKey
 from app.crypto import identity_keys, strict_json
 from app.crypto.identity_keys import IdentityKey
 from app.crypto.jws import TokenRejected
@@ -52,6 +53,7 @@ class Provider:
         fetcher: Fetcher,
         clock: Clock,
         tenant: str | None = None,
+        client_key: ClientKey | None = None,
     ) -> None:
         self.name = name
         self.issuer = issuer
@@ -60,6 +62,7 @@ class Provider:
         Google ID token on your server side")."""
         self.client_ids = frozenset(client_ids)
         self.tenant = tenant
+        self.client_key = client_key
         self._fetcher = fetcher
         self._clock = clock
         self._keys: Mapping[str, IdentityKey] = {}
@@ -163,8 +166,17 @@ class Providers:
             self.add(name, of_one)
 
     def add(self, name: str, terms: OidcProvider) -> None:
+        client_key = ClientKey(name, terms, self._fetcher) if terms.revokes else None
         self._providers[name] = {
-            issuer: Provider(name, issuer, terms.client_ids, fetcher=self._fetcher, clock=self._clock, tenant=tenant)
+            issuer: Provider(
+                name,
+                issuer,
+                terms.client_ids,
+                fetcher=self._fetcher,
+                clock=self._clock,
+                tenant=tenant,
+                client_key=client_key,
+            )
             for issuer, tenant in terms.issuers.items()
         }
 
@@ -186,6 +198,10 @@ class Providers:
         if claimed not in by_issuer:
             raise TokenRejected("of a tenant that is not listed")
         return by_issuer[claimed]
+
+    def client_key(self, name: str) -> ClientKey | None:
+        """The key that revokes what the provider authorized; None if there is no such provider, or it has none."""
+        return next((provider.client_key for provider in self._providers.get(name, {}).values()), None)
 
     def list_all(self) -> list[Provider]:
         return [provider for by_issuer in self._providers.values() for provider in by_issuer.values()]

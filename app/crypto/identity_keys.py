@@ -99,18 +99,23 @@ def _identity_key(entry: Mapping[str, Any]) -> IdentityKey | None:
     return IdentityKey(algorithm, _PssKey(key.prepared_key) if algorithm == "PS256" else key)
 
 
+def unverified_claims(token: str) -> dict[str, Any]:
+    """What a token says, which nobody has verified. Raises `TokenRejected`."""
+    if len(token) > MAX_ID_TOKEN_LENGTH or not COMPACT.match(token):
+        raise TokenRejected("not a compact JWS")
+    try:
+        return strict_object(unb64url(token.split(".")[1]))
+    except (ValueError, RecursionError) as error:
+        raise TokenRejected(type(error).__name__) from error
+
+
 def claimed_issuer(token: str) -> str:
     """What an unverified token says in `iss`. It chooses among trusted issuers, and does nothing else.
 
     Raises `TokenRejected`.
     """
-    if len(token) > MAX_ID_TOKEN_LENGTH or not COMPACT.match(token):
-        raise TokenRejected("not a compact JWS")
-    try:
-        issuer = strict_object(unb64url(token.split(".")[1])).get("iss")
-        return issuer if isinstance(issuer, str) else ""
-    except (ValueError, RecursionError) as error:
-        raise TokenRejected(type(error).__name__) from error
+    issuer = unverified_claims(token).get("iss")
+    return issuer if isinstance(issuer, str) else ""
 
 
 def verify_identity_token(token: str, *, keys: Mapping[str, IdentityKey]) -> dict[str, Any]:

@@ -51,6 +51,16 @@ def signing_key(private_pem: bytes) -> Any:
     return jwk.construct(private_pem.decode(), ALGORITHM)
 
 
+def foreign_signing_key(private_pem: bytes) -> Any:
+    """The same for a key that another system made, tried once. Raises ValueError if it is no ES256 key."""
+    try:
+        key = signing_key(private_pem)
+        jws.sign(b"", key, algorithm=ALGORITHM)
+    except (JOSEError, TypeError, AttributeError) as error:
+        raise ValueError("not an ES256 key") from error
+    return key
+
+
 def verification_key(public_jwk: Mapping[str, Any]) -> Any:
     """A key object for `verify_token`."""
     return jwk.construct({k: public_jwk[k] for k in ("kty", "crv", "x", "y")}, ALGORITHM)

@@ -9,7 +9,7 @@ from sqlalchemy.orm import Session
 
 from app.accounts import reauthentication
 from app.accounts.passwords import Hasher
-from app.auth import endings
+from app.auth import authorizations, endings
 from app.crypto.vault import Vault
 from app.mail import outbox
 from app.platform.problems import FieldError, InvalidRequest, InvalidToken, LastAdmin, StepUpRequired, WrongPassword
@@ -133,6 +133,7 @@ def carry_out(
         raise InvalidToken  # the owner was signed out meanwhile
     endings.sign_out(session, origin, now, user_id=user.id, actor_id=actor_id, reason="erased")
     grants.end_with_account(session, origin, now, user_id=user.id, email_key=held, actor_id=actor_id)
+    authorizations.release(session, now, user_id=user.id)
     for model in SIGN_INS:
         session.execute(delete(model).where(model.user_id == user.id))
     session.execute(delete(Usage).where(Usage.user_id == user.id))

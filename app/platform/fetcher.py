@@ -1,5 +1,7 @@
 """Fetches documents over HTTPS from outside, with a bounded size and time and without following redirects."""
 
+from collections.abc import Mapping
+
 import aiohttp
 
 FETCH_WITHIN = 3.0
@@ -26,12 +28,14 @@ class Fetcher:
         async with self._open().get(url, allow_redirects=False) as response:
             if response.status != 200:
                 raise Unusable(f"status {response.status}", status=response.status)
-            body = b""
-            while not response.content.at_eof():
-                body += await response.content.read(LONGEST_ANSWER)
-                if len(body) > LONGEST_ANSWER:
-                    raise Unusable("too long an answer")
-            return body
+            return await _whole(response)
+
+    async def post(self, url: str, form: Mapping[str, str]) -> tuple[int, bytes]:
+        """Status and body of the answer to a form. Raises what `get` raises."""
+        async with self._open().post(url, data=dict(form), allow_redirects=False) as response:
+            if response.status >= 500:
+                raise Unusable(f"status {response.status}", status=response.status)
+            return response.status, await _whole(response)
 
     async def close(self) -> None:
         if self._session is not None:
@@ -47,3 +51,12 @@ class Fetcher:
                 trust_env=True,
             )
         return self._session
+
+
+async def _whole(response: aiohttp.ClientResponse) -> bytes:
+    body = b""
+    while not response.content.at_eof():
+        body += await response.content.read(LONGEST_ANSWER)
+        if len(body) > LONGEST_ANSWER:
+            raise Unusable("too long an answer")
+    return body

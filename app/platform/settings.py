@@ -83,6 +83,25 @@ class OidcProvider(BaseModel):
     tenants: tuple[str, ...] = ()
     """Of Microsoft Entra: the ids of the tenants whose users may sign in. They stand for `{tenantid}` in `issuer`."""
 
+    team_id: str = ""
+    key_id: str = ""
+    private_key: SecretStr = SecretStr("")
+    private_key_file: Path | None = None
+    """Of Apple: the key that revokes a user's authorization when the account is erased, as text or as a file."""
+
+    @property
+    def revokes(self) -> bool:
+        return bool(self.private_key.get_secret_value() or self.private_key_file)
+
+    @model_validator(mode="after")
+    def _has_a_whole_key(self) -> Self:
+        parts = (self.team_id, self.key_id, self.revokes)
+        if any(parts) and not all(parts):
+            raise ValueError("must have `team_id`, `key_id` and `private_key` or `private_key_file` together, or none")
+        if self.revokes and self.tenants:
+            raise ValueError("with `tenants` takes no `private_key`")
+        return self
+
     @property
     def issuers(self) -> dict[str, str | None]:
         """Each issuer, and its tenant if there are several."""

@@ -50,6 +50,8 @@ Event = Literal[
     "passkey.counter_fell",
     "identity.linked",
     "identity.unlinked",
+    "identity.authorization_kept",
+    "identity.authorization_revoked",
     "session.stepped_up",
     "session.started",
     "session.refreshed",

@@ -364,6 +364,36 @@ class Identity(Model):
     last_used_at: Mapped[datetime]
 
 
+class ProviderAuthorization(Model):
+    """What lets this service revoke a user's authorization at a provider, once the account ended.
+
+    `asked_at`: when the account ended or the identity was unlinked. From then on a job tries to revoke it.
+    """
+
+    __tablename__ = "provider_authorizations"
+    __table_args__ = (
+        Index(
+            "ix_provider_authorizations_waiting",
+            "next_try_at",
+            postgresql_where=text("next_try_at IS NOT NULL"),
+            sqlite_where=text("next_try_at IS NOT NULL"),
+        ),
+    )
+
+    id: Mapped[uuid.UUID] = mapped_column(primary_key=True)
+    user_id: Mapped[uuid.UUID] = mapped_column(ForeignKey("users.id"), index=True)
+    identity_id: Mapped[uuid.UUID] = mapped_column(index=True)
+    """Its identity, which is deleted before this."""
+    provider: Mapped[str] = mapped_column(String(32))
+    client_id: Mapped[str] = mapped_column(String(255))
+    token_encrypted: Mapped[bytes] = mapped_column(LargeBinary)
+    created_at: Mapped[datetime]
+    asked_at: Mapped[datetime | None]
+    next_try_at: Mapped[datetime | None]
+    """If a worker has taken the row: when others may take it."""
+    attempts: Mapped[int] = mapped_column(Integer)
+
+
 class SigningKey(Model):
     """A key pair that signs tokens of one purpose.
 

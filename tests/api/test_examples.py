@@ -244,6 +244,7 @@ FREE = {
     "OwnedPasskey.name",
     "PasskeyRegistrationRequest.name",
     "PasskeyRenameRequest.name",
+    "authorization_code",
     "device_name",
     "displayName",
     "display_name",

@@ -159,6 +159,10 @@ class Issuer:
             return 200, {}, json.dumps({"keys": [key.jwk() for key in self.keys]}).encode()
         return 404, {}, b"{}"
 
+    def posted(self, path: str, headers: Mapping[str, str], body: bytes) -> tuple[int, object]:
+        """Status and JSON of the answer to a POST."""
+        return 404, {}
+
     def _handler(issuer: "Issuer") -> Any:  # noqa: N805 - `self` is the handler's
         class Handler(BaseHTTPRequestHandler):
             protocol_version = "HTTP/1.1"
@@ -179,6 +183,16 @@ class Issuer:
                     self.wfile.write(body)
                 except OSError:
                     self.close_connection = True
+
+            def do_POST(self) -> None:
+                body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
+                status, answer = issuer.posted(self.path.removeprefix(issuer._path), dict(self.headers), body)
+                data = b"" if answer is None else json.dumps(answer).encode()
+                self.send_response(status)
+                self.send_header("Content-Type", "application/json")
+                self.send_header("Content-Length", str(len(data)))
+                self.end_headers()
+                self.wfile.write(data)
 
             def log_message(self, *_args: Any) -> None:
                 pass

@@ -4,6 +4,7 @@ from uuid import UUID
 
 from fastapi import APIRouter, Response
 
+from app.api.auth.wire import AuthorizationCode
 from app.api.provided import PlatformDep, ProvidersDep
 from app.auth import identities
 from app.http.guards import OriginDep, SignedIn, SteppedUp
@@ -18,6 +19,7 @@ router = APIRouter(prefix="/v1/me/identities", tags=["accounts"], route_class=Js
 class LinkIdentityRequest(RequestModel):
     provider: str
     id_token: str
+    authorization_code: AuthorizationCode | None = None
 
 
 class LinkedIdentity(ResponseModel):
@@ -49,7 +51,15 @@ async def link_identity(
     """
     await platform.limiter.hit("oidc", address_key(origin.address))
     return _linked(
-        await identities.link(platform, providers, origin, actor, provider=body.provider, id_token=body.id_token)
+        await identities.link(
+            platform,
+            providers,
+            origin,
+            actor,
+            provider=body.provider,
+            id_token=body.id_token,
+            authorization_code=body.authorization_code,
+        )
     )
 
 

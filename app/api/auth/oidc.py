@@ -2,7 +2,7 @@
 
 from fastapi import APIRouter
 
-from app.api.auth.wire import LoginResult, login_result
+from app.api.auth.wire import AuthorizationCode, LoginResult, login_result
 from app.api.provided import PlatformDep, ProvidersDep, TokensDep
 from app.auth import identities, oidc
 from app.http.guards import OriginDep
@@ -19,8 +19,13 @@ class OidcNonce(ResponseModel):
 
 
 class OidcLoginRequest(RequestModel):
+    """`authorization_code`: Apple's, of the same sign-in. With it the service can revoke the user's authorization there
+    when the account is erased. It is left out, or null, for other providers.
+    """
+
     id_token: str
     device_name: DeviceName = None
+    authorization_code: AuthorizationCode | None = None
 
 
 @router.post("/{provider}/nonce")
@@ -56,5 +61,6 @@ async def log_in_with_oidc(
         provider=provider,
         id_token=body.id_token,
         device_name=body.device_name,
+        authorization_code=body.authorization_code,
     )
     return login_result(platform, tokens, outcome)

@@ -1,13 +1,18 @@
 """What every way to sign in answers with."""
 
-from typing import Literal
+from typing import Annotated, Literal
 from uuid import UUID
+
+from pydantic import Field
 
 from app.auth.mfa import CHALLENGE_TTL, Challenge, Factor
 from app.auth.rotation import SessionTokens
 from app.auth.tokens import ACCESS_TOKEN_TTL, AccessTokens
 from app.http.wire import ResponseModel
 from app.platform.process import Platform
+
+AuthorizationCode = Annotated[str, Field(min_length=1, max_length=2048)]
+"""What a provider gave to the app together with an ID token."""
 
 LoginStatus = Literal["complete", "mfa_required"]
 
