@@ -5,6 +5,7 @@ import sys
 
 import typer
 
+from app.auth import codes
 from app.compose import build_sts
 from app.platform.problems import Problem
 from app.platform.settings import Settings, SettingsError
@@ -30,7 +31,7 @@ async def exchange(settings: Settings, code: str | None) -> None:
         code = typer.prompt(f"Code of {settings.mfa_serial}")
     sts = build_sts(settings)
     try:
-        credential = await exchange_mfa(sts, settings.mfa_serial, code, LIFETIME)
+        credential = await exchange_mfa(sts, settings.mfa_serial, codes.plain(code), LIFETIME)
     except Problem as problem:
         raise SettingsError(
             f"STS did not take the MFA code ({problem.cause}): wait for the next one, and try again"

@@ -75,8 +75,8 @@ class Service:
 
         It is sent once: a code whose answer was lost may have been used, and a wrong one counts.
         """
-        typed = "".join(code.replace("-", "").split())
-        method = "totp" if len(typed) == 6 and typed.isdigit() else "recovery_code"
+        typed = [character for character in code if character.isalnum()]
+        method = "totp" if len(typed) == 6 and "".join(typed).isdecimal() else "recovery_code"
         body = {"mfa_token": challenge.mfa_token, "method": method, "code": code}
         return self._tokens(self._call("auth/mfa", body, once=True).get("tokens"))
 

@@ -158,7 +158,8 @@ class TestMfa:
     def test_code_is_exchanged_once_and_kept_nowhere(
         self, sts: CannedSts, environment: dict[str, str], tmp_path: Path
     ) -> None:
-        done = in_a_process("doctor", "--mfa-code", CODE, environment=environment | MFA, cwd=tmp_path)
+        typed = f"{CODE[:3]} {chr(ord('٠') + int(CODE[3]))}{CODE[4:]}"
+        done = in_a_process("doctor", "--mfa-code", typed, environment=environment | MFA, cwd=tmp_path)
         assert "ok      trust policy" in done.stdout, done.stdout + done.stderr
         assert sts.forms[0] == {
             "Action": "GetSessionToken",

@@ -91,7 +91,7 @@ class TestSecondFactor:
         login = ("login", "--url", canned.url, "--email", EMAIL, "--password-stdin")
         return terminal.tokenvend(*login, *more, stdin=f"{PASSWORD}\n")
 
-    @pytest.mark.parametrize("code", ["123456", "123 456", "123-456"])
+    @pytest.mark.parametrize("code", ["123456", "123 456", "123-456", "\u200f١٢٣\u00a0٤٥٦"])
     def test_is_the_code_of_an_app(self, terminal: Terminal, canned: CannedService, code: str) -> None:
         canned.codes = {"totp": code, "recovery_code": "x"}
         done = self.log_in(terminal, canned, "--mfa-code", code)
