@@ -1,12 +1,10 @@
 """Importing users: each row once whatever happens, nobody changed, no id, role or hash that should not get in."""
 
 import csv
+import functools
 import json
-import os
 import random
 import shutil
-import subprocess
-import sys
 import threading
 import uuid
 import warnings
@@ -31,6 +29,7 @@ from app.records import audit
 from app.records.actor import Actor
 from app.records.models import UserImport
 from tests.security.observed import assert_problem
+from tests.support.commands import tokenvend
 from tests.support.documents import blocks
 from tests.support.service import PASSWORD, SECRET_KEY, Device, Service
 
@@ -480,19 +479,8 @@ class TestCommands:
 
     @pytest.fixture
     def run(self, database_url: str, tmp_path: Path) -> Any:
-        environment = {
-            "PATH": os.environ["PATH"],
-            "TOKENVEND_DATABASE_URL": database_url,
-            "TOKENVEND_SECRET_KEY": SECRET_KEY,
-        }
-
-        def run(*arguments: str) -> "subprocess.CompletedProcess[str]":
-            command = [sys.executable, "-m", "app", "users", *arguments]
-            return subprocess.run(
-                command, env=environment, cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False
-            )
-
-        return run
+        environment = {"TOKENVEND_DATABASE_URL": database_url, "TOKENVEND_SECRET_KEY": SECRET_KEY}
+        return functools.partial(tokenvend, "users", environment=environment, cwd=tmp_path)
 
     def test_import_tells_each_row_and_a_second_time_changes_nothing(
         self, service: Service, run: Any, tmp_path: Path

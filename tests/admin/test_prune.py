@@ -16,6 +16,7 @@ from app.records import single_use
 from tests.admin.test_audit_events import write
 from tests.security.races import all_at_once
 from tests.support.clock import ManualClock
+from tests.support.commands import tokenvend
 from tests.support.service import ROLE_ARN, SECRET_KEY, Service, running_service
 
 UNTOUCHED = [
@@ -38,10 +39,6 @@ def service(database_url: str) -> Iterator[Service]:
         yield running
 
 
-def command(service: Service, *arguments: str) -> list[str]:
-    return [sys.executable, "-m", "app", "prune", *arguments]
-
-
 def environment(service: Service) -> dict[str, str]:
     return {
         "PATH": os.environ["PATH"],
@@ -53,15 +50,7 @@ def environment(service: Service) -> dict[str, str]:
 
 
 def prune(service: Service, *arguments: str, status: int = 0) -> list[str]:
-    done = subprocess.run(
-        command(service, *arguments),
-        env=environment(service),
-        cwd=Path(__file__).parents[2],
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
+    done = tokenvend("prune", *arguments, environment=environment(service), cwd=Path(__file__).parents[2])
     assert done.returncode == status, done.stderr
     assert "Traceback" not in done.stderr
     guests, *lines = done.stdout.splitlines() or [""]
@@ -158,7 +147,7 @@ class TestPrune:
         stale_tokens(service, 1)
         ours, theirs = pty.openpty()
         process = subprocess.Popen(
-            command(service),
+            [sys.executable, "-m", "app", "prune"],
             env=environment(service) | {"TERM": "xterm-256color"},
             cwd=Path(__file__).parents[2],
             stdout=theirs,
@@ -179,13 +168,6 @@ class TestPrune:
 
     @pytest.mark.all
     def test_a_database_that_is_not_migrated_is_one_sentence(self, tmp_path: Path) -> None:
-        done = subprocess.run(
-            [sys.executable, "-m", "app", "prune"],
-            env={"PATH": os.environ["PATH"], "TOKENVEND_DATABASE_URL": f"sqlite:///{tmp_path / 'empty.db'}"},
-            cwd=tmp_path,
-            capture_output=True,
-            text=True,
-            timeout=60,
-            check=False,
-        )
+        environment = {"TOKENVEND_DATABASE_URL": f"sqlite:///{tmp_path / 'empty.db'}"}
+        done = tokenvend("prune", environment=environment, cwd=tmp_path)
         assert (done.returncode, "tokenvend migrate" in done.stderr) == (1, True)

@@ -2,8 +2,6 @@
 
 import json
 import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -11,6 +9,7 @@ import uvicorn
 
 from app.cli import commands
 from tests.support.canned_sts import CannedSts
+from tests.support.commands import tokenvend
 from tests.support.service import ROLE_ARN, SECRET_KEY
 
 pytestmark = pytest.mark.all
@@ -28,21 +27,6 @@ def environment(tmp_path: Path) -> dict[str, str]:
         "AWS_SECRET_ACCESS_KEY": "test",
         "AWS_EC2_METADATA_DISABLED": "true",
     }
-
-
-def tokenvend(
-    *arguments: str, environment: dict[str, str], cwd: Path, stdin: str = ""
-) -> "subprocess.CompletedProcess[str]":
-    return subprocess.run(
-        [sys.executable, "-m", "app", *arguments],
-        env=environment,
-        cwd=cwd,
-        input=stdin,
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
 
 
 class TestCommands:
