@@ -2,7 +2,12 @@
 
 const READ = ['s3:GetObject']
 const WRITE = ['s3:PutObject', 's3:AbortMultipartUpload', 's3:ListMultipartUploadParts']
-const ACTIONS = { read: READ, write: WRITE, read_write: [...READ, ...WRITE, 's3:DeleteObject'] }
+const TAGS = ['s3:GetObjectTagging']
+const ACTIONS = {
+  read: [...READ, ...TAGS],
+  write: WRITE,
+  read_write: [...READ, ...WRITE, 's3:DeleteObject', ...TAGS],
+}
 const UNWANTED = /[*?$\\"\p{Cc}\p{Cs}]/u
 const SEGMENTS = /^(?:(?!\.{1,2}\/)[^/]+\/)+$/
 
