@@ -21,7 +21,7 @@ from app.auth.providers import Providers
 from app.auth.sessions import SessionStates
 from app.auth.tokens import AccessTokens
 from app.aws.base_credentials import BaseCredentials, ca_file, default_session
-from app.aws.endpoints import Endpoints, dns_suffix, endpoint
+from app.aws.endpoints import Endpoints, dns_suffix, sts_endpoints
 from app.aws.generated_transport import GeneratedTransport
 from app.aws.rds_password import database_password
 from app.aws.signed_transport import SignedTransport
@@ -261,10 +261,7 @@ def _sts(settings: Settings, aws: boto3.Session | None, clock: Clock, metrics: M
         transport = SignedTransport(connections=CONCURRENT_CALLS, ca_file=ca_file(session))
     else:
         transport = GeneratedTransport(session)
-    endpoints = [
-        endpoint(region, partition=settings.partition, template=settings.sts_endpoint_url)
-        for region in settings.sts_regions or (settings.region,)
-    ]
+    endpoints = sts_endpoints(settings.sts_regions or (settings.region,), settings.sts_endpoint_url, session)
     return StsClient(
         transport, BaseCredentials(make_session), Endpoints(endpoints, clock, metrics), clock, metrics, tracing=tracing
     )

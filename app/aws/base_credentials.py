@@ -40,6 +40,7 @@ def default_session(region: str | None = None) -> boto3.Session:
     try:
         core = botocore.session.get_session()
         core.set_config_variable("ec2_metadata_v1_disabled", True)
+        core.set_config_variable("sts_regional_endpoints", "regional")  # the global one is signed for another Region
         core.set_default_client_config(PROVIDERS_CONFIG)
         if core.get_config_variable("region") is None:
             core.set_config_variable("region", region)

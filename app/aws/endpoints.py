@@ -1,11 +1,20 @@
-"""The Regions to call, in order. Each has a circuit breaker: a Region that fails gets no calls for a while."""
+"""Where STS and S3 are, and the Regions to call, in order. A Region that fails gets no calls for a while."""
 
+import functools
 from collections.abc import Collection, Sequence
+from contextlib import closing
 from dataclasses import dataclass, field
 
+import boto3
+from botocore import UNSIGNED
+from botocore.config import Config
+from botocore.exceptions import BotoCoreError
+
+from app.aws.base_credentials import default_session
 from app.aws.transport import Endpoint
 from app.platform.clock import Clock
 from app.platform.metrics import Metrics
+from app.platform.settings import PREFIX, SettingsError
 
 FAULTS_TO_OPEN = 5
 """Faults in a row that open the circuit breaker."""
@@ -23,11 +32,37 @@ DNS_SUFFIXES = {
 """By partition, unless it is amazonaws.com."""
 
 
-def endpoint(region: str, *, partition: str, template: str | None) -> Endpoint:
-    """AWS's regional endpoint, or the operator's `template` with the Region in place of `{region}`."""
+def sts_endpoints(regions: Sequence[str], template: str | None, session: boto3.Session) -> list[Endpoint]:
+    """The operator's `template` with each Region in place of `{region}`, or else what the SDK's configuration says.
+
+    Raises `SettingsError` if the SDK cannot say, or knows one address for several Regions.
+    """
     if template is not None:
-        return Endpoint(region, template.replace("{region}", region))
-    return Endpoint(region, f"https://sts.{region}.{dns_suffix(partition)}")
+        return [Endpoint(region, template.replace("{region}", region)) for region in regions]
+    found = [Endpoint(region, _address(session, "sts", region)) for region in regions]
+    if len({endpoint.url for endpoint in found}) < len(found):
+        raise SettingsError(
+            f"{PREFIX}STS_REGIONS: the SDK's configuration has one address for all of them ({found[0].url}): set "
+            f"{PREFIX}STS_ENDPOINT_URL with {{region}} in it, or name one Region"
+        )
+    return found
+
+
+@functools.cache
+def s3_address(region: str) -> str:
+    """Where S3 is in the Region, by the SDK's configuration. Raises `SettingsError` if the SDK cannot say."""
+    return _address(default_session(region), "s3", region)
+
+
+def _address(session: boto3.Session, service: str, region: str) -> str:
+    """What the SDK itself would call: it knows FIPS, dual stack, `AWS_ENDPOINT_URL…` and the configuration file."""
+    # Made anew: botocore writes what it finds for one client into this.
+    config = Config(signature_version=UNSIGNED, s3={"us_east_1_regional_endpoint": "regional"})
+    try:
+        with closing(session.client(service, region_name=region, config=config)) as client:
+            return str(client.meta.endpoint_url)
+    except (BotoCoreError, ValueError) as error:
+        raise SettingsError(f"AWS: {error}") from error
 
 
 def dns_suffix(partition: str) -> str:

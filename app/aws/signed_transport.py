@@ -9,13 +9,14 @@ import ssl
 from collections.abc import Iterator, Mapping
 from typing import Any
 from urllib.parse import quote_plus, urlsplit
-from urllib.request import getproxies, proxy_bypass
 from xml.etree import ElementTree
 
 import aiohttp
 from botocore.auth import SigV4Auth
 from botocore.awsrequest import AWSRequest
 from botocore.credentials import ReadOnlyCredentials
+from botocore.httpsession import ProxyConfiguration
+from botocore.utils import get_environ_proxies
 
 from app.aws.transport import CONNECT_TIMEOUT, READ_TIMEOUT, USER_AGENT, Answer, Endpoint, Fault, Keys, fault
 
@@ -33,6 +34,8 @@ class SignedTransport:
         self._connections = connections
         self._ca_file = ca_file
         self._session: aiohttp.ClientSession | None = None
+        self._proxies: dict[str, str | None] = {}
+        """By the address that is called."""
 
     async def send(self, endpoint: Endpoint, action: str, parameters: Mapping[str, Any], keys: Keys | None) -> Answer:
         body = _form(action, parameters)
@@ -46,7 +49,7 @@ class SignedTransport:
                 data=body,
                 headers=dict(request.headers.items()),
                 allow_redirects=False,
-                proxy=_proxy(endpoint.url),
+                proxy=self._proxy(endpoint.url),
             ) as response:
                 content = await response.content.read(LONGEST_ANSWER)
                 while not response.content.at_eof() and len(content) < LONGEST_ANSWER:
@@ -58,6 +61,15 @@ class SignedTransport:
             raise
         except (aiohttp.ClientError, OSError, ValueError) as error:
             raise Fault("unavailable", type(error).__name__) from error
+
+    def _proxy(self, url: str) -> str | None:
+        """The proxy by HTTPS_PROXY and NO_PROXY, as the SDK reads them: also one without a scheme.
+
+        aiohttp would read them for each call, which takes a tenth of a vend.
+        """
+        if url not in self._proxies:
+            self._proxies[url] = ProxyConfiguration(get_environ_proxies(url)).proxy_url_for(url)
+        return self._proxies[url]
 
     async def close(self) -> None:
         if self._session is not None:
@@ -96,13 +108,6 @@ def _host(url: str) -> str:
     """The value of the `Host` field. botocore would parse the URL for it twice in each call."""
     parts = urlsplit(url)
     return parts.netloc.rpartition("@")[2].removesuffix(":443" if parts.scheme == "https" else ":80")
-
-
-@functools.cache
-def _proxy(url: str) -> str | None:
-    """The proxy by HTTPS_PROXY and NO_PROXY. aiohttp would read them for each call, which takes a tenth of a vend."""
-    parts = urlsplit(url)
-    return None if proxy_bypass(parts.netloc) else getproxies().get(parts.scheme)
 
 
 def _form(action: str, parameters: Mapping[str, Any]) -> bytes:

@@ -266,7 +266,9 @@ class Settings(BaseSettings):
         "only in `web_identity` mode",
     )
     sts_endpoint_url: str | None = Field(
-        None, description="the STS of an engine other than AWS, or a VPC endpoint; `{region}` in it is replaced"
+        None,
+        description="the STS of an engine other than AWS, or a VPC endpoint; `{region}` in it is replaced; if empty, "
+        "where the AWS SDK's own settings say",
     )
     sts_regions: CommaSeparated = Field(
         (), description="Regions whose STS the service calls, in this order; if empty, only `AWS_REGION`"
@@ -309,7 +311,9 @@ class Settings(BaseSettings):
         "if one reaches it",
     )
     iam_endpoint_url: str | None = Field(None, description="the IAM of an engine other than AWS, with `role_policy`")
-    s3_endpoint_url: str | None = Field(None, description="the S3 of an engine other than AWS")
+    s3_endpoint_url: str | None = Field(
+        None, description="the S3 of an engine other than AWS; if empty, where the AWS SDK's own settings say"
+    )
     s3_public_endpoint_url: str | None = Field(None, description="the S3 address for clients, if it is another one")
     s3_force_path_style: bool = Field(False, description="`true` for engines without a host name for each bucket")
     object_tags: Literal["read", "write"] = Field(

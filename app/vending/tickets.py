@@ -4,6 +4,7 @@ It is S3's own form (POST Object), signed with a credential that was vended to t
 form that leaks opens no more than that. https://docs.aws.amazon.com/AmazonS3/latest/API/sigv4-HTTPPOSTConstructPolicy.html
 """
 
+import asyncio
 import base64
 import json
 from collections.abc import Sequence
@@ -12,7 +13,7 @@ from datetime import datetime, timedelta
 from urllib.parse import urlsplit
 from uuid import UUID
 
-from app.aws.endpoints import dns_suffix
+from app.aws.endpoints import s3_address
 from app.aws.sts_client import StsCredential
 from app.crypto import aws_signatures
 from app.platform.problems import UploadTicketsOff
@@ -82,13 +83,14 @@ async def create(
     now = platform.clock.now()
     expires_at = min(now + LIFE, issued.credential.expires_at)
     fields = form(settings, issued.credential, now, expires_at, key=key, content_type=content_type, size=size)
-    return Ticket(url(settings, public=True), fields, key, expires_at, issued.credential_id)
+    address = await asyncio.to_thread(url, settings, public=True)  # the SDK reads its files when it is first asked
+    return Ticket(address, fields, key, expires_at, issued.credential_id)
 
 
 def url(settings: Settings, *, public: bool) -> str:
     """Where forms are sent: the bucket's URL for clients if `public`, otherwise for this service."""
     named = (settings.s3_public_endpoint_url if public else None) or settings.s3_endpoint_url
-    parts = urlsplit(named or f"https://s3.{settings.region}.{dns_suffix(settings.partition)}")
+    parts = urlsplit(named or s3_address(settings.region))
     # A certificate for *.s3.… does not cover a bucket name with a dot.
     if settings.s3_force_path_style or "." in settings.bucket:
         return f"{parts.geturl()}/{settings.bucket}"

@@ -11,10 +11,10 @@ from typing import Any, TypeVar
 import boto3
 
 from app.aws.base_credentials import BaseCredentials, default_session
-from app.aws.endpoints import Endpoints, endpoint
+from app.aws.endpoints import Endpoints
 from app.aws.signed_transport import SignedTransport
 from app.aws.sts_client import StsClient
-from app.aws.transport import Answer, Transport
+from app.aws.transport import Answer, Endpoint, Transport
 from app.platform.clock import Clock, SystemClock
 from app.platform.metrics import Metrics
 from tests.support import sigv4
@@ -56,7 +56,7 @@ async def calling(
     """The base credentials are those of the SDK's default chain."""
     clock, metrics = clock or SystemClock(), Metrics()
     base = BaseCredentials(make_session)
-    endpoints = Endpoints([endpoint(region, partition="aws", template=url) for region in regions], clock, metrics)
+    endpoints = Endpoints([Endpoint(region, url.replace("{region}", region)) for region in regions], clock, metrics)
     # More connections than places: it is the places that a test counts.
     client = StsClient(transport or SignedTransport(connections=500, ca_file=None), base, endpoints, clock, metrics)
     try:

@@ -8,8 +8,9 @@ import botocore.session
 import pytest
 
 from app.aws import sts_client
-from app.aws.endpoints import FAULTS_TO_OPEN, OPEN_FOR, dns_suffix, endpoint
-from app.aws.transport import FaultKind
+from app.aws.base_credentials import default_session
+from app.aws.endpoints import FAULTS_TO_OPEN, OPEN_FOR, dns_suffix, sts_endpoints
+from app.aws.transport import Endpoint, FaultKind
 from app.platform.problems import Problem, StsUnavailable
 from tests.aws.calling import Calling, static_session, until, with_client
 from tests.aws.test_client import NOWHERE, REGIONS, Scripted, problem_of
@@ -180,22 +181,22 @@ async def open_it(call: Calling, transport: Scripted) -> None:
 
 class TestUrl:
     @pytest.mark.parametrize(
-        ("region", "partition", "template", "url"),
+        ("region", "template", "url"),
         [
-            ("eu-central-1", "aws", None, "https://sts.eu-central-1.amazonaws.com"),
-            ("cn-north-1", "aws-cn", None, "https://sts.cn-north-1.amazonaws.com.cn"),
-            ("us-gov-west-1", "aws-us-gov", None, "https://sts.us-gov-west-1.amazonaws.com"),
+            ("eu-central-1", None, "https://sts.eu-central-1.amazonaws.com"),
+            ("cn-north-1", None, "https://sts.cn-north-1.amazonaws.com.cn"),
+            ("us-gov-west-1", None, "https://sts.us-gov-west-1.amazonaws.com"),
             (
                 "eu-west-1",
-                "aws",
                 "https://vpce-1.sts.{region}.vpce.amazonaws.com",
                 "https://vpce-1.sts.eu-west-1.vpce.amazonaws.com",
             ),
-            ("eu-west-1", "aws", "http://127.0.0.1:8333", "http://127.0.0.1:8333"),
+            ("eu-west-1", "http://127.0.0.1:8333", "http://127.0.0.1:8333"),
         ],
     )
-    def test_is_regional_or_the_operators(self, region: str, partition: str, template: str | None, url: str) -> None:
-        assert endpoint(region, partition=partition, template=template).url == url
+    def test_is_regional_or_the_operators(self, region: str, template: str | None, url: str) -> None:
+        (endpoint,) = sts_endpoints([region], template, default_session(region))
+        assert endpoint == Endpoint(region, url)
 
     def test_ends_as_the_sdk_knows_it(self) -> None:
         data = botocore.session.get_session().get_component("data_loader").load_data("endpoints")
