@@ -26,6 +26,7 @@ from app.http.routes import Direct
 from app.platform.environment import load_settings
 from app.platform.jobs import Job, keep_working
 from app.platform.logs import configure_logging
+from app.platform.metrics import Metrics
 from app.platform.problems import Problem
 from app.platform.settings import Settings
 
@@ -118,6 +119,7 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
         asyncio.create_task(keep_working(app.state.jobs, runtime.platform.database, runtime.platform.metrics))
     )
     background.append(asyncio.create_task(_warn(runtime)))
+    background.append(asyncio.create_task(_look(runtime.platform.metrics)))
     try:
         yield
     finally:
@@ -127,6 +129,13 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
         with contextlib.suppress(Problem):
             await runtime.own_work.add(runtime.platform.database, runtime.platform.clock.now())
         await runtime.close()
+
+
+async def _look(metrics: Metrics) -> None:
+    """Lets the other workers see every second what this one's gauges are."""
+    while metrics.are_shared:
+        metrics.look()
+        await asyncio.sleep(1)
 
 
 async def _warn(runtime: Runtime) -> None:

@@ -77,7 +77,7 @@ async def check_readiness(checks: HealthDep, request: Request) -> Readiness:
     "/metrics", response_class=Response, responses={200: {"content": {"text/plain": {"schema": {"type": "string"}}}}}
 )
 async def get_metrics(platform: PlatformDep, request: Request) -> Response:
-    """This process's metrics for Prometheus. Send the bearer token that the operator set.
+    """This replica's metrics for Prometheus, of all its workers. Send the bearer token that the operator set.
 
     Without a configured token, production has no metrics, and in development only the same machine gets them.
     """

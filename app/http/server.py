@@ -4,16 +4,19 @@ SIGTERM drains first: for a few seconds `/readyz` answers 503 and everything els
 balancer stops sending requests before connections are refused. Then the running requests are finished.
 """
 
+import contextlib
 import errno
 import gc
 import multiprocessing
 import os
+import shutil
 import signal
 import socket
 import threading
 import time
 from collections.abc import Callable
 from multiprocessing.process import BaseProcess
+from pathlib import Path
 from types import FrameType
 from typing import Any
 
@@ -21,6 +24,7 @@ import uvicorn
 from uvicorn.supervisors import Multiprocess
 
 from app.http.protocol import Protocol
+from app.platform import shared_metrics
 from app.platform.settings import KEEP_ALIVE
 
 BACKLOG = 2048
@@ -33,6 +37,8 @@ class ServerError(Exception):
 
 class _Config(uvicorn.Config):
     drain_seconds = 0
+    metrics: Path | None = None
+    """The folder for the metrics of several workers."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -40,6 +46,10 @@ class _Config(uvicorn.Config):
         """Set while this process and its workers drain."""
 
     def load(self) -> None:
+        parent = multiprocessing.parent_process()
+        is_worker = self.workers > 1 and parent is not None
+        if is_worker and self.metrics is not None:
+            shared_metrics.join(self.metrics)
         super().load()
         if (state := getattr(self.loaded_app, "state", None)) is not None:
             state.draining = self.draining
@@ -47,14 +57,15 @@ class _Config(uvicorn.Config):
         gc.collect()
         gc.freeze()
         gc.set_threshold(10_000, 20, 20)
-        parent = multiprocessing.parent_process()
-        if self.workers > 1 and parent is not None:  # a worker
-            threading.Thread(target=_end_with, args=(parent,), daemon=True).start()
+        if is_worker and parent is not None:
+            threading.Thread(target=_end_with, args=(parent, self.metrics), daemon=True).start()
 
 
-def _end_with(parent: BaseProcess) -> None:
+def _end_with(parent: BaseProcess, metrics: Path | None) -> None:
     """Ends this worker when its supervisor ends. uvicorn's workers outlive a killed supervisor and keep its port."""
     parent.join()
+    if metrics is not None:
+        shutil.rmtree(metrics, ignore_errors=True)
     os.kill(os.getpid(), signal.SIGTERM)
 
 
@@ -152,6 +163,19 @@ class _Supervisor(Multiprocess):
     ready = False
     failed = False
     drains = False
+    alive: frozenset[int | None] = frozenset()
+
+    def handle_signals(self) -> None:
+        super().handle_signals()
+        self._bury_dead()
+
+    def _bury_dead(self) -> None:
+        assert isinstance(self.config, _Config)
+        now = frozenset(process.pid for process in self.processes)
+        for pid in self.alive - now:
+            if pid is not None and self.config.metrics is not None:
+                shared_metrics.bury(self.config.metrics, pid)
+        self.alive = now
 
     def handle_term(self) -> None:
         self.drains = True
@@ -198,14 +222,26 @@ def run(
     with sock or bind(config.host, config.port) as listener:
         config.port = listener.getsockname()[1]
         if config.workers > 1:
-            supervisor = _Supervisor(config, [listener])
-            supervisor.on_ready = on_ready
-            supervisor.run()
-            failed = supervisor.failed
+            failed = _supervise(config, listener, on_ready)
         else:
             failed = not _serve_here(config, listener, on_ready)
     if failed:
         raise ServerError("The service did not start: the log above says why")
+
+
+def _supervise(config: uvicorn.Config, listener: socket.socket, on_ready: Callable[[], None] | None) -> bool:
+    """Whether it failed."""
+    assert isinstance(config, _Config)
+    with contextlib.ExitStack() as stack:
+        try:
+            config.metrics = stack.enter_context(shared_metrics.folder())
+        except OSError as error:
+            mend = "mount /dev/shm, or name a folder that can be written in TMPDIR"
+            raise ServerError(f"Several workers need a folder for their metrics: {mend} ({error.strerror})") from error
+        supervisor = _Supervisor(config, [listener])
+        supervisor.on_ready = on_ready
+        supervisor.run()
+        return supervisor.failed
 
 
 def _serve_here(config: uvicorn.Config, listener: socket.socket, on_ready: Callable[[], None] | None) -> bool:

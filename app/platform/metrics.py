@@ -1,4 +1,4 @@
-"""All metrics of a process with their meaning. `/metrics` shows them in Prometheus' text format."""
+"""All metrics of a replica with their meaning. `/metrics` shows them in Prometheus' text format."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -6,6 +6,7 @@ from datetime import datetime
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, disable_created_metrics, generate_latest
 
+from app.platform import shared_metrics
 from app.platform.clock import Clock, SystemClock
 
 SLOW = 1.0
@@ -32,9 +33,17 @@ def known_method(method: str) -> str:
 
 
 class Metrics:
+    """Where a replica has several workers, each has its own, and `render` shows their sum.
+
+    The mode of a gauge says how: the sum or the largest of the workers that live, or the value that was set last, where
+    it is about something that all workers share.
+    """
+
     def __init__(self, clock: Clock | None = None) -> None:
         disable_created_metrics()  # type: ignore[no-untyped-call]
         self.registry = CollectorRegistry()
+        self._workers = shared_metrics.joined()
+        self._watched: list[tuple[Gauge, Callable[[], float]]] = []
         self.http_seconds = Histogram(
             "tokenvend_http_seconds",
             "How long requests took, by method, route (its template) and status.",
@@ -47,6 +56,7 @@ class Metrics:
             "tokenvend_ready",
             "1 for each part that the last `/readyz` found healthy: database, keys, engine; else 0.",
             ["part"],
+            multiprocess_mode="mostrecent",
             registry=self.registry,
         )
         self.vends = Counter(
@@ -72,12 +82,14 @@ class Metrics:
         self.sts_waiting = Gauge(
             "tokenvend_sts_waiting",
             "Requests that wait for a free place among the calls to STS.",
+            multiprocess_mode="livesum",
             registry=self.registry,
         )
         self.sts_region_open = Gauge(
             "tokenvend_sts_region_open",
             "1 while a Region's circuit breaker is open and it gets no calls.",
             ["region"],
+            multiprocess_mode="livemax",
             registry=self.registry,
         )
         self.packed_policy_size = Histogram(
@@ -89,16 +101,19 @@ class Metrics:
         self.clock_skew = Gauge(
             "tokenvend_sts_clock_skew_seconds",
             "STS's clock minus ours, from its Date header; at 300 AWS refuses every signature.",
+            multiprocess_mode="mostrecent",
             registry=self.registry,
         )
         self.revocations_pending = Gauge(
             "tokenvend_revocations_pending",
             "Revocations that the engine has not been told yet, as this replica last saw them.",
+            multiprocess_mode="mostrecent",
             registry=self.registry,
         )
         self.revocation_age = Gauge(
             "tokenvend_revocation_age_seconds",
             "How long the oldest pending revocation has waited, in seconds.",
+            multiprocess_mode="mostrecent",
             registry=self.registry,
         )
         self.revocation_writes = Counter(
@@ -133,11 +148,12 @@ class Metrics:
         self.usage_delay = Gauge(
             "tokenvend_usage_delay_seconds",
             "How overdue the most recently started count was, in seconds; 0 if it was not.",
+            multiprocess_mode="mostrecent",
             registry=self.registry,
         )
         self.canary_runs = Counter(
             "tokenvend_canary_runs",
-            "Runs of the isolation canary by this process, by result: passed, failed, broken.",
+            "Runs of the isolation canary by this replica, by result: passed, failed, broken.",
             ["result"],
             registry=self.registry,
         )
@@ -146,11 +162,13 @@ class Metrics:
         self.canary_broken = Gauge(
             "tokenvend_canary_broken",
             "1 if the last run of the isolation canary reached another user's prefix; else 0.",
+            multiprocess_mode="mostrecent",
             registry=self.registry,
         )
         self.canary_passed = Gauge(
             "tokenvend_canary_passed_timestamp_seconds",
             "When the isolation canary last passed on any replica; 0 if it never has.",
+            multiprocess_mode="mostrecent",
             registry=self.registry,
         )
         self.shared_cache_faults = Counter(
@@ -160,11 +178,12 @@ class Metrics:
         )
         self.live_credentials = Gauge(
             "tokenvend_live_credentials",
-            "Credentials that this process issued and that have not expired.",
+            "Credentials that this replica issued and that have not expired.",
+            multiprocess_mode="livesum",
             registry=self.registry,
         )
         self.live = LiveCredentials(clock or SystemClock())
-        self.live_credentials.set_function(self.live.count)
+        self.watch(self.live_credentials, self.live.count)
         self.limits_refused = Counter(
             "tokenvend_limits_refused",
             "Requests that a rate limit refused; limits whose name ends in `guess` are lock-outs.",
@@ -174,6 +193,7 @@ class Metrics:
         self.limits_local = Gauge(
             "tokenvend_limits_local",
             "1 while Redis does not answer and this replica counts rate limits and guesses by itself; else 0.",
+            multiprocess_mode="livemax",
             registry=self.registry,
         )
         self.limits_forgotten = Counter(
@@ -200,32 +220,38 @@ class Metrics:
         self.database_connections = Gauge(
             "tokenvend_database_connections",
             "Connections of the pool that are in use, without those of the hot path's batches.",
+            multiprocess_mode="livesum",
             registry=self.registry,
         )
         self.database_pool_size = Gauge(
             "tokenvend_database_pool_size",
             "The most connections that the pool may have.",
+            multiprocess_mode="livesum",
             registry=self.registry,
         )
         self.database_takes_no_writes = Gauge(
             "tokenvend_database_takes_no_writes",
             "1 from a write that the database refused, for example for lack of room, until a write succeeds; else 0.",
+            multiprocess_mode="livemax",
             registry=self.registry,
         )
         self.database_waiting = Gauge(
             "tokenvend_database_waiting",
             "Transactions that wait for one of the pool's threads.",
+            multiprocess_mode="livesum",
             registry=self.registry,
         )
         self.hasher_waiting = Gauge(
             "tokenvend_hasher_waiting",
             "Passwords at work or waiting, by lane: sign_in (at most 500), judge and new (200 each), dear (50).",
             ["lane"],
+            multiprocess_mode="livesum",
             registry=self.registry,
         )
         self.newcomers_waiting = Gauge(
             "tokenvend_newcomers_waiting",
             "Running and waiting changes by guests and by accounts younger than a day; two run at a time.",
+            multiprocess_mode="livesum",
             registry=self.registry,
         )
         self.job_failures = Counter(
@@ -258,9 +284,28 @@ class Metrics:
             sts_milliseconds=round(_total(self.sts_seconds, "_sum") * 1000),
         )
 
+    @property
+    def are_shared(self) -> bool:
+        return self._workers is not None
+
+    def watch(self, gauge: Gauge, function: Callable[[], float]) -> None:
+        """Lets a gauge show what `function` says at a scrape; for other workers' scrapes, what it said at `look`."""
+        if self._workers is None:
+            gauge.set_function(function)
+        else:
+            self._watched.append((gauge, function))
+
+    def look(self) -> None:
+        """Writes down what is watched, so that other workers see it too."""
+        for gauge, function in self._watched:
+            gauge.set(function())
+
     def render(self) -> bytes:
         """Prometheus' text format."""
-        return generate_latest(self.registry)
+        if self._workers is None:
+            return generate_latest(self.registry)
+        self.look()
+        return generate_latest(shared_metrics.Sum(self._workers, self.registry))
 
 
 def _total(
