@@ -222,6 +222,14 @@ class TestCorners:
         answer = urllib3.request("GET", link)
         assert (answer.status, says in answer.data) == (status, True)
 
+    def test_tags_come_with_an_upload(self, running: RunningEngine) -> None:
+        """A public ACL: `test_a_public_acl_publishes_nothing`."""
+        with running.as_holder(running.assume(Policy=SESSION_POLICY), "s3") as s3:
+            s3.put_object(Bucket="photos", Key=f"{OWN}tagged.jpg", Body=b"", Tagging="a=b")
+        with running.as_owner("s3") as s3:
+            tags = s3.get_object_tagging(Bucket="photos", Key=f"{OWN}tagged.jpg")["TagSet"]
+        assert tags == [{"Key": "a", "Value": "b"}]
+
     def test_a_backslash_is_a_slash(self, running: RunningEngine) -> None:
         with running.as_owner("s3") as s3:
             s3.put_object(Bucket="photos", Key=f"{OWN}back\\slash.jpg", Body=b"")
