@@ -13,7 +13,7 @@ import structlog
 from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from app.http.cors import Cors
+from app.http.cors import METHODS, Cors
 from app.http.forwarded import Client, find_client, read_networks
 from app.http.local import has_local_peer
 from app.platform.clock import Clock
@@ -27,7 +27,9 @@ log = structlog.get_logger("tokenvend.http")
 MAX_BODY = 65_536
 STREAMED = frozenset({"/v1/admin/user-imports"})
 """Paths whose routes lift the cap on the body with `lift_cap` after they have authenticated the caller."""
-ANY_HOST = frozenset({"/healthz", "/readyz", "/metrics"})
+SERVER = "*"
+"""The path of `OPTIONS *`, which asks the server and no address on it (RFC 9110 §9.3.7)."""
+ANY_HOST = frozenset({"/healthz", "/readyz", "/metrics", SERVER})
 """Paths that any Host may ask for: load balancers and Prometheus use IP addresses. `/metrics` needs its token."""
 QUIET = frozenset({"/healthz", "/readyz"})
 """Paths whose requests are neither logged nor counted."""
@@ -102,11 +104,11 @@ class Edge:
         asked = {**scope, "method": "GET"} if scope["method"] == "HEAD" else scope
         try:
             self._check(scope)
-            preflight = self._cors.answer_preflight(scope)
-            if preflight is None:
+            headers = self._answer_here(scope)
+            if headers is None:
                 await self._app(asked, _capped(receive, state), send_with_headers)
             else:
-                await _send_empty(preflight, send_with_headers)
+                await _send_empty(headers, send_with_headers)
         except ClientDisconnect:
             log.info("client_disconnected")
         except Exception as error:
@@ -119,6 +121,11 @@ class Edge:
         finally:
             if scope["path"] not in QUIET:
                 self._observe(scope["method"], asked, status, started_at, span)
+
+    def _answer_here(self, scope: Scope) -> Headers | None:
+        """The headers of an answer that needs no application; None if this is not for the edge to answer."""
+        headers = self._cors.answer_preflight(scope)
+        return [(b"allow", METHODS)] if headers is None and scope["path"] == SERVER else headers
 
     def _check(self, scope: Scope) -> None:
         if self._local_only and not has_local_peer(scope):

@@ -7,6 +7,7 @@ and later bytes on it are ignored (RFC 9112 §9.6, §11.2).
 import asyncio
 import json
 import logging
+import re
 import sys
 import uuid
 from collections.abc import Sequence
@@ -32,6 +33,7 @@ Headers = Sequence[tuple[bytes, bytes]]
 
 NOT_HTTP = "The request is not well-formed HTTP/1.1."
 SLASH, HASH = b"/#"
+_ABSOLUTE = re.compile(rb"https?://([^/?#@\\\s]+)(/[^?#]*)?(\?[^#]*)?", re.IGNORECASE)
 
 
 MOST_CONNECTIONS = 10_000
@@ -57,7 +59,7 @@ def refusal(problem: Problem, request_id: str, headers: Headers = ()) -> bytes:
     return head + b"".join(b"%s: %s\r\n" % header for header in headers) + b"\r\n" + body
 
 
-def fault_of(version: str, target: bytes, headers: Headers) -> str | None:
+def fault_of(method: bytes, version: str, target: bytes, headers: Headers) -> str | None:
     """What is wrong with a head that the parser accepted; None if nothing is.
 
     The parser (llhttp, with every leniency off) already refuses bare LF, obs-fold, space before a colon, control and
@@ -65,7 +67,7 @@ def fault_of(version: str, target: bytes, headers: Headers) -> str | None:
     """
     if version not in ("1.1", "1.0"):
         return "Only HTTP/1.1 and HTTP/1.0 are spoken here."
-    if target[0] != SLASH or HASH in target:
+    if (target[0] != SLASH and not (target == b"*" and method == b"OPTIONS")) or HASH in target:
         return "The request target must be a path, with or without a query."
     hosts = codings = 0
     for name, value in headers:
@@ -197,9 +199,7 @@ class Protocol(HttpToolsProtocol):
             size = len(self.url) + sum(len(name) + len(value) + 4 for name, value in self.headers)
             if size > self.max_head:
                 raise HeadersTooLarge
-        fault = fault_of(self.parser.get_http_version(), self.url, self.headers)
-        if fault is not None:
-            raise MalformedRequest(fault)
+        self._check_head()
         if len(self.pipeline) >= self.max_pipelined:
             raise MalformedRequest("Too many requests are waiting on this connection.")
         if self.parser.should_upgrade():
@@ -217,6 +217,20 @@ class Protocol(HttpToolsProtocol):
         self._framing = 0
         if self._deadline is not None:
             self._stop_deadline()
+
+    def _check_head(self) -> None:
+        """Brings an absolute target into the usual form. Raises `MalformedRequest`."""
+        version = self.parser.get_http_version()
+        absolute = _ABSOLUTE.fullmatch(self.url)
+        if absolute is not None:
+            self.url = (absolute[2] or b"/") + (absolute[3] or b"")
+        fault = fault_of(self.parser.get_method(), version, self.url, self.headers)
+        if fault is not None:
+            raise MalformedRequest(fault)
+        if absolute is not None:  # what the target says replaces the field (RFC 9112 §3.2.2)
+            self.headers[:] = [field for field in self.headers if field[0] != b"host"] + [(b"host", absolute[1])]
+        if version == "1.0":
+            self.expect_100_continue = False  # such a client knows no interim answers (RFC 9110 §10.1.1)
 
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: ASGI3Application) -> None:
         self._active = cycle if isinstance(cycle, RequestResponseCycle) else None  # None at the end: see `run_asgi`

@@ -245,10 +245,17 @@ MALFORMED = {
     "space after the version": b"GET / HTTP/1.1 \r\n" + HOST + b"\r\n",
     "unknown method": b"FROB / HTTP/1.1\r\n" + HOST + b"\r\n",
     "tab after the method": b"GET\t/ HTTP/1.1\r\n" + HOST + b"\r\n",
-    "absolute target": b"GET http://localhost/ HTTP/1.1\r\n" + HOST + b"\r\n",
+    "absolute target without a Host field": b"GET http://localhost/ HTTP/1.1\r\n\r\n",
+    "absolute target with two Host fields": b"GET http://localhost/ HTTP/1.1\r\n" + HOST + HOST + b"\r\n",
+    "absolute target with a user": b"GET http://localhost@evil.example/ HTTP/1.1\r\n" + HOST + b"\r\n",
+    "absolute target without a host": b"GET http:///healthz HTTP/1.1\r\n" + HOST + b"\r\n",
+    "absolute target of another scheme": b"GET ftp://localhost/ HTTP/1.1\r\n" + HOST + b"\r\n",
+    "absolute target with a backslash": b"GET http://localhost\\@evil.example/ HTTP/1.1\r\n" + HOST + b"\r\n",
+    "absolute target with a fragment": b"GET http://localhost/#a HTTP/1.1\r\n" + HOST + b"\r\n",
     "authority target": b"CONNECT localhost:80 HTTP/1.1\r\n" + HOST + b"\r\n",
     "CONNECT to a path": b"CONNECT / HTTP/1.1\r\n" + HOST + b"\r\n",
-    "asterisk target": b"OPTIONS * HTTP/1.1\r\n" + HOST + b"\r\n",
+    "asterisk target of another method": b"GET * HTTP/1.1\r\n" + HOST + b"\r\n",
+    "asterisk target with more": b"OPTIONS *?a HTTP/1.1\r\n" + HOST + b"\r\n",
     "fragment": b"GET /#/../admin HTTP/1.1\r\n" + HOST + b"\r\n",
     "non-ASCII path": b"GET /\xc3\xa9 HTTP/1.1\r\n" + HOST + b"\r\n",
     "non-ASCII query": b"GET /?\xff HTTP/1.1\r\n" + HOST + b"\r\n",
@@ -676,6 +683,89 @@ class TestOrdinaryRequests:
         connection.send(b"GET / HTTP/1.0\r\n\r\n")
         assert connection.answer().status == 200
         assert connection.rest() == b""
+
+    @pytest.mark.parametrize(
+        ("target", "path", "host"),
+        [
+            (b"http://localhost/a?b=c", "/a", "localhost"),
+            (b"http://proxied.example:8080/a", "/a", "proxied.example:8080"),
+            (b"https://[::1]:8000/a", "/a", "[::1]:8000"),
+            (b"HTTP://localhost", "/", "localhost"),
+            (b"http://localhost?b=c", "/", "localhost"),
+        ],
+    )
+    def test_absolute_target_names_host_and_path(
+        self, connection: Connection, target: bytes, path: str, host: str
+    ) -> None:
+        """RFC 9112 §3.2.2: every server takes it, and what it says stands in the place of the Host field."""
+        connection.send(b"GET %s HTTP/1.1\r\nHost: other.example\r\nX: y\r\n\r\n" % target + get("/next"))
+        answer = connection.answer().json
+        assert (answer["path"], answer["query"]) == (path, "b=c" if b"?" in target else "")
+        assert sorted(answer["headers"]) == [["host", host], ["x", "y"]]
+        assert connection.answer().json["path"] == "/next"
+
+    def test_absolute_target_of_http_1_0_brings_its_host(self, connection: Connection) -> None:
+        connection.send(b"GET http://localhost/a HTTP/1.0\r\n\r\n")
+        answer = connection.answer().json
+        assert (answer["path"], answer["headers"]) == ("/a", [["host", "localhost"]])
+
+    def test_absolute_target_with_an_upgrade(self, connection: Connection) -> None:
+        """HT10: the head is parsed twice"""
+        fields = b"Host: other.example\r\nConnection: Upgrade\r\nUpgrade: h2c\r\n\r\n"
+        connection.send(b"GET http://localhost/a HTTP/1.1\r\n" + fields)
+        answer = connection.answer().json
+        assert answer["path"] == "/a"
+        assert ["host", "localhost"] in answer["headers"]
+        assert ["host", "other.example"] not in answer["headers"]
+
+    def test_asterisk_asks_the_server(self, connection: Connection) -> None:
+        connection.send(b"OPTIONS * HTTP/1.1\r\n" + HOST + b"\r\n" + get("/next"))
+        assert connection.answer().json["path"] == "*"
+        assert connection.answer().json["path"] == "/next"
+
+    @pytest.mark.parametrize(
+        "fields",
+        [
+            (b"Connection: close, TE", b"TE: trailers"),
+            (b"Connection: TE, Close",),
+            (b"connection: TE", b"CONNECTION: cLoSe"),
+        ],
+    )
+    def test_close_among_other_options_ends_the_connection(
+        self, connection: Connection, fields: tuple[bytes, ...]
+    ) -> None:
+        connection.send(get("/", *fields))
+        assert connection.answer().headers["connection"] == "close"
+        assert connection.rest() == b""
+
+    @pytest.mark.parametrize("option", [b"TE", b"keep-alive", b"keep-alive, TE", b"Upgrade", b"x-unknown", b""])
+    def test_other_options_keep_it(self, connection: Connection, option: bytes) -> None:
+        connection.send(get("/1", b"Connection: " + option))
+        assert connection.answer().headers["connection"] is None
+        connection.send(get("/2"))
+        assert connection.answer().json["path"] == "/2"
+
+    def test_names_of_fields_are_alike_in_any_case(self, connection: Connection) -> None:
+        connection.send(b"POST / HTTP/1.1\r\nhOsT: localhost\r\ncONTENT-lENGTH: 3\r\neXPECT: 100-Continue\r\n\r\n")
+        assert (connection.line(), connection.line()) == (b"HTTP/1.1 100 Continue\r\n", b"\r\n")
+        connection.send(b"abc")
+        assert connection.answer().json["length"] == 3
+
+    @pytest.mark.parametrize("before", [b"\r\n", b"\r\n\r\n"])
+    def test_empty_lines_before_a_request_are_skipped(self, connection: Connection, before: bytes) -> None:
+        """RFC 9112 §2.2: some clients send one behind a body."""
+        connection.send(post("/1", b"abc") + before + get("/2"))
+        assert [connection.answer().json["path"] for _ in range(2)] == ["/1", "/2"]
+
+    def test_http_1_0_expects_no_interim_answer(self, connection: Connection) -> None:
+        """RFC 9110 §10.1.1: it would take it for the answer."""
+        connection.send(post("/", b"abc", b"Expect: 100-continue").replace(b"1.1", b"1.0", 1))
+        assert connection.answer().json["length"] == 3
+
+    def test_body_that_does_not_wait_for_100_continue_is_read(self, connection: Connection) -> None:
+        connection.send(post("/", b"abc", b"Expect: 100-continue"))
+        assert (connection.line(), connection.line()) == (b"HTTP/1.1 100 Continue\r\n", b"\r\n")
+        assert connection.answer().json["length"] == 3
 
     def test_100_continue_asks_for_the_body(self, connection: Connection) -> None:
         connection.send(post("/", b"", b"Expect: 100-continue", length=3))

@@ -81,6 +81,21 @@ class TestPaths:
                 assert method == "HEAD" or json.loads(answer.body)["code"] == "method_not_allowed"
             assert method not in UNUSUAL or answer.status == 405
 
+    def test_the_server_as_a_whole_tells_its_methods(self, live_server: LiveServer) -> None:
+        """RFC 9110 §9.3.7: some monitors ping with it, by whatever Host."""
+        answer = live_server.ask("OPTIONS", "*", [("Host", "10.0.0.7")])
+        assert (answer.status, answer.body) == (200, b"")
+        assert "GET" in answer.headers["allow"]
+
+    def test_an_absolute_target_says_which_host_is_meant(self, live_server: LiveServer) -> None:
+        """HT11: the allow-list is for what counts, and that is not the Host field then (RFC 9112 §3.2.2)."""
+        own = f"http://127.0.0.1:{live_server.port}"
+        assert live_server.ask("GET", f"{own}/v1/me").status == 401
+        assert live_server.ask("GET", f"{own}/v1/me", [("Host", "evil.example")]).status == 401
+        for target in ("http://evil.example/v1/me", "https://127.0.0.1.evil.example/v1/me", "http://evil.example"):
+            answer = live_server.ask("GET", target)
+            assert (answer.status, json.loads(answer.body)["code"]) == (400, "host_not_allowed")
+
     def test_a_head_leaves_no_body_in_the_way_of_the_next_answer(self, live_server: LiveServer) -> None:
         """HT10: not even that of a problem, where the one who asks takes what follows for the next answer."""
         connection = http.client.HTTPConnection("127.0.0.1", live_server.port, timeout=15)

@@ -28,6 +28,7 @@ async def app(scope: Scope, receive: Receive, send: Send) -> None:
         answer["length"] = await _length(receive)
     if path == "/sleep":
         await asyncio.sleep(SLOW)
+    answer["query"] = scope["query_string"].decode()
     answer["headers"] = [[name.decode(), value.decode()] for name, value in scope["headers"]]
     answer["draining"] = state.draining is not None and state.draining.is_set()
     body = json.dumps(answer).encode()
