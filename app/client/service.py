@@ -57,7 +57,9 @@ class Service:
     def __init__(self, url: str) -> None:
         parsed = _parse(url)
         self.url = parsed.url.rstrip("/")
-        proxy = getproxies().get("https") if parsed.scheme == "https" and not proxy_bypass(parsed.host or "") else None
+        host = (parsed.host or "").strip("[]")
+        direct = parsed.scheme == "http" or _is_loopback(host) or proxy_bypass(host)
+        proxy = None if direct else getproxies().get("https")
         self._http = urllib3.ProxyManager(proxy) if proxy else urllib3.PoolManager()
 
     def log_in(self, email: str, password: str, *, device_name: str) -> Tokens | Challenge:

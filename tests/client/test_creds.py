@@ -236,6 +236,8 @@ class TestStrangers:
             monkeypatch.setenv("no_proxy", "")
             with pytest.raises(Unavailable):
                 Service("https://tokens.example.org").refresh("r")
+            with pytest.raises(Unavailable):
+                Service("https://127.0.0.1:9").refresh("r")  # a proxy could not reach this machine's own loopback
             assert set(asked) == {"tokens.example.org:443"}
             Service(canned.url).log_in(EMAIL, "x", device_name="x")
         finally:
