@@ -82,6 +82,10 @@ def _fail(message: str) -> NoReturn:
 
 @cli.command()
 def dev(
+    host: Annotated[str, typer.Option(help="The address to listen on; 0.0.0.0 lets phones in.")] = "127.0.0.1",
+    public_host: Annotated[
+        str | None, typer.Option(help="The name or address by which apps reach this machine; `--host` if left out.")
+    ] = None,
     port: Annotated[int, typer.Option(min=0, max=65535, help="The port to listen on; 0 takes a free one.")] = 8000,
     data_dir: Annotated[Path, typer.Option(help="The folder for pictures, accounts and keys.")] = Path("var"),
 ) -> None:
@@ -89,7 +93,7 @@ def dev(
     from app.cli import development  # noqa: PLC0415 - the engine is an extra that `serve` does without
 
     try:
-        development.run(port=port, data_dir=data_dir)
+        development.run(host=host, public_host=public_host, port=port, data_dir=data_dir)
     except development.EngineError as error:
         _fail(str(error))
 

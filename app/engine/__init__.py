@@ -28,6 +28,10 @@ class Engine:
 
     endpoint_url: str
     """Of S3 and STS alike."""
+    port: int
+    """Of the same."""
+    spare_port: int
+    """Of its block of ports, kept for it and not used by it."""
     bucket: str
     access_key_id: str
     """The broker's: may assume the one role, and nothing else, unless `start` was told otherwise."""
@@ -102,6 +106,8 @@ def start(
         readiness.prepare(running, first_port, keys, bucket, origins=allowed_origins, exposed=exposed_headers)
         return Engine(
             endpoint_url=config.endpoint_url(first_port),
+            port=config.ports(first_port)["s3.port"],
+            spare_port=config.spare_port(first_port),
             bucket=bucket,
             access_key_id=keys.broker.access_key_id,
             secret_access_key=keys.broker.secret_access_key,

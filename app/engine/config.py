@@ -91,6 +91,11 @@ def ports(first: int) -> dict[str, int]:
     return numbered | {"admin.port": admin, "admin.port.grpc": admin + WORKER_PORT_OFFSET}
 
 
+def spare_port(first: int) -> int:
+    """The one of ten from `first` on that `ports` leaves free."""
+    return first + 9
+
+
 def endpoint_url(first_port: int) -> str:
     return f"http://{HOST}:{ports(first_port)['s3.port']}"
 

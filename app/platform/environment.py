@@ -11,9 +11,15 @@ from pydantic import SecretStr, ValidationError
 
 from app.platform.settings import PREFIX, Settings, SettingsError
 
+LOOPBACK_HOSTS = ("127.0.0.1", "localhost", "[::1]")
+
 
 def load_settings(**overrides: object) -> Settings:
-    """Settings from the environment and `.env`. `overrides` (by field name) win over both. Raises `SettingsError`."""
+    """Settings from the environment and `.env`. `overrides` (by field name) win over both. Raises `SettingsError`.
+
+    From here on this process asks no proxy for what is on its own machine.
+    """
+    _pass_proxies_by()
     try:
         unknown = _unknown_names({**dotenv_values(".env"), **os.environ})
     except UnicodeDecodeError:
@@ -27,6 +33,19 @@ def load_settings(**overrides: object) -> Settings:
     if settings.secret_key.get_secret_value():
         return settings
     return settings.model_copy(update={"secret_key": SecretStr(kept_secret(Path("var/secret_key")))})
+
+
+def names_given() -> set[str]:
+    """The names of all variables that have a value, in the environment or in `.env`."""
+    return {name.upper() for name, value in {**dotenv_values(".env"), **os.environ}.items() if value}
+
+
+def _pass_proxies_by() -> None:
+    """A proxy elsewhere cannot reach this machine's loopback, and HTTP_PROXY alone would send it there."""
+    known = os.environ.get("no_proxy", os.environ.get("NO_PROXY", ""))
+    names = [name.strip() for name in known.split(",") if name.strip()]
+    if "*" not in names:
+        os.environ["no_proxy"] = os.environ["NO_PROXY"] = ",".join(dict.fromkeys((*names, *LOOPBACK_HOSTS)))
 
 
 def kept_secret(file: Path) -> str:
