@@ -107,7 +107,7 @@ async def add_passkey(
         actor=actor,
         party=relying_party(platform.settings),
         attestation=attestation_of(body.credential),
-        transports=body.credential.response.transports or (),
+        transports=body.credential.response.transports,
         name=body.name,
     )
     return _owned(added)

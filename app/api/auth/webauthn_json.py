@@ -31,7 +31,7 @@ Transport = Annotated[str, Field(pattern=TRANSPORT, max_length=32)]
 def _known_shapes(transports: object) -> object:
     """Transports are hints (§5.8.4), so those that the service could not keep are left out."""
     if not isinstance(transports, list):
-        return None
+        return []
     return [one for one in transports if isinstance(one, str) and len(one) <= 32 and re.match(TRANSPORT, one)][:10]
 
 
@@ -100,7 +100,7 @@ class AttestationResponse(FromDevice):
     client_data_json: Annotated[Bytes, Field(alias="clientDataJSON")]
     attestation_object: Annotated[Bytes, Field(alias="attestationObject")]
     authenticator_data: Annotated[Bytes | None, Field(alias="authenticatorData")] = None
-    transports: Annotated[list[Transport] | None, Field(max_length=10), BeforeValidator(_known_shapes)] = None
+    transports: Annotated[list[Transport], Field(max_length=10), BeforeValidator(_known_shapes)] = []
     public_key: Annotated[Bytes | None, Field(alias="publicKey")] = None
     public_key_algorithm: Annotated[int | None, Field(alias="publicKeyAlgorithm")] = None
 
@@ -129,7 +129,11 @@ class PublicKeyCredential(FromDevice):
     raw_id: Annotated[CredentialId, Field(alias="rawId")]
     type: PublicKeyType
     authenticator_attachment: Annotated[str | None, Field(alias="authenticatorAttachment", max_length=32)] = None
-    client_extension_results: Annotated[ExtensionResults | None, Field(alias="clientExtensionResults")] = None
+    client_extension_results: Annotated[
+        ExtensionResults,
+        Field(alias="clientExtensionResults", default_factory=ExtensionResults),
+        BeforeValidator(lambda sent: {} if sent is None else sent),
+    ]
 
     @model_validator(mode="after")
     def _one_id(self) -> Self:
