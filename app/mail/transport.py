@@ -99,7 +99,8 @@ class SmtpTransport:
         client = self._client()
         running = asyncio.get_running_loop().run_in_executor(self._threads, work, client)
         try:
-            return await asyncio.wait_for(asyncio.shield(running), SEND_WITHIN)
+            async with asyncio.timeout(SEND_WITHIN):
+                return await asyncio.shield(running)
         except TimeoutError:
             raise Undelivered("timeout") from None
         finally:

@@ -200,7 +200,8 @@ class Database:
         work = asyncio.get_running_loop().run_in_executor(self._threads, call)
         try:
             # Shielded: the transaction ends with its own commit or rollback even if its caller is cancelled.
-            return await asyncio.wait_for(asyncio.shield(work), ANSWER_WITHIN)
+            async with asyncio.timeout(ANSWER_WITHIN):
+                return await asyncio.shield(work)
         except TimeoutError:
             raise DatabaseUnavailable(cause=f"no answer within {ANSWER_WITHIN} s") from None
 

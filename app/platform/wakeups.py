@@ -25,5 +25,6 @@ class Signals:
         """Returns after a signal of this name, or after `seconds`."""
         _loop, event = self._events[name]
         with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(event.wait(), seconds)
+            async with asyncio.timeout(seconds):
+                await event.wait()
         event.clear()
