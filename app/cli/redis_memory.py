@@ -1,4 +1,4 @@
-"""Asks Redis servers what they do when their memory is full, for `tokenvend doctor`.
+"""Asks Redis servers of what kind they are, and what they do when their memory is full, for `tokenvend doctor`.
 
 A server that evicts forgets limits, and whoever was refused is let in again. The databases of one server share memory
 and eviction, so limits need a server of their own, or one that evicts nothing.
@@ -8,6 +8,7 @@ import asyncio
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from app.platform.redis_guard import MOVED
 from app.platform.settings import Settings
 
 MEMORY = "memory://"
@@ -33,6 +34,9 @@ class Server:
     policy: str
     """`maxmemory-policy`; empty where it does not tell: many providers forbid CONFIG, and some leave it out of INFO."""
 
+    unfit: str = ""
+    """Why it cannot serve, and the mend; empty if it can."""
+
     @property
     def evicts(self) -> bool:
         return self.limited and self.policy != NOEVICTION
@@ -53,7 +57,11 @@ async def judge(settings: Settings) -> dict[str, Judgement]:
         if url == MEMORY:
             continue
         try:
-            found[name] = await ask(url)
+            server = await ask(url)
+            if server.unfit:
+                judged[name] = Judgement("failed", server.unfit)
+            else:
+                found[name] = server
         except RedisUnreadable as fault:
             judged[name] = Judgement("failed", f"the server cannot be asked ({fault})")
     if "limits" in found:
@@ -68,10 +76,20 @@ async def ask(url: str) -> Server:
     from redis.asyncio import Redis  # noqa: PLC0415 - an extra, and 20 MB
     from redis.exceptions import RedisError  # noqa: PLC0415
 
-    client = Redis.from_url(url, socket_timeout=TIMEOUT, socket_connect_timeout=TIMEOUT, decode_responses=True)
+    from app.platform.redis_client import CLUSTER  # noqa: PLC0415
+
+    cluster = url.startswith(CLUSTER)
+    client = Redis.from_url(
+        url.replace("+cluster", "", 1) if cluster else url,
+        socket_timeout=TIMEOUT,
+        socket_connect_timeout=TIMEOUT,
+        decode_responses=True,
+    )
     try:
         async with asyncio.timeout(2 * TIMEOUT):
             server: dict[str, Any] = await client.info("server")
+            if unfit := _unfit(server, await client.info("replication"), cluster=cluster):
+                return Server("", limited=False, policy="", unfit=unfit)
             memory: dict[str, Any] = await client.info("memory")
             policy = memory.get("maxmemory_policy") or ""
             if not policy:
@@ -84,6 +102,19 @@ async def ask(url: str) -> Server:
         raise RedisUnreadable(type(fault).__name__) from fault
     finally:
         await client.aclose()
+
+
+def _unfit(server: dict[str, Any], replication: dict[str, Any], *, cluster: bool) -> str:
+    mode = server.get("redis_mode", "")
+    if mode == "sentinel":
+        return "this is a Sentinel, which is not asked: give the address of the primary, such as a proxy's"
+    if mode == "cluster" and not cluster:
+        return MOVED
+    if mode == "standalone" and cluster:
+        return "this server belongs to no cluster: write redis:// or rediss:// in its URL"
+    if replication.get("role") == "slave" and not cluster:
+        return "this is a replica, which takes no writes: give the address of the primary"
+    return ""
 
 
 def _of_limits(server: Server, cache: Server | None) -> Judgement:

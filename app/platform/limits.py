@@ -17,10 +17,10 @@ import structlog
 from limits import RateLimitItem, parse
 
 from app.crypto.vault import Vault
-from app.platform.clock import Clock, SystemClock
+from app.platform.clock import Clock
 from app.platform.metrics import Metrics
 from app.platform.problems import RateLimited
-from app.platform.redis_guard import RedisAvoided, RedisGuard
+from app.platform.redis_guard import RedisAvoided, RedisGuard, told
 from app.platform.settings import STS_QUOTA
 
 log = structlog.get_logger("tokenvend.limits")
@@ -137,8 +137,16 @@ TIMEOUT = 0.2
 AVOIDED_FOR = 5.0
 """Seconds without calls to Redis after a fault. Then one request tries it again."""
 KEY_PREFIX = "tokenvend:limit"
-REDIS_CLOCK = SystemClock()
-"""Windows in Redis end in real time, whatever the service's own clock says."""
+
+_HIT = """
+local hits, left = redis.call("incr", KEYS[1]), redis.call("pttl", KEYS[1])
+if left < 0 or hits <= tonumber(ARGV[2]) then
+    redis.call("expire", KEYS[1], ARGV[1])
+    left = ARGV[1] * 1000
+end
+return {hits, left}
+"""
+"""Counts a hit. The window (ARGV[1], in seconds) begins with the first one, and anew with each up to ARGV[2]."""
 
 
 @dataclass(slots=True)
@@ -209,8 +217,13 @@ class LocalWindows:
             self._metrics.limits_forgotten.labels(name).inc()
 
 
+def _stored(name: LimitName, key: str, item: RateLimitItem) -> str:
+    """The key in Redis."""
+    return f"{KEY_PREFIX}:{item.key_for(name, key)}"
+
+
 class SharedWindows:
-    """The same windows in Redis, with the package `limits`. A hit that passes takes one round trip.
+    """The same windows in Redis. A hit takes one round trip. Windows end in real time, whatever the clock here says.
 
     Accounts and mail addresses are stored as keyed digests. Client addresses are stored in clear for a minute, and ids
     of users and sessions for at most a day. Audit rows have these anyway.
@@ -227,60 +240,47 @@ class SharedWindows:
             on_fault=self._go_alone,
             on_return=self._go_back,
         )
-        from limits.aio.storage import RedisStorage  # noqa: PLC0415 - an optional dependency of 20 MB
-
         self._redis = self._guard.client
-        self._storage = RedisStorage(
-            "async+redis://",
-            implementation="redispy",
-            key_prefix=KEY_PREFIX,
-            connection_pool=self._redis.connection_pool,  # type: ignore[arg-type]  # documented, passed on as it is
-        )
+        # In a cluster, keys are on several servers.
+        self._mget = getattr(self._redis, "mget_nonatomic", self._redis.mget)
         self._metrics = metrics
 
     async def hit(self, name: LimitName, key: str, item: RateLimitItem) -> float | None:
         """Counts a hit and returns None, or returns for how many seconds the key is refused. Raises `RedisAvoided`."""
-        stored, expiry = item.key_for(name, key), item.get_expiry()
-        hits = await self._guard.ask(self._storage.incr, stored, expiry)
-        if hits > item.amount:
-            ends_at = await self._guard.ask(self._storage.get_expiry, stored)
-            return ends_at - REDIS_CLOCK.now().timestamp()
-        if LIMITS[name].renewed and hits > 1:
-            await self._guard.ask(self._redis.expire, f"{KEY_PREFIX}:{stored}", expiry)
-        return None
+        last_renewal = item.amount if LIMITS[name].renewed else 0
+        hits, left = await self._guard.ask(
+            self._redis.eval, _HIT, 1, _stored(name, key, item), item.get_expiry(), last_renewal
+        )
+        return left / 1000 if hits > item.amount else None
 
     async def waits(self, counters: Sequence[tuple[RateLimitItem, str]]) -> list[float]:
         """For how many seconds a hit of each counter (item and key in Redis) would be refused.
 
         Raises `RedisAvoided`.
         """
-        names = [f"{KEY_PREFIX}:{stored}" for _, stored in counters]
-        hits = await self._guard.ask(self._redis.mget, names)
-        now = REDIS_CLOCK.now().timestamp()
+        hits = await self._guard.ask(self._mget, [stored for _, stored in counters])
         return [
-            max(0, await self._guard.ask(self._storage.get_expiry, stored) - now)
-            if int(count or 0) >= item.amount
-            else 0
+            max(0, await self._guard.ask(self._redis.pttl, stored)) / 1000 if int(count or 0) >= item.amount else 0
             for (item, stored), count in zip(counters, hits, strict=True)
         ]
 
     async def clear(self, name: LimitName, key: str, item: RateLimitItem) -> None:
         """Raises `RedisAvoided`."""
-        await self._guard.ask(self._storage.clear, item.key_for(name, key))
+        await self._guard.ask(self._redis.delete, _stored(name, key, item))
 
     async def take_back(self, name: LimitName, key: str, item: RateLimitItem) -> None:
         """Raises `RedisAvoided`."""
-        stored = f"{KEY_PREFIX}:{item.key_for(name, key)}"
+        stored = _stored(name, key, item)
         if await self._guard.ask(self._redis.exists, stored):  # `decr` would make a counter that never expires
             await self._guard.ask(self._redis.decr, stored)
 
     async def close(self) -> None:
-        await self._redis.aclose()
+        await self._guard.close()
 
     def _go_alone(self, fault: Exception) -> None:
         if not self._guard.away:
             self._metrics.limits_local.set(1)
-            log.error("shared_limits_away", cause=type(fault).__name__)
+            log.error("shared_limits_away", **told(fault))
 
     def _go_back(self) -> None:
         self._metrics.limits_local.set(0)
@@ -335,7 +335,7 @@ class Limiter:
         if self._shared is not None:
             with contextlib.suppress(RedisAvoided):
                 return await self._shared.waits(
-                    [(self._items[n], self._items[n].key_for(n, key)) for n, key in counters]
+                    [(self._items[n], _stored(n, key, self._items[n])) for n, key in counters]
                 )
         return [self._local.wait(name, key, self._items[name]) for name, key in counters]
 

@@ -1,6 +1,11 @@
-"""A Redis that may be away: a command has one try, and after a fault Redis is avoided for some seconds."""
+"""A Redis that may be away: a command has one try, and after a fault Redis is avoided for some seconds.
+
+After any fault, all connections are made anew. A server that refuses (`READONLY` after a failover, `LOADING`) keeps its
+connections open, and the address may lead to another server by now.
+"""
 
 import asyncio
+import functools
 from collections.abc import Awaitable, Callable
 from typing import Any, TypeVar
 
@@ -12,9 +17,17 @@ T = TypeVar("T")
 CONCURRENT_COMMANDS = 50
 """Each command has its own connection, and the redis package fails when it needs more than 100."""
 
+MOVED = "this server belongs to a cluster: write redis+cluster:// or rediss+cluster:// in its URL"
+
 
 class RedisAvoided(Exception):
     """Redis is avoided because of a fault now or a moment ago."""
+
+
+def told(fault: Exception) -> dict[str, str]:
+    """What a log says of a fault: its kind, and what the operator can do where only they can."""
+    cause = type(fault).__name__
+    return {"cause": cause, "mend": MOVED} if cause in ("MovedError", "AskError") else {"cause": cause}
 
 
 class RedisGuard:
@@ -34,15 +47,13 @@ class RedisGuard:
         Redis has `timeout` seconds to answer and is avoided for `pause` seconds. `on_fault` is called before `away`
         changes, and `on_return` when Redis answers again.
         """
-        try:  # an optional dependency of 20 MB
-            from redis.asyncio import Redis  # noqa: PLC0415
-            from redis.asyncio.retry import Retry  # noqa: PLC0415
-            from redis.backoff import NoBackoff  # noqa: PLC0415
-            from redis.exceptions import RedisError  # noqa: PLC0415
+        try:
+            from app.platform.redis_client import RedisError, close, make_client, renew  # noqa: PLC0415
         except ModuleNotFoundError as error:
             raise SettingsError(f"{setting}: Redis needs the package `redis`, which requirements.lock has") from error
-        once = Retry(NoBackoff(), 0)
-        self.client = Redis.from_url(url, socket_timeout=timeout, socket_connect_timeout=timeout, retry=once)
+        self.client: Any = make_client(url, timeout=timeout)
+        self._connect_anew = functools.partial(renew, self.client)
+        self.close: Callable[[], Awaitable[None]] = functools.partial(close, self.client)
         self.away = False
         # The package's parser raises the builtin ones for an answer that is not Redis'.
         self._faults = (RedisError, OSError, ValueError, RecursionError)
@@ -67,6 +78,7 @@ class RedisGuard:
                 self._avoided_until = self._clock.monotonic() + self._pause
                 self._on_fault(fault)
                 self.away = True
+                self._connect_anew()
                 raise RedisAvoided from fault
             if tries and self.away:
                 self.away, self._avoided_until = False, float("-inf")

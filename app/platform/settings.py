@@ -282,7 +282,10 @@ class Settings(BaseSettings):
         "signed", description="`boto3` uses the SDK's own client, with every option of the SDK and three times the CPU"
     )
     cache_url: str = Field(
-        "memory://", repr=False, description="`redis://…`: replicas share vended credentials, encrypted"
+        "memory://",
+        repr=False,
+        description="`redis://…` or `rediss://…` (TLS): replicas share vended credentials, encrypted; "
+        "`rediss+cluster://…` for a server in cluster mode",
     )
     revocation: Literal["off", "role_policy"] = Field(
         "off",
@@ -405,7 +408,12 @@ class Settings(BaseSettings):
     cognito_region: str | None = Field(None, description="Region of that user pool; `AWS_REGION` if empty")
     cognito_endpoint_url: str | None = Field(None, description="address of that user pool, if it is not AWS's own")
     rate_limits: Switch = Field("on", description="`off` for load tests; refused in production")
-    rate_limit_url: str = Field("memory://", repr=False, description="`redis://…`: replicas share limits and lock-outs")
+    rate_limit_url: str = Field(
+        "memory://",
+        repr=False,
+        description="`redis://…` or `rediss://…` (TLS): replicas share limits and lock-outs; `rediss+cluster://…` for "
+        "a server in cluster mode",
+    )
     trusted_proxies: CommaSeparated = Field(
         (),
         description="addresses or networks of all proxies in front, whose X-Forwarded-For is believed, comma-separated",
@@ -597,8 +605,13 @@ class Settings(BaseSettings):
     @field_validator("cache_url", "rate_limit_url")
     @classmethod
     def _cache(cls, value: str) -> str:
-        if value != "memory://" and not re.fullmatch(r"(rediss?|unix)://\S+", value):
-            raise ValueError("must be memory://, or start with redis://, rediss:// or unix://")
+        if value != "memory://" and not re.fullmatch(r"(rediss?(\+cluster)?|unix)://\S+", value):
+            raise ValueError(
+                "must be memory://, or start with redis://, rediss:// (TLS), unix://, redis+cluster:// or "
+                "rediss+cluster://; Sentinel is not asked: give the address of the primary, such as a proxy's"
+            )
+        if "+cluster" in value and urlsplit(value).path.strip("/0"):
+            raise ValueError("must have no number of a database: a cluster has one only")
         return value
 
     @field_validator("metrics_token")

@@ -20,7 +20,7 @@ from app.crypto.encoding import b64url
 from app.crypto.vault import DecryptionFailed, Vault
 from app.platform.clock import Clock
 from app.platform.metrics import Metrics
-from app.platform.redis_guard import RedisAvoided, RedisGuard
+from app.platform.redis_guard import RedisAvoided, RedisGuard, told
 from app.vending.cache import NONE_TO_BE_HAD, Issue
 from app.vending.entries import LEAST_LEFT, Issued
 from app.vending.orders import Order
@@ -101,7 +101,7 @@ class SharedCache:
         return known
 
     async def close(self) -> None:
-        await self._redis.aclose()
+        await self._guard.close()
 
     def _key(self, order: Order) -> str:
         """A keyed digest of all that shapes the credential. So the key does not tell who uses the service."""
@@ -120,7 +120,7 @@ class SharedCache:
 
     def _note(self, fault: Exception) -> None:
         self._metrics.shared_cache_faults.inc()
-        log.warning("shared_cache_avoided", cause=type(fault).__name__, seconds=AVOIDED_FOR)
+        log.warning("shared_cache_avoided", **told(fault), seconds=AVOIDED_FOR)
 
     def _seal(self, key: str, issued: Issued) -> bytes:
         members: dict[str, Any] = {

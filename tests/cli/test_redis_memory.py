@@ -1,14 +1,19 @@
 """What `doctor` says of Redis servers that forget limits when they are full."""
 
 import asyncio
+import subprocess
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from app.cli import redis_memory
 from app.cli.redis_memory import Judgement
-from tests.support.redis import RedisServer, redis_server
+from tests.support.engine import eventually
+from tests.support.needs import need
+from tests.support.ports import free_port
+from tests.support.redis import RedisServer, redis_cluster, redis_server
 from tests.support.service import test_settings
 
 pytestmark = pytest.mark.all
@@ -91,3 +96,44 @@ class TestAway:
 
     def test_nothing_is_said_where_there_is_none(self) -> None:
         assert judged() == {}
+
+
+class TestKinds:
+    def test_fail_in_a_cluster_that_the_url_does_not_name(self) -> None:
+        with redis_server("--cluster-enabled", "yes", port=free_port()) as node:
+            found = judged(rate_limit_url=node.url, cache_url=node.url)
+            assert {one.state for one in found.values()} == {"failed"}
+            assert "write redis+cluster://" in found["limits"].message
+
+    def test_are_well_in_one_that_it_does(self) -> None:
+        with redis_cluster() as nodes:
+            port = nodes[0][0]
+            assert judged(rate_limit_url=f"redis+cluster://127.0.0.1:{port}")["limits"].state == "ok"
+
+    def test_fail_where_there_is_none(self) -> None:
+        port = free_port()
+        with redis_server(port=port):
+            found = judged(rate_limit_url=f"redis+cluster://127.0.0.1:{port}")["limits"]
+            assert (found.state, "belongs to no cluster" in found.message) == ("failed", True)
+
+    def test_fail_on_a_replica(self, limits: RedisServer, cache: RedisServer) -> None:
+        limits.client.replicaof("127.0.0.1", 1)
+        found = judged(rate_limit_url=limits.url, cache_url=cache.url)
+        assert (found["limits"].state, "takes no writes" in found["limits"].message) == ("failed", True)
+        assert found["cache"].state == "ok"
+
+    def test_fail_on_a_sentinel(self, tmp_path: Path) -> None:
+        need("redis")
+        port, file = free_port(), tmp_path / "sentinel.conf"
+        file.write_text(f"port {port}\nbind 127.0.0.1\n")
+        command = ("setpriv", "--pdeathsig=KILL", "redis-server", str(file), "--sentinel")
+        with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
+            found: list[Judgement] = []
+
+            def tells() -> bool:
+                found.append(judged(rate_limit_url=f"redis://127.0.0.1:{port}")["limits"])
+                return "cannot be asked" not in found[-1].message
+
+            assert eventually(tells)
+            process.kill()
+        assert (found[-1].state, "a Sentinel" in found[-1].message) == ("failed", True)

@@ -443,7 +443,8 @@ class TestSingleFlight:
 
         async def story() -> None:
             cache = Cache(redis, clock)
-            cache._redis.connection_pool.connection_kwargs["socket_timeout"] = 30  # how fast is not asked here
+            patient = {"socket_timeout": 30, "socket_connect_timeout": 30}  # how fast is not asked here
+            cache._redis.connection_pool.connection_kwargs.update(patient)
             async with caches(cache):
                 await asyncio.gather(*(cache.obtain(order, lambda: answer(issued(clock))) for order in orders))
                 assert cache.metrics.shared_cache_faults._value.get() == 0
