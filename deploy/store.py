@@ -12,7 +12,7 @@ from pathlib import Path
 
 from app import engine
 from app.engine import config, directory
-from app.platform.settings import EXPOSED_HEADERS
+from app.platform.page_access import EXPOSED_HEADERS
 from app.platform.urls import origin_of
 
 FIRST_PORT = 12_000

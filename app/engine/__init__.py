@@ -17,7 +17,7 @@ import boto3
 from app.engine import config, directory, process, readiness
 from app.engine.config import WebIdentity
 from app.engine.errors import EngineError
-from app.platform.settings import EXPOSED_HEADERS
+from app.platform.page_access import EXPOSED_HEADERS
 
 __all__ = ["Engine", "EngineError", "WebIdentity", "start"]
 

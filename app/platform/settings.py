@@ -24,6 +24,7 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError
 
+from app.platform.page_access import EXPOSED_HEADERS
 from app.platform.urls import host_name, http_url, is_address, origin, passkey_origin, with_plain_host
 
 PREFIX = "TOKENVEND_"
@@ -48,16 +49,6 @@ MOST_POLICY_ARNS = 10
 MOST_REVOCATION_POLICY_ARNS = 20
 """IAM attaches ten managed policies to a role by default, including those that allow. AWS can raise this quota."""
 MOST_TAGS = 50
-EXPOSED_HEADERS = (
-    *("ETag", "Date", "Accept-Ranges", "Content-Range", "Content-Disposition", "Content-Encoding"),
-    *("x-amz-version-id", "x-amz-delete-marker", "x-amz-request-id", "x-amz-id-2"),
-    *("x-amz-checksum-algorithm", "x-amz-checksum-type"),
-    *("x-amz-checksum-crc32", "x-amz-checksum-crc32c", "x-amz-checksum-crc64nvme"),
-    *("x-amz-checksum-md5", "x-amz-checksum-sha1", "x-amz-checksum-sha256", "x-amz-checksum-sha512"),
-    *("x-amz-checksum-xxhash3", "x-amz-checksum-xxhash64", "x-amz-checksum-xxhash128"),
-)
-"""What the bucket's CORS rules let pages read of S3's answers: S3 takes no wildcard there. AWS's SDK completes an
-upload with the checksum of each part, and corrects its clock by the date."""
 TAG_KEY = r"(?!aws:)[\w .:/=+@-]{1,128}"
 TAG_VALUE = r"[\w .:/=+@-]{0,256}"
 """STS's limits and allowed characters of session tags."""

@@ -13,7 +13,7 @@ from moto.server import ThreadedMotoServer
 from app import engine
 from app.cli import doctor
 from app.compose import build_runtime
-from app.platform.settings import EXPOSED_HEADERS
+from app.platform.page_access import EXPOSED_HEADERS
 from app.vending.broker import CHAINED, LONG_LIVED
 from tests.mail.servers import HERE, Inbox, smtp_server
 from tests.support.canned_iam import CannedIam, Managed

@@ -12,7 +12,7 @@ import pytest
 from moto import mock_aws
 from moto.cloudformation import parsing
 
-from app.platform.settings import EXPOSED_HEADERS
+from app.platform.page_access import EXPOSED_HEADERS
 from app.policy.roles import role_policy
 from app.policy.session_policy import Bucket
 from app.vending.identity_token import AUDIENCE, ISSUER_PATH, SUBJECT

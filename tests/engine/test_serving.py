@@ -17,7 +17,7 @@ from botocore.config import Config
 from botocore.exceptions import ClientError
 
 from app.engine import config
-from app.platform.settings import EXPOSED_HEADERS
+from app.platform.page_access import EXPOSED_HEADERS
 from tests.engine.conftest import ORIGIN
 from tests.support.engine import RunningEngine, preflight
 

@@ -15,7 +15,7 @@ from playwright.sync_api import Browser, Page
 
 from app import engine
 from app.engine import Engine
-from app.platform.settings import EXPOSED_HEADERS
+from app.platform.page_access import EXPOSED_HEADERS
 from tests.support import node
 from tests.support.databases import SqliteDatabases
 from tests.support.engine import of_engine, owner_of
