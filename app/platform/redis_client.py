@@ -1,6 +1,7 @@
 """Clients of the redis package, which is an extra of 20 MB: imported only where Redis is asked for."""
 
 from typing import Any
+from urllib.parse import urlsplit
 from weakref import WeakKeyDictionary
 
 from redis.asyncio import ConnectionPool, Redis, RedisCluster
@@ -10,6 +11,7 @@ from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
 
 __all__ = ["CLUSTER", "RedisError", "close", "make_client", "renew"]
+OWN_OPTIONS = frozenset({"socket_timeout", "socket_connect_timeout", "decode_responses"})
 CLUSTER = ("redis+cluster://", "rediss+cluster://")
 
 
@@ -30,8 +32,12 @@ class _Pool(ConnectionPool):
 
 
 def make_client(url: str, *, timeout: float) -> Redis | RedisCluster:
-    """Does not connect yet. A command has one try, with `timeout` seconds for each step."""
+    """Does not connect yet. A command has one try, with `timeout` seconds for each step, whatever the URL says.
+
+    Raises TypeError or ValueError if the URL has options that the package does not know, or cannot be read.
+    """
     once = Retry(NoBackoff(), 0)
+    url = _without_own_options(url)
     if url.startswith(CLUSTER):
         # The nodes of the URL stay known: a name lasts longer than the addresses that nodes tell of each other.
         return RedisCluster.from_url(
@@ -42,7 +48,15 @@ def make_client(url: str, *, timeout: float) -> Redis | RedisCluster:
             retry=once,
         )
     pool = _Pool.from_url(url, socket_timeout=timeout, socket_connect_timeout=timeout, retry=once)
+    pool.make_connection()  # type: ignore[no-untyped-call]  # not connected; it knows which options there are
     return Redis.from_pool(pool)
+
+
+def _without_own_options(url: str) -> str:
+    """The URL without what this service decides: the package would let the URL win."""
+    parts = urlsplit(url)
+    kept = [option for option in parts.query.split("&") if option.partition("=")[0] not in OWN_OPTIONS]
+    return parts._replace(query="&".join(kept)).geturl() if parts.query else url
 
 
 def renew(client: Redis | RedisCluster) -> None:

@@ -6,6 +6,7 @@ connections open, and the address may lead to another server by now.
 
 import asyncio
 import functools
+import re
 from collections.abc import Awaitable, Callable
 from typing import Any, TypeVar
 
@@ -42,7 +43,7 @@ class RedisGuard:
         on_fault: Callable[[Exception], None],
         on_return: Callable[[], None] = lambda: None,
     ) -> None:
-        """Does not connect yet. Raises `SettingsError` if the redis package is not installed.
+        """Does not connect yet. Raises `SettingsError` if the redis package is not installed or cannot use the URL.
 
         Redis has `timeout` seconds to answer and is avoided for `pause` seconds. `on_fault` is called before `away`
         changes, and `on_return` when Redis answers again.
@@ -51,7 +52,10 @@ class RedisGuard:
             from app.platform.redis_client import RedisError, close, make_client, renew  # noqa: PLC0415
         except ModuleNotFoundError as error:
             raise SettingsError(f"{setting}: Redis needs the package `redis`, which requirements.lock has") from error
-        self.client: Any = make_client(url, timeout=timeout)
+        try:
+            self.client: Any = make_client(url, timeout=timeout)
+        except (TypeError, ValueError) as error:
+            raise SettingsError(f"{setting}: {_fault(error)}") from None
         self._connect_anew = functools.partial(renew, self.client)
         self.close: Callable[[], Awaitable[None]] = functools.partial(close, self.client)
         self.away = False
@@ -84,3 +88,11 @@ class RedisGuard:
                 self.away, self._avoided_until = False, float("-inf")
                 self._on_return()
             return answer
+
+
+def _fault(error: Exception) -> str:
+    """What is wrong with a URL: only the name of an option, as the message could have a part of the password."""
+    option = re.search(r"(?:argument|value for) '([a-z_]+)'", str(error))
+    if option is None:
+        return "must be a URL such as rediss://:password@cache.example.org:6379/0; in a password `/` is %2F, `#` is %23"
+    return f"`{option[1]}` in its URL is no option, or has a wrong value. Options that begin with ssl_ need rediss://"

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Annotated, Literal, Self, get_args
 from urllib.parse import urlsplit
 
+from psycopg import pq
 from pydantic import (
     AliasChoices,
     BaseModel,
@@ -54,6 +55,7 @@ TAG_VALUE = r"[\w .:/=+@-]{0,256}"
 """STS's limits and allowed characters of session tags."""
 
 
+SSL_MODES = ("disable", "allow", "prefer", "require", "verify-ca", "verify-full")
 UNTRIMMED = frozenset({"secret_key", "metrics_token", "cognito_client_secret", "database_url"})
 """Settings whose white space is not taken off unasked: it could be part of a secret, or of a file's name."""
 
@@ -745,6 +747,7 @@ class Settings(BaseSettings):
         if url.host and not url.host.isascii():
             raise ValueError(f"must have its host in ASCII: {host_name(url.host)}")
         if backend == "postgresql+psycopg":
+            _check_options(url)
             return value.strip()
         if value != value.strip():
             raise ValueError(
@@ -925,6 +928,16 @@ class Settings(BaseSettings):
     @property
     def docs_on(self) -> bool:
         return (self.docs or ("on" if self.environment == "development" else "off")) == "on"
+
+
+def _check_options(url: URL) -> None:
+    """Refuses what libpq does not know: it then connects to nothing. Raises ValueError."""
+    known = {option.keyword.decode() for option in pq.Conninfo.get_defaults()}
+    if unknown := sorted(set(url.query) - known):
+        advice = f"set {PREFIX}DATABASE_POOLER for a pooler" if "pgbouncer" in unknown else "take it out"
+        raise ValueError(f"has an option that PostgreSQL's own library does not know ({', '.join(unknown)}): {advice}")
+    if (mode := url.query.get("sslmode")) is not None and mode not in SSL_MODES:
+        raise ValueError(f"must have one of these as `sslmode`: {', '.join(SSL_MODES)}")
 
 
 def _takes_iam_passwords(url: URL) -> bool:

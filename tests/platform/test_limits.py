@@ -7,6 +7,7 @@ import threading
 import tracemalloc
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
+from typing import Any
 
 import pytest
 import structlog
@@ -27,7 +28,8 @@ from app.platform.limits import (
 )
 from app.platform.metrics import Metrics
 from app.platform.problems import RateLimited
-from app.platform.redis_guard import CONCURRENT_COMMANDS
+from app.platform.redis_guard import CONCURRENT_COMMANDS, RedisGuard
+from app.platform.settings import SettingsError
 from tests.security.observed import assert_problem
 from tests.support.clock import ManualClock
 from tests.support.redis import RedisServer, redis_server
@@ -438,6 +440,40 @@ class TestRedisAway:
             threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
             asyncio.run(count(f"redis://127.0.0.1:{server.server_address[1]}"))
             server.shutdown()
+
+    @pytest.mark.parametrize(
+        ("url", "names"),
+        [
+            ("redis://127.0.0.1:9?ssl_cert_reqs=none", "`ssl_cert_reqs` in its URL"),  # redis/redis-py#3217
+            ("redis://127.0.0.1:9/0?timeout=3", "`timeout` in its URL"),
+            ("redis://127.0.0.1:9/0?health_check_interval=soon", "`health_check_interval` in its URL"),
+            ("redis+cluster://127.0.0.1:9?timeout=3", "`timeout` in its URL"),
+            ("redis://:violet#tractor@127.0.0.1:9", "must be a URL such as"),
+        ],
+    )
+    def test_a_url_that_the_package_cannot_use_stops_the_start(
+        self, make_service: Callable[..., Service], url: str, names: str
+    ) -> None:
+        """Otherwise all is ready, and each request that counts something fails."""
+        for setting in ("rate_limit_url", "cache_url"):
+            with pytest.raises(SettingsError, match=f"^TOKENVEND_{setting.upper()}: ") as refused:
+                make_service(rate_limits="on", **{setting: url})
+            assert names in str(refused.value)
+            assert "violet" not in str(refused.value)
+
+    def test_the_url_changes_nothing_that_the_service_relies_on(self) -> None:
+        url = "redis://127.0.0.1:9?socket_timeout=600&decode_responses=true&client_name=photos"
+
+        async def options() -> dict[str, Any]:
+            guard = RedisGuard("CACHE_URL", url, ManualClock(), timeout=0.5, pause=1.0, on_fault=lambda _: None)
+            try:
+                return dict(guard.client.connection_pool.connection_kwargs)
+            finally:
+                await guard.close()
+
+        found = asyncio.run(options())
+        assert (found["socket_timeout"], found["client_name"]) == (0.5, "photos")
+        assert "decode_responses" not in found
 
     def test_sign_in_and_vend_go_on(self, redis: RedisServer, make_on_redis: Callable[[], Service]) -> None:
         service = make_on_redis()
