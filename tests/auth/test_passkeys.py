@@ -611,6 +611,16 @@ class TestSecondFactor:
             "invalid_mfa_token",
         )
 
+    def test_takes_an_empty_user_handle_for_an_absent_one(self, service: Service) -> None:
+        """Safari (tweag/webauthn#147). Where nobody is named, a passkey must say whose it is."""
+        device = service.device()
+        authenticator = add(device)
+        waiting = waiting_for_second_factor(service, device)
+        empty = authenticator.but(user_handle="")
+        named = request_options(service, waiting["mfa_token"])
+        assert show(service, empty.get(named), mfa_token=waiting["mfa_token"]).status_code == 200
+        assert_problem(sign_in(service, empty), 401, "invalid_passkey")
+
     def test_of_another_user_is_refused(self, service: Service) -> None:
         """Whoever knows somebody's password does not get past their second factor with a passkey of their own."""
         victim, attacker = service.device(), service.device()

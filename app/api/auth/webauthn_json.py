@@ -35,6 +35,11 @@ def _known_shapes(transports: object) -> object:
     return [one for one in transports if isinstance(one, str) and len(one) <= 32 and re.match(TRANSPORT, one)][:10]
 
 
+def _none_if_empty(user_handle: object) -> object:
+    """Safari writes an absent user handle as an empty one, which no passkey has (§5.4.3)."""
+    return None if user_handle == "" else user_handle
+
+
 class PasskeyRelyingParty(ResponseModel):
     id: str
     name: str
@@ -111,7 +116,9 @@ class AssertionResponse(FromDevice):
     client_data_json: Annotated[Bytes, Field(alias="clientDataJSON")]
     authenticator_data: Annotated[Bytes, Field(alias="authenticatorData")]
     signature: Annotated[Bytes, Field(alias="signature")]
-    user_handle: Annotated[str | None, Field(alias="userHandle", pattern=BASE64URL, max_length=86)] = None
+    user_handle: Annotated[
+        str | None, Field(alias="userHandle", pattern=BASE64URL, max_length=86), BeforeValidator(_none_if_empty)
+    ] = None
 
 
 class CredentialProperties(FromDevice):
