@@ -44,8 +44,12 @@ def parse(text: str) -> Address:
 
 
 def find(text: str) -> Address | None:
-    """The address, or None where `text` is not one. White space and invisible marks around it are no part of it."""
-    text = trimmed(text)
+    """The address, or None where `text` is not one. White space and invisible marks around it are no part of it.
+
+    Full-width letters and signs are those of ASCII: keyboards for Chinese, Japanese and Korean type them, and no mail
+    reaches them.
+    """
+    text = trimmed(text).translate(_WIDE)
     if len(text) > MAX_LENGTH:
         return None
     if (plain := _PLAIN.fullmatch(text)) and "xn--" not in text.lower():
@@ -59,6 +63,9 @@ def find(text: str) -> Address | None:
 _MARGIN = "".join(filter(str.isspace, map(chr, range(0x3001)))) + (
     "\u061c\u200b\u200c\u200d\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2060\u2066\u2067\u2068\u2069\ufeff"
 )
+
+
+_WIDE = {code: code - 0xFEE0 for code in range(0xFF01, 0xFF5F)}
 
 
 def trimmed(text: str) -> str:

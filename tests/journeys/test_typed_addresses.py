@@ -32,6 +32,14 @@ def test_a_margin_is_no_part_of_an_address(margin: str) -> None:
     assert addresses.find(f"ada{margin}@example.org") is None
 
 
+@pytest.mark.parametrize("typed", ["ada\uff20example.org", "\uff41\uff44\uff41@example.org", "ada@example\uff0eorg"])
+def test_full_width_letters_are_those_of_ascii(typed: str) -> None:
+    """HT5: mail goes to what the person has, not to what the keyboard made of it (logaretm/vee-validate#2339)."""
+    assert addresses.find(typed) == addresses.find(ADDRESS)
+    assert addresses.find(typed + "\uff0cbob@example.org") is None
+    assert addresses.find("\uff1cada@example.org\uff1e") is None
+
+
 def _register(service: Service) -> None:
     assert service.register(TYPED).status_code == 201
     assert service.log_in(ADDRESS).status_code == 200
