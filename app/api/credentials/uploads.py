@@ -18,7 +18,10 @@ router = APIRouter(prefix="/v1", tags=["credentials"], route_class=JsonRoute)
 
 def _media_type(value: str) -> str:
     if not re.fullmatch(tickets.MEDIA_TYPE, value):
-        raise ValueError("write a media type such as image/jpeg or video/webm;codecs=vp9,opus")
+        raise ValueError(
+            "write a media type such as image/jpeg or video/webm;codecs=vp9,opus; where a browser knows none "
+            "(`File.type` is empty), application/octet-stream"
+        )
     return value
 
 
