@@ -4,7 +4,7 @@ TESTS ?= tests
 UV_VERSION := 0.13.9
 BIN := .venv/bin
 # A group of tests shares what takes long to start, and is for one worker.
-PYTEST := .venv/bin/python -m pytest --numprocesses 2 --dist loadgroup
+PYTEST := .venv/bin/python -m pytest --dist loadgroup --numprocesses
 SDK := build/sdk
 # Compiled modules are kept, whatever the shell says: without them a process of the service takes twice as long to start.
 unexport PYTHONDONTWRITEBYTECODE
@@ -27,10 +27,11 @@ run: install ## Installs, then runs everything on this machine
 	@$(BIN)/tokenvend dev --port $(PORT)
 
 test: install ## Tests every rule, on one database, in four minutes (TESTS=tests/auth for some)
-	$(PYTEST) --tier quick $(TESTS)
+	$(PYTEST) 2 --tier quick $(TESTS)
 
 test-all: test sdk docs ## And the rest: both databases, a browser, Ceph, Redis, faults, SDKs, the bench, the documents
-	$(PYTEST) --tier all --ignore=tests/chaos tests
+	@# Twice as many as cores: they wait for pages and other programs half of their time.
+	$(PYTEST) 4 --tier all --ignore=tests/chaos tests
 	$(BIN)/python -m pytest --tier all --capture=no tests/chaos
 	@# CI may skip a test here: the client in Kotlin is compiled where Maven has kept OkHttp, and no Debian package is new enough.
 	PYTEST_ADDOPTS= $(BIN)/python -m pytest --numprocesses 2 --dist loadscope tests/sdk
