@@ -108,7 +108,11 @@ def _load(secret_key: str, data_dir: Path) -> Settings:
 def _say_what_is_not_used() -> None:
     own = {PREFIX + name for name in OWN} | {"AWS_REGION", "AWS_DEFAULT_REGION"}
     if unused := sorted(own & names_given()):
-        print(f"not used, for `tokenvend dev` brings its own: {', '.join(unused)}", file=sys.stderr, flush=True)
+        print(
+            f"`tokenvend dev` brings its own, and ignores these settings: {', '.join(unused)}",
+            file=sys.stderr,
+            flush=True,
+        )
 
 
 def _in_url(host: str) -> str:

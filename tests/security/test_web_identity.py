@@ -26,7 +26,7 @@ from joserfc.jwk import ECKey
 from app import engine
 from app.auth import keys
 from app.auth.keys import KeyPurpose
-from app.cli.development import _web_identity
+from app.cli.development import Place, _web_identity
 from app.compose import Runtime, build_runtime
 from app.http import server
 from app.main import create_app
@@ -130,8 +130,9 @@ class Live:
 def live(sqlite_databases: SqliteDatabases, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Live]:
     directory = tmp_path_factory.mktemp("web-identity")
     with server.bind("127.0.0.1", 0) as listener:
-        url = f"http://127.0.0.1:{listener.getsockname()[1]}"
-        with engine.start(directory / "engine", web_identity=_web_identity(url)) as running:
+        place = Place("127.0.0.1", listener.getsockname()[1], "127.0.0.1")
+        url = place.url
+        with engine.start(directory / "engine", web_identity=_web_identity(url, place)) as running:
             settings = test_settings(
                 vending_mode="web_identity",
                 database_url=sqlite_databases.create(directory),
