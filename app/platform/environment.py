@@ -1,6 +1,7 @@
 """Reads the settings from the environment and `.env`, and explains each one that is wrong or misspelt."""
 
 import os
+import re
 import secrets
 from collections.abc import Mapping
 from difflib import get_close_matches
@@ -11,6 +12,8 @@ from pydantic import SecretStr, ValidationError
 
 from app.platform.settings import PREFIX, Settings, SettingsError
 
+SERVICE_LINK = re.compile(rf"{PREFIX}(SERVICE_HOST|SERVICE_PORT\w*|PORT|PORT_\d+_(TCP|UDP)\w*)")
+"""Variables that Kubernetes sets in each pod beside a Service named `tokenvend`."""
 LOOPBACK_HOSTS = ("127.0.0.1", "localhost", "[::1]")
 
 
@@ -69,8 +72,12 @@ def _unknown_names(environment: Mapping[str, str | None]) -> list[str]:
     known = {f"{PREFIX}{name.upper()}" for name in Settings.model_fields if name != "region"}
     unknown = []
     for name in sorted(name for name in environment if name.startswith(PREFIX) and name.upper() not in known):
-        close = get_close_matches(name, known, n=1, cutoff=0.85)
-        unknown.append(f"{name}: there is no such setting" + (f"; did you mean {close[0]}?" if close else ""))
+        hint = ""
+        if SERVICE_LINK.fullmatch(name):
+            hint = "; Kubernetes sets it for a Service named tokenvend, unless the pod has `enableServiceLinks: false`"
+        elif close := get_close_matches(name, known, n=1, cutoff=0.85):
+            hint = f"; did you mean {close[0]}?"
+        unknown.append(f"{name}: there is no such setting{hint}")
     return unknown
 
 

@@ -2,6 +2,7 @@
 
 import hashlib
 import io
+import unicodedata
 from collections.abc import Callable
 from typing import Any
 
@@ -13,6 +14,11 @@ from botocore.exceptions import ClientError
 
 from tests.journeys.deployment import Deployment, Person, s3_of
 
+NAMES = (
+    *("Blumen & Gräser/Blüte 🌸.jpg", "a+b c.jpg", "100%41.jpg", "what?.jpg", "#1.jpg", "it's.jpg", "~.jpg"),
+    *(unicodedata.normalize(form, "Zoë.jpg") for form in ("NFC", "NFD")),
+)
+"""As phones and people name them. Apple's devices take letters apart."""
 FIVE_MEGABYTES = 5 * 1024 * 1024
 
 
@@ -31,12 +37,14 @@ def get(vended: dict[str, Any], name: str, **options: Any) -> Any:
 class TestPhotograph:
     def test_comes_back_byte_for_byte(self, meet: Callable[[], Person], china: bytes, flower: bytes) -> None:
         vended = meet().vend()
-        put(vended, "china.jpg", china)
-        put(vended, "Blumen & Gräser/Blüte 🌸.jpg", flower)
-        for name, data in (("china.jpg", china), ("Blumen & Gräser/Blüte 🌸.jpg", flower)):
+        for name, data in (photographs := dict.fromkeys(NAMES, flower) | {"china.jpg": china}).items():
+            put(vended, name, data)
+        for name, data in photographs.items():
             answer = get(vended, name)
             assert digest(answer["Body"].read()) == digest(data)
             assert (answer["ContentType"], answer["ContentLength"]) == ("image/jpeg", len(data))
+        listed = s3_of(vended).list_objects_v2(Bucket=vended["bucket"], Prefix=vended["prefix"])["Contents"]
+        assert {entry["Key"].removeprefix(vended["prefix"]) for entry in listed} == photographs.keys()
 
     def test_is_listed_with_its_size(self, meet: Callable[[], Person], china: bytes, flower: bytes) -> None:
         vended = meet().vend()

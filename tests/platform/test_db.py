@@ -435,3 +435,12 @@ class TestSqliteFile:
         engine.dispose()
         assert len(modes) == 3
         assert set(modes.values()) == {0o600}
+
+
+def test_a_password_may_hold_any_sign(postgres_databases: PostgresDatabases) -> None:
+    """Alembic's configuration takes a per cent sign for the begin of a name."""
+    url = make_url(postgres_databases.create_empty()).set(password="50%/@:ü%(here)s")
+    upgrade(url.render_as_string(hide_password=False))
+    database = Database(url.render_as_string(hide_password=False), pool_size=1)
+    assert database.run("read", count) == 0
+    database.close()

@@ -140,6 +140,7 @@ class TestThroughIt:
         asyncio.run(story())
         database.close()
 
+    @pytest.mark.all
     def test_migrations_run_once_from_two_hosts(self, mode: Pooler, postgres_databases: PostgresDatabases) -> None:
         empty = postgres_databases.create_empty()
         code = "import sys; from app.records.migrate import upgrade; upgrade(sys.argv[1], None, sys.argv[2])"

@@ -175,6 +175,12 @@ class TestWrongValues:
         ]
         assert "did you mean TOKENVEND_BUCKET?" in lines[0]
 
+    @pytest.mark.parametrize("name", ["PORT", "SERVICE_HOST", "SERVICE_PORT_HTTP", "PORT_8000_TCP_ADDR"])
+    def test_what_kubernetes_sets_beside_a_service_is_told(self, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+        monkeypatch.setenv(f"TOKENVEND_{name}", "tcp://10.0.0.1:8000")
+        with pytest.raises(SettingsError, match=f"^TOKENVEND_{name}: .*enableServiceLinks: false"):
+            load_settings()
+
     def test_never_repeat_a_secret(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setenv("TOKENVEND_SECRET_KEY", "hunter2")
         monkeypatch.setenv("TOKENVEND_DATABASE_URL", "mysql://root:hunter2@db/x")

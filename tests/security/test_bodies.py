@@ -136,6 +136,13 @@ class TestStrictJson:
             assert_problem(answer, 415, "unsupported_media_type")
         assert row_counts(device.service) == before
 
+    def test_a_charset_is_a_parameter_of_json(self, device: Device, path: str) -> None:
+        body = json.dumps(ROUTES[path]).encode()
+        plain, named = (
+            send(device, path, body, Content_Type=f"application/json{end}") for end in ("", ";charset=UTF-8")
+        )
+        assert named.status_code == plain.status_code != 415
+
     def test_an_encoded_body_is_not_unpacked(self, device: Device, path: str) -> None:
         """HT3: no Content-Encoding is honoured, so no bomb goes off."""
         packed = gzip.compress(b" " * 10_000_000 + json.dumps(ROUTES[path]).encode())
