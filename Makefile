@@ -30,8 +30,7 @@ test: install ## Tests every rule, on one database, in four minutes (TESTS=tests
 	$(PYTEST) 2 --tier quick $(TESTS)
 
 test-all: test sdk docs ## And the rest: both databases, a browser, Ceph, Redis, faults, SDKs, the bench, the documents
-	@# Twice as many as cores: they wait for pages and other programs half of their time.
-	$(PYTEST) 4 --tier all --ignore=tests/chaos tests
+	$(PYTEST) 2 --tier all --ignore=tests/chaos tests
 	$(BIN)/python -m pytest --tier all --capture=no tests/chaos
 	@# CI may skip a test here: the client in Kotlin is compiled where Maven has kept OkHttp, and no Debian package is new enough.
 	PYTEST_ADDOPTS= $(BIN)/python -m pytest --numprocesses 2 --dist loadscope tests/sdk

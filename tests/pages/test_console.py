@@ -213,7 +213,7 @@ class TestSearch:
         press("ArrowDown")
         link = page.locator("#user-list tbody a").first
         expect(link).to_be_focused()
-        assert link.evaluate("(link) => getComputedStyle(link).outlineStyle") == "solid"
+        expect(link).to_have_css("outline-style", "solid")
         press("ArrowUp")
         expect(page.locator("#search")).to_be_focused()
         press("ArrowDown")

@@ -224,9 +224,9 @@ class TestServe:
             psutil.Process(killed).kill()
             ask(f"{url}/v1/me", 10)
             assert eventually(lambda: len(workers_of(process.pid) - {killed}) == 2, within=60)
+            assert eventually(lambda: not list(folder.glob(f"*_{killed}.db")), within=60)
             assert eventually(lambda: scrape(url)["tokenvend_database_pool_size"] == 2 * 3, within=60)
             assert [scrape(url)[series] for _ in range(12)] == [50] * 12
-            assert not list(folder.glob(f"*_{killed}.db"))
             process.terminate()
             process.wait(timeout=60)
             assert not folder.exists()

@@ -18,6 +18,6 @@ class TestAttack:
     ) -> None:
         """How much slower they sign in is for `make storm` to say."""
         (taken,) = attacks.measure(attacks.QUICK, tmp_path, postgres_databases, (name,))
-        assert sum(taken.answers.values()) > 30
+        assert sum(taken.answers.values()) > 10
         assert taken.seen.most_credentials == 1
         assert (taken.seen.refused, taken.floors) == (0, 0)

@@ -127,5 +127,5 @@ class TestKill:
         # Nearly every kill struck while STS had answered, or was about to, and the client had not been told.
         assert struck > rounds / (2 if in_full else 4)  # a few rounds may be out of luck
         assert storm.lost > rounds
-        # Some of them after the commit, and some before.
-        assert len(storm.received) < len(ledger) < len(sts.assumed)
+        # Some of them after the commit, and, of enough kills, some before.
+        assert len(storm.received) < len(ledger) <= len(sts.assumed) - in_full
