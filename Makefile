@@ -26,7 +26,7 @@ install: .venv/installed ## Makes .venv with everything, from nothing
 run: install ## Installs, then runs everything on this machine
 	@$(BIN)/tokenvend dev --port $(PORT)
 
-test: install ## Tests every rule, on one database, in four minutes (TESTS=tests/auth for some)
+test: install ## Tests every rule, on one database, in eight minutes (TESTS=tests/auth for some)
 	$(PYTEST) 2 --tier quick $(TESTS)
 
 test-all: test sdk docs ## And the rest: both databases, a browser, Ceph, Redis, faults, SDKs, the bench, the documents
