@@ -7,7 +7,7 @@ service may have a path on its host.
 Each page's Content-Security-Policy names what it may load and reach; nothing comes from another host but S3 itself.
 """
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from email.message import EmailMessage
 from pathlib import Path
 from typing import get_args
@@ -37,17 +37,17 @@ def install(app: FastAPI, settings: Settings) -> None:
     """Adds the pages that the settings allow."""
     _serve_account(app)
     app.add_route("/console/events.json", _events, include_in_schema=False)
-    _serve(app, "console", f"{STRICT}; style-src 'self'; img-src 'self'; connect-src 'self'", vendored="uplot")
+    _serve(app, "console", f"{STRICT}; style-src 'self'; img-src 'self'; connect-src 'self'", vendored=("uplot", "uqr"))
     if settings.environment == "development":
         reach = f"img-src 'self' blob: data:; connect-src 'self' {_bucket_origin(settings)}"
         csp = f"{STRICT}; style-src 'self'; {reach}"
         app.add_route("/demo/mailbox", _mailbox, include_in_schema=False)
         app.add_route("/demo/settings.json", _demo_settings, include_in_schema=False)
-        _serve(app, "demo", csp, vendored="aws4fetch")
+        _serve(app, "demo", csp, vendored=("aws4fetch", "uqr"))
     if settings.docs_on:
         # Swagger UI writes style attributes.
         csp = f"{STRICT}; style-src 'self' 'unsafe-inline'; img-src 'self' data:; connect-src 'self'"
-        _serve(app, "docs", csp, vendored="swagger-ui")
+        _serve(app, "docs", csp, vendored=("swagger-ui",))
 
 
 def _serve_account(app: FastAPI) -> None:
@@ -112,10 +112,11 @@ def _leave_slash(name: str) -> Callable[[Request], Awaitable[Response]]:
     return redirect
 
 
-def _serve(app: FastAPI, name: str, csp: str, *, vendored: str) -> None:
+def _serve(app: FastAPI, name: str, csp: str, *, vendored: Sequence[str]) -> None:
     app.add_route(f"/{name}", _page(name, "index", csp), include_in_schema=False)
     app.add_route(f"/{name}/", _leave_slash(name), include_in_schema=False)
-    app.mount(f"/{name}/vendor/{vendored}", PageFiles(HERE / "vendor" / vendored, csp))
+    for library in vendored:
+        app.mount(f"/{name}/vendor/{library}", PageFiles(HERE / "vendor" / library, csp))
     app.mount(f"/{name}/shared", PageFiles(HERE / "shared", csp))
     app.mount(f"/{name}", PageFiles(HERE / name, csp))
 

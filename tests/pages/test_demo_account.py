@@ -1,13 +1,14 @@
 """What a person may do about their own account on the sample page, with the mails that it shows in development."""
 
 import base64
-import re
 from collections.abc import Callable
 from datetime import UTC, datetime
+from urllib.parse import parse_qs, urlsplit
 
 import pytest
 from playwright.sync_api import Page, expect
 
+from tests.pages.qr import read_qr
 from tests.pages.visit import DESKTOP, PASSWORD, PHONE, Visit
 from tests.support.authenticator import totp
 
@@ -49,11 +50,9 @@ def code_of(secret: str) -> str:
 def add_authenticator(person: Visit) -> tuple[str, list[str]]:
     """The secret and the recovery codes."""
     account(person, "Add an authenticator app")
-    expect(person.page.locator("#question [data-part=text]")).to_contain_text("Give your app this secret")
-    words = person.page.locator("#question [data-part=text]").inner_text()
-    secret = re.search(r"secret: ([A-Z2-7 ]+) –", words)
-    assert secret is not None
-    plain = secret[1].replace(" ", "")
+    shown = person.page.get_by_test_id("totp-secret")
+    expect(shown).to_be_visible()
+    plain = shown.inner_text().replace(" ", "")
     answer(person.page, "Turn it on", code=code_of(plain))
     expect(person.page.get_by_test_id("recovery-codes")).to_be_visible()
     return plain, person.page.get_by_test_id("recovery-codes").locator("code").all_inner_texts()
@@ -75,10 +74,32 @@ class TestSecondFactor:
     def test_is_set_up_and_asked_for(self, visit: OpenVisit) -> None:
         """AU13: with a recovery code in the place of the app, which works once."""
         person = visit().register()
+        person.context.grant_permissions(["clipboard-read", "clipboard-write"])
+        account(person, "Add an authenticator app")
+        page = person.page
+        shown = page.get_by_test_id("totp-secret")
+        expect(shown).to_be_visible()
+        person.look("enrolment")
+        scanned = urlsplit(read_qr(page, page.locator("#question .qr")))
+        assert (scanned.scheme, scanned.netloc) == ("otpauth", "totp")
+        assert parse_qs(scanned.query)["secret"] == [shown.inner_text().replace(" ", "")]
+        page.get_by_role("button", name="Copy the secret").click()
+        expect(page.locator("#status")).to_have_text("The secret is copied.")
+        assert page.evaluate("() => navigator.clipboard.readText()") == parse_qs(scanned.query)["secret"][0]
+        page.locator("#question").get_by_role("button", name="Cancel").click()
+
         _secret, codes = add_authenticator(person)
         person.look("recovery-codes")
         assert len(codes) == 10
+        with page.expect_download() as waiting:
+            page.get_by_role("button", name="Save as a file").click()
+        assert waiting.value.path().read_text().splitlines()[2:] == codes
+        page.get_by_role("button", name="Copy the codes").click()
+        expect(page.locator("#status")).to_have_text("The codes are copied.")
+        assert page.evaluate("() => navigator.clipboard.readText()").splitlines() == codes
         answer(person.page, "I have kept them")
+        expect(page.locator("#question")).to_be_hidden()
+        assert not [code for code in codes if code in person.exposed()]
         expect(person.page.locator("#own-account [data-part=mfa]")).to_have_text("Authenticator app")
         person.look("account-card")
         sign_out(person)

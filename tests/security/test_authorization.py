@@ -46,8 +46,17 @@ PUBLIC = {
 
 UNLISTED = {
     *("/account", "/account/shared", "/account/verify-email", "/account/reset-password", "/account/change-email"),
-    *("/console", "/console/", "/console/events.json", "/console/shared", "/console/vendor/uplot"),
-    *("/demo", "/demo/", "/demo/shared", "/demo/vendor/aws4fetch", "/demo/mailbox", "/demo/settings.json"),
+    *("/console", "/console/", "/console/events.json", "/console/shared"),
+    *("/console/vendor/uplot", "/console/vendor/uqr"),
+    *(
+        "/demo",
+        "/demo/",
+        "/demo/shared",
+        "/demo/vendor/aws4fetch",
+        "/demo/vendor/uqr",
+        "/demo/mailbox",
+        "/demo/settings.json",
+    ),
     *("/openapi.json", "/docs", "/docs/", "/docs/shared", "/docs/vendor/swagger-ui"),
 }
 """What is served beside the OpenAPI document: pages of links in mails, the console; the rest in development alone."""

@@ -42,11 +42,13 @@ function complain(problem) {
   form.querySelector("input")?.select();
 }
 
-// Resolves to what `act` gives for the answers, or to null where nobody answered.
-export function ask({ title, text = "", fields = [], submit, danger = false, alternative = "" }, act) {
+// Resolves to what `act` gives for the answers, or to null where nobody answered. `shown`: what stands above the fields.
+export function ask({ title, text = "", shown = null, fields = [], submit, danger = false, alternative = "" }, act) {
   part(dialog, "title").textContent = title;
   part(dialog, "text").textContent = text;
-  part(dialog, "fields").replaceChildren(...fields.map(makeField));
+  part(dialog, "text").hidden = !text;
+  part(dialog, "fields").replaceChildren(...(shown ? [shown] : []), ...fields.map(makeField));
+  form.querySelector("[name]")?.setAttribute("autofocus", "");
   part(dialog, "error").textContent = "";
   part(dialog, "submit").textContent = submit;
   part(dialog, "submit").className = danger ? "danger solid" : "primary";
@@ -70,7 +72,7 @@ export function ask({ title, text = "", fields = [], submit, danger = false, alt
     });
     listen(part(dialog, "alternative"), "click", () => { outcome = "alternative"; dialog.close(); });
     listen(part(dialog, "cancel"), "click", () => dialog.close());
-    listen(dialog, "close", () => { listening.abort(); form.reset(); resolve(outcome); });
+    listen(dialog, "close", () => { listening.abort(); part(dialog, "fields").replaceChildren(); resolve(outcome); });
     dialog.showModal();
   });
 }

@@ -1,7 +1,7 @@
 // The second factor: asked for at sign-in, set up and taken away in the panel.
 
 import * as api from "./api.js";
-import { part, stamp } from "./dom.js";
+import { showCodes, showSecret } from "./keepsakes.js";
 import { ask } from "./question.js";
 
 const CODES = {
@@ -50,37 +50,31 @@ export async function freshly(mfaEnabled, act) {
   return proof ? act() : null;
 }
 
-const inGroups = (secret) => secret.match(/.{1,4}/g).join(" ");
-
-// `why`: for who did not ask for it.
+// `why`: for people who did not ask for it.
 export async function setUp(why = "") {
   const enrolment = await freshly(false, api.enrolTotp);
   if (!enrolment) return false;
   const confirmed = await ask({
     title: "Add an authenticator app",
-    text: `${why} Give your app this secret: ${inGroups(enrolment.secret)} – then type the code that it shows.`.trim(),
-    fields: [{ name: "code", label: "Code", autocomplete: "one-time-code", inputmode: "numeric" }],
+    text: why,
+    shown: showSecret(enrolment),
+    fields: [{ name: "code", label: "The code that the app shows then", autocomplete: "one-time-code", inputmode: "numeric" }],
     submit: "Turn it on",
   }, api.confirmTotp);
   if (!confirmed) return false;
-  await showCodes(confirmed.recovery_codes);
+  await keepCodes(confirmed.recovery_codes);
   return true;
 }
 
 export async function renewCodes() {
   const made = await freshly(true, api.renewRecoveryCodes);
-  if (made) await showCodes(made.recovery_codes);
+  if (made) await keepCodes(made.recovery_codes);
 }
 
 // Shown this once: the service keeps no more than their hashes.
-function showCodes(codes) {
-  const list = stamp("recovery-codes");
-  list.append(...codes.map((code) => Object.assign(document.createElement("code"), { textContent: code })));
-  const shown = ask({
-    title: "Your recovery codes",
-    text: "Keep them where your phone is not. Each signs you in once when the app is gone, and they are not shown again.",
-    submit: "I have kept them",
-  }, () => true);
-  part(document.getElementById("question"), "fields").append(list);
-  return shown;
-}
+const keepCodes = (codes) => ask({
+  title: "Your recovery codes",
+  text: "Keep them where your phone is not. Each signs you in once when the app is gone. They are not shown again.",
+  shown: showCodes(codes),
+  submit: "I have kept them",
+}, () => true);
