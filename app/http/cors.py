@@ -35,7 +35,7 @@ class Cors:
         """What to answer beside `headers_for`; None if the request is no preflight. Raises `OriginNotAllowed`.
 
         A page of an allowed origin may send any header. Its monitoring adds some that nobody here has heard of, and a
-        list would protect nothing: a program outside a browser sends what it likes, and no cookie opens anything here.
+        list would protect nothing: a program outside a browser sends what it likes, and no cookie opens the API.
         """
         request = scope["headers"]
         if scope["method"] != "OPTIONS" or not self._origins or not _only(request, b"access-control-request-method"):

@@ -27,14 +27,16 @@ log = structlog.get_logger("tokenvend.http")
 
 
 class ProblemResponse(Response):
-    """A problem document. `headers` are the framework's own, such as `Allow` for a 405."""
+    """A problem document. `headers` are the framework's own, such as `Allow` for a 405. It can set one cookie."""
 
     def __init__(self, problem: Problem, request_id: str, headers: Mapping[str, str] | None = None) -> None:
         super().__init__(status_code=problem.status)
         self._problem, self._request_id, self._extra = problem, request_id, headers
 
     async def __call__(self, _scope: Scope, _receive: Receive, send: Send) -> None:
-        await send_problem(self._problem, self._request_id, send, self._extra)
+        cookie = self.headers.get("set-cookie")
+        extra = {**(self._extra or {}), **({"Set-Cookie": cookie} if cookie else {})}
+        await send_problem(self._problem, self._request_id, send, extra)
 
 
 _BY_STATUS: dict[int, type[Problem]] = {404: NotFound, 405: MethodNotAllowed, 413: ContentTooLarge}

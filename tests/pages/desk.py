@@ -252,7 +252,8 @@ class Desk(Visit):
 
     @property
     def access_token(self) -> str:
-        token: str = self.answered("/v1/auth/login")[-1]["tokens"]["access_token"]
+        signed_in = self.answered("/console/session/login") + self.answered("/console/session/mfa")
+        token: str = next(answer["tokens"] for answer in signed_in[::-1] if answer["tokens"])["access_token"]
         return token
 
     @property

@@ -50,7 +50,7 @@ class TestSignIn:
         """AZ7: with password and code; a wrong password and a wrong code are told, and nothing is shown before."""
         chief = strict.person("admin").enable_mfa()
         person = desk(strict).open()
-        person.excused |= {"/v1/auth/login", "/v1/auth/mfa"}
+        person.excused |= {"/console/session/login", "/console/session/mfa"}
         person.give_password(chief, "not the password")
         expect(person.page.locator("#form-error")).to_contain_text("No account has this e-mail address")
         person.give_password(chief)
@@ -62,13 +62,40 @@ class TestSignIn:
         expect(person.page.locator("#dashboard")).to_be_visible()
         expect(person.page.locator("#role")).to_have_text("admin")
         expect(person.page.locator("#dashboard-heading")).to_be_focused()
-        assert person.kept()["local"] == person.kept()["session"] == {}
-        assert person.kept()["cookies"] == []
-        tokens = person.answered("/v1/auth/mfa")[-1]["tokens"]
-        for secret in (tokens["access_token"], tokens["refresh_token"]):
+        kept = person.kept()
+        assert (kept["local"], kept["session"], kept["databases"], kept["cookie"]) == ({}, {}, [], "")
+        (cookie,) = kept["cookies"]
+        assert (cookie["httpOnly"], cookie["sameSite"], cookie["path"]) == (True, "Strict", "/console/session")
+        assert cookie["expires"] == -1
+        for secret in (person.access_token, cookie["value"]):
             assert secret not in person.exposed()
+
+    def test_outlives_a_reload_in_every_tab(self, desk: OpenDesk, strict: Company) -> None:
+        """TK9, TK22: the cookie renews the session, whatever is shown; a sign-out in one tab holds for the other."""
+        chief = strict.person("admin").enable_mfa()
+        person = desk(strict).open("#/users")
+        person.give_password(chief)
+        person.answer("Sign in", code=chief.code())
+        expect(person.page.locator("#user-list tbody tr").first).to_be_visible()
+        (before,) = person.kept()["cookies"]
+        person.page.reload()
+        expect(person.page.locator("#user-list tbody tr").first).to_be_visible()
+        expect(person.page.locator("#users-heading")).to_be_focused()
+        (after,) = person.kept()["cookies"]
+        assert before["value"] != after["value"]
+        other = person.context.new_page()
+        other.goto(f"{person.url}/console#/audit")
+        expect(other.locator("#audit-list tbody tr").first).to_be_visible()
+        assert person.calls("POST", "/v1/auth/") == []
+        person.excused.add("/v1/")
+        other.get_by_role("button", name="Sign out").click()
+        expect(other.get_by_label("Password")).to_be_visible()
+        person.page.get_by_label("Search").fill("anybody")
+        expect(person.page.locator("#notice")).to_have_text("Your session has ended. Sign in again.")
+        assert person.kept()["cookies"] == []
         person.page.reload()
         expect(person.page.get_by_label("Password")).to_be_visible()
+        expect(person.page.locator("#email")).to_be_focused()
 
     def test_takes_a_recovery_code(self, desk: OpenDesk, strict: Company) -> None:
         chief = strict.person("support").enable_mfa()
@@ -131,7 +158,7 @@ class TestSignIn:
         expect(person.page.locator("#form-error")).to_contain_text("This account has no access to the console")
         expect(person.page.locator("#nav")).to_be_hidden()
         assert not person.calls("GET", "/v1/admin")
-        assert person.calls("POST", "/v1/auth/logout")
+        assert person.calls("POST", "/console/session/logout")
         assert company.sql("SELECT count(*) FROM sessions WHERE user_id = :id AND ended_at IS NULL", id=user.hex) == [
             (0,)
         ]
@@ -142,7 +169,7 @@ class TestSignIn:
         person = desk().enter(chief, "#/users")
         expect(person.page.locator("#user-list tbody tr")).to_have_count(50)
         company.sql("UPDATE sessions SET ended_at = created_at WHERE user_id = :id", id=chief.hex)
-        person.excused |= {"/v1/"}
+        person.excused |= {"/v1/", "/console/session/refresh"}
         person.page.get_by_label("Search").fill("person")
         expect(person.page.locator("#notice")).to_have_text("Your session has ended. Sign in again.")
         assert "many.example" not in person.page.content()
@@ -419,7 +446,7 @@ class TestActions:
         stale = {"status": 403, "code": "step_up_required", "title": "A fresh sign-in is needed", "detail": "…"}
 
         def refuse(route: Route) -> None:
-            if person.calls("POST", "/v1/auth/step-up"):
+            if person.calls("POST", "/console/session/step-up"):
                 route.continue_()
             else:
                 route.fulfill(status=403, content_type="application/problem+json", body=json.dumps(stale))

@@ -53,6 +53,10 @@ class TestPages:
         admin.go("Audit")
         expect(admin.page.locator("#event option")).not_to_have_count(1)
         expect(admin.page.locator("#audit-list tbody tr").first).to_be_visible()
+        (cookie,) = admin.kept()["cookies"]
+        assert cookie["path"] == f"{PATH}/console/session"
+        admin.page.reload()
+        expect(admin.page.locator("#audit-list tbody tr").first).to_be_visible()
 
     def test_of_the_sample_app_get_a_credential(
         self, browser: Browser, shared_host: Company, viewport: dict[str, int]

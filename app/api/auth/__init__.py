@@ -1,9 +1,10 @@
 """The routes of this feature, one file an action or noun."""
 
-from app.api.auth import devices, factors, guests, identities, login, mfa, oidc, passkeys, passwords, step_up
+from app.api.auth import console, devices, factors, guests, identities, login, mfa, oidc, passkeys, passwords, step_up
 
 ROUTERS = (
     login.router,
+    console.router,
     mfa.router,
     passkeys.router,
     oidc.router,

@@ -7,7 +7,7 @@ import { clearDashboard, hideDashboard, showDashboard, wireDashboard } from "./d
 import { clearImports, showImports, wireImports } from "./imports.js";
 import { clearKeys, showKey, wireKeys } from "./keys.js";
 import { announce, byId } from "./shared/dom.js";
-import { setNotice, wireSignIn } from "./sign-in.js";
+import { resume, setNotice, wireSignIn } from "./sign-in.js";
 import { clearUser, showUser, wireUser } from "./user.js";
 import { clearUsers, showUsers, wireUsers } from "./users.js";
 
@@ -102,7 +102,8 @@ function shortcut(event) {
   byId("search").select();
 }
 
-function start() {
+async function start() {
+  api.keepInCookie("/console/session");
   api.onSessionEnd(() => leave("Your session has ended. Sign in again."));
   wireUsers();
   wireUser();
@@ -115,8 +116,8 @@ function start() {
   byId("skip").addEventListener("click", (event) => { event.preventDefault(); byId("main").focus(); });
   addEventListener("hashchange", () => route());
   addEventListener("keydown", shortcut);
-  // The tokens end with the page, so the session they belong to should not outlive it.
-  addEventListener("pagehide", ({ persisted }) => { if (!persisted) api.logOut({ leaving: true }).catch(() => {}); });
+  if (await resume(enter)) return;
+  showSection("sign-in");
   byId("email").focus();
 }
 

@@ -46,6 +46,18 @@ async function withPassword() {
   if (result.mfa && !(await answerChallenge(result.mfa))) throw new api.Problem({ detail: "Without the code nobody gets in." });
 }
 
+// Whether the cookie of an earlier sign-in still opens the console.
+export async function resume(onSignedIn) {
+  try {
+    if (!(await api.resume())) return false;
+    await enter(onSignedIn);
+    return true;
+  } catch (problem) {
+    complain(problem.status === 401 ? "" : api.explain(problem));
+    return false;
+  }
+}
+
 export function wireSignIn(onSignedIn) {
   const begin = () => {
     complain("");

@@ -1,4 +1,4 @@
-// Calls of the service, and the tokens they need: these live in variables here and nowhere else, so a reload forgets them.
+// Calls of the service, and the tokens they need: these live in variables here. A reload forgets them, but for a cookie.
 
 const SERVICE = new URL("../..", import.meta.url).href.replace(/\/$/, ""); // it may have a path on its host
 const EARLY = 30_000;
@@ -8,6 +8,7 @@ const ADVICE = {
   rate_limited: "Too many requests.",
   internal_error: "The service failed. Try again; if it goes on, tell its operator.",
 };
+let signIn = "/v1/auth";
 let tokens = null;
 let refreshing = null;
 let sessionEnded = () => {};
@@ -38,7 +39,8 @@ async function ask(method, path, { body, file, type, bearer, keepalive = false, 
   const headers = { Accept: accept };
   if (body || file) headers["Content-Type"] = file ? type : "application/json";
   if (bearer) headers.Authorization = `Bearer ${bearer}`;
-  const request = { method, headers, keepalive, signal, credentials: "omit", cache: "no-store", redirect: "error" };
+  const credentials = path.startsWith("/v1/") ? "omit" : "same-origin";
+  const request = { method, headers, keepalive, signal, credentials, cache: "no-store", redirect: "error" };
   if (body || file) request.body = file ?? JSON.stringify(body);
   const response = await fetch(SERVICE + path, request).catch((error) => {
     if (error.name === "AbortError") throw error;
@@ -57,6 +59,23 @@ export function keep(issued) {
   tokens = { ...issued, staleAt: Date.now() + issued.expires_in * 1000 - EARLY };
 }
 
+// The refresh token stays in a cookie that no script reads, and that is sent to `path` alone.
+export function keepInCookie(path) {
+  signIn = path;
+}
+
+const ownToken = (held) => (held.refresh_token ? { body: { refresh_token: held.refresh_token } } : {});
+
+// Whether this browser is signed in still, after the page was loaded anew: where a cookie keeps the session.
+export async function resume() {
+  const issued = await inTurn(() => send("POST", `${signIn}/refresh`));
+  if (issued) keep(issued);
+  return Boolean(issued);
+}
+
+// One tab at a time: an answer that came late would put an older token into the cookie that they share.
+const inTurn = (act) => (navigator.locks && signIn !== "/v1/auth" ? navigator.locks.request(signIn, act) : act());
+
 // A refresh token works once: everybody who needs a new access token waits for the same exchange.
 function refresh() {
   refreshing ??= exchange(tokens).finally(() => { refreshing = null; });
@@ -65,8 +84,10 @@ function refresh() {
 
 async function exchange(held) {
   try {
-    const issued = await send("POST", "/v1/auth/refresh", { body: { refresh_token: held.refresh_token } });
-    if (tokens === held) keep(issued);
+    const issued = await inTurn(() => send("POST", `${signIn}/refresh`, ownToken(held)));
+    if (tokens !== held) return;
+    if (issued?.session_id === held.session_id) keep(issued);
+    else forget(); // another tab has signed out, or somebody else in
   } catch (problem) {
     if (problem.status === 401 && tokens === held) forget();
     throw problem;
@@ -110,17 +131,17 @@ export function onSessionEnd(listener) {
 }
 
 export async function logIn(form) {
-  const result = await send("POST", "/v1/auth/login", { body: form });
+  const result = await send("POST", `${signIn}/login`, { body: form });
   if (result.tokens) keep(result.tokens);
   return result;
 }
 
 export async function answerChallenge(answer) {
-  keep((await send("POST", "/v1/auth/mfa", { body: answer })).tokens);
+  keep((await send("POST", `${signIn}/mfa`, { body: answer })).tokens);
 }
 
 export async function stepUp(proof) {
-  keep(await authorized("POST", "/v1/auth/step-up", { body: proof }));
+  keep(await authorized("POST", `${signIn}/step-up`, { body: proof }));
 }
 
 export const enrolTotp = () => authorized("POST", "/v1/me/totp");
@@ -135,12 +156,12 @@ export const passkeySignInOptions = () => send("POST", "/v1/auth/passkey/options
 
 // A passkey is two factors in one: no second one is asked for.
 export async function logInWithPasskey(form) {
-  keep((await send("POST", "/v1/auth/passkey", { body: form })).tokens);
+  keep((await send("POST", `${signIn}/passkey`, { body: form })).tokens);
 }
 
 // Forgets first and tells the service after: whatever becomes of the request, this page holds nothing more.
 export async function logOut({ leaving = false } = {}) {
   const held = tokens;
   tokens = null;
-  if (held) await send("POST", "/v1/auth/logout", { body: { refresh_token: held.refresh_token }, keepalive: leaving });
+  if (held) await send("POST", `${signIn}/logout`, { ...ownToken(held), keepalive: leaving });
 }
