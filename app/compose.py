@@ -53,6 +53,7 @@ from app.revocation.iam_writer import IAM_CONFIG, RoleDenials
 from app.sharing import giving, grants
 from app.storage import quota
 from app.upkeep import canary, erased_objects, usage_count
+from app.upkeep.checks import WITHIN, Checks
 from app.upkeep.health import Health
 from app.vending import ledger
 from app.vending.broker import Broker
@@ -116,9 +117,23 @@ class Runtime:
             Broker: self.vending.broker,
             Topic: self.storage_events,
             Health: self.health,
+            Checks: self.checks(),
             ExportTurn: self.export_turn,
             ImportRoom: self.import_room,
         }
+
+    def checks(self, *, within: float = WITHIN) -> Checks:
+        """What looks at this service's surroundings. `within`: seconds for each answer of another server."""
+        return Checks(
+            self.platform,
+            keyrings=self.keyrings,
+            broker=self.vending.broker,
+            identity_tokens=self.identity_tokens,
+            providers=self.providers,
+            transport=self.postman.transport,
+            fetcher=self.fetcher,
+            within=within,
+        )
 
     @property
     def jobs(self) -> Sequence[Job]:

@@ -99,6 +99,11 @@ class StsClient:
         except Fault as fault:
             raise self._problem(fault) from fault
 
+    @property
+    def clock_skew(self) -> float | None:
+        """How many seconds STS's clock is ahead of this machine's, by its last answer with a date; None without one."""
+        return None if self._skew_measured_at == float("-inf") else self._skew
+
     async def close(self) -> None:
         await self._transport.close()
         self._base.close()

@@ -2,33 +2,18 @@
 
 import uuid
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
-from typing import Literal
+from dataclasses import replace
 
-from sqlalchemy import func, select
-from sqlalchemy.orm import Session
-
-from app.auth.providers import FETCH_FAULTS, Misconfigured
-from app.cli import redis_memory
 from app.compose import Runtime
-from app.mail.transport import SmtpTransport, Undelivered
-from app.platform.fetcher import Unusable
-from app.platform.pooler import LIMITS, SHARED, UNSET
 from app.platform.problems import Problem
-from app.platform.settings import LONGEST_CHAINED, Settings, SettingsError
-from app.records.migrate import is_migrated
+from app.platform.settings import LONGEST_CHAINED
 from app.revocation.iam_writer import IamFailed, RoleDenials
 from app.upkeep import isolation
+from app.upkeep.checks import WITHIN, Finding
 from app.upkeep.isolation import Tenant
 from app.vending import tickets, vending
 
-State = Literal["ok", "warning", "failed"]
-
 MENDS = {
-    "database": "check TOKENVEND_DATABASE_URL and that the database is up",
-    "migrations": "run `tokenvend migrate`",
-    "keys": "TOKENVEND_SECRET_KEY must be the one that the keys were made with",
-    "base credentials": "give this machine an instance role, a task role or a profile that STS knows",
     "assume_role": "the role's trust policy must allow this identity sts:AssumeRole (and sts:SetSourceIdentity, or set "
     "TOKENVEND_SOURCE_IDENTITY=off; with TOKENVEND_SESSION_TAGS sts:TagSession) with TOKENVEND_EXTERNAL_ID if it asks "
     "for one",
@@ -57,30 +42,24 @@ MENDS = {
 }
 
 
-@dataclass(frozen=True)
-class Finding:
-    name: str
-    state: State
-    message: str
+SHUT = frozenset({"settings", "base credentials"})
+"""Findings without which no vend can be tried."""
 
 
-async def examine(runtime: Runtime) -> list[Finding]:
-    """All findings, in the order in which to mend them. Closes the runtime."""
+async def examine(runtime: Runtime, *, within: float = WITHIN) -> list[Finding]:
+    """All findings, in the order in which to mend them. `within`: seconds for another server's answer.
+
+    Closes the runtime.
+    """
     try:
-        return await _examine(runtime)
+        return await _examine(runtime, within)
     finally:
         await runtime.close()
 
 
-async def _examine(runtime: Runtime) -> list[Finding]:
-    findings = [
-        *await _service(runtime),
-        *await _redis(runtime),
-        *await _identity_providers(runtime),
-        *await _mail(runtime),
-        *await _base_credentials(runtime),
-    ]
-    if findings[-1].state == "failed":
+async def _examine(runtime: Runtime, within: float) -> list[Finding]:
+    findings = await runtime.checks(within=within).surroundings()
+    if any(finding.state == "failed" and finding.name in SHUT for finding in findings):
         return findings
     try:
         own, vends = await _vend(runtime)
@@ -90,94 +69,6 @@ async def _examine(runtime: Runtime) -> list[Finding]:
     else:
         findings += [*vends, *await _revocation(runtime), *await _isolation(runtime, own)]
     return [*findings, *await _cors(runtime)]
-
-
-async def _service(runtime: Runtime) -> list[Finding]:
-    findings, database = [], runtime.platform.database
-    try:
-        await database.examine()
-        migrated = await database.read(is_migrated)
-        findings.append(Finding("database", "ok", await database.read(_what_holds, runtime.platform.settings)))
-    except Problem as problem:
-        if problem.cause in (UNSET, SHARED):
-            return [Finding("database", "failed", problem.cause)]
-        return [_failed("database", problem.cause or problem.code)]
-    if not migrated:
-        return [*findings, _failed("migrations", "the database is not at this version's migration")]
-    findings.append(Finding("migrations", "ok", "up to date"))
-    for keyring in runtime.keyrings:
-        await keyring.try_load()
-        try:
-            findings.append(Finding("keys", "ok", f"signing {keyring.purpose} tokens with {keyring.current().kid}"))
-        except Problem as problem:
-            findings.append(_failed("keys", problem.cause or problem.code))
-    return findings
-
-
-def _what_holds(session: Session, settings: Settings) -> str:
-    """What the server says of a statement's session, which a pooler or the URL may have changed."""
-    if session.get_bind().dialect.name != "postgresql":
-        return session.get_bind().dialect.name
-    limits = [f"{name} {session.scalar(select(func.current_setting(name)))}" for name in LIMITS]
-    schema = session.scalar(select(func.current_schema()))
-    path = session.scalar(select(func.current_setting("search_path")))
-    statements = "nothing is prepared" if settings.database_pooler == "transaction" else "statements are prepared"
-    return f"postgresql; tables in {schema} (search_path {path}); {', '.join(limits)}; {statements}"
-
-
-async def _redis(runtime: Runtime) -> list[Finding]:
-    judged = await redis_memory.judge(runtime.platform.settings)
-    return [Finding(f"Redis of {name}", found.state, found.message) for name, found in judged.items()]
-
-
-async def _identity_providers(runtime: Runtime) -> list[Finding]:
-    findings = []
-    for provider in runtime.providers.list_all():
-        name = f"provider {provider.name}"
-        try:
-            findings.append(Finding(name, "ok", f"{provider.issuer} has {await provider.try_out()} keys"))
-        except Misconfigured as error:
-            findings.append(Finding(name, "failed", str(error)))
-        except FETCH_FAULTS as error:
-            cause = str(error) if isinstance(error, Unusable) else type(error).__name__
-            mend = f"check that this machine reaches {provider.issuer}, perhaps through HTTPS_PROXY"
-            findings.append(Finding(name, "failed", f"its keys cannot be read ({cause}); {mend}"))
-    return findings
-
-
-async def _mail(runtime: Runtime) -> list[Finding]:
-    transport = runtime.postman.transport
-    if not isinstance(transport, SmtpTransport):
-        return []
-    try:
-        if await transport.takes_international():
-            return [Finding("mail", "ok", "the server takes the session, and addresses of any alphabet")]
-    except Undelivered as error:
-        mend = "check TOKENVEND_SMTP_URL and the way to the server"
-        return [Finding("mail", "failed", f"the server takes no mail ({error.reason}); {mend}")]
-    without = "the server has no SMTPUTF8: no mail reaches an address like jörg@example.org, and the log says so once"
-    return [Finding("mail", "warning", f"{without}; another server may have it, Amazon SES has not")]
-
-
-async def _base_credentials(runtime: Runtime) -> list[Finding]:
-    name, settings = "base credentials", runtime.platform.settings
-    try:
-        settings.require_engine()
-    except SettingsError as error:
-        return [Finding(name, "failed", " ".join(str(error).split("\n")))]
-    if settings.vending_mode == "web_identity":
-        return [
-            Finding(name, "ok", f"none are needed: this service is the OIDC issuer {runtime.identity_tokens.issuer}")
-        ]
-    try:
-        arn = await runtime.vending.broker.caller_arn()
-        warnings = await runtime.vending.broker.warnings(settings.credential_max_ttl)
-    except Problem as problem:
-        return [_failed(name, problem.cause or problem.code)]
-    return [
-        Finding(name, "ok", arn or "this engine does not say whose they are"),
-        *(Finding(name, "warning", warning) for warning in warnings),
-    ]
 
 
 async def _vend(runtime: Runtime) -> tuple[Tenant, list[Finding]]:
@@ -278,12 +169,12 @@ async def _cors(runtime: Runtime) -> list[Finding]:
         except isolation.S3Unreachable as error:
             return [*findings, Finding("CORS", "warning", f"cannot be told, for S3 does not answer ({error})")]
         if exposed is None:
-            findings.append(Finding("CORS", "warning", f"{origin} may not; {MENDS['CORS']}"))
+            findings.append(Finding("CORS", "warning", f"{origin} may not", MENDS["CORS"]))
             continue
         hidden = [name for name in settings.exposed_headers if exposed.isdisjoint((name.lower(), "*"))]
         if hidden:
-            said = f"{origin} may send requests to the bucket, but not read {', '.join(hidden)}; {MENDS['CORS']}"
-            findings.append(Finding("CORS", "warning", said))
+            said = f"{origin} may send requests to the bucket, but not read {', '.join(hidden)}"
+            findings.append(Finding("CORS", "warning", said, MENDS["CORS"]))
         else:
             findings.append(Finding("CORS", "ok", f"{origin} may send requests to the bucket and read the answers"))
     return findings
@@ -303,11 +194,11 @@ async def _tickets(runtime: Runtime, own: Tenant) -> Finding:
     probe = isolation.Probe(settings, own.credential)
     wrong = await probe.wrong_with_form(tickets.url(settings, public=False), fields, key, size)
     if settings.gives_upload_tickets:
-        return Finding(name, "warning", f"{wrong}; {MENDS[name]}") if wrong else Finding(name, "ok", "they work")
+        return Finding(name, "warning", wrong, MENDS[name]) if wrong else Finding(name, "ok", "they work")
     if wrong:
         return Finding(name, "ok", f"off, as they must be on this engine: {wrong}")
     return Finding(name, "ok", "off; they would work: TOKENVEND_UPLOAD_TICKETS=on")
 
 
 def _failed(name: str, what: str) -> Finding:
-    return Finding(name, "failed", f"{what}; {MENDS[name]}")
+    return Finding(name, "failed", what, MENDS[name])

@@ -88,15 +88,15 @@ class SmtpTransport:
     async def send(self, message: EmailMessage) -> None:
         await self._run(lambda client: self._deliver(client, message))
 
-    async def takes_international(self) -> bool:
+    async def takes_international(self, *, within: float = TIMEOUT) -> bool:
         """Whether the server takes addresses with letters outside ASCII before the `@` (SMTPUTF8, RFC 6531).
 
-        Connects, with TLS and login as for a mail. Raises `Undelivered`.
+        Connects, with TLS and login as for a mail. `within`: seconds for each answer. Raises `Undelivered`.
         """
-        return await self._run(self._has_smtputf8)
+        return await self._run(self._has_smtputf8, within)
 
-    async def _run(self, work: Callable[[smtplib.SMTP], T]) -> T:
-        client = self._client()
+    async def _run(self, work: Callable[[smtplib.SMTP], T], within: float = TIMEOUT) -> T:
+        client = self._client(within)
         running = asyncio.get_running_loop().run_in_executor(self._threads, work, client)
         try:
             async with asyncio.timeout(SEND_WITHIN):
@@ -111,12 +111,12 @@ class SmtpTransport:
     def close(self) -> None:
         self._threads.shutdown(wait=False, cancel_futures=True)
 
-    def _client(self) -> smtplib.SMTP:
+    def _client(self, timeout: float) -> smtplib.SMTP:
         """A client that is not connected yet, so that `_abort` can end it at any time."""
         client = (
-            smtplib.SMTP_SSL(local_hostname=self._host_name, timeout=TIMEOUT, context=self._tls)
+            smtplib.SMTP_SSL(local_hostname=self._host_name, timeout=timeout, context=self._tls)
             if self._implicit_tls
-            else smtplib.SMTP(local_hostname=self._host_name, timeout=TIMEOUT)
+            else smtplib.SMTP(local_hostname=self._host_name, timeout=timeout)
         )
         client.__dict__["_host"] = self._host  # the name that TLS checks: only a constructor that connects sets it
         return client

@@ -29,6 +29,7 @@ from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.orm import DeclarativeBase, Session
 from sqlalchemy.pool import ConnectionPoolEntry, QueuePool
 
+from app.platform.database_faults import Outage, outage
 from app.platform.hot_connection import ANSWER_WITHIN, CLOCK, PING_AFTER, Line, Row
 from app.platform.pooler import BEGIN, OPENING, SHARED, UNSET, cause, connect_arguments, shares_sessions
 from app.platform.problems import DatabaseUnavailable, Problem
@@ -148,6 +149,10 @@ class Database:
             await self._in_thread(self._look_for_a_pooler)
             self._refuse_if_shared()
             self._examined = True
+
+    def outage(self, problem: Problem) -> Outage | None:
+        """What keeps every statement from working, by a problem that a call of this database raised; else None."""
+        return outage(problem, self.engine.url)
 
     def _look_for_a_pooler(self) -> None:
         try:

@@ -4,6 +4,7 @@ import os
 import re
 import secrets
 from collections.abc import Mapping
+from dataclasses import dataclass
 from difflib import get_close_matches
 from pathlib import Path
 
@@ -14,6 +15,8 @@ from app.platform.settings import PREFIX, Settings, SettingsError
 
 SERVICE_LINK = re.compile(rf"{PREFIX}(SERVICE_HOST|SERVICE_PORT\w*|PORT|PORT_\d+_(TCP|UDP)\w*)")
 """Variables that Kubernetes sets in each pod beside a Service named `tokenvend`."""
+SDK_NAMES_READ = frozenset({"AWS_REGION", "AWS_DEFAULT_REGION"})
+"""Of the AWS SDK's variables, those that count in `.env` too."""
 LOOPBACK_HOSTS = ("127.0.0.1", "localhost", "[::1]")
 
 
@@ -41,6 +44,28 @@ def load_settings(**overrides: object) -> Settings:
 def names_given() -> set[str]:
     """The names of all variables that have a value, in the environment or in `.env`."""
     return {name.upper() for name, value in {**dotenv_values(".env"), **os.environ}.items() if value}
+
+
+@dataclass(frozen=True)
+class IgnoredLine:
+    """A line of `.env` that looks like a setting and is none. It never holds the value."""
+
+    text: str
+    repair: str
+
+
+def ignored_lines() -> list[IgnoredLine]:
+    """What people take for settings in `.env`: variables of the AWS SDK, and settings without their prefix."""
+    given = {name for name, value in dotenv_values(".env").items() if value}
+    ours = {name.upper() for name in Settings.model_fields if name != "region"}
+    ignored = []
+    for name in sorted(given):
+        if name.startswith("AWS_") and name not in SDK_NAMES_READ and not os.environ.get(name):
+            repair = "the AWS SDK reads the environment alone: run `set -a; . ./.env; set +a` first"
+            ignored.append(IgnoredLine(f"{name} in .env is ignored", repair))
+        elif name.upper() in ours and PREFIX + name.upper() not in given | os.environ.keys():
+            ignored.append(IgnoredLine(f"{name} in .env is ignored", f"write {PREFIX}{name.upper()}"))
+    return ignored
 
 
 def _pass_proxies_by() -> None:

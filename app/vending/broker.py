@@ -127,6 +127,11 @@ class Broker:
             found.append(CHAINED)
         return found
 
+    @property
+    def clock_skew(self) -> float | None:
+        """How many seconds STS's clock is ahead of this machine's; None if it has not told."""
+        return self._sts.clock_skew
+
     async def close(self) -> None:
         await self._sts.close()
 

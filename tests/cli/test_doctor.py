@@ -43,7 +43,8 @@ def sts() -> Iterator[CannedSts]:
 
 def examine(database_url: str, aws: boto3.Session, **changes: Any) -> Findings:
     """State and message by name; of two of one name the later."""
-    runtime = build_runtime(test_settings(database_url=database_url, **changes), aws=aws)
+    settings = {"public_url": "http://127.0.0.1:1", **changes}
+    runtime = build_runtime(test_settings(database_url=database_url, **settings), aws=aws)
     return {finding.name: (finding.state, finding.message) for finding in asyncio.run(doctor.examine(runtime))}
 
 
@@ -66,7 +67,11 @@ class TestGoodEngine:
             "database": "ok",
             "migrations": "ok",
             "keys": "ok",
+            "public URL": "warning",
+            "disk": "ok",
+            "mail": "ok",
             "base credentials": "warning",
+            "clock": "ok",
             "trust policy": "ok",
             "maximum duration": "ok",
             "own prefix": "ok",

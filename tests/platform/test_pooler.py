@@ -16,13 +16,13 @@ from sqlalchemy.orm import Session
 
 from app.admin import prune
 from app.cli import doctor
-from app.cli.doctor import Finding
 from app.compose import build_runtime
 from app.platform.db import Database
 from app.platform.pooler import LIMITS, SHARED, UNSET
 from app.platform.problems import DatabaseUnavailable
 from app.platform.settings import Pooler
 from app.records.migrate import upgrade
+from app.upkeep.checks import Finding
 from tests.security.races import CROWD, all_at_once
 from tests.support.canned_sts import CannedSts
 from tests.support.databases import PostgresDatabases

@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from app.cli import redis_memory
-from app.cli.redis_memory import Judgement
+from app.upkeep.checks import redis_servers
+from app.upkeep.checks.findings import Finding
 from tests.support.engine import eventually
 from tests.support.needs import need
 from tests.support.ports import free_port
@@ -36,8 +36,10 @@ def configure(server: RedisServer, policy: str, maxmemory: str = "64mb") -> None
     server.client.config_set("maxmemory-policy", policy)
 
 
-def judged(**urls: Any) -> dict[str, Judgement]:
-    return asyncio.run(redis_memory.judge(test_settings(**urls)))
+def judged(**urls: Any) -> dict[str, Finding]:
+    """By the name of what is kept there."""
+    found = asyncio.run(redis_servers.check(test_settings(**urls)))
+    return {finding.name.removeprefix("Redis of "): finding for finding in found}
 
 
 class TestLimits:
@@ -128,7 +130,7 @@ class TestKinds:
         file.write_text(f"port {port}\nbind 127.0.0.1\n")
         command = ("setpriv", "--pdeathsig=KILL", "redis-server", str(file), "--sentinel")
         with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
-            found: list[Judgement] = []
+            found: list[Finding] = []
 
             def tells() -> bool:
                 found.append(judged(rate_limit_url=f"redis://127.0.0.1:{port}")["limits"])

@@ -1,0 +1,73 @@
+"""What an operator can be told of this service's surroundings: each finding says what is wrong, and how to repair it.
+
+Nothing is printed here. `Checks.surroundings` vends no credential and writes nothing outside, so a page may ask for it;
+`tokenvend doctor` adds what a vend and the isolation of users take.
+"""
+
+import asyncio
+from collections.abc import Sequence
+
+from app.auth.keys import Keyring
+from app.auth.providers import Providers
+from app.mail.transport import Transport
+from app.platform.fetcher import Fetcher
+from app.platform.process import Platform
+from app.upkeep.checks import database, machine, mail, providers, public_url, redis_servers, sts
+from app.upkeep.checks.findings import Finding, State
+from app.vending.broker import Broker
+from app.vending.identity_token import IdentityTokens
+
+__all__ = ["Checks", "Finding", "State"]
+
+WITHIN = 5.0
+"""Seconds for each answer of another server."""
+
+
+class Checks:
+    def __init__(
+        self,
+        platform: Platform,
+        *,
+        keyrings: Sequence[Keyring],
+        broker: Broker,
+        identity_tokens: IdentityTokens,
+        providers: Providers,
+        transport: Transport,
+        fetcher: Fetcher,
+        within: float = WITHIN,
+    ) -> None:
+        self._platform = platform
+        self._keyrings = keyrings
+        self._broker = broker
+        self._identity_tokens = identity_tokens
+        self._providers = providers
+        self._transport = transport
+        self._fetcher = fetcher
+        self._within = within
+
+    async def surroundings(self) -> list[Finding]:
+        """All findings, in the order in which to repair them. Reads `.env` of the working directory."""
+        settings = self._platform.settings
+        found = await asyncio.gather(
+            asyncio.to_thread(machine.dotenv),
+            self._database_and_public_url(),
+            asyncio.to_thread(machine.disk, settings),
+            redis_servers.check(settings, within=self._within),
+            providers.check(self._providers),
+            self._mail(),
+            sts.check(settings, self._broker, self._identity_tokens),
+        )
+        return [finding for findings in found for finding in findings]
+
+    async def _database_and_public_url(self) -> list[Finding]:
+        """In this order: the keys that are published tell whether this very service answers."""
+        platform = self._platform
+        found = await database.check(platform.database, platform.settings, self._keyrings)
+        kids = [key["kid"] for keyring in self._keyrings[:1] for key in keyring.jwks()["keys"]]
+        return [
+            *found,
+            *await public_url.check(platform.settings, self._fetcher, platform.clock, kids, within=self._within),
+        ]
+
+    async def _mail(self) -> list[Finding]:
+        return [await mail.check(self._transport, within=self._within)]
