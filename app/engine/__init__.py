@@ -30,8 +30,8 @@ class Engine:
     """Of S3 and STS alike."""
     port: int
     """Of the same."""
-    spare_port: int
-    """Of its block of ports, kept for it and not used by it."""
+    first_port: int
+    """Of its block of ports: that of S3 and STS, unless they stand aside and leave it to a forwarder."""
     bucket: str
     access_key_id: str
     """The broker's: may assume the one role, and nothing else, unless `start` was told otherwise."""
@@ -80,8 +80,14 @@ def start(
     exposed_headers: Sequence[str] = EXPOSED_HEADERS,
     web_identity: WebIdentity | None = None,
     federation: bool = False,
+    port: int | None = None,
+    aside: bool = False,
 ) -> Engine:
     """Starts the engine. Returns when S3 and STS answer.
+
+    S3 and STS get `port`, or the next one whose nine neighbours are free too. Without `port` they keep the one that
+    was drawn when the data directory was made. `aside`: they listen nearby, so that `first_port` is free for a
+    forwarder.
 
     Pages of `allowed_origins` may use the bucket, and read `exposed_headers` of its answers.
     Raises `EngineError`.
@@ -94,20 +100,22 @@ def start(
     with ExitStack() as resources:
         try:
             lock = resources.enter_context(directory.locked(data_dir))
-            first_port, keys = directory.kept(data_dir)
+            first_port, keys = directory.kept(data_dir, wanted=port)
             directory.require_free_ports(data_dir, first_port)
+            numbered = config.ports(first_port, aside=aside)
             texts = config.files(keys, bucket, web_identity=web_identity, federation=federation)
             directory.write_configuration(data_dir, texts)
         except OSError as error:
             raise EngineError(f"{data_dir} cannot be used ({error}): choose another data directory.") from error
-        command = config.command(weed, first_port, allowed_origins)
+        command = config.command(weed, numbered, allowed_origins)
         leftovers = config.leftover_sockets(first_port)
         running = resources.enter_context(process.running(data_dir, command, lock=lock, leftovers=leftovers))
-        readiness.prepare(running, first_port, keys, bucket, origins=allowed_origins, exposed=exposed_headers)
+        url, own_port = config.endpoint_url(first_port, aside=aside), numbered["s3.port"]
+        readiness.prepare(running, url, keys, bucket, origins=allowed_origins, exposed=exposed_headers)
         return Engine(
-            endpoint_url=config.endpoint_url(first_port),
-            port=config.ports(first_port)["s3.port"],
-            spare_port=config.spare_port(first_port),
+            endpoint_url=url,
+            port=own_port,
+            first_port=first_port,
             bucket=bucket,
             access_key_id=keys.broker.access_key_id,
             secret_access_key=keys.broker.secret_access_key,

@@ -80,24 +80,22 @@ class WebIdentity:
         return f"arn:aws:iam::{ACCOUNT}:oidc-provider/{self.issuer.partition('://')[2]}"
 
 
-def ports(first: int) -> dict[str, int]:
+def ports(first: int, *, aside: bool = False) -> dict[str, int]:
     """Option → port of all ten listeners: nine from `first` on, and one 10,000 above the last of them.
 
-    The maintenance worker looks for the admin server's gRPC there, whatever the options say.
+    The maintenance worker looks for the admin server's gRPC there, whatever the options say. S3 and STS have the first
+    one. `aside`: they leave it free, and have the tenth.
     """
     pairs = [f"{server}.port{kind}" for server in ("s3", "filer", "volume", "master") for kind in ("", ".grpc")]
     admin = first + len(pairs)
     numbered = {option: first + offset for offset, option in enumerate(pairs)}
+    if aside:
+        numbered["s3.port"] = admin + 1
     return numbered | {"admin.port": admin, "admin.port.grpc": admin + WORKER_PORT_OFFSET}
 
 
-def spare_port(first: int) -> int:
-    """The one of ten from `first` on that `ports` leaves free."""
-    return first + 9
-
-
-def endpoint_url(first_port: int) -> str:
-    return f"http://{HOST}:{ports(first_port)['s3.port']}"
+def endpoint_url(first_port: int, *, aside: bool = False) -> str:
+    return f"http://{HOST}:{ports(first_port, aside=aside)['s3.port']}"
 
 
 def leftover_sockets(first_port: int) -> list[str]:
@@ -179,13 +177,13 @@ def security_toml() -> str:
     return "".join(f"[{name}]\n{body}\n\n" for name, body in sections.items())
 
 
-def command(weed: str, first_port: int, allowed_origins: Sequence[str]) -> list[str]:
+def command(weed: str, numbered: Mapping[str, int], allowed_origins: Sequence[str]) -> list[str]:
     origins = ",".join(allowed_origins)  # none: the empty origin, which no browser sends; without the option, all
     options = {
         "dir": STORE,
         "ip": HOST,
         "ip.bind": HOST,
-        **ports(first_port),
+        **numbered,
         "s3.port.iceberg": 0,
         "s3.port.lance": 0,
         "s3.iam.config": IAM_FILE,

@@ -1,4 +1,5 @@
-"""The engine's data directory. One process uses it at a time. Keys and ports are chosen once and kept.
+"""The engine's data directory. One process uses it at a time. Keys are chosen once and kept, and so are ports that
+nobody asked for.
 
 `engine.json` has the keys and the ports, `store` the objects; everything else is written anew at each start.
 """
@@ -25,6 +26,10 @@ LOCK_TIMEOUT = 5.0
 ANEW = "Keys and ports are then chosen anew; the objects stay."
 PORT_BLOCKS = range(12_000, 22_000, 10)
 """Their first ports. All ports lie under 32,768, where systems begin to take ports for outgoing connections."""
+FIRST_PORTS = range(1024, 55_528)
+"""Of blocks. The last port of a block is 10,008 above its first, and 65,535 is the last of all."""
+MOST_TRIED = 20
+"""Blocks that are tried from the wanted port on."""
 
 
 @contextmanager
@@ -37,19 +42,26 @@ def locked(path: Path) -> Iterator[IO[str]]:
         yield lock
 
 
-def kept(path: Path) -> tuple[int, config.Keys]:
-    """The first port and the keys. The first call chooses them. Raises `EngineError` if their file is spoilt."""
+def kept(path: Path, *, wanted: int | None = None) -> tuple[int, config.Keys]:
+    """The first port and the keys. The first call chooses them. Raises `EngineError` if their file is spoilt.
+
+    The first port is the `wanted` one, or that of the next block which is free. With None it is the kept one.
+    """
     file = path / STATE_FILE
-    if not file.exists():
-        first_port, keys = _free_block(), config.Keys.random()
+    held, keys = _read(file) if file.exists() else (None, config.Keys.random())
+    first_port = _next_block(wanted) if wanted is not None else _free_block() if held is None else held
+    if first_port != held:
         write(file, json.dumps({"first_port": first_port, "keys": asdict(keys)}, indent=2))
-        return first_port, keys
+    return first_port, keys
+
+
+def _read(file: Path) -> tuple[int, config.Keys]:
     try:
         state = json.loads(file.read_text(encoding="utf-8"))
         secret = state["keys"]
         broker, owner = config.KeyPair(**secret["broker"]), config.KeyPair(**secret["owner"])
         keys = config.Keys(broker, owner, signing_key=secret["signing_key"])
-        return PORT_BLOCKS[PORT_BLOCKS.index(state["first_port"])], keys
+        return FIRST_PORTS[FIRST_PORTS.index(state["first_port"])], keys
     except (ValueError, KeyError, TypeError) as error:
         raise EngineError(f"{file} is spoilt: delete it. {ANEW}") from error
 
@@ -120,9 +132,22 @@ def _is_running(pid: str) -> bool:
 
 def _free_block() -> int:
     for first_port in secrets.SystemRandom().sample(PORT_BLOCKS, k=len(PORT_BLOCKS)):
-        if all(_is_free(port) for port in config.ports(first_port).values()):
+        if _is_free_block(first_port):
             return first_port
     raise EngineError("No ten ports between 12000 and 32000 are free: stop what uses them.")
+
+
+def _next_block(wanted: int) -> int:
+    """The first port of the block at `wanted`, or of the next one that is free."""
+    for first_port in range(wanted, min(wanted + 10 * MOST_TRIED, FIRST_PORTS.stop), 10):
+        if _is_free_block(first_port):
+            return first_port
+    raise EngineError(f"No ten ports from {wanted} on are free for the engine: stop what uses them.")
+
+
+def _is_free_block(first_port: int) -> bool:
+    aside = config.ports(first_port, aside=True)["s3.port"]
+    return all(map(_is_free, (*config.ports(first_port).values(), aside)))
 
 
 def _is_free(port: int) -> bool:

@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from contextlib import closing
 from http import HTTPStatus
 from typing import Any
+from urllib.parse import urlsplit
 
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
@@ -28,7 +29,7 @@ CORS_METHODS = ["GET", "HEAD", "PUT", "POST", "DELETE"]
 
 
 def prepare(
-    weed: Weed, port: int, keys: config.Keys, bucket: str, *, origins: Sequence[str], exposed: Sequence[str]
+    weed: Weed, url: str, keys: config.Keys, bucket: str, *, origins: Sequence[str], exposed: Sequence[str]
 ) -> None:
     """Makes the bucket if need be, and returns when the engine is ready. Raises `EngineError` if that fails."""
     deadline = time.monotonic() + START_TIMEOUT
@@ -49,10 +50,10 @@ def prepare(
     session = own_session()
     # The clients are made while SeaweedFS starts: that takes longer than all their calls.
     with (
-        closing(_client(session, "sts", port, keys.broker)) as sts,
-        closing(_client(session, "s3", port, keys.owner)) as s3,
+        closing(_client(session, "sts", url, keys.broker)) as sts,
+        closing(_client(session, "s3", url, keys.owner)) as s3,
     ):
-        attempt(lambda: socket.create_connection((config.HOST, port), timeout=1).close())
+        attempt(lambda: socket.create_connection((config.HOST, urlsplit(url).port), timeout=1).close())
         attempt(sts.get_caller_identity)
         attempt(lambda: _ensure_bucket(s3, bucket))
         attempt(lambda: _allow(s3, bucket, origins, exposed))
@@ -65,11 +66,11 @@ def own_session() -> Session:
     return session
 
 
-def _client(session: Session, service: str, port: int, keys: config.KeyPair) -> Any:
+def _client(session: Session, service: str, url: str, keys: config.KeyPair) -> Any:
     return session.create_client(
         service,
         region_name=config.REGION,
-        endpoint_url=config.endpoint_url(port),
+        endpoint_url=url,
         aws_access_key_id=keys.access_key_id,
         aws_secret_access_key=keys.secret_access_key,
         config=CLIENT,
