@@ -5,6 +5,7 @@ UV_VERSION := 0.13.9
 BIN := .venv/bin
 # A group of tests shares what takes long to start, and is for one worker.
 PYTEST := .venv/bin/python -m pytest --dist loadgroup --numprocesses
+EDITABLE := $(BIN)/uv pip install --python $(BIN)/python --quiet --no-deps --no-build-isolation --editable .
 SDK := build/sdk
 # Compiled modules are kept, whatever the shell says: without them a process of the service takes twice as long to start.
 unexport PYTHONDONTWRITEBYTECODE
@@ -14,17 +15,36 @@ help: ## Lists the targets
 
 install: .venv/installed ## Makes .venv with everything, from nothing
 
-.venv/installed: pyproject.toml requirements-dev.lock
+.venv/installed: .venv/made pyproject.toml requirements-dev.lock
+	$(BIN)/uv pip install --python $(BIN)/python --quiet --require-hashes -r requirements-dev.lock
+	@$(EDITABLE)
+	@touch .venv/running $@
+
+# What running needs, and no more: a third of what developers need.
+.venv/running: .venv/made pyproject.toml requirements.lock deploy/store.lock deploy/build.lock
+	$(BIN)/uv pip install --python $(BIN)/python --quiet --require-hashes \
+		-r requirements.lock -r deploy/store.lock -r deploy/build.lock
+	@$(EDITABLE)
+	@touch $@
+
+.venv/made:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
 		|| { echo "Python 3.11 or newer is needed: make $(MAKECMDGOALS) PYTHON=python3.12, say"; exit 1; }
 	@$(PYTHON) -m venv .venv || { echo "On Debian and Ubuntu: apt install python3-venv"; exit 1; }
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check uv==$(UV_VERSION)
-	$(BIN)/uv pip install --python $(BIN)/python --quiet --require-hashes -r requirements-dev.lock
-	@$(BIN)/uv pip install --python $(BIN)/python --quiet --no-deps --no-build-isolation --editable .
 	@touch $@
 
-run: install ## Installs, then runs everything on this machine
-	@$(BIN)/tokenvend dev --port $(PORT)
+run: .venv/running ## Installs what running needs, then runs everything on this machine (HOST=0.0.0.0 lets phones in)
+	@$(BIN)/tokenvend dev --port $(PORT) $(if $(filter command,$(firstword $(origin HOST))),--host $(HOST))
+
+admin: .venv/running ## Makes an administrator of what `make run` runs (EMAIL=you@example.org)
+	@test -n "$(EMAIL)" || { echo "Say whose: make admin EMAIL=you@example.org"; exit 2; }
+	@TOKENVEND_ENVIRONMENT=development TOKENVEND_DATABASE_URL=sqlite:///var/tokenvend.db \
+		$(BIN)/tokenvend admin create --email "$(EMAIL)"
+
+clean: ## Removes all that make has made, and keeps var/: the accounts and pictures of `make run`
+	rm -rf .venv .checks .docs build dist *.egg-info .coverage .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 test: install ## Tests every rule, on one database, in eight minutes (TESTS=tests/auth for some)
 	$(PYTEST) 2 --tier quick $(TESTS)
@@ -114,7 +134,7 @@ release: install .docs/installed ## Cuts a version (VERSION=0.2.0): its number, 
 	sed -i.before 's/^version = ".*"/version = "$(VERSION)"/' pyproject.toml
 	sed -i.before 's/"version": ".*"/"version": "$(VERSION)"/' deploy/sdk/typescript/package.json
 	@rm pyproject.toml.before deploy/sdk/typescript/package.json.before
-	@$(BIN)/uv pip install --python $(BIN)/python --quiet --no-deps --no-build-isolation --editable .
+	@$(EDITABLE)
 	$(BIN)/tokenvend openapi deploy/sdk/openapi.json
 	cp deploy/sdk/openapi.json deploy/sdk/released.json
 	.docs/bin/towncrier build --yes --version $(VERSION)
@@ -137,4 +157,4 @@ lock: install ## Renews the locks from pyproject.toml
 	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --upgrade --group sdk \
 		--custom-compile-command "make lock" --output-file requirements-sdk.lock
 
-.PHONY: help install run test test-all test-long chaos check bench storm format lock deploy-check wheel audit sbom openapi sdk sdk-test docs docs-serve docs-reference release
+.PHONY: help install run admin clean test test-all test-long chaos check bench storm format lock deploy-check wheel audit sbom openapi sdk sdk-test docs docs-serve docs-reference release

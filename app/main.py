@@ -23,6 +23,7 @@ from app.http.edge import Edge
 from app.http.prefix import Prefix
 from app.http.rendering import install_problem_handlers
 from app.http.routes import Direct
+from app.pages.starting import Start
 from app.platform.environment import load_settings
 from app.platform.jobs import Job, keep_working
 from app.platform.logs import configure_logging
@@ -49,6 +50,8 @@ ROUTERS = (
 )
 
 
+ADMINISTRATION = ("/console", "/v1/admin")
+
 VERSION = version("tokenvend")
 
 
@@ -72,8 +75,17 @@ def create_api(*, docs: bool = True, path: str = "") -> FastAPI:
     return api
 
 
-def create_app(settings: Settings, runtime: Runtime | None = None, *, jobs: Sequence[Job] | None = None) -> FastAPI:
-    """The whole service. It connects to nothing before it is started. `jobs`: those of `runtime` without it."""
+def create_app(
+    settings: Settings,
+    runtime: Runtime | None = None,
+    *,
+    jobs: Sequence[Job] | None = None,
+    start: Start | None = None,
+) -> FastAPI:
+    """The whole service. It connects to nothing before it is started. `jobs`: those of `runtime` without it.
+
+    With `start`, which is what `tokenvend dev` tells a developer, administration is for this machine alone.
+    """
     runtime = runtime or build_runtime(settings)
     app = create_api(docs=settings.docs_on, path=settings.path)
     app.state.runtime = runtime
@@ -81,7 +93,7 @@ def create_app(settings: Settings, runtime: Runtime | None = None, *, jobs: Sequ
     app.state.jobs = runtime.jobs if jobs is None else jobs
     app.state.draining = threading.Event()  # the server's own, where there is one
     app.router.lifespan_context = _lifespan
-    pages.install(app, settings)
+    pages.install(app, settings, start)
     # Each goes around those before it.
     app.add_middleware(Direct, routes=[route for router in ROUTERS for route in router.routes])
     app.state.cors = Cors(settings.cors_origins)  # the server answers some requests by itself
@@ -95,6 +107,7 @@ def create_app(settings: Settings, runtime: Runtime | None = None, *, jobs: Sequ
         metrics=runtime.platform.metrics,
         tracing=runtime.tracing,
         local_only=settings.answers_this_machine_alone,
+        local_paths=ADMINISTRATION if start else (),
     )
     if settings.path:
         app.add_middleware(Prefix, path=unquote(settings.path), routes=list(app.routes))

@@ -47,6 +47,9 @@ BLOCKS: dict[str, dict[str, How]] = {
         "make test": Run("TestTwoCommands::test_make_test_runs_the_tests"),
         "/v1\njson=": Run("test_five_calls_put_a_picture_into_the_bucket"),
     },
+    "docs/try.md": {
+        "ready http": Run("TestStartPage::test_has_every_line_of_the_banner"),
+    },
     "docs/app/calls.md": {
         '"credential_id"': NotRun("an answer", "test_answers_have_the_members_of_their_model"),
     },
@@ -62,7 +65,7 @@ BLOCKS: dict[str, dict[str, How]] = {
         '"allowed"': NotRun("an answer", "test_answers_have_the_members_of_their_model"),
     },
     "docs/operate/administration.md": {
-        "admin create": Run("TestCommands::test_migrate_twice_then_an_administrator_then_keys"),
+        "make admin": Run("TestTwoCommands::test_make_run_serves_the_sample_app"),
         "CREATE EXTENSION": Run("TestTrigrams::test_may_be_made_later"),
     },
     "docs/operate/aws.md": {
@@ -149,6 +152,8 @@ TARGETS: dict[str, How] = {
     "help": Run("test_make_alone_lists_the_targets"),
     "install": Run("TestTwoCommands::test_make_run_serves_the_sample_app"),
     "run": Run("TestTwoCommands::test_make_run_serves_the_sample_app"),
+    "admin": Run("TestTwoCommands::test_make_run_serves_the_sample_app"),
+    "clean": Run("TestTwoCommands::test_make_clean_leaves_what_the_clone_had_and_the_data"),
     "test": Run("TestTwoCommands::test_make_test_runs_the_tests"),
     "test-all": Run(".ci/run"),
     "test-long": NotRun(
@@ -239,6 +244,17 @@ def commands_of_ci() -> set[str]:
         wanted |= left
         left = {needed for target in left for needed in needs.get(target, ())} - wanted
     return wanted
+
+
+@pytest.mark.parametrize(
+    "page", ["README.md", "docs/try.md", *(f"docs/app/{name}" for name in ("calls.md", "shell.md"))]
+)
+def test_commands_work_as_pasted_in_a_clone(page: str) -> None:
+    """`make run` puts `tokenvend` on nobody's path."""
+    on_path = False
+    for line in (line for block in blocks(ROOT / page) for line in block.code.splitlines()):
+        on_path = on_path or line == 'export PATH="$PWD/.venv/bin:$PATH"'
+        assert on_path or not re.search(r"(^|\$\()tokenvend ", line), line
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,8 @@
 """The README's two commands, typed into a clean clone, and its five calls."""
 
+import contextlib
 import os
+import pty
 import re
 import shutil
 import signal
@@ -21,6 +23,7 @@ from tests.support.documents import blocks
 from tests.support.ports import free_port
 
 ROOT = Path(__file__).parent.parent
+PASSWORD = "violet tractor moonlight"
 PHOTOGRAPH = ROOT / "tests" / "photos" / "china.jpg"
 
 
@@ -35,18 +38,21 @@ def clone() -> Iterator[Path]:
     build = ROOT / "build"
     build.mkdir(exist_ok=True)
     directory = Path(tempfile.mkdtemp(prefix="clone-", dir=build))
+    for name in tracked():
+        (directory / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy2(ROOT / name, directory / name)
+    yield directory
+    shutil.rmtree(directory)
+
+
+def tracked() -> list[str]:
     listed = subprocess.run(
         ["git", "ls-files", "--cached", "--others", "--exclude-standard", "-z"],
         cwd=ROOT,
         capture_output=True,
         check=True,
     )
-    for name in filter(None, listed.stdout.decode().split("\0")):
-        if (ROOT / name).exists():
-            (directory / name).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy2(ROOT / name, directory / name)
-    yield directory
-    shutil.rmtree(directory)
+    return [name for name in listed.stdout.decode().split("\0") if name and (ROOT / name).exists()]
 
 
 def outside_environment() -> dict[str, str]:
@@ -71,7 +77,8 @@ class TestTwoCommands:
         process = subprocess.Popen(
             ["make", "run", f"PORT={port}"],
             cwd=clone,
-            env=outside_environment(),
+            env=outside_environment()
+            | {"HOST": "this-machine", "TOKENVEND_RATE_LIMITS": "off"},  # tcsh sets the former
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
             text=True,
@@ -84,18 +91,27 @@ class TestTwoCommands:
                 lines.append(line.strip())
                 if line.startswith("ready "):
                     break
-            assert lines[-1] == f"ready http://127.0.0.1:{port}"
+            assert lines[-1] == f"ready http://localhost:{port}"
+            banner = [process.stdout.readline().strip() for _ in range(9)]
             assert httpx2.get(f"http://127.0.0.1:{port}/readyz").status_code == 200
             assert "<title>" in httpx2.get(f"http://127.0.0.1:{port}/demo").text
             family = psutil.Process(process.pid).children(recursive=True)
             assert any("weed" in child.name() for child in family)
             assert (clone / "var" / "tokenvend.db").exists()
+            (admin,) = [line.split("  ")[-1] for line in banner if "make admin" in line]
+            assert in_terminal(admin, clone, password=PASSWORD)[-1].startswith("you@example.org is an administrator")
+            body = {"email": "you@example.org", "password": PASSWORD}
+            assert httpx2.post(f"http://127.0.0.1:{port}/v1/auth/login", json=body).status_code == 200
         finally:
             os.killpg(process.pid, signal.SIGINT)  # what Ctrl-C does
             process.wait(timeout=60)
             process.stdout.close()
         _, alive = psutil.wait_procs(family, timeout=10)
         assert alive == []
+
+    def test_make_run_installs_what_running_needs(self, clone: Path) -> None:
+        assert size(clone / ".venv") < 400 * 2**20
+        assert not (clone / ".venv" / "bin" / "pytest").exists()
 
     def test_make_test_runs_the_tests(self, clone: Path) -> None:
         done = subprocess.run(
@@ -118,12 +134,52 @@ class TestTwoCommands:
         with zipfile.ZipFile(wheel) as package:
             assert {"app/main.py", "app/pages/demo/index.html"} <= set(package.namelist())
 
+    def test_make_run_keeps_what_developers_installed(self, clone: Path) -> None:
+        would = subprocess.run(
+            ["make", "-n", "run"], cwd=clone, env=outside_environment(), capture_output=True, text=True, check=True
+        )
+        assert would.stdout.split() == [".venv/bin/tokenvend", "dev", "--port", "8000"]
+
+    def test_make_admin_asks_whose(self, clone: Path) -> None:
+        environment = {name: value for name, value in outside_environment().items() if name != "EMAIL"}
+        refused = subprocess.run(
+            ["make", "admin"], cwd=clone, env=environment, capture_output=True, text=True, check=False
+        )
+        assert (refused.returncode, refused.stdout) == (2, "Say whose: make admin EMAIL=you@example.org\n")
+
+    def test_make_clean_leaves_what_the_clone_had_and_the_data(self, clone: Path) -> None:
+        subprocess.run(["make", "clean"], cwd=clone, env=outside_environment(), capture_output=True, check=True)
+        left = {path.relative_to(clone).as_posix() for path in clone.rglob("*") if path.is_file()}
+        assert {name for name in left if not name.startswith("var/")} == set(tracked())
+        assert "var/tokenvend.db" in left
+
+
+def size(directory: Path) -> int:
+    return sum(path.stat(follow_symlinks=False).st_blocks * 512 for path in directory.rglob("*"))
+
+
+def in_terminal(command: str, directory: Path, *, password: str) -> list[str]:
+    """What a command says that asks for a password twice."""
+    pid, terminal = pty.fork()
+    if pid == 0:
+        os.chdir(directory)
+        os.execvpe("sh", ["sh", "-c", command], outside_environment())
+    said = b""
+    with contextlib.suppress(OSError):  # Linux's way to say that the other end is closed
+        while piece := os.read(terminal, 1000):
+            said += piece
+            if piece.rstrip().endswith(b":"):
+                os.write(terminal, f"{password}\n".encode())
+    os.close(terminal)
+    assert os.waitpid(pid, 0)[1] == 0, said
+    return said.decode().split("\r\n")[:-1]
+
 
 @pytest.mark.xdist_group("client")  # they share one service
 def test_five_calls_put_a_picture_into_the_bucket(dev_server: DevServer, tmp_path: Path) -> None:
     (code,) = [block.code for block in blocks(ROOT / "README.md") if "aws-sigv4" in block.code]
     for stands, here in {
-        "http://localhost:8000": dev_server.url.replace("127.0.0.1", "localhost"),
+        "http://localhost:8000": dev_server.url,
         "ada@example.org": f"{uuid.uuid4()}@example.org",
     }.items():
         assert stands in code

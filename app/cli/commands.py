@@ -84,16 +84,29 @@ def _fail(message: str) -> NoReturn:
 def dev(
     host: Annotated[str, typer.Option(help="The address to listen on; 0.0.0.0 lets phones in.")] = "127.0.0.1",
     public_host: Annotated[
-        str | None, typer.Option(help="The name or address by which apps reach this machine; `--host` if left out.")
+        str | None,
+        typer.Option(
+            help="The name or address by which apps reach this machine. Left out: `localhost`, or the address of this "
+            "machine in its network with `--host 0.0.0.0`."
+        ),
     ] = None,
     port: Annotated[int, typer.Option(min=0, max=65535, help="The port to listen on; 0 takes a free one.")] = 8000,
+    engine_port: Annotated[
+        int | None,
+        typer.Option(
+            min=0,
+            max=55_000,
+            help="The port of S3 and STS. If it is taken, the next free one. Left out: 8333; with `--port 0`, and for "
+            "0, any free one, which the data directory keeps.",
+        ),
+    ] = None,
     data_dir: Annotated[Path, typer.Option(help="The folder for pictures, accounts and keys.")] = Path("var"),
 ) -> None:
     """Runs everything on this machine: S3 and STS engine, SQLite, service, sample app. Ctrl-C stops all of it."""
     from app.cli import development  # noqa: PLC0415 - the engine is an extra that `serve` does without
 
     try:
-        development.run(host=host, public_host=public_host, port=port, data_dir=data_dir)
+        development.run(host=host, public_host=public_host, port=port, engine_port=engine_port, data_dir=data_dir)
     except development.EngineError as error:
         _fail(str(error))
 

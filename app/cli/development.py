@@ -2,9 +2,13 @@
 
 import contextlib
 import json
+import os
+import shlex
+import socket
 import sys
 from dataclasses import dataclass
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from sqlalchemy.engine import URL
 
@@ -15,9 +19,10 @@ from app.engine.forwarding import forwarded
 from app.http import server
 from app.http.local import is_loopback
 from app.main import create_app
+from app.pages.starting import Start
 from app.platform.environment import kept_secret, load_settings, names_given
 from app.platform.logs import configure_logging
-from app.platform.settings import PREFIX, Settings
+from app.platform.settings import PREFIX, Settings, SettingsError
 from app.platform.urls import host_name, http_url, origin_of
 from app.records.migrate import upgrade
 from app.vending import identity_token
@@ -25,7 +30,14 @@ from app.vending import identity_token
 __all__ = ["EngineError", "run"]
 
 HOST = "127.0.0.1"
+NAME = "localhost"
+"""What people and browsers call it: passkeys belong to a name."""
+EMULATOR = "10.0.2.2"
+"""What Android's emulator calls the loopback of the machine that it runs on."""
 WILDCARDS = ("0.0.0.0", "::")  # noqa: S104 - compared with, not bound
+YOU = "you@example.org"
+ENGINE_PORT = 8333
+"""SeaweedFS's own default."""
 OWN = (
     *("ENVIRONMENT", "DATABASE_URL", "DATABASE_IAM_AUTH", "DATABASE_POOLER", "SECRET_KEY", "BUCKET", "ROLE_ARN"),
     *("ROLE_POLICY", "STS_ENDPOINT_URL", "S3_ENDPOINT_URL", "S3_FORCE_PATH_STYLE"),
@@ -44,8 +56,18 @@ class Place:
     """As in a URL."""
 
     @property
+    def is_here(self) -> bool:
+        """Whether this machine reaches it by `localhost`."""
+        return self.host in (HOST, NAME, *WILDCARDS)
+
+    @property
     def own_host(self) -> str:
         return HOST if self.host in WILDCARDS else _in_url(self.host)
+
+    @property
+    def own_url(self) -> str:
+        """For people on this machine."""
+        return f"http://{NAME}:{self.port}" if self.is_here else self.url
 
     @property
     def url(self) -> str:
@@ -53,18 +75,28 @@ class Place:
 
     @property
     def origins(self) -> tuple[str, ...]:
-        own = (f"http://{HOST}:{self.port}", f"http://localhost:{self.port}", self.url)
+        own = (f"http://{HOST}:{self.port}", f"http://{NAME}:{self.port}", self.url)
         return tuple(dict.fromkeys(map(origin_of, own)))
 
+    def engine_url(self, port: int) -> str:
+        """By its address even on this machine: clients look for `photos.localhost` where they are told a name."""
+        return http_url(f"http://{HOST if self.public_host == NAME else self.public_host}:{port}")
 
-def run(*, host: str, public_host: str | None, port: int, data_dir: Path) -> None:
-    """Serves until it is interrupted. Raises `EngineError`, `ServerError`, `SettingsError`."""
+
+def run(*, host: str, public_host: str | None, port: int, engine_port: int | None, data_dir: Path) -> None:
+    """Serves until it is interrupted. Raises `EngineError`, `ServerError`, `SettingsError`.
+
+    `engine_port`: 0 for any; with None the usual one, or any if `port` is 0.
+    """
     data_dir = data_dir.resolve()
+    wanted = (ENGINE_PORT if port else 0) if engine_port is None else engine_port
     with contextlib.ExitStack() as resources:
-        listener = resources.enter_context(server.bind(host, port))
-        place = Place(host, listener.getsockname()[1], _in_url(public_host or (HOST if host in WILDCARDS else host)))
+        other = f"`make run PORT={port + 1}`" if _is_by_make() else "--port"
+        listener = resources.enter_context(server.bind(host, port, other=other))
+        place = Place(host, listener.getsockname()[1], _in_url(public_host or _public_host(host)))
         secret_key = kept_secret(data_dir / "secret_key")
         given = _load(secret_key, data_dir)
+        _refuse_contradiction(place, given)
         _say_what_is_not_used()
         public_url = given.public_url if "public_url" in given.model_fields_set else place.url
         mode = given.vending_mode
@@ -75,21 +107,75 @@ def run(*, host: str, public_host: str | None, port: int, data_dir: Path) -> Non
                 exposed_headers=given.exposed_headers,
                 web_identity=_web_identity(public_url, place) if mode == "web_identity" else None,
                 federation=mode == "federation_token",
+                port=wanted or None,
+                aside=host != HOST,
             )
         )
-        engine_port = running.port
+        if wanted and running.first_port != wanted:
+            _say(f"Port {wanted} or one of the nine after it is taken: S3 has port {running.first_port}.")
         if host != HOST:
-            engine_port = running.spare_port
-            resources.enter_context(forwarded(host, engine_port, running.port))
-        engine_url = given.s3_public_endpoint_url or f"http://{place.public_host}:{engine_port}"
+            resources.enter_context(forwarded(host, running.first_port, running.port))
+        engine_url = given.s3_public_endpoint_url or place.engine_url(running.first_port)
         settings = _settings(running, given, place, public_url, engine_url)
         configure_logging(settings.log_level)
         upgrade(settings.database_url)
-        app = create_app(settings, build_runtime(settings, aws=running.broker_session()))
+        start = _start(settings, place, engine_url, running.first_port)
+        app = create_app(settings, build_runtime(settings, aws=running.broker_session()), start=start)
         server.run(
             server.make_config(app, host=host, port=place.port, keep_alive=settings.keep_alive),
             sock=listener,
-            on_ready=lambda: print(f"ready {place.url}\nengine {engine_url}", flush=True),
+            on_ready=lambda: print(start.banner(), flush=True),
+        )
+
+
+def _is_by_make() -> bool:
+    return "MAKELEVEL" in os.environ
+
+
+def _public_host(host: str) -> str:
+    if host in WILDCARDS:
+        return _address_in_network() or NAME
+    return NAME if host == HOST else host
+
+
+def _address_in_network() -> str | None:
+    """This machine's address in its network. Nothing is sent: it is the one that a packet would have."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as unused:
+        try:
+            unused.connect(("192.0.2.1", 9))
+        except OSError:
+            return None
+        address = str(unused.getsockname()[0])
+    return None if is_loopback(address) else address
+
+
+def _start(settings: Settings, place: Place, engine_url: str, engine_port: int) -> Start:
+    """Its commands work as pasted where this one was typed."""
+    command = shlex.quote(os.path.relpath(Path(sys.executable).with_name("tokenvend")))
+    database = shlex.quote(f"{PREFIX}DATABASE_URL={settings.database_url}")
+    admin, wifi = f"env {database} {command} admin create --email {YOU}", f"{command} dev --host 0.0.0.0"
+    if _is_by_make():
+        admin, wifi = f"make admin EMAIL={YOU}", "make run HOST=0.0.0.0"
+    address = _address_in_network() or "ADDRESS-OF-THIS-MACHINE"
+    return Start(
+        url=place.own_url,
+        engine_url=engine_url,
+        bucket=settings.bucket,
+        keeps_mails=not settings.smtp_url.get_secret_value(),
+        administrator=admin,
+        ports=(place.port, engine_port),
+        elsewhere=place.url
+        if not is_loopback(urlsplit(place.url).hostname or "")
+        else f"{wifi}, then http://{address}:{place.port}",
+    )
+
+
+def _refuse_contradiction(place: Place, given: Settings) -> None:
+    keeps_out = "development_remote" in given.model_fields_set and given.development_remote == "off"
+    if keeps_out and not is_loopback(place.host):
+        raise SettingsError(
+            f"--host {place.host} lets other machines in, and {PREFIX}DEVELOPMENT_REMOTE=off keeps them out: "
+            "leave one of them out"
         )
 
 
@@ -108,11 +194,11 @@ def _load(secret_key: str, data_dir: Path) -> Settings:
 def _say_what_is_not_used() -> None:
     own = {PREFIX + name for name in OWN} | {"AWS_REGION", "AWS_DEFAULT_REGION"}
     if unused := sorted(own & names_given()):
-        print(
-            f"`tokenvend dev` brings its own, and ignores these settings: {', '.join(unused)}",
-            file=sys.stderr,
-            flush=True,
-        )
+        _say(f"`tokenvend dev` brings its own, and ignores these settings: {', '.join(unused)}")
+
+
+def _say(sentence: str) -> None:
+    print(sentence, file=sys.stderr, flush=True)
 
 
 def _in_url(host: str) -> str:
@@ -137,7 +223,7 @@ def _settings(running: engine.Engine, given: Settings, place: Place, public_url:
         database_pooler="none",
         secret_key=given.secret_key,
         public_url=public_url,
-        allowed_hosts=(HOST, "localhost", place.own_host, place.public_host, *given.hosts),
+        allowed_hosts=_hosts(place, public_url, given),
         cors_origins=(*place.origins, *given.cors_origins),
         bucket=running.bucket,
         role_arn=running.role_arn,
@@ -147,4 +233,11 @@ def _settings(running: engine.Engine, given: Settings, place: Place, public_url:
         s3_endpoint_url=running.endpoint_url,
         s3_public_endpoint_url=engine_url,
         s3_force_path_style=True,
+        log_level=given.log_level if "log_level" in given.model_fields_set else "warning",
     )
+
+
+def _hosts(place: Place, public_url: str, given: Settings) -> tuple[str, ...]:
+    own = (HOST, NAME, EMULATOR, place.own_host, place.public_host, urlsplit(public_url).hostname or "")
+    here = (_address_in_network() or HOST,) if place.host in WILDCARDS else ()
+    return tuple(dict.fromkeys((*own, *here, *given.hosts)))

@@ -15,7 +15,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app.http.cors import METHODS, Cors
 from app.http.forwarded import Client, find_client, read_networks
-from app.http.local import has_local_peer
+from app.http.local import has_local_peer, is_local
 from app.platform.clock import Clock
 from app.platform.logs import request_id as current_request_id
 from app.platform.metrics import Metrics, known_method
@@ -55,10 +55,15 @@ class Edge:
         metrics: Metrics,
         tracing: Tracing | None = None,
         local_only: bool = False,
+        local_paths: Iterable[str] = (),
     ) -> None:
-        """`local_only` refuses callers from other machines, whichever server runs the application."""
+        """`local_only` refuses callers from other machines, whichever server runs the application.
+
+        `local_paths`, and what is below them, answer nobody but a person or program on this machine.
+        """
         self._app = app
         self._local_only = local_only
+        self._local_paths = tuple(local_paths)
         self._hosts = hosts
         self._trusted = read_networks(trusted_proxies)
         self._told: set[str] = set()
@@ -129,6 +134,8 @@ class Edge:
 
     def _check(self, scope: Scope) -> None:
         if self._local_only and not has_local_peer(scope):
+            raise LocalOnly
+        if self._local_paths and _is_under(scope["path"], self._local_paths) and not is_local(scope):
             raise LocalOnly
         host = length = b""
         for name, value in scope["headers"]:
@@ -207,6 +214,10 @@ def _capped(receive: Receive, state: dict[str, Any]) -> Receive:
         return message
 
     return capped
+
+
+def _is_under(path: str, roots: Iterable[str]) -> bool:
+    return any(path == root or path.startswith(f"{root}/") for root in roots)
 
 
 def _host_name(host: bytes) -> str:

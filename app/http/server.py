@@ -113,8 +113,8 @@ def make_config(
     return config
 
 
-def bind(host: str, port: int) -> socket.socket:
-    """The listening socket. Port 0 takes a free port. Raises `ServerError`."""
+def bind(host: str, port: int, *, other: str = "--port") -> socket.socket:
+    """The listening socket. Port 0 takes a free port. Raises `ServerError`, which says that `other` chooses one."""
     v6 = ":" in host
     where = f"Port {port} on {host}"
     try:
@@ -126,7 +126,7 @@ def bind(host: str, port: int) -> socket.socket:
         )
     except OSError as error:
         if error.errno == errno.EADDRINUSE:
-            mend = "stop what listens there or choose another with --port"
+            mend = f"stop what listens there or choose another with {other}"
             raise ServerError(f"{where} is in use: {mend}") from error
         raise ServerError(f"{where} cannot be listened on: {error.strerror}") from error
 

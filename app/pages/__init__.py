@@ -1,5 +1,5 @@
-"""The pages this service serves: where links in mails lead, the administrators' `/console`, the sample app `/demo`
-(development only) and `/docs`.
+"""The pages this service serves: where links in mails lead, the administrators' `/console`, and `/docs`; in development
+the start page `/`, the sample app `/demo` and the guides too.
 
 Static files, no build step. `shared/` is what pages have in common. All addresses in them are relative, because the
 service may have a path on its host.
@@ -15,7 +15,7 @@ from urllib.parse import urlsplit
 
 from fastapi import FastAPI
 from starlette.requests import Request
-from starlette.responses import FileResponse, JSONResponse, RedirectResponse, Response
+from starlette.responses import FileResponse, HTMLResponse, JSONResponse, RedirectResponse, Response
 from starlette.staticfiles import StaticFiles
 from starlette.types import Scope
 
@@ -23,7 +23,9 @@ from app.http.local import is_local
 from app.http.provided import find
 from app.mail.postman import Postman
 from app.mail.transport import ConsoleTransport
-from app.platform.problems import LocalOnly
+from app.pages import guides
+from app.pages.starting import Start, start_of
+from app.platform.problems import LocalOnly, NotFound
 from app.platform.process import Platform
 from app.platform.settings import Settings
 from app.records.audit import Event
@@ -33,8 +35,8 @@ ACCOUNT_PAGES = ("verify-email", "reset-password", "change-email")
 STRICT = "default-src 'none'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'; script-src 'self'"
 
 
-def install(app: FastAPI, settings: Settings) -> None:
-    """Adds the pages that the settings allow."""
+def install(app: FastAPI, settings: Settings, start: Start | None = None) -> None:
+    """Adds the pages that the settings allow. `start` is what the start page says; by default, what settings tell."""
     _serve_account(app)
     app.add_route("/console/events.json", _events, include_in_schema=False)
     _serve(app, "console", f"{STRICT}; style-src 'self'; img-src 'self'; connect-src 'self'", vendored=("uplot", "uqr"))
@@ -44,10 +46,36 @@ def install(app: FastAPI, settings: Settings) -> None:
         app.add_route("/demo/mailbox", _mailbox, include_in_schema=False)
         app.add_route("/demo/settings.json", _demo_settings, include_in_schema=False)
         _serve(app, "demo", csp, vendored=("aws4fetch", "uqr"))
+        _serve_start(app, start or start_of(settings))
     if settings.docs_on:
         # Swagger UI writes style attributes.
         csp = f"{STRICT}; style-src 'self' 'unsafe-inline'; img-src 'self' data:; connect-src 'self'"
         _serve(app, "docs", csp, vendored=("swagger-ui",))
+
+
+def _serve_start(app: FastAPI, start: Start) -> None:
+    """The start page, and the guides where this is a clone."""
+    csp = f"{STRICT}; style-src 'self'; img-src 'self' data:; connect-src 'self'"
+
+    async def send(_request: Request) -> Response:
+        return _html(start.page(), csp)
+
+    async def send_guide(request: Request) -> Response:
+        name = request.path_params["name"]
+        if name not in guides.files():
+            raise NotFound
+        if kind := guides.KINDS.get(Path(name).suffix):
+            return FileResponse(guides.files()[name], media_type=kind)
+        return _html(guides.page(name), csp)
+
+    app.add_route("/", send, include_in_schema=False)
+    app.mount("/start/shared", PageFiles(HERE / "shared", csp))
+    app.mount("/start", PageFiles(HERE / "start", csp))
+    app.add_route("/guides/{name:path}", send_guide, include_in_schema=False)
+
+
+def _html(text: str, csp: str) -> Response:
+    return HTMLResponse(text, headers={"Content-Security-Policy": csp, "Cache-Control": "no-cache"})
 
 
 def _serve_account(app: FastAPI) -> None:

@@ -1,6 +1,10 @@
 """`tokenvend dev` with settings of the operator's, for clients on other origins and devices, in an odd environment."""
 
+import html
 import os
+import re
+import shlex
+import socket
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -10,12 +14,17 @@ from pathlib import Path
 from typing import Any
 
 import boto3
+import psutil
 import pytest
 import urllib3
 from botocore.config import Config
 
+from app.engine import directory as engine_directory
+from tests.support.engine import eventually
+
 pytestmark = pytest.mark.all
 
+COMMAND = str(Path(sys.executable).with_name("tokenvend"))
 PAGES = ("http://localhost:5173", "capacitor://localhost")
 ODD = "feature%2Fupload 100%25 done?#"
 """Part of a path as Jenkins and people name folders: no part of a URL."""
@@ -27,7 +36,15 @@ class Stack:
     engine_url: str
     data_dir: Path
     said: Path
-    """What it printed for people."""
+    """What it printed besides."""
+    banner: list[str]
+    process: "subprocess.Popen[str]"
+    wanted: int = 0
+    """The engine's port, which somebody else has."""
+
+    @property
+    def port(self) -> str:
+        return self.url.rpartition(":")[2]
 
     def ask(self, method: str, path: str, body: Any = None, **headers: str) -> urllib3.BaseHTTPResponse:
         return urllib3.request(method, self.url + path, json=body, headers=headers, retries=False, timeout=20)
@@ -47,11 +64,11 @@ def running(directory: Path, *arguments: str, **settings: str) -> Iterator[Stack
     outside = ("TOKENVEND_", "AWS_", "no_proxy", "NO_PROXY")
     environment = {name: value for name, value in os.environ.items() if not name.startswith(outside)}
     environment |= dict.fromkeys(("HTTP_PROXY", "http_proxy", "HTTPS_PROXY", "https_proxy"), "http://127.0.0.1:9")
-    environment |= {"PYTHONPATH": str(Path(__file__).parents[2]), "TOKENVEND_RATE_LIMITS": "off", **settings}
+    environment |= {"TOKENVEND_RATE_LIMITS": "off", **settings}
     data_dir, said = directory / ODD / "var", directory / "said"
     with said.open("w") as stderr:
         process = subprocess.Popen(
-            [sys.executable, "-m", "app", "dev", "--port", "0", "--data-dir", str(data_dir), *arguments],
+            [COMMAND, "dev", "--port", "0", "--data-dir", str(data_dir), *arguments],
             cwd=directory,
             env=environment,
             stdout=subprocess.PIPE,
@@ -60,9 +77,11 @@ def running(directory: Path, *arguments: str, **settings: str) -> Iterator[Stack
         )
     assert process.stdout is not None
     try:
-        ready, engine = process.stdout.readline().split(), process.stdout.readline().split()
-        assert (ready[:1], engine[:1]) == (["ready"], ["engine"]), said.read_text()[-4000:]
-        yield Stack(ready[1], engine[1], data_dir, said)
+        ready = process.stdout.readline().split()
+        assert ready[:1] == ["ready"], said.read_text()[-4000:]
+        banner = [process.stdout.readline().rstrip("\n") for _ in range(9)]
+        (engine_url,) = re.findall(r"S3 and STS +(\S+), bucket photos", "\n".join(banner))
+        yield Stack(ready[1], engine_url, data_dir, said, banner, process)
     finally:
         process.terminate()
         process.wait(timeout=60)
@@ -78,7 +97,12 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
         "TOKENVEND_ENVIRONMENT": "production",
         "AWS_REGION": "eu-central-1",
     }
-    with running(tmp_path_factory.mktemp("dev"), **settings) as stack:
+    wanted, directory = engine_directory._free_block(), tmp_path_factory.mktemp("dev")
+    with (
+        socket.create_server(("127.0.0.1", wanted)),
+        running(directory, "--engine-port", str(wanted), **settings) as stack,
+    ):
+        stack.wanted = wanted
         yield stack
 
 
@@ -97,7 +121,8 @@ class TestOnThisMachine:
         assert stack.ask("OPTIONS", "/v1/me", **(asked | {"Origin": "https://evil.example"})).status == 400
 
     def test_hosts_of_the_setting_are_answered_too(self, stack: Stack) -> None:
-        for host, status in (("photos.test", 401), ("localhost", 401), ("evil.example", 400)):
+        allowed = ("photos.test", "localhost", "127.0.0.1", "10.0.2.2")
+        for host, status in (*((host, 401) for host in allowed), ("evil.example", 400)):
             assert stack.ask("GET", "/v1/me", Host=host).status == status
 
     def test_says_which_settings_it_does_not_use(self, stack: Stack) -> None:
@@ -113,9 +138,8 @@ class TestElsewhere:
     def test_an_emulator_reaches_both_by_the_public_host(self, tmp_path: Path) -> None:
         """Android's emulator calls the loopback of its host 10.0.2.2."""
         with running(tmp_path, "--public-host", "10.0.2.2", TOKENVEND_VENDING_MODE="web_identity") as stack:
-            assert stack.url.startswith("http://10.0.2.2:")
-            host = stack.url.removeprefix("http://")
-            stack.url = stack.url.replace("10.0.2.2", "127.0.0.1")
+            host = f"10.0.2.2:{stack.port}"
+            assert stack.banner[-1].split() == ["phone", "by", "Wi-Fi", f"http://{host}"]
             assert stack.vend(Host=host)["endpoint_url"] == stack.engine_url
             assert stack.engine_url.startswith("http://10.0.2.2:")
             issuer = stack.ask("GET", "/.well-known/openid-configuration").json()["issuer"]
@@ -146,8 +170,110 @@ class TestElsewhere:
             s3.put_object(Bucket=vended["bucket"], Key=key, Body=picture)
             assert s3.get_object(Bucket=vended["bucket"], Key=key)["Body"].read() == picture
             s3.close()
+            assert listening(stack, outside_the_loopback=True) == {
+                ("127.0.0.2", int(stack.port)),
+                ("127.0.0.2", int(stack.engine_url.rpartition(":")[2])),
+            }
+
+    def test_every_machine_of_the_network_may_be_let_in(self, tmp_path: Path) -> None:
+        """OP7: to the service and S3, and not to the administration, the mails, or the engine's other servers."""
+        with running(tmp_path, "--host", "0.0.0.0", "--public-host", "127.0.0.3") as stack:
+            assert stack.url == f"http://localhost:{stack.port}"  # where its own people reach all of it
+            assert stack.vend()["endpoint_url"] == stack.engine_url
+            assert stack.engine_url.startswith("http://127.0.0.3:")
+            assert {port for _, port in listening(stack, outside_the_loopback=True)} == {
+                int(stack.port),
+                int(stack.engine_url.rpartition(":")[2]),
+            }
+            for path, status in (("/console", 200), ("/v1/admin/users", 401), ("/demo/mailbox", 200)):
+                assert stack.ask("GET", path).status == status
+                assert stack.ask("GET", path, Via="1.1 relay").status == 403
+
+    def test_what_contradicts_itself_is_refused(self, tmp_path: Path) -> None:
+        environment = os.environ | {"TOKENVEND_DEVELOPMENT_REMOTE": "off"}
+        command = [COMMAND, "dev", "--port", "0", "--host", "0.0.0.0", "--data-dir", str(tmp_path)]
+        refused = subprocess.run(command, env=environment, capture_output=True, text=True, check=False, timeout=60)
+        assert refused.returncode == 1
+        assert refused.stderr.startswith("--host 0.0.0.0 lets other machines in, and TOKENVEND_DEVELOPMENT_REMOTE=off")
+        assert not (tmp_path / "engine").exists()
 
     def test_a_setting_for_the_public_engine_is_honoured(self, tmp_path: Path) -> None:
         url = "https://pictures.example"
         with running(tmp_path, TOKENVEND_S3_PUBLIC_ENDPOINT_URL=f"{url}/") as stack:
             assert (stack.vend()["endpoint_url"], stack.engine_url) == (url, url)
+
+
+class TestBanner:
+    def test_says_all_of_it_in_ten_lines_and_works_as_it_says(self, stack: Stack) -> None:
+        said = [tuple(re.split(r"  +", line.strip(), maxsplit=1)) for line in stack.banner]
+        rows = {row[0]: row[1] for row in said if len(row) == 2}
+        assert stack.url == f"http://localhost:{stack.port}"
+        for name, path in (
+            ("sample app", "/demo"),
+            ("API pages", "/docs"),
+            ("console", "/console"),
+            ("mail box", "/#mail"),
+        ):
+            assert rows[name] == stack.url + path
+            assert stack.ask("GET", path.partition("#")[0]).status == 200
+        ports = [line.split()[-2:] for line in stack.banner if "adb reverse" in line]
+        engine_port = stack.engine_url.rpartition(":")[2]
+        assert ports == [[f"tcp:{port}"] * 2 for port in (stack.port, engine_port)]
+        assert "dev --host 0.0.0.0, then http://" in rows["phone by Wi-Fi"]
+
+    def test_names_the_command_that_makes_an_administrator(self, stack: Stack) -> None:
+        (line,) = [line for line in stack.banner if "administrator" in line]
+        command = line.removeprefix("  administrator").strip().replace("you@example.org", "boss@example.org")
+        made = subprocess.run(
+            [*shlex.split(command), "--password-stdin"], input="violet tractor moonlight\n", cwd=stack.said.parent,
+            capture_output=True, text=True, check=False, timeout=60,
+        )  # fmt: skip
+        assert "boss@example.org is an administrator now" in made.stdout, made.stderr
+        body = {"email": "boss@example.org", "password": "violet tractor moonlight"}
+        token = stack.ask("POST", "/v1/auth/login", body).json()["tokens"]["access_token"]
+        assert stack.ask("GET", "/v1/admin/users", Authorization=f"Bearer {token}").status == 200
+
+    def test_is_what_the_start_page_says(self, stack: Stack) -> None:
+        page = stack.ask("GET", "/").data.decode()
+        for line in stack.banner:
+            assert html.escape(re.split(r"  +", line.strip())[-1]) in page
+
+    def test_logs_are_quiet(self, stack: Stack) -> None:
+        stack.ask("GET", "/v1/me")
+        sentences = ("ignores these settings", "S3 has port")
+        assert [
+            line for line in stack.said.read_text().splitlines() if not any(map(line.__contains__, sentences))
+        ] == []
+
+
+class TestPorts:
+    def test_of_the_engine_is_the_next_free_one_and_that_is_said(self, stack: Stack) -> None:
+        port = int(stack.engine_url.removeprefix("http://127.0.0.1:"))
+        assert port in range(stack.wanted + 10, stack.wanted + 200, 10)
+        said = f"Port {stack.wanted} or one of the nine after it is taken: S3 has port {port}."
+        assert said in stack.said.read_text().splitlines()
+
+    def test_one_that_is_taken_is_named_with_the_way_out(self, tmp_path: Path) -> None:
+        with socket.create_server(("127.0.0.1", 0)) as taken:
+            port = taken.getsockname()[1]
+            command = [COMMAND, "dev", "--port", str(port), "--data-dir", str(tmp_path)]
+            for environment, way_out in (({}, "--port"), ({"MAKELEVEL": "1"}, f"`make run PORT={port + 1}`")):
+                own = {name: value for name, value in os.environ.items() if name != "MAKELEVEL"}
+                refused = subprocess.run(
+                    command, env=own | environment, capture_output=True, text=True, check=False, timeout=60
+                )
+                mend = f"stop what listens there or choose another with {way_out}"
+                assert refused.stderr == f"Port {port} on 127.0.0.1 is in use: {mend}\n"
+
+
+def listening(stack: Stack, *, outside_the_loopback: bool) -> set[tuple[str, int]]:
+    """Addresses and ports of the command and all its children; SeaweedFS's come up after it is ready."""
+    family = [psutil.Process(stack.process.pid), *psutil.Process(stack.process.pid).children(recursive=True)]
+    (weed,) = [process for process in family if "weed" in process.name()]
+    assert eventually(lambda: len(ports_of(weed)) >= 10)
+    found = set().union(*map(ports_of, family))
+    return {(host, port) for host, port in found if (host != "127.0.0.1") == outside_the_loopback}
+
+
+def ports_of(process: psutil.Process) -> set[tuple[str, int]]:
+    return {(c.laddr.ip, c.laddr.port) for c in process.net_connections("inet") if c.status == "LISTEN"}

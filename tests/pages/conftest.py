@@ -44,8 +44,8 @@ def visit(browser: Browser, dev_server: Served) -> Iterator[Callable[..., Visit]
     """Opens a browser of its own for each person. At the end none of them may have complained or called elsewhere."""
     visits: list[Visit] = []
 
-    def begin(*, host: str = "127.0.0.1", **options: Any) -> Visit:
-        url = dev_server.url.replace("127.0.0.1", host)
+    def begin(*, host: str = "localhost", **options: Any) -> Visit:
+        url = dev_server.url.replace("localhost", host)
         visits.append(Visit(browser, url, **{"viewport": DESKTOP, **options}))
         return visits[-1]
 

@@ -59,7 +59,7 @@ def sign_out(person: Visit) -> None:
 
 class TestPasskeys:
     def test_sign_in_to_the_same_album_without_name_or_password(self, visit: OpenVisit, china: Path) -> None:
-        person = visit(host="localhost")
+        person = visit()
         lock = Lock(person)
         person.register()
         person.upload(china)
@@ -81,7 +81,7 @@ class TestPasskeys:
         assert len(person.calls("POST", "/v1/auth/login")) == 1
 
     def test_are_renamed_and_removed(self, visit: OpenVisit) -> None:
-        person = visit(host="localhost")
+        person = visit()
         lock = Lock(person)
         person.register()
         add(person)
@@ -105,7 +105,7 @@ class TestPasskeys:
         expect(person.page.locator("#form-error")).to_contain_text("The passkey is unknown")
 
     def test_are_one_for_each_device(self, visit: OpenVisit) -> None:
-        person = visit(host="localhost")
+        person = visit()
         Lock(person)
         person.register()
         add(person)
@@ -114,7 +114,7 @@ class TestPasskeys:
         expect(passkeys(person)).to_have_count(1)
 
     def test_want_their_user_recognized(self, visit: OpenVisit) -> None:
-        person = visit(host="localhost")
+        person = visit()
         lock = Lock(person)
         person.register()
         lock.recognizes(False)
@@ -129,7 +129,7 @@ class TestPasskeys:
         assert person.calls("POST", person.url + "/v1/auth/passkey") == person.calls("POST", "/passkey/options")
 
     def test_say_where_they_work(self, visit: OpenVisit) -> None:
-        person = visit().open()
+        person = visit(host="127.0.0.1").open()
         page = person.page
         expect(page.locator("#passkey-sign-in")).to_be_hidden()
         note = page.locator("#sign-in-form [data-passkey-note]")
@@ -143,7 +143,7 @@ class TestPasskeys:
 
     @pytest.mark.parametrize("viewport", [PHONE, DESKTOP], ids=["phone", "desktop"])
     def test_fit_the_screen(self, visit: OpenVisit, viewport: dict[str, int]) -> None:
-        person = visit(host="localhost", viewport=viewport)
+        person = visit(viewport=viewport)
         Lock(person)
         person.open()
         person.look("passkey-sign-in")

@@ -57,6 +57,7 @@ UNLISTED = {
         "/demo/mailbox",
         "/demo/settings.json",
     ),
+    *("/", "/start", "/start/shared", "/guides/{name:path}"),
     *("/openapi.json", "/docs", "/docs/", "/docs/shared", "/docs/vendor/swagger-ui"),
 }
 """What is served beside the OpenAPI document: pages of links in mails, the console; the rest in development alone."""
