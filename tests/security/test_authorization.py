@@ -56,6 +56,8 @@ UNLISTED = {
         "/demo/vendor/uqr",
         "/demo/mailbox",
         "/demo/settings.json",
+        "/demo/shell.json",
+        "/demo/service-worker.js",
     ),
     *("/", "/start", "/start/shared", "/guides/{name:path}"),
     *("/openapi.json", "/docs", "/docs/", "/docs/shared", "/docs/vendor/swagger-ui"),
@@ -378,7 +380,10 @@ class TestMassAssignment:
 
 
 TOKENS = {"token_type", "access_token", "expires_in", "refresh_token", "refresh_expires_in", "session_id"}
-PROFILE = {"id", "email", "email_verified", "display_name", "status", "role", "prefix", "mfa_enabled", "created_at"}
+PROFILE = {
+    *("id", "email", "email_verified", "guest", "display_name", "status", "role", "prefix", "mfa_enabled"),
+    "created_at",
+}
 CREDENTIAL = {
     *("credential_id", "access_key_id", "secret_access_key", "session_token", "expiration", "expires_in"),
     *("server_time", "access", "bucket", "prefix", "region", "endpoint_url", "force_path_style"),

@@ -28,6 +28,8 @@ class Profile(ResponseModel):
     id: UUID
     email: str | None
     email_verified: bool
+    guest: bool
+    """Whether no way to sign in belongs to the account. It can be without `email` and have a passkey."""
     display_name: str | None
     status: Status
     role: Role
@@ -89,6 +91,7 @@ async def read_profile(platform: Platform, actor: Actor) -> Profile:
             id=user.id,
             email=user.email,
             email_verified=user.email_verified_at is not None,
+            guest=actor.guest,
             display_name=user.display_name,
             status=user.status,
             role=user.role,
