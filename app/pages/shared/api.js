@@ -1,34 +1,31 @@
 // Calls of the service, and the tokens they need: these live in variables here. A reload forgets them, but for a cookie.
 
+import { TEXTS } from "./texts.js";
+
 const SERVICE = new URL("../..", import.meta.url).href.replace(/\/$/, ""); // it may have a path on its host
 const EARLY = 30_000;
-const ADVICE = {
-  forbidden: "Your role does not allow this. Ask an administrator.",
-  last_admin: "This is the last administrator, so nothing was changed. Make another administrator first.",
-  rate_limited: "Too many requests.",
-  internal_error: "The service failed. Try again; if it goes on, tell its operator.",
-};
 let signIn = "/v1/auth";
 let tokens = null;
 let refreshing = null;
 let sessionEnded = () => {};
 
+// Its message is for the person at the page, chosen by `code`. `detail` is the message where this page itself complains.
 export class Problem extends Error {
-  constructor({ status = 0, code = "", title = "", detail = "", errors = [] }, retryAfter = null) {
-    super(detail || title || `The service answered ${status}.`);
+  constructor({ status = 0, code = "", detail = "", errors = [] }, retryAfter = null) {
+    super(code ? TEXTS[code] ?? `That did not work (${code}).` : detail || `The service answered ${status}.`);
     Object.assign(this, { status, code, errors, retryAfter });
   }
 
   static async from(response) {
-    const body = await response.json().catch(() => ({}));
-    return new Problem({ ...body, status: response.status }, response.headers.get("Retry-After"));
+    const { code, errors } = await response.json().catch(() => ({}));
+    return new Problem({ code, errors, status: response.status }, response.headers.get("Retry-After"));
   }
 }
 
 // What went wrong, and what to do about it.
 export function explain(problem) {
   const reasons = problem.errors?.map(({ message }) => sentence(message)) ?? [];
-  const said = [reasons.length ? reasons.join(" ") : (ADVICE[problem.code] ?? problem.message)];
+  const said = [reasons.length ? reasons.join(" ") : problem.message];
   if (problem.retryAfter) said.push(`Try again in ${problem.retryAfter} ${Number(problem.retryAfter) === 1 ? "second" : "seconds"}.`);
   return said.join(" ");
 }
@@ -44,7 +41,7 @@ async function ask(method, path, { body, file, type, bearer, keepalive = false, 
   if (body || file) request.body = file ?? JSON.stringify(body);
   const response = await fetch(SERVICE + path, request).catch((error) => {
     if (error.name === "AbortError") throw error;
-    throw new Problem({ code: "unreachable", detail: "The service cannot be reached. Are you online?" });
+    throw new Problem({ code: "unreachable" });
   });
   if (!response.ok) throw await Problem.from(response);
   return response;
@@ -104,7 +101,7 @@ export function forgetTokens() {
 }
 
 function accessToken() {
-  if (!tokens) throw new Problem({ status: 401, code: "signed_out", detail: "You are signed out." });
+  if (!tokens) throw new Problem({ status: 401, code: "signed_out" });
   return tokens.access_token;
 }
 
