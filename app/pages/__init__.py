@@ -23,7 +23,7 @@ from app.http.local import is_local
 from app.http.provided import find
 from app.mail.postman import Postman
 from app.mail.transport import ConsoleTransport
-from app.pages import guides
+from app.pages import guides, shell
 from app.pages.starting import Start, start_of
 from app.platform.problems import LocalOnly, NotFound
 from app.platform.process import Platform
@@ -32,6 +32,7 @@ from app.records.audit import Event
 
 HERE = Path(__file__).parent
 ACCOUNT_PAGES = ("verify-email", "reset-password", "change-email")
+DEMO_LIBRARIES = ("aws4fetch", "uqr")
 STRICT = "default-src 'none'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'; script-src 'self'"
 
 
@@ -42,10 +43,12 @@ def install(app: FastAPI, settings: Settings, start: Start | None = None) -> Non
     _serve(app, "console", f"{STRICT}; style-src 'self'; img-src 'self'; connect-src 'self'", vendored=("uplot", "uqr"))
     if settings.environment == "development":
         reach = f"img-src 'self' blob: data:; connect-src 'self' {_bucket_origin(settings)}"
-        csp = f"{STRICT}; style-src 'self'; {reach}"
+        csp = f"{STRICT}; style-src 'self'; manifest-src 'self'; worker-src 'self'; {reach}"
         app.add_route("/demo/mailbox", _mailbox, include_in_schema=False)
         app.add_route("/demo/settings.json", _demo_settings, include_in_schema=False)
-        _serve(app, "demo", csp, vendored=("aws4fetch", "uqr"))
+        app.add_route("/demo/shell.json", _shell("demo", DEMO_LIBRARIES), include_in_schema=False)
+        app.add_route("/demo/service-worker.js", _worker("demo", csp), include_in_schema=False)
+        _serve(app, "demo", csp, vendored=DEMO_LIBRARIES)
         _serve_start(app, start or start_of(settings))
     if settings.docs_on:
         # Swagger UI writes style attributes.
@@ -129,6 +132,31 @@ def _page(name: str, page: str, csp: str) -> Callable[[Request], Awaitable[Respo
 
     async def send(_request: Request) -> Response:
         return FileResponse(HERE / name / f"{page}.html", headers=headers)
+
+    return send
+
+
+def _shell(name: str, libraries: Sequence[str]) -> Callable[[Request], Awaitable[Response]]:
+    folders = {"": HERE / name, "shared/": HERE / "shared"}
+    folders |= {f"vendor/{library}/": HERE / "vendor" / library for library in libraries}
+    described = shell.describe(HERE / name / "index.html", folders)
+
+    async def send(_request: Request) -> Response:
+        return JSONResponse(described, headers={"Cache-Control": "no-cache"})
+
+    return send
+
+
+def _worker(name: str, csp: str) -> Callable[[Request], Awaitable[Response]]:
+    """The service worker, which may look after the page itself: its address is above the worker's folder."""
+    headers = {
+        "Content-Security-Policy": csp,
+        "Cache-Control": "no-cache",
+        "Service-Worker-Allowed": f"../{name}",  # relative: a proxy may have cut a path off
+    }
+
+    async def send(_request: Request) -> Response:
+        return FileResponse(HERE / name / shell.WORKER, headers=headers)
 
     return send
 

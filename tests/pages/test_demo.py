@@ -20,7 +20,7 @@ from urllib.parse import urlsplit
 import pytest
 from playwright.sync_api import expect
 
-from tests.pages.visit import DENIED, DESKTOP, PHONE, Visit
+from tests.pages.visit import DENIED, DESKTOP, PHONE, Visit, rendition_of
 
 OpenVisit = Callable[..., Visit]
 
@@ -68,7 +68,9 @@ class TestPictures:
         page.locator("#confirm-delete").click()
         expect(page.get_by_test_id("photo")).to_have_count(2)
         expect(page.locator("#viewer")).not_to_be_visible()
-        assert [urlsplit(call.url).path for call in person.calls("DELETE", key)] == [f"/photos/{key}"]
+        assert [urlsplit(call.url).path for call in person.calls("DELETE", "flower.jpg")] == [
+            f"/photos/{gone}" for gone in (rendition_of(key), key)
+        ]
         page.locator("#refresh").click()
         expect(page.locator("#grid")).to_have_attribute("aria-busy", "false")
         expect(page.get_by_role("button", name="flower.jpg")).to_have_count(0)
@@ -80,7 +82,7 @@ class TestPictures:
         to_service = [request for request in person.requests if urlsplit(request.url).netloc == service]
         assert {request.method for request in to_service} == {"GET", "POST"}
         assert all(len(request.post_data_buffer or b"") < 2_000 for request in to_service)
-        (put,) = person.calls("PUT", "china.jpg")
+        (put,) = person.originals("PUT", "china.jpg")
         assert put.url.startswith(f"{person.credential['endpoint_url']}/photos/{person.credential['prefix']}")
 
     def test_are_there_again_after_signing_in_again(self, visit: OpenVisit, china: Path) -> None:

@@ -44,7 +44,8 @@ class TestKey:
             person.page.locator("#access").select_option("read")
         expect(person.page.locator("[data-right=add]")).to_have_attribute("data-granted", "false")
         person.page.locator("#files").set_input_files(china)
-        expect(person.page.locator("[data-testid=upload][data-state=failed]")).to_contain_text("AccessDenied")
+        failed = person.page.locator("[data-testid=upload][data-state=failed]")
+        expect(failed).to_contain_text("The policy of this credential does not allow it. AccessDenied")
         expect(person.page.get_by_test_id("photo")).to_have_count(0)
 
     def test_of_who_is_over_quota_looks_and_makes_room(
@@ -93,7 +94,7 @@ class TestKey:
             for row in page.get_by_test_id("refusal").all()[1:]:
                 why = row.locator("[data-part=why]")
                 expect(why).to_contain_text(
-                    "The policy of this key does not allow it. The key is outside the user's own"
+                    "The policy of this credential does not allow it. The key is outside the user's own"
                 )
                 expect(why).not_to_contain_text("`")
                 expect(why.locator("code").last).to_have_text("session_policy")
@@ -123,7 +124,7 @@ class TestKey:
         vended = len(person.calls("POST", "/v1/credentials"))
         person.upload(china)
         assert len(refused) == 1
-        assert len(person.calls("PUT", "china.jpg")) == 2
+        assert len(person.originals("PUT", "china.jpg")) == 2
         assert len(person.calls("POST", "/v1/credentials")) == vended + 1
 
     def test_is_replaced_where_it_was_revoked(self, visit: OpenVisit, china: Path) -> None:
@@ -147,7 +148,7 @@ class TestKey:
         revoked = person.credential["access_key_id"]
         person.upload(china)
         assert person.credential["access_key_id"] != revoked
-        assert len(person.calls("PUT", "china.jpg")) == 2
+        assert len(person.originals("PUT", "china.jpg")) == 2
 
     def test_is_renewed_in_time_even_where_the_clock_is_wrong(self, visit: OpenVisit, china: Path) -> None:
         person = visit()

@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
-from playwright.sync_api import Page, expect
+from playwright.sync_api import Locator, Page, expect
 
 from tests.pages.qr import read_qr
 from tests.pages.visit import DESKTOP, PASSWORD, PHONE, Visit
@@ -30,16 +30,20 @@ def answer(page: Page, submit: str, **fields: str) -> None:
     dialog.get_by_role("button", name=submit, exact=True).click()
 
 
+def find_mail(person: Visit, subject: str) -> Locator:
+    """The newest one of that subject, in the mail box that is open then."""
+    person.page.locator("#open-mailbox").click()
+    mail = person.page.get_by_test_id("mail").filter(has_text=person.email).filter(has_text=subject).first
+    expect(mail).to_be_visible()
+    return mail
+
+
 def follow_mail(person: Visit, subject: str) -> Page:
     """Opens the link of the newest mail of that subject, beside this page."""
-    page = person.page
-    mail = page.get_by_test_id("mail").filter(has_text=person.email).filter(has_text=subject).first
-    expect(page.locator("#mailbox")).to_be_visible()
-    if not mail.is_visible():
-        page.locator("#mailbox summary").click()
+    mail = find_mail(person, subject)
     with person.context.expect_page() as opened:
         mail.get_by_role("link").click()
-    page.locator("#mailbox summary").click()
+    person.page.locator("#close-mailbox").click()
     return opened.value
 
 
@@ -142,8 +146,12 @@ class TestMails:
         person.page.locator("#email").fill(person.email)
         person.page.locator("#forgot").click()
         expect(person.page.locator("#notice")).to_contain_text("a mail with a link is on its way")
-        opened = follow_mail(person, "password")
+        mail = find_mail(person, "password")
+        mail.locator("summary").click()
+        expect(mail.locator("[data-part=text]")).to_contain_text("#token=")
         person.look("mailbox")
+        person.page.locator("#close-mailbox").click()
+        opened = follow_mail(person, "password")
         opened.locator("#password").fill(NEW_PASSWORD)
         opened.locator("#submit").click()
         expect(opened.locator("[data-state=done]")).to_be_visible()
@@ -172,7 +180,7 @@ class TestAccount:
         person.excused.add("/v1/me/password")
         account(person, "Change the password")
         answer(person.page, "Change it", current_password="not the password", new_password=NEW_PASSWORD)
-        expect(person.page.locator("#question [data-part=error]")).to_contain_text("not the account's password")
+        expect(person.page.locator("#question [data-part=error]")).to_contain_text("not the account’s password")
         answer(person.page, "Change it", current_password=PASSWORD, new_password=NEW_PASSWORD)
         expect(person.page.locator("#question")).to_be_hidden()
         sign_out(person)

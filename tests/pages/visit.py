@@ -4,7 +4,7 @@ import json
 import uuid
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 from urllib.parse import urlsplit
 
 from axe_playwright_python.base import AXE_SCRIPT
@@ -44,7 +44,13 @@ WATCH_PROGRESS = """() => {
 
 class Visit:
     def __init__(
-        self, browser: Browser, url: str, *, viewport: Mapping[str, int], timezone_id: str | None = None
+        self,
+        browser: Browser,
+        url: str,
+        *,
+        viewport: Mapping[str, int],
+        timezone_id: str | None = None,
+        service_workers: Literal["allow", "block"] = "block",
     ) -> None:
         self.url = url
         self.context = browser.new_context(
@@ -54,6 +60,7 @@ class Visit:
             reduced_motion="reduce",  # a software-drawn fade costs more than the test around it
             has_touch=viewport is PHONE,
             is_mobile=viewport is PHONE,
+            service_workers=service_workers,  # one test looks at it; in the others it would fetch each file twice
         )
         self.context.set_default_timeout(20_000)
         self.page: Page = self.context.new_page()
@@ -72,7 +79,8 @@ class Visit:
         is_excused = "Failed to load resource" in message.text and any(
             part in message.location["url"] for part in self.excused
         )
-        if message.type in {"error", "warning"} and not is_excused:
+        is_blocked = message.text.startswith("Service Worker registration blocked by Playwright")
+        if message.type in {"error", "warning"} and not is_excused and not is_blocked:
             self.complaints.append(f"{message.text} ({message.location['url']})")
 
     def _on_request(self, request: Request) -> None:
@@ -161,6 +169,10 @@ class Visit:
     def calls(self, method: str, part: str) -> list[Request]:
         return [request for request in self.requests if request.method == method and part in request.url]
 
+    def originals(self, method: str, name: str) -> list[Request]:
+        """As `calls`, without those for the small rendition of that name."""
+        return [request for request in self.calls(method, name) if "/.renditions/" not in request.url]
+
     def foreign_hosts(self) -> set[str]:
         """Whom the page called besides the service and the engine."""
         known = {origin(self.url), *(body["endpoint_url"] for body in self.answered("/v1/credentials"))}
@@ -190,9 +202,10 @@ class Visit:
         return json.dumps(found) + "\n".join(request.url for request in self.requests)
 
     def overflow(self) -> int:
-        """By how many pixels the page is wider than its window."""
+        """By how many pixels the page is wider than its window, or a dialog than itself."""
         wider: int = self.page.evaluate(
-            "() => document.documentElement.scrollWidth - document.documentElement.clientWidth"
+            """() => Math.max(...[document.documentElement, ...document.querySelectorAll("dialog[open]")]
+              .map((shown) => shown.scrollWidth - shown.clientWidth))"""
         )
         return wider
 
@@ -215,6 +228,11 @@ class Visit:
 
     def close(self) -> None:
         self.context.close()
+
+
+def rendition_of(key: str) -> str:
+    folder, _, name = key.rpartition("/")
+    return f"{folder}/.renditions/{name}"
 
 
 def origin(url: str) -> str:

@@ -24,6 +24,10 @@ export const changePassword = (form) => authorized("PUT", "/v1/me/password", { b
 
 export const changeAddress = (form) => authorized("POST", "/v1/me/email", { body: form });
 
+export const confirmAddress = (token) => authorized("POST", "/v1/me/email/confirm", { body: { token } });
+
+export const usage = () => authorized("GET", "/v1/me/usage");
+
 export const upgrade = (form) => authorized("POST", "/v1/me/upgrade", { body: form });
 
 export const removeTotp = () => authorized("DELETE", "/v1/me/totp");

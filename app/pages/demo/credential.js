@@ -92,6 +92,8 @@ export async function carrying(prefixes, grants = null) {
   return prefixes.every((prefix) => held.shared_prefixes.includes(prefix)) ? held : change({ grants });
 }
 
+export const mayWrite = () => current?.access === "write" || current?.access === "read_write";
+
 export const choose = (access) => change({ access });
 
 export function drop() {

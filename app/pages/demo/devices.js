@@ -15,7 +15,7 @@ function makeRow(session, signOut) {
     if (isHere) return signOut();
     await api.endSession(session.session_id).then(
       () => announce(`${name} is signed out. A credential it already holds lives until it expires.`),
-      (problem) => announce(problem.message),
+      (problem) => announce(api.explain(problem)),
     );
     return loadDevices(signOut);
   });
@@ -27,7 +27,7 @@ export async function loadDevices(signOut) {
     const sessions = await api.listSessions();
     byId("devices").replaceChildren(...sessions.map((session) => makeRow(session, signOut)));
   } catch (problem) {
-    byId("devices").textContent = problem.message;
+    byId("devices").textContent = api.explain(problem);
   }
 }
 

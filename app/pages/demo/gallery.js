@@ -1,9 +1,11 @@
-// The album: one tile for each picture under the person's prefix, newest first.
+// The pictures: one tile for each under the person's prefix, newest first, all of them or those of one album.
 
+import * as albums from "./albums.js";
+import * as credential from "./credential.js";
+import { albumOf, formatOf, nameOf } from "./folders.js";
+import { listOwn } from "./s3.js";
 import { announce, byId, part, sayBytes, sayTime, stamp } from "./shared/dom.js";
-import { listPhotos } from "./s3.js";
 import * as thumbnails from "./thumbnails.js";
-import { nameOf } from "./upload.js";
 
 const photos = new Map();
 let listing = new AbortController();
@@ -13,10 +15,18 @@ export const onOpen = (listener) => { opened = listener; };
 
 export const newestFirst = (a, b) => b.modified - a.modified || (a.key < b.key ? 1 : -1);
 
-function say() {
-  const bytes = [...photos.values()].reduce((sum, { photo }) => sum + photo.size, 0);
-  byId("count").textContent = photos.size ? `${photos.size} · ${sayBytes(bytes)}` : "";
-  byId("empty").hidden = photos.size > 0;
+const albumOfKey = (key) => albumOf(credential.facts()?.prefix ?? "", key);
+
+const isShown = ({ photo }) => albums.chosen() === null || albumOfKey(photo.key) === albums.chosen();
+
+export function show() {
+  const all = [...photos.values()];
+  for (const held of all) held.tile.hidden = !isShown(held);
+  const shown = all.filter(isShown);
+  const bytes = shown.reduce((sum, { photo }) => sum + photo.size, 0);
+  byId("count").textContent = shown.length ? `${shown.length} · ${sayBytes(bytes)}` : "";
+  byId("empty").hidden = shown.length > 0;
+  albums.show(all.map(({ photo }) => ({ ...photo, album: albumOfKey(photo.key) })));
 }
 
 export function makeTile(photo, open) {
@@ -27,20 +37,21 @@ export function makeTile(photo, open) {
   button.setAttribute("aria-label", `${name}, ${sayBytes(photo.size)}, ${sayTime(photo.modified)}`);
   button.addEventListener("click", () => open(photo.key));
   part(tile, "name").textContent = name;
+  part(tile, "format").dataset.format = formatOf(photo.key); // painted, not read: the name ends in it
   return tile;
 }
 
-function place(photo, where) {
+function place(photo, where, small = null) {
   if (photos.has(photo.key)) return;
   const tile = makeTile(photo, (key) => opened(key));
   photos.set(photo.key, { photo, tile });
   byId("grid")[where](tile);
-  thumbnails.watch(tile);
+  thumbnails.watch(tile, photo, { isOwn: true, small });
 }
 
-export function add(photo) {
-  place(photo, "prepend");
-  say();
+export function add({ rendition, ...photo }) {
+  place(photo, "prepend", rendition);
+  show();
 }
 
 export function remove(key) {
@@ -49,16 +60,20 @@ export function remove(key) {
   photos.delete(key);
   thumbnails.release(held.tile);
   held.tile.remove();
-  say();
 }
 
-export const shownKeys = () => [...byId("grid").children].map((tile) => tile.dataset.key);
-
-export const keys = () => [...photos.keys()];
+export const shownKeys = () => [...byId("grid").children].filter(({ hidden }) => !hidden).map(({ dataset }) => dataset.key);
 
 export const find = (key) => photos.get(key)?.photo;
 
 export const thumbnailOf = (key) => photos.get(key)?.tile.querySelector("img").src ?? "";
+
+// After a picture is gone, the one that took its place has the focus, or what adds pictures.
+export function focusBeside(key, keysBefore) {
+  const place = keysBefore.indexOf(key);
+  const next = keysBefore[place + 1] ?? keysBefore[place - 1];
+  (photos.get(next)?.tile.querySelector("button") ?? byId("add")).focus();
+}
 
 export async function load() {
   const { signal } = listing;
@@ -66,13 +81,15 @@ export async function load() {
   grid.setAttribute("aria-busy", "true");
   byId("list-error").hidden = true;
   try {
-    const found = await listPhotos(signal);
+    const { photos: found, folders } = await listOwn(signal);
     if (signal.aborted) return;
     const keys = new Set(found.map(({ key }) => key));
     [...photos.keys()].filter((key) => !keys.has(key)).forEach(remove);
     found.sort(newestFirst).forEach((photo) => place(photo, "append"));
     found.forEach(({ key }) => grid.append(photos.get(key).tile));
-    say();
+    albums.remember(folders.map(albumOfKey).filter(Boolean));
+    thumbnails.retryFailed();
+    show();
   } catch (error) {
     if (signal.aborted) return;
     part(byId("list-error"), "reason").textContent = error.message;
@@ -88,6 +105,7 @@ export function clear() {
   listing = new AbortController();
   thumbnails.releaseAll();
   [...photos.keys()].forEach(remove);
+  albums.clear();
   byId("empty").hidden = true;
   byId("list-error").hidden = true;
 }

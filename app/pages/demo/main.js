@@ -1,16 +1,18 @@
 // Wiring: who is signed in decides which of the two screens is shown, and leaving one leaves nothing behind.
 
-import { clearAccount, loadAccount, wireAccount } from "./account.js";
+import { clearAccount, loadAccount, loadUsage, wireAccount } from "./account.js";
+import { wireAlbums } from "./albums.js";
 import * as api from "./api.js";
 import * as credential from "./credential.js";
 import { clearDevices, loadDevices } from "./devices.js";
-import { announce, byId } from "./shared/dom.js";
+import { announce, byId, hush } from "./shared/dom.js";
 import * as gallery from "./gallery.js";
 import { clearPasskeys, loadPasskeys, wirePasskeys } from "./passkeys.js";
 import { startPanel, stopPanel, wirePanel } from "./panel.js";
 import { clearReceived, loadReceived, onOpenReceived } from "./received.js";
 import { clearRefusals, wireRefusals } from "./refusal.js";
 import { closeSharing, wireSharing } from "./sharing.js";
+import { installShell } from "./shell.js";
 import { setNotice, wireSignIn } from "./sign-in.js";
 import { watchMailbox } from "./mailbox.js";
 import { onUploaded, stopAll, wireUploads } from "./uploads.js";
@@ -33,12 +35,14 @@ async function enter() {
     await api.logOut().catch(() => {});
     throw problem;
   }
+  hush();
   showScreen("album");
   startPanel();
   gallery.load();
   loadReceived();
   loadDevices(signOut);
   loadPasskeys();
+  loadUsage().catch(() => {});
 }
 
 function leave(notice = "") {
@@ -76,6 +80,7 @@ function start() {
   }
   api.onSessionEnd(() => leave("Your session has ended. Please sign in again."));
   onUploaded(gallery.add);
+  wireAlbums(gallery.show);
   gallery.onOpen(openViewer);
   onOpenReceived(openViewer);
   wireSignIn(enter);
@@ -86,12 +91,13 @@ function start() {
   wireSharing();
   wirePanel();
   wireRefusals();
-  watchMailbox();
+  watchMailbox(() => loadAccount().catch(() => {}));
   byId("sign-out").addEventListener("click", signOut);
   byId("retry-list").addEventListener("click", gallery.load);
-  byId("refresh").addEventListener("click", () => Promise.all([gallery.load(), loadReceived()]));
+  byId("refresh").addEventListener("click", () => Promise.all([gallery.load(), loadReceived(), loadUsage().catch(() => {})]));
   // The tokens end with the page, so the session they belong to should not outlive it.
   addEventListener("pagehide", ({ persisted }) => { if (!persisted) api.logOut({ leaving: true }).catch(() => {}); });
 }
 
 start();
+installShell();

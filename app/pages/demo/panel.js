@@ -1,6 +1,7 @@
 // What the page holds, said plainly: what the credential may do, until when, and whether the two clocks agree.
 
 import * as credential from "./credential.js";
+import { explain } from "./shared/api.js";
 import { announce, byId, part } from "./shared/dom.js";
 
 const RIGHTS = { read: ["look"], write: ["add"], read_write: ["look", "add", "remove"], read_delete: ["look", "remove"] };
@@ -53,7 +54,7 @@ async function tick() {
   countDown(known);
   if (!known.due || Date.now() < notBefore) return;
   notBefore = Date.now() + RETRY_AFTER;
-  await credential.fresh().catch((problem) => announce(`The credential could not be renewed: ${problem.message}`));
+  await credential.fresh().catch((problem) => announce(`The credential could not be renewed: ${explain(problem)}`));
 }
 
 export function startPanel() {
@@ -79,7 +80,7 @@ export function wirePanel() {
       const full = credential.facts().full ? "Your storage is full. " : "";
       announce(`${full}The new credential may ${target.selectedOptions[0].textContent.toLowerCase()}.`);
     } catch (problem) {
-      announce(problem.message);
+      announce(explain(problem));
       show();
     }
   });

@@ -54,7 +54,7 @@ export async function loadPasskeys() {
   try {
     byId("passkeys").replaceChildren(...(await api.listPasskeys()).map(makeRow));
   } catch (problem) {
-    byId("passkeys").textContent = problem.message;
+    byId("passkeys").textContent = api.explain(problem);
   }
 }
 

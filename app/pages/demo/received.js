@@ -4,12 +4,12 @@
 
 import * as api from "./api.js";
 import * as credential from "./credential.js";
+import { sayAlbum } from "./folders.js";
 import { makeTile, newestFirst } from "./gallery.js";
 import { listFolder } from "./s3.js";
 import { explain } from "./shared/api.js";
 import { announce, byId, part, sayTime, stamp } from "./shared/dom.js";
 import * as thumbnails from "./thumbnails.js";
-import { sayAlbum } from "./upload.js";
 
 const MOST_NAMED = 100;
 let loading = new AbortController();
@@ -75,7 +75,7 @@ async function fill(folder, signal) {
   part(folder, "open").hidden = true;
   say(folder, "");
   try {
-    const photos = (await listFolder(folder.dataset.prefix, signal)).sort(newestFirst);
+    const photos = (await listFolder(folder.dataset.prefix, signal)).photos.sort(newestFirst);
     if (signal.aborted || !isOpen(folder)) return;
     const tiles = new Map();
     const album = {
@@ -88,7 +88,7 @@ async function fill(folder, signal) {
       const tile = makeTile(photo, (key) => opened(key, album));
       tiles.set(photo.key, tile);
       part(folder, "grid").append(tile);
-      thumbnails.watch(tile);
+      thumbnails.watch(tile, photo, { isOwn: false });
     }
     if (!photos.length) say(folder, "Nothing in it yet.");
   } catch (error) {
@@ -116,7 +116,7 @@ async function openFolder(folder) {
     if (signal.aborted) return;
     await show(held, signal);
     if (!held.shared_prefixes.includes(prefix)) {
-      say(folder, "No key opens it: it ends within minutes, its name is too long, or your key is one that only uploads.");
+      say(folder, "No credential opens it: it ends within minutes, its name is too long, or your credential is one that only uploads.");
     }
   } catch (problem) {
     if (!signal.aborted) announce(explain(problem));

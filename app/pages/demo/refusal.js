@@ -1,10 +1,10 @@
 // The proof: with the same credential one's own folder opens and somebody else's does not. The engine decides,
 // not this page.
 
-import { explainAccess } from "./api.js";
 import { facts } from "./credential.js";
 import { byId, code, part, stamp } from "./shared/dom.js";
 import { listPage, request } from "./s3.js";
+import { forgetReasons } from "./why.js";
 
 const SHORT_ID = 8;
 
@@ -18,30 +18,10 @@ function aim(pasted) {
 
 const shorten = (path) => path.replace(/[0-9a-f]{8}-[0-9a-f-]{27}/g, (id) => `${id.slice(0, SHORT_ID)}…`);
 
-const REASONS = {
-  allowed: "The policies allow it.",
-  session_policy: "The policy of this key does not allow it.",
-  role_policy: "The role behind this key does not allow it.",
-  explicit_deny: "A policy forbids it.",
-  not_evaluable: "Only the engine can tell.",
-  revoked: "This key was revoked.",
-  expired: "This key has expired.",
-};
-
 // The service writes what is code between backticks.
 const typeset = (text) => text.split("`").map((piece, place) => (place % 2 ? code(piece) : piece));
 
-// What the policies say of it: the service knows them, and the engine tells nobody.
-async function explain(row, action, key) {
-  try {
-    const { reason, detail } = await explainAccess({ action, key, access_key_id: facts().accessKeyId });
-    part(row, "why").replaceChildren(REASONS[reason] ?? "", " ", ...typeset(detail), " ", code(reason));
-  } catch {
-    part(row, "why").textContent = ""; // the refusal stands without its explanation
-  }
-}
-
-async function attempt(words, action, path, act) {
+async function attempt(words, path, act) {
   const row = stamp("refusal-row");
   part(row, "words").textContent = words;
   part(row, "path").textContent = shorten(path);
@@ -55,16 +35,16 @@ async function attempt(words, action, path, act) {
   } catch (error) {
     row.dataset.outcome = error.status === 403 ? "refused" : "unclear";
     part(row, "verdict").textContent = `${error.status || "–"} ${error.code || error.message}`;
-    part(row, "reason").textContent = error.message;
-    if (error.status === 403) await explain(row, action, path);
+    if (error.why) part(row, "why").replaceChildren(error.why.text, " ", ...typeset(error.why.detail), " ", code(error.why.reason));
+    else part(row, "why").textContent = error.message;
   }
   return row.dataset.outcome;
 }
 
 function conclude(outcomes, isOwn) {
-  if (isOwn) return "That is your own folder, so it opens. Paste a key of somebody else.";
+  if (isOwn) return "That is your own folder, so it opens. Paste the address of somebody else’s picture.";
   if (outcomes.every((outcome) => outcome === "refused")) {
-    return "Refused by the storage engine itself. This page signed correctly; the key it holds simply does not fit.";
+    return "Refused by the storage engine itself. This page signed correctly. The credential it holds does not reach there.";
   }
   return "That is not the refusal one would expect. Look at the answers above.";
 }
@@ -77,18 +57,20 @@ async function tryForeign(event) {
   byId("verdict").textContent = "";
   byId("try-foreign").disabled = true;
   try {
-    if (access !== "write") await attempt("List yours", "s3:ListBucket", prefix, () => listPage(prefix, { limit: 1 }));
+    if (access !== "write") await attempt("List yours", prefix, () => listPage(prefix, { limit: 1 }));
     const outcomes = [
-      await attempt("Open theirs", "s3:GetObject", key, () => request("GET", key, { as: "blob" })),
-      await attempt("List theirs", "s3:ListBucket", folder, () => listPage(folder, { limit: 1 })),
+      await attempt("Open theirs", key, () => request("GET", key, { as: "blob" })),
+      await attempt("List theirs", folder, () => listPage(folder, { limit: 1 })),
     ];
     byId("verdict").textContent = conclude(outcomes, key.startsWith(prefix));
+    byId("verdict").scrollIntoView({ block: "end", behavior: "smooth" });
   } finally {
     byId("try-foreign").disabled = false;
   }
 }
 
 export function clearRefusals() {
+  forgetReasons();
   byId("refusals").replaceChildren();
   byId("verdict").textContent = "";
   byId("foreign").value = "";

@@ -2,27 +2,27 @@
 
 import { AwsV4Signer } from "./vendor/aws4fetch/aws4fetch.esm.js";
 import * as credential from "./credential.js";
+import { renditionOf, sortOut } from "./folders.js";
+import { S3_TEXTS } from "./texts.js";
+import { whyRefused } from "./why.js";
 
 const OUTDATED = new Set(["ExpiredToken", "InvalidAccessKeyId", "InvalidToken", "TokenRefreshRequired"]);
 const TRIES = 3;
 
 export class Refusal extends Error {
   constructor(status, code, message) {
-    super(message || `S3 answered ${status}.`);
-    Object.assign(this, { status, code });
+    super(S3_TEXTS[code] ?? message ?? `S3 answered ${status}.`);
+    Object.assign(this, { status, code, why: null });
   }
 
   static parse(status, text) {
     const xml = text.trimStart().startsWith("<") ? parseXml(text) : null;
     const read = (name) => xml?.querySelector(name)?.textContent ?? "";
-    return new Refusal(status, read("Code"), read("Message"));
+    return new Refusal(status, read("Code"), `S3 answered ${status} ${read("Code")}.`);
   }
 
   static silence() {
-    const words = navigator.onLine
-      ? "S3 did not answer. If it never does, the bucket's CORS rules leave this page out."
-      : "You are offline.";
-    return new Refusal(0, "NoAnswer", words);
+    return new Refusal(0, navigator.onLine ? "NoAnswer" : "Offline");
   }
 }
 
@@ -65,9 +65,17 @@ async function successor(held, code) {
   return code === "AccessDenied" && next.access_key_id === held.access_key_id ? null : next;
 }
 
+// S3 says 403 and no more, so the service is asked why. `action` and `key` are what was tried.
+async function explain(error, held, { action, key }) {
+  if (error.status !== 403 || !action) return error;
+  error.why = await whyRefused({ action, key: key || held.prefix, accessKeyId: held.access_key_id });
+  if (error.why) error.message = error.why.text;
+  return error;
+}
+
 // Runs `act(credential)`: again once with a new credential if the engine calls the old one outdated, again a
 // little later if the network or the engine stumbles. Everything done through here can be repeated safely.
-export async function perform(act, signal) {
+export async function perform(act, { signal, ...tried } = {}) {
   let held = await credential.fresh();
   let renewed = false;
   for (let attempt = 1; ; attempt += 1) {
@@ -82,7 +90,7 @@ export async function perform(act, signal) {
       } else if (isPassing(error) && attempt < TRIES) {
         await pause(attempt);
       } else {
-        throw error;
+        throw error instanceof Refusal ? await explain(error, held, tried) : error;
       }
     }
   }
@@ -102,13 +110,50 @@ async function exchange(held, method, key, { as = "text", signal, ...options }) 
   }
 }
 
+const ACTIONS = { GET: "s3:GetObject", PUT: "s3:PutObject", POST: "s3:PutObject", DELETE: "s3:DeleteObject" };
+
+export function actionOf(method, key, query = {}) {
+  if (method === "GET" && !key) return { action: "s3:ListBucket", key: query.prefix };
+  if (method === "DELETE" && "uploadId" in query) return { action: "s3:AbortMultipartUpload", key };
+  return { action: ACTIONS[method], key };
+}
+
 // Answers with the body, read `as` text or blob.
 export const request = (method, key, options = {}) =>
-  perform((held) => exchange(held, method, key, options), options.signal);
+  perform((held) => exchange(held, method, key, options), { signal: options.signal, ...actionOf(method, key, options.query) });
 
 export const getPhoto = (key, signal) => request("GET", key, { as: "blob", signal });
 
-export const deletePhoto = (key) => request("DELETE", key);
+// For something small; an upload with progress is upload.js's.
+export async function putObject(key, blob) {
+  const body = await blob.arrayBuffer();
+  return request("PUT", key, { body, headers: { "Content-Type": blob.type || "application/octet-stream" } });
+}
+
+export const makeFolder = (key) => request("PUT", key, { body: "" });
+
+export const deleteObject = (key) => request("DELETE", key);
+
+// The rendition goes first: one that stays behind would take room that nobody sees.
+export async function deletePhoto(key) {
+  await deleteObject(renditionOf(key));
+  await deleteObject(key);
+}
+
+async function copyObject(from, to) {
+  const { bucket } = await credential.fresh();
+  const source = `/${bucket}/${from.split("/").map(encodeURIComponent).join("/")}`;
+  const answer = await request("PUT", to, { headers: { "x-amz-copy-source": source } });
+  // S3 begins its 200 before it knows the end, so a failure can come inside it.
+  if (parseXml(answer).querySelector("Error")) throw Refusal.parse(500, answer);
+}
+
+// The rendition is copied after the picture, because an older one would count as that of another picture.
+export async function movePhoto({ key, hasRendition }, to) {
+  await copyObject(key, to);
+  if (hasRendition) await copyObject(renditionOf(key), renditionOf(to)).catch(() => {});
+  await deletePhoto(key);
+}
 
 export async function listPage(prefix, { token, limit = 1000, signal } = {}) {
   const query = { "list-type": 2, prefix, "max-keys": limit };
@@ -116,7 +161,7 @@ export async function listPage(prefix, { token, limit = 1000, signal } = {}) {
   const xml = parseXml(await request("GET", "", { query, signal }));
   const read = (node, name) => node.querySelector(name)?.textContent ?? "";
   return {
-    photos: [...xml.querySelectorAll("Contents")].map((node) => ({
+    objects: [...xml.querySelectorAll("Contents")].map((node) => ({
       key: read(node, "Key"),
       size: Number(read(node, "Size")),
       modified: new Date(read(node, "LastModified")),
@@ -125,17 +170,16 @@ export async function listPage(prefix, { token, limit = 1000, signal } = {}) {
   };
 }
 
-export async function listPhotos(signal) {
-  return listFolder((await credential.fresh()).prefix, signal);
-}
-
+// Pictures and folders under the prefix; renditions are not listed on their own.
 export async function listFolder(prefix, signal) {
-  const photos = [];
+  const objects = [];
   let token = null;
   do {
     const page = await listPage(prefix, { token, signal });
-    photos.push(...page.photos);
+    objects.push(...page.objects);
     token = page.next;
   } while (token);
-  return photos.filter(({ key }) => !key.endsWith("/"));
+  return sortOut(objects);
 }
+
+export const listOwn = async (signal) => listFolder((await credential.fresh()).prefix, signal);

@@ -1,25 +1,14 @@
 // Sharing an album of one's own: with whom, until when, who has it, and taking it back.
 
+import * as albums from "./albums.js";
 import * as api from "./api.js";
-import * as credential from "./credential.js";
-import * as gallery from "./gallery.js";
+import { sayAlbum } from "./folders.js";
 import { explain } from "./shared/api.js";
 import { announce, byId, part, sayTime, stamp } from "./shared/dom.js";
-import { albumOf, sayAlbum } from "./upload.js";
 
 const dialog = byId("sharing");
 const form = byId("share-form");
 const DAY = 86_400_000;
-
-// Albums of the pictures that are shown, the newest first.
-async function listAlbums() {
-  const { prefix } = await credential.fresh();
-  const counts = new Map();
-  for (const path of gallery.keys().map((key) => albumOf(prefix, key)).filter(Boolean)) {
-    counts.set(path, (counts.get(path) ?? 0) + 1);
-  }
-  return [...counts].sort(([a], [b]) => (a < b ? 1 : -1));
-}
 
 function makeRow(grant) {
   const row = stamp("grant-row");
@@ -32,7 +21,7 @@ function makeRow(grant) {
     end.disabled = true;
     try {
       const { effective_by: by } = await api.endSharing(grant.grant_id);
-      announce(`No new key opens it. Keys that are out already stop by ${sayTime(new Date(by))} at the latest.`);
+      announce(`No new credential opens it. Those that are out already stop by ${sayTime(new Date(by))} at the latest.`);
     } catch (problem) {
       announce(explain(problem));
     }
@@ -49,11 +38,12 @@ async function loadGrants() {
 
 async function open() {
   try {
-    const albums = await listAlbums();
-    const options = albums.map(([path, count]) => new Option(`${sayAlbum(path)} · ${count}`, path));
+    const known = albums.list();
+    const options = known.map(({ path, name, count }) => new Option(`${name} · ${count}`, path));
     byId("share-album").replaceChildren(...options);
-    form.hidden = albums.length === 0;
-    byId("nothing-to-share").hidden = albums.length > 0;
+    if (albums.chosen()) byId("share-album").value = albums.chosen();
+    form.hidden = known.length === 0;
+    byId("nothing-to-share").hidden = known.length > 0;
     part(form, "error").textContent = "";
     await loadGrants();
     dialog.showModal();

@@ -46,8 +46,7 @@ function show(problem) {
     else general.push(sentence(message));
   }
   // When every complaint stands beside its field, the general sentence would only repeat them.
-  if (general.length || !problem.errors.length) general.unshift(problem.message);
-  if (problem.retryAfter) general.push(`Try again in ${problem.retryAfter} seconds.`);
+  if (!problem.errors.length) general.push(api.explain(problem));
   byId("form-error").textContent = general.join(" ");
   (form.querySelector("[aria-invalid]") ?? byId("email")).focus();
 }

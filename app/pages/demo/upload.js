@@ -1,35 +1,15 @@
-// One file from this device to S3: a single PUT, or parts in parallel for a large one, with the true progress of both.
+// One file from this device to S3: a single PUT, or parts in parallel for a large one, with the true progress of both. What
+// a broken line has interrupted goes on where it was: parts that arrived are not sent again.
 
 import { writable } from "./credential.js";
-import { parseXml, perform, Refusal, request, sign } from "./s3.js";
+import { newKey } from "./folders.js";
+import { shrink, store } from "./renditions.js";
+import { actionOf, parseXml, perform, Refusal, request, sign } from "./s3.js";
 
 const LARGE = 8_000_000;
 const SMALLEST_PART = 5 * 1024 * 1024;
 const MOST_PARTS = 10_000;
 const PARTS_AT_ONCE = 4;
-
-// Letters and digits of any script stay; the end of a long name is kept, for its extension.
-function plainName(name) {
-  const plain = name.normalize("NFC").replace(/[^\p{L}\p{N}._-]+/gu, "-").replace(/^[-.]+/, "");
-  return [...plain].slice(-80).join("") || "picture";
-}
-
-function newKey(prefix, name) {
-  const moment = new Date().toISOString().replace(/[:.-]/g, "");
-  const random = crypto.getRandomValues(new Uint32Array(2)).reduce((text, n) => text + n.toString(36), "");
-  return `${prefix}albums/${moment.slice(0, 4)}-${moment.slice(4, 6)}/${moment}-${random}-${plainName(name)}`;
-}
-
-// The album that a key is in, as a path under the prefix: a month of uploads. None for what stands beside the albums.
-export const albumOf = (prefix, key) => key.slice(prefix.length).match(/^albums\/[^/]+\//)?.[0] ?? null;
-
-export function sayAlbum(path) {
-  const [year, month] = path.split("/").at(-2).split("-").map(Number);
-  if (!(month >= 1 && month <= 12)) return path.split("/").at(-2);
-  return new Intl.DateTimeFormat(undefined, { year: "numeric", month: "long" }).format(new Date(year, month - 1));
-}
-
-export const nameOf = (key) => key.split("/").pop().replace(/^\d{8}T\d{9}Z-[a-z0-9]+-/, "");
 
 // fetch() tells nothing of a body's progress on its way out, so bodies go by XMLHttpRequest.
 function transmit({ method, url, headers }, body, { signal, progress }) {
@@ -52,7 +32,7 @@ function transmit({ method, url, headers }, body, { signal, progress }) {
 }
 
 function refuseIfFull({ full }) {
-  if (full) throw new Refusal(403, "quota_exceeded", "Your storage is full: delete something first. Room shows after a minute or so.");
+  if (full) throw new Refusal(403, "quota_exceeded");
 }
 
 const put = (key, body, { query, headers, signal, progress }) =>
@@ -61,7 +41,7 @@ const put = (key, body, { query, headers, signal, progress }) =>
     const signed = await sign(held, "PUT", key, { query, headers });
     signal.throwIfAborted();
     return transmit(signed, body, { signal, progress });
-  }, signal);
+  }, { signal, ...actionOf("PUT", key, query) });
 
 function slice(file) {
   const length = Math.max(SMALLEST_PART, Math.ceil(file.size / MOST_PARTS));
@@ -83,54 +63,65 @@ async function complete(key, uploadId, etags, signal) {
   if (parseXml(answer).querySelector("Error")) throw Refusal.parse(500, answer);
 }
 
-function sendParts(key, uploadId, parts, { signal, progress }) {
-  const sent = parts.map(() => 0);
-  const etags = [];
-  let next = 0;
+function sendParts(sending, parts, { signal, progress }) {
+  const { key, uploadId, etags } = sending;
+  const sent = parts.map((part, index) => (etags[index] ? part.size : 0));
+  const missing = parts.map((_, index) => index).filter((index) => !etags[index]);
   const sendOne = async (index) => {
     const counted = (loaded) => {
       sent[index] = Math.min(loaded, parts[index].size);
       progress(sent.reduce((sum, bytes) => sum + bytes, 0));
     };
     etags[index] = await put(key, parts[index], { query: { partNumber: index + 1, uploadId }, signal, progress: counted });
-    if (!etags[index]) throw new Refusal(400, "NoETag", "The bucket's CORS rules must expose the ETag header.");
+    if (!etags[index]) throw new Refusal(400, "NoETag");
     counted(parts[index].size);
   };
   const lane = async () => {
-    while (next < parts.length) {
-      next += 1;
-      await sendOne(next - 1);
-    }
+    while (missing.length > 0) await sendOne(missing.shift());
   };
-  const lanes = Array.from({ length: Math.min(PARTS_AT_ONCE, parts.length) }, lane);
-  return { lanes, etags };
+  return Array.from({ length: Math.min(PARTS_AT_ONCE, missing.length) }, lane);
 }
 
-async function multipart(file, key, headers, { signal, progress }) {
+async function multipart(file, sending, headers, { signal, progress }) {
   signal.throwIfAborted();
-  const uploadId = await begin(key, headers);
+  sending.uploadId ??= await begin(sending.key, headers);
   const halt = new AbortController();
-  const either = AbortSignal.any([signal, halt.signal]);
-  const { lanes, etags } = sendParts(key, uploadId, slice(file), { signal: either, progress });
+  const lanes = sendParts(sending, slice(file), { signal: AbortSignal.any([signal, halt.signal]), progress });
   try {
     await Promise.all(lanes);
-    await complete(key, uploadId, etags, signal);
+    await complete(sending.key, sending.uploadId, sending.etags, signal);
   } catch (error) {
     halt.abort(error);
     await Promise.allSettled(lanes);
-    // What cannot be withdrawn now falls to the bucket's lifecycle rule; the first error is the one to tell.
-    await request("DELETE", key, { query: { uploadId } }).catch(() => {});
+    if (!isBroken(error)) await withdraw(sending);
     throw error;
   }
 }
 
-// Resolves to the new picture; `progress` is called with the bytes that have left this device.
-export async function upload(file, { signal, progress }) {
+// What cannot be withdrawn now falls to the bucket's lifecycle rule; the first error is the one to tell.
+export async function withdraw(sending) {
+  const { key, uploadId } = sending;
+  Object.assign(sending, { uploadId: null, etags: [] });
+  if (uploadId) await request("DELETE", key, { query: { uploadId } }).catch(() => {});
+}
+
+// The line, not the picture: it is worth another try later.
+export const isBroken = (error) => error instanceof Refusal && error.status === 0;
+
+export const begun = (album) => ({ album, key: "", uploadId: null, etags: [] });
+
+// Resolves to the new picture; `progress` is called with the bytes that have left this device. `sending` is what `begun`
+// gave, and goes on where an earlier call for the same file was broken off.
+export async function upload(file, sending, { signal, progress, stored }) {
   const held = await writable();
   refuseIfFull(held);
-  const key = newKey(held.prefix, file.name);
+  sending.key ||= newKey(held.prefix, sending.album, file.name);
+  const { key } = sending;
   const headers = { "Content-Type": file.type || "application/octet-stream" };
-  if (file.size > LARGE) await multipart(file, key, headers, { signal, progress });
+  if (file.size > LARGE) await multipart(file, sending, headers, { signal, progress });
   else await put(key, file, { headers, signal, progress });
-  return { key, size: file.size, modified: new Date() };
+  stored();
+  const rendition = await shrink(file);
+  const hasRendition = rendition !== null && (await store(key, rendition));
+  return { key, size: file.size, modified: new Date(), rendition, hasRendition };
 }

@@ -1,13 +1,17 @@
-// One picture, large, with what can be done with it.
+// One picture, large, with what can be done with it. Back closes it: it has an entry in the tab's history while it is open.
 
-import { announce, byId, part, sayBytes, sayTime } from "./shared/dom.js";
+import * as albums from "./albums.js";
+import * as credential from "./credential.js";
+import { albumOf, formatOf, movedTo, nameOf, sayAlbum } from "./folders.js";
 import * as gallery from "./gallery.js";
-import { deletePhoto, getPhoto } from "./s3.js";
-import { nameOf } from "./upload.js";
+import { deletePhoto, getPhoto, movePhoto } from "./s3.js";
+import { announce, byId, part, sayBytes, sayTime } from "./shared/dom.js";
 
 const viewer = byId("viewer");
 const question = byId("confirm");
+const HEIC = /^HEI[CF]$/;
 let shown = null;
+let isLeaving = false;
 
 function forget() {
   shown?.loading.abort();
@@ -19,6 +23,13 @@ function forget() {
 export function closeViewer() {
   question.close();
   viewer.close();
+}
+
+function sayUnreadable(key) {
+  const format = formatOf(key);
+  const own = format ? `This browser cannot show ${format} pictures.` : "This browser cannot show this picture.";
+  if (!HEIC.test(format)) return `${own} Download it and open it with another app.`;
+  return `${own} Safari can, and so can the photo app of this device once you have downloaded it. For pictures that every browser shows, choose “Most Compatible” under Settings, Camera, Formats on the iPhone.`;
 }
 
 async function showOriginal(own) {
@@ -34,8 +45,7 @@ async function showOriginal(own) {
   } catch (error) {
     if (shown !== own) return;
     viewer.dataset.state = "failed";
-    const undecodable = "This browser cannot show this kind of file. You can still download it.";
-    part(viewer, "reason").textContent = own.blob ? undecodable : error.message;
+    part(viewer, "reason").textContent = own.blob ? sayUnreadable(own.key) : error.message;
   }
 }
 
@@ -44,22 +54,39 @@ export function openViewer(key, album = gallery) {
   forget();
   const photo = album.find(key);
   const name = nameOf(key);
-  shown = { key, name, album, loading: new AbortController(), blob: null, url: "" };
+  shown = { key, name, photo, album, loading: new AbortController(), blob: null, url: "" };
   const image = part(viewer, "image");
-  // The thumbnail stands in, blurred, until the original is here.
-  image.src = album.thumbnailOf(key);
+  // The rendition stands in, blurred, until the original is here.
+  const standIn = album.thumbnailOf(key);
+  if (standIn) image.src = standIn;
   image.alt = name;
   part(viewer, "name").textContent = name;
   part(viewer, "facts").textContent = [
     ...(album.owner ? [`Shared by ${album.owner}`] : []), sayBytes(photo.size), sayTime(photo.modified),
   ].join(" · ");
   part(viewer, "key").textContent = key;
-  byId("delete").hidden = album !== gallery;
+  byId("delete").hidden = byId("move").hidden = album !== gallery;
   const keys = album.shownKeys();
   byId("previous").disabled = keys.indexOf(key) === 0;
   byId("next").disabled = keys.indexOf(key) === keys.length - 1;
-  if (!viewer.open) viewer.showModal();
+  if (!viewer.open) {
+    viewer.showModal();
+    history.pushState({ viewer: true }, "");
+  }
   return showOriginal(shown);
+}
+
+function onClosed() {
+  forget();
+  if (!history.state?.viewer) return;
+  isLeaving = true;
+  history.back();
+}
+
+// One that comes of closing changes nothing: another picture may be open by then.
+function onBack() {
+  if (isLeaving) isLeaving = false;
+  else if (viewer.open) closeViewer();
 }
 
 function step(by) {
@@ -84,13 +111,21 @@ async function download() {
   }
 }
 
+// The picture is gone from where it was: so is its tile.
+function leave(key) {
+  const before = gallery.shownKeys();
+  gallery.remove(key);
+  gallery.show();
+  closeViewer();
+  gallery.focusBeside(key, before);
+}
+
 async function remove() {
   const { key, name } = shown;
   byId("confirm-delete").disabled = true;
   try {
     await deletePhoto(key);
-    gallery.remove(key);
-    closeViewer();
+    leave(key);
     announce(`${name} is deleted.`);
   } catch (error) {
     question.close();
@@ -100,8 +135,28 @@ async function remove() {
   }
 }
 
+async function move() {
+  const { key, name, photo } = shown;
+  const { prefix } = credential.facts();
+  const album = await albums.askForOther(albumOf(prefix, key));
+  if (!album || shown?.key !== key) return;
+  byId("move").disabled = true;
+  try {
+    await movePhoto(photo, movedTo(prefix, album, key));
+    leave(key);
+    announce(`${name} is in ${sayAlbum(album)} now.`);
+    await gallery.load();
+  } catch (error) {
+    announce(`${name} could not be moved: ${error.message}`);
+  } finally {
+    byId("move").disabled = false;
+  }
+}
+
 export function wireViewer() {
-  viewer.addEventListener("close", forget);
+  viewer.addEventListener("close", onClosed);
+  if (history.state?.viewer) history.replaceState(null, ""); // of the page as it was before a reload
+  addEventListener("popstate", onBack);
   viewer.addEventListener("keydown", ({ key }) => {
     if (question.open) return;
     if (key === "ArrowLeft") step(-1);
@@ -114,9 +169,10 @@ export function wireViewer() {
   byId("previous").addEventListener("click", () => step(-1));
   byId("next").addEventListener("click", () => step(1));
   byId("download").addEventListener("click", download);
+  byId("move").addEventListener("click", move);
   byId("copy-key").addEventListener("click", async () => {
     await navigator.clipboard.writeText(shown.key);
-    announce("The key is copied. Paste it where you are signed in as somebody else.");
+    announce("The address of the picture is copied. Paste it where you are signed in as somebody else.");
   });
   byId("delete").addEventListener("click", () => {
     part(question, "name").textContent = shown.name;

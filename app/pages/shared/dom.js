@@ -21,6 +21,11 @@ export function announce(text) {
   hiding = setTimeout(() => { status.textContent = ""; }, SHOWN_FOR);
 }
 
+export function hush() {
+  clearTimeout(hiding);
+  byId("status").textContent = "";
+}
+
 export function sayBytes(bytes) {
   const step = bytes < 1000 ? 0 : Math.min(Math.floor(Math.log10(bytes) / 3), UNITS.length - 1);
   const digits = step < 2 ? 0 : 1;
