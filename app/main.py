@@ -24,12 +24,15 @@ from app.http.prefix import Prefix
 from app.http.rendering import install_problem_handlers
 from app.http.routes import Direct
 from app.pages.starting import Start
-from app.platform.environment import load_settings
+from app.platform.database_faults import unmigrated
+from app.platform.db import SAID_EVERY, Database
+from app.platform.environment import keep_secret, load_settings
 from app.platform.jobs import Job, keep_working
 from app.platform.logs import configure_logging
 from app.platform.metrics import Metrics
 from app.platform.problems import Problem
 from app.platform.settings import Settings
+from app.records.migrate import is_migrated
 
 log = structlog.get_logger("tokenvend.start")
 
@@ -118,6 +121,7 @@ def create_app_from_environment() -> FastAPI:
     """What each worker of `tokenvend serve` runs."""
     settings = load_settings()
     settings.require_engine()
+    settings = keep_secret(settings)
     configure_logging(settings.log_level)
     return create_app(settings)
 
@@ -131,6 +135,7 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     background.append(
         asyncio.create_task(keep_working(app.state.jobs, runtime.platform.database, runtime.platform.metrics))
     )
+    background.append(asyncio.create_task(_wait_for_migrations(runtime.platform.database)))
     background.append(asyncio.create_task(_warn(runtime)))
     background.append(asyncio.create_task(_look(runtime.platform.metrics)))
     try:
@@ -149,6 +154,18 @@ async def _look(metrics: Metrics) -> None:
     while metrics.are_shared:
         metrics.look()
         await asyncio.sleep(1)
+
+
+async def _wait_for_migrations(database: Database) -> None:
+    """Says at start, and once a minute, that the database has not this version's tables, until it has."""
+    while True:
+        try:
+            if await database.read(is_migrated):
+                return
+            database.complain(unmigrated())
+        except Problem as problem:
+            database.complain(problem)
+        await asyncio.sleep(SAID_EVERY)
 
 
 async def _warn(runtime: Runtime) -> None:

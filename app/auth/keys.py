@@ -81,7 +81,8 @@ class Keyring:
         try:
             await self.load()
         except DatabaseUnavailable as problem:
-            log.error("keys_not_loaded", cause=problem.cause)
+            if not self._database.complain(problem):
+                log.error("keys_not_loaded", cause=problem.cause)
 
     def current(self) -> LoadedKey:
         """The key to sign with. Raises `KeysUnavailable`."""

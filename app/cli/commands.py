@@ -13,6 +13,7 @@ from uuid import UUID, uuid4
 
 import typer
 from rich.console import Console
+from sqlalchemy.engine import make_url
 
 from app.accounts import guesses, registration
 from app.admin import acts, exports, formats, imports
@@ -32,10 +33,11 @@ from app.crypto.vault import DecryptionFailed
 from app.http import server
 from app.http.local import is_loopback
 from app.lifecycle import lost_guests
-from app.platform.environment import load_settings
+from app.platform.db import sqlite_file
+from app.platform.environment import ignored_lines, keep_secret, load_settings, require_secret
 from app.platform.logs import configure_logging
 from app.platform.problems import DatabaseUnavailable, Problem
-from app.platform.settings import SettingsError
+from app.platform.settings import Settings, SettingsError
 from app.records import addresses, audit
 from app.records.migrate import is_migrated, upgrade
 from app.vending import ledger
@@ -53,6 +55,7 @@ cli.add_typer(sts, name="sts")
 cli.add_typer(users, name="users")
 cli.add_typer(client)
 console = Console(stderr=True, highlight=False)
+ELSEWHERE = "run the command in the folder of the service; TOKENVEND_DATABASE_URL says where the database is"
 SHOWN_PROBLEMS = 100
 EXPORTS: dict[str, Format] = {".csv": "csv", ".ndjson": "ndjson", ".jsonl": "ndjson"}
 MfaCode = Annotated[
@@ -119,14 +122,18 @@ def serve(
     mfa_code: MfaCode = None,
 ) -> None:
     """Runs the service alone, from settings."""
+    for line in ignored_lines():
+        print(f"{line.text}; {line.repair}", file=sys.stderr, flush=True)
     settings = load_settings()
     settings.require_engine()
+    _require_database(settings)
     if settings.answers_this_machine_alone and not is_loopback(host):
         _fail(
             f"--host {host}: development answers this machine alone, for it has fewer guards than production. "
             "Set TOKENVEND_ENVIRONMENT=production, or TOKENVEND_DEVELOPMENT_REMOTE=on to let other machines in"
         )
     configure_logging(settings.log_level)
+    keep_secret(settings)
     asyncio.run(base_mfa.exchange(settings, mfa_code))
     server.run(
         server.make_config(
@@ -137,7 +144,8 @@ def serve(
             factory=True,
             drain=settings.drains_for,
             keep_alive=settings.keep_alive,
-        )
+        ),
+        on_ready=lambda: print(f"ready http://{f'[{host}]' if ':' in host else host}:{port}", flush=True),
     )
 
 
@@ -145,6 +153,8 @@ def serve(
 def migrate() -> None:
     """Upgrades the database. Safe to run twice, and from two hosts at once."""
     settings = load_settings()
+    if (file := sqlite_file(make_url(settings.database_url))) is not None and not file.parent.is_dir():
+        _fail(f"There is no folder {file.parent.absolute()} for the database: make it, or {ELSEWHERE}")
     configure_logging(settings.log_level)
     with console.status("Migrating …"):
         upgrade(settings.database_url, database_password(settings), settings.database_pooler)
@@ -430,11 +440,20 @@ def _ask_sts(question: Callable[[Broker], Awaitable[str]]) -> str:
 
 
 def _runtime() -> Runtime:
-    """The runtime of a command that needs the tables."""
+    """The runtime of a command that needs the tables, and makes none."""
+    settings = load_settings()
+    require_secret(settings)
+    _require_database(settings)
     runtime = _unchecked_runtime()
     if not runtime.platform.database.run("read", is_migrated):
         _fail("The database is not at this version's migration: run `tokenvend migrate`")
     return runtime
+
+
+def _require_database(settings: Settings) -> None:
+    file = sqlite_file(make_url(settings.database_url))
+    if file is not None and not file.exists():
+        _fail(f"There is no database at {file.absolute()}: run `tokenvend migrate` to make it, or {ELSEWHERE}")
 
 
 def _unchecked_runtime() -> Runtime:

@@ -23,7 +23,7 @@ import structlog
 from sqlalchemy import ClauseElement, ColumnElement, Connection, Engine, ExceptionContext, create_engine, event, inspect
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.dialects.postgresql import psycopg as psycopg_dialect
-from sqlalchemy.engine import make_url
+from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import DataError, DBAPIError, DisconnectionError, IntegrityError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.orm import DeclarativeBase, Session
@@ -51,6 +51,8 @@ ROWS_REFUSED = (IntegrityError, DataError, psycopg.IntegrityError, psycopg.DataE
 """What a row that breaks a constraint or does not fit its columns raises, in a story and on a line."""
 POOL: Mapping[str, Any] = {"max_overflow": 0, "pool_timeout": 1}
 _SIGNALS = "signals"
+SAID_EVERY = 60.0
+"""Seconds before the same outage is logged again."""
 SQLITE_BUSY_TIMEOUT = 2.5
 """Seconds to wait for another writer."""
 
@@ -71,6 +73,8 @@ class Database:
         self._password = password
         self._pooler = pooler
         self._refused_for: str | None = None
+        self._said: Outage | None = None
+        self._said_at = 0.0
         self._examined = self.engine.dialect.name != "postgresql" or pooler == "transaction"
         self._tracing = tracing or NoTracing()
         self.signals = Signals()
@@ -153,6 +157,19 @@ class Database:
     def outage(self, problem: Problem) -> Outage | None:
         """What keeps every statement from working, by a problem that a call of this database raised; else None."""
         return outage(problem, self.engine.url)
+
+    def complain(self, why: Problem | Outage | None) -> bool:
+        """Logs in one sentence what keeps every statement from working, the same at most once a minute.
+
+        Returns False for a fault of another kind, which the caller logs.
+        """
+        found = self.outage(why) if isinstance(why, Problem) else why
+        if found is None:
+            return False
+        if found != self._said or CLOCK.monotonic() - self._said_at >= SAID_EVERY:
+            self._said, self._said_at = found, CLOCK.monotonic()
+            log.error("database_unusable", reason=found.text, repair=found.repair)
+        return True
 
     def _look_for_a_pooler(self) -> None:
         try:
@@ -269,12 +286,6 @@ def make_engine(
         if password is not None:
             event.listen(engine, "do_connect", functools.partial(_give_password, password))
         return engine
-    if parsed.database and parsed.database != ":memory:":
-        file = Path(parsed.database)
-        file.parent.mkdir(parents=True, exist_ok=True)
-        if not file.exists():
-            with contextlib.suppress(OSError):  # SQLite names the fault when it connects
-                file.touch(mode=0o600)  # it holds hashes and addresses; SQLite's other files get its mode
     engine = create_engine(
         parsed,
         pool_size=pool_size,
@@ -282,6 +293,8 @@ def make_engine(
         connect_args={"timeout": busy_timeout, "check_same_thread": False},
         **POOL,
     )
+    if (file := sqlite_file(parsed)) is not None:
+        event.listen(engine, "do_connect", functools.partial(_make_private, file))
     event.listen(engine, "connect", _prepare_sqlite)
     event.listen(engine, "begin", _begin_sqlite)
     return engine
@@ -328,6 +341,20 @@ def _leave_a_standby(context: ExceptionContext) -> None:
 
 def _give_password(password: Password, _dialect: Any, _record: Any, _args: Any, arguments: dict[str, Any]) -> None:
     arguments["password"] = password()
+
+
+def sqlite_file(url: URL) -> Path | None:
+    """The file of an SQLite database; None for another one."""
+    if url.get_backend_name() != "sqlite" or url.database in (None, "", ":memory:"):
+        return None
+    return Path(str(url.database))
+
+
+def _make_private(file: Path, _dialect: Any, _record: Any, _args: Any, _arguments: Any) -> None:
+    """Makes the file, and no folder. It holds hashes and addresses; SQLite's other files get its mode."""
+    if not file.exists():
+        with contextlib.suppress(OSError):  # SQLite names the fault when it connects
+            file.touch(mode=0o600)
 
 
 def _prepare_sqlite(connection: sqlite3.Connection, _record: object) -> None:

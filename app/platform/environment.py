@@ -17,12 +17,15 @@ SERVICE_LINK = re.compile(rf"{PREFIX}(SERVICE_HOST|SERVICE_PORT\w*|PORT|PORT_\d+
 """Variables that Kubernetes sets in each pod beside a Service named `tokenvend`."""
 SDK_NAMES_READ = frozenset({"AWS_REGION", "AWS_DEFAULT_REGION"})
 """Of the AWS SDK's variables, those that count in `.env` too."""
+SECRET_FILE = Path("var/secret_key")
+"""Where development keeps its own, in the working directory."""
 LOOPBACK_HOSTS = ("127.0.0.1", "localhost", "[::1]")
 
 
 def load_settings(**overrides: object) -> Settings:
     """Settings from the environment and `.env`. `overrides` (by field name) win over both. Raises `SettingsError`.
 
+    Makes no file. The secret key is empty if it is not set and development has not kept one in the working directory.
     From here on this process asks no proxy for what is on its own machine.
     """
     _pass_proxies_by()
@@ -36,9 +39,29 @@ def load_settings(**overrides: object) -> Settings:
         raise SettingsError("\n".join([*unknown, *_explain(error)])) from None
     if unknown:
         raise SettingsError("\n".join(unknown))
+    if settings.secret_key.get_secret_value() or not SECRET_FILE.is_file():
+        return settings
+    return _with_secret(settings, SECRET_FILE.read_text())
+
+
+def keep_secret(settings: Settings) -> Settings:
+    """The settings, with the secret key of development where none is set. It is made on first use."""
     if settings.secret_key.get_secret_value():
         return settings
-    return settings.model_copy(update={"secret_key": SecretStr(kept_secret(Path("var/secret_key")))})
+    return _with_secret(settings, kept_secret(SECRET_FILE))
+
+
+def require_secret(settings: Settings) -> None:
+    """Raises `SettingsError` where there is no secret key, for a command that must not make a new one."""
+    if not settings.secret_key.get_secret_value():
+        raise SettingsError(
+            f"{PREFIX}SECRET_KEY: must be set, or the command be run in the folder of the service: there is no "
+            f"{SECRET_FILE} in {Path.cwd()}"
+        )
+
+
+def _with_secret(settings: Settings, text: str) -> Settings:
+    return settings.model_copy(update={"secret_key": SecretStr(text)})
 
 
 def names_given() -> set[str]:
@@ -56,7 +79,10 @@ class IgnoredLine:
 
 def ignored_lines() -> list[IgnoredLine]:
     """What people take for settings in `.env`: variables of the AWS SDK, and settings without their prefix."""
-    given = {name for name, value in dotenv_values(".env").items() if value}
+    try:
+        given = {name for name, value in dotenv_values(".env").items() if value}
+    except UnicodeDecodeError:  # which `load_settings` refuses
+        return []
     ours = {name.upper() for name in Settings.model_fields if name != "region"}
     ignored = []
     for name in sorted(given):

@@ -42,7 +42,8 @@ async def _repeat(job: Job, database: Database, metrics: Metrics) -> None:
         try:
             more = await job.work()
         except Problem as problem:
-            log.error("job_failed", job=job.name, code=problem.code, cause=problem.cause)
+            if not database.complain(problem):
+                log.error("job_failed", job=job.name, code=problem.code, cause=problem.cause)
             metrics.job_failures.labels(job.name).inc()
             more = False
         except Exception as error:

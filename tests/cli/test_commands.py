@@ -116,8 +116,10 @@ class TestServe:
         monkeypatch.chdir(tmp_path)
         monkeypatch.setenv("TOKENVEND_BUCKET", "photos")
         monkeypatch.setenv("TOKENVEND_ROLE_ARN", ROLE_ARN)
+        monkeypatch.setenv("TOKENVEND_DATABASE_URL", "sqlite:///here.db")
+        Path("here.db").touch()
         started: list[uvicorn.Config] = []
-        monkeypatch.setattr(commands.server, "run", started.append)
+        monkeypatch.setattr(commands.server, "run", lambda config, **_others: started.append(config))
         monkeypatch.setattr(commands, "configure_logging", lambda _level: None)
         for seconds in (None, "4060"):
             if seconds is not None:
@@ -130,7 +132,18 @@ class TestDoctor:
     def test_says_what_to_mend_first(self, tmp_path: Path, environment: dict[str, str]) -> None:
         done = tokenvend("doctor", environment=environment, cwd=tmp_path)
         assert done.returncode == 1
+        assert f"database: there is no database at {tmp_path / 'cli.db'}; run `tokenvend migrate`" in done.stdout
+        (tmp_path / "cli.db").touch()
+        done = tokenvend("doctor", environment=environment, cwd=tmp_path)
         assert "migrations: the database is not at this version's migration; run `tokenvend migrate`" in done.stdout
+
+    def test_of_nothing_set_files_it_under_settings_and_makes_no_file(self, tmp_path: Path) -> None:
+        environment = {"PATH": os.environ["PATH"], "AWS_EC2_METADATA_DISABLED": "true"}
+        done = tokenvend("doctor", environment=environment, cwd=tmp_path)
+        assert done.returncode == 1
+        assert "failed  settings: TOKENVEND_BUCKET: must be set" in done.stdout
+        assert "base credentials" not in done.stdout
+        assert list(tmp_path.iterdir()) == []
 
     def test_names_the_refusal_of_a_vend(self, tmp_path: Path, environment: dict[str, str]) -> None:
         sts = CannedSts()

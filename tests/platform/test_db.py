@@ -427,6 +427,7 @@ class TestUrl:
 class TestSqliteFile:
     def test_is_its_owners_alone(self, tmp_path: Path) -> None:
         """Addresses and password hashes are nobody else's on the machine; -wal and -shm too."""
+        (tmp_path / "new").mkdir()
         file = tmp_path / "new" / "tokenvend.db"
         engine = make_engine(f"sqlite:///{file}", pool_size=1)
         with engine.begin() as connection:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from app.platform.environment import kept_secret, load_settings
+from app.platform.environment import keep_secret, kept_secret, load_settings, require_secret
 from app.platform.settings import UNTRIMMED, Settings, SettingsError
 
 PROVIDERS = Path(__file__).parents[2] / "docs" / "operate" / "sign-in.md"
@@ -52,13 +52,19 @@ def set_all(monkeypatch: pytest.MonkeyPatch, values: dict[str, str]) -> None:
 
 class TestDevelopment:
     def test_needs_nothing_set(self) -> None:
-        settings = load_settings()
+        settings = keep_secret(load_settings())
         assert settings.environment == "development"
         assert len(settings.secret_key.get_secret_value()) >= 32
 
     def test_keeps_the_secret_it_made(self) -> None:
-        assert load_settings().secret_key == load_settings().secret_key
+        assert keep_secret(load_settings()).secret_key == load_settings().secret_key
         assert stat.S_IMODE(Path("var/secret_key").stat().st_mode) == 0o600
+
+    def test_leaves_no_file_in_a_folder_where_there_is_none(self) -> None:
+        """A new key in the wrong folder looks like the service's own."""
+        with pytest.raises(SettingsError, match="there is no var/secret_key in"):
+            require_secret(load_settings())
+        assert list(Path().iterdir()) == []
 
     def test_reads_the_env_file(self) -> None:
         Path(".env").write_text("TOKENVEND_BUCKET=from-file\n")

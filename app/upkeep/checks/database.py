@@ -7,19 +7,25 @@ from sqlalchemy.orm import Session
 
 from app.auth.keys import Keyring
 from app.platform.database_faults import MIGRATE
-from app.platform.db import Database
+from app.platform.db import Database, sqlite_file
 from app.platform.pooler import LIMITS, SHARED, UNSET
 from app.platform.problems import Problem
 from app.platform.settings import Settings
 from app.records.migrate import is_migrated
 from app.upkeep.checks.findings import Finding
 
+NO_FILE = (
+    "run `tokenvend migrate` to make it, or the command in the folder of the service; TOKENVEND_DATABASE_URL says where"
+)
 ANOTHER_SECRET = "TOKENVEND_SECRET_KEY must be the one that the keys were made with"  # noqa: S105 - a sentence
 
 
 async def check(database: Database, settings: Settings, keyrings: Sequence[Keyring]) -> list[Finding]:
     """Makes the first key, as the service would at its start."""
     findings = []
+    file = sqlite_file(database.engine.url)
+    if file is not None and not file.exists():
+        return [Finding("database", "failed", f"there is no database at {file}", NO_FILE)]
     try:
         await database.examine()
         migrated = await database.read(is_migrated)
@@ -29,6 +35,8 @@ async def check(database: Database, settings: Settings, keyrings: Sequence[Keyri
     if not migrated:
         return [*findings, Finding("migrations", "failed", "the database is not at this version's migration", MIGRATE)]
     findings.append(Finding("migrations", "ok", "up to date"))
+    if not settings.secret_key.get_secret_value():  # a key of another secret must not become the first
+        return [*findings, Finding("settings", "failed", "TOKENVEND_SECRET_KEY is not set", ANOTHER_SECRET)]
     for keyring in keyrings:
         await keyring.try_load()
         try:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from sqlalchemy.engine import make_url
 
+from app.platform.db import sqlite_file
 from app.platform.environment import ignored_lines
 from app.platform.settings import Settings
 from app.upkeep.checks.findings import Finding
@@ -44,10 +45,8 @@ def _judge(folder: Path, use: str, free: int, least: int) -> Finding:
 
 def _folders(settings: Settings) -> Mapping[str, Path]:
     folders = {"temporary files": Path(tempfile.gettempdir())}
-    url = make_url(settings.database_url)
-    if url.get_backend_name() == "sqlite" and url.database not in (None, "", ":memory:"):
-        return {"the database": Path(url.database or "").resolve().parent, **folders}
-    return folders
+    file = sqlite_file(make_url(settings.database_url))
+    return folders if file is None else {"the database": file.resolve().parent, **folders}
 
 
 def dotenv() -> list[Finding]:
