@@ -29,12 +29,12 @@ from app.cli import base_mfa, doctor
 from app.cli.progress import moving, pieces
 from app.client.commands import client
 from app.compose import Runtime, build_runtime
-from app.crypto.vault import DecryptionFailed
+from app.crypto.vault import DecryptionFailed, SecretMissing
 from app.http import server
 from app.http.local import is_loopback
 from app.lifecycle import lost_guests
 from app.platform.db import sqlite_file
-from app.platform.environment import ignored_lines, keep_secret, load_settings, require_secret
+from app.platform.environment import SECRET_FILE, ignored_lines, keep_secret, load_settings
 from app.platform.logs import configure_logging
 from app.platform.problems import DatabaseUnavailable, Problem
 from app.platform.settings import Settings, SettingsError
@@ -69,6 +69,8 @@ def main() -> None:
         cli(prog_name="tokenvend")
     except (SettingsError, server.ServerError) as error:
         _fail(str(error))
+    except SecretMissing:
+        _fail(f"TOKENVEND_SECRET_KEY is not set, and there is no {SECRET_FILE} in {Path.cwd()}: nothing was changed")
     except DecryptionFailed:
         _fail("TOKENVEND_SECRET_KEY is not the one that the signing keys were made with: nothing was changed")
     except OSError as error:
@@ -441,9 +443,7 @@ def _ask_sts(question: Callable[[Broker], Awaitable[str]]) -> str:
 
 def _runtime() -> Runtime:
     """The runtime of a command that needs the tables, and makes none."""
-    settings = load_settings()
-    require_secret(settings)
-    _require_database(settings)
+    _require_database(load_settings())
     runtime = _unchecked_runtime()
     if not runtime.platform.database.run("read", is_migrated):
         _fail("The database is not at this version's migration: run `tokenvend migrate`")

@@ -14,8 +14,15 @@ class DecryptionFailed(Exception):
     """The ciphertext was changed, or was made with another SECRET_KEY, purpose or `bound_to`."""
 
 
+class SecretMissing(Exception):
+    """There is no SECRET_KEY, so nothing can be encrypted, opened or looked up by it."""
+
+
 class Vault:
-    """Derives a key from SECRET_KEY for each purpose, so that a value made for one purpose is useless for another."""
+    """Derives a key from SECRET_KEY for each purpose, so that a value made for one purpose is useless for another.
+
+    With an empty SECRET_KEY every method raises `SecretMissing`.
+    """
 
     def __init__(self, secret_key: str) -> None:
         self._root = secret_key.encode()
@@ -44,6 +51,8 @@ class Vault:
             raise DecryptionFailed from error
 
     def _key(self, purpose: str) -> bytes:
+        if not self._root:
+            raise SecretMissing
         if purpose not in self._keys:
             derivation = HKDF(hashes.SHA256(), length=32, salt=None, info=f"tokenvend:{purpose}".encode())
             self._keys[purpose] = derivation.derive(self._root)

@@ -51,15 +51,6 @@ def keep_secret(settings: Settings) -> Settings:
     return _with_secret(settings, kept_secret(SECRET_FILE))
 
 
-def require_secret(settings: Settings) -> None:
-    """Raises `SettingsError` where there is no secret key, for a command that must not make a new one."""
-    if not settings.secret_key.get_secret_value():
-        raise SettingsError(
-            f"{PREFIX}SECRET_KEY: must be set, or the command be run in the folder of the service: there is no "
-            f"{SECRET_FILE} in {Path.cwd()}"
-        )
-
-
 def _with_secret(settings: Settings, text: str) -> Settings:
     return settings.model_copy(update={"secret_key": SecretStr(text)})
 

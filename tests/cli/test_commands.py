@@ -110,6 +110,29 @@ class TestCommands:
         ]
 
 
+class TestWrongFolder:
+    def test_of_a_command_leaves_nothing_there(self, tmp_path: Path, environment: dict[str, str]) -> None:
+        """A new key, or an empty database, would look like the service's own."""
+        del environment["TOKENVEND_SECRET_KEY"]
+        database = tmp_path / "cli.db"
+        wrong = tmp_path / "wrong"
+        wrong.mkdir()
+        create = ("admin", "create", "--email", "root@example.org", "--password-stdin")
+        for command in (create, ("migrate",), ("keys", "list"), ("prune",), ("doctor",)):
+            unset = {name: value for name, value in environment.items() if name != "TOKENVEND_DATABASE_URL"}
+            done = tokenvend(*command, environment=unset, cwd=wrong, stdin="violet tractor moonlight\n")
+            assert done.returncode == 1, done.stdout
+            assert f"{wrong}/var" in done.stderr or "no database at var/tokenvend.db" in done.stdout
+        assert list(wrong.iterdir()) == []
+        assert tokenvend("migrate", environment=environment, cwd=wrong).returncode == 0
+        made = tokenvend(*create, environment=environment, cwd=wrong, stdin="violet tractor moonlight\n")
+        assert made.returncode == 0, made.stderr  # needs no secret key
+        done = tokenvend("keys", "rotate", environment=environment, cwd=wrong)
+        assert (done.returncode, done.stderr.startswith("TOKENVEND_SECRET_KEY is not set")) == (1, True)
+        assert list(wrong.iterdir()) == []
+        assert database.is_file()
+
+
 class TestServe:
     def test_keeps_idle_connections_as_long_as_is_set(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         """Longer than the load balancer in front: an ALB keeps them for up to 4,000 s."""
