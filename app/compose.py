@@ -209,7 +209,14 @@ def build_runtime(settings: Settings, *, clock: Clock | None = None, aws: boto3.
     keyring, sts_keyring = (Keyring(database, vault, clock, purpose) for purpose in ("access", "sts"))
     identity_tokens = IdentityTokens(sts_keyring, clock, public_url=settings.public_url)
     sts = _sts(settings, aws, clock, metrics, tracing)
-    broker = Broker(sts, clock, metrics, mode=settings.vending_mode, identity_tokens=identity_tokens)
+    broker = Broker(
+        sts,
+        clock,
+        metrics,
+        mode=settings.vending_mode,
+        identity_tokens=identity_tokens,
+        is_aws=settings.s3_endpoint_url is None,
+    )
     memory = settings.cache_url == "memory://"
     fetcher, topic_arn = Fetcher(), settings.storage_events_topic_arn
     shared_cache = None if memory else SharedCache(settings.cache_url, vault, clock, metrics)

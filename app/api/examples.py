@@ -276,3 +276,17 @@ EXAMPLES: dict[str, object] = {
     "x": "dZTPLPcEuuQl3y0PkbllX9T5cX31Q3VW7VS-cXm3Zls",
     "y": "JWRM6nrazTRabYtYMNKsFEvGBxn8z_83JBGxEjLH1NM",
 }
+
+BODIES: dict[str, object] = {
+    "add_storage_event": '{"Type": "Notification"}',
+    "change_password": {"current_password": _PASSWORD, "new_password": "amber kettle waterfall"},
+    "create_user": {"email": "carol@example.org", "display_name": "Carol"},
+    "create_upload_ticket": {"path": "albums/2026/beach.jpg", "content_type": "image/jpeg", "size": 3_000_000},
+    "erase_account": {"password": _PASSWORD},
+    "import_users": "email,display_name\ncarol@example.org,Carol\n",
+    "request_email_change": {"new_email": "ada@example.com", "password": _PASSWORD},
+    "step_up_session": {"password": _PASSWORD},
+    "update_profile": {"display_name": "Ada"},
+    "update_user": {"display_name": "Ada"},
+}
+"""Bodies of requests that are more, or other, than the members that have to be there. By operation."""

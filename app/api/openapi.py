@@ -17,7 +17,7 @@ from starlette.routing import BaseRoute
 from app.accounts import registration
 from app.admin import exports, formats, imports, stats, users
 from app.api.auth import wire
-from app.api.examples import EXAMPLES
+from app.api.examples import BODIES, EXAMPLES
 from app.auth import mfa, sessions
 from app.http.guards import GUARDS, WELCOMES
 from app.http.wire import ResponseModel
@@ -82,6 +82,7 @@ CHOICES: Mapping[str, tuple[str, ...]] = {
     "PasskeyRequirement": ("required",),
 }
 """Texts to choose from, by the name of their type: one type each, in whichever models they stand."""
+SPELLINGS = {"mfa": "MFA", "totp": "TOTP", "oidc": "OIDC", "jwks": "JWKS", "sts": "STS", "openid": "OpenID"}
 
 
 class FieldError(ResponseModel):
@@ -145,9 +146,31 @@ def _complete(document: Json, routes: Iterable[BaseRoute]) -> None:
     schemas["ProblemCode"] = {"type": "string", "enum": sorted(Refusal.catalogue)}
     problem["properties"]["code"] = {"$ref": "#/components/schemas/ProblemCode"}
     document["components"]["schemas"] = dict(sorted(schemas.items()))
+    for operation in chain.from_iterable(operations.values() for operations in document["paths"].values()):
+        for content in operation.get("requestBody", {"content": {}})["content"].values():
+            content["example"] = BODIES.get(operation["operationId"]) or _least(content["schema"], schemas)
+
+
+def _least(schema: Json, schemas: Json) -> Any:
+    """The least that can be sent: the example of each member that has to be there, and no other."""
+    if "$ref" in schema:
+        return _least(schemas[schema["$ref"].rpartition("/")[2]], schemas)
+    if "examples" in schema:
+        return schema["examples"][0]
+    if "enum" in schema:
+        return schema["enum"][0]
+    members = schema.get("properties", {})
+    return {name: _least(members[name], schemas) for name in schema.get("required", ())}
+
+
+def _title(name: str) -> str:
+    """`answer_mfa_challenge` as "Answer MFA challenge"."""
+    title = " ".join(SPELLINGS.get(word, word) for word in name.split("_"))
+    return title[0].upper() + title[1:]
 
 
 def _complete_operation(operation: Json, *, security: list[Json]) -> None:
+    operation["summary"] = _title(operation["operationId"])
     responses = operation["responses"]
     responses.pop("422", None)
     responses |= {status: {"$ref": "#/components/responses/Problem"} for status in ("4XX", "5XX")}

@@ -30,6 +30,8 @@ from app.platform.process import Platform
 from app.platform.settings import Settings
 from app.records.audit import Event
 
+Send = Callable[[Request], Awaitable[Response]]
+
 HERE = Path(__file__).parent
 ACCOUNT_PAGES = ("verify-email", "reset-password", "change-email")
 DEMO_LIBRARIES = ("aws4fetch", "uqr")
@@ -51,9 +53,9 @@ def install(app: FastAPI, settings: Settings, start: Start | None = None) -> Non
         _serve(app, "demo", csp, vendored=DEMO_LIBRARIES)
         _serve_start(app, start or start_of(settings))
     if settings.docs_on:
-        # Swagger UI writes style attributes.
-        csp = f"{STRICT}; style-src 'self' 'unsafe-inline'; img-src 'self' data:; connect-src 'self'"
-        _serve(app, "docs", csp, vendored=("swagger-ui",))
+        csp = f"{STRICT}; style-src 'self'; img-src 'self' data:; connect-src 'self'"
+        links = guides.links() if settings.environment == "development" else ""
+        _serve(app, "docs", csp, index=_with_guides("docs", csp, links))
 
 
 def _serve_start(app: FastAPI, start: Start) -> None:
@@ -127,7 +129,16 @@ def _content(message: EmailMessage, kind: str) -> str:
     return str(part.get_content()) if part else ""
 
 
-def _page(name: str, page: str, csp: str) -> Callable[[Request], Awaitable[Response]]:
+def _with_guides(name: str, csp: str, links: str) -> Send:
+    text = (HERE / name / "index.html").read_text(encoding="utf-8").replace("<!-- guides -->", links)
+
+    async def send(_request: Request) -> Response:
+        return _html(text, csp)
+
+    return send
+
+
+def _page(name: str, page: str, csp: str) -> Send:
     headers = {"Content-Security-Policy": csp, "Cache-Control": "no-cache"}
 
     async def send(_request: Request) -> Response:
@@ -136,7 +147,7 @@ def _page(name: str, page: str, csp: str) -> Callable[[Request], Awaitable[Respo
     return send
 
 
-def _shell(name: str, libraries: Sequence[str]) -> Callable[[Request], Awaitable[Response]]:
+def _shell(name: str, libraries: Sequence[str]) -> Send:
     folders = {"": HERE / name, "shared/": HERE / "shared"}
     folders |= {f"vendor/{library}/": HERE / "vendor" / library for library in libraries}
     described = shell.describe(HERE / name / "index.html", folders)
@@ -147,7 +158,7 @@ def _shell(name: str, libraries: Sequence[str]) -> Callable[[Request], Awaitable
     return send
 
 
-def _worker(name: str, csp: str) -> Callable[[Request], Awaitable[Response]]:
+def _worker(name: str, csp: str) -> Send:
     """The service worker, which may look after the page itself: its address is above the worker's folder."""
     headers = {
         "Content-Security-Policy": csp,
@@ -161,15 +172,15 @@ def _worker(name: str, csp: str) -> Callable[[Request], Awaitable[Response]]:
     return send
 
 
-def _leave_slash(name: str) -> Callable[[Request], Awaitable[Response]]:
+def _leave_slash(name: str) -> Send:
     async def redirect(_request: Request) -> Response:
         return RedirectResponse(f"../{name}")  # relative: a proxy may have cut a path off
 
     return redirect
 
 
-def _serve(app: FastAPI, name: str, csp: str, *, vendored: Sequence[str]) -> None:
-    app.add_route(f"/{name}", _page(name, "index", csp), include_in_schema=False)
+def _serve(app: FastAPI, name: str, csp: str, *, vendored: Sequence[str] = (), index: Send | None = None) -> None:
+    app.add_route(f"/{name}", index or _page(name, "index", csp), include_in_schema=False)
     app.add_route(f"/{name}/", _leave_slash(name), include_in_schema=False)
     for library in vendored:
         app.mount(f"/{name}/vendor/{library}", PageFiles(HERE / "vendor" / library, csp))

@@ -232,6 +232,11 @@ class StorageEventsOff(Problem):
     default_detail = "This deployment takes no storage events: TOKENVEND_STORAGE_EVENTS_TOPIC_ARN is not set."
 
 
+class DecodingUnavailable(Problem):
+    status, code, title = 404, "decoding_unavailable", "This engine encodes no messages"
+    default_detail = "Only AWS sends encoded messages, and can decode them. This deployment has another engine."
+
+
 class UploadTicketsOff(Problem):
     status, code, title = 404, "upload_tickets_off", "Upload tickets are turned off"
     default_detail = "This deployment issues no upload tickets. Upload with a credential of `POST /v1/credentials`."

@@ -7,7 +7,7 @@ from app.aws.sts_client import StsClient, StsCredential
 from app.aws.transport import Answer
 from app.platform.clock import Clock
 from app.platform.metrics import Metrics
-from app.platform.problems import FieldError, InvalidRequest, StsRefused, StsUnavailable
+from app.platform.problems import DecodingUnavailable, FieldError, InvalidRequest, StsRefused, StsUnavailable
 from app.platform.settings import LONGEST_CHAINED, VendingMode
 from app.vending import orders
 from app.vending.identity_token import IdentityTokens
@@ -32,8 +32,10 @@ class Broker:
         *,
         mode: VendingMode,
         identity_tokens: IdentityTokens,
+        is_aws: bool = True,
     ) -> None:
         self._sts = sts
+        self._is_aws = is_aws
         self._clock = clock
         self._metrics = metrics
         self._mode = mode
@@ -105,12 +107,15 @@ class Broker:
     async def decode(self, encoded_message: str) -> str:
         """DecodeAuthorizationMessage: why AWS refused a request, as JSON.
 
-        Raises `InvalidRequest` if it is not such a message, and what `StsClient.call` raises.
+        Raises `InvalidRequest` if it is not such a message, `DecodingUnavailable` if the engine is not AWS and refuses,
+        and what `StsClient.call` raises.
         """
         parameters = {"EncodedMessage": encoded_message}
         try:
             return _text(await self._sts.call("DecodeAuthorizationMessage", parameters), "DecodedMessage")
         except StsRefused as problem:
+            if not self._is_aws:
+                raise DecodingUnavailable from problem
             if not str(problem.cause).startswith("InvalidAuthorizationMessage"):
                 raise
             said = "STS cannot decode this. Send the whole encoded part of AWS's message."

@@ -1,5 +1,7 @@
 """Whose an access key is, whatever state its user, its session and STS are in; and what STS decodes."""
 
+from collections.abc import Callable
+
 import pytest
 
 from tests.admin.test_audit_events import staff
@@ -142,6 +144,13 @@ class TestDecode:
         answer = support.post(DECODE, json={"encoded_message": "qk0Zx"})
         assert_problem(answer, 503, problem)
         assert int(answer.headers["Retry-After"]) >= 1
+
+    def test_another_engine_that_cannot_says_so(self, make_service: Callable[..., Service]) -> None:
+        """SeaweedFS knows no such action, and refuses with the code of a missing permission."""
+        service = make_service(s3_endpoint_url="http://127.0.0.1:8333")
+        service.sts.fail("AccessDenied", 403)
+        answer = staff(service, "support").post(DECODE, {"encoded_message": "tUqAvBJYqEXAMPLE"})
+        assert_problem(answer, 404, "decoding_unavailable")
 
     @pytest.mark.parametrize(
         "body",

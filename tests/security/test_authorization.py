@@ -60,7 +60,7 @@ UNLISTED = {
         "/demo/service-worker.js",
     ),
     *("/", "/start", "/start/shared", "/guides/{name:path}"),
-    *("/openapi.json", "/docs", "/docs/", "/docs/shared", "/docs/vendor/swagger-ui"),
+    *("/openapi.json", "/docs", "/docs/", "/docs/shared"),
 }
 """What is served beside the OpenAPI document: pages of links in mails, the console; the rest in development alone."""
 

@@ -17,7 +17,7 @@ ADDRESSES = sorted(
 )
 PAGES = [
     *("/account/verify-email", "/account/account.js", "/console", "/console/main.js", "/console/events.json"),
-    *("/demo", "/demo/mailbox", "/demo/settings.json", "/docs", "/docs/docs.js", "/openapi.json", "/nowhere"),
+    *("/demo", "/demo/mailbox", "/demo/settings.json", "/docs", "/docs/main.js", "/openapi.json", "/nowhere"),
 ]
 CACHED = "/v1/credentials/container"
 """Its second answer issues nothing."""

@@ -125,7 +125,7 @@ class TestHeaders:
         service = make_on_sqlite(public_url="https://tokens.example.org", allowed_hosts="testserver")
         device = service.device()
         answers = [device.get(path) for path in ("/v1/me", "/healthz", "/.well-known/jwks.json", "/nowhere", "/docs")]
-        answers += [device.get("/docs/docs.js"), device.get("/demo"), device.get("/openapi.json")]
+        answers += [device.get("/docs/main.js"), device.get("/demo"), device.get("/openapi.json")]
         answers += [device.get(path) for path in ("/console", "/console/main.js", "/console/shared/api.js")]
         answers += [device.vend(), device.vend(path="*"), service.log_in(device.email, "wrong")]
         answers += [

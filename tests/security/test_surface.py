@@ -22,7 +22,7 @@ STRANGE_PATHS = [
     "/v1/me;a=b", "/v1/me%3b", "/v1/me%20", "/v1/me%00", "/v1/me%0d%0aX-Injected:%201", "/v1/me%23", "/v1/ME", "/V1/me",
     "/v1/me.json", "/v1/me/sessions/../../credentials", "/v1/users/1", "/v1/admin/users", "/metrics/", "/.env",
     "/.git/HEAD", "/redoc", "/docs/oauth2-redirect", "/debug", "/server-status", "/actuator/env",
-    "/console/%2e%2e/settings.py", "/console/vendor/swagger-ui/LICENSE", "/console/shared/../../settings.py",
+    "/console/%2e%2e/settings.py", "/console/vendor/aws4fetch/LICENSE", "/console/shared/../../settings.py",
     "/wp-login.php", "/%", "/%zz", "/%u0041", "/{{7*7}}", "/${jndi:ldap:%2f%2fx}", "/'%20OR%201=1--",
     "/v1/me?" + "a=b&" * 2000, "/?q=%0d%0aSet-Cookie:%20x=1", "/healthz/../v1/me", "/healthz%2f..%2fv1%2fme", "/%7f",
 ]  # fmt: skip

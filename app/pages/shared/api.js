@@ -105,6 +105,12 @@ function accessToken() {
   return tokens.access_token;
 }
 
+// For calls that a page sends by itself; null where nobody is signed in.
+export async function freshToken() {
+  if (tokens && Date.now() > tokens.staleAt) await refresh();
+  return tokens?.access_token ?? null;
+}
+
 export const authorized = (method, path, options) => withToken(send, method, path, options);
 
 // The same for an answer that is read piece by piece.
