@@ -24,7 +24,7 @@ STRANGE_PATHS = [
     "/.git/HEAD", "/redoc", "/docs/oauth2-redirect", "/debug", "/server-status", "/actuator/env",
     "/console/%2e%2e/settings.py", "/console/vendor/aws4fetch/LICENSE", "/console/shared/../../settings.py",
     "/wp-login.php", "/%", "/%zz", "/%u0041", "/{{7*7}}", "/${jndi:ldap:%2f%2fx}", "/'%20OR%201=1--",
-    "/v1/me?" + "a=b&" * 2000, "/?q=%0d%0aSet-Cookie:%20x=1", "/healthz/../v1/me", "/healthz%2f..%2fv1%2fme", "/%7f",
+    "/v1/me?" + "a=b&" * 2000, "/x?q=%0d%0aSet-Cookie:%20x=1", "/healthz/../v1/me", "/healthz%2f..%2fv1%2fme", "/%7f",
 ]  # fmt: skip
 
 UNUSUAL = ["TRACE", "PROPFIND", "SEARCH", "PURGE", "M-SEARCH"]
