@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+import termios
 import uuid
 import zipfile
 from collections.abc import Iterator
@@ -20,6 +21,7 @@ import pytest
 
 from tests.conftest import DevServer
 from tests.support.documents import blocks
+from tests.support.engine import eventually
 from tests.support.ports import free_port
 
 ROOT = Path(__file__).parent.parent
@@ -168,7 +170,8 @@ def in_terminal(command: str, directory: Path, *, password: str) -> list[str]:
     with contextlib.suppress(OSError):  # Linux's way to say that the other end is closed
         while piece := os.read(terminal, 1000):
             said += piece
-            if piece.rstrip().endswith(b":"):
+            if piece.rstrip().endswith(b":"):  # then the echo is turned off, and what was typed before is thrown away
+                assert eventually(lambda: not termios.tcgetattr(terminal)[3] & termios.ECHO)
                 os.write(terminal, f"{password}\n".encode())
     os.close(terminal)
     assert os.waitpid(pid, 0)[1] == 0, said
