@@ -5,9 +5,10 @@ is checked once the user is locked, not when the request arrived. Nobody can rem
 that administrator. Administrators never see a password or a token.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any, NoReturn
+from typing import Any, Literal, NoReturn
 from uuid import UUID
 
 from sqlalchemy import delete, select
@@ -40,12 +41,23 @@ STAFF = frozenset({"admin", "support"})
 
 
 @dataclass(frozen=True)
+class Operator:
+    """The person at the command line of the service's own host, who has no account. Only `app/cli` acts as one."""
+
+    user_id: None = None
+    session_id: None = None
+
+
+OPERATOR = Operator()
+
+
+@dataclass(frozen=True)
 class Act:
     """Who acts, when, from where, and why. The reason is in their own words: printable, up to 500 characters."""
 
     origin: Origin
     now: datetime
-    actor: Actor
+    actor: Actor | Operator
     reason: str | None
 
 
@@ -85,6 +97,30 @@ def change(
         _record(session, act, "user.role_changed", user_id, former_role=user.role, role=role)
         user.role = role
     return users.get(session, user_id)
+
+
+def promote(session: Session, act: Act, user_id: UUID, *, role: Literal["support", "admin"], verifies: bool) -> Account:
+    """Gives an account of a person whom the operator knows by the address a role. `verifies`: this service does.
+
+    An unverified account may be somebody else's, who registered the address first. Raises what `change` raises.
+    """
+    user = session.get_one(User, user_id)
+    if verifies and user.email_verified_at is None:
+        wrong = "This address is not verified, so the account may be somebody else's: let its owner verify it first."
+        raise InvalidRequest(errors=[FieldError("email", "not_verified", wrong)])
+    return change(session, act, user_id, renames=False, display_name=None, role=role)
+
+
+def has_account(session: Session, email_key: str) -> bool:
+    return session.scalar(select(User.id).where(User.email_key == email_key)) is not None
+
+
+def on_address(session: Session, act: Act, email_key: str, deed: Callable[[Session, Act, UUID], Account]) -> Account:
+    """The deed on the account of the address. Raises `NotFound`, and what the deed raises."""
+    user_id = session.scalar(select(User.id).where(User.email_key == email_key))
+    if user_id is None:
+        raise NotFound("No account has this e-mail address.")
+    return deed(session, act, user_id)
 
 
 def set_quota(session: Session, act: Act, settings: Settings, user_id: UUID, *, quota_bytes: int | None) -> Account:
@@ -197,7 +233,8 @@ def erase(session: Session, vault: Vault, act: Act, user_id: UUID, *, verifies: 
     Raises `NotFound`, `LastAdmin`, `Forbidden`.
     """
     user = _lock(session, act, "user.erasure_requested", user_id, leaves=True)
-    erasure.carry_out(session, vault, act.origin, act.now, user, verifies=verifies, actor=act.actor, reason=act.reason)
+    actor = act.actor if isinstance(act.actor, Actor) else None
+    erasure.carry_out(session, vault, act.origin, act.now, user, verifies=verifies, actor=actor, reason=act.reason)
 
 
 def _unlock(session: Session, act: Act, user_id: UUID) -> Account:
@@ -245,6 +282,8 @@ def _require_reason(act: Act, message: str) -> None:
 
 def _require_role(session: Session, act: Act, event: Event, subject_id: UUID | None, *, among: frozenset[str]) -> str:
     """The actor's role as it is now. Raises `Forbidden`."""
+    if isinstance(act.actor, Operator):
+        return "admin"
     status, role = session.execute(select(User.status, User.role).where(User.id == act.actor.user_id)).one()
     if status != "active" or role not in among:
         _refuse(session, act, event, subject_id, Forbidden(keeps_writes=True))

@@ -6,7 +6,9 @@ import json
 import os
 import sys
 from collections.abc import Awaitable, Callable
+from dataclasses import asdict
 from datetime import datetime, timedelta
+from importlib.metadata import version
 from pathlib import Path
 from typing import Annotated, Literal, NoReturn, TextIO
 from uuid import UUID, uuid4
@@ -26,9 +28,10 @@ from app.auth.keys import KeyPurpose
 from app.auth.tokens import ACCESS_TOKEN_TTL
 from app.aws.rds_password import database_password
 from app.cli import base_mfa, doctor
+from app.cli.opening import ELSEWHERE, Json, fail, print_json, require_database, runtime_of_command, unchecked_runtime
 from app.cli.progress import moving, pieces
+from app.cli.user_commands import promote, users
 from app.client.commands import client
-from app.compose import Runtime, build_runtime
 from app.crypto.vault import DecryptionFailed, SecretMissing
 from app.http import server
 from app.http.local import is_loopback
@@ -37,17 +40,17 @@ from app.platform.db import sqlite_file
 from app.platform.environment import SECRET_FILE, ignored_lines, keep_secret, load_settings
 from app.platform.logs import configure_logging
 from app.platform.problems import DatabaseUnavailable, Problem
-from app.platform.settings import Settings, SettingsError
+from app.platform.settings import SettingsError
 from app.records import addresses, audit
-from app.records.migrate import is_migrated, upgrade
+from app.records.migrate import upgrade
+from app.upkeep.checks import Finding
 from app.vending import ledger
 from app.vending.broker import Broker
 from app.vending.identity_token import TTL as IDENTITY_TOKEN_TTL
 
-cli = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False, add_completion=False, help=__doc__)
+cli = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False)
 admin = typer.Typer(no_args_is_help=True, help="Administrators.")
 keys = typer.Typer(no_args_is_help=True, help="The keys that sign tokens.")
-users = typer.Typer(no_args_is_help=True, help="Moving users in and out.")
 sts = typer.Typer(no_args_is_help=True, help="What STS can tell an operator.")
 cli.add_typer(admin, name="admin")
 cli.add_typer(keys, name="keys")
@@ -55,7 +58,6 @@ cli.add_typer(sts, name="sts")
 cli.add_typer(users, name="users")
 cli.add_typer(client)
 console = Console(stderr=True, highlight=False)
-ELSEWHERE = "run the command in the folder of the service; TOKENVEND_DATABASE_URL says where the database is"
 SHOWN_PROBLEMS = 100
 EXPORTS: dict[str, Format] = {".csv": "csv", ".ndjson": "ndjson", ".jsonl": "ndjson"}
 MfaCode = Annotated[
@@ -68,21 +70,30 @@ def main() -> None:
     try:
         cli(prog_name="tokenvend")
     except (SettingsError, server.ServerError) as error:
-        _fail(str(error))
+        fail(str(error))
     except SecretMissing:
-        _fail(f"TOKENVEND_SECRET_KEY is not set, and there is no {SECRET_FILE} in {Path.cwd()}: nothing was changed")
+        fail(f"TOKENVEND_SECRET_KEY is not set, and there is no {SECRET_FILE} in {Path.cwd()}: nothing was changed")
     except DecryptionFailed:
-        _fail("TOKENVEND_SECRET_KEY is not the one that the signing keys were made with: nothing was changed")
+        fail("TOKENVEND_SECRET_KEY is not the one that the signing keys were made with: nothing was changed")
     except OSError as error:
-        _fail(f"{error.strerror or error}: {error.filename}" if error.filename else str(error))
+        fail(f"{error.strerror or error}: {error.filename}" if error.filename else str(error))
     except Problem as problem:
         said = [error.message for error in problem.errors] or [problem.detail]
-        _fail(" ".join(said) + (f" ({problem.cause})" if problem.cause else ""))
+        fail(" ".join(said) + (f" ({problem.cause})" if problem.cause else ""))
 
 
-def _fail(message: str) -> NoReturn:
-    print(message, file=sys.stderr)
-    raise SystemExit(1)
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        print(f"tokenvend {version('tokenvend')}")
+        raise typer.Exit
+
+
+@cli.callback(help=__doc__)
+def _root(
+    _version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version and exit.")
+    ] = False,
+) -> None: ...
 
 
 @cli.command()
@@ -113,7 +124,7 @@ def dev(
     try:
         development.run(host=host, public_host=public_host, port=port, engine_port=engine_port, data_dir=data_dir)
     except development.EngineError as error:
-        _fail(str(error))
+        fail(str(error))
 
 
 @cli.command()
@@ -128,9 +139,9 @@ def serve(
         print(f"{line.text}; {line.repair}", file=sys.stderr, flush=True)
     settings = load_settings()
     settings.require_engine()
-    _require_database(settings)
+    require_database(settings)
     if settings.answers_this_machine_alone and not is_loopback(host):
-        _fail(
+        fail(
             f"--host {host}: development answers this machine alone, for it has fewer guards than production. "
             "Set TOKENVEND_ENVIRONMENT=production, or TOKENVEND_DEVELOPMENT_REMOTE=on to let other machines in"
         )
@@ -156,7 +167,7 @@ def migrate() -> None:
     """Upgrades the database. Safe to run twice, and from two hosts at once."""
     settings = load_settings()
     if (file := sqlite_file(make_url(settings.database_url))) is not None and not file.parent.is_dir():
-        _fail(f"There is no folder {file.parent.absolute()} for the database: make it, or {ELSEWHERE}")
+        fail(f"There is no folder {file.parent.absolute()} for the database: make it, or {ELSEWHERE}")
     configure_logging(settings.log_level)
     with console.status("Migrating …"):
         upgrade(settings.database_url, database_password(settings), settings.database_pooler)
@@ -178,29 +189,41 @@ def openapi(
 
 
 @cli.command(name="doctor")
-def run_doctor(mfa_code: MfaCode = None) -> None:
+def run_doctor(mfa_code: MfaCode = None, as_json: Json = False) -> None:
     """Checks that everything works. Each check prints a line, with the fix if it fails."""
     asyncio.run(base_mfa.exchange(load_settings(), mfa_code))
-    runtime = _unchecked_runtime()
-    failed = False
-    for finding in asyncio.run(doctor.examine(runtime)):
-        failed = failed or finding.state == "failed"
-        print(f"{finding.state:7} {finding.name}: {finding.message}")
-    raise typer.Exit(1 if failed else 0)
+    runtime = unchecked_runtime()
+    _report(asyncio.run(doctor.examine(runtime)), as_json=as_json)
+
+
+def _report(findings: list[Finding], *, as_json: bool) -> NoReturn:
+    if as_json:
+        print_json([asdict(finding) for finding in findings])
+    else:
+        for finding in findings:
+            print(f"{finding.state:7} {finding.name}: {finding.message}")
+    raise typer.Exit(1 if any(finding.state == "failed" for finding in findings) else 0)
 
 
 @admin.command(name="create")
 def create_admin(
     email: Annotated[str, typer.Option(help="The address to sign in with.")],
     password_stdin: Annotated[bool, typer.Option("--password-stdin", help="Read one line of standard input.")] = False,
+    promotes: Annotated[
+        bool, typer.Option("--promote", help="Make the account of the address an administrator, if there is one.")
+    ] = False,
 ) -> None:
-    """Makes an administrator."""
+    """Makes an administrator. An account that exists keeps its password, and needs `--promote` or a yes."""
+    runtime, address = runtime_of_command(), addresses.parse(email)
+    if runtime.platform.database.run("read", acts.has_account, address.key):
+        if not promotes and not (sys.stdin.isatty() and typer.confirm(f"Make the account of {address.text} one?")):
+            fail("An account with this e-mail address exists. `--promote` makes it an administrator, as it is")
+        promote(address.text, reason="admin create --promote")
+        return
     if password_stdin:
         password = _line(sys.stdin.buffer.readline())
     else:
         password = typer.prompt("Password", hide_input=True, confirmation_prompt=True)
-    runtime = _runtime()
-    address = addresses.parse(email)
     password_hash = asyncio.run(
         runtime.hasher.hash(
             password,
@@ -223,15 +246,21 @@ def create_admin(
 
 
 @keys.command(name="list")
-def list_keys(purpose: Purpose = "access") -> None:
+def list_keys(purpose: Purpose = "access", as_json: Json = False) -> None:
     """Lists the keys, oldest first: kid, state, when each begins to sign and when it is no longer trusted."""
-    runtime = _runtime()
-    now = runtime.platform.clock.now()
+    runtime = runtime_of_command()
+    now, listed = runtime.platform.clock.now(), []
     for key in runtime.platform.database.run("read", signing_keys.list_keys, purpose):
         alive = key.retires_at is None or key.retires_at > now
         state = "retired" if not alive else "published" if key.signs_from > now else "signing"
-        until = f", believed until {_time(key.retires_at)}" if key.retires_at else ""
-        print(f"{key.kid}  {state}  signs from {_time(key.signs_from)}{until}")
+        until = _time(key.retires_at) if key.retires_at else None
+        listed.append({"kid": key.kid, "state": state, "signs_from": _time(key.signs_from), "believed_until": until})
+    if as_json:
+        print_json(listed)
+        return
+    for row in listed:
+        until = f", believed until {row['believed_until']}" if row["believed_until"] else ""
+        print(f"{row['kid']}  {row['state']}  signs from {row['signs_from']}{until}")
 
 
 @keys.command()
@@ -242,7 +271,7 @@ def rotate(
     purpose: Purpose = "access",
 ) -> None:
     """Adds a key that takes over after it has been published for ten minutes."""
-    runtime = _runtime()
+    runtime = runtime_of_command()
     signs_from = runtime.platform.database.run(
         "write",
         signing_keys.rotate,
@@ -270,16 +299,19 @@ def prune(
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Count what would be deleted, and delete nothing.")
     ] = False,
+    as_json: Json = False,
 ) -> None:
     """Deletes all expired data now. The service deletes it bit by bit. Deletes old audit events if you ask for it."""
-    runtime = _runtime()
+    runtime = runtime_of_command()
     now = runtime.platform.clock.now()
     lost = (
         runtime.platform.database.run("read", lost_guests.count, now)
         if dry_run
         else sum(lost_guests.prune(runtime.platform))
     )
-    print(f"guests who can never come back: {lost} {'would be erased' if dry_run else 'erased'}", flush=True)
+    counts = {"guests who can never come back": lost}
+    if not as_json:
+        print(f"guests who can never come back: {lost} {'would be erased' if dry_run else 'erased'}", flush=True)
     kinds = [
         (kind, functools.partial(stale_rows.prune, runtime.platform, kind)) for kind in stale_rows.stale_kinds(now)
     ]
@@ -297,7 +329,11 @@ def prune(
                 for deleted in batches():
                     counted += deleted
                     status.update(f"{kind.name}: {counted} deleted …")
-        print(f"{kind.name}: {counted} {'would be deleted' if dry_run else 'deleted'}", flush=True)
+        counts[kind.name] = counted
+        if not as_json:
+            print(f"{kind.name}: {counted} {'would be deleted' if dry_run else 'deleted'}", flush=True)
+    if as_json:
+        print_json([{"kind": name, "count": count, "dry_run": dry_run} for name, count in counts.items()])
 
 
 @users.command(name="import")
@@ -312,6 +348,8 @@ def import_users(
         bool, typer.Option("--keep-ids", help="Keep ids and so prefixes: for another database of the same bucket.")
     ] = False,
     import_id: Annotated[UUID | None, typer.Option(help="The id of an interrupted import, to continue it.")] = None,
+    *,
+    as_json: Json = False,
 ) -> None:
     """Imports users from a file. The same file a second time changes nothing."""
     media_type = formats.SUFFIXES.get(file.suffix.lower(), "")
@@ -320,17 +358,22 @@ def import_users(
             suffix for suffix, known_type in formats.SUFFIXES.items() if known_type in formats.SOURCES[source].readers
         ]
         raise typer.BadParameter(f"From {source}, the file's name has to end in {' or '.join(known)}.")
-    runtime = _runtime()
+    runtime = runtime_of_command()
     if source == "firebase" and runtime.platform.settings.firebase_hash_config is None:
-        _fail("Set TOKENVEND_FIREBASE_HASH_CONFIG first. Without it no password from Firebase can be verified")
+        fail("Set TOKENVEND_FIREBASE_HASH_CONFIG first. Without it no password from Firebase can be verified")
     order = Order(import_id or uuid4(), source, media_type, dry_run, audit.COMMAND_LINE, keep_ids=keep_ids)
     transact = functools.partial(runtime.platform.database.run, "write")
     try:
         with file.open("rb") as stream, moving(console, file.name, file.stat().st_size) as moved:
             done = imports.carry_out(order, pieces(stream, moved), runtime.platform.clock, transact)
     except (KeyboardInterrupt, DatabaseUnavailable):
-        _fail(f"Interrupted; what was imported stays. To go on: tokenvend users import … --import-id {order.import_id}")
+        fail(f"Interrupted; what was imported stays. To go on: tokenvend users import … --import-id {order.import_id}")
     _, problems, more = runtime.platform.database.run("read", imports.find, done.id, limit=SHOWN_PROBLEMS, cursor=None)
+    if as_json:
+        rows = [{"row": problem.row, "code": problem.code, "message": problem.message} for problem in problems]
+        counts = {"rows": done.rows, "created": done.created, "existing": done.existing, "refused": done.refused}
+        print_json({"import_id": str(done.id), "dry_run": dry_run, **counts, "problems": rows, "more": bool(more)})
+        return
     for problem in problems:
         print(f"row {problem.row}: {problem.code}: {problem.message}")
     if more:
@@ -348,7 +391,7 @@ def unlock(
 
     Running services need no restart: they look into the database before they refuse a sign-in.
     """
-    runtime = _runtime()
+    runtime = runtime_of_command()
     address = addresses.parse(email)
     now = runtime.platform.clock.now()
     user = runtime.platform.database.run("write", acts.unlock_from_host, now, email_key=address.key, reason=reason)
@@ -374,7 +417,7 @@ def export_users(
     form = EXPORTS.get(file.suffix.lower())
     if form is None:
         raise typer.BadParameter("The file's name has to end in .csv or .ndjson.")
-    runtime = _runtime()
+    runtime = runtime_of_command()
     runtime.platform.database.run(
         "write", exports.begin, audit.COMMAND_LINE, runtime.platform.clock.now(), None, with_hashes=with_hashes
     )
@@ -408,19 +451,27 @@ def whoami() -> None:
 @sts.command()
 def access_key(
     access_key_id: Annotated[str, typer.Argument(help="The access key id, as a log or a leak report shows it.")],
+    as_json: Json = False,
 ) -> None:
     """Prints whose access key it is: the account (GetAccessKeyInfo) and, if vended here, the ledger's row."""
-    runtime = _runtime()
+    runtime = runtime_of_command()
     row = runtime.platform.database.run("read", ledger.find_issued, access_key_id)
+    facts: dict[str, str | None] = {"user": None}
+    if row is not None:
+        expired = row.expires_at <= runtime.platform.clock.now()
+        alive = "expired" if expired else "revoked" if row.withdrawn_at else "alive"
+        facts = {"user": str(row.user_id), "session": str(row.session_id), "credential": str(row.id)}
+        facts |= {"prefix": row.prefix, "access": row.access, "issued": _time(row.issued_at)}
+        facts |= {"expires": _time(row.expires_at), "state": alive}
+    if as_json:
+        print_json(facts | {"account": _ask_sts(lambda broker: broker.account_of(access_key_id))})
+        return
     if row is None:
         print("user: none, this service did not vend it")
     else:
-        alive = (
-            "expired" if row.expires_at <= runtime.platform.clock.now() else "revoked" if row.withdrawn_at else "alive"
-        )
         print(f"user: {row.user_id}\nsession: {row.session_id}\ncredential: {row.id}")
         print(f"reaches: {row.prefix} ({row.access})")
-        print(f"issued: {_time(row.issued_at)}\nexpires: {_time(row.expires_at)} ({alive})")
+        print(f"issued: {facts['issued']}\nexpires: {facts['expires']} ({facts['state']})")
     print(f"account: {_ask_sts(lambda broker: broker.account_of(access_key_id))}")
 
 
@@ -432,7 +483,7 @@ def decode(message: Annotated[str, typer.Argument(help="The encoded message in A
 
 def _ask_sts(question: Callable[[Broker], Awaitable[str]]) -> str:
     async def ask() -> str:
-        runtime = _unchecked_runtime()
+        runtime = unchecked_runtime()
         try:
             return await question(runtime.vending.broker)
         finally:
@@ -441,32 +492,11 @@ def _ask_sts(question: Callable[[Broker], Awaitable[str]]) -> str:
     return asyncio.run(ask())
 
 
-def _runtime() -> Runtime:
-    """The runtime of a command that needs the tables, and makes none."""
-    _require_database(load_settings())
-    runtime = _unchecked_runtime()
-    if not runtime.platform.database.run("read", is_migrated):
-        _fail("The database is not at this version's migration: run `tokenvend migrate`")
-    return runtime
-
-
-def _require_database(settings: Settings) -> None:
-    file = sqlite_file(make_url(settings.database_url))
-    if file is not None and not file.exists():
-        _fail(f"There is no database at {file.absolute()}: run `tokenvend migrate` to make it, or {ELSEWHERE}")
-
-
-def _unchecked_runtime() -> Runtime:
-    settings = load_settings()
-    configure_logging(settings.log_level)
-    return build_runtime(settings)
-
-
 def _line(data: bytes) -> str:
     try:
         return data.decode("utf-8").rstrip("\r\n")
     except UnicodeDecodeError:
-        _fail("The password on standard input is not text in UTF-8")
+        fail("The password on standard input is not text in UTF-8")
 
 
 def _time(moment: datetime) -> str:

@@ -1,0 +1,49 @@
+"""How a command begins and how it fails: settings, the database that must be there, one sentence and status 1."""
+
+import json
+import sys
+from typing import Annotated, NoReturn
+
+import typer
+from sqlalchemy.engine import make_url
+
+from app.compose import Runtime, build_runtime
+from app.platform.db import sqlite_file
+from app.platform.environment import load_settings
+from app.platform.logs import configure_logging
+from app.platform.settings import Settings
+from app.records.migrate import is_migrated
+
+ELSEWHERE = "run the command in the folder of the service; TOKENVEND_DATABASE_URL says where the database is"
+Json = Annotated[bool, typer.Option("--json", help="Print JSON, for a program.")]
+
+
+def fail(message: str) -> NoReturn:
+    print(message, file=sys.stderr)
+    raise SystemExit(1)
+
+
+def print_json(value: object) -> None:
+    print(json.dumps(value, indent=2, ensure_ascii=False))
+
+
+def runtime_of_command() -> Runtime:
+    """The runtime of a command that needs the tables, and makes none."""
+    require_database(load_settings())
+    runtime = unchecked_runtime()
+    if not runtime.platform.database.run("read", is_migrated):
+        fail("The database is not at this version's migration: run `tokenvend migrate`")
+    return runtime
+
+
+def require_database(settings: Settings) -> None:
+    """Fails where the file of an SQLite database is missing: to connect would make an empty one."""
+    file = sqlite_file(make_url(settings.database_url))
+    if file is not None and not file.exists():
+        fail(f"There is no database at {file.absolute()}: run `tokenvend migrate` to make it, or {ELSEWHERE}")
+
+
+def unchecked_runtime() -> Runtime:
+    settings = load_settings()
+    configure_logging(settings.log_level)
+    return build_runtime(settings)
