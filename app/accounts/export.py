@@ -24,6 +24,7 @@ from app.records.models import (
     Passkey,
     RecoveryCode,
     User,
+    UserNote,
 )
 
 
@@ -68,6 +69,7 @@ LISTINGS = {
         lambda user: or_(Grant.owner_id == user.id, Grant.grantee_id == user.id),
         (Grant.created_at, Grant.id),
     ),
+    "notes": Listing(UserNote, lambda user: UserNote.user_id == user.id, (UserNote.id,)),
     "events": Listing(AuditEvent, lambda user: AuditEvent.subject_id == user.id, (AuditEvent.at, AuditEvent.id)),
 }
 

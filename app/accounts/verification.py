@@ -17,6 +17,7 @@ from app.accounts import links
 from app.accounts.links import Link
 from app.crypto.vault import Vault
 from app.mail import outbox
+from app.mail.bounds import Kind
 from app.platform.limits import account_key
 from app.platform.problems import InvalidSingleUseToken
 from app.platform.process import Platform
@@ -51,10 +52,35 @@ async def confirm(platform: Platform, origin: Origin, *, token: str) -> None:
             raise
 
 
-def send_link(session: Session, vault: Vault, now: datetime, user: User, registration: Mapping[str, Any]) -> None:
+def send_link(
+    session: Session,
+    vault: Vault,
+    now: datetime,
+    user: User,
+    registration: Mapping[str, Any],
+    *,
+    kind: Kind = "verify_email",
+) -> None:
     """Sends a link to the user's address. `registration` is `{password_hash, display_name}`, or empty to keep both."""
     token = single_use.issue(session, vault, now, "email_verification", ttl=TTL, user_id=user.id, data=registration)
-    outbox.tell(session, vault, now, "verify_email", user, token=token)
+    outbox.tell(session, vault, now, kind, user, token=token)
+
+
+def send_again(session: Session, vault: Vault, now: datetime, user: User) -> None:
+    """Sends another link to the unverified address of a locked user, as the user could ask for it."""
+    send_link(session, vault, now, user, _registration(session, user))
+
+
+def verify_by_hand(session: Session, now: datetime, user: User) -> None:
+    """Verifies the address of a locked user without a link.
+
+    If several people registered the address, nobody knows whose password it is. Then it is removed, as by a link.
+    """
+    registration = _registration(session, user)
+    if registration:
+        user.password_hash, user.display_name = registration["password_hash"], registration["display_name"]
+    user.email_verified_at = now
+    single_use.withdraw(session, now, "email_verification", user_id=user.id)
 
 
 def spend_a_link(session: Session, vault: Vault, now: datetime) -> str:
@@ -94,7 +120,7 @@ def _request(session: Session, vault: Vault, origin: Origin, now: datetime, *, e
             reason="nothing_to_verify",
         )
         return
-    send_link(session, vault, now, user, _registration(session, user))
+    send_again(session, vault, now, user)
     audit.record(session, origin, "email.verification_requested", now, subject_id=user.id)
 
 

@@ -22,7 +22,16 @@ from app.crypto.vault import Vault
 from app.lifecycle import erasure
 from app.mail import outbox
 from app.platform.limits import account_key
-from app.platform.problems import EmailTaken, FieldError, Forbidden, InvalidRequest, LastAdmin, NotFound, Problem
+from app.platform.problems import (
+    EmailTaken,
+    FieldError,
+    Forbidden,
+    InvalidRequest,
+    LastAdmin,
+    NotFound,
+    OwnAccount,
+    Problem,
+)
 from app.platform.process import Platform
 from app.platform.settings import Settings
 from app.records import addresses, audit, single_use
@@ -67,15 +76,15 @@ def invite(session: Session, vault: Vault, act: Act, *, email: str, display_name
     Raises `InvalidRequest`, `EmailTaken`, `Forbidden`.
     """
     address = addresses.parse(email)
-    _require_role(session, act, "user.invited", None, among=ADMINS)
+    require_role(session, act, "user.invited", None, among=ADMINS)
     user_id = registration.add_account(
         session, act.now, address=address, password_hash=None, display_name=display_name, role=role
     )
     if user_id is None:
-        _refuse(session, act, "user.invited", None, EmailTaken("An account with this e-mail address exists."))
+        refuse(session, act, "user.invited", None, EmailTaken("An account with this e-mail address exists."))
     user = session.get_one(User, user_id)
     password_reset.send_link(session, vault, act.now, user, kind="invitation", ttl=INVITATION_TTL)
-    _record(session, act, "user.invited", user_id, role=role)
+    record(session, act, "user.invited", user_id, role=role)
     return users.get(session, user_id)
 
 
@@ -87,14 +96,14 @@ def change(
     Raises `InvalidRequest`, `NotFound`, `LastAdmin`, `Forbidden`.
     """
     if role is not None:
-        _require_reason(act, "Say why the role changes.")
+        require_reason(act, "Say why the role changes.")
     event: Event = "user.profile_changed" if role is None else "user.role_changed"
-    user = _lock(session, act, event, user_id, leaves=role not in (None, "admin"))
+    user = lock(session, act, event, user_id, leaves=role not in (None, "admin"))
     if renames:
         user.display_name = display_name
-        _record(session, act, "user.profile_changed", user_id)
+        record(session, act, "user.profile_changed", user_id)
     if role is not None and role != user.role:
-        _record(session, act, "user.role_changed", user_id, former_role=user.role, role=role)
+        record(session, act, "user.role_changed", user_id, former_role=user.role, role=role)
         user.role = role
     return users.get(session, user_id)
 
@@ -128,9 +137,9 @@ def set_quota(session: Session, act: Act, settings: Settings, user_id: UUID, *, 
 
     Raises `InvalidRequest`, `NotFound`, `Forbidden`.
     """
-    _require_reason(act, "Say why the quota changes.")
-    user = _lock(session, act, "user.quota_changed", user_id)
-    _record(session, act, "user.quota_changed", user_id, former_bytes=user.quota_bytes, bytes=quota_bytes)
+    require_reason(act, "Say why the quota changes.")
+    user = lock(session, act, "user.quota_changed", user_id)
+    record(session, act, "user.quota_changed", user_id, former_bytes=user.quota_bytes, bytes=quota_bytes)
     user.quota_bytes = quota_bytes
     if quota.effective(settings, quota_bytes) is not None:
         quota.expect_count(session, user_id, act.now)
@@ -146,7 +155,7 @@ def disable(session: Session, act: Act, user_id: UUID) -> Account:
     Nobody can read the folders that the user shares until the user is enabled.
     Raises `NotFound`, `LastAdmin`, `Forbidden`.
     """
-    user = _lock(session, act, "user.disabled", user_id, leaves=True)
+    user = lock(session, act, "user.disabled", user_id, leaves=True)
     user.status = "disabled"
     single_use.withdraw(session, act.now, "mfa", "password_reset", "email_change", user_id=user_id)
     grants.suspend(session, act.now, user_id)
@@ -154,23 +163,23 @@ def disable(session: Session, act: Act, user_id: UUID) -> Account:
         _revoke_credentials(session, act, user_id)  # so that no vend under way gets through
     else:
         _end_sessions(session, act, user_id, "disabled")
-    _record(session, act, "user.disabled", user_id)
+    record(session, act, "user.disabled", user_id)
     return users.get(session, user_id)
 
 
 def enable(session: Session, act: Act, user_id: UUID) -> Account:
     """Raises `NotFound`, `Forbidden`."""
-    user = _lock(session, act, "user.enabled", user_id)
+    user = lock(session, act, "user.enabled", user_id)
     user.status = "active"
-    _record(session, act, "user.enabled", user_id)
+    record(session, act, "user.enabled", user_id)
     return users.get(session, user_id)
 
 
 def sign_out(session: Session, act: Act, user_id: UUID) -> Account:
     """Ends all of the user's sessions. Raises `NotFound`, `Forbidden`."""
-    _lock(session, act, "user.signed_out", user_id, by=STAFF)
+    lock(session, act, "user.signed_out", user_id, by=STAFF)
     _end_sessions(session, act, user_id, "administrator")
-    _record(session, act, "user.signed_out", user_id)
+    record(session, act, "user.signed_out", user_id)
     return users.get(session, user_id)
 
 
@@ -179,13 +188,13 @@ def reset_mfa(session: Session, vault: Vault, act: Act, user_id: UUID) -> Accoun
 
     Passkeys stay, because each is a way to sign in, which the user can remove. Raises `NotFound`, `Forbidden`.
     """
-    user = _lock(session, act, "mfa.reset", user_id)
+    user = lock(session, act, "mfa.reset", user_id)
     session.execute(delete(TotpFactor).where(TotpFactor.user_id == user_id))
     recovery_codes.remove(session, user_id=user_id)
     single_use.withdraw(session, act.now, "mfa", user_id=user_id)
     _end_sessions(session, act, user_id, "mfa_reset")
     outbox.tell(session, vault, act.now, "mfa_disabled", user)
-    _record(session, act, "mfa.reset", user_id)
+    record(session, act, "mfa.reset", user_id)
     return users.get(session, user_id)
 
 
@@ -194,7 +203,7 @@ def revoke_credentials(session: Session, act: Act, user_id: UUID) -> Account:
 
     Raises `NotFound`, `Forbidden`.
     """
-    _lock(session, act, "credential.revoked", user_id)
+    lock(session, act, "credential.revoked", user_id)
     _revoke_credentials(session, act, user_id)
     return users.get(session, user_id)
 
@@ -232,31 +241,31 @@ def erase(session: Session, vault: Vault, act: Act, user_id: UUID, *, verifies: 
 
     Raises `NotFound`, `LastAdmin`, `Forbidden`.
     """
-    user = _lock(session, act, "user.erasure_requested", user_id, leaves=True)
+    user = lock(session, act, "user.erasure_requested", user_id, leaves=True)
     actor = act.actor if isinstance(act.actor, Actor) else None
     erasure.carry_out(session, vault, act.origin, act.now, user, verifies=verifies, actor=actor, reason=act.reason)
 
 
 def _unlock(session: Session, act: Act, user_id: UUID) -> Account:
-    user = _lock(session, act, "user.unlocked", user_id, by=STAFF)
+    user = lock(session, act, "user.unlocked", user_id, by=STAFF)
     user.unlocked_at = act.now
-    _record(session, act, "user.unlocked", user_id)
+    record(session, act, "user.unlocked", user_id)
     session.flush()
     return users.get(session, user_id)
 
 
 def _send_password_reset(session: Session, vault: Vault, act: Act, user_id: UUID) -> Account:
-    user = _lock(session, act, "password.reset_requested", user_id, by=STAFF)
+    user = lock(session, act, "password.reset_requested", user_id, by=STAFF)
     if user.email is None or user.status != "active":
         error = FieldError("path.user_id", "unreachable", "This user has no e-mail address, or is disabled.")
         problem = InvalidRequest(errors=[error], keeps_writes=True)
-        _refuse(session, act, "password.reset_requested", user_id, problem)
+        refuse(session, act, "password.reset_requested", user_id, problem)
     password_reset.send_link(session, vault, act.now, user)
-    _record(session, act, "password.reset_requested", user_id)
+    record(session, act, "password.reset_requested", user_id)
     return users.get(session, user_id)
 
 
-def _lock(
+def lock(
     session: Session, act: Act, event: Event, user_id: UUID, *, by: frozenset[str] = ADMINS, leaves: bool = False
 ) -> User:
     """Locks the user, if the actor may act on them. `leaves`: the user will be no active administrator afterwards.
@@ -265,28 +274,36 @@ def _lock(
     """
     is_last = leaves and is_last_admin(session, user_id)
     user = session.get(User, user_id, with_for_update=True)
-    role = _require_role(session, act, event, user.id if user else None, among=by)
+    role = require_role(session, act, event, user.id if user else None, among=by)
     if user is None or user.status == "erased":
         raise NotFound
     if user.role == "admin" and role != "admin":
-        _refuse(session, act, event, user_id, Forbidden(keeps_writes=True))
+        refuse(session, act, event, user_id, Forbidden(keeps_writes=True))
     if is_last:
-        _refuse(session, act, event, user_id, LastAdmin())
+        refuse(session, act, event, user_id, LastAdmin())
     return user
 
 
-def _require_reason(act: Act, message: str) -> None:
+def lock_other(session: Session, act: Act, event: Event, user_id: UUID) -> User:
+    """`lock`, for what an account's own settings ask a proof for. Raises `OwnAccount` for the actor's own account."""
+    user = lock(session, act, event, user_id)
+    if isinstance(act.actor, Actor) and user.id == act.actor.user_id:
+        refuse(session, act, event, user_id, OwnAccount(keeps_writes=True))
+    return user
+
+
+def require_reason(act: Act, message: str) -> None:
     if act.reason is None:
         raise InvalidRequest(errors=[FieldError("body.reason", "missing", message)])
 
 
-def _require_role(session: Session, act: Act, event: Event, subject_id: UUID | None, *, among: frozenset[str]) -> str:
+def require_role(session: Session, act: Act, event: Event, subject_id: UUID | None, *, among: frozenset[str]) -> str:
     """The actor's role as it is now. Raises `Forbidden`."""
     if isinstance(act.actor, Operator):
         return "admin"
     status, role = session.execute(select(User.status, User.role).where(User.id == act.actor.user_id)).one()
     if status != "active" or role not in among:
-        _refuse(session, act, event, subject_id, Forbidden(keeps_writes=True))
+        refuse(session, act, event, subject_id, Forbidden(keeps_writes=True))
     return str(role)
 
 
@@ -306,12 +323,12 @@ def _revoke_credentials(session: Session, act: Act, user_id: UUID) -> None:
     )
 
 
-def _refuse(session: Session, act: Act, event: Event, subject_id: UUID | None, problem: Problem) -> NoReturn:
+def refuse(session: Session, act: Act, event: Event, subject_id: UUID | None, problem: Problem) -> NoReturn:
     _write(session, act, event, subject_id, outcome="refused", detail={"reason": problem.code})
     raise problem
 
 
-def _record(session: Session, act: Act, event: Event, user_id: UUID, **detail: str | int | None) -> None:
+def record(session: Session, act: Act, event: Event, user_id: UUID | None, **detail: str | int | None) -> None:
     given = {} if act.reason is None else {"reason": act.reason}
     _write(session, act, event, user_id, outcome="done", detail=given | detail)
 

@@ -34,7 +34,7 @@ from app.platform.problems import (
     NotFound,
     UnreadableImport,
 )
-from app.records import audit
+from app.records import audit, listing
 from app.records.actor import Actor
 from app.records.audit import Origin
 from app.records.models import COGNITO, IssuedCredential, User, UserImport, UserImportProblem
@@ -117,6 +117,11 @@ def carry_out(order: Order, chunks: Iterable[bytes], clock: Clock, transact: "Tr
         raise
     ended: UserImport = transact(_end, clock.now(), order, lease, "completed")
     return ended
+
+
+def list_all(session: Session, *, limit: int, cursor: str | None) -> tuple[Sequence[UserImport], str | None]:
+    """One page of all imports, newest first. Raises `InvalidRequest`."""
+    return listing.page(session, select(UserImport), UserImport.started_at, UserImport.id, limit=limit, cursor=cursor)
 
 
 def find(

@@ -108,7 +108,7 @@ def list_sessions(
     session: Session, now: datetime, user_id: UUID, *, limit: int, cursor: str | None
 ) -> tuple[Sequence[DeviceSession], str | None]:
     """One page of the devices that the user is signed in on. Raises `NotFound`, `InvalidRequest`."""
-    _require(session, user_id)
+    require(session, user_id)
     return sessions.list_alive(session, now, user_id=user_id, limit=limit, cursor=cursor)
 
 
@@ -116,7 +116,7 @@ def list_credentials(
     session: Session, user_id: UUID, *, limit: int, cursor: str | None
 ) -> tuple[Sequence[IssuedCredential], str | None]:
     """One page of what was issued to the user, newest first. Raises `NotFound`, `InvalidRequest`."""
-    _require(session, user_id)
+    require(session, user_id)
     return ledger.list_issued(session, user_id=user_id, limit=limit, cursor=cursor)
 
 
@@ -132,7 +132,8 @@ def require_admin(session: Session, now: datetime, actor: Actor) -> None:
         raise Forbidden
 
 
-def _require(session: Session, user_id: UUID) -> None:
+def require(session: Session, user_id: UUID) -> None:
+    """Raises `NotFound`, not for an erased user, whose history stays."""
     if session.scalar(select(User.id).where(User.id == user_id)) is None:
         raise NotFound
 

@@ -14,6 +14,7 @@ from app.http.provided import provided
 from app.platform.lanes import Turns
 from app.platform.process import Platform
 from app.policy.session_policy import Bucket
+from app.upkeep.checks import Checks
 from app.upkeep.health import Health
 from app.vending.broker import Broker
 from app.vending.identity_token import IdentityTokens
@@ -28,6 +29,7 @@ BrokerDep = Annotated[Broker, provided(Broker)]
 BucketDep = Annotated[Bucket, provided(Bucket)]
 VendingDep = Annotated[Vending, provided(Vending)]
 NewcomersDep = Annotated[Turns, provided(Turns)]
+ChecksDep = Annotated[Checks, provided(Checks)]
 HealthDep = Annotated[Health, provided(Health)]
 KeyringDep = Annotated[Keyring, provided(Keyring)]
 """Of access tokens."""

@@ -20,6 +20,7 @@ from app.platform.clock import Clock
 from app.platform.db import Database, insert_if_absent
 from app.platform.problems import DatabaseUnavailable, KeysUnavailable
 from app.records import audit
+from app.records.actor import Actor
 from app.records.audit import Origin
 from app.records.models import SigningKey
 
@@ -137,6 +138,8 @@ def rotate(
     *,
     at_once: bool,
     token_ttl: timedelta,
+    actor: Actor | None = None,
+    reason: str | None = None,
 ) -> datetime:
     """Adds a key. Returns when it starts to sign. Older keys stay published until the last token they signed expires.
 
@@ -156,8 +159,18 @@ def rotate(
     sequence = existing[-1].sequence + 1 if existing else 1
     values = _new_key(vault, purpose, sequence=sequence, now=now, signs_from=signs_from)
     session.execute(insert(SigningKey).values(**values))
+    detail: dict[str, Any] = {} if reason is None else {"reason": reason}
     audit.record(
-        session, origin, "signing_key.created", now, purpose=purpose, kid=str(values["kid"]), at_once=int(at_once)
+        session,
+        origin,
+        "signing_key.created",
+        now,
+        actor_id=actor.user_id if actor else None,
+        session_id=actor.session_id if actor else None,
+        purpose=purpose,
+        kid=str(values["kid"]),
+        at_once=int(at_once),
+        **detail,
     )
     return signs_from
 

@@ -7,6 +7,7 @@ hour. They are fetched again when a token names an unknown key, and trusted for 
 import asyncio
 import math
 from collections.abc import Iterable, Mapping
+from typing import Literal
 from urllib.parse import urlsplit
 
 import aiohttp
@@ -34,6 +35,7 @@ RETRY_AFTER = 5
 """Seconds before a silent provider is asked again if there are no trusted keys."""
 
 
+ProviderState = Literal["answers", "silent", "misconfigured", "not_asked_yet"]
 FETCH_FAULTS = (aiohttp.ClientError, OSError, TimeoutError, ValueError, RecursionError, Unusable)
 
 
@@ -85,6 +87,15 @@ class Provider:
                 raise IdentityProviderMisconfigured(cause=f"{self.name}: {self._misconfigured}")
             raise IdentityProviderUnavailable(retry_after=RETRY_AFTER, cause=f"no keys of {self.name}")
         return self._keys
+
+    @property
+    def state(self) -> ProviderState:
+        """What this process last saw of it. It asks nobody."""
+        if self._misconfigured is not None:
+            return "misconfigured"
+        if self._failed_at > self._loaded_at:
+            return "silent"
+        return "answers" if math.isfinite(self._loaded_at) else "not_asked_yet"
 
     def _is_due(self, *, seek: bool) -> bool:
         now = self._clock.monotonic()

@@ -95,7 +95,7 @@ def refresh(
         .execution_options(synchronize_session=False)
     ).all()
     if token_hash in claimed:
-        family.last_used_at = now
+        family.last_used_at, family.last_address = now, origin.address
         return issue(session, vault, now, family, successor, generation=token.generation + 1)
     return _repeat(session, vault, origin, now, token=token, family=family, successor=successor, grace=grace)
 

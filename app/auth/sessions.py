@@ -120,6 +120,7 @@ def start(
         authenticated_at=now,
         mfa_at=now if mfa else None,
         last_used_at=now,
+        last_address=origin.address,
         expires_at=now + SESSION_TTL,
         session_epoch=endings.epoch_of(user.id),
     )
@@ -148,6 +149,7 @@ def step_up(
     """
     family = session.get_one(DeviceSession, session_id, with_for_update=True)
     family.authenticated_at = family.last_used_at = now
+    family.last_address = origin.address
     if mfa:
         family.mfa_at = now
     newest = session.scalar(select(func.max(RefreshToken.generation)).where(RefreshToken.session_id == session_id))

@@ -101,6 +101,14 @@ async def _admin(request: Request) -> Actor:
     return await _in_role(request, "admin")
 
 
+async def _stepped_up_admin(request: Request) -> Actor:
+    """Raises `StepUpRequired`, once the role is right."""
+    actor = await _admin(request)
+    if not actor.is_fresh(find(request, Platform).clock.now()):
+        raise StepUpRequired
+    return actor
+
+
 async def _in_role(request: Request, *roles: str) -> Actor:
     """The actor. Raises `Forbidden` unless they have one of the roles."""
     actor = await signed_in(request)
@@ -149,6 +157,10 @@ Support = Annotated[Actor, Depends(_support)]
 Admin = Annotated[Actor, Depends(_admin)]
 
 
+SteppedUpAdmin = Annotated[Actor, Depends(_stepped_up_admin)]
+"""An administrator who signed in, or stepped up, a moment ago."""
+
+
 SignedInBare = Annotated[Actor, Depends(_signed_in_bare)]
 
 
@@ -156,5 +168,7 @@ WELCOMES = frozenset({_maybe_signed_in})
 """Dependencies of public routes that accept a signed-in caller too."""
 
 
-GUARDS = frozenset({signed_in, _enrolling, _stepped_up, _stepped_up_enrolling, _signed_in_bare, _support, _admin})
+GUARDS = frozenset(
+    {signed_in, _enrolling, _stepped_up, _stepped_up_enrolling, _signed_in_bare, _support, _admin, _stepped_up_admin}
+)
 """Every route that is not public depends on one of these."""

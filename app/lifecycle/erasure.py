@@ -28,6 +28,7 @@ from app.records.models import (
     TotpFactor,
     Usage,
     User,
+    UserNote,
 )
 from app.records.users import is_last_admin
 from app.sharing import grants
@@ -136,6 +137,7 @@ def carry_out(
     authorizations.release(session, now, user_id=user.id)
     for model in SIGN_INS:
         session.execute(delete(model).where(model.user_id == user.id))
+    session.execute(delete(UserNote).where(UserNote.user_id == user.id))
     session.execute(delete(Usage).where(Usage.user_id == user.id))
     session.execute(
         insert(Erasure).values(user_id=user.id, requested_at=now, next_try_at=now, attempts=0, deleted_objects=0)

@@ -28,6 +28,8 @@ Kind = Literal[
     "change_email",
     "email_change_requested",
     "email_changed",
+    "email_changed_by_staff",
+    "verify_new_email",
     "mfa_enabled",
     "mfa_disabled",
     "recovery_codes_made",
@@ -64,6 +66,7 @@ _NOTICE = Bound("kind", 10)
 
 BOUNDS: Mapping[Kind, Bound] = {
     "verify_email": _ASKED_FOR,
+    "verify_new_email": _NOTICE,
     "guest_upgrade": _ASKED_FOR,
     "change_email": _ASKED_FOR,
     "address_taken": _UNASKED_FOR,
@@ -74,6 +77,7 @@ BOUNDS: Mapping[Kind, Bound] = {
     "password_changed": _NOTICE,
     "email_change_requested": _NOTICE,
     "email_changed": _NOTICE,
+    "email_changed_by_staff": _NOTICE,
     "mfa_enabled": _NOTICE,
     "mfa_disabled": _NOTICE,
     "recovery_codes_made": _NOTICE,

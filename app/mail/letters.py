@@ -115,6 +115,24 @@ LETTERS: dict[Kind, Letter] = {
         "If that was not you, sign in with a passkey or another sign-in of yours and change it back, "
         "or write to whoever runs the app.",
     ),
+    "email_changed_by_staff": Letter(
+        "Your e-mail address was changed by the people who run the app",
+        (
+            "The people who run the app gave your account another e-mail address. No more mails will come to this one.",
+            "Links that were sent to this address no longer work. Your password and your devices are as they were.",
+        ),
+        "If you did not ask for that, write to the people who run the app at once.",
+    ),
+    "verify_new_email": Letter(
+        "Verify your new e-mail address",
+        (
+            "The people who run the app gave your account this e-mail address. Verify that it is yours.",
+            "The link works once, for 24 hours.",
+        ),
+        "If you did not ask for that, do nothing: without the link the address stays unverified.",
+        page="verify-email",
+        button="Verify this address",
+    ),
     "mfa_enabled": Letter(
         "Two-step sign-in is on",
         ("An authenticator app was set up for your account: signing in asks for its code now.",),
@@ -174,6 +192,11 @@ LETTERS: dict[Kind, Letter] = {
         "If you did not expect it, do nothing: no account is made for you.",
     ),
 }
+
+
+def has_link(kind: Kind) -> bool:
+    """Whether a mail of this kind carries a token."""
+    return LETTERS[kind].page is not None
 
 
 def compose(

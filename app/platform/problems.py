@@ -290,6 +290,11 @@ class LastAdmin(Problem):
     keeps_writes = True
 
 
+class OwnAccount(Problem):
+    status, code, title = 409, "own_account", "This is your own account"
+    default_detail = "Change this in your own account, where you prove who you are, or ask another administrator."
+
+
 class LastSignIn(Problem):
     status, code, title = 409, "last_sign_in", "This is the last way to sign in"
     default_detail = "Set a password, or add a passkey or an outside identity, before you remove this one."

@@ -22,6 +22,8 @@ Event = Literal[
     "user.enabled",
     "user.unlocked",
     "user.signed_out",
+    "user.note_added",
+    "user.note_removed",
     "user.exported",
     "user.imported",
     "users.import_started",
@@ -69,6 +71,7 @@ Event = Literal[
     "access.refused",
     "isolation.broken",
     "signing_key.created",
+    "mail.retried",
     "audit.exported",
     "audit.pruned",
 ]

@@ -188,6 +188,8 @@ class DeviceSession(Model):
     mfa_at: Mapped[datetime | None]
     """When the user last used a second factor, or a passkey that verified the user."""
     last_used_at: Mapped[datetime]
+    last_address: Mapped[str | None] = mapped_column(String(64))
+    """Where it was last used from, at a sign-in, refresh or step-up. None before the first of them in this version."""
     expires_at: Mapped[datetime] = mapped_column(index=True)
     session_epoch: Mapped[int | None] = mapped_column(Integer)
     """The user's epoch when the session began. If a replica of the previous version omits it, a trigger fills it in."""
@@ -255,6 +257,21 @@ class OutboxMail(Model):
             postgresql_where=text("sent_at IS NULL AND failed_at IS NULL"),
             sqlite_where=text("sent_at IS NULL AND failed_at IS NULL"),
         ),
+        Index(
+            "ix_outbox_waiting_since",
+            "created_at",
+            "id",
+            postgresql_where=text("sent_at IS NULL AND failed_at IS NULL"),
+            sqlite_where=text("sent_at IS NULL AND failed_at IS NULL"),
+        ),
+        # Mails to nobody are settled as failed too, and are none that staff could send again.
+        Index(
+            "ix_outbox_failed",
+            "failed_at",
+            "id",
+            postgresql_where=text("failed_at IS NOT NULL AND recipient <> ''"),
+            sqlite_where=text("failed_at IS NOT NULL AND recipient <> ''"),
+        ),
     )
 
     id: Mapped[uuid.UUID] = mapped_column(primary_key=True)
@@ -294,6 +311,13 @@ class Erasure(Model):
             postgresql_where=text("completed_at IS NULL"),
             sqlite_where=text("completed_at IS NULL"),
         ),
+        Index(
+            "ix_erasures_under_way",
+            "requested_at",
+            "user_id",
+            postgresql_where=text("completed_at IS NULL"),
+            sqlite_where=text("completed_at IS NULL"),
+        ),
     )
 
     user_id: Mapped[uuid.UUID] = mapped_column(ForeignKey("users.id"), primary_key=True)
@@ -303,6 +327,20 @@ class Erasure(Model):
     attempts: Mapped[int] = mapped_column(Integer)
     deleted_objects: Mapped[int] = mapped_column(BigInteger)
     completed_at: Mapped[datetime | None]
+
+
+class UserNote(Model):
+    """What staff wrote about a user, for other staff. It is erased with the user, who finds it in their export."""
+
+    __tablename__ = "user_notes"
+    __table_args__ = (Index(None, "user_id", "created_at", "id"),)
+
+    id: Mapped[uuid.UUID] = mapped_column(primary_key=True)
+    user_id: Mapped[uuid.UUID] = mapped_column(ForeignKey("users.id"))
+    author_id: Mapped[uuid.UUID]
+    """Without a foreign key, which would lock the author's row."""
+    text: Mapped[str] = mapped_column(String(1000))
+    created_at: Mapped[datetime]
 
 
 class TotpFactor(Model):
@@ -513,6 +551,12 @@ class Revocation(Model):
             postgresql_where=text("NOT withheld"),
             sqlite_where=text("withheld = 0"),
         ),
+        Index(
+            "ix_revocations_untold",
+            "revoked_at",
+            postgresql_where=text("applied_at IS NULL AND NOT withheld"),
+            sqlite_where=text("applied_at IS NULL AND withheld = 0"),
+        ),
     )
 
     subject_id: Mapped[uuid.UUID] = mapped_column(primary_key=True)
@@ -662,7 +706,10 @@ class UserImport(Model):
     """An import of users and its progress, which is committed with the imported users."""
 
     __tablename__ = "user_imports"
-    __table_args__ = (CheckConstraint("status IN ('running', 'completed', 'interrupted', 'failed')", name="status"),)
+    __table_args__ = (
+        CheckConstraint("status IN ('running', 'completed', 'interrupted', 'failed')", name="status"),
+        Index(None, "started_at", "id"),
+    )
 
     id: Mapped[uuid.UUID] = mapped_column(primary_key=True)
     source: Mapped[str] = mapped_column(String(16))

@@ -59,12 +59,14 @@ def tags(html: str) -> list[tuple[str, dict[str, str | None]]]:
 class TestLetters:
     def test_there_is_one_for_each_kind(self) -> None:
         assert set(LETTERS) == set(get_args(Kind))
-        assert WITH_LINK == ["change_email", "guest_upgrade", "invitation", "reset_password", "verify_email"]
+        assert [
+            *("change_email", "guest_upgrade", "invitation", "reset_password", "verify_email", "verify_new_email")
+        ] == WITH_LINK
 
     @pytest.mark.parametrize("kind", WITH_LINK)
     def test_one_with_a_token_has_one_link_in_either_part(self, kind: Kind) -> None:
         message = compose(kind)
-        pages = {"invitation": "reset-password", "guest_upgrade": "verify-email"}
+        pages = {"invitation": "reset-password", "guest_upgrade": "verify-email", "verify_new_email": "verify-email"}
         page = pages.get(kind, kind.replace("_", "-"))
         link = f"{BASE}/{page}#token={TOKEN}"
         assert part(message, "plain").split().count(link) == 1

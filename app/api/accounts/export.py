@@ -22,7 +22,17 @@ from app.policy import session_policy
 from app.policy.session_policy import Access
 from app.records import users
 from app.records.audit import Outcome
-from app.records.models import AuditEvent, DeviceSession, Grant, Identity, IssuedCredential, OutboxMail, Passkey, User
+from app.records.models import (
+    AuditEvent,
+    DeviceSession,
+    Grant,
+    Identity,
+    IssuedCredential,
+    OutboxMail,
+    Passkey,
+    User,
+    UserNote,
+)
 from app.storage import quota
 from app.vending import ledger
 
@@ -35,6 +45,7 @@ class ExportedSession(ResponseModel):
     method: Method
     created_at: Timestamp
     last_used_at: Timestamp
+    last_address: str | None
     ended_at: Timestamp | None
     end_reason: str | None
 
@@ -88,6 +99,13 @@ class ExportedGrant(ResponseModel):
     """Null where the user has not accepted it, and where it is the user who shares."""
 
 
+class ExportedNote(ResponseModel):
+    """What the people who run the app wrote about the user. Who of them wrote it is not the user's to know."""
+
+    text: str
+    created_at: Timestamp
+
+
 class ExportedEvent(ResponseModel):
     at: Timestamp
     event: str
@@ -124,6 +142,7 @@ class AccountExport(ResponseModel):
     mails: list[ExportedMail]
     credentials: list[ExportedCredential]
     grants: list[ExportedGrant]
+    notes: list[ExportedNote]
     events: list[ExportedEvent]
 
 
@@ -187,6 +206,7 @@ def _session(_user: User, row: DeviceSession) -> ExportedSession:
         method=row.method,
         created_at=row.created_at,
         last_used_at=row.last_used_at,
+        last_address=row.last_address,
         ended_at=row.over_at,
         end_reason=row.over_reason,
     )
@@ -239,6 +259,10 @@ def _grant(user: User, row: Grant) -> ExportedGrant:
     )
 
 
+def _note(_user: User, row: UserNote) -> ExportedNote:
+    return ExportedNote(text=row.text, created_at=row.created_at)
+
+
 def _event(_user: User, row: AuditEvent) -> ExportedEvent:
     return ExportedEvent(
         at=row.at,
@@ -257,5 +281,6 @@ _EXPORTED: Mapping[str, Callable[[User, Any], ResponseModel]] = {
     "mails": _mail,
     "credentials": _credential,
     "grants": _grant,
+    "notes": _note,
     "events": _event,
 }

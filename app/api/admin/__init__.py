@@ -1,12 +1,29 @@
 """The routes of this feature, one file an action or noun."""
 
-from app.api.admin import access_keys, audit_events, exports, imports, stats, users
+from app.api.admin import (
+    access_keys,
+    audit_events,
+    exports,
+    imports,
+    stats,
+    status,
+    user_email,
+    user_grants,
+    user_notes,
+    user_ways_in,
+    users,
+)
 
 ROUTERS = (
     users.router,
+    user_email.router,
+    user_ways_in.router,
+    user_grants.router,
+    user_notes.router,
     audit_events.router,
     access_keys.router,
     stats.router,
+    status.router,
     imports.router,
     exports.router,
 )

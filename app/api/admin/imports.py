@@ -4,7 +4,7 @@ import asyncio
 import uuid
 from collections.abc import AsyncIterator, Coroutine, Iterator
 from concurrent.futures import CancelledError, wait
-from typing import Annotated, Any, TypeVar, cast
+from typing import Annotated, Any, TypeVar
 
 from fastapi import APIRouter, Query, Request
 
@@ -37,8 +37,8 @@ class UserImportProblem(ResponseModel):
     message: str
 
 
-class UserImport(ResponseModel):
-    """The progress of an import, and a page of the problems with its rows."""
+class UserImportSummary(ResponseModel):
+    """The progress of an import."""
 
     import_id: uuid.UUID
     source: SourceName
@@ -54,6 +54,16 @@ class UserImport(ResponseModel):
     started_at: Timestamp
     updated_at: Timestamp
     finished_at: Timestamp | None
+
+
+class UserImportPage(ResponseModel):
+    items: list[UserImportSummary]
+    next_cursor: str | None
+
+
+class UserImport(UserImportSummary):
+    """The progress of an import, and a page of the problems with its rows."""
+
     items: list[UserImportProblem]
     """Of all rows, up to the first 10,000."""
     next_cursor: str | None
@@ -108,6 +118,15 @@ async def import_users(
         import_room.threads, _carry_out, platform, import_room, order, request.stream(), asyncio.get_running_loop()
     )
     return await _read(platform, order.import_id, limit=50, cursor=None)
+
+
+@router.get("")
+async def list_user_imports(
+    platform: PlatformDep, _actor: Admin, limit: Limit = 50, cursor: Cursor = None
+) -> UserImportPage:
+    """All imports, finished or running, newest first. The command line's are among them."""
+    found, next_cursor = await platform.database.read(imports.list_all, limit=limit, cursor=cursor)
+    return UserImportPage(items=[UserImportSummary(**_counts(row)) for row in found], next_cursor=next_cursor)
 
 
 @router.get("/{import_id}")
@@ -168,19 +187,21 @@ def _problem(row: ImportProblem) -> UserImportProblem:
 
 
 def _shown(found: Import, items: list[UserImportProblem], next_cursor: str | None) -> UserImport:
-    return UserImport(
-        import_id=found.id,
-        source=cast(SourceName, found.source),
-        dry_run=found.dry_run,
-        status=cast(Status, found.status),
-        rows=found.rows,
-        created=found.created,
-        existing=found.existing,
-        refused=found.refused,
-        started_by=found.started_by,
-        started_at=found.started_at,
-        updated_at=found.updated_at,
-        finished_at=found.finished_at,
-        items=items,
-        next_cursor=next_cursor,
-    )
+    return UserImport(**_counts(found), items=items, next_cursor=next_cursor)
+
+
+def _counts(found: Import) -> dict[str, Any]:
+    return {
+        "import_id": found.id,
+        "source": found.source,
+        "dry_run": found.dry_run,
+        "status": found.status,
+        "rows": found.rows,
+        "created": found.created,
+        "existing": found.existing,
+        "refused": found.refused,
+        "started_by": found.started_by,
+        "started_at": found.started_at,
+        "updated_at": found.updated_at,
+        "finished_at": found.finished_at,
+    }

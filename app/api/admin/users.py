@@ -97,6 +97,8 @@ class UserSession(ResponseModel):
     method: Method
     created_at: Timestamp
     last_used_at: Timestamp
+    last_address: str | None
+    """Where it was last signed in, refreshed or stepped up from. Null: not since this was kept."""
 
 
 class UserSessionPage(ResponseModel):
@@ -146,18 +148,18 @@ async def create_user(platform: PlatformDep, origin: OriginDep, actor: Admin, bo
     account = await platform.database.write(
         acts.invite,
         platform.vault,
-        _act(platform, origin, actor, None),
+        act_of(platform, origin, actor, None),
         email=body.email,
         display_name=body.display_name,
         role=body.role,
     )
-    return await _shown(platform, account)
+    return await shown(platform, account)
 
 
 @router.get("/{user_id}")
 async def get_user(user_id: UUID, platform: PlatformDep, _actor: Support) -> AdminUser:
     """One user."""
-    return await _shown(platform, await platform.database.read(users.get, user_id))
+    return await shown(platform, await platform.database.read(users.get, user_id))
 
 
 @router.patch("/{user_id}")
@@ -167,7 +169,7 @@ async def update_user(
     """Changes the members that are sent. A name that is null or empty is removed. The last administrator keeps the
     role.
     """
-    act = _act(platform, origin, actor, body.reason)
+    act = act_of(platform, origin, actor, body.reason)
 
     def change(session: Session) -> Account:
         account = acts.change(
@@ -182,7 +184,7 @@ async def update_user(
             return account
         return acts.set_quota(session, act, platform.settings, user_id, quota_bytes=body.quota_bytes)
 
-    return await _shown(platform, await platform.database.write(change))
+    return await shown(platform, await platform.database.write(change))
 
 
 @router.delete("/{user_id}", status_code=202, response_class=Response)
@@ -194,7 +196,7 @@ async def erase_user(
 
     Some proxies drop the body of a DELETE. `POST /v1/admin/users/{user_id}/erasure` does the same.
     """
-    act = _act(platform, origin, actor, body.reason)
+    act = act_of(platform, origin, actor, body.reason)
     await platform.database.write(acts.erase, platform.vault, act, user_id, verifies=platform.settings.verifies_email)
 
 
@@ -211,8 +213,8 @@ async def disable_user(
     user_id: UUID, platform: PlatformDep, origin: OriginDep, actor: Admin, body: ReasonRequest
 ) -> AdminUser:
     """Signs the user out and refuses them from their next request on. The last administrator cannot be disabled."""
-    act = _act(platform, origin, actor, body.reason)
-    return await _shown(platform, await platform.database.write(acts.disable, act, user_id))
+    act = act_of(platform, origin, actor, body.reason)
+    return await shown(platform, await platform.database.write(acts.disable, act, user_id))
 
 
 @router.post("/{user_id}/enable")
@@ -220,8 +222,8 @@ async def enable_user(
     user_id: UUID, platform: PlatformDep, origin: OriginDep, actor: Admin, body: ReasonRequest
 ) -> AdminUser:
     """Lets a disabled user sign in again."""
-    act = _act(platform, origin, actor, body.reason)
-    return await _shown(platform, await platform.database.write(acts.enable, act, user_id))
+    act = act_of(platform, origin, actor, body.reason)
+    return await shown(platform, await platform.database.write(acts.enable, act, user_id))
 
 
 @router.post("/{user_id}/sign-out")
@@ -229,8 +231,8 @@ async def sign_out_user(
     user_id: UUID, platform: PlatformDep, origin: OriginDep, actor: Support, body: ReasonRequest
 ) -> AdminUser:
     """Signs all of the user's devices out. A guest has no other way to sign in, and loses the account."""
-    act = _act(platform, origin, actor, body.reason)
-    return await _shown(platform, await platform.database.write(acts.sign_out, act, user_id))
+    act = act_of(platform, origin, actor, body.reason)
+    return await shown(platform, await platform.database.write(acts.sign_out, act, user_id))
 
 
 @router.post("/{user_id}/reset-mfa")
@@ -238,8 +240,8 @@ async def reset_user_mfa(
     user_id: UUID, platform: PlatformDep, origin: OriginDep, actor: Admin, body: ReasonRequest
 ) -> AdminUser:
     """Removes the user's authenticator app and recovery codes, signs all devices out, and tells the user by mail."""
-    act = _act(platform, origin, actor, body.reason)
-    return await _shown(platform, await platform.database.write(acts.reset_mfa, platform.vault, act, user_id))
+    act = act_of(platform, origin, actor, body.reason)
+    return await shown(platform, await platform.database.write(acts.reset_mfa, platform.vault, act, user_id))
 
 
 @router.post("/{user_id}/revoke-credentials")
@@ -247,8 +249,8 @@ async def revoke_user_credentials(
     user_id: UUID, platform: PlatformDep, origin: OriginDep, actor: Admin, body: ReasonRequest
 ) -> AdminUser:
     """Revokes all live credentials of the user. The user stays signed in, and each device gets new ones."""
-    act = _act(platform, origin, actor, body.reason)
-    return await _shown(platform, await platform.database.write(acts.revoke_credentials, act, user_id))
+    act = act_of(platform, origin, actor, body.reason)
+    return await shown(platform, await platform.database.write(acts.revoke_credentials, act, user_id))
 
 
 @router.post("/{user_id}/send-password-reset")
@@ -256,8 +258,8 @@ async def send_password_reset(
     user_id: UUID, platform: PlatformDep, origin: OriginDep, actor: Support, body: ReasonRequest
 ) -> AdminUser:
     """Sends the user the mail of `POST /v1/password-resets`."""
-    act = _act(platform, origin, actor, body.reason)
-    return await _shown(platform, await acts.send_password_reset(platform, act, user_id))
+    act = act_of(platform, origin, actor, body.reason)
+    return await shown(platform, await acts.send_password_reset(platform, act, user_id))
 
 
 @router.post("/{user_id}/unlock")
@@ -265,8 +267,8 @@ async def unlock_user(
     user_id: UUID, platform: PlatformDep, origin: OriginDep, actor: Support, body: ReasonRequest
 ) -> AdminUser:
     """Ends the lock-out of a user after too many wrong passwords or codes."""
-    act = _act(platform, origin, actor, body.reason)
-    return await _shown(platform, await acts.unlock(platform, act, user_id))
+    act = act_of(platform, origin, actor, body.reason)
+    return await shown(platform, await acts.unlock(platform, act, user_id))
 
 
 @router.get("/{user_id}/sessions")
@@ -284,6 +286,7 @@ async def list_user_sessions(
             method=family.method,
             created_at=family.created_at,
             last_used_at=family.last_used_at,
+            last_address=family.last_address,
         )
         for family in alive
     ]
@@ -299,11 +302,11 @@ async def list_user_credentials(
     return UserCredentialPage(items=[UserCredential.of(row) for row in rows], next_cursor=next_cursor)
 
 
-def _act(platform: Platform, origin: Origin, actor: Actor, reason: str | None) -> Act:
+def act_of(platform: Platform, origin: Origin, actor: Actor, reason: str | None) -> Act:
     return Act(origin, platform.clock.now(), actor, reason)
 
 
-async def _shown(platform: Platform, account: Account) -> AdminUser:
+async def shown(platform: Platform, account: Account) -> AdminUser:
     (shown,) = await _shown_all(platform, [account])
     return shown
 

@@ -39,7 +39,7 @@ class IdentityPage(ResponseModel):
 async def list_identities(platform: PlatformDep, actor: SignedIn) -> IdentityPage:
     """The caller's outside identities."""
     linked = await platform.database.read(identities.list_linked, user_id=actor.user_id)
-    return IdentityPage(items=[_linked(row) for row in linked], next_cursor=None)
+    return IdentityPage(items=[linked_identity(row) for row in linked], next_cursor=None)
 
 
 @router.post("", status_code=201)
@@ -50,7 +50,7 @@ async def link_identity(
     a guest.
     """
     await platform.limiter.hit("oidc", address_key(origin.address))
-    return _linked(
+    return linked_identity(
         await identities.link(
             platform,
             providers,
@@ -71,7 +71,7 @@ async def unlink_identity(identity_id: UUID, platform: PlatformDep, origin: Orig
     )
 
 
-def _linked(row: Identity) -> LinkedIdentity:
+def linked_identity(row: Identity) -> LinkedIdentity:
     return LinkedIdentity(
         identity_id=row.id,
         provider=row.provider,

@@ -110,14 +110,14 @@ async def add_passkey(
         transports=body.credential.response.transports,
         name=body.name,
     )
-    return _owned(added)
+    return owned_passkey(added)
 
 
 @router.get("/me/passkeys", tags=["accounts"])
 async def list_passkeys(platform: PlatformDep, actor: Enrolling) -> PasskeyPage:
     """The caller's passkeys, oldest first. One page has all of them, at most 20."""
     owned = await platform.database.read(passkeys.list_owned, user_id=actor.user_id)
-    return PasskeyPage(items=[_owned(passkey) for passkey in owned], next_cursor=None)
+    return PasskeyPage(items=[owned_passkey(passkey) for passkey in owned], next_cursor=None)
 
 
 @router.patch("/me/passkeys/{passkey_id:uuid}", tags=["accounts"])
@@ -128,7 +128,7 @@ async def rename_passkey(
     renamed = await platform.database.write(
         passkeys.rename, origin, platform.clock.now(), actor=actor, passkey_id=passkey_id, name=body.name
     )
-    return _owned(renamed)
+    return owned_passkey(renamed)
 
 
 @router.delete("/me/passkeys/{passkey_id:uuid}", status_code=204, response_class=Response, tags=["accounts"])
@@ -180,7 +180,7 @@ async def complete_passkey_sign_in(
     return login_result(platform, tokens, outcome)
 
 
-def _owned(passkey: Passkey) -> OwnedPasskey:
+def owned_passkey(passkey: Passkey) -> OwnedPasskey:
     return OwnedPasskey(
         passkey_id=passkey.id,
         name=passkey.name,

@@ -21,6 +21,8 @@ __all__ = ["Checks", "Finding", "State"]
 
 WITHIN = 5.0
 """Seconds for each answer of another server."""
+KEPT_FOR = 10.0
+"""Seconds that `Checks.recent` keeps what was found."""
 
 
 class Checks:
@@ -44,6 +46,18 @@ class Checks:
         self._transport = transport
         self._fetcher = fetcher
         self._within = within
+        self._lock = asyncio.Lock()
+        self._found: list[Finding] = []
+        self._found_at = float("-inf")
+
+    async def recent(self) -> list[Finding]:
+        """`surroundings`, kept for `KEPT_FOR`. However many ask, other servers are called once in that time."""
+        clock = self._platform.clock
+        async with self._lock:
+            if clock.monotonic() - self._found_at > KEPT_FOR:
+                self._found = await self.surroundings()
+                self._found_at = clock.monotonic()
+        return self._found
 
     async def surroundings(self) -> list[Finding]:
         """All findings, in the order in which to repair them. Reads `.env` of the working directory."""

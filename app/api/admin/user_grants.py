@@ -1,0 +1,55 @@
+"""`/v1/admin/users/{user_id}/grants/…`: the folders that a user shares, and those that others share with the user."""
+
+from uuid import UUID
+
+from fastapi import APIRouter
+
+from app.admin import shares
+from app.api.provided import PlatformDep
+from app.http.guards import Support
+from app.http.routes import JsonRoute
+from app.http.wire import Cursor, Limit, ResponseModel, Timestamp
+
+router = APIRouter(prefix="/v1/admin/users/{user_id}/grants", tags=["admin"], route_class=JsonRoute)
+
+
+class UserGrant(ResponseModel):
+    grant_id: UUID
+    owner_id: UUID
+    grantee_id: UUID | None
+    """Null while it waits for somebody with the address."""
+    other_email: str | None
+    """The address of the other side: the one that the owner typed, or the owner's. Null after an erasure."""
+    path: str
+    created_at: Timestamp
+    expires_at: Timestamp | None
+    accepted_at: Timestamp | None
+    withdrawn_at: Timestamp | None
+    left_at: Timestamp | None
+
+
+class UserGrantPage(ResponseModel):
+    items: list[UserGrant]
+    next_cursor: str | None
+
+
+@router.get("/given")
+async def list_user_grants_given(
+    user_id: UUID, platform: PlatformDep, _actor: Support, limit: Limit = 50, cursor: Cursor = None
+) -> UserGrantPage:
+    """The folders that the user shares or has shared, newest first."""
+    found, next_cursor = await platform.database.read(shares.list_given, user_id, limit=limit, cursor=cursor)
+    return UserGrantPage(
+        items=[UserGrant.model_validate(grant, from_attributes=True) for grant in found], next_cursor=next_cursor
+    )
+
+
+@router.get("/received")
+async def list_user_grants_received(
+    user_id: UUID, platform: PlatformDep, _actor: Support, limit: Limit = 50, cursor: Cursor = None
+) -> UserGrantPage:
+    """The folders that others share or have shared with the user, newest first."""
+    found, next_cursor = await platform.database.read(shares.list_received, user_id, limit=limit, cursor=cursor)
+    return UserGrantPage(
+        items=[UserGrant.model_validate(grant, from_attributes=True) for grant in found], next_cursor=next_cursor
+    )
