@@ -42,6 +42,7 @@ def install(app: FastAPI, settings: Settings, start: Start | None = None) -> Non
     """Adds the pages that the settings allow. `start` is what the start page says; by default, what settings tell."""
     _serve_account(app)
     app.add_route("/console/events.json", _events, include_in_schema=False)
+    app.add_route("/console/links.json", _links_for_staff, include_in_schema=False)
     _serve(app, "console", f"{STRICT}; style-src 'self'; img-src 'self'; connect-src 'self'", vendored=("uplot", "uqr"))
     if settings.environment == "development":
         reach = f"img-src 'self' blob: data:; connect-src 'self' {_bucket_origin(settings)}"
@@ -95,6 +96,16 @@ def _serve_account(app: FastAPI) -> None:
 async def _events(_request: Request) -> Response:
     """The names of audit events, for the console to choose from."""
     return JSONResponse(get_args(Event))
+
+
+async def _links_for_staff(request: Request) -> Response:
+    """Where the console leads for more, as far as this service serves it."""
+    settings = find(request, Platform).settings
+    known = guides.FOR_STAFF if settings.environment == "development" else {}
+    links = [{"title": title, "href": f"guides/{name}"} for name, title in known.items() if name in guides.files()]
+    if settings.docs_on:
+        links.append({"title": "The API", "href": "docs"})
+    return JSONResponse(links)
 
 
 async def _demo_settings(request: Request) -> Response:

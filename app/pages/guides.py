@@ -32,6 +32,15 @@ CHOSEN = {
     FIRST: "All guides",
 }
 """What the pages link to."""
+FOR_STAFF = {
+    "docs/operate/administration.md": "Administration",
+    "docs/operate/moving-users.md": "Moving users",
+    "docs/operate/audit.md": "The audit",
+    "docs/operate/monitoring.md": "Monitoring",
+    "deploy/RUNBOOK.md": "Runbook",
+    FIRST: "All guides",
+}
+"""What the console links to."""
 
 
 @functools.cache

@@ -97,6 +97,18 @@ class TestSignIn:
         expect(person.page.get_by_label("Password")).to_be_visible()
         expect(person.page.locator("#email")).to_be_focused()
 
+    def test_helps_people_who_forgot_their_password(self, desk: OpenDesk, company: Company) -> None:
+        """AU9, AU17: by the mail that everybody can ask for; the page says the same for an unknown address."""
+        chief = company.person("admin")
+        person = desk().open()
+        for email in (chief.email, "nobody@example.org"):
+            person.page.get_by_role("button", name="Forgot your password?").click()
+            person.look("forgot-password")
+            person.answer("Send the mail", email=email)
+            expect(person.page.locator("#notice")).to_contain_text("If this address has an account")
+        sent = company.sql("SELECT user_id FROM outbox WHERE kind = 'reset_password' AND recipient <> ''")
+        assert sent == [(chief.hex,)]
+
     def test_takes_a_recovery_code(self, desk: OpenDesk, strict: Company) -> None:
         chief = strict.person("support").enable_mfa()
         person = desk(strict).open()
@@ -117,7 +129,7 @@ class TestSignIn:
         expect(person.page.locator("#nav")).to_be_hidden()
         person.give_password(chief)
         expect(person.dialog).to_be_visible()
-        expect(person.dialog).to_contain_text("Who administers needs a second factor.")
+        expect(person.dialog).to_contain_text("Administrators and support need a second factor.")
         secret = person.page.get_by_test_id("totp-secret").inner_text()
         expect(person.dialog.locator(".qr")).to_be_visible()
         person.look("enrolment")

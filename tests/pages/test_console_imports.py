@@ -45,7 +45,7 @@ class TestImport:
         self, desk: OpenDesk, company: Company, admin: Account
     ) -> None:
         person = desk().enter(admin, "#/imports")
-        page = person.page
+        page, token = person.page, person.access_token
         expect(page.locator("#import-problems")).to_be_hidden()
         person.look("imports-before")
         page.get_by_role("button", name="Check the file").click()
@@ -73,7 +73,14 @@ class TestImport:
         ]
         expect(page.locator("#run-import")).to_be_hidden()
         assert number_of(company, "%@import.example") == 2
-        assert all(person.access_token not in request.url for request in person.requests)
+        expect(page.locator("#past-imports tbody tr")).to_have_count(2)
+        page.reload()
+        expect(page.locator("#import-problems tbody tr")).to_have_count(50)
+        assert [fact(page, name) for name in ("State", "File", "New")] == ["completed", "–", "2"]
+        page.locator("#past-imports tbody tr").nth(1).get_by_role("link").first.click()
+        expect(page.locator("#import-facts")).to_contain_text("Checked: nobody was added")
+        person.look("imports-past")
+        assert all(token not in request.url for request in person.requests)
 
     def test_of_another_file_is_checked_anew(self, desk: OpenDesk, company: Company, admin: Account) -> None:
         page = desk().enter(admin, "#/imports").page
@@ -131,7 +138,10 @@ class TestImport:
         expect(page.locator("#import-facts")).to_contain_text("failed")
         page.get_by_label("Source", exact=True).select_option("firebase")
         page.get_by_role("button", name="Check the file").click()
-        expect(page.locator("#import-error")).to_contain_text("Send a file from firebase as application/json.")
+        expect(page.locator("#import-error")).to_contain_text("The chosen source does not write files of this kind.")
+        choose(page, '{"users": []}', "users.json")
+        page.get_by_role("button", name="Check the file").click()
+        expect(page.locator("#import-error")).to_contain_text("the password hash parameters of your Firebase project")
         expect(page.get_by_role("button", name="Check the file")).to_be_enabled()
 
     def test_fits_a_phone_and_is_forgotten_with_the_session(self, desk: OpenDesk, admin: Account) -> None:

@@ -9,6 +9,11 @@ import { freshly } from "./shared/second-factor.js";
 const REASON = { name: "reason", label: "Reason", hint: "It stands in the audit, beside your name.", maxlength: 500 };
 const MEGABYTE = 1_000_000;
 const by = (verb) => (user, { reason }) => api.actOnUser(user.id, verb, reason);
+// What the pages' own texts say to the user whose account it is.
+const FOR_STAFF = {
+  email_taken: "Another account has this e-mail address.",
+  last_sign_in: "This is the user’s last way to sign in, so it stays.",
+};
 let me = null;
 
 export const setActor = (profile) => { me = profile; };
@@ -20,6 +25,24 @@ const ACTIONS = [
     id: "send-reset", label: "Send password reset", fits: (user) => user.email && user.status === "active", forSupport: true,
     title: "Send a password reset?", text: "A mail with a link, good for ten minutes, goes to the stored address.",
     submit: "Send the mail", run: by("send-password-reset"), done: "The mail is on its way.",
+  },
+  {
+    id: "send-verification", label: "Send verification", forSupport: true,
+    fits: (user) => user.email && user.status === "active" && !user.email_verified,
+    title: "Send the verification mail again?", text: "A mail with a link, good for 24 hours, goes to the stored address.",
+    submit: "Send the mail", run: by("send-verification"), done: "The mail is on its way.",
+  },
+  {
+    id: "verify-email", label: "Verify e-mail by hand", others: true,
+    fits: (user) => user.email && user.status === "active" && !user.email_verified,
+    title: "Verify this address by hand?", text: "Do this only if you know that the address belongs to this person. If several people registered it, the password is removed, and the user chooses one by a reset.",
+    submit: "Verify", run: by("verify-email"), done: "The address is verified.",
+  },
+  {
+    id: "change-email", label: "Change e-mail", others: true, fits: (user) => user.email && user.role === "user",
+    fields: () => [{ name: "new_email", label: "New e-mail", type: "email", autocomplete: "off" }, REASON],
+    title: "Change the e-mail address?", text: "The account has the new address at once. A mail asks the new address to verify itself, and a mail tells the old one. Be sure of the person who asked.",
+    submit: "Change it", run: (user, { new_email: email, reason }) => api.changeEmail(user.id, { new_email: email.trim(), reason }), done: "The address is changed.",
   },
   {
     // Also where no lock shows: where limits are in memory, it may be in another process.
@@ -99,7 +122,7 @@ export async function perform(question, act) {
     try {
       return await act(given);
     } catch (problem) {
-      if (problem.code !== "step_up_required") throw problem;
+      if (problem.code !== "step_up_required") throw Object.assign(problem, { message: FOR_STAFF[problem.code] ?? problem.message });
       answers = given;
       return true;
     }
@@ -125,7 +148,32 @@ export function actOn(user, id) {
 }
 
 // Support does less, and nothing to administrators.
-const allowed = (action, user) => isAdmin() || (action.forSupport && user.role !== "admin");
+const allowed = (action, user) =>
+  (isAdmin() || (action.forSupport && user.role !== "admin")) && !(action.others && user.id === me.id);
+
+export const performWithReason = ({ fields = [], ...question }, act) =>
+  perform({ ...question, fields: [...fields, REASON] }, requireReason(act));
+
+// A button in a row of a table that ends one thing of the user, after a question.
+export function makeEnding({ label, title, text, submit, done, name, calm = false }, end, onDone) {
+  const act = async ({ reason }) => (await end(reason)) ?? true;
+  const ask = () => performWithReason({ title, text, submit, danger: !calm }, act).then((is) => {
+    if (!is) return;
+    announce(done);
+    onDone();
+  }, (problem) => announce(api.explain(problem)));
+  return make("button", { type: "button", class: calm ? "small" : "danger small", "aria-label": `${label}: ${name}`, onclick: ask }, label);
+}
+
+export const writeNote = (user) => perform({
+  title: "Add a note",
+  text: "Staff see it. The user can read it in the export of their account, and it is erased with the account.",
+  fields: [{ name: "note", label: "Note", rows: 5, maxlength: 1000 }],
+  submit: "Add it",
+}, ({ note }) => {
+  if (!note.trim()) throw new api.Problem({ detail: "Write something first." });
+  return api.addNote(user.id, note.trim().replaceAll("\r\n", "\n"));
+});
 
 export function makeButtons(user, onDone) {
   if (user.status === "erased") return [];

@@ -2,7 +2,7 @@
 
 import * as api from "./api.js";
 import { isAdmin } from "./actions.js";
-import { badge, facts, make, moment } from "./element.js";
+import { badge, facts, make, moment, userLink } from "./element.js";
 import { PagedTable } from "./paged.js";
 import { announce, byId, sayBytes } from "./shared/dom.js";
 import { ask } from "./shared/question.js";
@@ -12,6 +12,7 @@ const TYPES = { csv: "text/csv", ndjson: "application/x-ndjson", jsonl: "applica
 const KINDS = { completed: "good", interrupted: "bad", failed: "bad" };
 const whole = new Intl.NumberFormat();
 let problems = null;
+let past = null;
 // What runs or ran last: the same id with the same file goes on where an import was interrupted.
 let current = null;
 
@@ -28,7 +29,7 @@ function say(text) {
 function show(report) {
   const rows = [
     ["State", badge(report.status, KINDS[report.status] ?? "accent")],
-    ["Done", report.dry_run ? "Checked alone: nobody was added" : "Imported"],
+    ["Done", report.dry_run ? "Checked: nobody was added" : "Imported"],
     ["File", current.name],
     ["Rows", whole.format(report.rows)],
     [report.dry_run ? "Would be new" : "New", whole.format(report.created)],
@@ -42,7 +43,7 @@ function show(report) {
   byId("import-report").hidden = byId("import-problems").hidden = false;
 }
 
-const isOfTheForm = (run) => run !== null && run.file === chosen() && run.source === byId("import-source").value;
+const isOfTheForm = (run) => Boolean(run?.file) && run.file === chosen() && run.source === byId("import-source").value;
 
 const brokeOff = (run) => !run.running && !["completed", "failed"].includes(run.report?.status);
 
@@ -83,6 +84,8 @@ async function start(dryRun) {
     running: true, report: null, stopping: new AbortController(),
   };
   current = run;
+  // So that a reload shows it again. The history gets no entry for it.
+  history.replaceState(null, "", `#/imports/${run.id}`);
   byId("import-error").textContent = "";
   clearReport();
   lock(true);
@@ -105,8 +108,11 @@ async function start(dryRun) {
 }
 
 function explain(problem) {
+  if (problem.errors?.some(({ code }) => code === "not_configured")) {
+    return "Passwords from Firebase need the password hash parameters of your Firebase project. Ask the people who run this service to set them once, as the guide on moving users says. Then choose the file again.";
+  }
   if (problem.code === "import_conflict") return "This import is still under way: try again in a minute. Where the file has changed since, choose it anew.";
-  if (problem.code === "unsupported_media_type") return `${problem.message} Is it the file that the source's guide makes?`;
+  if (problem.code === "unsupported_media_type") return "The chosen source does not write files of this kind. The guide on moving users says which file it is.";
   return api.explain(problem);
 }
 
@@ -120,7 +126,31 @@ async function finish(run) {
     await problems.refresh();
   }
   offer();
+  await past.refresh();
 }
+
+// An import of before: what became of it, and what was wrong with its rows.
+async function open(id) {
+  if (current?.running || current?.id === id) return;
+  clearReport();
+  current = { id, file: null, name: null, running: false, report: null, stopping: new AbortController() };
+  try {
+    current.report = await api.getImport(id, { limit: 1 });
+  } catch (problem) {
+    byId("import-error").textContent = problem.status === 404 || problem.status === 422 ? "There is no such import." : api.explain(problem);
+    return;
+  }
+  if (current.id !== id) return;
+  show(current.report);
+  await problems.refresh();
+}
+
+const pastRow = (one) => [
+  make("a", { href: `#/imports/${one.import_id}` }, moment(one.started_at)),
+  one.source, badge(one.dry_run && one.status === "completed" ? "checked" : one.status, KINDS[one.status] ?? "accent"),
+  whole.format(one.rows), whole.format(one.created), whole.format(one.existing), whole.format(one.refused),
+  one.started_by ? userLink(one.started_by) : "Command line",
+];
 
 function check(event) {
   event.preventDefault();
@@ -142,8 +172,9 @@ async function importAll() {
   if (agreed) await start(false);
 }
 
-export function showImports() {
+export async function showImports(id) {
   offer();
+  await Promise.all([past.refresh(), id ? open(id) : null]);
 }
 
 export function clearImports() {
@@ -152,11 +183,19 @@ export function clearImports() {
   byId("import-form").reset();
   byId("import-error").textContent = "";
   clearReport();
+  past.clear();
   lock(false);
   say("");
 }
 
 export function wireImports() {
+  past = new PagedTable(byId("past-imports"), {
+    label: "Imports, the newest first",
+    columns: ["Started", "Source", "State", "Rows", "New", "Known", "Not taken", "By"],
+    load: (cursor) => api.listImports({ limit: 20, cursor }),
+    row: pastRow,
+    empty: "Nobody has imported users yet.",
+  });
   problems = new PagedTable(byId("import-problems"), {
     label: "Rows that were not taken as they are, in their order",
     columns: ["Row", "Why", "Code"],

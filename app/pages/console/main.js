@@ -6,13 +6,15 @@ import { clearAudit, showAudit, wireAudit } from "./audit.js";
 import { clearDashboard, hideDashboard, showDashboard, wireDashboard } from "./dashboard.js";
 import { clearImports, showImports, wireImports } from "./imports.js";
 import { clearKeys, showKey, wireKeys } from "./keys.js";
+import { make } from "./element.js";
 import { announce, byId } from "./shared/dom.js";
 import { resume, setNotice, wireSignIn } from "./sign-in.js";
+import { clearService, showService, wireService } from "./service.js";
 import { clearUser, showUser, wireUser } from "./user.js";
 import { clearUsers, showUsers, wireUsers } from "./users.js";
 
-const SECTIONS = ["sign-in", "dashboard", "users", "user", "keys", "audit", "imports"];
-const TITLES = { dashboard: "Dashboard", users: "Users", user: "User", keys: "Access keys", audit: "Audit", imports: "Imports" };
+const SECTIONS = ["sign-in", "dashboard", "users", "user", "keys", "audit", "imports", "service"];
+const TITLES = { dashboard: "Dashboard", users: "Users", user: "User", keys: "Access keys", audit: "Audit", imports: "Imports", service: "Service" };
 let me = null;
 
 function decoded(text) {
@@ -29,7 +31,7 @@ function place() {
   const [first, ...rest] = path.split("/");
   const about = decoded(rest.join("/"));
   if (first === "users" && about) return { section: "user", about };
-  const sections = ["users", "keys", "audit", ...(me?.role === "admin" ? ["imports"] : [])];
+  const sections = ["users", "keys", "audit", "service", ...(me?.role === "admin" ? ["imports"] : [])];
   return { section: sections.includes(first) ? first : "dashboard", about, parameters: new URLSearchParams(query) };
 }
 
@@ -53,8 +55,16 @@ function route({ focus = true } = {}) {
   else if (section === "users") showUsers();
   else if (section === "user") showUser(about);
   else if (section === "keys") showKey(about);
-  else if (section === "imports") showImports();
+  else if (section === "imports") showImports(about);
+  else if (section === "service") showService(about);
   else showAudit(parameters);
+}
+
+// The guides, and the pages of the API, where this service serves them.
+async function showLinks() {
+  const links = await fetch(new URL("links.json", import.meta.url), { credentials: "omit" }).then((answer) => answer.json(), () => []);
+  byId("links").replaceChildren(...links.map(({ title, href }) => make("a", { href, target: "_blank", rel: "noopener" }, title)));
+  byId("links").hidden = !links.length;
 }
 
 function enter(profile) {
@@ -70,7 +80,7 @@ function enter(profile) {
 function leave(notice = "") {
   me = null;
   setActor(null);
-  for (const clear of [clearDashboard, clearUsers, clearUser, clearKeys, clearAudit, clearImports]) clear();
+  for (const clear of [clearDashboard, clearUsers, clearUser, clearKeys, clearAudit, clearImports, clearService]) clear();
   byId("who").textContent = byId("role").textContent = "";
   byId("nav").hidden = byId("account").hidden = true;
   for (const dialog of document.querySelectorAll("dialog[open]")) dialog.close();
@@ -110,12 +120,14 @@ async function start() {
   wireKeys();
   wireAudit();
   wireImports();
+  wireService();
   wireDashboard();
   wireSignIn(enter);
   byId("sign-out").addEventListener("click", signOut);
   byId("skip").addEventListener("click", (event) => { event.preventDefault(); byId("main").focus(); });
   addEventListener("hashchange", () => route());
   addEventListener("keydown", shortcut);
+  showLinks();
   if (await resume(enter)) return;
   showSection("sign-in");
   byId("email").focus();

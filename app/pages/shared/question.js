@@ -6,14 +6,14 @@ import { byId, part } from "./dom.js";
 const dialog = byId("question");
 const form = part(dialog, "form");
 
-function makeInput({ type = "text", autocomplete = "off", inputmode = "", options = null, maxlength = 0 }) {
+function makeInput({ type = "text", autocomplete = "off", inputmode = "", options = null, maxlength = 0, rows = 0 }) {
   if (options) {
     const select = document.createElement("select");
     select.append(...options.map(([value, label]) => new Option(label, value)));
     return select;
   }
-  const input = document.createElement("input");
-  Object.assign(input, { type, autocomplete });
+  const input = document.createElement(rows ? "textarea" : "input");
+  Object.assign(input, rows ? { rows } : { type, autocomplete });
   if (inputmode) input.inputMode = inputmode;
   if (maxlength) input.maxLength = maxlength;
   return input;

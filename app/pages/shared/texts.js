@@ -43,6 +43,7 @@ export const TEXTS = {
   keys_unavailable: BUSY,
   last_admin: "This is the last administrator, so nothing was changed. Make another administrator first.",
   last_sign_in: "This is your last way to sign in. Add another one first.",
+  own_account: "This is your own account. Change it in the app, where you prove who you are, or ask another administrator.",
   local_only: "Only pages on the service’s own machine may see this.",
   malformed_request: "The service could not read that.",
   method_not_allowed: "The service cannot do that.",
