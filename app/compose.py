@@ -20,6 +20,7 @@ from app.auth.keys import Keyring
 from app.auth.providers import Providers
 from app.auth.sessions import SessionStates
 from app.auth.tokens import AccessTokens
+from app.aws import regions
 from app.aws.base_credentials import BaseCredentials, ca_file, default_session
 from app.aws.endpoints import Endpoints, dns_suffix, sts_endpoints
 from app.aws.generated_transport import GeneratedTransport
@@ -184,7 +185,11 @@ class Runtime:
 
 
 def build_runtime(settings: Settings, *, clock: Clock | None = None, aws: boto3.Session | None = None) -> Runtime:
-    """Connects to nothing yet. `aws` is for an engine whose keys are not in the SDK's default chain."""
+    """Connects to nothing yet. `aws` is for an engine whose keys are not in the SDK's default chain.
+
+    Raises `SettingsError`.
+    """
+    regions.refuse_mistyped(settings)
     clock = clock or SystemClock()
     metrics = Metrics(clock)
     tracing = _tracing(settings)

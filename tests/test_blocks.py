@@ -48,6 +48,7 @@ BLOCKS: dict[str, dict[str, How]] = {
         "/v1\njson=": Run("test_five_calls_put_a_picture_into_the_bucket"),
     },
     "docs/try.md": {
+        "dev --doctor": Run("TestDoctor::test_finds_what_runs_and_proves_its_isolation"),
         "ready http": Run("TestStartPage::test_has_every_line_of_the_banner"),
     },
     "docs/app/calls.md": {

@@ -32,6 +32,7 @@ from app.cli.opening import ELSEWHERE, Json, fail, print_json, require_database,
 from app.cli.progress import moving, pieces
 from app.cli.user_commands import promote, users
 from app.client.commands import client
+from app.compose import Runtime, build_runtime
 from app.crypto.vault import DecryptionFailed, SecretMissing
 from app.http import server
 from app.http.local import is_loopback
@@ -58,6 +59,7 @@ cli.add_typer(sts, name="sts")
 cli.add_typer(users, name="users")
 cli.add_typer(client)
 console = Console(stderr=True, highlight=False)
+VAR = Path("var")
 SHOWN_PROBLEMS = 100
 EXPORTS: dict[str, Format] = {".csv": "csv", ".ndjson": "ndjson", ".jsonl": "ndjson"}
 MfaCode = Annotated[
@@ -116,11 +118,17 @@ def dev(
             "0, any free one, which the data directory keeps.",
         ),
     ] = None,
-    data_dir: Annotated[Path, typer.Option(help="The folder for pictures, accounts and keys.")] = Path("var"),
+    data_dir: Annotated[Path, typer.Option(help="The folder for pictures, accounts and keys.")] = VAR,
+    *,
+    only_doctor: Annotated[
+        bool, typer.Option("--doctor", help="Check what runs with this data directory already, and start nothing.")
+    ] = False,
 ) -> None:
     """Runs everything on this machine: S3 and STS engine, SQLite, service, sample app. Ctrl-C stops all of it."""
     from app.cli import development  # noqa: PLC0415 - the engine is an extra that `serve` does without
 
+    if only_doctor:
+        _report(asyncio.run(doctor.examine(_local_runtime(data_dir))), as_json=False)
     try:
         development.run(host=host, public_host=public_host, port=port, engine_port=engine_port, data_dir=data_dir)
     except development.EngineError as error:
@@ -189,11 +197,31 @@ def openapi(
 
 
 @cli.command(name="doctor")
-def run_doctor(mfa_code: MfaCode = None, as_json: Json = False) -> None:
+def run_doctor(
+    mfa_code: MfaCode = None,
+    data_dir: Annotated[
+        Path | None, typer.Option(help="Check what `tokenvend dev` runs with this data directory.")
+    ] = None,
+    as_json: Json = False,
+) -> None:
     """Checks that everything works. Each check prints a line, with the fix if it fails."""
-    asyncio.run(base_mfa.exchange(load_settings(), mfa_code))
-    runtime = unchecked_runtime()
+    settings = load_settings()
+    if data_dir is not None or (not settings.bucket and (VAR / "running.json").is_file()):
+        runtime = _local_runtime(data_dir or VAR)
+    else:
+        asyncio.run(base_mfa.exchange(settings, mfa_code))
+        runtime = unchecked_runtime()
     _report(asyncio.run(doctor.examine(runtime)), as_json=as_json)
+
+
+def _local_runtime(data_dir: Path) -> Runtime:
+    from app.cli import local_stack  # noqa: PLC0415 - the engine is an extra that a service does without
+
+    stack = local_stack.find(data_dir)
+    if stack is None:
+        fail(f"`tokenvend dev` does not run with the data directory {data_dir.absolute()}: start it first")
+    configure_logging("error")
+    return build_runtime(stack.settings, aws=stack.aws)
 
 
 def _report(findings: list[Finding], *, as_json: bool) -> NoReturn:

@@ -10,9 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from sqlalchemy.engine import URL
-
 from app import engine
+from app.cli import local_stack
 from app.compose import build_runtime
 from app.engine import EngineError
 from app.engine.forwarding import forwarded
@@ -119,6 +118,7 @@ def run(*, host: str, public_host: str | None, port: int, engine_port: int | Non
         settings = _settings(running, given, place, public_url, engine_url)
         configure_logging(settings.log_level)
         upgrade(settings.database_url)
+        resources.enter_context(local_stack.noted(data_dir, settings))
         start = _start(settings, place, engine_url, running.first_port)
         app = create_app(settings, build_runtime(settings, aws=running.broker_session()), start=start)
         server.run(
@@ -180,10 +180,9 @@ def _refuse_contradiction(place: Place, given: Settings) -> None:
 
 
 def _load(secret_key: str, data_dir: Path) -> Settings:
-    database = URL.create("sqlite", database=str(data_dir / "tokenvend.db"))
     return load_settings(
         environment="development",
-        database_url=database.render_as_string(hide_password=False),
+        database_url=local_stack.database_url(data_dir),
         database_iam_auth=False,
         database_pooler="none",
         secret_key=secret_key,

@@ -19,7 +19,7 @@ from app.engine.config import WebIdentity
 from app.engine.errors import EngineError
 from app.platform.page_access import EXPOSED_HEADERS
 
-__all__ = ["Engine", "EngineError", "WebIdentity", "start"]
+__all__ = ["Engine", "EngineError", "WebIdentity", "broker_session", "start"]
 
 
 @dataclass(frozen=True)
@@ -52,12 +52,7 @@ class Engine:
 
     def broker_session(self) -> boto3.Session:
         """The service's session: the broker's keys, and no profile, configuration or proxy of the environment."""
-        return boto3.Session(
-            aws_access_key_id=self.access_key_id,
-            aws_secret_access_key=self.secret_access_key,
-            region_name=self.region,
-            botocore_session=readiness.own_session(),
-        )
+        return _session(self.access_key_id, self.secret_access_key)
 
     def stop(self) -> None:
         """Returns when SeaweedFS has ended. Its data are kept. May be called again."""
@@ -70,6 +65,21 @@ class Engine:
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         self.stop()
+
+
+def broker_session(data_dir: Path) -> boto3.Session:
+    """The broker's session of an engine that another process runs in this directory. Raises `EngineError`."""
+    _, keys = directory.kept(data_dir)
+    return _session(keys.broker.access_key_id, keys.broker.secret_access_key)
+
+
+def _session(access_key_id: str, secret_access_key: str) -> boto3.Session:
+    return boto3.Session(
+        aws_access_key_id=access_key_id,
+        aws_secret_access_key=secret_access_key,
+        region_name=config.REGION,
+        botocore_session=readiness.own_session(),
+    )
 
 
 def start(

@@ -1,6 +1,7 @@
 """`tokenvend dev` with settings of the operator's, for clients on other origins and devices, in an odd environment."""
 
 import html
+import json
 import os
 import re
 import shlex
@@ -20,6 +21,8 @@ import urllib3
 from botocore.config import Config
 
 from app.engine import directory as engine_directory
+from tests.conftest import DevServer
+from tests.support.commands import tokenvend
 from tests.support.engine import eventually
 
 pytestmark = pytest.mark.all
@@ -132,6 +135,31 @@ class TestOnThisMachine:
     def test_keeps_its_data_where_it_was_told(self, stack: Stack) -> None:
         assert (stack.data_dir / "tokenvend.db").is_file()
         assert {entry.name for entry in stack.data_dir.parents[1].iterdir()} == {ODD, "said"}
+
+
+class TestDoctor:
+    """Row 14: whoever runs `make run` sees the proof of isolation without digging for keys."""
+
+    def test_finds_what_runs_and_proves_its_isolation(self, dev_server: DevServer, tmp_path: Path) -> None:
+        place, environment = ("--data-dir", str(dev_server.data_dir)), {"PATH": os.environ["PATH"]}
+        (tmp_path / "var").symlink_to(dev_server.data_dir)  # as where `make run` was typed
+        done = tokenvend("doctor", "--json", environment=environment, cwd=tmp_path)
+        found = {finding["name"]: finding["state"] for finding in json.loads(done.stdout)}
+        assert done.returncode == 0, done.stdout
+        for name in ("database", "keys", "public URL", "own prefix", "foreign prefix", "session token", "CORS"):
+            assert found[name] == "ok", done.stdout
+        done = tokenvend("dev", "--doctor", *place, environment=environment, cwd=tmp_path)
+        assert (done.returncode, "ok      foreign prefix: " in done.stdout) == (0, True)
+        assert [entry.name for entry in tmp_path.iterdir()] == ["var"]
+        note = (dev_server.data_dir / "running.json").read_text()
+        assert (dev_server.data_dir / "secret_key").read_text() not in note
+        assert "secret" not in note
+
+    def test_says_that_nothing_runs(self, tmp_path: Path) -> None:
+        done = tokenvend("dev", "--doctor", environment={"PATH": os.environ["PATH"]}, cwd=tmp_path)
+        said = f"`tokenvend dev` does not run with the data directory {tmp_path}/var: start it first\n"
+        assert (done.returncode, done.stderr) == (1, said)
+        assert list(tmp_path.iterdir()) == []
 
 
 class TestElsewhere:
