@@ -63,7 +63,7 @@ const findingRow = ({ state: is, name, text, repair }) => [
 const settingRow = (one) => [
   mono(one.name),
   one.is_shown && one.value !== null ? mono(one.value) : badge(one.is_set ? "set" : "not set"),
-  one.is_default ? "By default" : "By you",
+  one.is_default ? "By default" : "By the operator",
   one.description,
 ];
 
