@@ -124,7 +124,7 @@ class TestDashboard:
         )
         page.get_by_label("1 h", exact=True).check()
         expect(page.locator("#stats-error")).to_contain_text(
-            "could not be renewed. The database does not answer. Try again in 3 s"
+            "could not be renewed. The service cannot reach its database. Try again in 3 s"
         )
         page.unroute("**/v1/admin/stats*")
         page.locator("#stats-error").get_by_role("button", name="Try again").click()
@@ -273,7 +273,9 @@ class TestAudit:
             lambda route: route.fulfill(status=503, headers={"Retry-After": "3"}, body=json.dumps(problem)),
         )
         page.get_by_role("button", name="Download as NDJSON").click()
-        expect(page.locator("#audit-error")).to_have_text("The database does not answer. Try again in 3 seconds.")
+        expect(page.locator("#audit-error")).to_have_text(
+            "The service cannot reach its database. Try again in 3 seconds."
+        )
         expect(page.get_by_role("button", name="Download as NDJSON")).to_be_enabled()
 
 

@@ -17,10 +17,9 @@ from itertools import pairwise
 from pathlib import Path
 from urllib.parse import urlsplit
 
-import pytest
 from playwright.sync_api import expect
 
-from tests.pages.visit import DENIED, DESKTOP, PHONE, Visit, rendition_of
+from tests.pages.visit import DENIED, Visit, rendition_of
 
 OpenVisit = Callable[..., Visit]
 
@@ -149,7 +148,7 @@ class TestForm:
         expect(page.locator("#password")).to_have_attribute("aria-invalid", "true")
         expect(page.locator("#email-error")).to_be_empty()
         page.locator("#reveal").click()
-        person.look("complaint")
+        person.look_at_both("complaint")
 
     def test_says_when_the_password_is_wrong_or_the_address_is_taken(self, visit: OpenVisit) -> None:
         person = visit().register()
@@ -166,20 +165,19 @@ class TestForm:
 
 
 class TestLook:
-    @pytest.mark.parametrize("viewport", [PHONE, DESKTOP], ids=["phone", "desktop"])
-    def test_fits_the_screen(self, visit: OpenVisit, viewport: dict[str, int], china: Path, flower: Path) -> None:
-        person = visit(viewport=viewport).open()
+    def test_fits_the_screen(self, visit: OpenVisit, china: Path, flower: Path) -> None:
+        person = visit().open()
         page = person.page
-        person.look("welcome")
+        person.look_at_both("welcome")
         person.register()
-        person.look("empty")
+        person.look_at_both("empty")
         person.upload(china, flower)
-        person.look("album")
+        person.look_at_both("album")
         person.view("china.jpg")
-        person.look("viewer")
+        person.look_at_both("viewer")
         page.locator("#close-viewer").click()
         person.excused.add("users")
         page.locator("#try-foreign").click()
         assert person.refusals() == DENIED
-        page.locator("#verdict").scroll_into_view_if_needed()
-        person.look("refusal")
+        expect(page.locator("#verdict")).to_be_in_viewport()
+        person.look_at_both("refusal")

@@ -5,11 +5,10 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from urllib.parse import parse_qs, urlsplit
 
-import pytest
 from playwright.sync_api import Locator, Page, expect
 
 from tests.pages.qr import read_qr
-from tests.pages.visit import DESKTOP, PASSWORD, PHONE, Visit
+from tests.pages.visit import PASSWORD, Visit
 from tests.support.authenticator import totp
 
 OpenVisit = Callable[..., Visit]
@@ -83,7 +82,7 @@ class TestSecondFactor:
         page = person.page
         shown = page.get_by_test_id("totp-secret")
         expect(shown).to_be_visible()
-        person.look("enrolment")
+        person.look_at_both("enrolment")
         scanned = urlsplit(read_qr(page, page.locator("#question .qr")))
         assert (scanned.scheme, scanned.netloc) == ("otpauth", "totp")
         assert parse_qs(scanned.query)["secret"] == [shown.inner_text().replace(" ", "")]
@@ -93,7 +92,7 @@ class TestSecondFactor:
         page.locator("#question").get_by_role("button", name="Cancel").click()
 
         _secret, codes = add_authenticator(person)
-        person.look("recovery-codes")
+        person.look_at_both("recovery-codes")
         assert len(codes) == 10
         with page.expect_download() as waiting:
             page.get_by_role("button", name="Save as a file").click()
@@ -105,16 +104,18 @@ class TestSecondFactor:
         expect(page.locator("#question")).to_be_hidden()
         assert not [code for code in codes if code in person.exposed()]
         expect(person.page.locator("#own-account [data-part=mfa]")).to_have_text("Authenticator app")
-        person.look("account-card")
+        person.look_at_both("account-card")
         sign_out(person)
+        expect(page.locator("#status")).to_have_text("You are signed out.")
         person.excused.add("/v1/auth/mfa")
         begin_sign_in(person)
-        person.look("second-factor")
+        person.look_at_both("second-factor")
         answer(person.page, "Sign in", code="000000")
         expect(person.page.locator("#question [data-part=error]")).to_contain_text("The code is wrong")
         person.page.locator("#question").get_by_role("button", name="Use a recovery code").click()
         answer(person.page, "Sign in", code=codes[0])
         expect(person.page.locator("#album")).to_be_visible()
+        expect(page.locator("#status")).to_be_empty()
 
     def test_who_gives_up_is_not_signed_in(self, visit: OpenVisit) -> None:
         person = visit().register()
@@ -149,7 +150,7 @@ class TestMails:
         mail = find_mail(person, "password")
         mail.locator("summary").click()
         expect(mail.locator("[data-part=text]")).to_contain_text("#token=")
-        person.look("mailbox")
+        person.look_at_both("mailbox")
         person.page.locator("#close-mailbox").click()
         opened = follow_mail(person, "password")
         opened.locator("#password").fill(NEW_PASSWORD)
@@ -166,7 +167,7 @@ class TestAccount:
         person.page.locator("#guest").click()
         expect(person.page.locator("#album")).to_be_visible()
         folder = person.page.locator("#panel [data-part=prefix]").inner_text()
-        person.look("guest")
+        person.look_at_both("guest")
         account(person, "Keep this album")
         answer(person.page, "Keep it", email=person.email, password=PASSWORD)
         expect(person.page.locator("#own-account [data-part=address]")).to_have_text(person.email)
@@ -187,11 +188,10 @@ class TestAccount:
         begin_sign_in(person, NEW_PASSWORD)
         expect(person.page.locator("#album")).to_be_visible()
 
-    @pytest.mark.parametrize("viewport", [PHONE, DESKTOP], ids=["phone", "desktop"])
-    def test_is_deleted(self, visit: OpenVisit, viewport: dict[str, int]) -> None:
-        person = visit(viewport=viewport).register()
+    def test_is_deleted(self, visit: OpenVisit) -> None:
+        person = visit().register()
         account(person, "Delete the account")
-        person.look("delete")
+        person.look_at_both("delete")
         answer(person.page, "Delete for good", password=PASSWORD)
         expect(person.page.locator("#notice")).to_have_text("Your account is deleted.")
         person.excused.add("/v1/auth/login")

@@ -10,10 +10,9 @@ from pathlib import Path
 from typing import Any
 
 import boto3
-import pytest
 from playwright.sync_api import Page, Request, Route, expect
 
-from tests.pages.visit import DESKTOP, PHONE, Visit, rendition_of
+from tests.pages.visit import DESKTOP, Visit, rendition_of
 
 OpenVisit = Callable[..., Visit]
 TILES = "[data-testid=photo]"
@@ -83,7 +82,7 @@ class TestAlbum:
         tile = page.locator(f"{TILES}[data-state=shown]").filter(has_text="turned.jpg").locator("img")
         wide, high = tile.evaluate(SHAPE)
         assert (wide, high) == (320, 480)  # of 640 × 427, upright
-        owner.look("album-chosen")
+        owner.look_at_both("album-chosen")
         keys = stored(owner)
         pictures = [key for key in keys if "/.renditions/" not in key and key.endswith(".jpg")]
         assert len(pictures) == 2
@@ -109,7 +108,7 @@ class TestAlbum:
         expect(page.locator("#album")).to_be_visible()
         owner.view("flower.jpg")
         page.locator("#move").click()
-        owner.look("move")
+        owner.look_at_both("move")
         page.locator("#question [name=path]").select_option("")
         page.get_by_role("button", name="Move it").click()
         expect(page.locator("#question-title")).to_have_text("A new album")
@@ -148,7 +147,7 @@ class TestTiles:
         )
         expect(page.locator("#upload-summary")).to_contain_text("of 20 pictures")
         assert page.locator("#uploads").evaluate("(list) => list.offsetHeight") <= DESKTOP["height"] / 2
-        person.look("twenty-uploads")
+        person.look_at_both("twenty-uploads")
         expect(page.locator(f"{TILES}[data-state=shown]")).to_have_count(20)
         expect(page.locator("#status")).to_have_text("20 pictures are uploaded.")
         assert got(person) == []  # what was just added is here already
@@ -179,11 +178,10 @@ class TestTiles:
         assert max(sizes) <= 24_000  # so twelve have less than 0.3 MB, whatever is on them
         assert all("/.renditions/" in request.url for request in loaded)
 
-    @pytest.mark.parametrize("viewport", [PHONE, DESKTOP], ids=["phone", "desktop"])
     def test_of_other_apps_pictures_are_made_once_within_a_budget(
-        self, visit: OpenVisit, viewport: dict[str, int], china: Path, flower: Path
+        self, visit: OpenVisit, china: Path, flower: Path
     ) -> None:
-        person = visit(viewport=viewport).register()
+        person = visit().register()
         page = person.page
         stale = "albums/2025-12/stale.jpg"
         put(person, {rendition_of(stale): flower.read_bytes()})
@@ -208,12 +206,12 @@ class TestTiles:
         read = {request.url.rpartition("/")[2] for request in got(person)}
         assert read == {"small.jpg", "stale.jpg"}
         assert {rendition_of("albums/2025-12/small.jpg"), rendition_of(stale)} < {*stored(person)}
-        person.look("plain-tiles")
+        person.look_at_both("plain-tiles")
         page.get_by_role("button", name="IMG_0001.HEIC").click()
         expect(page.locator("#viewer[data-state=failed]")).to_contain_text(
             "This browser cannot show HEIC pictures. Safari"
         )
-        person.look("heic")
+        person.look_at_both("heic")
         page.locator("#close-viewer").click()
 
         person.requests.clear()
@@ -247,7 +245,7 @@ class TestLine:
         page.locator("#files").set_input_files(panorama)
         failed = page.locator("[data-testid=upload][data-state=failed]")
         expect(failed).to_contain_text("It goes on by itself when the line is back.")
-        person.look("line-broken")
+        person.look_at_both("line-broken")
         page.unroute("**/photos/users/**")
         before = {*arrived}
         person.requests.clear()

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import expect
 
-from tests.pages.visit import DESKTOP, PHONE, Visit
+from tests.pages.visit import Visit
 
 OpenVisit = Callable[..., Visit]
 
@@ -61,6 +61,7 @@ def test_an_album_is_shared_seen_and_taken_back(visit: OpenVisit, china: Path, f
     owner.upload(flower)
     owner.upload(china)  # the newest, which has a next one
     share(owner, other.email)
+    owner.look_at_both("sharing")
 
     page = other.page
     expect(page.locator("#received")).to_be_hidden()
@@ -69,14 +70,15 @@ def test_an_album_is_shared_seen_and_taken_back(visit: OpenVisit, china: Path, f
     expect(folder).to_contain_text("From Ada Lovelace")
     expect(folder.get_by_test_id("photo")).to_have_count(0)
     assert other.credential["shared_prefixes"] == []
-    other.look("offered")
+    other.look_at_both("offered")
     accept(other)
     expect(folder.locator("[data-testid=photo][data-state=shown]")).to_have_count(2)
     assert folder.get_attribute("data-prefix") == other.credential["shared_prefixes"][0]
+    other.look_at_both("received")
     key = other.view("china.jpg")
     assert key.startswith(owner.credential["prefix"])
     expect(page.locator("#viewer [data-part=facts]")).to_contain_text("Shared by Ada Lovelace")
-    other.look("shared-picture")
+    other.look_at_both("shared-picture")
     expect(page.locator("#delete")).to_be_hidden()
     expect(page.locator("#next:enabled, #previous:enabled")).to_have_count(1)  # two were uploaded, in any order
     page.locator("#close-viewer").click()
@@ -106,29 +108,8 @@ def test_who_does_not_want_it_removes_it(visit: OpenVisit, china: Path, accepted
     expect(owner.page.get_by_test_id("grant")).to_have_count(1)  # whether anybody wants it is not the owner's to know
 
 
-@pytest.mark.parametrize("viewport", [PHONE, DESKTOP], ids=["phone", "desktop"])
-def test_it_fits_any_screen_by_day_and_by_night(
-    visit: OpenVisit, viewport: dict[str, int], china: Path, flower: Path
-) -> None:
-    owner, other = visit(viewport=viewport).register(), visit(viewport=viewport).register()
-    owner.upload(china, flower)
-    other.upload(flower)
-    share(owner, other.email, "30")
-    other.page.locator("#refresh").click()
-    other.page.get_by_test_id("received-folder").scroll_into_view_if_needed()
-    other.look("offered")
-    accept(other)
-    expect(other.page.get_by_test_id("received-folder").locator("[data-state=shown]")).to_have_count(2)
-    owner.look("sharing")
-    other.page.get_by_test_id("received-folder").scroll_into_view_if_needed()
-    other.look("received")
-
-
-@pytest.mark.parametrize("viewport", [PHONE, DESKTOP], ids=["phone", "desktop"])
-def test_what_a_key_has_no_room_for_is_opened_by_another(
-    visit: OpenVisit, viewport: dict[str, int], china: Path, flower: Path
-) -> None:
-    stranger, owner, other = visit().register(), visit().register(), visit(viewport=viewport).register()
+def test_what_a_key_has_no_room_for_is_opened_by_another(visit: OpenVisit, china: Path, flower: Path) -> None:
+    stranger, owner, other = visit().register(), visit().register(), visit().register()
     crowd(stranger, other, 4)
     owner.upload(china, flower)
     share(owner, other.email)
@@ -143,7 +124,7 @@ def test_what_a_key_has_no_room_for_is_opened_by_another(
     expect(opened).to_have_count(3)
     expect(wanted).to_have_attribute("data-state", "shut")
     wanted.scroll_into_view_if_needed()
-    other.look("received-shut")
+    other.look_at_both("received-shut")
 
     wanted.get_by_role("button", name="Open").click()
     expect(wanted.locator("[data-testid=photo][data-state=shown]")).to_have_count(2)
@@ -155,5 +136,5 @@ def test_what_a_key_has_no_room_for_is_opened_by_another(
     expect(wanted.locator("[data-testid=photo][data-state=shown]")).to_have_count(2)
     assert len(other.credential["shared_prefixes"]) == 2
     wanted.scroll_into_view_if_needed()
-    other.look("received-opened")
+    other.look_at_both("received-opened")
     assert other.view("china.jpg").startswith(prefix)

@@ -8,11 +8,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import pytest
 from playwright.sync_api import Locator, expect
 
 from app.crypto.encoding import b64url
-from tests.pages.visit import DESKTOP, PHONE, Visit
+from tests.pages.visit import Visit
 
 OpenVisit = Callable[..., Visit]
 PLATFORM = {
@@ -102,7 +101,7 @@ class TestPasskeys:
         sign_out(person)
         person.excused.add("/v1/auth/passkey")
         person.page.locator("#passkey-sign-in").click()
-        expect(person.page.locator("#form-error")).to_contain_text("The passkey is unknown")
+        expect(person.page.locator("#form-error")).to_contain_text("This passkey is not known here")
 
     def test_are_one_for_each_device(self, visit: OpenVisit) -> None:
         person = visit()
@@ -134,26 +133,43 @@ class TestPasskeys:
         expect(page.locator("#passkey-sign-in")).to_be_hidden()
         note = page.locator("#sign-in-form [data-passkey-note]")
         expect(note).to_contain_text("Try them at localhost:")
-        person.look("passkeys-nowhere")
+        person.look_at_both("passkeys-nowhere")
         person.url = person.url.replace("127.0.0.1", "localhost")
         note.get_by_role("link").click()
         expect(page.locator("#passkey-sign-in")).to_be_visible()
         person.requests.clear()  # until it left, the page looked for mails at the other name
         assert page.url == f"{person.url}/demo"
 
-    @pytest.mark.parametrize("viewport", [PHONE, DESKTOP], ids=["phone", "desktop"])
-    def test_fit_the_screen(self, visit: OpenVisit, viewport: dict[str, int]) -> None:
-        person = visit(viewport=viewport)
+    def test_make_a_guest_a_user_who_may_add_an_address(self, visit: OpenVisit) -> None:
+        """Whoever has a passkey is no guest, and gets no offer that the service would refuse."""
+        person = visit()
         Lock(person)
         person.open()
-        person.look("passkey-sign-in")
-        person.register()
-        add(person)
+        person.look_at_both("passkey-sign-in")
         page = person.page
+        page.locator("#guest").click()
+        address = page.locator("#own-account [data-part=address]")
+        expect(address).to_have_text("None: you are a guest on this device")
+        add(person)
         page.locator("#passkeys").scroll_into_view_if_needed()
-        person.look("passkeys")
+        person.look_at_both("passkeys")
         passkeys(person).get_by_role("button", name="Rename").click()
-        person.look("passkey-naming")
+        person.look_at_both("passkey-naming")
         page.keyboard.press("Escape")
         passkeys(person).get_by_role("button", name="Remove Passkey 1").click()
-        person.look("passkey-removing")
+        person.look_at_both("passkey-removing")
+        passkeys(person).get_by_role("button", name="Keep it").click()
+
+        expect(address).to_have_text("None: your passkey signs you in")
+        expect(page.locator("#upgrade")).to_be_hidden()
+        page.get_by_role("button", name="Add an address").click()
+        page.locator("#question [name=new_email]").fill(person.email)
+        person.look_at_both("add-address")
+        page.get_by_role("button", name="Send the mail").click()
+        page.locator("#open-mailbox").click()
+        mail = page.get_by_test_id("mail").filter(has_text=person.email).first
+        person.look_at_both("mail-to-confirm")
+        mail.get_by_role("button", name="Confirm it here").click()
+        expect(page.locator("#mailbox")).to_be_hidden()
+        expect(address).to_have_text(person.email)
+        expect(page.get_by_role("button", name="Change the address")).to_be_visible()

@@ -222,6 +222,14 @@ class Visit:
             assert not found, "\n".join([f"{name}, {scheme}:", *found])
         assert self.overflow() <= 0, name
 
+    def look_at_both(self, name: str) -> None:
+        """As `look`, in the window of a phone and in this one: one visit instead of two."""
+        own = self.page.viewport_size
+        assert own is not None
+        for width in (PHONE, own):
+            self.page.set_viewport_size({"width": width["width"], "height": width["height"]})
+            self.look(name)
+
     def screenshot(self, name: str) -> None:
         SCREENSHOTS.mkdir(parents=True, exist_ok=True)
         self.page.screenshot(path=SCREENSHOTS / f"demo-{name}.png", animations="disabled")

@@ -1,5 +1,6 @@
 // Passkeys: signing in with one, adding, naming and removing them.
 
+import { loadAccount } from "./account.js";
 import * as api from "./api.js";
 import { announce, byId, part, sayTime, stamp } from "./shared/dom.js";
 import { busy, create, get, isAddress, isSupported } from "./shared/passkeys.js";
@@ -16,7 +17,7 @@ const add = () =>
   busy(byId("add-passkey"), async () => {
     const { name } = await api.addPasskey(await create(await api.passkeyOptions()));
     announce(`${name} is added: it signs you in without a password.`);
-    await loadPasskeys();
+    await Promise.all([loadPasskeys(), loadAccount()]); // a guest is none any more
   }, announce);
 
 const sayUse = ({ created_at: created, last_used_at: used }) =>

@@ -1,8 +1,8 @@
 // What a refusal means to the person who looks at the page: a sentence for each `code`. The `detail` of a problem is for
 // developers, and no page shows it.
 
-const BUSY = "The service is busy. Try again in a moment.";
-const AWAY = "Pictures cannot be reached at the moment. Try again in a moment.";
+const BUSY = "The service is busy.";
+const AWAY = "Pictures cannot be reached at the moment.";
 const OPERATOR = "The service is not set up right. Tell the people who run it.";
 const AGAIN = "Sign in again.";
 
@@ -13,7 +13,7 @@ export const TEXTS = {
   already_enabled: "There is an authenticator app already. Remove it before you add another one.",
   already_registered: "This account is no guest any more.",
   content_too_large: "That is too much at once.",
-  database_unavailable: BUSY,
+  database_unavailable: "The service cannot reach its database.",
   email_not_verified: "Open the link in the mail we sent you, then sign in again.",
   email_taken: "An account with this e-mail address exists. Sign in instead.",
   forbidden: "Your role does not allow this. Ask an administrator.",
@@ -23,7 +23,7 @@ export const TEXTS = {
   host_not_allowed: "The service does not answer under this address.",
   identity_not_linked: "An account with this address exists. Sign in to it as before.",
   identity_provider_misconfigured: OPERATOR,
-  identity_provider_unavailable: "The provider does not answer at the moment. Try again in a moment.",
+  identity_provider_unavailable: "The provider does not answer at the moment.",
   identity_taken: "This belongs to another account already.",
   import_conflict: "This import is running, or it had another file, source or kind. Begin a new one.",
   internal_error: "The service failed. Try again; if it goes on, tell its operator.",
@@ -68,7 +68,7 @@ export const TEXTS = {
   unauthenticated: AGAIN,
   unreachable: "The service cannot be reached. Are you online?",
   unreadable_import: "The file does not have the named format, or it ends too early.",
-  unsupported_media_type: "The service could not read that.",
+  unsupported_media_type: "This is not the type of file that was chosen.",
   upload_tickets_off: OPERATOR,
   user_pool_unavailable: BUSY,
   weak_password: "Choose a password that is longer or harder to guess.",
