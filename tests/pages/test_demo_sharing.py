@@ -86,6 +86,7 @@ def test_an_album_is_shared_seen_and_taken_back(visit: OpenVisit, china: Path, f
     owner.page.get_by_test_id("grant").get_by_role("button").click()
     expect(owner.page.locator("#status")).to_contain_text("No new credential opens it")
     expect(owner.page.get_by_test_id("grant")).to_have_count(0)
+    expect(owner.page.locator("#close-sharing")).to_be_focused()
     page.locator("#refresh").click()
     expect(page.locator("#received")).to_be_hidden()
     expect(page.get_by_test_id("received-folder")).to_have_count(0)

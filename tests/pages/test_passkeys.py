@@ -96,6 +96,7 @@ class TestPasskeys:
         row.get_by_role("button", name="Remove The blue phone").click()
         row.get_by_role("button", name="Remove", exact=True).click()
         expect(passkeys(person)).to_have_count(0)
+        expect(person.page.locator("#add-passkey")).to_be_focused()
         assert len(lock.kept()) == 1  # the page cannot reach into the device
 
         sign_out(person)

@@ -17,7 +17,8 @@ function makeRow(session, signOut) {
       () => announce(`${name} is signed out. A credential it already holds lives until it expires.`),
       (problem) => announce(api.explain(problem)),
     );
-    return loadDevices(signOut);
+    await loadDevices(signOut);
+    byId("devices").querySelector("button")?.focus(); // the button that had the focus is gone
   });
   return row;
 }

@@ -39,6 +39,7 @@ function makeRow(passkey) {
     await api.removePasskey(passkey.passkey_id);
     announce(`${passkey.name} signs nobody in any more. Your device may still offer it: delete it there too.`);
     await loadPasskeys();
+    byId("add-passkey").focus(); // the button that had the focus is gone
   }, announce));
   part(row, "naming").addEventListener("submit", (event) => {
     event.preventDefault();

@@ -47,6 +47,7 @@ function settleBy(folder, name, label, act) {
     button.disabled = true;
     await act().catch((problem) => announce(explain(problem)));
     await loadReceived();
+    (byId("received-folders").querySelector("button") ?? byId("refresh")).focus(); // the button that had it is gone
   });
 }
 

@@ -26,6 +26,7 @@ function makeRow(grant) {
       announce(explain(problem));
     }
     await loadGrants();
+    (byId("grants").querySelector("button") ?? byId("close-sharing")).focus(); // the button that had the focus is gone
   });
   return row;
 }
