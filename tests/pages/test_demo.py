@@ -52,6 +52,7 @@ class TestPictures:
         assert len(person.calls("POST", "?uploads")) == 1
         assert len(person.calls("PUT", "partNumber=")) == 3
 
+        expect(page.locator("#uploads")).to_be_hidden()  # no row goes away under the pointer any more
         for original in (china, flower, panorama):
             person.view(original.name)
             name, content = person.download()

@@ -245,7 +245,7 @@ class TestLine:
         page.on("requestfinished", note)
         page.locator("#files").set_input_files(panorama)
         failed = page.locator("[data-testid=upload][data-state=failed]")
-        expect(failed).to_contain_text("It goes on by itself when the line is back.")
+        expect(failed).to_contain_text("It goes on by itself when the line is back.", timeout=60_000)
         person.look_at_both("line-broken")
         page.unroute("**/photos/users/**")
         before = {*arrived}
