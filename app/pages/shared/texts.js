@@ -14,6 +14,7 @@ export const TEXTS = {
   already_registered: "This account is no guest any more.",
   content_too_large: "That is too much at once.",
   database_unavailable: "The service cannot reach its database.",
+  decoding_unavailable: "This engine cannot decode messages of AWS.",
   email_not_verified: "Open the link in the mail we sent you, then sign in again.",
   email_taken: "An account with this e-mail address exists. Sign in instead.",
   forbidden: "Your role does not allow this. Ask an administrator.",
