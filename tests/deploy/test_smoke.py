@@ -225,22 +225,6 @@ class TestSmoke:
         assert "Traceback" not in text
         assert "ok      " not in text
 
-    def test_says_a_refusal_that_comes_often_once(self, proxy: Proxy) -> None:
-        """The service ends after its first answer."""
-        asked: list[bytes] = []
-
-        def end(request: bytes) -> bytes:
-            asked.append(request)
-            if len(asked) > 1:
-                proxy.upstream = 1
-            return request
-
-        proxy.request = end
-        status, text, failed = smoke(proxy)
-        refusal = "RemoteDisconnected"
-        assert (status, text.count(refusal) < len(asked) - 2) == (1, True), text
-        assert any(", " in name for name in failed), failed
-
     def test_ends_with_what_is_run_inside(self, proxy: Proxy) -> None:
         for wanted in (0, 3):
             inside = [
