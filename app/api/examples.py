@@ -211,11 +211,13 @@ EXAMPLES: dict[str, object] = {
     "last_seen_at": _NOW,
     "last_used_at": _NOW,
     "locked_until": _LATER,
+    "mail_id": "a5f0c6de-31b2-4d0e-9a47-8c2b6f1d3e70",
     "mfa_token": "tvs_EJu-Jxbbswct4BxJ-o7RX10tmDSHeeg3jKCrXJ_Jzrg",
     "name": _DEVICE,
     "new_email": "ada@example.com",
     "new_password": "amber kettle waterfall",
     "next_cursor": _CURSOR,
+    "note_id": "6f2e9b1c-84d7-4c35-b0a6-1d5e7f3c9a28",
     "nonce": "tvs_kLhKLNq6etddiLY9PSKGQBvEeqcoMWY-0ji14DtTklc",
     "otpauth_uri": f"otpauth://totp/Photos:ada@example.org?secret={_TOTP_SECRET}&issuer=Photos",
     "owner_display_name": "Bob",
@@ -278,6 +280,7 @@ EXAMPLES: dict[str, object] = {
 }
 
 BODIES: dict[str, object] = {
+    "add_user_note": {"text": "Lost a phone on Monday, and called about it."},
     "add_storage_event": '{"Type": "Notification"}',
     "change_password": {"current_password": _PASSWORD, "new_password": "amber kettle waterfall"},
     "create_user": {"email": "carol@example.org", "display_name": "Carol"},
