@@ -28,6 +28,7 @@ CONTENTS = {
         "operate/poolers",
         "operate/redis",
         "operate/mail",
+        "operate/rotate-secrets",
         "operate/sign-in",
         "operate/revocation",
         "operate/quotas",

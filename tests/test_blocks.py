@@ -73,6 +73,9 @@ BLOCKS: dict[str, dict[str, How]] = {
         "pip install": NotRun("it installs into /opt", "TestLocks::test_every_install_asks_for_hashes"),
         "tokenvend serve": StandIn("TestByHand::test_settings_are_taken_and_commands_are_ones", "the service"),
     },
+    "docs/operate/rotate-secrets.md": {
+        "secret_key.new": Run("TestRotation::test_makes_a_key_once_that_the_service_takes"),
+    },
     "docs/operate/sign-in.md": {
         '"apple"': Run("TestOidcProviders::test_takes_the_ones_of_the_documents"),
         '"microsoft"': Run("TestOidcProviders::test_takes_the_ones_of_the_documents"),

@@ -10,11 +10,12 @@ from pathlib import Path
 import pytest
 
 from app.platform.environment import load_settings
-from app.platform.settings import PREFIX
+from app.platform.settings import PREFIX, Settings
 from tests.deploy.reading import DEPLOY
 from tests.deploy.templates import decoded
 from tests.deploy.test_operating import parse
 from tests.support.documents import ROOT, blocks
+from tests.support.service import SECRET_KEY
 
 GUIDE = (DEPLOY / "README.md").read_text(encoding="utf-8")
 RUNBOOK = (DEPLOY / "RUNBOOK.md").read_text(encoding="utf-8")
@@ -82,10 +83,15 @@ class TestByHand:
         command.write_text('#!/bin/sh\necho "tokenvend $*"; env -0 >settings\n')
         command.chmod(0o755)
         environment = {"PATH": f"{tmp_path}:{os.environ['PATH']}"}
-        done = subprocess.run(
-            ["bash", "-euc", code], cwd=tmp_path, env=environment, capture_output=True, text=True, check=False
-        )
-        assert done.returncode == 0, done.stderr
+        keys = set()
+        for _ in range(2):
+            done = subprocess.run(
+                ["bash", "-euc", code], cwd=tmp_path, env=environment, capture_output=True, text=True, check=False
+            )
+            assert done.returncode == 0, done.stderr
+            keys.add(re.findall("TOKENVEND_SECRET_KEY=([^\0]*)", (tmp_path / "settings").read_text())[0])
+        assert keys == {(tmp_path / "secret_key").read_text()}, "pasted twice, it keeps its key"
+        assert (tmp_path / "secret_key").stat().st_mode & 0o777 == 0o600
         called = done.stdout.splitlines()
         assert len(called) == 4
         for line in called:
@@ -95,6 +101,38 @@ class TestByHand:
             if name.startswith((PREFIX, "AWS_")):
                 monkeypatch.setenv(name, value)
         assert load_settings().environment == "production"
+
+
+class TestRotation:
+    def test_makes_a_key_once_that_the_service_takes(self, tmp_path: Path) -> None:
+        """docs/operate/rotate-secrets.md: pasted twice, it keeps the key; only its owner reads it."""
+        (block,) = blocks(ROOT / "docs" / "operate" / "rotate-secrets.md")
+        made = set()
+        for _ in range(2):
+            subprocess.run(["bash", "-euc", block.code], cwd=tmp_path, check=True)
+            made.add((tmp_path / "secret_key.new").read_text())
+        (key,) = made
+        settings = Settings(_env_file=None, secret_key=key, secret_key_previous=SECRET_KEY)
+        assert not settings.secret_key_is_untidy
+        assert (tmp_path / "secret_key.new").stat().st_mode & 0o777 == 0o600
+
+    def test_makes_keys_for_kubernetes_once(self, tmp_path: Path) -> None:
+        """deploy/README.md: no key is on a command line, and none is made anew."""
+        (code,) = [block.code for block in blocks(ROOT / "deploy" / "README.md") if "create namespace" in block.code]
+        (tmp_path / "kubectl").write_text('#!/bin/sh\necho "$*"\n')
+        (tmp_path / "kubectl").chmod(0o755)
+        names = ("SERVING_URL", "SMTP_URL", "CACHE_REDIS_URL", "LIMITS_REDIS_URL", "EXTERNAL_ID", "OWNING_URL")
+        environment = {"PATH": f"{tmp_path}:{os.environ['PATH']}", **dict.fromkeys(names, "-")}
+        made = set()
+        for _ in range(2):
+            called = subprocess.run(
+                ["bash", "-euc", code], cwd=tmp_path, env=environment, check=True, capture_output=True, text=True
+            ).stdout
+            made.add((tmp_path / "secret_key").read_text())
+        (key,) = made
+        assert len(key) == 64
+        assert key not in called
+        assert "--from-file=TOKENVEND_SECRET_KEY=secret_key" in called
 
 
 AWS_STANDS_IN = """#!/bin/bash
