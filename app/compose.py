@@ -47,7 +47,7 @@ from app.platform.settings import Settings, SettingsError
 from app.platform.tracing import NoTracing, OtlpTracing, Tracing
 from app.policy.packing import Packing
 from app.policy.session_policy import Bucket, Encryption
-from app.records import newcomers
+from app.records import newcomers, secret_keys
 from app.revocation import allowances, marks, role_policies
 from app.revocation import job as revocation
 from app.revocation.iam_writer import IAM_CONFIG, RoleDenials
@@ -76,6 +76,7 @@ class Runtime:
     postman: Postman
     own_work: OwnWork
     tracing: Tracing
+    secret_key: secret_keys.Watch
     keyring: Keyring
     tokens: AccessTokens
     providers: Providers
@@ -193,7 +194,9 @@ def build_runtime(settings: Settings, *, clock: Clock | None = None, aws: boto3.
     clock = clock or SystemClock()
     metrics = Metrics(clock)
     tracing = _tracing(settings)
-    vault = Vault(settings.secret_key.get_secret_value())
+    vault = Vault(
+        settings.secret_key.get_secret_value(), [key.get_secret_value() for key in settings.secret_key_previous]
+    )
     database = Database(
         settings.database_url,
         pool_size=settings.database_pool_size,
@@ -252,6 +255,7 @@ def build_runtime(settings: Settings, *, clock: Clock | None = None, aws: boto3.
         postman=Postman(settings, clock, vault, database, transport(settings), metrics=metrics),
         own_work=OwnWork(metrics),
         tracing=tracing,
+        secret_key=secret_keys.Watch(database, vault, clock, metrics),
         keyring=keyring,
         tokens=AccessTokens(keyring, clock, issuer=settings.public_url),
         providers=Providers(settings.oidc_providers, clock),

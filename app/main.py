@@ -17,6 +17,7 @@ from app.api import auth as auth_api
 from app.api import credentials as credentials_api
 from app.api import ops
 from app.api.openapi import DescribedApi
+from app.auth.keys import Keyring
 from app.compose import Runtime, build_runtime
 from app.http.cors import Cors
 from app.http.edge import Edge
@@ -33,6 +34,7 @@ from app.platform.metrics import Metrics
 from app.platform.problems import Problem
 from app.platform.settings import Settings
 from app.records.migrate import is_migrated
+from app.records.secret_keys import Watch
 
 log = structlog.get_logger("tokenvend.start")
 
@@ -129,9 +131,10 @@ def create_app_from_environment() -> FastAPI:
 @contextlib.asynccontextmanager
 async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     runtime: Runtime = app.state.runtime
-    for keyring in runtime.keyrings:
-        await keyring.try_load()
-    background = [asyncio.create_task(keyring.keep_loaded()) for keyring in runtime.keyrings]
+    watched: tuple[Watch | Keyring, ...] = (runtime.secret_key, *runtime.keyrings)
+    for one in watched:
+        await one.try_load()
+    background = [asyncio.create_task(one.keep_loaded()) for one in watched]
     background.append(
         asyncio.create_task(keep_working(app.state.jobs, runtime.platform.database, runtime.platform.metrics))
     )
@@ -146,6 +149,8 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
         await asyncio.gather(*background, return_exceptions=True)
         with contextlib.suppress(Problem):
             await runtime.own_work.add(runtime.platform.database, runtime.platform.clock.now())
+        with contextlib.suppress(Problem):
+            await runtime.secret_key.leave()
         await runtime.close()
 
 

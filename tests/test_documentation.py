@@ -77,7 +77,7 @@ class TestArchitecture:
 
     def test_walks_through_files_and_names_that_exist(self) -> None:
         page = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
-        assert page.count("### ") == 4
+        assert page.count("### ") == 5
         for file, named in re.findall(r"`(\w+/[\w/]+\.py)`(?:, `([\w.]+)`)?", page):
             code = (ROOT / "app" / file).read_text(encoding="utf-8")
             for part in named.split(".") if named else []:

@@ -5,7 +5,6 @@ link is for. So a link that gives an account its address is confirmed in a sessi
 password. Otherwise a click on a button might give one's address to a stranger's account.
 """
 
-import hmac
 import uuid
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -15,6 +14,7 @@ from sqlalchemy.orm import Session
 
 from app.accounts import guesses
 from app.accounts.passwords import Hasher
+from app.crypto import kinds
 from app.crypto.vault import Vault
 from app.platform.limits import address_key
 from app.platform.problems import AccountPasswordRequired, AccountSessionRequired, InvalidSingleUseToken, WrongPassword
@@ -131,7 +131,7 @@ def claim(session: Session, vault: Vault, origin: Origin, now: datetime, link: L
 
 def remember(session: Session, vault: Vault, now: datetime, token: str, user: User) -> None:
     """Notes that the link has verified the user's address. People open a link twice, on two devices or by mistake."""
-    data = {"address": _digest(vault, user)}
+    data = {"address": vault.digest(kinds.LINK_ADDRESS, _address(user)).hex()}
     single_use.store(session, vault, now, "confirmed_link", token, ttl=REMEMBERED_FOR, user_id=user.id, data=data)
 
 
@@ -148,11 +148,11 @@ def _has_verified(session: Session, vault: Vault, now: datetime, token: str) -> 
     user = session.get(User, found.user_id)
     if user is None or user.status != "active" or user.email_verified_at is None:
         return False
-    return hmac.compare_digest(str(found.data["address"]), _digest(vault, user))
+    return vault.matches(kinds.LINK_ADDRESS, bytes.fromhex(found.data["address"]), _address(user))
 
 
-def _digest(vault: Vault, user: User) -> str:
-    return vault.digest("address of a link", (user.email_key or "").encode("utf-8", "surrogatepass")).hex()
+def _address(user: User) -> bytes:
+    return (user.email_key or "").encode("utf-8", "surrogatepass")
 
 
 def _find(session: Session, vault: Vault, now: datetime, link: Link, find_guard: FindGuard) -> tuple[Claim, Guard]:

@@ -18,6 +18,7 @@ from sqlalchemy.orm import Session
 from app.auth.client_keys import Refused
 from app.auth.oidc import OutsideIdentity
 from app.auth.providers import FETCH_FAULTS, Provider, Providers
+from app.crypto import kinds
 from app.crypto.vault import DecryptionFailed, Vault
 from app.platform.db import signal_after_commit
 from app.platform.process import Platform
@@ -27,7 +28,7 @@ from app.records.models import Identity, ProviderAuthorization
 
 log = structlog.get_logger("tokenvend.oidc")
 
-SEALED_AS = "refresh token of a provider"
+SEALED_AS = kinds.PROVIDER_TOKEN
 SIGNAL = "authorizations"
 ORIGIN = Origin(request_id="", address="authorizations")
 LEASE = timedelta(minutes=5)
@@ -98,7 +99,7 @@ async def revoke_next(platform: Platform, providers: Providers) -> bool:
 async def _revoke(platform: Platform, providers: Providers, due: _Due) -> tuple[str | None, bool]:
     """Why it was not revoked, or None, and whether another try would get the same answer."""
     if due.token is None:
-        return "secret_key_changed", True
+        return "secret_key_changed", False  # another replica may have its key
     client_key = providers.client_key(due.provider)
     if client_key is None:
         return "not_set_up", False

@@ -14,7 +14,7 @@ import structlog
 from sqlalchemy import insert, select, update
 from sqlalchemy.orm import Session
 
-from app.crypto import jws, vault
+from app.crypto import jws, kinds, vault
 from app.crypto.vault import Vault
 from app.platform.clock import Clock
 from app.platform.db import Database, insert_if_absent
@@ -30,7 +30,7 @@ RELOAD_EVERY = 60.0
 """Seconds between a replica's reads of the table."""
 PUBLISHED_BEFORE_USE = timedelta(minutes=10)
 """Longer than replicas and outside verifiers (JWKS max-age 300 s) keep an older list of keys."""
-SEALED_AS = "signing key"
+SEALED_AS = kinds.SIGNING_KEY
 KeyPurpose = Literal["access", "sts"]
 """Access tokens, or the identity tokens that only STS sees. No key serves both."""
 

@@ -12,6 +12,7 @@ from app.accounts import guesses
 from app.auth import codes, recovery_codes, sessions, totp
 from app.auth.rotation import SessionTokens
 from app.auth.sessions import Method
+from app.crypto import kinds
 from app.crypto.vault import Vault
 from app.platform.problems import EmailNotVerified, InvalidMfaCode, InvalidMfaToken, InvalidSingleUseToken
 from app.platform.process import Platform
@@ -63,7 +64,8 @@ def admit(
     methods: list[Factor] = ["totp", "recovery_code"]
     if session.scalar(select(Passkey.id).where(Passkey.user_id == user.id).limit(1)) is not None:
         methods.append("passkey")
-    data = {"method": method, "device_name": device_name, "password_mark": _password_mark(vault, user)}
+    mark = vault.digest(kinds.CHALLENGE_PASSWORD, _password(user)).hex()
+    data = {"method": method, "device_name": device_name, "password_mark": mark}
     token = single_use.issue(session, vault, now, "mfa", ttl=CHALLENGE_TTL, user_id=user.id, data=data)
     audit.record(session, origin, "mfa.challenged", now, subject_id=user.id, method=method)
     return Challenge(token, tuple(methods))
@@ -141,7 +143,8 @@ def complete(
         claim = single_use.claim(session, vault, now, "mfa", mfa_token)
     except InvalidSingleUseToken:
         raise InvalidMfaToken from None
-    if claim.user_id != user_id or claim.data["password_mark"] != _password_mark(vault, user):
+    mark = bytes.fromhex(claim.data["password_mark"])
+    if claim.user_id != user_id or not vault.matches(kinds.CHALLENGE_PASSWORD, mark, _password(user)):
         raise InvalidMfaToken
     return sessions.start(
         session,
@@ -155,6 +158,6 @@ def complete(
     )
 
 
-def _password_mark(vault: Vault, user: User) -> str:
+def _password(user: User) -> bytes:
     """Identifies the password at the time of the first factor. A change of password ends waiting sign-ins too."""
-    return vault.digest("password of a challenge", (user.password_hash or "").encode()).hex()
+    return (user.password_hash or "").encode()

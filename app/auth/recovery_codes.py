@@ -10,11 +10,12 @@ from datetime import datetime
 from sqlalchemy import delete, insert, update
 from sqlalchemy.orm import Session
 
+from app.crypto import kinds
 from app.crypto.encoding import random_base32
 from app.crypto.vault import Vault
 from app.mail import outbox
 from app.platform.problems import MfaRequired, NotFound
-from app.records import audit, users
+from app.records import audit, secret_keys, users
 from app.records.actor import Actor
 from app.records.audit import Origin
 from app.records.models import RecoveryCode, User
@@ -54,7 +55,14 @@ def replace(session: Session, vault: Vault, now: datetime, *, user_id: uuid.UUID
     plain = [random_base32(SIZE) for _ in range(HOW_MANY)]
     session.execute(
         insert(RecoveryCode),
-        [{"code_hash": _hash(vault, user_id, code), "user_id": user_id, "created_at": now} for code in plain],
+        [
+            {
+                "code_hash": vault.digest(kinds.RECOVERY_CODE, *_parts(user_id, code)),
+                "user_id": user_id,
+                "created_at": now,
+            }
+            for code in plain
+        ],
     )
     return ["-".join(code[at : at + GROUP] for at in range(0, len(code), GROUP)) for code in plain]
 
@@ -68,7 +76,9 @@ def use(session: Session, vault: Vault, now: datetime, *, user: User, code: str)
     claimed = session.scalar(
         update(RecoveryCode)
         .where(
-            RecoveryCode.code_hash == _hash(vault, user.id, code),
+            RecoveryCode.code_hash.in_(
+                secret_keys.digests(session, vault, kinds.RECOVERY_CODE, *_parts(user.id, code))
+            ),
             RecoveryCode.user_id == user.id,
             RecoveryCode.used_at.is_(None),
         )
@@ -82,5 +92,5 @@ def use(session: Session, vault: Vault, now: datetime, *, user: User, code: str)
     return True
 
 
-def _hash(vault: Vault, user_id: uuid.UUID, code: str) -> bytes:
-    return vault.digest("recovery code", user_id.bytes, code.encode("utf-8", "surrogatepass"))
+def _parts(user_id: uuid.UUID, code: str) -> tuple[bytes, bytes]:
+    return user_id.bytes, code.encode("utf-8", "surrogatepass")

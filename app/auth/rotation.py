@@ -1,6 +1,7 @@
 """Refresh tokens: each works once. A second use ends the session, unless it retries a lost answer."""
 
 import uuid
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -8,6 +9,7 @@ from sqlalchemy import insert, select, update
 from sqlalchemy.orm import Session
 
 from app.auth import endings
+from app.crypto import kinds
 from app.crypto.encoding import b64url
 from app.crypto.vault import Vault
 from app.platform.problems import (
@@ -56,12 +58,11 @@ def refresh(
     `verified_only`: refuses a user whose address is unverified, perhaps from before that was required. Raises
     `InvalidRefreshToken`, `RefreshTokenReused` (the session has ended), `AccountDisabled`, `EmailNotVerified`.
     """
-    token_hash = hash_of(vault, refresh_token)
     found = session.execute(
         select(RefreshToken, DeviceSession, User.status, User.email, User.email_verified_at, User.session_epoch)
         .join(DeviceSession, DeviceSession.id == RefreshToken.session_id)
         .join(User, User.id == DeviceSession.user_id)
-        .where(RefreshToken.token_hash == token_hash)
+        .where(RefreshToken.token_hash.in_(hashes_of(vault, refresh_token)))
         # After a lost step-up two tokens work. The later request must see what the earlier one inserts.
         .with_for_update(of=DeviceSession)
     ).one_or_none()
@@ -82,7 +83,7 @@ def refresh(
     if verified_only and email is not None and email_verified_at is None:
         audit.record_refusal(session, origin, now, _refreshing(family, "email_not_verified"))
         raise EmailNotVerified
-    successor = _successor(vault, family.id, token.generation + 1, refresh_token)
+    successors = _successors(vault, family.id, token.generation + 1, refresh_token)
     claimed = session.scalars(
         update(RefreshToken)
         .where(
@@ -94,10 +95,10 @@ def refresh(
         .returning(RefreshToken.token_hash)
         .execution_options(synchronize_session=False)
     ).all()
-    if token_hash in claimed:
+    if token.token_hash in claimed:
         family.last_used_at, family.last_address = now, origin.address
-        return issue(session, vault, now, family, successor, generation=token.generation + 1)
-    return _repeat(session, vault, origin, now, token=token, family=family, successor=successor, grace=grace)
+        return issue(session, vault, now, family, successors[0], generation=token.generation + 1)
+    return _repeat(session, vault, origin, now, token=token, family=family, successors=successors, grace=grace)
 
 
 def _refreshing(family: DeviceSession, reason: str) -> Refusal:
@@ -112,13 +113,16 @@ def _repeat(
     *,
     token: RefreshToken,
     family: DeviceSession,
-    successor: str,
+    successors: Sequence[str],
     grace: timedelta,
 ) -> SessionTokens:
     """Handles a token that was used before: a retry after a lost answer, or a theft."""
     session.refresh(token)
-    heir = session.get(RefreshToken, hash_of(vault, successor))
+    # The replica that used it may write with another secret key than this one.
+    by_hash = {hashed: successor for successor in successors for hashed in hashes_of(vault, successor)}
+    heir = session.scalar(select(RefreshToken).where(RefreshToken.token_hash.in_(by_hash)))
     if token.used_at is not None and now - token.used_at <= grace and heir is not None and heir.used_at is None:
+        successor = by_hash[heir.token_hash]
         return SessionTokens(family.user_id, family.id, family.authenticated_at, successor, heir.expires_at)
     endings.end(session, origin, now, family_id=family.id, actor_id=None, reason="reuse")
     audit.record(
@@ -140,7 +144,7 @@ def issue(
     expires_at = min(now + REFRESH_IDLE_TTL, family.expires_at)
     session.execute(
         insert(RefreshToken).values(
-            token_hash=hash_of(vault, refresh_token),
+            token_hash=vault.digest(kinds.REFRESH_TOKEN, _bytes(refresh_token)),
             session_id=family.id,
             generation=generation,
             issued_at=now,
@@ -150,10 +154,19 @@ def issue(
     return SessionTokens(family.user_id, family.id, family.authenticated_at, refresh_token, expires_at)
 
 
-def hash_of(vault: Vault, refresh_token: str) -> bytes:
-    return vault.digest("refresh token hash", refresh_token.encode("utf-8", "surrogatepass"))
+def hashes_of(vault: Vault, refresh_token: str) -> tuple[bytes, ...]:
+    """What it may be stored as."""
+    return vault.digests(kinds.REFRESH_TOKEN, _bytes(refresh_token))
 
 
-def _successor(vault: Vault, family_id: uuid.UUID, generation: int, parent: str) -> str:
-    parts = (family_id.bytes, generation.to_bytes(8, "big"), parent.encode("utf-8", "surrogatepass"))
-    return PREFIX + b64url(vault.digest("refresh token successor", *parts))
+def _successors(vault: Vault, family_id: uuid.UUID, generation: int, parent: str) -> Sequence[str]:
+    """Those by all secret keys, first the one that this replica writes with."""
+    parts = (family_id.bytes, generation.to_bytes(8, "big"), _bytes(parent))
+    mine, *others = dict.fromkeys(
+        (vault.digest(kinds.REFRESH_SUCCESSOR, *parts), *vault.digests(kinds.REFRESH_SUCCESSOR, *parts))
+    )
+    return [PREFIX + b64url(digest) for digest in (mine, *others)]
+
+
+def _bytes(token: str) -> bytes:
+    return token.encode("utf-8", "surrogatepass")

@@ -16,7 +16,7 @@ from sqlalchemy import ARRAY, Text, Uuid, any_, bindparam, cast, func, select
 from sqlalchemy.orm import Session
 
 from app.auth import endings
-from app.auth.rotation import PREFIX, REFRESH_IDLE_TTL, SessionTokens, hash_of, issue
+from app.auth.rotation import PREFIX, REFRESH_IDLE_TTL, SessionTokens, hashes_of, issue
 from app.crypto.encoding import b64url
 from app.crypto.vault import Vault
 from app.platform.db import Batch, Database
@@ -168,7 +168,7 @@ def step_up(
 
 def log_out(session: Session, vault: Vault, origin: Origin, now: datetime, *, refresh_token: str) -> None:
     """Ends the session of the token, whether it was used or not. An unknown token is no error (RFC 7009 §2.2)."""
-    token = session.get(RefreshToken, hash_of(vault, refresh_token))
+    token = session.scalar(select(RefreshToken).where(RefreshToken.token_hash.in_(hashes_of(vault, refresh_token))))
     if token is not None:
         family = session.get_one(DeviceSession, token.session_id)
         endings.end(session, origin, now, family_id=family.id, actor_id=family.user_id, reason="logout")

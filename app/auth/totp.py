@@ -15,6 +15,7 @@ from sqlalchemy.orm import Session
 
 from app.accounts import guesses, profile
 from app.auth import codes, endings, recovery_codes
+from app.crypto import kinds
 from app.crypto.encoding import random_base32
 from app.crypto.totp import match_totp, totp_uri
 from app.crypto.vault import Vault
@@ -30,7 +31,7 @@ SECRET_SIZE = 20
 """Bytes: the 160 bits that RFC 4226 §4 recommends."""
 ENROLMENT_TTL = timedelta(minutes=15)
 """Time from the start of an enrolment, after re-authentication, to its first code."""
-SEALED_AS = "TOTP secret"
+SEALED_AS = kinds.TOTP_SECRET
 
 
 @dataclass(frozen=True)
@@ -102,7 +103,7 @@ def _confirm(
         .where(
             TotpFactor.user_id == user.id,
             TotpFactor.confirmed_at.is_(None),
-            TotpFactor.secret_encrypted == factor.secret_encrypted,
+            TotpFactor.created_at == factor.created_at,
         )
         .values(confirmed_at=now, last_step=step)
         .returning(TotpFactor.user_id)
@@ -148,7 +149,7 @@ def use(session: Session, vault: Vault, now: datetime, *, user_id: uuid.UUID, co
         .where(
             TotpFactor.user_id == user_id,
             TotpFactor.confirmed_at.is_not(None),
-            TotpFactor.secret_encrypted == factor.secret_encrypted,
+            TotpFactor.created_at == factor.created_at,
             or_(TotpFactor.last_step.is_(None), TotpFactor.last_step < step),
         )
         .values(last_step=step)

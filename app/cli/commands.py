@@ -27,7 +27,7 @@ from app.auth import keys as signing_keys
 from app.auth.keys import KeyPurpose
 from app.auth.tokens import ACCESS_TOKEN_TTL
 from app.aws.rds_password import database_password
-from app.cli import base_mfa, doctor
+from app.cli import base_mfa, doctor, secret_key
 from app.cli.opening import ELSEWHERE, Json, fail, print_json, require_database, runtime_of_command, unchecked_runtime
 from app.cli.progress import moving, pieces
 from app.cli.user_commands import promote, users
@@ -311,6 +311,18 @@ def rotate(
         token_ttl=timedelta(seconds=ACCESS_TOKEN_TTL if purpose == "access" else IDENTITY_TOKEN_TTL),
     )
     print(f"The new key signs from {_time(signs_from)}; running services take notice within a minute.")
+
+
+@keys.command()
+def reencrypt() -> None:
+    """Puts all that is encrypted under TOKENVEND_SECRET_KEY, while the service runs with the previous key beside it.
+
+    It can be stopped anywhere and run again. At the end it says from when on the previous key is not needed.
+    """
+    try:
+        print("\n".join(secret_key.reencrypt(runtime_of_command(), console)))
+    except secret_key.NotYet as refusal:
+        fail(str(refusal))
 
 
 @cli.command()

@@ -12,6 +12,7 @@ from app.platform.db import sqlite_file
 from app.platform.environment import load_settings
 from app.platform.logs import configure_logging
 from app.platform.settings import Settings
+from app.records import secret_keys
 from app.records.migrate import is_migrated
 
 ELSEWHERE = "run the command in the folder of the service; TOKENVEND_DATABASE_URL says where the database is"
@@ -29,10 +30,13 @@ def print_json(value: object) -> None:
 
 def runtime_of_command() -> Runtime:
     """The runtime of a command that needs the tables, and makes none."""
-    require_database(load_settings())
+    settings = load_settings()
+    require_database(settings)
     runtime = unchecked_runtime()
     if not runtime.platform.database.run("read", is_migrated):
         fail("The database is not at this version's migration: run `tokenvend migrate`")
+    if settings.secret_key.get_secret_value():
+        runtime.platform.database.run("read", secret_keys.follow, runtime.platform.vault)
     return runtime
 
 

@@ -16,13 +16,15 @@ LINE_EVERY = 10.0
 
 
 @contextmanager
-def moving(console: Console, name: str, size: int | None) -> Iterator[Callable[[int], None]]:
-    """Yields a function. Call it with how much was moved: bytes of a file of that size, otherwise users."""
+def moving(
+    console: Console, name: str, size: int | None, *, rows: int | None = None
+) -> Iterator[Callable[[int], None]]:
+    """Yields a function. Call it with how much was moved: bytes of a file of that size, or so many rows, or users."""
     if console.is_terminal:
         counted = DownloadColumn() if size is not None else MofNCompleteColumn()
         columns = (TextColumn("{task.description}"), BarColumn(), counted, TimeRemainingColumn())
         with Progress(*columns, console=console) as progress:
-            task = progress.add_task(name, total=size)
+            task = progress.add_task(name, total=rows if size is None else size)
             yield lambda count: progress.advance(task, count)
         return
     moved, told_at = 0, CLOCK.monotonic()
@@ -32,7 +34,8 @@ def moving(console: Console, name: str, size: int | None) -> Iterator[Callable[[
         moved += count
         if CLOCK.monotonic() - told_at >= LINE_EVERY:
             told_at = CLOCK.monotonic()
-            console.print(f"{name}: {moved:,} of {size:,} bytes" if size else f"{name}: {moved:,} users")
+            users = f"{moved:,} users" if rows is None else f"{moved:,} of {rows:,}"
+            console.print(f"{name}: {moved:,} of {size:,} bytes" if size else f"{name}: {users}")
 
     yield tell
 

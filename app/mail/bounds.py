@@ -14,6 +14,7 @@ from typing import Literal
 from sqlalchemy import case
 from sqlalchemy.orm import Session
 
+from app.crypto import kinds
 from app.crypto.vault import Vault
 from app.platform.db import claim_row
 from app.records.models import MailCount
@@ -90,11 +91,14 @@ BOUNDS: Mapping[Kind, Bound] = {
 }
 
 
-def key_of(vault: Vault, kind: Kind, recipient: str) -> bytes:
-    """The key that a mail is counted by. It is a keyed digest, so that no address is stored with the count."""
+def keys_of(vault: Vault, kind: Kind, recipient: str) -> tuple[bytes, ...]:
+    """The keys that a mail is counted by. They are keyed digests, so that no address is stored with the count.
+
+    While the secret key is being changed there are several, and each is counted. So the change renews no bound.
+    """
     counter = BOUNDS[kind].counter
     name = kind if counter == "kind" else counter
-    return vault.digest(f"mails to one recipient: {name}", _mailbox(recipient).encode("utf-8", "surrogatepass"))
+    return vault.digests(kinds.MAIL_RECIPIENT.of(name), _mailbox(recipient).encode("utf-8", "surrogatepass"))
 
 
 def admit(session: Session, now: datetime, kind: Kind, key: bytes) -> bool:

@@ -15,13 +15,14 @@ from typing import Any
 from sqlalchemy import insert, select, update
 from sqlalchemy.orm import Session
 
+from app.crypto import kinds
 from app.crypto.vault import DecryptionFailed, Vault
 from app.mail import bounds
 from app.mail.bounds import Kind
 from app.platform.db import signal_after_commit
 from app.records.models import OutboxMail, User
 
-SEALED_AS = "token of a mail"
+SEALED_AS = kinds.MAIL_TOKEN
 SIGNAL = "outbox"
 LEASE = timedelta(minutes=5)
 """How long a worker keeps a mail that it has taken: several times the longest try."""
@@ -136,8 +137,10 @@ def take(session: Session, vault: Vault, now: datetime, *, most: int, bounded: b
 def _beyond_bounds(session: Session, vault: Vault, now: datetime, mails: Sequence[Mail]) -> Sequence[Mail]:
     """The mails beyond their bound. Counts in the order of the keys, so that two workers do not deadlock."""
     first_tries = [mail for mail in mails if mail.attempts == 1]
-    keyed = sorted(((bounds.key_of(vault, mail.kind, mail.recipient), mail) for mail in first_tries), key=itemgetter(0))
-    return [mail for key, mail in keyed if not bounds.admit(session, now, mail.kind, key)]
+    keyed = [(key, mail) for mail in first_tries for key in bounds.keys_of(vault, mail.kind, mail.recipient)]
+    keyed.sort(key=itemgetter(0))
+    dropped = {mail.id: mail for key, mail in keyed if not bounds.admit(session, now, mail.kind, key)}
+    return list(dropped.values())
 
 
 def note_sent(session: Session, now: datetime, mail: Mail) -> None:

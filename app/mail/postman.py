@@ -62,7 +62,7 @@ class Postman:
 
     async def _deliver(self, mail: Mail) -> None:
         if not mail.readable:
-            raise Undelivered("secret_key_changed", for_good=True)
+            raise Undelivered("secret_key_changed")  # another replica may have its key
         message = letters.compose(
             mail.kind,
             mail_id=mail.id,

@@ -16,6 +16,7 @@ from typing import Literal
 import structlog
 from limits import RateLimitItem, parse
 
+from app.crypto import kinds
 from app.crypto.vault import Vault
 from app.platform.clock import Clock
 from app.platform.metrics import Metrics
@@ -58,7 +59,9 @@ LimitName = Literal[
     "invitation",
 ]
 
-Counter = tuple[LimitName, str]
+Key = str | tuple[str, ...]
+"""What hits are counted by. With several keys a hit counts for each, and the limit of any refuses it."""
+Counter = tuple[LimitName, Key]
 """A limit, and the key whose hits are counted."""
 Holder = Literal["address", "user", "session", "mail address", "user and mail address", "account", "all newcomers"]
 """Whose allowance a hit uses. An IPv6 network of 64 bits is one client address. An account is one that somebody tries
@@ -309,21 +312,25 @@ class Limiter:
             name: parse(amount) for name, amount in {**usual, **(amounts or {})}.items()
         }
 
-    async def hit(self, name: LimitName, key: str) -> None:
+    async def hit(self, name: LimitName, key: Key) -> None:
         """Counts a hit. Raises `RateLimited` with the seconds until the window ends."""
         if not self._enabled:
             return
-        item = self._items[name]
-        if self._shared is None:
-            wait = self._local.hit(name, key, item)
-        else:
-            try:
-                wait = await self._shared.hit(name, key, item)
-            except RedisAvoided:
-                wait = self._local.hit(name, key, item)
-        if wait is not None:
-            self._metrics.limits_refused.labels(name).inc()
-            raise RateLimited(retry_after=max(1, math.ceil(wait)))
+        counted: list[str] = []
+        for one in _each(key):
+            wait = await self._hit(name, one, self._items[name])
+            if wait is not None:
+                if counted:
+                    await self.take_back(name, tuple(counted))
+                self._metrics.limits_refused.labels(name).inc()
+                raise RateLimited(retry_after=max(1, math.ceil(wait)))
+            counted.append(one)
+
+    async def _hit(self, name: LimitName, key: str, item: RateLimitItem) -> float | None:
+        if self._shared is not None:
+            with contextlib.suppress(RedisAvoided):
+                return await self._shared.hit(name, key, item)
+        return self._local.hit(name, key, item)
 
     async def waits(self, counters: Sequence[Counter]) -> list[float]:
         """For how many seconds a hit of each counter would be refused; 0 if it would pass. Counts nothing.
@@ -332,6 +339,10 @@ class Limiter:
         """
         if not self._enabled or not counters:
             return [0] * len(counters)
+        waits = iter(await self._waits([(name, one) for name, key in counters for one in _each(key)]))
+        return [max(next(waits) for _ in _each(key)) for _, key in counters]
+
+    async def _waits(self, counters: Sequence[tuple[LimitName, str]]) -> list[float]:
         if self._shared is not None:
             with contextlib.suppress(RedisAvoided):
                 return await self._shared.waits(
@@ -339,21 +350,23 @@ class Limiter:
                 )
         return [self._local.wait(name, key, self._items[name]) for name, key in counters]
 
-    async def clear(self, name: LimitName, key: str) -> None:
+    async def clear(self, name: LimitName, key: Key) -> None:
         """Forgets all hits of the key."""
-        self._local.clear(name, key)
-        if self._shared is not None and self._enabled:
-            with contextlib.suppress(RedisAvoided):
-                await self._shared.clear(name, key, self._items[name])
+        for one in _each(key):
+            self._local.clear(name, one)
+            if self._shared is not None and self._enabled:
+                with contextlib.suppress(RedisAvoided):
+                    await self._shared.clear(name, one, self._items[name])
 
-    async def take_back(self, name: LimitName, key: str) -> None:
+    async def take_back(self, name: LimitName, key: Key) -> None:
         """Forgets the last hit of the key, because what it was counted for did not happen."""
         if not self._enabled:
             return
-        self._local.take_back(name, key)
-        if self._shared is not None:
-            with contextlib.suppress(RedisAvoided):
-                await self._shared.take_back(name, key, self._items[name])
+        for one in _each(key):
+            self._local.take_back(name, one)
+            if self._shared is not None:
+                with contextlib.suppress(RedisAvoided):
+                    await self._shared.take_back(name, one, self._items[name])
 
     async def close(self) -> None:
         if self._shared is not None:
@@ -375,9 +388,17 @@ def make_limiter(url: str, clock: Clock, metrics: Metrics, *, enabled: bool, sts
     return Limiter(LocalWindows(clock, metrics), shared, metrics, enabled=enabled, amounts=amounts)
 
 
-def account_key(vault: Vault, account: str) -> str:
-    """The key that counts guesses at an account. `account` is its address key, or its id if it has no address."""
-    return vault.digest("guessed account", account.encode("utf-8", "surrogatepass")).hex()
+def account_key(vault: Vault, account: str) -> Key:
+    """The key that counts guesses at an account. `account` is its address key, or its id if it has no address.
+
+    While the secret key is being changed, guesses are counted by each key. So the change gives nobody more of them.
+    """
+    digests = vault.digests(kinds.GUESSED_ACCOUNT, account.encode("utf-8", "surrogatepass"))
+    return tuple(digest.hex() for digest in digests)
+
+
+def _each(key: Key) -> Sequence[str]:
+    return (key,) if isinstance(key, str) else key
 
 
 def address_key(address: str) -> str:

@@ -254,6 +254,12 @@ class Metrics:
             multiprocess_mode="livesum",
             registry=self.registry,
         )
+        self.secret_key_pending = Gauge(
+            "tokenvend_secret_key_pending",
+            "1 while data are left under a previous secret key, or replicas write with one unknown here; else 0.",
+            multiprocess_mode="livemax",
+            registry=self.registry,
+        )
         self.job_failures = Counter(
             "tokenvend_job_failures",
             "Runs of a background job that failed.",

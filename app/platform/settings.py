@@ -1,6 +1,7 @@
 """Settings: environment variables `TOKENVEND_…`, or the same keys in `.env`. An error names each wrong or weak one."""
 
 import base64
+import contextlib
 import json
 import re
 from email.utils import parseaddr
@@ -56,7 +57,7 @@ TAG_VALUE = r"[\w .:/=+@-]{0,256}"
 
 
 SSL_MODES = ("disable", "allow", "prefer", "require", "verify-ca", "verify-full")
-UNTRIMMED = frozenset({"secret_key", "metrics_token", "cognito_client_secret", "database_url"})
+UNTRIMMED = frozenset({"secret_key", "secret_key_previous", "metrics_token", "cognito_client_secret", "database_url"})
 """Settings whose white space is not taken off unasked: it could be part of a secret, or of a file's name."""
 
 
@@ -205,6 +206,11 @@ class Settings(BaseSettings):
     secret_key: SecretStr = Field(
         SecretStr(""),
         description="32 random characters or more; encrypts the signing keys and keys the hashes of tokens",
+    )
+    secret_key_previous: Annotated[tuple[SecretStr, ...], NoDecode] = Field(
+        (),
+        description="while the secret key is being changed: the previous one, which is still accepted; or several as a "
+        "list in JSON, the latest first",
     )
     public_url: str = Field(
         "http://127.0.0.1:8000",
@@ -770,6 +776,22 @@ class Settings(BaseSettings):
             raise ValueError("must be the name of a bucket (3 to 63 of a-z, 0-9, `.` and `-`), not an ARN or URL")
         return value
 
+    @field_validator("secret_key_previous", mode="before")
+    @classmethod
+    def _one_or_several(cls, value: object) -> object:
+        """A list in JSON, or else one key as it was, which may hold any character."""
+        if not isinstance(value, str):
+            return value
+        with contextlib.suppress(ValueError):
+            if isinstance(several := json.loads(value), list):
+                return several
+        return (value,) if value.strip() else ()
+
+    @field_validator("secret_key_previous")
+    @classmethod
+    def _previous(cls, value: tuple[SecretStr, ...]) -> tuple[SecretStr, ...]:
+        return tuple(map(cls._secret, value))
+
     @field_validator("secret_key")
     @classmethod
     def _secret(cls, value: SecretStr) -> SecretStr:
@@ -792,6 +814,14 @@ class Settings(BaseSettings):
             raise ValueError(
                 f"{PREFIX}UPLOAD_MAX_TTL: must not exceed {LONGEST_CHAINED} and {PREFIX}CREDENTIAL_MAX_TTL but in "
                 "web_identity mode: AWS gives a role that assumes another one an hour at most"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _has_each_key_once(self) -> Self:
+        if len({self.secret_key, *self.secret_key_previous}) <= len(self.secret_key_previous):
+            raise ValueError(
+                f"{PREFIX}SECRET_KEY_PREVIOUS: must be another key than {PREFIX}SECRET_KEY, and hold each key once"
             )
         return self
 

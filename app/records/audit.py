@@ -71,6 +71,8 @@ Event = Literal[
     "access.refused",
     "isolation.broken",
     "signing_key.created",
+    "secret_key.switched",
+    "secret_key.moved",
     "mail.retried",
     "audit.exported",
     "audit.pruned",

@@ -29,6 +29,9 @@ from sqlalchemy.engine import Dialect
 from sqlalchemy.orm import DeclarativeBase, Mapped, column_property, mapped_column, validates
 from sqlalchemy.types import TypeDecorator
 
+from app.crypto import kinds
+from app.crypto.kinds import Keyed, Sealed
+
 
 class UtcDateTime(TypeDecorator[datetime]):
     """A time in UTC. SQLite has no time zones, so it stores a naive time, which is read back as UTC."""
@@ -48,6 +51,31 @@ class UtcDateTime(TypeDecorator[datetime]):
         if value is None:
             return None
         return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
+
+
+class Encrypted(TypeDecorator[bytes]):
+    """What a vault has encrypted, bound to another column of its row. `keys reencrypt` finds every such column."""
+
+    impl = LargeBinary
+    cache_ok = True
+
+    def __init__(self, kind: Sealed, *, bound_to: str) -> None:
+        super().__init__()
+        self.kind = kind
+        self.bound_to = bound_to
+
+
+class Digested(TypeDecorator[bytes]):
+    """A digest by a vault. `since` and `until` name the columns that say when it was made and when it expires."""
+
+    impl = LargeBinary(32)
+    cache_ok = True
+
+    def __init__(self, kind: Keyed, *, since: str | None = None, until: str | None = None) -> None:
+        super().__init__()
+        self.kind = kind
+        self.since = since
+        self.until = until
 
 
 class Model(DeclarativeBase):
@@ -222,7 +250,9 @@ class RefreshToken(Model):
         ),
     )
 
-    token_hash: Mapped[bytes] = mapped_column(LargeBinary(32), primary_key=True)
+    token_hash: Mapped[bytes] = mapped_column(
+        Digested(kinds.REFRESH_TOKEN, since="issued_at", until="expires_at"), primary_key=True
+    )
     session_id: Mapped[uuid.UUID] = mapped_column(ForeignKey("sessions.id"), index=True)
     generation: Mapped[int] = mapped_column(Integer)
     issued_at: Mapped[datetime]
@@ -236,7 +266,9 @@ class SingleUseToken(Model):
     __tablename__ = "single_use_tokens"
     __table_args__ = (Index(None, "user_id", "purpose"),)
 
-    token_hash: Mapped[bytes] = mapped_column(LargeBinary(32), primary_key=True)
+    token_hash: Mapped[bytes] = mapped_column(
+        Digested(kinds.SINGLE_USE_TOKEN, since="created_at", until="expires_at"), primary_key=True
+    )
     purpose: Mapped[str] = mapped_column(String(32))
     user_id: Mapped[uuid.UUID | None] = mapped_column(ForeignKey("users.id"))
     data: Mapped[dict[str, Any]] = mapped_column(JSON)
@@ -279,7 +311,7 @@ class OutboxMail(Model):
     user_id: Mapped[uuid.UUID | None] = mapped_column(index=True)
     """The account that the mail is about; None for a mail to nobody. A foreign key would lock the user's row."""
     recipient: Mapped[str] = mapped_column(String(254))
-    token_encrypted: Mapped[bytes | None] = mapped_column(LargeBinary)
+    token_encrypted: Mapped[bytes | None] = mapped_column(Encrypted(kinds.MAIL_TOKEN, bound_to="id"))
     created_at: Mapped[datetime] = mapped_column(index=True)
     next_try_at: Mapped[datetime]
     """If a worker has taken the mail: when others may take it. So a worker that dies loses no mail."""
@@ -294,7 +326,7 @@ class MailCount(Model):
 
     __tablename__ = "mail_counts"
 
-    key: Mapped[bytes] = mapped_column(LargeBinary(32), primary_key=True)
+    key: Mapped[bytes] = mapped_column(Digested(kinds.MAIL_RECIPIENT, until="ends_at"), primary_key=True)
     mails: Mapped[int] = mapped_column(Integer)
     ends_at: Mapped[datetime] = mapped_column(index=True)
 
@@ -349,7 +381,7 @@ class TotpFactor(Model):
     __tablename__ = "totp_factors"
 
     user_id: Mapped[uuid.UUID] = mapped_column(ForeignKey("users.id"), primary_key=True)
-    secret_encrypted: Mapped[bytes] = mapped_column(LargeBinary)
+    secret_encrypted: Mapped[bytes] = mapped_column(Encrypted(kinds.TOTP_SECRET, bound_to="user_id"))
     created_at: Mapped[datetime]
     confirmed_at: Mapped[datetime | None]
     last_step: Mapped[int | None] = mapped_column(BigInteger)
@@ -359,7 +391,7 @@ class TotpFactor(Model):
 class RecoveryCode(Model):
     __tablename__ = "recovery_codes"
 
-    code_hash: Mapped[bytes] = mapped_column(LargeBinary(32), primary_key=True)
+    code_hash: Mapped[bytes] = mapped_column(Digested(kinds.RECOVERY_CODE, since="created_at"), primary_key=True)
     user_id: Mapped[uuid.UUID] = mapped_column(ForeignKey("users.id"), index=True)
     created_at: Mapped[datetime]
     used_at: Mapped[datetime | None]
@@ -424,7 +456,7 @@ class ProviderAuthorization(Model):
     """Its identity, which is deleted before this."""
     provider: Mapped[str] = mapped_column(String(32))
     client_id: Mapped[str] = mapped_column(String(255))
-    token_encrypted: Mapped[bytes] = mapped_column(LargeBinary)
+    token_encrypted: Mapped[bytes] = mapped_column(Encrypted(kinds.PROVIDER_TOKEN, bound_to="id"))
     created_at: Mapped[datetime]
     asked_at: Mapped[datetime | None]
     next_try_at: Mapped[datetime | None]
@@ -444,11 +476,51 @@ class SigningKey(Model):
     purpose: Mapped[str] = mapped_column(String(16), primary_key=True)
     sequence: Mapped[int] = mapped_column(Integer, primary_key=True, autoincrement=False)
     kid: Mapped[str] = mapped_column(String(64), unique=True)
-    private_key_encrypted: Mapped[bytes] = mapped_column(LargeBinary)
+    private_key_encrypted: Mapped[bytes] = mapped_column(Encrypted(kinds.SIGNING_KEY, bound_to="kid"))
     public_jwk: Mapped[dict[str, Any]]
     created_at: Mapped[datetime]
     signs_from: Mapped[datetime]
     retires_at: Mapped[datetime | None]
+
+
+class SecretKey(Model):
+    """A secret key that the service writes with, or did. All replicas write with the newest: see `secret_keys.py`.
+
+    The key itself is not here, only its fingerprint.
+    """
+
+    __tablename__ = "secret_keys"
+
+    fingerprint: Mapped[str] = mapped_column(String(64), primary_key=True)
+    sequence: Mapped[int] = mapped_column(Integer)
+    """Hosts' clocks differ, so the newest is the one with the highest number."""
+    writes_from: Mapped[datetime]
+    moved_at: Mapped[datetime | None]
+    """When everything encrypted was encrypted with this key. None while that is not so."""
+
+
+class SecretKeyHolder(Model):
+    """A running process, and the secret keys that it was told of. The row is renewed each minute."""
+
+    __tablename__ = "secret_key_holders"
+
+    id: Mapped[uuid.UUID] = mapped_column(primary_key=True)
+    host: Mapped[str] = mapped_column(String(255))
+    fingerprints: Mapped[list[str]] = mapped_column(JSON)
+    writes_with: Mapped[str] = mapped_column(String(64))
+    seen_at: Mapped[datetime]
+
+
+class KeptKey(Model):
+    """The key of digests that never expire, of a secret key which is not accepted any more. It finds those digests."""
+
+    __tablename__ = "kept_keys"
+
+    purpose: Mapped[str] = mapped_column(String(64), primary_key=True)
+    fingerprint: Mapped[str] = mapped_column(String(64), primary_key=True)
+    """Of the secret key that it was derived from."""
+    key_encrypted: Mapped[bytes] = mapped_column(Encrypted(kinds.KEPT_KEY, bound_to="fingerprint"))
+    created_at: Mapped[datetime]
 
 
 class Usage(Model):

@@ -13,6 +13,7 @@ from typing import Any, Literal
 from sqlalchemy import func, insert, select, update
 from sqlalchemy.orm import Session
 
+from app.crypto import kinds
 from app.crypto.encoding import b64url
 from app.crypto.vault import Vault
 from app.platform.problems import InvalidSingleUseToken
@@ -77,7 +78,7 @@ def store(
     """Keeps a token that exists already, for another purpose."""
     session.execute(
         insert(SingleUseToken).values(
-            token_hash=_hash(vault, purpose, token),
+            token_hash=vault.digest(kinds.SINGLE_USE_TOKEN.of(purpose), _bytes(token)),
             purpose=purpose,
             user_id=user_id,
             data=dict(data or {}),
@@ -134,7 +135,7 @@ def withdraw(session: Session, now: datetime, *purposes: Purpose, user_id: uuid.
 
 def _usable(vault: Vault, purpose: Purpose, token: str, now: datetime) -> tuple[Any, ...]:
     return (
-        SingleUseToken.token_hash == _hash(vault, purpose, token),
+        SingleUseToken.token_hash.in_(vault.digests(kinds.SINGLE_USE_TOKEN.of(purpose), _bytes(token))),
         SingleUseToken.used_at.is_(None),
         SingleUseToken.expires_at > now,
     )
@@ -146,5 +147,5 @@ def _claim(row: Any) -> Claim:
     return Claim(row.user_id, row.data, row.created_at)
 
 
-def _hash(vault: Vault, purpose: Purpose, token: str) -> bytes:
-    return vault.digest(f"single-use token: {purpose}", token.encode("utf-8", "surrogatepass"))
+def _bytes(token: str) -> bytes:
+    return token.encode("utf-8", "surrogatepass")

@@ -9,6 +9,7 @@ import dataclasses
 import json
 import random
 import secrets
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 from uuid import UUID
@@ -16,6 +17,7 @@ from uuid import UUID
 import structlog
 
 from app.aws.sts_client import StsCredential
+from app.crypto import kinds
 from app.crypto.encoding import b64url
 from app.crypto.vault import DecryptionFailed, Vault
 from app.platform.clock import Clock
@@ -27,7 +29,6 @@ from app.vending.orders import Order
 
 log = structlog.get_logger("tokenvend.cache")
 
-PURPOSE = "vended credential"
 TIMEOUT = 0.5
 """Seconds for Redis to answer."""
 AVOIDED_FOR = 2.0
@@ -60,9 +61,9 @@ class SharedCache:
 
         If no new one can be issued, returns the older one while at least ten minutes of it are left.
         """
-        key = self._key(order)
+        key, *before = self._keys(order)
         lock, holder = f"{key}:lock", secrets.token_hex(16)
-        known = await self._find_or_lock(order, key, lock, holder)
+        known = await self._find_or_lock(order, (key, *before), lock, holder)
         if known is not None and known.fresh(self._clock.now()):
             return known
         try:
@@ -79,13 +80,13 @@ class SharedCache:
         await self._release(lock, holder)
         return issued
 
-    async def _find_or_lock(self, order: Order, key: str, lock: str, holder: str) -> Issued | None:
+    async def _find_or_lock(self, order: Order, keys: Sequence[str], lock: str, holder: str) -> Issued | None:
         """A fresh credential. Or an older one or None, once we hold the lock, avoid Redis, or have waited too long."""
         known, locked = None, False
         with contextlib.suppress(RedisAvoided, TimeoutError):
             async with asyncio.timeout(LONGEST_WAIT):
                 while True:
-                    known = self._open(key, order, await self._guard.ask(self._redis.get, key))
+                    known = await self._find(order, keys)
                     if known is not None and known.fresh(self._clock.now()):
                         if locked:
                             await self._release(lock, holder)
@@ -100,12 +101,28 @@ class SharedCache:
                         await asyncio.sleep(random.uniform(*WAIT))  # noqa: S311 - it spreads, it hides nothing
         return known
 
+    async def _find(self, order: Order, keys: Sequence[str]) -> Issued | None:
+        """The first that is fresh, else one that is not. Raises `RedisAvoided`."""
+        known = None
+        for key in keys:
+            found = self._open(key, order, await self._guard.ask(self._redis.get, key))
+            if found is not None and found.fresh(self._clock.now()):
+                return found
+            known = known or found
+        return known
+
     async def close(self) -> None:
         await self._guard.close()
 
-    def _key(self, order: Order) -> str:
-        """A keyed digest of all that shapes the credential. So the key does not tell who uses the service."""
-        return "tokenvend:credential:" + b64url(self._vault.digest(PURPOSE, repr(order).encode()))
+    def _keys(self, order: Order) -> list[str]:
+        """Keyed digests of all that shapes the credential, first by the secret key that is written with.
+
+        So a key in Redis does not tell who uses the service.
+        """
+        shape = repr(order).encode()
+        mine = self._vault.digest(kinds.CREDENTIAL_ORDER, shape)
+        digests = dict.fromkeys((mine, *self._vault.digests(kinds.CREDENTIAL_ORDER, shape)))
+        return ["tokenvend:credential:" + b64url(digest) for digest in digests]
 
     async def _keep(self, key: str, issued: Issued) -> None:
         left = issued.credential.expires_at - self._clock.now() - LEAST_LEFT
@@ -131,13 +148,13 @@ class SharedCache:
                 "expires_at": issued.credential.expires_at.isoformat(),
             },
         }
-        return self._vault.encrypt(PURPOSE, json.dumps(members).encode(), bound_to=key)
+        return self._vault.encrypt(kinds.VENDED_CREDENTIAL, json.dumps(members).encode(), bound_to=key)
 
     def _open(self, key: str, order: Order, sealed: Any) -> Issued | None:
         if sealed is None:
             return None
         try:
-            members = json.loads(self._vault.decrypt(PURPOSE, sealed, bound_to=key))
+            members = json.loads(self._vault.decrypt(kinds.VENDED_CREDENTIAL, sealed, bound_to=key))
             credential = members["credential"]
             return Issued(
                 UUID(members["credential_id"]),

@@ -4,7 +4,7 @@ import sqlalchemy as sa
 from alembic import op
 
 revision = "2026113019"
-down_revision = "2026113002"
+down_revision = "2026113015"
 branch_labels = None
 depends_on = None
 

@@ -9,7 +9,7 @@ from httpx2 import Response
 from limits import parse
 from sqlalchemy import event
 
-from app.platform.limits import LIMITS, LimitName, account_key
+from app.platform.limits import LIMITS, Key, LimitName, account_key
 from tests.security.observed import assert_problem, without_request_id
 from tests.security.races import all_at_once
 from tests.support.outside import add_passkey
@@ -31,7 +31,7 @@ def change(device: Device, current: str | None, new: str = NEW) -> Response:
     return device.put("/v1/me/password", json={"current_password": current, "new_password": new})
 
 
-def use_up(service: Service, name: LimitName, key: str) -> None:
+def use_up(service: Service, name: LimitName, key: Key) -> None:
     """As if so much had been guessed in a row as the limit allows."""
     assert service.client.portal is not None
     for _ in range(parse(LIMITS[name].amount).amount):

@@ -10,6 +10,7 @@ import pytest
 from httpx2 import Response
 
 from app.auth import totp as totp_factor
+from app.crypto import kinds
 from app.crypto.totp import match_totp, totp_uri
 from app.platform.problems import InvalidToken
 from tests.security.observed import assert_problem
@@ -68,7 +69,7 @@ class TestEnrolment:
         sealed = bytes(sealed)
         for known in (app.secret.encode(), base64.b32decode(app.secret)):
             assert known not in sealed
-        opened = service.runtime.platform.vault.decrypt("TOTP secret", sealed, bound_to=device.user_id)
+        opened = service.runtime.platform.vault.decrypt(kinds.TOTP_SECRET, sealed, bound_to=device.user_id)
         assert opened == app.secret.encode()
         seen = [device.get(path).text for path in ("/v1/me", "/v1/me/sessions", "/v1/me/credentials")]
         seen += [device.post("/v1/me/totp").text, service.log_in(device.email).text]

@@ -30,6 +30,7 @@ from app.auth.mfa import Challenge
 from app.auth.rotation import SessionTokens
 from app.aws.sts_client import StsCredential
 from app.compose import Runtime, build_runtime
+from app.crypto import kinds
 from app.crypto.vault import Vault
 from app.platform import cursors
 from app.platform.clock import SystemClock
@@ -158,7 +159,7 @@ class Crowd:
         )
 
     def _token_hash(self, number: int) -> str:
-        return self._vault.digest("refresh token hash", _first_token(number).encode()).hex()
+        return self._vault.digest(kinds.REFRESH_TOKEN, _first_token(number).encode()).hex()
 
     @contextmanager
     def running(self) -> Iterator[Runtime]:

@@ -23,6 +23,7 @@ ARNS = {
     "KmsKeyArn": "arn:aws:kms:eu-central-1:123456789012:key/1b2c3d4e-0000-4000-8000-000000000001",
     "ImageRepositoryArn": "arn:aws:ecr:eu-central-1:123456789012:repository/tokenvend",
     "SmtpSecretArn": "arn:aws:secretsmanager:eu-central-1:123456789012:secret:smtp-abcdef",
+    "SecretKeyPreviousArn": "arn:aws:secretsmanager:eu-central-1:123456789012:secret:previous-abcdef",
     "CognitoSecretArn": "arn:aws:secretsmanager:eu-central-1:123456789012:secret:cognito-abcdef",
     "FirebaseSecretArn": "arn:aws:secretsmanager:eu-central-1:123456789012:secret:firebase-abcdef",
     "BucketName": BUCKET,

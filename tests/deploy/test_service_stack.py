@@ -56,6 +56,7 @@ PARAMETERS = {
     "StsRegions": "eu-central-1,eu-west-1",
     "StorageEventsTopicArn": "arn:aws:sns:eu-central-1:123456789012:events",
     "SmtpSecretArn": ARNS["SmtpSecretArn"],
+    "SecretKeyPreviousArn": ARNS["SecretKeyPreviousArn"],
     "CognitoSecretArn": ARNS["CognitoSecretArn"],
     "FirebaseSecretArn": ARNS["FirebaseSecretArn"],
     "CognitoClientId": "client",

@@ -14,7 +14,7 @@ from httpx2 import Response
 from limits import parse
 
 from app.accounts import reauthentication
-from app.platform.limits import LIMITS, LimitName, account_key
+from app.platform.limits import LIMITS, Key, LimitName, account_key
 from app.records.actor import Actor
 from app.records.audit import COMMAND_LINE
 from app.records.models import TotpFactor
@@ -181,7 +181,7 @@ def _count(service: Service, email: str, guesses: int) -> None:
     hit(service, "guess", account_key(service.runtime.platform.vault, email), guesses)
 
 
-def hit(service: Service, name: LimitName, key: str, times: int) -> None:
+def hit(service: Service, name: LimitName, key: Key, times: int) -> None:
     assert service.client.portal is not None
     for _ in range(times):
         service.client.portal.call(service.runtime.platform.limiter.hit, name, key)

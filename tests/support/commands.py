@@ -5,7 +5,9 @@ import os
 import subprocess
 import sys
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 
 WITHIN = 60.0
@@ -29,6 +31,19 @@ def tokenvend(
             raise subprocess.TimeoutExpired(arguments, WITHIN)
         stdout, stderr = (stream.read_text(encoding="utf-8") for stream in streams[1:])
         return subprocess.CompletedProcess(arguments, process.exitcode, stdout, stderr)
+
+
+@contextmanager
+def begun(*arguments: str, environment: Mapping[str, str], cwd: Path) -> Iterator[BaseProcess]:
+    """The command while it runs, to be killed."""
+    streams = [cwd / f"begun.{name}" for name in ("stdin", "stdout", "stderr")]
+    process = _forks.Process(target=_run, args=(arguments, dict(environment), cwd, streams))
+    process.start()
+    try:
+        yield process
+    finally:
+        process.kill()
+        process.join()
 
 
 def _run(arguments: tuple[str, ...], environment: dict[str, str], cwd: Path, streams: list[Path]) -> None:

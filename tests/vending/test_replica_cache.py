@@ -19,6 +19,7 @@ from starlette.testclient import TestClient
 
 from app.aws.sts_client import StsCredential
 from app.compose import build_runtime
+from app.crypto import kinds
 from app.crypto.vault import Vault
 from app.main import create_app
 from app.platform.metrics import Metrics
@@ -329,7 +330,7 @@ class TestSecrecy:
         (device,) = sign_in(first, 1)
         device.vend()
         (key,) = redis.stored()
-        redis.client.set(key, first.runtime.platform.vault.encrypt("vended credential", members, bound_to=key))
+        redis.client.set(key, first.runtime.platform.vault.encrypt(kinds.VENDED_CREDENTIAL, members, bound_to=key))
         assert at(second, device).vend().json()["access_key_id"] == "ASIACANNED0000000002"
 
 

@@ -12,7 +12,7 @@ from app.auth.providers import Providers
 from app.mail.transport import Transport
 from app.platform.fetcher import Fetcher
 from app.platform.process import Platform
-from app.upkeep.checks import database, machine, mail, providers, public_url, redis_servers, sts
+from app.upkeep.checks import database, machine, mail, providers, public_url, redis_servers, secret_key, sts
 from app.upkeep.checks.findings import Finding, State
 from app.vending.broker import Broker
 from app.vending.identity_token import IdentityTokens
@@ -77,6 +77,9 @@ class Checks:
         """In this order: the keys that are published tell whether this very service answers."""
         platform = self._platform
         found = await database.check(platform.database, platform.settings, self._keyrings)
+        has_key = bool(platform.settings.secret_key.get_secret_value())
+        if has_key and all(finding.state != "failed" or finding.name == "keys" for finding in found):
+            found.append(await secret_key.check(platform))
         kids = [key["kid"] for keyring in self._keyrings[:1] for key in keyring.jwks()["keys"]]
         return [
             *found,
