@@ -14,7 +14,7 @@ from app.accounts.passwords import Hasher
 from app.admin import prune, tally
 from app.admin.imports import ImportRoom
 from app.admin.tally import OwnWork
-from app.auth import authorizations, endings
+from app.auth import authorizations, endings, last_seen
 from app.auth.cognito import UserPool
 from app.auth.keys import Keyring
 from app.auth.providers import Providers
@@ -157,6 +157,7 @@ class Runtime:
                 every=30,
                 woken_by=authorizations.SIGNAL,
             ),
+            Job("last seen", partial(last_seen.fill_next, platform), every=3600),
             Job("lost guests", partial(lost_guests.erase_next, platform), every=600),
             Job("usage", partial(usage_count.count_next, platform, vending), every=15, woken_by=quota.SIGNAL),
             Job("canary", partial(canary.watch, platform, vending), every=60),

@@ -10,6 +10,7 @@ from sqlalchemy import Connection, text
 from app.aws.rds_password import database_password
 from app.platform.db import make_engine
 from app.platform.environment import load_settings
+from app.records import indexes
 from app.records.models import Model
 
 LOCK = 0x746F6B656E766E64
@@ -48,6 +49,11 @@ def migrate(connection: Connection) -> None:
             raise RuntimeError(f"the migration would leave a row of {broken[0]} without the {broken[2]} it refers to")
 
 
+def _is_newest(connection: Connection) -> bool:
+    version = text("SELECT version_num FROM alembic_version")
+    return connection.execute(version).scalar_one_or_none() == context.get_head_revision()
+
+
 def run() -> None:
     attributes = context.config.attributes
     if "url" not in attributes:  # alembic's own command
@@ -65,6 +71,8 @@ def run() -> None:
     try:
         with engine.connect() as connection:
             migrate(connection)
+            if connection.dialect.name == "postgresql" and _is_newest(connection):
+                indexes.make_missing(connection, shared=attributes["pooler"] == "transaction")
     finally:
         engine.dispose()
 

@@ -97,6 +97,8 @@ def is_open(session: Session, user: User) -> bool:
     """
     if user.status != "active" or user.role != "user" or user.email_verified_at is not None:
         return False
+    if user.import_id is not None:
+        return False
     taken = (AuditEvent.event.in_(("session.started", "user.imported")), AuditEvent.outcome == "done")
     signs = (
         select(AuditEvent.id).where(AuditEvent.subject_id == user.id, *taken),

@@ -9,7 +9,7 @@ import functools
 import hashlib
 import json
 import uuid
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -17,9 +17,10 @@ from threading import BoundedSemaphore
 from typing import Any, Literal, TypeVar
 from typing import cast as typed
 
-from sqlalchemy import JSON, Select, Table, Text, bindparam, cast, column, func, insert, select
+from sqlalchemy import JSON, Table, Text, bindparam, cast, column, func, insert, select
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import Session
+from sqlalchemy.sql.dml import ReturningInsert
 
 from app.admin import formats
 from app.admin.formats import SourceName
@@ -36,7 +37,7 @@ from app.platform.problems import (
 )
 from app.records import audit, listing
 from app.records.actor import Actor
-from app.records.audit import Origin
+from app.records.audit import Event, Origin
 from app.records.models import COGNITO, IssuedCredential, User, UserImport, UserImportProblem
 
 T = TypeVar("T")
@@ -169,17 +170,7 @@ def _claim(session: Session, now: datetime, order: Order, lease: uuid.UUID) -> U
     if alive or (found.source, found.dry_run) != (order.source, order.dry_run):
         raise ImportConflict
     found.status, found.lease, found.updated_at, found.finished_at = "running", lease, now, None
-    audit.record(
-        session,
-        order.origin,
-        "users.import_started",
-        now,
-        actor_id=order.actor.user_id if order.actor else None,
-        session_id=order.actor.session_id if order.actor else None,
-        import_id=str(order.import_id),
-        source=order.source,
-        dry_run=str(order.dry_run).lower(),
-    )
+    _record(session, now, order, "users.import_started")
     return found
 
 
@@ -251,38 +242,24 @@ def _add(session: Session, now: datetime, order: Order, users: Sequence[tuple[in
     for number, row in sorted(users, key=lambda one: one[1].address.key):
         user_id = uuid.UUID(row.former_id) if order.keep_ids and row.former_id else uuid.uuid4()
         added[user_id] = number
-        rows.append(_user_row(now, user_id, row))
+        rows.append(_user_row(now, order.import_id, user_id, row))
     if not rows:
         return set()
-    event = audit.row(
-        order.origin,
-        "user.imported",
-        now,
-        actor_id=order.actor.user_id if order.actor else None,
-        session_id=order.actor.session_id if order.actor else None,
-        import_id=str(order.import_id),
-    )
     connection = session.connection()
     if connection.dialect.name == "postgresql":
-        statement = _users_and_events(tuple(rows[0]), tuple(event))
-        parameters = {"rows": json.dumps(rows, default=str)} | {f"event_{name}": event[name] for name in event}
-        ids = connection.execute(statement, parameters).scalars().all()
+        parameters = {"rows": json.dumps(rows, default=str)}
+        ids = connection.execute(_users_added(tuple(rows[0])), parameters).scalars().all()
     else:
-        ids = (
-            connection.execute(sqlite.insert(USERS).on_conflict_do_nothing().returning(USERS.c.id), rows)
-            .scalars()
-            .all()
-        )
-        if ids:
-            audit.record_all(session, [{**event, "subject_id": user_id} for user_id in ids])
+        statement = sqlite.insert(USERS).on_conflict_do_nothing().returning(USERS.c.id)
+        ids = connection.execute(statement, rows).scalars().all()
     return {added[user_id] for user_id in ids}
 
 
 @functools.cache
-def _users_and_events(columns: tuple[str, ...], event: tuple[str, ...]) -> Select[Any]:
-    """A statement that adds users and an audit row for each new one, and returns their ids. Its rows are one JSON text.
+def _users_added(columns: tuple[str, ...]) -> ReturningInsert[uuid.UUID]:
+    """A statement that adds users and returns the ids of the new ones. Its rows are one JSON text.
 
-    A statement with many VALUES, and one for each audit row, would take ten times as long.
+    A statement with many VALUES would take ten times as long.
     """
     given = (
         func.json_to_recordset(cast(bindparam("rows", type_=Text), JSON))
@@ -290,18 +267,10 @@ def _users_and_events(columns: tuple[str, ...], event: tuple[str, ...]) -> Selec
         .render_derived(with_types=True)
     )
     rows = select(*(given.c[name] for name in columns))
-    added = (
-        postgresql.insert(USERS).from_select(columns, rows).on_conflict_do_nothing().returning(USERS.c.id).cte("added")
-    )
-    values = [
-        added.c.id if name == "subject_id" else bindparam(f"event_{name}", type_=audit.TABLE.c[name].type)
-        for name in event
-    ]
-    audited = audit.insert_from(event, select(*values)).cte("audited")
-    return select(added.c.id).add_cte(audited)
+    return postgresql.insert(USERS).from_select(columns, rows).on_conflict_do_nothing().returning(USERS.c.id)
 
 
-def _user_row(now: datetime, user_id: uuid.UUID, row: ImportedUser) -> dict[str, Any]:
+def _user_row(now: datetime, import_id: uuid.UUID, user_id: uuid.UUID, row: ImportedUser) -> dict[str, Any]:
     created_at = min(row.created_at or now, now)
     return {
         "id": user_id,
@@ -315,6 +284,7 @@ def _user_row(now: datetime, user_id: uuid.UUID, row: ImportedUser) -> dict[str,
         "status": "disabled" if row.disabled else "active",
         "role": "user",
         "created_at": created_at,
+        "import_id": import_id,
     }
 
 
@@ -360,7 +330,27 @@ def _end(session: Session, now: datetime, order: Order, lease: uuid.UUID, status
     ended = _held(session, order, lease)
     ended.status, ended.updated_at = status, now
     ended.finished_at = now if status == "completed" else None
+    counts = {name: getattr(ended, name) for name in ("rows", "created", "existing", "refused")}
+    _record(session, now, order, "users.imported", detail=counts | {"status": status})
     return ended
+
+
+def _record(
+    session: Session, now: datetime, order: Order, event: Event, detail: Mapping[str, Any] | None = None
+) -> None:
+    """One row for the whole import. Each user's row has the id of the import, and so leads here."""
+    audit.record(
+        session,
+        order.origin,
+        event,
+        now,
+        actor_id=order.actor.user_id if order.actor else None,
+        session_id=order.actor.session_id if order.actor else None,
+        import_id=str(order.import_id),
+        source=order.source,
+        dry_run=str(order.dry_run).lower(),
+        **(detail or {}),
+    )
 
 
 def _held(session: Session, order: Order, lease: uuid.UUID) -> UserImport:

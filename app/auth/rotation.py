@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 from sqlalchemy import insert, select, update
 from sqlalchemy.orm import Session
 
-from app.auth import endings
+from app.auth import endings, last_seen
 from app.crypto import kinds
 from app.crypto.encoding import b64url
 from app.crypto.vault import Vault
@@ -59,7 +59,10 @@ def refresh(
     `InvalidRefreshToken`, `RefreshTokenReused` (the session has ended), `AccountDisabled`, `EmailNotVerified`.
     """
     found = session.execute(
-        select(RefreshToken, DeviceSession, User.status, User.email, User.email_verified_at, User.session_epoch)
+        select(
+            *(RefreshToken, DeviceSession, User.status, User.email, User.email_verified_at),
+            *(User.session_epoch, User.last_seen_at),
+        )
         .join(DeviceSession, DeviceSession.id == RefreshToken.session_id)
         .join(User, User.id == DeviceSession.user_id)
         .where(RefreshToken.token_hash.in_(hashes_of(vault, refresh_token)))
@@ -68,7 +71,7 @@ def refresh(
     ).one_or_none()
     if found is None:
         raise InvalidRefreshToken
-    token, family, status, email, email_verified_at, epoch = found
+    token, family, status, email, email_verified_at, epoch, last_seen_at = found
     if family.session_epoch != epoch:
         # The sign-out that raised it may have kept this session while we waited for its row. So read the user again.
         epoch = session.scalars(select(User.session_epoch).where(User.id == family.user_id)).one()
@@ -97,6 +100,7 @@ def refresh(
     ).all()
     if token.token_hash in claimed:
         family.last_used_at, family.last_address = now, origin.address
+        last_seen.note(session, now, user_id=family.user_id, known=last_seen_at)
         return issue(session, vault, now, family, successors[0], generation=token.generation + 1)
     return _repeat(session, vault, origin, now, token=token, family=family, successors=successors, grace=grace)
 

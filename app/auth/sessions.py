@@ -125,6 +125,7 @@ def start(
         session_epoch=endings.epoch_of(user.id),
     )
     session.add(family)
+    user.last_seen_at = now
     session.flush()
     audit.record(
         session,

@@ -129,7 +129,7 @@ def carry_out(
     outbox.tell(session, vault, now, "account_erased", user)
     held = user.email_key if grants.holds_address(user, verifies=verifies) else None
     user.email = user.email_key = user.email_verified_at = user.display_name = user.password_hash = None
-    user.status, user.role, user.guest = "erased", "user", False
+    user.status, user.role, user.guest, user.last_seen_at = "erased", "user", False, None
     if actor_id == user.id and actor and not endings.is_alive(session, user_id=user.id, family_id=actor.session_id):
         raise InvalidToken  # the owner was signed out meanwhile
     endings.sign_out(session, origin, now, user_id=user.id, actor_id=actor_id, reason="erased")

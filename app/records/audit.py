@@ -27,6 +27,7 @@ Event = Literal[
     "user.exported",
     "user.imported",
     "users.import_started",
+    "users.imported",
     "users.exported",
     "user.erasure_requested",
     "user.erased",

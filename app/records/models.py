@@ -121,6 +121,37 @@ class User(Model):
             postgresql_where=text("status <> 'active'"),
             sqlite_where=text("status <> 'active'"),
         ),
+        Index("ix_users_last_seen", "last_seen_at", "id"),
+        Index("ix_users_guest", "guest", "created_at", "id"),
+        Index(
+            "ix_users_verified",
+            "created_at",
+            "id",
+            postgresql_where=text("email_verified_at IS NOT NULL"),
+            sqlite_where=text("email_verified_at IS NOT NULL"),
+        ),
+        Index(
+            "ix_users_unverified",
+            "created_at",
+            "id",
+            postgresql_where=text("email_verified_at IS NULL AND email_key IS NOT NULL"),
+            sqlite_where=text("email_verified_at IS NULL AND email_key IS NOT NULL"),
+        ),
+        Index(
+            "ix_users_without_address",
+            "email_key",
+            "id",
+            postgresql_where=text("email_key IS NULL"),
+            sqlite_where=text("email_key IS NULL"),
+        ),
+        Index(
+            "ix_users_imported",
+            "import_id",
+            "created_at",
+            "id",
+            postgresql_where=text("import_id IS NOT NULL"),
+            sqlite_where=text("import_id IS NOT NULL"),
+        ),
     )
 
     id: Mapped[uuid.UUID] = mapped_column(primary_key=True)
@@ -153,6 +184,10 @@ class User(Model):
     unlocked_at: Mapped[datetime | None]
     """When staff last ended a lock-out. Earlier wrong passwords and codes no longer count."""
     created_at: Mapped[datetime]
+    last_seen_at: Mapped[datetime | None]
+    """When one of the user's sessions was last used, to the hour: see `auth/last_seen.py`."""
+    import_id: Mapped[uuid.UUID | None]
+    """The import that added the account. It outlives the import's own row."""
 
     @validates("password_hash")
     def _has_its_own(self, _name: str, value: str | None) -> str | None:
@@ -760,6 +795,22 @@ class AuditEvent(Model):
             postgresql_where=text("outcome = 'refused'"),
             sqlite_where=text("outcome = 'refused'"),
         ),
+        Index(
+            "ix_audit_events_refused_kinds",
+            "event",
+            "at",
+            "id",
+            postgresql_where=text("outcome = 'refused'"),
+            sqlite_where=text("outcome = 'refused'"),
+        ),
+        # A hash is a quarter of the size: request ids are random, and nobody asks for a range of them.
+        Index(
+            "ix_audit_events_request",
+            "request_id",
+            postgresql_using="hash",
+            postgresql_where=text("request_id <> ''"),
+            sqlite_where=text("request_id <> ''"),
+        ),
     )
 
     id: Mapped[int] = mapped_column(BigInteger().with_variant(Integer(), "sqlite"), primary_key=True)
@@ -838,6 +889,16 @@ class Activity(Model):
     sts_errors: Mapped[int] = mapped_column(BigInteger, server_default="0")
     sts_slow: Mapped[int] = mapped_column(BigInteger, server_default="0")
     sts_milliseconds: Mapped[int] = mapped_column(BigInteger, server_default="0")
+
+
+class Backfill(Model):
+    """A column that a job fills for the rows of earlier versions. The row is deleted when it is filled."""
+
+    __tablename__ = "backfills"
+
+    name: Mapped[str] = mapped_column(String(32), primary_key=True)
+    position: Mapped[uuid.UUID | None]
+    """The id of the last filled row."""
 
 
 class WriteProbe(Model):
