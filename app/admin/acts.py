@@ -16,7 +16,8 @@ from sqlalchemy.orm import Session
 
 from app.accounts import guesses, registration
 from app.admin import users
-from app.admin.users import Account, Role
+from app.admin.user_filters import Role
+from app.admin.users import Account
 from app.auth import endings, password_reset, recovery_codes
 from app.crypto.vault import Vault
 from app.lifecycle import erasure

@@ -15,7 +15,7 @@ from pydantic import Field
 from starlette.routing import BaseRoute
 
 from app.accounts import registration
-from app.admin import exports, formats, imports, stats, users
+from app.admin import exports, formats, imports, stats, user_filters
 from app.api.auth import wire
 from app.api.examples import BODIES, EXAMPLES
 from app.auth import mfa, sessions
@@ -23,6 +23,7 @@ from app.http.guards import GUARDS, WELCOMES
 from app.http.wire import ResponseModel
 from app.platform.problems import Problem as Refusal
 from app.policy.session_policy import Access
+from app.records import counting, listing
 from app.records.audit import Event, Outcome
 from app.vending.access_checks import Reason
 from app.vending.orders import Purpose
@@ -69,8 +70,11 @@ CHOICES: Mapping[str, tuple[str, ...]] = {
     "SignInMethod": get_args(sessions.Method),
     "LoginStatus": get_args(wire.LoginStatus),
     "RegistrationStatus": get_args(registration.Status),
-    "UserRole": get_args(users.Role),
-    "UserStatus": get_args(users.Status),
+    "UserRole": get_args(user_filters.Role),
+    "UserStatus": get_args(user_filters.Status),
+    "UserSort": get_args(user_filters.Sort),
+    "SortDirection": get_args(listing.Direction),
+    "CountKind": get_args(counting.Kind),
     "StatsWindow": get_args(stats.Window),
     "ImportSource": get_args(formats.SourceName),
     "ImportStatus": get_args(imports.Status),

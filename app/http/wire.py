@@ -47,6 +47,8 @@ Limit = Annotated[int, Query(ge=1, le=200)]
 """How many members of a list a page has at most."""
 Cursor = Annotated[str | None, Query(max_length=200)]
 """The `next_cursor` of an earlier page."""
+LongCursor = Annotated[str | None, Query(max_length=2000)]
+"""The same for a list that may be sorted by an address."""
 
 
 _DATE = re.compile("[0-9]{4}-[0-9]{2}-")

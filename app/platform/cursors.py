@@ -18,12 +18,20 @@ def decode(cursor: str, kind: type[RowId]) -> tuple[datetime, RowId]:
     """The position that `encode` was given, with an id of that kind. Raises `InvalidRequest`."""
     try:
         moment, row_id = base64.urlsafe_b64decode(cursor.encode()).decode().split(" ")
-        at, found = datetime.fromisoformat(moment), kind(row_id)
+        at, found = moment_of(moment), kind(row_id)
     except ValueError:
         raise invalid_cursor() from None
-    if at.utcoffset() != timedelta(0) or (isinstance(found, int) and not 0 <= found < 2**63):
+    if isinstance(found, int) and not 0 <= found < 2**63:
         raise invalid_cursor()
     return at, found
+
+
+def moment_of(text: str) -> datetime:
+    """A time in UTC, as a cursor has it. Raises `InvalidRequest`, `ValueError`."""
+    at = datetime.fromisoformat(text)
+    if at.utcoffset() != timedelta(0):
+        raise invalid_cursor()
+    return at
 
 
 def invalid_cursor() -> InvalidRequest:

@@ -185,14 +185,26 @@ class TestRows:
         ids = stored(service, "id")
         assert all(uuid.UUID(str(one)).version == 4 for one in ids)
 
-    def test_each_has_an_audit_row_with_actor_and_import(self, service: Service, admin: Device) -> None:
-        body = send(admin, ndjson("a@example.org", "b@example.org", "zoe@example.org")).json()
-        events = admin.get("/v1/admin/audit-events", params={"event": "user.imported"}).json()["items"]
-        assert len(events) == 2
-        assert {event["actor_id"] for event in events} == {admin.user_id}
-        assert {event["detail"][0]["value"] for event in events} == {body["import_id"]}
-        started = admin.get("/v1/admin/audit-events", params={"event": "users.import_started"}).json()["items"]
-        assert len(started) == 1
+    def test_leaves_one_audit_row_to_which_each_user_leads(self, service: Service, admin: Device) -> None:
+        """VC7: a credential leads to its user, the user to the import, and that to who ran it, from where."""
+        body = send(admin, ndjson("a@example.org", "b@example.org", "zoe@example.org", "no address")).json()
+        (ended,) = admin.get("/v1/admin/audit-events", params={"event": "users.imported"}).json()["items"]
+        assert {one["name"]: one["value"] for one in ended["detail"]} == {
+            "import_id": body["import_id"],
+            "source": "tokenvend",
+            "dry_run": "false",
+            "status": "completed",
+            "rows": "4",
+            "created": "2",
+            "existing": "1",
+            "refused": "1",
+        }
+        (started,) = admin.get("/v1/admin/audit-events", params={"event": "users.import_started"}).json()["items"]
+        assert {ended["actor_id"], started["actor_id"]} == {admin.user_id}
+        assert not service.sql("SELECT 1 FROM audit_events WHERE event = 'user.imported'")
+        users = admin.get("/v1/admin/users", params={"import_id": body["import_id"]}).json()["items"]
+        assert {user["email"] for user in users} == {"a@example.org", "b@example.org"}
+        assert {user["import_id"] for user in users} == {body["import_id"]}
 
     def test_problems_are_told_by_row_and_repeat_nothing(self, service: Service, admin: Device) -> None:
         """IM6"""
@@ -220,7 +232,8 @@ class TestRows:
         dry = send(admin, rows, dry_run="true")
         assert counts(dry) == (4, 1, 2, 1)
         assert stored(service) == ["zoe@example.org"]
-        assert not admin.get("/v1/admin/audit-events", params={"event": "user.imported"}).json()["items"]
+        (ended,) = admin.get("/v1/admin/audit-events", params={"event": "users.imported"}).json()["items"]
+        assert {"name": "dry_run", "value": "true"} in ended["detail"]
         assert counts(send(admin, rows)) == counts(dry)
 
     def test_no_row_breaks_those_beside_it(self, service: Service, admin: Device) -> None:
@@ -356,8 +369,13 @@ class TestResuming:
         assert counts(send(admin, self.ROWS, import_id=import_id)) == (950, 950, 0, 0)
         assert counts(send(admin, self.ROWS)) == (950, 0, 950, 0)
         assert len(stored(service)) == 951
-        (imported,) = service.sql("SELECT count(*) FROM audit_events WHERE event = 'user.imported'")
-        assert imported[0] == 950
+        assert admin.get("/v1/admin/user-count", params={"import_id": import_id}).json()["total"] == 950
+        broken, ended, *_ = (
+            {one["name"]: one["value"] for one in event["detail"]}
+            for event in admin.get("/v1/admin/audit-events", params={"event": "users.imported"}).json()["items"][::-1]
+            if event["detail"][0]["value"] == import_id
+        )
+        assert (broken["status"], ended["status"]) == ("interrupted", "interrupted")
 
     @pytest.mark.parametrize(
         "change",

@@ -1,5 +1,7 @@
 """Finding users, and what is shown of them."""
 
+import base64
+import json
 import sqlite3
 import uuid
 from collections.abc import Iterator
@@ -11,16 +13,17 @@ from typing import Any
 import psycopg
 import pytest
 from alembic import command
-from sqlalchemy import insert
+from sqlalchemy import insert, text
 from sqlalchemy.dialects import postgresql
 from sqlalchemy.engine import make_url
 
-from app.admin import users
+from app.admin import user_filters, users
+from app.records import counting
 from app.records.migrate import configuration, upgrade
 from app.records.models import User
 from tests.security.observed import assert_problem
 from tests.support.authenticator import enable
-from tests.support.databases import SqliteDatabases, debian_postgresql
+from tests.support.databases import PostgresDatabases, SqliteDatabases, debian_postgresql
 from tests.support.documents import ROOT, blocks
 from tests.support.service import Device, Service, running_service
 
@@ -173,6 +176,179 @@ class TestSearch:
         assert_problem(support.get(f"/v1/admin/users?{query}"), 422, "invalid_request")
 
 
+def pages(device: Device, limit: int, **parameters: Any) -> list[str]:
+    """All that is found, by pages of that size."""
+    seen: list[str] = []
+    cursor: dict[str, str] = {}
+    while True:
+        answer = device.get("/v1/admin/users", params={"limit": limit, **parameters, **cursor})
+        assert answer.status_code == 200, answer.text
+        seen += [item["id"] for item in answer.json()["items"]]
+        if answer.json()["next_cursor"] is None:
+            return seen
+        assert len(answer.json()["items"]) == limit
+        cursor = {"cursor": answer.json()["next_cursor"]}
+
+
+def counted(device: Device, **parameters: Any) -> tuple[int, str]:
+    answer = device.get("/v1/admin/user-count", params=parameters)
+    assert answer.status_code == 200, answer.text
+    return answer.json()["total"], answer.json()["kind"]
+
+
+@pytest.mark.both_databases
+class TestOrder:
+    @pytest.fixture
+    def crowd(self, service: Service) -> list[str]:
+        """Twelve users: every third is a guest, every fourth was never seen, and some were seen at the same moment."""
+        rows = [
+            {
+                "id": uuid.UUID(int=number + 1 << 64, version=4),
+                "email": None if number % 3 == 0 else f"{chr(122 - number)}@order.example",
+                "email_key": None if number % 3 == 0 else f"{chr(122 - number)}@order.example",
+                "email_verified_at": START if number % 3 == 1 else None,
+                "guest": number % 3 == 0,
+                "display_name": "Orderly",
+                "status": "disabled" if number == 4 else "active",
+                "role": "user",
+                "created_at": START + timedelta(minutes=number // 2),
+                "last_seen_at": None if number % 4 == 0 else START + timedelta(days=number // 3),
+            }
+            for number in range(12)
+        ]
+        service.runtime.platform.database.run("write", lambda session: session.execute(insert(User), rows) and None)
+        return [str(row["id"]) for row in rows]
+
+    def test_is_whole_under_each_sort_up_and_down(self, service: Service, support: Device, crowd: list[str]) -> None:
+        rows = {user: number for number, user in enumerate(crowd)}
+        keys: dict[str, Any] = {
+            "created_at": lambda number: number // 2,
+            "last_seen_at": lambda number: None if number % 4 == 0 else number // 3,
+            "email": lambda number: None if number % 3 == 0 else chr(122 - number),
+        }
+        for sort, key in keys.items():
+            for direction in ("asc", "desc"):
+                down = direction == "desc"
+                known = [user for user in crowd if key(rows[user]) is not None]
+                known.sort(key=lambda user: (key(rows[user]), user), reverse=down)
+                unknown = sorted((user for user in crowd if key(rows[user]) is None), reverse=down)
+                for limit in (1, 5, 200):
+                    parameters = {"query": "orderly", "sort": sort, "direction": direction}
+                    assert pages(support, limit, **parameters) == known + unknown, (sort, direction, limit)
+
+    def test_narrows_by_what_users_are_and_when_they_were_seen(
+        self, service: Service, support: Device, crowd: list[str]
+    ) -> None:
+        """The count has the same filters, and so has each sort."""
+        day = "2026-01-02T12:00:00Z"
+        for parameters, expected in (
+            ({"guest": "true"}, {0, 3, 6, 9}),
+            ({"guest": "false"}, {1, 2, 4, 5, 7, 8, 10, 11}),
+            ({"email_verified": "true"}, {1, 4, 7, 10}),
+            ({"email_verified": "false"}, {2, 5, 8, 11}),
+            ({"status": "disabled"}, {4}),
+            ({"last_seen_before": day}, {0, 4, 8, 1, 2, 3, 5}),
+            ({"last_seen_after": day}, {6, 7, 9, 10, 11}),
+            ({"created_after": "2026-01-01T00:02:00Z", "created_before": "2026-01-01T00:04:00Z"}, {6, 7}),
+            ({"guest": "true", "last_seen_before": day}, {0, 3}),
+        ):
+            given = {"query": "orderly", **parameters}
+            for sort in ("created_at", "last_seen_at", *(() if parameters.get("guest") == "true" else ("email",))):
+                found = pages(support, 2, sort=sort, **given)
+                assert len(found) == len(expected), (parameters, sort)
+                assert set(found) == {crowd[number] for number in expected}, (parameters, sort)
+            assert counted(support, **given) == (len(expected), "exact")
+
+    def test_narrows_by_second_factor(self, service: Service, support: Device) -> None:
+        enable(service.device("ada@example.org"))
+        service.device("bob@example.org")
+        assert found(support, mfa_enabled="true", query="example.org") == ["ada@example.org"]
+        assert found(support, mfa_enabled="false", query="example.org") == ["bob@example.org"]
+
+    def test_follows_who_is_seen(self, service: Service, support: Device) -> None:
+        """To the hour, because the user's row has many indexes."""
+        ada, _bob = service.device("ada@example.org"), service.device("bob@example.org")
+
+        def noted() -> list[Any]:
+            return service.sql("SELECT last_seen_at FROM users WHERE email = 'ada@example.org'")
+
+        order = {"sort": "last_seen_at", "query": "example.org"}
+        first = noted()
+        service.clock.advance(minutes=50)
+        token = service.refresh(ada.refresh_token).json()["refresh_token"]
+        assert noted() == first
+        service.clock.advance(minutes=11)
+        token = service.refresh(token).json()["refresh_token"]
+        assert noted() != first
+        support = service.device(support.email)  # the access token has expired
+        assert found(support, **order) == ["ada@example.org", "bob@example.org"]
+        assert found(support, **order, direction="asc") == ["bob@example.org", "ada@example.org"]
+        seen = {"last_seen_after": (service.clock.now() - timedelta(minutes=1)).isoformat()}
+        assert found(support, **order, **seen) == ["ada@example.org"]
+        assert service.refresh(token).status_code == 200
+
+    @pytest.mark.parametrize(
+        ("query", "code"),
+        [
+            ("last_seen_after=2026-02-01T00:00:00Z&last_seen_before=2026-01-01T00:00:00Z", "empty_range"),
+            ("created_after=2026-01-01T00:00:00Z&created_before=2026-01-01T00:00:00Z", "empty_range"),
+            ("guest=true&email_verified=false", "contradiction"),
+            ("guest=true&sort=email", "contradiction"),
+            ("status=erased&email_verified=true", "contradiction"),
+        ],
+    )
+    def test_refuses_filters_that_nobody_fits(self, service: Service, support: Device, query: str, code: str) -> None:
+        answer = support.get(f"/v1/admin/users?{query}")
+        assert_problem(answer, 422, "invalid_request")
+        assert answer.json()["errors"][0]["code"] == code
+        if "sort" not in query:
+            assert support.get(f"/v1/admin/user-count?{query}").json()["errors"] == answer.json()["errors"]
+
+    def test_takes_no_cursor_of_another_order(self, service: Service, support: Device, crowd: list[str]) -> None:
+        def cursor(**order: str) -> str:
+            return str(support.get("/v1/admin/users", params={"limit": 2, **order}).json()["next_cursor"])
+
+        by_address = cursor(sort="email", direction="asc")
+        positions = (["email", False, "a\0", str(uuid.uuid4())], ["email", False, 5, "x"], ["email"], {}, 7, None)
+        forged = [base64.urlsafe_b64encode(json.dumps(position).encode()).decode() for position in positions]
+        for wrong in (cursor(), cursor(sort="email", direction="desc"), cursor(sort="last_seen_at"), "x", *forged):
+            answer = support.get("/v1/admin/users", params={"sort": "email", "direction": "asc", "cursor": wrong})
+            assert_problem(answer, 422, "invalid_request")
+        for other in ("created_at", "last_seen_at"):
+            answer = support.get("/v1/admin/users", params={"sort": other, "cursor": by_address})
+            assert_problem(answer, 422, "invalid_request")
+
+
+class TestCount:
+    def test_is_about_where_there_are_very_many(
+        self, service: Service, support: Device, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(counting, "COUNTED", 2)
+        add(service, *((f"n{number}@many.example", None) for number in range(5)))
+        assert counted(support, query="many.example") == (2, "at_least")
+        assert counted(support, query="n1@many.example") == (1, "exact")
+
+    @pytest.mark.all
+    def test_is_an_estimate_on_postgresql(
+        self, postgres_databases: PostgresDatabases, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Of its statistics, whether the count would be too large or take too long."""
+        with running_service(postgres_databases.create()) as service:
+            support = service.staff("support", "desk@example.com")
+            add(service, *((f"n{number}@many.example", None) for number in range(500)))
+            service.sql("ANALYZE users")
+            assert counted(support) == (501, "exact")
+            monkeypatch.setattr(counting, "COUNTED", 2)
+            total, kind = counted(support)
+            assert (kind, 400 < total < 600) == ("estimate", True)
+            monkeypatch.setattr(counting, "COUNTED", 10_000)
+            monkeypatch.setattr(counting, "LIMIT", text("SET LOCAL statement_timeout = 50"))
+            slow = text("SELECT 1 FROM pg_sleep(9)")
+            monkeypatch.setattr(counting, "_count", lambda session, _rows: session.scalar(slow))
+            total, kind = counted(support)
+            assert (kind, 400 < total < 600) == ("estimate", True)
+
+
 @pytest.mark.all
 class TestTrigrams:
     def test_find_the_same_by_an_index(self, debian: str) -> None:
@@ -185,7 +361,7 @@ class TestTrigrams:
             support = service.staff("support", "desk@example.com")
             add(service, *PEOPLE)
             assert_finds_by_text(support)
-            query = users._ACCOUNTS.where(users._matches("lovelace", on_sqlite=False)).with_only_columns(User.id)
+            query = users._ACCOUNTS.where(user_filters._matches("lovelace", on_sqlite=False)).with_only_columns(User.id)
             plan = query.compile(dialect=postgresql.dialect(), compile_kwargs={"literal_binds": True})
             assert "ix_users_text" in str(service.sql(f"EXPLAIN {plan}".replace("%%", "%")))
         command.downgrade(configuration(url), "2026112402")
@@ -258,6 +434,7 @@ class TestUser:
             "role": "user",
             "guest": False,
             "locked_until": None,
+            "import_id": None,
             "prefix": f"users/{device.user_id}/",
             "mfa_enabled": False,
             "quota_bytes": None,

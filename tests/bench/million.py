@@ -24,6 +24,7 @@ from sqlalchemy.engine import make_url
 from sqlalchemy.orm import Session
 
 from app.admin import users
+from app.admin.user_filters import Filters
 from app.admin.users import Account
 from app.auth import login, mfa, rotation
 from app.auth.mfa import Challenge
@@ -309,7 +310,7 @@ async def _compare_pages(runtime: Runtime, people: int, samples: int, say: Say) 
 def _search(
     session: Session, *, query: str | None = None, cursor: str | None = None
 ) -> tuple[Sequence[Account], str | None]:
-    return users.search(session, query=query, status=None, role=None, created_after=None, limit=PAGE, cursor=cursor)
+    return users.search(session, Filters(query=query), limit=PAGE, cursor=cursor)
 
 
 def _cursor_after(session: Session, number: int) -> str:

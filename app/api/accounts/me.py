@@ -9,7 +9,7 @@ from sqlalchemy.orm import Session
 
 from app.accounts import profile
 from app.accounts.passwords import MAX_LENGTH
-from app.admin.users import Role, Status
+from app.admin.user_filters import Role, Status
 from app.api.provided import HasherDep, PlatformDep
 from app.http.guards import Enrolling, OriginDep, SignedIn
 from app.http.routes import JsonRoute

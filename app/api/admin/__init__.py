@@ -20,6 +20,7 @@ ROUTERS = (
     user_ways_in.router,
     user_grants.router,
     user_notes.router,
+    users.counts,
     audit_events.router,
     access_keys.router,
     stats.router,

@@ -8,7 +8,7 @@ from pydantic import Field
 
 from app.admin import access_keys
 from app.admin.access_keys import Vended
-from app.admin.users import Status
+from app.admin.user_filters import Status
 from app.api.provided import BrokerDep, PlatformDep
 from app.http.guards import Support
 from app.http.routes import JsonRoute

@@ -5,28 +5,33 @@ from datetime import datetime
 from typing import Annotated
 from uuid import UUID
 
-from fastapi import APIRouter, Query, Response
+from fastapi import APIRouter, Depends, Query, Response
 from pydantic import Field
 from sqlalchemy.orm import Session
 
 from app.accounts import guesses
 from app.admin import acts, users
 from app.admin.acts import Act
-from app.admin.users import Account, Role, Status
+from app.admin.user_filters import Filters, Role, Sort, Status
+from app.admin.users import Account
 from app.api.credentials.credentials import IssuedCredential
 from app.api.provided import PlatformDep
 from app.auth.sessions import Method
 from app.http.guards import Admin, OriginDep, Support
 from app.http.routes import JsonRoute
-from app.http.wire import Cursor, Limit, Moment, PrintableText, RequestModel, ResponseModel, Timestamp
+from app.http.wire import Cursor, Limit, LongCursor, Moment, PrintableText, RequestModel, ResponseModel, Timestamp
 from app.platform.process import Platform
 from app.platform.settings import MOST_BYTES, Settings
 from app.policy import session_policy
 from app.records.actor import Actor
 from app.records.audit import Origin
+from app.records.counting import Kind as CountKind
+from app.records.listing import Direction
 from app.storage import quota
 
 router = APIRouter(prefix="/v1/admin/users", tags=["admin"], route_class=JsonRoute)
+
+counts = APIRouter(prefix="/v1/admin/user-count", tags=["admin"], route_class=JsonRoute)
 
 DisplayName = Annotated[PrintableText, Field(min_length=1, max_length=100)]
 Reason = Annotated[PrintableText, Field(min_length=1, max_length=500, pattern=r"\S")]
@@ -63,11 +68,19 @@ class AdminUser(ResponseModel):
     quota_bytes: int | None
     """Of their own. Null: the setting decides."""
     usage: UserUsage
+    import_id: UUID | None
+    """The import that added the account; null for other accounts."""
 
 
 class UserPage(ResponseModel):
     items: list[AdminUser]
     next_cursor: str | None
+
+
+class UserCount(ResponseModel):
+    total: int
+    kind: CountKind
+    """`exact` up to 10,000. Above that the database's `estimate`, or, where it has none, `at_least`."""
 
 
 class CreateUserRequest(RequestModel):
@@ -115,31 +128,65 @@ class UserCredentialPage(ResponseModel):
     next_cursor: str | None
 
 
-@router.get("")
-async def list_users(
-    platform: PlatformDep,
-    _actor: Support,
+async def _filters(
     *,
     query: Annotated[PrintableText | None, Query(max_length=254)] = None,
     status: Status | None = None,
     role: Role | None = None,
+    guest: bool | None = None,
+    email_verified: Annotated[bool | None, Query(description="Of users who have an address.")] = None,
+    mfa_enabled: bool | None = None,
+    import_id: Annotated[UUID | None, Query(description="The import that added them.")] = None,
     created_after: Moment | None = None,
-    limit: Limit = 50,
-    cursor: Cursor = None,
-) -> UserPage:
-    """The users that match, newest first. `query` is a part of the address or the name. A query of fewer than three
-    characters is the beginning of an address.
-    """
-    found, next_cursor = await platform.database.read(
-        users.search,
+    created_before: Moment | None = None,
+    last_seen_after: Moment | None = None,
+    last_seen_before: Annotated[Moment | None, Query(description="Users who were never seen too.")] = None,
+) -> Filters:
+    return Filters(
         query=query,
         status=status,
         role=role,
+        guest=guest,
+        email_verified=email_verified,
+        mfa_enabled=mfa_enabled,
+        import_id=import_id,
         created_after=created_after,
-        limit=limit,
-        cursor=cursor,
+        created_before=created_before,
+        last_seen_after=last_seen_after,
+        last_seen_before=last_seen_before,
+    )
+
+
+FiltersDep = Annotated[Filters, Depends(_filters)]
+
+
+@router.get("")
+async def list_users(
+    platform: PlatformDep,
+    _actor: Support,
+    filters: FiltersDep,
+    *,
+    sort: Sort = "created_at",
+    direction: Annotated[Direction, Query(description="From the first or from the last.")] = "desc",
+    limit: Limit = 50,
+    cursor: LongCursor = None,
+) -> UserPage:
+    """The users that match, newest first or in another order. `query` is a part of the address or the name. A query of
+    fewer than three characters is the beginning of an address.
+
+    In an order by address or by last use, users without one come last. `last_seen_at` sorts and filters to the hour.
+    """
+    found, next_cursor = await platform.database.read(
+        users.search, filters, sort=sort, descending=direction == "desc", limit=limit, cursor=cursor
     )
     return UserPage(items=await _shown_all(platform, found), next_cursor=next_cursor)
+
+
+@counts.get("")
+async def count_users(platform: PlatformDep, _actor: Support, filters: FiltersDep) -> UserCount:
+    """How many users match: exactly, or about."""
+    found = await users.count(platform, filters)
+    return UserCount(total=found.total, kind=found.kind)
 
 
 @router.post("", status_code=201)
@@ -339,4 +386,5 @@ def _view(account: Account, locked_until: datetime | None, settings: Settings) -
             quota_bytes=quota.effective(settings, user.quota_bytes),
             counted_at=usage.counted_at if usage else None,
         ),
+        import_id=user.import_id,
     )
