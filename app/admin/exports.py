@@ -1,4 +1,4 @@
-"""Exports all users who have an address and are not erased, oldest first.
+"""Exports all users who have an address and are not erased, for an import elsewhere, or a list as it is, oldest first.
 
 A guest has no address. The account belongs to one device, which could not open it in another system.
 """
@@ -6,14 +6,15 @@ A guest has no address. The account belongs to one device, which could not open 
 import json
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple, TypeVarTuple
 from uuid import UUID
 
-from sqlalchemy import select, tuple_
+from sqlalchemy import Select, select, tuple_
 from sqlalchemy.orm import Session
 
 from app.admin.formats import native
 from app.admin.formats.spreadsheet import csv_line
+from app.admin.user_filters import MFA_ENABLED, Filters
 from app.admin.users import require_admin
 from app.records import audit
 from app.records.actor import Actor
@@ -23,11 +24,33 @@ from app.records.models import User
 PAGE = 1_000
 """Users that an export holds in memory."""
 Format = Literal["csv", "ndjson"]
+Columns = Literal["import", "list"]
+LIST_COLUMNS = (
+    *("id", "email", "email_verified", "display_name", "status", "role", "guest", "mfa_enabled"),
+    *("created_at", "last_seen_at", "import_id", "quota_bytes"),
+)
+Ts = TypeVarTuple("Ts")
 Position = tuple[datetime, UUID]
 
 
-def begin(session: Session, origin: Origin, now: datetime, actor: Actor | None, *, with_hashes: bool) -> None:
-    """Audits who exports the users."""
+class Listed(NamedTuple):
+    """A user of a list."""
+
+    user: User
+    mfa_enabled: bool
+
+
+def begin(
+    session: Session,
+    origin: Origin,
+    now: datetime,
+    actor: Actor | None,
+    *,
+    with_hashes: bool,
+    filters: Filters | None = None,
+) -> None:
+    """Audits who exports which users. What was searched for is somebody's name or address, and is left out."""
+    given = {} if filters is None else {f"of_{name}": str(value) for name, value in filters.given().items()}
     audit.record(
         session,
         origin,
@@ -36,6 +59,7 @@ def begin(session: Session, origin: Origin, now: datetime, actor: Actor | None, 
         actor_id=actor.user_id if actor else None,
         session_id=actor.session_id if actor else None,
         with_hashes=str(with_hashes).lower(),
+        **given,  # type: ignore[arg-type]
     )
 
 
@@ -44,9 +68,23 @@ def page(session: Session, now: datetime, actor: Actor | None, after: Position |
     if actor is not None:
         require_admin(session, now, actor)
     rows = select(User).where(User.status != "erased", User.email.is_not(None))
+    return session.scalars(_next(rows, after)).all()
+
+
+def list_page(
+    session: Session, now: datetime, actor: Actor, filters: Filters, after: Position | None
+) -> Sequence[Listed]:
+    """The next `PAGE` users of a list, guests and erased users too. Raises `InvalidToken`, `Forbidden`."""
+    require_admin(session, now, actor)
+    on_sqlite = session.get_bind().dialect.name == "sqlite"
+    rows = select(User, MFA_ENABLED.label("mfa_enabled")).where(*filters.all_conditions(on_sqlite=on_sqlite))
+    return [Listed(*row) for row in session.execute(_next(rows, after))]
+
+
+def _next(rows: Select[*Ts], after: Position | None) -> Select[*Ts]:
     if after is not None:
         rows = rows.where(tuple_(User.created_at, User.id) > after)
-    return session.scalars(rows.order_by(User.created_at, User.id).limit(PAGE)).all()
+    return rows.order_by(User.created_at, User.id).limit(PAGE)
 
 
 def position(user: User) -> Position:
@@ -71,6 +109,32 @@ def line(form: Format, user: User, *, with_hashes: bool) -> str:
     )
 
 
+def list_header(form: Format) -> str:
+    return csv_line(LIST_COLUMNS) if form == "csv" else ""
+
+
+def list_line(form: Format, listed: Listed) -> str:
+    """A user of a list, with what the list shows."""
+    user = listed.user
+    shown = {
+        **_shown(user),
+        "guest": user.guest,
+        "mfa_enabled": listed.mfa_enabled,
+        "last_seen_at": _moment(user.last_seen_at),
+        "import_id": user.import_id and str(user.import_id),
+        "quota_bytes": user.quota_bytes,
+    }
+    if form == "csv":
+        return csv_line(_cell(shown[name]) for name in LIST_COLUMNS)
+    return json.dumps({name: shown[name] for name in LIST_COLUMNS}).replace("\x7f", "\\u007f") + "\n"
+
+
+def _moment(moment: datetime | None) -> str | None:
+    if moment is None:
+        return None
+    return moment.astimezone(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
+
+
 def _shown(user: User) -> Mapping[str, Any]:
     return {
         "id": str(user.id),
@@ -79,7 +143,7 @@ def _shown(user: User) -> Mapping[str, Any]:
         "display_name": user.display_name,
         "status": user.status,
         "role": user.role,
-        "created_at": user.created_at.astimezone(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z"),
+        "created_at": _moment(user.created_at),
         "password_hash": user.password_hash,
     }
 

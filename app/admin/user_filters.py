@@ -1,7 +1,7 @@
 """Which users a list, a count or an export has."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import Any, Literal, NoReturn
 from uuid import UUID
@@ -48,6 +48,10 @@ class Filters:
     last_seen_after: datetime | None = None
     last_seen_before: datetime | None = None
     """Users who were never seen too."""
+
+    def given(self) -> dict[str, Any]:
+        """By name, but for `query`."""
+        return {name: value for name, value in asdict(self).items() if value is not None and name != "query"}
 
     def check(self, sort: Sort = "created_at") -> None:
         """Raises `InvalidRequest` if no user can fit."""

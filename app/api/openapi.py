@@ -15,7 +15,7 @@ from pydantic import Field
 from starlette.routing import BaseRoute
 
 from app.accounts import registration
-from app.admin import exports, formats, imports, stats, user_filters
+from app.admin import bulk, exports, formats, imports, stats, user_filters
 from app.api.auth import wire
 from app.api.examples import BODIES, EXAMPLES
 from app.auth import mfa, sessions
@@ -72,6 +72,7 @@ CHOICES: Mapping[str, tuple[str, ...]] = {
     "RegistrationStatus": get_args(registration.Status),
     "UserRole": get_args(user_filters.Role),
     "UserStatus": get_args(user_filters.Status),
+    "UserAct": get_args(bulk.BulkAct),
     "UserSort": get_args(user_filters.Sort),
     "SortDirection": get_args(listing.Direction),
     "CountKind": get_args(counting.Kind),
@@ -79,6 +80,7 @@ CHOICES: Mapping[str, tuple[str, ...]] = {
     "ImportSource": get_args(formats.SourceName),
     "ImportStatus": get_args(imports.Status),
     "ExportFormat": get_args(exports.Format),
+    "ExportColumns": get_args(exports.Columns),
     "HealthStatus": ("ok",),
     "TokenType": ("Bearer",),
     "PasskeyType": ("public-key",),

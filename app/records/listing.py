@@ -27,6 +27,26 @@ def page(
     return [record for (record,) in found], next_cursor
 
 
+def merged_page(
+    session: Session, lists: Sequence[Select[T]], moment: Key, row_id: Key, *, limit: int, cursor: str | None
+) -> tuple[Sequence[T], str | None]:
+    """`page` of the rows that are in any of the lists, each read by an index of its own."""
+    found: dict[Any, Any] = {}
+    more = False
+    for rows in lists:
+        some, next_cursor = page(session, rows, moment, row_id, limit=limit, cursor=cursor)
+        found |= {getattr(record, row_id.key): record for record in some}
+        more = more or next_cursor is not None
+
+    def place(record: Any) -> tuple[Any, Any]:
+        return getattr(record, moment.key), getattr(record, row_id.key)
+
+    merged = sorted(found.values(), key=place, reverse=True)
+    if len(merged) <= limit and not more:
+        return merged, None
+    return merged[:limit], cursors.encode(*place(merged[limit - 1]))
+
+
 def page_of_rows(
     session: Session, rows: Select[*Ts], moment: Key, row_id: Key, *, limit: int, cursor: str | None
 ) -> tuple[Sequence[Row[*Ts]], str | None]:

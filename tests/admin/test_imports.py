@@ -2,6 +2,7 @@
 
 import csv
 import functools
+import io
 import json
 import random
 import shutil
@@ -617,6 +618,27 @@ class TestExport:
         send(admin, ndjson(*expected))
         rows = [json.loads(line) for line in admin.get("/v1/admin/user-exports?format=ndjson").text.splitlines()]
         assert sorted(row["email"] for row in rows) == [*expected, "zoe@example.org"]
+
+    def test_a_list_is_taken_as_it_is(self, service: Service, admin: Device, monkeypatch: pytest.MonkeyPatch) -> None:
+        """With its filters, oldest first, guests too. The audit notes the filters, and not whom was searched for."""
+        monkeypatch.setattr("app.admin.exports.PAGE", 2)
+        guests = [service.client.post("/v1/auth/guest", json={}).json()["tokens"] for _ in range(3)]
+        service.device("=evil@example.org")
+        path = "/v1/admin/user-exports?columns=list"
+        rows = list(csv.DictReader(io.StringIO(admin.get(f"{path}&guest=true").text)))
+        assert len(rows) == len(guests)
+        assert {(row["guest"], row["email"], row["status"]) for row in rows} == {("true", "", "active")}
+        lines = [json.loads(line) for line in admin.get(f"{path}&format=ndjson&query=evil").text.splitlines()]
+        assert [(line["email"], line["mfa_enabled"], line["last_seen_at"] is None) for line in lines] == [
+            ("=evil@example.org", False, False)
+        ]
+        assert "'=evil@example.org" in admin.get(f"{path}&query=evil").text
+        assert "hash" not in admin.get(path).text
+        noted = admin.get("/v1/admin/audit-events", params={"event": "users.exported"}).json()["items"]
+        assert {"name": "of_guest", "value": "True"} in noted[-1]["detail"]
+        assert "evil" not in json.dumps([row["detail"] for row in noted])
+        for wrong in ("guest=true", "columns=list&guest=true&email_verified=true", "columns=all"):
+            assert_problem(admin.get(f"/v1/admin/user-exports?{wrong}"), 422, "invalid_request")
 
     @pytest.mark.parametrize("path", ["/v1/admin/user-exports?format=ndjson", "/v1/admin/audit-events/export"])
     def test_who_is_signed_out_meanwhile_gets_no_more_of_it(

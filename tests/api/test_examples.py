@@ -225,7 +225,9 @@ FORMS: Mapping[str, Check] = {
     "account": lambda value: re.fullmatch("[0-9]{12}", value) is not None,
     "cursor": is_cursor,
     "decoded_message": lambda value: type(json.loads(value)["allowed"]) is bool,
+    "actor_email": is_address,
     "email": is_address,
+    "subject_email": is_address,
     "event": lambda value: value in get_args(Event),
     "grantee_email": is_address,
     "kind": lambda value: value in get_args(Kind),
@@ -250,9 +252,11 @@ FREE = {
     "authorization_code",
     "device_name",
     "displayName",
+    "actor_name",
     "display_name",
     "owner_display_name",
     "query",
+    "subject_name",
     "reason",
 }
 
@@ -348,6 +352,7 @@ def is_passkeys_key(value: str) -> bool:
 
 
 SCENE: Mapping[str, Check] = {
+    "person": is_address,
     "AccessCheckRequest.action": lambda value: value in session_policy.OBJECT_ACTIONS["read"],
     "AssertionResponse.authenticatorData": lambda value: given_passkey(authenticatorData=value),
     "AssertionResponse.clientDataJSON": lambda value: given_passkey(clientDataJSON=value),
@@ -404,6 +409,8 @@ SCENE: Mapping[str, Check] = {
     "y": jwk_with("y"),
 }
 ANSWERED = {
+    "UserActResult.code",
+    "UserActResult.detail",
     "AccessCheck.detail",
     "AccessCheck.statement",
     "AuditDetail.name",
@@ -529,6 +536,7 @@ def tell_a_story(service: Service) -> dict[str, str]:
         admin.get(f"/v1/admin{people}/audit-events", params={"limit": 1})
     admin.get(f"/v1/admin/users/{ada.user_id}/audit-events", params={"event": "session.started"})
     admin.get(f"/v1/admin/users/{ada.user_id}/sessions")
+    admin.post("/v1/admin/user-acts", {"act": "unlock", "user_ids": [ada.user_id], "reason": "The phone was stolen."})
     admin.get(f"/v1/admin/users/{ada.user_id}/credentials")
     admin.get(f"/v1/admin/access-keys/{vended['access_key_id']}")
     admin.post("/v1/admin/authorization-messages/decode", {"encoded_message": "tUqAvBJYqEXAMPLE"})

@@ -148,6 +148,8 @@ NOBODY = "/v1/admin/users/{user_id}"
 STAFF_ROUTES: dict[tuple[str, str], tuple[dict[str, Any] | None, int, int]] = {
     ("GET", "/v1/admin/users"): (None, 200, 200),
     ("POST", "/v1/admin/users"): ({"email": "invited@example.org"}, 403, 201),
+    ("GET", "/v1/admin/user-count"): (None, 200, 200),
+    ("POST", "/v1/admin/user-acts"): ({"act": "sign_out", "user_ids": [], **WHY}, 422, 422),
     ("GET", NOBODY): (None, 404, 404),
     ("PATCH", NOBODY): ({"role": "admin", **WHY}, 403, 404),
     ("DELETE", NOBODY): (WHY, 403, 404),
@@ -382,6 +384,7 @@ class TestMassAssignment:
         }
         staff = shared.staff()
         bodies |= {path.format(user_id=device.user_id): WHY for path in ACTS}
+        bodies["/v1/admin/user-acts"] = {"act": "sign_out", "user_ids": [device.user_id], **WHY}
         bodies["/v1/admin/authorization-messages/decode"] = {"encoded_message": "x"}
         before = row_counts(shared)
         for path, body in bodies.items():

@@ -183,7 +183,7 @@ async def list_users(
 
 
 @counts.get("")
-async def count_users(platform: PlatformDep, _actor: Support, filters: FiltersDep) -> UserCount:
+async def get_user_count(platform: PlatformDep, _actor: Support, filters: FiltersDep) -> UserCount:
     """How many users match: exactly, or about."""
     found = await users.count(platform, filters)
     return UserCount(total=found.total, kind=found.kind)
