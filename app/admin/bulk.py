@@ -10,6 +10,7 @@ from app.admin.acts import Act
 from app.auth import authentication
 from app.platform.problems import Forbidden, Problem
 from app.platform.process import Platform
+from app.records.actor import Actor
 
 MOST = 100
 """Users of one call."""
@@ -24,19 +25,19 @@ class Outcome:
     refusal: Problem | None
 
 
-async def act_on(platform: Platform, act: Act, name: BulkAct, user_ids: Sequence[UUID]) -> list[Outcome]:
+async def act_on(platform: Platform, actor: Actor, act: Act, name: BulkAct, user_ids: Sequence[UUID]) -> list[Outcome]:
     """What became of each user, in the order given. The audit has each of them, with the reason.
 
     The actor comes last, because their own sign-out or disabling would end the rest. If the database fails, the users
     that are left get the same refusal untried. Raises `Forbidden`.
     """
-    if name not in BY_STAFF and act.actor.role != "admin":
-        await authentication.record_refusal(platform, act.origin, act.actor, reason="forbidden")
+    if name not in BY_STAFF and actor.role != "admin":
+        await authentication.record_refusal(platform, act.origin, actor, reason="forbidden")
         raise Forbidden
     do = _ways(platform, act)[name]
     done: dict[UUID, Problem | None] = {}
     failed: Problem | None = None
-    for user_id in sorted(dict.fromkeys(user_ids), key=lambda one: one == act.actor.user_id):
+    for user_id in sorted(dict.fromkeys(user_ids), key=lambda one: one == actor.user_id):
         if failed is not None:
             done[user_id] = failed
             continue

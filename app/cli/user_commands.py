@@ -15,7 +15,8 @@ from rich.console import Console
 from app.admin import acts
 from app.admin import users as accounts
 from app.admin.acts import OPERATOR, Act
-from app.admin.users import Account, Role, Status
+from app.admin.user_filters import Filters, Role, Status
+from app.admin.users import Account
 from app.cli.opening import Json, fail, print_json, runtime_of_command
 from app.platform.printable import cleaned
 from app.records import addresses, audit
@@ -48,7 +49,7 @@ def list_users(
     runtime = runtime_of_command()
     found: list[Account] = []
     cursor: str | None = None
-    search = partial(accounts.search, query=query, status=status, role=role, created_after=None)
+    search = partial(accounts.search, filters=Filters(query=query, status=status, role=role))
     while len(found) < limit:
         size = min(PAGE, limit - len(found))
         page, cursor = runtime.platform.database.run("read", search, limit=size, cursor=cursor)

@@ -57,7 +57,7 @@ async def change_users(
             code=one.refusal.code if one.refusal else None,
             detail=one.refusal.detail if one.refusal else None,
         )
-        for one in await bulk.act_on(platform, act, body.act, body.user_ids)
+        for one in await bulk.act_on(platform, actor, act, body.act, body.user_ids)
     ]
     done = sum(one.outcome == "done" for one in results)
     return UserActResults(done=done, refused=len(results) - done, items=results)
