@@ -54,6 +54,11 @@ class TestReference:
         rows = re.findall(r"^\| `([a-z_.]+)` \|", EVENTS.read_text(encoding="utf-8"), re.MULTILINE)
         assert rows == list(get_args(audit.Event))
 
+    def test_has_words_for_every_event_in_the_console(self) -> None:
+        words = (ROOT / "app" / "pages" / "console" / "words.js").read_text(encoding="utf-8")
+        named = re.findall(r'^  "([a-z_.]+)": "', words, re.MULTILINE)
+        assert named == list(get_args(audit.Event))
+
 
 class TestContributing:
     def test_names_every_target_of_make(self) -> None:

@@ -5,7 +5,9 @@ sections `dashboard`, `users`, `user`, `keys`, `audit`, `imports`; `search`, `us
 `user-sessions`, `user-credentials`, `user-events`; `question` (its fields by name); `status`.
 """
 
+import csv
 import json
+import re
 from collections.abc import Callable, Iterator
 from urllib.parse import quote_plus
 
@@ -212,7 +214,7 @@ class TestSearch:
         assert names(person) == ["Person 101"]
         page.unroute("**/v1/admin/users?query=person+2*")
         page.get_by_label("Search").fill("nobody has this name")
-        expect(page.locator("#user-list .empty")).to_have_text("Nobody fits.")
+        expect(page.locator("#user-list .empty")).to_have_text("No user matches.")
 
     def test_narrows_and_pages(self, desk: OpenDesk, company: Company, admin: Account) -> None:
         company.sql(
@@ -232,6 +234,47 @@ class TestSearch:
             expect(page.locator("#user-list tbody tr")).to_have_count(expected)
         expect(page.locator("#user-list .more")).to_be_hidden()
         assert len(set(names(person))) == 300
+
+    def test_sorts_counts_and_acts_on_many(self, desk: OpenDesk, company: Company) -> None:
+        """One reason for all, what is refused is told by name, and the address keeps what was looked for."""
+        chief = company.person("admin", name="Bulk Chief")
+        company.sql("UPDATE users SET role = 'user' WHERE role = 'admin' AND email <> :email", email=chief.email)
+        people = [company.person(name=f"Bulk {letter}", email=f"{letter}@bulk.example") for letter in "bca"]
+        person = desk().enter(chief, "#/users?query=bulk")
+        page = person.page
+        expect(page.locator("#user-total")).to_have_text("4 users")
+        assert names(person) == ["Bulk a", "Bulk c", "Bulk b", "Bulk Chief"]
+        page.get_by_role("button", name="User", exact=True).click()
+        expect(page.locator("#user-list tbody tr").first).to_contain_text("Bulk a")
+        expect(page.locator("#user-list th[aria-sort=ascending]")).to_have_text("User")
+        expect(page.get_by_label("Sort by")).to_have_value("email asc")
+        page.get_by_label("2-step").select_option("Off")
+        expect(page).to_have_url(re.compile("mfa_enabled=false"))
+        page.reload()
+        expect(page.locator("#user-list tbody tr")).to_have_count(4)
+        expect(page.get_by_label("2-step")).to_have_value("false")
+        assert names(person) == ["Bulk a", "Bulk Chief", "Bulk b", "Bulk c"]
+        page.get_by_label("Choose all that are shown").check()
+        expect(page.locator("#chosen")).to_have_text("4 chosen")
+        page.get_by_label("Choose Bulk b").uncheck()
+        page.get_by_label("What to do with the chosen users").select_option("Disable")
+        page.get_by_role("button", name="Go on…").click()
+        person.answer("Disable", reason=" ")
+        expect(person.dialog.locator("[data-part=error]")).to_contain_text("Say why")
+        person.answer("Disable", reason=WHY)
+        expect(person.dialog).to_contain_text("1 of 3 refused")
+        expect(person.dialog).to_contain_text("Bulk Chief: This is the last administrator")
+        person.answer("Close")
+        expect(page.locator("#user-list .badge.bad")).to_have_count(2)
+        expect(page.locator("#chosen")).to_have_text("None chosen")
+        done = [company.audit_rows("user.disabled", one.id) for one in (*people, chief)]
+        assert [[outcome for outcome, _ in rows] for rows in done] == [[], ["done"], ["done"], ["refused"]]
+        with page.expect_download() as waiting:
+            page.get_by_role("button", name="Download as CSV").click()
+        assert re.fullmatch(r"users-\d{4}-\d\d-\d\d\.csv", waiting.value.suggested_filename)
+        rows = list(csv.DictReader(waiting.value.path().read_text(encoding="utf-8").splitlines()))
+        assert {row["email"] for row in rows} == {chief.email, *(one.email for one in people)}
+        company.sql("UPDATE users SET role = 'admin' WHERE email LIKE 'admin-%'")
 
     def test_and_all_else_is_done_by_keyboard(self, desk: OpenDesk, company: Company, admin: Account) -> None:
         """From sign-in to an act upon a user and out again, and what has the focus is seen."""

@@ -1,5 +1,6 @@
 """Every screen of the console by day and by night, on a desk and on the narrowest phone: see `Visit.look`."""
 
+import re
 from collections.abc import Callable
 
 import pytest
@@ -39,15 +40,18 @@ class TestScreens:
         person.open()
         look("sign-in")
         person.enter(staff["admin"])
-        expect(page.locator(".chart canvas")).to_have_count(6)
+        expect(page.locator(".chart canvas")).to_have_count(8)
         look("dashboard")
         page.get_by_text("All figures as a table").click()
         expect(page.locator("#figures tbody tr")).to_have_count(96)
         look("dashboard-figures")
         person.go("Users")
         expect(page.locator("#user-list tbody tr")).to_have_count(50)
+        expect(page.locator("#user-total")).to_have_text(re.compile(r"^\d+ users$"))
+        page.locator("#user-list tbody input").first.check()
+        expect(page.locator("#chosen")).to_have_text("1 chosen")
         look("users")
-        expect(page.get_by_role("table", name="Users, the newest first").get_by_role("row")).to_have_count(
+        expect(page.get_by_role("table", name="Users", exact=True).get_by_role("row")).to_have_count(
             50 + (viewport is DESKTOP)
         )
         expect(page.locator("#user-list").get_by_text("50 shown, and there are more")).to_be_attached()

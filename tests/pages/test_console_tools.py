@@ -12,11 +12,13 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, get_args
 
 import pytest
+from httpx2 import Client
 from playwright.sync_api import Page, Route, expect
 
 from app.records import audit
 from tests.pages.desk import Account, Company, Desk, open_company
 from tests.pages.test_console import WHY
+from tests.pages.visit import PASSWORD
 
 OpenDesk = Callable[..., Desk]
 TRAIL = "a trail of the tests"
@@ -68,11 +70,24 @@ class TestDashboard:
         assert tile(page, "New accounts") == f"{totals['sign_ups']:,}"
         assert tile(page, "Refused sign-ins").split()[0] == f"{totals['failures']:,}"
         legend = page.locator("[data-chart=sign-ins] .legend")
-        expect(legend).to_contain_text(f"of these, wrong code {totals['mfa_failures']:,}")
+        expect(legend).to_contain_text(f"Wrong code{totals['mfa_failures']:,}")
         for chart in ("sign-ins", "sign-ups"):
             assert page.locator(f"[data-chart={chart}] canvas").evaluate(PAINTED) > 100
-        page.locator("[data-chart=sign-ins] .u-over").hover(position={"x": 200, "y": 50})
+        # A chart has counts or gauges, never both. What is pointed at is said with its time, and nothing moves by it.
+        gauges = {"users", "live", "latency"}
+        assert {chart.get_attribute("data-chart") for chart in page.locator("[data-gauge=true]").all()} == gauges
+        heights = page.locator(".chart figcaption").evaluate_all("(all) => all.map((one) => one.offsetHeight)")
+        assert len(set(heights)) == 1
+        when = page.locator("[data-chart=sign-ins] .when")
+        expect(when).to_have_text("All of this time")
+        plot = page.locator("[data-chart=sign-ins] .u-over")
+        plot.hover(position={"x": 200, "y": 50})
         expect(legend).not_to_contain_text(f"{totals['sign_ins']:,}")
+        expect(when).to_have_text(re.compile(r"^\w+ \d+, .+ to .+M$"))
+        # The bucket that is not over is drawn dashed, and says so.
+        plot.hover(position={"x": plot.evaluate("(plot) => plot.clientWidth - 1"), "y": 50})
+        expect(when).to_have_text(re.compile(", so far$"))
+        assert page.locator(".chart figcaption").evaluate_all("(all) => all.map((one) => one.offsetHeight)") == heights
         page.get_by_text("All figures as a table").click()
         expect(page.locator("#figures tbody tr")).to_have_count(96)
 
@@ -86,14 +101,14 @@ class TestDashboard:
         with person.page.expect_response(f"**/v1/admin/stats?window={window}") as answer:
             person.page.get_by_label(label, exact=True).check()
         assert len(answer.value.json()["buckets"]) == buckets
-        expect(person.page.locator(".chart canvas")).to_have_count(6)
+        expect(person.page.locator(".chart canvas")).to_have_count(8)
 
     def test_renews_itself_while_it_is_seen(self, desk: OpenDesk, admin: Account) -> None:
         person = desk()
         page = person.page
         page.clock.install()
         person.enter(admin)
-        expect(page.locator(".chart canvas")).to_have_count(6)
+        expect(page.locator(".chart canvas")).to_have_count(8)
         asked = len(person.calls("GET", "/v1/admin/stats"))
         with page.expect_response("**/v1/admin/stats*"):
             page.clock.run_for(31_000)
@@ -225,7 +240,8 @@ class TestAudit:
         person = desk(timezone_id="America/New_York").enter(admin, f"#/audit?subject={trail.id}")
         page = person.page
         self.rows(person, 50)
-        assert page.locator("#event option").all_inner_texts()[1:] == list(get_args(audit.Event))
+        options = page.locator("#event option").all_inner_texts()[1:]
+        assert [re.fullmatch(r"(.+) \((.+)\)", option)[2] for option in options] == list(get_args(audit.Event))  # type: ignore[index]
         page.locator("#audit-list .more").click()
         self.rows(person, 71)  # the registration too
         page.get_by_label("Event", exact=True).select_option("password.reset")
@@ -239,15 +255,44 @@ class TestAudit:
         expect(page.get_by_label("Outcome")).to_have_value("")
         # Noon in UTC is seven o'clock in New York.
         page.get_by_label("From", exact=True).fill("2026-02-01T07:00")
-        page.get_by_label("Before").fill("2026-02-01T07:15")
+        page.get_by_label("Before", exact=True).fill("2026-02-01T07:15")
         page.get_by_role("button", name="Show", exact=True).click()
         self.rows(person, 3)
         assert "after=2026-02-01T12%3A00%3A00Z" in page.url
         page.get_by_role("button", name="Clear").click()
         self.rows(person, 50)
-        page.get_by_label("Who did it (user id)").fill("grace")
-        page.get_by_role("button", name="Show", exact=True).click()
-        expect(page.locator("#audit-error")).to_contain_text("A user id looks like")
+        person.excused.add("/v1/admin/audit-events")
+        page.get_by_label("Who did it").fill("grace@nowhere.example")
+        page.keyboard.press("Enter")
+        expect(page.locator("#audit-list .empty")).to_contain_text("No account has this e-mail address now.")
+
+    def test_is_followed_by_person_and_by_request(self, desk: OpenDesk, company: Company, admin: Account) -> None:
+        """By address; names stand beside ids, and details are words. Who is erased has no name any more."""
+        target, gone = company.person(name="Ada Lovelace"), company.person(name="Gone Person")
+        with Client(base_url=company.url) as client:
+            body = {"email": admin.email, "password": PASSWORD}
+            token = client.post("/v1/auth/login", json=body).json()["tokens"]["access_token"]
+            client.headers["Authorization"] = f"Bearer {token}"
+            acts = {"act": "disable", "user_ids": [target.id, gone.id], "reason": WHY}
+            assert client.post("/v1/admin/user-acts", json=acts).json()["done"] == 2
+            assert client.post(f"/v1/admin/users/{gone.id}/erasure", json={"reason": WHY}).status_code == 202
+        person = desk().enter(admin, "#/audit")
+        page = person.page
+        page.get_by_label("Person").fill(target.email)
+        page.keyboard.press("Enter")
+        row = page.locator("#audit-list tbody tr").filter(has_text="user.disabled")
+        expect(row).to_have_count(1)
+        for said in ("Disabled", "Grace Hopper", "Ada Lovelace", target.email, f"reason {WHY}"):
+            expect(row).to_contain_text(said)
+        row.get_by_title("All events of request").click()
+        # The disabling of both, and the ends of their sessions.
+        expect(page.locator("#audit-list tbody tr").filter(has_text="user.disabled")).to_have_count(2)
+        expect(page.locator("#audit-list")).not_to_contain_text("Gone Person")
+        expect(page.locator("#audit-list")).not_to_contain_text(gone.email)
+        expect(page.get_by_label("Person")).to_have_value("")
+        assert "request_id=" in page.url
+        page.locator("#audit-list").get_by_role("link", name="Ada Lovelace").first.click()
+        expect(page.locator("#user-heading")).to_have_text("Ada Lovelace")
 
     def test_is_taken_along_as_a_file(self, desk: OpenDesk, company: Company, admin: Account, trail: Account) -> None:
         person = desk().enter(admin, f"#/audit?subject={trail.id}&event=password.changed")
@@ -291,9 +336,9 @@ class TestPage:
         person.enter(admin)
         for section in ("Users", "Access keys", "Audit", "Imports", "Dashboard"):
             person.go(section)
-        expect(page.locator(".chart canvas")).to_have_count(6)
+        expect(page.locator(".chart canvas")).to_have_count(8)
         assert page.evaluate("() => violations") == []
-        files = [answer for answer in person.answers if "/v1/" not in answer.url and "events.json" not in answer.url]
+        files = [answer for answer in person.answers if not re.search("/v1/|events.json|/console/session", answer.url)]
         assert len(files) > 15
         assert {answer.headers.get("content-security-policy") for answer in files if answer.status == 200} == {CSP}
         assert (

@@ -6,7 +6,7 @@ import { announce } from "./shared/dom.js";
 import { ask } from "./shared/question.js";
 import { freshly } from "./shared/second-factor.js";
 
-const REASON = { name: "reason", label: "Reason", hint: "It stands in the audit, beside your name.", maxlength: 500 };
+export const REASON = { name: "reason", label: "Reason", hint: "It stands in the audit, beside your name.", maxlength: 500 };
 const MEGABYTE = 1_000_000;
 const by = (verb) => (user, { reason }) => api.actOnUser(user.id, verb, reason);
 // What the pages' own texts say to the user whose account it is.

@@ -19,6 +19,14 @@ export const getStats = (window) => authorized("GET", `${ADMIN}/stats${query({ w
 
 export const listUsers = (filters) => authorized("GET", `${ADMIN}/users${query(filters)}`);
 
+export const countUsers = (filters) => authorized("GET", `${ADMIN}/user-count${query(filters)}`);
+
+// The same to many: what became of each.
+export const actOnUsers = (act, ids, reason) => authorized("POST", `${ADMIN}/user-acts`, { body: { act, user_ids: ids, reason } });
+
+export const exportUsers = (filters, signal) =>
+  authorizedResponse("GET", `${ADMIN}/user-exports${query({ ...filters, columns: "list" })}`, { signal, accept: "text/csv" });
+
 export const createUser = (body) => authorized("POST", `${ADMIN}/users`, { body });
 
 export const getUser = (id) => authorized("GET", user(id));

@@ -1,41 +1,31 @@
 // The audit: filtered, page by page, and as a file.
 
 import * as api from "./api.js";
-import { make } from "./element.js";
 import { COLUMNS, eventRow } from "./events.js";
+import { Filters, download, queryOf } from "./lists.js";
 import { PagedTable } from "./paged.js";
 import { announce, byId } from "./shared/dom.js";
+import { sayEvent } from "./words.js";
 
-const FIELDS = ["actor", "subject", "event", "outcome", "after", "before"];
+const FIELDS = ["person", "actor", "subject", "request_id", "event", "outcome", "after", "before"];
 const UUID = /^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/i;
+const filters = new Filters(Object.fromEntries(FIELDS.map((name) => [name, name.replace("_", "-")])), ["after", "before"]);
 let list = null;
 let exporting = null;
 
-// The fields hold the reader's own time, the API takes UTC.
-const toUtc = (local) => (local ? new Date(local).toISOString().replace(/\.\d+Z$/, "Z") : "");
-
-function toLocal(iso) {
-  const time = new Date(iso);
-  if (Number.isNaN(time.getTime())) return "";
-  return new Date(time - time.getTimezoneOffset() * 60_000).toISOString().slice(0, 16);
-}
-
-function filters() {
-  const given = Object.fromEntries(FIELDS.map((name) => [name, byId(name).value.trim()]));
-  return { ...given, after: toUtc(given.after), before: toUtc(given.before) };
+// People by id or by address, as the API has them.
+function asked() {
+  const { actor, subject, ...given } = filters.read();
+  for (const [name, whom] of Object.entries({ actor, subject })) {
+    if (whom) given[UUID.test(whom) ? name : `${name}_email`] = whom;
+  }
+  return given;
 }
 
 // The address has them too, so that a search can be linked and gone back to.
 function submit(event) {
   event?.preventDefault();
-  const given = filters();
-  for (const name of ["actor", "subject"]) {
-    if (given[name] && !UUID.test(given[name])) {
-      byId("audit-error").textContent = "A user id looks like 3f2b8c1e-…, in full: copy it from the user’s page.";
-      return byId(name).focus();
-    }
-  }
-  const query = new URLSearchParams(Object.entries(given).filter(([, value]) => value)).toString();
+  const query = queryOf(filters.read());
   const target = query ? `#/audit?${query}` : "#/audit";
   if (location.hash === target) showAudit(new URLSearchParams(query));
   else location.hash = target;
@@ -43,26 +33,8 @@ function submit(event) {
 
 export function showAudit(parameters) {
   byId("audit-error").textContent = "";
-  for (const name of FIELDS) {
-    const value = parameters.get(name) ?? "";
-    byId(name).value = name === "after" || name === "before" ? toLocal(value) : value;
-  }
+  filters.fill(parameters);
   return list.refresh();
-}
-
-async function* pieces(stream) {
-  const reader = stream.getReader();
-  for (;;) {
-    const { done, value } = await reader.read();
-    if (done) return;
-    yield value;
-  }
-}
-
-function save(blob, name) {
-  const link = make("a", { href: URL.createObjectURL(blob), download: name });
-  link.click();
-  setTimeout(() => URL.revokeObjectURL(link.href), 60_000);
 }
 
 function say(text) {
@@ -77,15 +49,8 @@ async function exportAll() {
   byId("audit-error").textContent = "";
   say("Downloading…");
   try {
-    const response = await api.exportEvents(filters(), exporting.signal);
-    const kept = [];
-    let size = 0;
-    for await (const piece of pieces(response.body)) {
-      kept.push(piece);
-      size += piece.length;
-      say(`Downloading… ${(size / 1e6).toFixed(1)} MB`);
-    }
-    save(new Blob(kept, { type: "application/x-ndjson" }), `audit-${new Date().toISOString().slice(0, 10)}.ndjson`);
+    const response = await api.exportEvents(asked(), exporting.signal);
+    await download(response, "application/x-ndjson", `audit-${new Date().toISOString().slice(0, 10)}.ndjson`, say);
     announce("The file is complete.");
   } catch (problem) {
     const stopped = problem.name === "AbortError";
@@ -112,7 +77,7 @@ export function wireAudit() {
   list = new PagedTable(byId("audit-list"), {
     label: "Audit events, the newest first",
     columns: COLUMNS,
-    load: (cursor) => api.listEvents({ ...filters(), cursor }),
+    load: (cursor) => api.listEvents({ ...asked(), cursor }),
     row: eventRow,
     empty: "No event fits.",
   });
@@ -124,7 +89,7 @@ export function wireAudit() {
     .then((response) => response.json())
     .then((names) => {
       const chosen = new URLSearchParams(location.hash.split("?")[1]).get("event") ?? "";
-      byId("event").append(...names.map((name) => new Option(name)));
+      byId("event").append(...names.map((name) => new Option(`${sayEvent(name)} (${name})`, name)));
       byId("event").value = chosen;
     })
     .catch(() => announce("The names of events could not be loaded: reload the page to choose one."));

@@ -52,7 +52,7 @@ function route({ focus = true } = {}) {
   scrollTo(0, 0);
   if (focus) byId(`${section}-heading`).focus();
   if (section === "dashboard") showDashboard();
-  else if (section === "users") showUsers();
+  else if (section === "users") showUsers(parameters);
   else if (section === "user") showUser(about);
   else if (section === "keys") showKey(about);
   else if (section === "imports") showImports(about);
