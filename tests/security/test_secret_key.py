@@ -279,8 +279,9 @@ class TestChange:
         assert only.sql("SELECT count(*) FROM kept_keys") == [(2,)]
         only.sql("DELETE FROM recovery_codes")
         fleet.stop(only)
-        reencrypt(fleet.start(OLD, NEWEST))
-        assert only.sql("SELECT count(*) FROM kept_keys") == [(0,)]
+        last = fleet.start(OLD, NEWEST)
+        reencrypt(last)
+        assert last.sql("SELECT count(*) FROM kept_keys") == [(0,)]
 
     def test_ends_where_it_was_killed(self, fleet: Fleet) -> None:
         """After each batch: whatever was moved is read under the new key, the rest under the old, and it goes on."""
