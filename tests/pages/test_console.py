@@ -21,7 +21,7 @@ from tests.pages.visit import PASSWORD
 OpenDesk = Callable[..., Desk]
 WHY = "ticket 4711"
 HOSTILE = '<img src=x onerror="globalThis.hacked = 1">'
-SUPPORT_MAY = ["Send password reset", "Unlock sign-in", "Sign out everywhere"]
+SUPPORT_MAY = ["Send password reset", "Send verification", "Unlock sign-in", "Sign out everywhere"]
 
 
 @pytest.fixture(scope="module")
@@ -472,7 +472,7 @@ class TestActions:
         page = person.page
         page.get_by_role("button", name="Invite a user").click()
         person.answer("Send the invitation", email=admin.email)
-        expect(person.dialog.locator("[data-part=error]")).to_contain_text("exists")
+        expect(person.dialog.locator("[data-part=error]")).to_contain_text("Another account has this e-mail address")
         person.answer("Send the invitation", email="New.Person@example.org", display_name="New Person", role="support")
         expect(page.locator("#user-heading")).to_have_text("New Person")
         expect(page.locator("#user-events")).to_contain_text("user.invited")
