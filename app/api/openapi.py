@@ -15,16 +15,18 @@ from pydantic import Field
 from starlette.routing import BaseRoute
 
 from app.accounts import registration
-from app.admin import bulk, exports, formats, imports, stats, user_filters
+from app.admin import bulk, exports, formats, imports, mails, stats, user_filters
+from app.api.admin import status
 from app.api.auth import wire
 from app.api.examples import BODIES, EXAMPLES
-from app.auth import mfa, sessions
+from app.auth import keys, mfa, providers, sessions
 from app.http.guards import GUARDS, WELCOMES
 from app.http.wire import ResponseModel
 from app.platform.problems import Problem as Refusal
 from app.policy.session_policy import Access
 from app.records import counting, listing
 from app.records.audit import Event, Outcome
+from app.upkeep import checks
 from app.vending.access_checks import Reason
 from app.vending.orders import Purpose
 
@@ -81,6 +83,13 @@ CHOICES: Mapping[str, tuple[str, ...]] = {
     "ImportStatus": get_args(imports.Status),
     "ExportFormat": get_args(exports.Format),
     "ExportColumns": get_args(exports.Columns),
+    "OutboxMailState": get_args(mails.State),
+    "FindingState": get_args(checks.State),
+    "ProviderState": get_args(providers.ProviderState),
+    "RevocationMode": get_args(status.RevocationMode),
+    "CanaryResult": get_args(status.CanaryResult),
+    "SigningKeyPurpose": get_args(keys.KeyPurpose),
+    "SigningKeyState": get_args(status.KeyState),
     "HealthStatus": ("ok",),
     "TokenType": ("Bearer",),
     "PasskeyType": ("public-key",),

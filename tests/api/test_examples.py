@@ -226,6 +226,7 @@ FORMS: Mapping[str, Check] = {
     "cursor": is_cursor,
     "decoded_message": lambda value: type(json.loads(value)["allowed"]) is bool,
     "actor_email": is_address,
+    "author_email": is_address,
     "email": is_address,
     "subject_email": is_address,
     "event": lambda value: value in get_args(Event),
@@ -234,6 +235,8 @@ FORMS: Mapping[str, Check] = {
     "mfa_token": is_token(single_use.PREFIX),
     "next_cursor": is_cursor,
     "nonce": is_token(single_use.PREFIX),
+    "last_address": ip_address,
+    "other_email": is_address,
     "owner_email": is_address,
     "prefix": is_prefix,
     "recipient": is_address,
@@ -245,10 +248,13 @@ FORMS: Mapping[str, Check] = {
     "transports": lambda value: value and {AuthenticatorTransport(transport) for transport in value},
 }
 FREE = {
+    "AddNoteRequest.text",
+    "ExportedNote.text",
     "ExportedPasskey.name",
     "OwnedPasskey.name",
     "PasskeyRegistrationRequest.name",
     "PasskeyRenameRequest.name",
+    "UserNote.text",
     "authorization_code",
     "device_name",
     "displayName",
@@ -399,6 +405,7 @@ SCENE: Mapping[str, Check] = {
     "path": lambda value: SHOWN["Grant.prefix"] == session_policy.narrowed_prefix(examples.USER_ID, value),
     "provider": lambda value: value in test_settings(**SETTINGS).oidc_providers,
     "publicKey": is_passkeys_key,
+    "role_arn": lambda value: re.fullmatch(r"arn:aws:iam::[0-9]{12}:role/[\w-]+", value),
     "rawId": lambda value: made_passkey(id=value),
     "secret_access_key": lambda value: len(base64.b64decode(value, validate=True)) == 30,
     "session_token": lambda value: base64.b64decode(value, validate=True),
@@ -415,6 +422,17 @@ ANSWERED = {
     "AccessCheck.statement",
     "AuditDetail.name",
     "AuditDetail.value",
+    "FindingView.name",
+    "FindingView.repair",
+    "FindingView.text",
+    "PartHealth.part",
+    "PartHealth.state",
+    "ProviderView.client_ids",
+    "ProviderView.issuer",
+    "ProviderView.name",
+    "SettingView.description",
+    "SettingView.name",
+    "SettingView.value",
     "FieldError.code",
     "FieldError.location",
     "FieldError.message",
@@ -538,6 +556,11 @@ def tell_a_story(service: Service) -> dict[str, str]:
     admin.get(f"/v1/admin/users/{ada.user_id}/sessions")
     admin.post("/v1/admin/user-acts", {"act": "unlock", "user_ids": [ada.user_id], "reason": "The phone was stolen."})
     admin.get(f"/v1/admin/users/{ada.user_id}/credentials")
+    admin.post(f"/v1/admin/users/{ada.user_id}/notes", {"text": "Lost a phone on Monday, and called about it."})
+    for part in ("notes", "grants"):
+        admin.get(f"/v1/admin/users/{ada.user_id}/{part}")
+    for part in ("findings", "settings", "status", "signing-keys", "mails", "erasures"):
+        admin.get(f"/v1/admin/{part}")
     admin.get(f"/v1/admin/access-keys/{vended['access_key_id']}")
     admin.post("/v1/admin/authorization-messages/decode", {"encoded_message": "tUqAvBJYqEXAMPLE"})
     rows = "".join(json.dumps({"email": f"{name}@example.org", "role": "admin"}) + "\n" for name in ("eve", "dan"))
@@ -644,7 +667,15 @@ class TestExamples:
         for example in EXAMPLES:
             if example.schema.get("format") == "uuid" and example.value is not None:
                 places[example.value].add(example.place.rpartition(".")[2])
-        assert places.pop(str(examples.USER_ID)) == {"id", "user_id", "actor", "actor_id", "subject", "subject_id"}
+        assert places.pop(str(examples.USER_ID)) == {
+            "id",
+            "user_id",
+            "actor",
+            "actor_id",
+            "owner_id",
+            "subject",
+            "subject_id",
+        }
         assert all(len(names) == 1 for names in places.values()), places
         assert SHOWN["Grant.prefix"] == session_policy.narrowed_prefix(examples.USER_ID, SHOWN["Grant.path"])
         assert SHOWN["ReceivedGrant.prefix"] == session_policy.narrowed_prefix(
