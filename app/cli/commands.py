@@ -147,12 +147,12 @@ def serve(
         print(f"{line.text}; {line.repair}", file=sys.stderr, flush=True)
     settings = load_settings()
     settings.require_engine()
-    require_database(settings)
     if settings.answers_this_machine_alone and not is_loopback(host):
         fail(
             f"--host {host}: development answers this machine alone, for it has fewer guards than production. "
             "Set TOKENVEND_ENVIRONMENT=production, or TOKENVEND_DEVELOPMENT_REMOTE=on to let other machines in"
         )
+    require_database(settings)
     configure_logging(settings.log_level)
     keep_secret(settings)
     asyncio.run(base_mfa.exchange(settings, mfa_code))

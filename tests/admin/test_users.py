@@ -461,7 +461,7 @@ class TestDevices:
         page = support.get(f"/v1/admin/users/{device.user_id}/sessions").json()
         assert page["next_cursor"] is None
         [shown] = page["items"]
-        assert shown.keys() == {"session_id", "device_name", "method", "created_at", "last_used_at"}
+        assert shown.keys() == {"session_id", "device_name", "method", "created_at", "last_used_at", "last_address"}
         assert (shown["session_id"], shown["method"]) == (device.session_id, "password")
 
 

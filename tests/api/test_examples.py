@@ -557,7 +557,7 @@ def tell_a_story(service: Service) -> dict[str, str]:
     admin.post("/v1/admin/user-acts", {"act": "unlock", "user_ids": [ada.user_id], "reason": "The phone was stolen."})
     admin.get(f"/v1/admin/users/{ada.user_id}/credentials")
     admin.post(f"/v1/admin/users/{ada.user_id}/notes", {"text": "Lost a phone on Monday, and called about it."})
-    for part in ("notes", "grants"):
+    for part in ("notes", "grants/given", "grants/received"):
         admin.get(f"/v1/admin/users/{ada.user_id}/{part}")
     for part in ("findings", "settings", "status", "signing-keys", "mails", "erasures"):
         admin.get(f"/v1/admin/{part}")

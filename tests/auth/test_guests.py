@@ -93,7 +93,8 @@ class TestUpgrading:
         answer = device.post("/v1/me/upgrade", {"email": "ada@example.org", "password": PASSWORD})
         assert (answer.status_code, answer.json()) == (200, {"status": "active"})
         after = device.get("/v1/me").json()
-        assert after == before | {"email": "ada@example.org"}
+        assert before["guest"]
+        assert after == before | {"email": "ada@example.org", "guest": False}
         elsewhere = service.device("ada@example.org")
         assert (elsewhere.user_id, elsewhere.vend().json()["prefix"]) == (before["id"], before["prefix"])
         ledger = elsewhere.get("/v1/me/credentials").json()["items"]
@@ -197,7 +198,11 @@ class TestUpgradingWithVerification:
         assert mails(service) == [("guest_upgrade", "ada@example.org")]
         assert_problem(service.log_in("ada@example.org"), 401, "invalid_login")
         self.confirm(service)
-        assert device.get("/v1/me").json() == before | {"email": "ada@example.org", "email_verified": True}
+        assert device.get("/v1/me").json() == before | {
+            "email": "ada@example.org",
+            "email_verified": True,
+            "guest": False,
+        }
         assert service.device("ada@example.org").user_id == device.user_id
         assert events(service, "guest.upgraded") == events(service, "email.verified") == ["done"]
 

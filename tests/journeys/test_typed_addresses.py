@@ -87,6 +87,14 @@ def _invite(service: Service) -> None:
     assert answer.json()["email"].lower() == ADDRESS
 
 
+def _change_for_a_user(service: Service) -> None:
+    user = service.device("old@example.org")
+    path = f"/v1/admin/users/{user.user_id}/email"
+    answer = service.staff().post(path, {"new_email": TYPED, "reason": "They asked by letter."})
+    assert answer.status_code == 200, answer.text
+    assert answer.json()["email"].lower() == ADDRESS
+
+
 def _search(service: Service) -> None:
     service.register(ADDRESS)
     found = service.staff().get("/v1/admin/users", params={"query": f" {ADDRESS}\u00a0"})
@@ -102,6 +110,7 @@ OPERATIONS: dict[tuple[str, str], Callable[[Service], None]] = {
     ("upgrade_guest", "email"): _upgrade,
     ("create_grant", "grantee_email"): _grant,
     ("create_user", "email"): _invite,
+    ("change_user_email", "new_email"): _change_for_a_user,
     ("list_users", "query"): _search,
 }
 

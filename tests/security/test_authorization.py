@@ -358,6 +358,14 @@ FILES = ("/v1/admin/users", "/v1/admin/user-imports")
 ACTS = [path for method, path in ADMINISTRATION if method == "POST" and path not in FILES]
 
 
+BODIES_OF_ACTS: dict[str, dict[str, Any]] = {
+    "/v1/admin/users/{user_id}/email": {"new_email": "mass@example.org", **WHY},
+    "/v1/admin/users/{user_id}/notes": {"text": "x"},
+    "/v1/admin/user-acts": {"act": "sign_out", "user_ids": ["4fa0c1de-7d3b-4a52-9b0e-6a3f1c2d8e90"], **WHY},
+    "/v1/admin/authorization-messages/decode": {"encoded_message": "x"},
+}
+
+
 class TestMassAssignment:
     @pytest.mark.parametrize("member", MASS)
     def test_a_member_nobody_asked_for_is_refused(self, shared: Service, device: Device, member: str) -> None:
@@ -383,9 +391,8 @@ class TestMassAssignment:
             "/v1/auth/passkey": {"credential": ASSERTED},
         }
         staff = shared.staff()
-        bodies |= {path.format(user_id=device.user_id): WHY for path in ACTS}
-        bodies["/v1/admin/user-acts"] = {"act": "sign_out", "user_ids": [device.user_id], **WHY}
-        bodies["/v1/admin/authorization-messages/decode"] = {"encoded_message": "x"}
+        ids = MadeUpIds(user_id=device.user_id)
+        bodies |= {path.format_map(ids): BODIES_OF_ACTS.get(path, WHY) for path in ACTS}
         before = row_counts(shared)
         for path, body in bodies.items():
             answer = staff.post(path, json={**body, member: MASS[member]})

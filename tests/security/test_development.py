@@ -33,9 +33,17 @@ def serve(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Serve:
     """`tokenvend serve` up to where it would listen: with what configuration."""
     served: list[uvicorn.Config] = []
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(server, "run", served.append)
+    monkeypatch.setattr(server, "run", lambda configuration, **_: served.append(configuration))
     monkeypatch.setattr(commands, "configure_logging", lambda _level: None)
-    for name, value in {"SECRET_KEY": SECRET_KEY, "BUCKET": "photos", "ROLE_ARN": ROLE_ARN}.items():
+    database = tmp_path / "any.db"
+    database.touch()
+    given = {
+        "SECRET_KEY": SECRET_KEY,
+        "BUCKET": "photos",
+        "ROLE_ARN": ROLE_ARN,
+        "DATABASE_URL": f"sqlite:///{database}",
+    }
+    for name, value in given.items():
         monkeypatch.setenv(f"TOKENVEND_{name}", value)
 
     def serve(*arguments: str, **variables: str) -> uvicorn.Config:
