@@ -15,6 +15,7 @@ import structlog
 
 from app.accounts import passwords
 from tests.security.cheap_hashing import CountingContext
+from tests.support import compiled
 from tests.support.databases import PostgresDatabases, SqliteDatabases
 from tests.support.remembered_hashing import REMEMBERING_CONTEXT
 from tests.support.service import Service, running_service
@@ -36,14 +37,22 @@ def pytest_configure() -> None:
 
 @pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Keeps each `xdist_group` in one worker: xdist 3.8 sets a name for it that pytest 9.2 does not read any more."""
+    """Keeps each group in one worker: xdist 3.8 sets a name for it that pytest 9.2 does not read any more."""
     if not config.getoption("loadgroup", default=False):
         return
     for item in items:
-        mark = item.get_closest_marker("xdist_group")
-        if mark is not None and not item.nodeid.endswith(f"@{mark.args[0]}"):
-            item._id = type(item.id).parse(f"{item.nodeid}@{mark.args[0]}")
-            assert item.nodeid.endswith(f"@{mark.args[0]}")
+        group = _group(item, config.getoption("tier"))
+        if group is not None and not item.nodeid.endswith(f"@{group}"):
+            item._id = type(item.id).parse(f"{item.nodeid}@{group}")
+            assert item.nodeid.endswith(f"@{group}")
+
+
+def _group(item: pytest.Item, tier: str | None) -> str | None:
+    """In `make test` what wants `tokenvend dev` shares one: it takes seconds of a core to start."""
+    if tier == "quick" and "dev_server" in getattr(item, "fixturenames", ()):
+        return "dev server"
+    mark = item.get_closest_marker("xdist_group")
+    return None if mark is None else str(mark.args[0])
 
 
 def pytest_collection_finish() -> None:
@@ -83,6 +92,13 @@ def remembered_hashes(monkeypatch: pytest.MonkeyPatch) -> None:
 def no_work_without_a_limit(monkeypatch: pytest.MonkeyPatch) -> None:
     """AU22: a request that judges, hashes or verifies a password before it has passed a limit fails in every test."""
     watch(monkeypatch)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def compiled_once() -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patch:
+        compiled.share(patch)
+        yield
 
 
 @pytest.fixture(scope="session")

@@ -35,6 +35,12 @@ def test_race(database_url):
 def test_browser():
     pass
 
+@pytest.mark.all
+@pytest.mark.sampled(4)
+@pytest.mark.parametrize("row", range(8))
+def test_matrix(row):
+    pass
+
 @pytest.mark.long
 def test_everything():
     pass
@@ -65,6 +71,7 @@ def test_excused():
 def test_lacks(number):
     pytest.skip(f"{'Redis' if number < 3 else number} is missing")
 """
+ROWS = {f"test_matrix[{row}]" for row in range(8)}
 Run = Callable[..., pytest.RunResult]
 
 
@@ -73,7 +80,7 @@ def run(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> Run:
     monkeypatch.setenv("PYTHONPATH", str(ROOT))
     monkeypatch.delenv("PYTEST_ADDOPTS", raising=False)
     pytester.makeconftest('pytest_plugins = ("tests.tiers",)')
-    markers = "\n".join(f"    {name}: a mark" for name in ("all", "long", "slow", "both_databases"))
+    markers = "\n".join(f"    {name}: a mark" for name in ("all", "long", "slow", "sampled", "both_databases"))
     pytester.makeini(f"[pytest]\naddopts = -p no:cacheprovider\nmarkers =\n{markers}")
     pytester.makepyfile(test_suite=SUITE)
     return lambda *options: pytester.runpytest_subprocess("-v", "-s", *options)
@@ -98,13 +105,15 @@ class TestTiers:
 
     def test_all_is_what_quick_leaves_out(self, run: Run) -> None:
         done = run("--tier", "all")
-        assert set(names(done, "PASSED")) == {"test_lock[postgresql]", "test_browser", "test_property"}
+        passed = set(names(done, "PASSED"))
+        assert passed - ROWS == {"test_lock[postgresql]", "test_browser", "test_property"}
+        assert 0 < len(passed & ROWS) < len(ROWS)
         assert "test_suite.py::test_storm in full: False" in done.outlines
         assert "test_suite.py::test_crowd rounds: 8" in done.outlines
 
     def test_long_is_what_takes_minutes_in_full(self, run: Run) -> None:
         done = run("--tier", "long")
-        assert names(done, "PASSED") == ["test_everything"]
+        assert set(names(done, "PASSED")) == {"test_everything", *ROWS}
         assert "test_suite.py::test_storm in full: True" in done.outlines
         assert "test_suite.py::test_crowd rounds: 20" in done.outlines
 
@@ -117,4 +126,4 @@ class TestTiers:
         assert "9 skipped" in outcome
 
     def test_ci_takes_no_skip(self, run: Run) -> None:
-        assert run("-k", "lacks", "--no-skips").parseoutcomes() == {"failed": 9, "deselected": 12}
+        assert run("-k", "lacks", "--no-skips").parseoutcomes() == {"failed": 9, "deselected": 20}

@@ -3,13 +3,15 @@
 A test is in the first tier unless it is marked `all` or `long`, or asks for a fixture that is another program. It runs
 on SQLite unless it is marked `both_databases`; then `test-all` runs it on PostgreSQL. What asks for `in_full` is in
 `test-all` with a slice of its work and in `test-long` with all of it. A property is tried with few examples in `test`
-and with all in `test-all`. A race, which asks for its `rounds`, is run in each tier, more often in each.
+and with all in `test-all`. Of a test marked `sampled`, `test-all` runs a fixed part of the rows, and `test-long` all. A
+race, which asks for its `rounds`, is run in each tier, more often in each.
 
 Without `--tier`, whatever is named on the command line runs, properties as in `test-all` and races as in `test-long`.
 """
 
 import os
 import time
+import zlib
 from collections import Counter
 from collections.abc import Generator, Iterable
 
@@ -70,12 +72,20 @@ def tiers_of(item: pytest.Item) -> set[str]:
     if item.get_closest_marker("long"):
         return {"long"}
     if item.get_closest_marker("all") or fixtures & OTHER_PROGRAMS or _is_second_database(item):
-        return {"all"}
+        return _tiers_of_sampled(item)
     if "rounds" in fixtures:
         return {"quick", "all", "long"}
     if is_hypothesis_test(getattr(item, "obj", None)):
         return {"quick", "all"}
     return {"quick"}
+
+
+def _tiers_of_sampled(item: pytest.Item) -> set[str]:
+    """A row is chosen by its name, so that it is the same in each process and each run."""
+    mark = item.get_closest_marker("sampled")
+    if mark is None:
+        return {"all"}
+    return {"long"} if zlib.crc32(item.nodeid.encode()) % mark.args[0] else {"all", "long"}
 
 
 def _database(item: pytest.Item) -> str | None:

@@ -24,7 +24,7 @@ from tests.journeys.scene import ELSEWHERE, Row, Scene, answered, denied, matrix
 from tests.support.ceph import BROKER, ROLE_ARN, ROLE_NAME, CephNode, ceph_node
 from tests.support.databases import SqliteDatabases
 
-pytestmark = [pytest.mark.xdist_group("ceph"), pytest.mark.usefixtures("left_alone")]
+pytestmark = [pytest.mark.xdist_group("ceph"), pytest.mark.sampled(6), pytest.mark.usefixtures("left_alone")]
 
 ACCESS = ("read", "write", "read_write", "read_delete")
 

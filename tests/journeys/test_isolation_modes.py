@@ -35,7 +35,7 @@ pytestmark = pytest.mark.usefixtures("left_alone")
 MODES = [
     "assume_role",
     *(
-        pytest.param(mode, marks=[pytest.mark.xdist_group(mode), pytest.mark.all])
+        pytest.param(mode, marks=[pytest.mark.xdist_group(mode), pytest.mark.all, pytest.mark.sampled(6)])
         for mode in ("web_identity", "federation_token")
     ),
 ]

@@ -30,6 +30,7 @@ class TestRequests:
     def test_are_counted_by_route_and_status(self, service: Service) -> None:
         device = service.device()
         device.vend()
+        service.log_in(device.email)
         service.log_in(device.email, "a wrong password, surely")
         assert requests(service, "POST", "/v1/credentials", 200) == 1
         assert requests(service, "POST", "/v1/auth/login", 200) == 1

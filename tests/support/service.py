@@ -4,8 +4,9 @@ import functools
 import itertools
 import os
 import re
+import uuid
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from email.message import EmailMessage
 from typing import Any
@@ -15,12 +16,22 @@ from fastapi import FastAPI
 from httpx2 import Response
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource
 from sqlalchemy import text
+from sqlalchemy.orm import Session
 from starlette.testclient import TestClient
 
+from app.accounts import passwords
+from app.accounts.registration import add_user
+from app.api.auth.wire import token_set
+from app.auth import sessions
+from app.auth.rotation import SessionTokens
 from app.compose import Runtime, build_runtime
 from app.mail.transport import ConsoleTransport
 from app.main import create_app
+from app.platform.problems import EmailTaken
 from app.platform.settings import Settings
+from app.records import addresses
+from app.records.audit import Origin
+from app.records.models import User
 from tests.support.canned_sts import CannedSts
 from tests.support.clock import ManualClock
 
@@ -156,8 +167,11 @@ class Service:
         return self.client.post("/v1/auth/refresh", json={"refresh_token": refresh_token})
 
     def device(self, email: str | None = None, password: str = PASSWORD) -> Device:
-        """A signed-in device; the account is made first where there is none."""
+        """A signed-in device. The account is made first where there is none: without HTTP, in a fifth of the time."""
         email = email or f"user{next(_serial)}@example.org"
+        if self.settings.rate_limits == "off" and not self.settings.verifies_email:
+            with suppress(EmailTaken):
+                return self._newcomer(email, password)
         self.register(email, password)
         answer = self.log_in(email, password)
         assert answer.status_code == 200, answer.text
@@ -165,6 +179,24 @@ class Service:
         device = Device(self, email, tokens["access_token"], tokens["refresh_token"], tokens["session_id"])
         device.user_id = device.get("/v1/me").json()["id"]
         return device
+
+    def _newcomer(self, email: str, password: str) -> Device:
+        """What `register` and `log_in` leave behind, in one transaction. Raises `EmailTaken`."""
+        platform = self.runtime.platform
+        now, origin = self.clock.now(), Origin(str(uuid.uuid4()), "127.0.0.1")
+        password_hash = passwords.PASSWORD_CONTEXT.hash(passwords.normalize(password))
+
+        def story(session: Session) -> SessionTokens:
+            user_id = add_user(session, origin, now, address=addresses.parse(email), password_hash=password_hash)
+            user = session.get_one(User, user_id)
+            return sessions.start(
+                session, platform.vault, origin, now, user=user, method="password", mfa=False, device_name=None
+            )
+
+        grant = platform.database.run("write", story)
+        tokens = token_set(platform, self.runtime.tokens, grant)
+        session_id = str(tokens.session_id)
+        return Device(self, email, tokens.access_token, tokens.refresh_token, session_id, str(grant.user_id))
 
     def staff(self, role: str = "admin", email: str | None = None) -> Device:
         """A signed-in device of who runs the app; only outside development they need a second factor."""
