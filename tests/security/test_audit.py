@@ -178,7 +178,7 @@ class TestForgery:
         service = make_on_sqlite(trusted_proxies=("127.0.0.1",))
         device = service.device()
         service.sql("UPDATE users SET role = 'admin'")
-        service.client.get("/healthz")  # a first warning of addresses
+        service.log_in(device.email)  # it warns once of an address that no proxy wrote
         before = len(printed().splitlines())
         asked = 0
         for text in HOSTILE:
@@ -239,7 +239,8 @@ class TestForgery:
         assert [entry["detail"][0]["value"] for entry in reversed(entries)] == [t.replace("\0", "") for t in HOSTILE]
         assert exported.isascii()
         assert not unprintable(exported.replace("\n", ""))
-        assert device.get("/v1/admin/audit-events", params=query).json()["items"] == entries
+        names = dict.fromkeys(("actor_email", "actor_name", "subject_email", "subject_name"))  # the list alone has them
+        assert device.get("/v1/admin/audit-events", params=query).json()["items"] == [one | names for one in entries]
 
 
 def unprintable(text: str) -> list[str]:
