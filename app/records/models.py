@@ -122,7 +122,8 @@ class User(Model):
             sqlite_where=text("status <> 'active'"),
         ),
         Index("ix_users_last_seen", "last_seen_at", "id"),
-        Index("ix_users_guest", "guest", "created_at", "id"),
+        # SQLite would prefer it to `ix_users_guests_due`, and read all guests.
+        Index("ix_users_guest", "guest", "created_at", "id", sqlite_where=text("guest = 0")),
         Index(
             "ix_users_verified",
             "created_at",

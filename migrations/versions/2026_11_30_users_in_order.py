@@ -12,9 +12,10 @@ branch_labels = None
 depends_on = None
 
 NEWEST = ["created_at", "id"]
+# Conditions are SQLite's.
 INDEXES = (
     ("ix_users_last_seen", "users", ["last_seen_at", "id"], None),
-    ("ix_users_guest", "users", ["guest", *NEWEST], None),
+    ("ix_users_guest", "users", ["guest", *NEWEST], "guest = 0"),
     ("ix_users_verified", "users", NEWEST, "email_verified_at IS NOT NULL"),
     ("ix_users_unverified", "users", NEWEST, "email_verified_at IS NULL AND email_key IS NOT NULL"),
     ("ix_users_without_address", "users", ["email_key", "id"], "email_key IS NULL"),

@@ -67,6 +67,7 @@ class TestGoodEngine:
             "database": "ok",
             "migrations": "ok",
             "keys": "ok",
+            "secret key": "ok",
             "public URL": "warning",
             "disk": "ok",
             "mail": "ok",
