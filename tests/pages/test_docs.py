@@ -182,7 +182,7 @@ class TestPage:
         expect(page.locator("#check_health")).to_be_visible()
         person.look("docs")
         page.get_by_label("Find a call").fill("grant received")
-        expect(page.locator(".operation:visible")).to_have_count(2)
+        expect(page.locator(".operation:visible")).to_have_count(3)
         page.get_by_role("link", name="Why was it refused?").click()
         expect(page.get_by_role("heading", level=1)).to_have_text("Why was it refused?")
 
