@@ -29,7 +29,7 @@ PHOTOGRAPH = HERE.parent / "photos" / "china.jpg"
 
 def run(
     *command: str | Path,
-    timeout: float = 240,
+    timeout: float = 600,
     environment: Mapping[str, str] | None = None,
     directory: Path | None = None,
 ) -> str:
