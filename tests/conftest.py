@@ -14,6 +14,7 @@ import pytest
 import structlog
 
 from app.accounts import passwords
+from app.records import secret_keys
 from tests.security.cheap_hashing import CountingContext
 from tests.support import compiled
 from tests.support.databases import PostgresDatabases, SqliteDatabases
@@ -98,6 +99,14 @@ def no_work_without_a_limit(monkeypatch: pytest.MonkeyPatch) -> None:
 def compiled_once() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         compiled.share(patch)
+        yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def no_look_for_another_secret_key() -> Iterator[None]:
+    """Each service looks every ten seconds by itself: statements that a test counts would be amid them."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(secret_keys, "LOOK_EVERY", 3600.0)
         yield
 
 
