@@ -6,6 +6,8 @@ CONCURRENTLY. A run that was killed leaves an invalid index behind, and the next
 one makes an index, and the other finds it there.
 """
 
+import time
+
 import psycopg
 from psycopg import sql
 from sqlalchemy import Connection, Index
@@ -20,6 +22,8 @@ _LEFT_BEHIND = """
     WHERE NOT indisvalid AND relnamespace = current_schema()::regnamespace
     AND NOT EXISTS (SELECT FROM pg_stat_progress_create_index WHERE index_relid = pg_class.oid)
 """
+TRIES = 10
+"""Two hosts that make one index at once wait for each other, and PostgreSQL ends the statement of one of them."""
 _UNHURRIED = ("SET statement_timeout = 0", "SET lock_timeout = 0")
 
 
@@ -34,17 +38,29 @@ def make_missing(connection: Connection, *, shared: bool) -> None:
     connection.rollback()
     former, driver.autocommit = driver.autocommit, True
     try:
-        with driver.cursor() as cursor:
-            for statement in () if shared else _UNHURRIED:
-                cursor.execute(statement)
-            for (name,) in cursor.execute(_LEFT_BEHIND).fetchall():
-                cursor.execute(sql.SQL("DROP INDEX CONCURRENTLY IF EXISTS {}").format(sql.Identifier(name)))
-            there = {name for (name,) in cursor.execute(_THERE)}
-            for index in (index for table in Model.metadata.sorted_tables for index in table.indexes):
-                if index.name not in there:
-                    cursor.execute(_statement(index).encode())
+        for tried in range(TRIES):
+            try:
+                _make(driver, shared=shared)
+            except psycopg.errors.DeadlockDetected:
+                if tried + 1 == TRIES:
+                    raise
+                time.sleep(1)
+            else:
+                return
     finally:
         driver.autocommit = former
+
+
+def _make(driver: psycopg.Connection, *, shared: bool) -> None:
+    with driver.cursor() as cursor:
+        for statement in () if shared else _UNHURRIED:
+            cursor.execute(statement)
+        for (name,) in cursor.execute(_LEFT_BEHIND).fetchall():
+            cursor.execute(sql.SQL("DROP INDEX CONCURRENTLY IF EXISTS {}").format(sql.Identifier(name)))
+        there = {name for (name,) in cursor.execute(_THERE)}
+        for index in (index for table in Model.metadata.sorted_tables for index in table.indexes):
+            if index.name not in there:
+                cursor.execute(_statement(index).encode())
 
 
 def _statement(index: Index) -> str:
