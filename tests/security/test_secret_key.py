@@ -323,6 +323,30 @@ class TestChange:
         assert service.runtime.platform.database.run("write", use)
         assert_problem(answer(service, mfa_token, code), 401, "invalid_mfa_code")
 
+    def test_of_a_value_that_is_replaced_meanwhile_leaves_it(
+        self, fleet: Fleet, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """AU12: a user sets up another app after the old seed was read, and before it is written anew."""
+        old = fleet.start()
+        device = old.device()
+        enable(device)
+        vault = Vault(NEW, [OLD])
+        vault.write_with(vault.fingerprints[0])
+        [seeds] = [of for of in secret_keys.sealed_columns() if of.sealed_as.kind == kinds.TOTP_SECRET]
+        another = vault.encrypt(kinds.TOTP_SECRET, b"another seed", bound_to=device.user_id)
+        renewed = vault.renewed
+
+        def walk(session: Session) -> bytes:
+            def renew(*arguments: Any, **bound: str) -> bytes | None:
+                session.connection().execute(update(TotpFactor).values(secret_encrypted=another))
+                return renewed(*arguments, **bound)
+
+            monkeypatch.setattr(vault, "renewed", renew)
+            secret_keys.move(session, vault, seeds, None)
+            return session.get_one(TotpFactor, UUID(device.user_id)).secret_encrypted
+
+        assert old.runtime.platform.database.run("write", walk) == another
+
     def test_of_rows_that_none_of_the_keys_opens_leaves_them_and_tells_of_them(self, fleet: Fleet) -> None:
         old = fleet.start()
         device = old.device()
