@@ -34,6 +34,7 @@ def pytest_configure() -> None:
         place = os.statvfs(MEMORY)
         if place.f_bavail * place.f_frsize > ROOM and not place.f_flag & os.ST_NOEXEC:
             os.environ["TMPDIR"] = tempfile.tempdir = str(MEMORY)
+    os.environ.pop("MAKELEVEL", None)  # what a test starts was not started by `make`, whatever started the tests
 
 
 @pytest.hookimpl(trylast=True)

@@ -14,6 +14,7 @@ from app.compose import build_runtime
 from app.crypto import kinds
 from app.crypto.vault import DecryptionFailed, Vault
 from app.platform.clock import SystemClock
+from app.records import secret_keys
 from app.records.models import SecretKeyHolder, TotpFactor, User
 from tests.support.commands import begun, tokenvend
 from tests.support.service import ROLE_ARN, SECRET_KEY, Service, test_settings
@@ -121,9 +122,14 @@ class TestBesideReplicas:
         assert service.refresh(token).status_code == 200
 
     def test_with_it_is_waited_for(
-        self, make_service: Callable[..., Service], environment: dict[str, str], tmp_path: Path
+        self,
+        make_service: Callable[..., Service],
+        environment: dict[str, str],
+        tmp_path: Path,
+        monkeypatch: pytest.MonkeyPatch,
     ) -> None:
-        """A process that serves, with its own look every ten seconds: what it writes from then on is under the new."""
+        """A process that serves looks by itself: what it writes from then on is under the new key."""
+        monkeypatch.setattr(secret_keys, "LOOK_EVERY", 0.5)
         first = make_service()
         first.client.portal.call(first.runtime.secret_key.leave)  # type: ignore[union-attr]
         both = make_service(clock=SystemClock(), secret_key=NEW, secret_key_previous=(OLD,))

@@ -99,7 +99,7 @@ class TestPool:
     def test_tells_size_use_and_what_waits(self, service: Service) -> None:
         database = service.runtime.platform.database
         assert value(service, "tokenvend_database_pool_size") == 8
-        assert value(service, "tokenvend_database_connections") == 0
+        assert eventually(lambda: value(service, "tokenvend_database_connections") == 0), "what is looked up at start"
 
         def look(session: Session) -> int:
             session.execute(text("SELECT 1"))

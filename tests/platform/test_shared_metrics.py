@@ -187,7 +187,7 @@ from app.cli.commands import main
 from app.http import server
 
 run = server.run
-server.run = lambda config: run(config, on_ready=lambda: print("ready", flush=True))
+server.run = lambda config, **_: run(config, on_ready=lambda: print("ready", flush=True))
 sys.argv = ["tokenvend", "serve", "--port", sys.argv[1], "--workers", "2"]
 main()
 """
