@@ -47,13 +47,13 @@ clean: ## Removes all that make has made, and keeps var/: the accounts and pictu
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 test: install ## Tests every rule, on one database, in eight minutes (TESTS=tests/auth for some)
-	$(PYTEST) 2 --tier quick $(TESTS)
+	$(PYTEST) 3 --tier quick $(TESTS)
 
 test-all: test sdk docs ## And the rest: both databases, a browser, Ceph, Redis, faults, SDKs, the bench, the documents
-	$(PYTEST) 2 --tier all --ignore=tests/chaos tests
+	$(PYTEST) 3 --tier all --ignore=tests/chaos tests
 	$(BIN)/python -m pytest --tier all --capture=no tests/chaos
 	@# CI may skip a test here: the client in Kotlin is compiled where Maven has kept OkHttp, and no Debian package is new enough.
-	PYTEST_ADDOPTS= $(BIN)/python -m pytest --numprocesses 2 --dist loadscope tests/sdk
+	PYTEST_ADDOPTS= $(BIN)/python -m pytest --numprocesses 2 --dist loadscope -m "not long" tests/sdk
 	$(BIN)/python -m tests.bench --quick
 
 test-long: install ## What takes minutes each, into docs/test-long.md (LONG="storm bench" for some)

@@ -50,11 +50,18 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 
 def _group(item: pytest.Item, tier: str | None) -> str | None:
-    """In `make test` what wants `tokenvend dev` shares one: it takes seconds of a core to start."""
-    if tier == "quick" and "dev_server" in getattr(item, "fixturenames", ()):
-        return "dev server"
+    """Tests that share a server, or what else is made once for a file, so that one worker makes it."""
     mark = item.get_closest_marker("xdist_group")
-    return None if mark is None else str(mark.args[0])
+    if mark is not None:
+        return str(mark.args[0])
+    fixtures = getattr(item, "_fixtureinfo", None)
+    if fixtures is None:
+        return None
+    if tier == "quick" and (servers := {"dev_server", "live_server"} & set(fixtures.names_closure)):
+        return min(servers)
+    if any(definitions[-1].scope == "module" for definitions in fixtures.name2fixturedefs.values()):
+        return item.path.stem
+    return None
 
 
 def pytest_collection_finish() -> None:

@@ -19,14 +19,16 @@ from tests.support.needs import DEBIAN_POSTGRESQL
 
 ROOT = Path(__file__).parent.parent
 TABLE = ROOT / "docs" / "test-long.md"
-PYTEST = (sys.executable, "-m", "pytest", "-q", "--tier", "long")
+ALONE = (sys.executable, "-m", "pytest", "-q", "--tier", "long")
+PYTEST = (*ALONE, "--dist", "loadgroup", "--numprocesses", "2")
 PIECES: dict[str, tuple[str, tuple[str, ...]]] = {
-    "faults": ("each part of a deployment stopped under load", (*PYTEST, "tests/chaos")),
-    "races": ("fifty users at two replicas, and a replica killed fifty times", (*PYTEST, "tests/storms")),
+    "faults": ("each part of a deployment stopped under load", (*ALONE, "tests/chaos")),
+    "races": ("fifty users at two replicas, and a replica killed fifty times", (*ALONE, "tests/storms")),
     "ceph": ("shared folders and their model on Ceph", (*PYTEST, "tests/journeys")),
+    "pages": ("what `test-all` leaves out of the pages", (*PYTEST, "tests/pages")),
     "rules": (
-        "what else is marked `long`, and each race twenty times",
-        (*PYTEST, "tests", *(f"--ignore=tests/{name}" for name in ("chaos", "storms", "journeys"))),
+        "what else `test-all` leaves out, and each race twenty times",
+        (*PYTEST, "tests", *(f"--ignore=tests/{name}" for name in ("chaos", "storms", "journeys", "pages"))),
     ),
     "storm": ("attacks from one address and from a hundred", (sys.executable, "-m", "tests.storms.attacks")),
     "bench": ("every figure of speed and size", (sys.executable, "-m", "tests.bench")),

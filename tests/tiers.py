@@ -3,8 +3,8 @@
 A test is in the first tier unless it is marked `all` or `long`, or asks for a fixture that is another program. It runs
 on SQLite unless it is marked `both_databases`; then `test-all` runs it on PostgreSQL. What asks for `in_full` is in
 `test-all` with a slice of its work and in `test-long` with all of it. A property is tried with few examples in `test`
-and with all in `test-all`. Of a test marked `sampled`, `test-all` runs a fixed part of the rows, and `test-long` all. A
-race, which asks for its `rounds`, is run in each tier, more often in each.
+and with all in `test-all`. Of a test marked `sampled`, its tier runs a fixed part of the rows, and the next tier the
+others. A race, which asks for its `rounds`, is run in each tier, more often in each.
 
 Without `--tier`, whatever is named on the command line runs, properties as in `test-all` and races as in `test-long`.
 """
@@ -29,7 +29,7 @@ LOOP, LOOP_TAKES = 3_000_000, 0.18
 """Rounds of a plain loop, and how many seconds of the processor they took where the budget was made."""
 PATIENCE = 60.0
 """Seconds by the clock, on a machine that is busy with something else."""
-ROUNDS = {"quick": 2, "all": 8}
+ROUNDS = {"quick": 1, "all": 4}
 ALL_ROUNDS = 20
 LINES = 5
 
@@ -66,13 +66,21 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 
 def tiers_of(item: pytest.Item) -> set[str]:
+    tiers = _tiers_of_whole(item)
+    mark = item.get_closest_marker("sampled")
+    if mark is None or _is_sample(item, mark.args[0]):
+        return tiers
+    return {TIERS[min(TIERS.index(tier) + 1, len(TIERS) - 1)] for tier in tiers}
+
+
+def _tiers_of_whole(item: pytest.Item) -> set[str]:
     fixtures = set(getattr(item, "fixturenames", ()))
-    if "in_full" in fixtures:
-        return {"all", "long"}
     if item.get_closest_marker("long"):
         return {"long"}
+    if "in_full" in fixtures:
+        return {"all", "long"}
     if item.get_closest_marker("all") or fixtures & OTHER_PROGRAMS or _is_second_database(item):
-        return _tiers_of_sampled(item)
+        return {"all"}
     if "rounds" in fixtures:
         return {"quick", "all", "long"}
     if is_hypothesis_test(getattr(item, "obj", None)):
@@ -80,12 +88,9 @@ def tiers_of(item: pytest.Item) -> set[str]:
     return {"quick"}
 
 
-def _tiers_of_sampled(item: pytest.Item) -> set[str]:
-    """A row is chosen by its name, so that it is the same in each process and each run."""
-    mark = item.get_closest_marker("sampled")
-    if mark is None:
-        return {"all"}
-    return {"long"} if zlib.crc32(item.nodeid.encode()) % mark.args[0] else {"all", "long"}
+def _is_sample(item: pytest.Item, one_in: int) -> bool:
+    """By the row's name, so that it is the same in each process and each run."""
+    return zlib.crc32(item.nodeid.encode()) % one_in == 0
 
 
 def _database(item: pytest.Item) -> str | None:

@@ -88,15 +88,15 @@ class SmtpTransport:
     async def send(self, message: EmailMessage) -> None:
         await self._run(lambda client: self._deliver(client, message))
 
-    async def takes_international(self, *, within: float = TIMEOUT) -> bool:
+    async def takes_international(self, *, within: float | None = None) -> bool:
         """Whether the server takes addresses with letters outside ASCII before the `@` (SMTPUTF8, RFC 6531).
 
-        Connects, with TLS and login as for a mail. `within`: seconds for each answer. Raises `Undelivered`.
+        Connects, with TLS and login as for a mail. `within`: seconds for each answer, ten unless told. Raises `Undelivered`.
         """
         return await self._run(self._has_smtputf8, within)
 
-    async def _run(self, work: Callable[[smtplib.SMTP], T], within: float = TIMEOUT) -> T:
-        client = self._client(within)
+    async def _run(self, work: Callable[[smtplib.SMTP], T], within: float | None = None) -> T:
+        client = self._client(TIMEOUT if within is None else within)
         running = asyncio.get_running_loop().run_in_executor(self._threads, work, client)
         try:
             async with asyncio.timeout(SEND_WITHIN):

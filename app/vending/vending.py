@@ -44,6 +44,8 @@ SHORTEST = 900
 """Seconds: the least that STS takes."""
 TRIES = 3
 """Attempts when credentials are revoked again and again meanwhile, or STS's clock is behind ours."""
+LONGEST_WAIT = 1.0
+"""Seconds until a clock is asked again."""
 
 
 MOST_REFUSALS = 3
@@ -284,12 +286,12 @@ class Vending:
         for _ in range(TRIES):
             if order.not_before is not None:
                 left = (order.not_before - self._platform.clock.now()).total_seconds()
-                await asyncio.sleep(min(max(left, 0), 1))
+                await asyncio.sleep(min(max(left, 0), LONGEST_WAIT))
             credential = await self.broker.obtain(order)
             issued_at = order.issued_at(credential.expires_at)
             if order.not_before is None or issued_at >= order.not_before:
                 return credential
-            await asyncio.sleep(min((order.not_before - issued_at).total_seconds(), 1))
+            await asyncio.sleep(min((order.not_before - issued_at).total_seconds(), LONGEST_WAIT))
         raise StsUnavailable(cause="STS's clock is behind that of a revocation", retry_after=2)
 
     async def issue_to_job(

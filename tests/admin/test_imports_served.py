@@ -114,6 +114,7 @@ def test_a_broken_upload_goes_on_and_each_row_is_there_once(server: Server) -> N
     assert set(emails.values()) == {1}
 
 
+@pytest.mark.long
 def test_a_server_that_is_stopped_ends_and_the_import_is_taken_up(tmp_path: Path) -> None:
     """Twice as many as are imported at once wait, and none of them holds the process."""
     environment = {name: value for name, value in os.environ.items() if not name.startswith(("TOKENVEND_", "AWS_"))}

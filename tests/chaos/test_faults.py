@@ -59,6 +59,7 @@ def only_ours(load: Load) -> None:
 
 
 class TestReplicas:
+    @pytest.mark.long
     def test_a_rolling_restart_refuses_nobody(self, cluster: Cluster, load: Load, around: float) -> None:
         """Section 5, SIGTERM under load: each replica in turn, as an upgrade does."""
         for replica in cluster.replicas:
@@ -80,6 +81,7 @@ class TestReplicas:
 
 
 class TestParts:
+    @pytest.mark.long
     def test_sts_stopped(self, cluster: Cluster, load: Load, around: float) -> None:
         """Section 5, STS unreachable: whoever has a credential keeps it, everything else goes on until the balancer
         learns that the replicas cannot vend.
@@ -89,6 +91,7 @@ class TestParts:
         cluster.start_sts()
         finish("STS stopped", cluster, load, cluster.becomes_ready(), around)
 
+    @pytest.mark.long
     def test_redis_stopped(self, cluster: Cluster, load: Load, around: float) -> None:
         """Section 5, Redis down: each replica counts and caches by itself; nobody is refused for it."""
         cluster.redis.kill()

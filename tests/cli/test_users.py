@@ -15,7 +15,7 @@ from app.records.migrate import upgrade
 from tests.support.commands import tokenvend
 from tests.support.service import PASSWORD, ROLE_ARN, SECRET_KEY
 
-pytestmark = pytest.mark.all
+pytestmark = [pytest.mark.all, pytest.mark.sampled(3)]
 
 ROOT, ADA, BOB = "root@example.org", "ada@example.org", "bob@example.org"
 

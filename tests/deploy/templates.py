@@ -7,8 +7,6 @@ import re
 from collections.abc import Callable
 from typing import Any
 
-import cfnlint.decode
-
 from tests.deploy.reading import DEPLOY
 
 AWS = DEPLOY / "aws"
@@ -48,6 +46,8 @@ IMPORTS = {
 
 @functools.cache
 def _decoded(template: str) -> Any:
+    import cfnlint.decode  # noqa: PLC0415 - seconds, in each process that collects tests
+
     found, _ = cfnlint.decode.decode(str(AWS / template))
     return json.loads(json.dumps(found))
 

@@ -9,8 +9,6 @@ from typing import Any
 
 import boto3
 import pytest
-from moto import mock_aws
-from moto.cloudformation import parsing
 
 from app.platform.page_access import EXPOSED_HEADERS
 from app.policy.roles import role_policy
@@ -75,6 +73,9 @@ class Account:
 @pytest.fixture
 def account(monkeypatch: pytest.MonkeyPatch) -> Iterator[Account]:
     """moto keeps AWS::NoValue in a list as null; CloudFormation leaves it out, and so does this."""
+    from moto import mock_aws  # noqa: PLC0415 - seconds, in each process that collects tests
+    from moto.cloudformation import parsing  # noqa: PLC0415
+
     clean = parsing.clean_json
 
     def leave_out(value: Any, known: Any) -> Any:

@@ -27,6 +27,7 @@ def sql(database_url: str, statement: str) -> list[tuple[object, ...]]:
         database.dispose()
 
 
+@pytest.mark.long
 class TestKilledInTheMiddle:
     def test_the_next_start_finishes_it(self, tmp_path: Path, database_url: str, in_full: bool) -> None:
         count = OBJECTS if in_full else FEWER_OBJECTS

@@ -16,8 +16,10 @@ import pytest
 from playwright.sync_api import expect
 
 from tests.pages.desk import Company, Desk, open_company
-from tests.pages.visit import DESKTOP, PASSWORD, PHONE, Visit
+from tests.pages.visit import ON_BOTH, PASSWORD, PHONE, Visit
 from tests.support.service import Service
+
+pytestmark = pytest.mark.sampled(3)
 
 OpenVisit = Callable[..., Visit]
 NEW_PASSWORD = "copper walnut lighthouse"
@@ -168,7 +170,7 @@ def verifying(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Company]:
 class TestGuest:
     """A link that upgrades a guest is opened without the guest's session: the page asks who they are."""
 
-    @pytest.mark.parametrize("viewport", [PHONE, DESKTOP], ids=["phone", "desktop"])
+    @ON_BOTH
     def test_is_upgraded_with_the_password_that_they_chose(
         self, desk: Callable[..., Desk], verifying: Company, viewport: dict[str, int]
     ) -> None:
@@ -199,7 +201,7 @@ class TestGuest:
 class TestAnotherAddress:
     """A link that changes an account's address is opened without its session: the page asks whose account it is."""
 
-    @pytest.mark.parametrize("viewport", [PHONE, DESKTOP], ids=["phone", "desktop"])
+    @ON_BOTH
     def test_is_given_with_the_password_of_the_account(self, visit: OpenVisit, viewport: dict[str, int]) -> None:
         person = visit(viewport=viewport)
         person.excused.add("/confirm")

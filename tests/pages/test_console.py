@@ -18,6 +18,8 @@ from tests.pages.desk import PRODUCTION, Account, Company, Desk, open_company
 from tests.pages.test_passkeys import Lock
 from tests.pages.visit import PASSWORD
 
+pytestmark = pytest.mark.sampled(4)
+
 OpenDesk = Callable[..., Desk]
 WHY = "ticket 4711"
 HOSTILE = '<img src=x onerror="globalThis.hacked = 1">'
@@ -48,6 +50,7 @@ def search(person: Desk, query: str, expected: int) -> None:
 
 
 class TestSignIn:
+    @pytest.mark.sampled(1)
     def test_asks_for_the_second_factor(self, desk: OpenDesk, strict: Company) -> None:
         """AZ7: with password and code; a wrong password and a wrong code are told, and nothing is shown before."""
         chief = strict.person("admin").enable_mfa()
@@ -72,6 +75,7 @@ class TestSignIn:
         for secret in (person.access_token, cookie["value"]):
             assert secret not in person.exposed()
 
+    @pytest.mark.sampled(1)
     def test_outlives_a_reload_in_every_tab(self, desk: OpenDesk, strict: Company) -> None:
         """TK9, TK22: the cookie renews the session, whatever is shown; a sign-out in one tab holds for the other."""
         chief = strict.person("admin").enable_mfa()
@@ -216,6 +220,7 @@ class TestSearch:
         page.get_by_label("Search").fill("nobody has this name")
         expect(page.locator("#user-list .empty")).to_have_text("No user matches.")
 
+    @pytest.mark.sampled(1)
     def test_narrows_and_pages(self, desk: OpenDesk, company: Company, admin: Account) -> None:
         company.sql(
             "UPDATE users SET status = 'disabled' WHERE email IN ('person007@many.example', 'person008@many.example')"

@@ -13,6 +13,8 @@ from playwright.sync_api import Page, expect
 from tests.pages.desk import Account, Company, Desk
 from tests.pages.visit import PHONE
 
+pytestmark = pytest.mark.sampled(3)
+
 OpenDesk = Callable[..., Desk]
 
 
@@ -41,6 +43,7 @@ def number_of(company: Company, pattern: str) -> Any:
 
 
 class TestImport:
+    @pytest.mark.sampled(1)
     def test_is_checked_first_and_then_done_with_a_report_by_row(
         self, desk: OpenDesk, company: Company, admin: Account
     ) -> None:

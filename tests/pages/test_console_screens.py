@@ -7,7 +7,7 @@ import pytest
 from playwright.sync_api import expect
 
 from tests.pages.desk import Account, Company, Desk
-from tests.pages.visit import DESKTOP, PHONE
+from tests.pages.visit import DESKTOP, ON_BOTH
 
 RATE_LIMITS = "on"
 OpenDesk = Callable[..., Desk]
@@ -27,7 +27,7 @@ def staff(company: Company) -> dict[str, Account]:
     return {"admin": company.person("admin", name="Grace Hopper"), "seen": seen}
 
 
-@pytest.mark.parametrize("viewport", [PHONE, DESKTOP], ids=["phone", "desktop"])
+@ON_BOTH
 class TestScreens:
     def test_fit(self, desk: OpenDesk, company: Company, staff: dict[str, Account], viewport: dict[str, int]) -> None:
         person = desk(viewport=viewport)

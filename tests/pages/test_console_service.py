@@ -4,18 +4,17 @@ import json
 import uuid
 from collections.abc import Callable
 
-import pytest
 from playwright.sync_api import expect
 from sqlalchemy import insert
 
 from app.records.models import OutboxMail
 from tests.pages.desk import Company, Desk
-from tests.pages.visit import DESKTOP, PHONE
+from tests.pages.visit import ON_BOTH
 
 WHY = "ticket 4711"
 
 
-@pytest.mark.parametrize("viewport", [PHONE, DESKTOP], ids=["phone", "desktop"])
+@ON_BOTH
 def test_shows_the_service_to_its_staff(desk: Callable[..., Desk], company: Company, viewport: dict[str, int]) -> None:
     """OP1, AZ1: health and settings, without one secret in the page; support sees no settings."""
     admin = desk(viewport=viewport).enter(company.person("admin"), "#/service")

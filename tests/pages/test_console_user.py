@@ -12,7 +12,7 @@ from sqlalchemy.orm import Session
 
 from app.records.models import Grant, Identity, Passkey
 from tests.pages.desk import Account, Company, Desk
-from tests.pages.visit import DESKTOP, PHONE
+from tests.pages.visit import ON_BOTH
 
 WHY = "ticket 4711"
 
@@ -46,7 +46,7 @@ def section(person: Desk, heading: str) -> str:
     return person.page.get_by_role("region", name=heading, exact=True).inner_text()
 
 
-@pytest.mark.parametrize("viewport", [PHONE, DESKTOP], ids=["phone", "desktop"])
+@ON_BOTH
 def test_shows_what_a_user_has(
     desk: Callable[..., Desk], company: Company, user: Account, viewport: dict[str, int]
 ) -> None:

@@ -17,14 +17,18 @@ from itertools import pairwise
 from pathlib import Path
 from urllib.parse import urlsplit
 
+import pytest
 from playwright.sync_api import expect
 
 from tests.pages.visit import DENIED, Visit, rendition_of
+
+pytestmark = pytest.mark.sampled(3)
 
 OpenVisit = Callable[..., Visit]
 
 
 class TestPictures:
+    @pytest.mark.sampled(1)
     def test_go_up_with_progress_come_back_identical_and_can_be_deleted(
         self, visit: OpenVisit, china: Path, flower: Path, panorama: Path
     ) -> None:

@@ -12,6 +12,8 @@ from playwright.sync_api import Request, Route, expect
 from tests.conftest import DevServer
 from tests.pages.visit import DENIED, PASSWORD, Visit
 
+pytestmark = pytest.mark.sampled(4)
+
 OpenVisit = Callable[..., Visit]
 
 
@@ -76,6 +78,7 @@ class TestKey:
         expect(page.locator("#full")).to_be_hidden()
         expect(page.locator("[data-testid=upload]")).to_have_count(0)
 
+    @pytest.mark.sampled(1)
     def test_does_not_open_somebody_elses_picture(self, visit: OpenVisit, china: Path) -> None:
         owner = visit().register()
         owner.upload(china)

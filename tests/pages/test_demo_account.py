@@ -5,11 +5,14 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from urllib.parse import parse_qs, urlsplit
 
+import pytest
 from playwright.sync_api import Locator, Page, expect
 
 from tests.pages.qr import read_qr
 from tests.pages.visit import PASSWORD, Visit
 from tests.support.authenticator import totp
+
+pytestmark = pytest.mark.sampled(4)
 
 OpenVisit = Callable[..., Visit]
 NEW_PASSWORD = "copper walnut lighthouse"
@@ -162,6 +165,7 @@ class TestMails:
 
 
 class TestAccount:
+    @pytest.mark.sampled(1)
     def test_a_guest_keeps_the_album(self, visit: OpenVisit) -> None:
         person = visit().open()
         person.page.locator("#guest").click()

@@ -10,9 +10,12 @@ from pathlib import Path
 from typing import Any
 
 import boto3
+import pytest
 from playwright.sync_api import Page, Request, Route, expect
 
 from tests.pages.visit import DESKTOP, Visit, rendition_of
+
+pytestmark = pytest.mark.sampled(4)
 
 OpenVisit = Callable[..., Visit]
 TILES = "[data-testid=photo]"
@@ -67,6 +70,7 @@ def got(person: Visit) -> list[Request]:
 
 
 class TestAlbum:
+    @pytest.mark.sampled(1)
     def test_is_made_filled_left_and_shared_with_its_renditions(
         self, visit: OpenVisit, china: Path, flower: Path
     ) -> None:

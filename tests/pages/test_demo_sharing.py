@@ -14,6 +14,8 @@ from playwright.sync_api import expect
 
 from tests.pages.visit import Visit
 
+pytestmark = pytest.mark.sampled(4)
+
 OpenVisit = Callable[..., Visit]
 
 
@@ -53,6 +55,7 @@ def crowd(stranger: Visit, other: Visit, count: int) -> None:
         assert request.post(accepted, headers=authorization(other)).status == 204
 
 
+@pytest.mark.sampled(1)
 def test_an_album_is_shared_seen_and_taken_back(visit: OpenVisit, china: Path, flower: Path) -> None:
     owner, other = visit().register(), visit().register()
     owner.page.locator("#share").click()

@@ -14,7 +14,7 @@ from httpx2 import Client, Response
 from playwright.sync_api import Page, expect
 
 from tests.conftest import DevServer
-from tests.pages.visit import DESKTOP, PHONE, Visit
+from tests.pages.visit import ON_BOTH, Visit
 from tests.support.openapi import openapi
 
 Json = dict[str, Any]
@@ -169,7 +169,7 @@ class TestPage:
         page.reload()
         assert page.locator("#token").input_value() == ""
 
-    @pytest.mark.parametrize("viewport", [PHONE, DESKTOP], ids=["phone", "desktop"])
+    @ON_BOTH
     def test_fits_the_screen(self, visit: Callable[..., Visit], viewport: dict[str, int]) -> None:
         person = visit(viewport=viewport)
         page = person.page

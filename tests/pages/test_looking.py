@@ -5,6 +5,8 @@ from playwright.sync_api import Browser
 
 from tests.pages.visit import BY_DAY, BY_NIGHT, violations
 
+pytestmark = pytest.mark.sampled(3)
+
 WHOLE = """<!doctype html><html lang="en"><title>Letters</title><meta name="viewport" content="width=device-width">
 <style>@media (prefers-color-scheme: dark) { body { background: #222; color: #ddd } p { color: #333 } }</style>
 <main><h1>Letters</h1>{}</main>"""

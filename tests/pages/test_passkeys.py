@@ -8,10 +8,13 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import pytest
 from playwright.sync_api import Locator, expect
 
 from app.crypto.encoding import b64url
 from tests.pages.visit import Visit
+
+pytestmark = pytest.mark.sampled(4)
 
 OpenVisit = Callable[..., Visit]
 PLATFORM = {
@@ -57,6 +60,7 @@ def sign_out(person: Visit) -> None:
 
 
 class TestPasskeys:
+    @pytest.mark.sampled(1)
     def test_sign_in_to_the_same_album_without_name_or_password(self, visit: OpenVisit, china: Path) -> None:
         person = visit()
         lock = Lock(person)

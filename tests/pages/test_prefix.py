@@ -8,8 +8,10 @@ from playwright.sync_api import Browser, expect
 
 from tests.pages.desk import Company, Desk, open_company
 from tests.pages.test_account import call, link
-from tests.pages.visit import DESKTOP, PASSWORD, PHONE, Visit
+from tests.pages.visit import ON_BOTH, PASSWORD, PHONE, Visit
 from tests.support.relay import relay
+
+pytestmark = pytest.mark.sampled(4)
 
 PATH = "/eu/tokens"
 
@@ -27,7 +29,7 @@ def shared_host(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPat
         yield opened
 
 
-@pytest.mark.parametrize("viewport", [PHONE, DESKTOP], ids=["phone", "desktop"])
+@ON_BOTH
 class TestPages:
     def test_of_a_mailed_link_confirms(
         self, desk: Callable[..., Desk], shared_host: Company, viewport: dict[str, int]

@@ -13,7 +13,7 @@ from starlette.testclient import TestClient
 from app.main import create_app
 from app.pages import guides
 from app.pages.starting import Start
-from tests.pages.visit import DESKTOP, PHONE, Visit
+from tests.pages.visit import DESKTOP, ON_BOTH, Visit
 from tests.security.observed import assert_problem
 from tests.support.documents import ROOT, blocks
 from tests.support.service import Service
@@ -115,7 +115,7 @@ class TestGuides:
 
 
 @pytest.mark.xdist_group("pages")
-@pytest.mark.parametrize("viewport", [PHONE, DESKTOP], ids=["phone", "desktop"])
+@ON_BOTH
 def test_fits_the_screen_and_shows_mails(visit: Callable[..., Visit], viewport: dict[str, int]) -> None:
     person = visit(viewport=viewport)
     person.page.goto(person.url)

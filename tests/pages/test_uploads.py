@@ -44,7 +44,7 @@ def origin(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     assert done.returncode == 0, done.stderr
     (directory / "index.html").write_text('<!doctype html><meta charset="utf-8"><script src="page.js"></script>')
     server = ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(Quiet, directory=directory))
-    thread = threading.Thread(target=server.serve_forever)
+    thread = threading.Thread(target=server.serve_forever, args=(0.02,))
     thread.start()
     yield f"http://localhost:{server.server_port}"
     server.shutdown()
@@ -77,7 +77,11 @@ def page(browser: Browser, origin: str) -> Iterator[Page]:
         yield page
 
 
-@pytest.mark.parametrize("size", [1000, 12_000_000, 120_000_000], ids=["1 kB", "12 MB", "120 MB"])
+@pytest.mark.parametrize(
+    "size",
+    [1000, 12_000_000, pytest.param(120_000_000, marks=pytest.mark.long)],
+    ids=["1 kB", "12 MB", "120 MB"],
+)
 @pytest.mark.parametrize("library", ["lib-storage", "uppy", "minio"])
 def test_a_library_uploads_by_its_defaults(page: Page, device: Device, store: Engine, library: str, size: int) -> None:
     target = device.vend().json()

@@ -7,12 +7,16 @@ from pathlib import Path
 from typing import Any, Literal
 from urllib.parse import urlsplit
 
+import pytest
 from axe_playwright_python.base import AXE_SCRIPT
 from playwright.sync_api import Browser, ConsoleMessage, Page, Request, Response, expect
 
 SCREENSHOTS = Path(__file__).parent.parent.parent / "build" / "screenshots"
 PHONE = {"width": 360, "height": 740}
 DESKTOP = {"width": 1280, "height": 800}
+ON_BOTH = pytest.mark.parametrize(
+    "viewport", [PHONE, pytest.param(DESKTOP, marks=pytest.mark.long)], ids=["phone", "desktop"]
+)
 PASSWORD = "quiet lantern orbit 58"
 DENIED = {"List yours": "200 OK", "Open theirs": "403 AccessDenied", "List theirs": "403 AccessDenied"}
 SECRETS = ("access_token", "refresh_token", "secret_access_key", "session_token")

@@ -29,6 +29,8 @@ from tests.support.databases import PostgresDatabases
 from tests.support.pgbouncer import pgbouncer as started
 from tests.support.service import running_service, test_settings
 
+pytestmark = pytest.mark.sampled(2)
+
 MODES: tuple[Pooler, ...] = ("session", "transaction")
 LIMITS_NOW = text("SELECT " + ", ".join(f"current_setting('{name}')" for name in LIMITS))
 DROPS_OPTIONS = {"ignore_startup_parameters": "options"}

@@ -26,6 +26,7 @@ from app.records.actor import Actor
 from app.records.models import EVERYONE
 from app.revocation import denials, effective, floor, job, marks
 from app.revocation.iam_writer import POLICY_NAME, PROBE, IamFailed, RoleDenials
+from app.vending import vending
 from tests.revocation.test_denials import Credential, of_device
 from tests.security.cheap_hashing import CountingContext
 from tests.security.observed import assert_problem
@@ -322,6 +323,11 @@ class TestGuest:
 
 @pytest.mark.both_databases
 class TestVendingAgain:
+    @pytest.fixture(autouse=True)
+    def asked_again_soon(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """The clock of the service stands still while it waits for it."""
+        monkeypatch.setattr(vending, "LONGEST_WAIT", 0.2)
+
     def test_gives_no_credential_that_was_cached(self, service: Service) -> None:
         (device,) = sign_in(service, 1)
         first = device.vend().json()

@@ -102,7 +102,7 @@ def unreliable_way_to(service_url: str, kind: type[Unreliable] = Unreliable) -> 
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     server.daemon_threads = True
     way = kind(f"http://127.0.0.1:{server.server_port}")
-    thread = threading.Thread(target=server.serve_forever)
+    thread = threading.Thread(target=server.serve_forever, args=(0.02,))
     thread.start()
     try:
         yield way

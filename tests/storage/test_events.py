@@ -124,7 +124,7 @@ def make_sns(make_service: Callable[..., Service]) -> Iterator[Callable[..., Sns
 
         server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
         servers.append(server)
-        Thread(target=server.serve_forever, daemon=True).start()
+        Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
         topic = service.runtime.storage_events
         assert topic is not None
         fetch = topic._fetch

@@ -8,7 +8,7 @@ from tests.storms import attacks
 from tests.storms.strangers import ATTACKS
 from tests.support.databases import PostgresDatabases
 
-pytestmark = pytest.mark.all
+pytestmark = [pytest.mark.all, pytest.mark.sampled(4)]
 
 
 @pytest.mark.parametrize("name", ATTACKS)

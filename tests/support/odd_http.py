@@ -22,6 +22,8 @@ class OddServer:
                     name, _, value = line.partition(b":")
                     if name.lower() == b"content-length":
                         length = int(value)
+                    elif name.lower() == b"expect" and answer is not None:
+                        self.wfile.write(b"HTTP/1.1 100 Continue\r\n\r\n")
                 self.rfile.read(length)
                 odd.requests += 1
                 if answer is None:
