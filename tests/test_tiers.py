@@ -27,8 +27,9 @@ def test_rule(database_url):
 def test_lock(database_url):
     pass
 
+@pytest.mark.parametrize("number", range(8))
 @pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
-def test_race(database_url):
+def test_race(database_url, number):
     pass
 
 @pytest.mark.all
@@ -53,7 +54,8 @@ def test_everything():
 def test_storm(in_full):
     print(f"in full: {in_full}")
 
-def test_crowd(rounds):
+@pytest.mark.parametrize("number", range(8))
+def test_crowd(rounds, number):
     print(f"rounds: {rounds}")
 
 @given(st.integers())
@@ -77,6 +79,8 @@ def test_lacks(number):
     pytest.skip(f"{'Redis' if number < 3 else number} is missing")
 """
 ROWS = {f"test_matrix[{row}]" for row in range(8)}
+RACES = {f"test_race[postgresql-{row}]" for row in range(8)}
+CROWDS = {f"test_crowd[{row}]" for row in range(8)}
 OPERATIONS = {f"test_operation[{row}]" for row in range(8)}
 Run = Callable[..., pytest.RunResult]
 
@@ -97,36 +101,51 @@ def names(run: pytest.RunResult, outcome: str) -> list[str]:
     return [line.removeprefix("test_suite.py::").split(" ")[0] for line in lines]
 
 
+def passes(run: pytest.RunResult) -> set[str]:
+    return set(names(run, "PASSED"))
+
+
+def crowds(run: pytest.RunResult) -> dict[str, str]:
+    """How many rounds each was run."""
+    told = [line.removeprefix("test_suite.py::").split(" rounds: ") for line in run.outlines if " rounds: " in line]
+    return dict(told)  # type: ignore[arg-type]
+
+
 @pytest.mark.all
 class TestTiers:
     def test_quick_is_each_rule_on_one_database(self, run: Run) -> None:
         done = run("--tier", "quick")
-        passed = set(names(done, "PASSED"))
-        assert passed - OPERATIONS == {
-            *("test_rule[sqlite]", "test_lock[sqlite]", "test_race[postgresql]"),
+        passed = passes(done)
+        assert passed - RACES - OPERATIONS == {
+            *("test_rule[sqlite]", "test_lock[sqlite]"),
             *("test_property", "test_excused"),
         }
-        assert 0 < len(passed & OPERATIONS) < len(OPERATIONS)
-        assert passed & OPERATIONS == OPERATIONS - set(names(run("--tier", "all"), "PASSED"))
-        assert "test_suite.py::test_crowd rounds: 1" in done.outlines
         assert names(done, "FAILED") == ["test_greedy"]
         assert "s are what a test of `make test` may take" in done.stdout.str()
+        assert set(crowds(done).values()) == {"1"}
 
     def test_all_is_what_quick_leaves_out(self, run: Run) -> None:
         done = run("--tier", "all")
-        passed = set(names(done, "PASSED"))
-        assert passed - ROWS - OPERATIONS == {"test_lock[postgresql]", "test_browser", "test_property"}
-        assert 0 < len(passed & ROWS) < len(ROWS)
+        passed = passes(done)
+        assert passed - RACES - OPERATIONS - ROWS == {"test_lock[postgresql]", "test_browser", "test_property"}
         assert "test_suite.py::test_storm in full: False" in done.outlines
-        assert "test_suite.py::test_crowd rounds: 4" in done.outlines
+        assert set(crowds(done).values()) == {"4"}
 
     def test_long_is_what_takes_minutes_in_full(self, run: Run) -> None:
         done = run("--tier", "long")
-        passed = set(names(done, "PASSED"))
-        assert passed - ROWS == {"test_everything"}
-        assert passed & ROWS == ROWS - set(names(run("--tier", "all"), "PASSED"))
+        assert passes(done) - ROWS == {"test_everything"}
         assert "test_suite.py::test_storm in full: True" in done.outlines
-        assert "test_suite.py::test_crowd rounds: 20" in done.outlines
+        assert crowds(done) == dict.fromkeys(CROWDS, "20")
+
+    def test_large_tables_are_spread_over_two(self, run: Run) -> None:
+        quick, some, full = (passes(run("--tier", tier)) for tier in ("quick", "all", "long"))
+        for rows, first, second in ((OPERATIONS, quick, some), (RACES, quick, some), (ROWS, some, full)):
+            assert 0 < len(first & rows) < len(rows)
+            assert first & rows == rows - second
+
+    def test_of_the_races_quick_runs_some(self, run: Run) -> None:
+        assert 0 < len(crowds(run("--tier", "quick"))) < len(CROWDS)
+        assert set(crowds(run("--tier", "all"))) == CROWDS
 
     def test_what_is_lacking_takes_five_lines(self, run: Run) -> None:
         done = run("-k", "lacks")
@@ -137,4 +156,4 @@ class TestTiers:
         assert "9 skipped" in outcome
 
     def test_ci_takes_no_skip(self, run: Run) -> None:
-        assert run("-k", "lacks", "--no-skips").parseoutcomes() == {"failed": 9, "deselected": 28}
+        assert run("-k", "lacks", "--no-skips").parseoutcomes() == {"failed": 9, "deselected": 42}

@@ -4,7 +4,8 @@ A test is in the first tier unless it is marked `all` or `long`, or asks for a f
 on SQLite unless it is marked `both_databases`; then `test-all` runs it on PostgreSQL. What asks for `in_full` is in
 `test-all` with a slice of its work and in `test-long` with all of it. A property is tried with few examples in `test`
 and with all in `test-all`. Of a test marked `sampled`, its tier runs a fixed part of the rows, and the next tier the
-others. A race, which asks for its `rounds`, is run in each tier, more often in each.
+others. A race, which asks for its `rounds`, is run in each tier, more often in each; `test` runs some of the races, and
+of what wants PostgreSQL alone.
 
 Without `--tier`, whatever is named on the command line runs, properties as in `test-all` and races as in `test-long`.
 """
@@ -31,6 +32,8 @@ PATIENCE = 60.0
 """Seconds by the clock, on a machine that is busy with something else."""
 ROUNDS = {"quick": 1, "all": 4}
 ALL_ROUNDS = 20
+RACES = 3
+"""`make test` runs one in so many of them: twenty clients at once take a second of a core."""
 LINES = 5
 
 # A busy machine must not fail a property for the time that its examples took.
@@ -82,10 +85,10 @@ def _tiers_of_whole(item: pytest.Item) -> set[str]:
     if item.get_closest_marker("all") or fixtures & OTHER_PROGRAMS or _is_second_database(item):
         return {"all"}
     if "rounds" in fixtures:
-        return {"quick", "all", "long"}
-    if is_hypothesis_test(getattr(item, "obj", None)):
-        return {"quick", "all"}
-    return {"quick"}
+        return {"quick", "all", "long"} if _is_sample(item, RACES) else {"all", "long"}
+    if "on_postgresql" in fixtures or _is_on_postgresql(item):
+        return {"quick"} if _is_sample(item, RACES) else {"all"}
+    return {"quick", "all"} if is_hypothesis_test(getattr(item, "obj", None)) else {"quick"}
 
 
 def _is_sample(item: pytest.Item, one_in: int) -> bool:
@@ -103,6 +106,11 @@ def _database(item: pytest.Item) -> str | None:
 
 def _is_needless(item: pytest.Item) -> bool:
     return _database(item) == "postgresql" and item.get_closest_marker("both_databases") is None
+
+
+def _is_on_postgresql(item: pytest.Item) -> bool:
+    call = getattr(item, "callspec", None)
+    return call is not None and call.params.get("database_url") == "postgresql"
 
 
 def _is_second_database(item: pytest.Item) -> bool:
