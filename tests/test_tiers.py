@@ -14,6 +14,7 @@ from hypothesis import given, strategies as st
 
 from tests import tiers
 
+tiers.WHOLE = ["test_suite.py"]
 tiers.BUDGET = 0.2  # far less than what the greedy test spends, however busy the machine is
 
 @pytest.fixture(params=["sqlite", "postgresql"])
@@ -93,7 +94,7 @@ def run(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> Run:
     markers = "\n".join(f"    {name}: a mark" for name in ("all", "long", "slow", "sampled", "both_databases"))
     pytester.makeini(f"[pytest]\naddopts = -p no:cacheprovider\nmarkers =\n{markers}")
     pytester.makepyfile(test_suite=SUITE)
-    return lambda *options: pytester.runpytest_subprocess("-v", "-s", *options)
+    return lambda *options, named="test_suite.py": pytester.runpytest_subprocess("-v", "-s", *options, named)
 
 
 def names(run: pytest.RunResult, outcome: str) -> list[str]:
@@ -142,6 +143,12 @@ class TestTiers:
         for rows, first, second in ((OPERATIONS, quick, some), (RACES, quick, some), (ROWS, some, full)):
             assert 0 < len(first & rows) < len(rows)
             assert first & rows == rows - second
+
+    def test_for_a_part_quick_leaves_out_no_row(self, run: Run) -> None:
+        done = run("--tier", "quick", named="./test_suite.py")
+        assert passes(done) >= OPERATIONS | RACES
+        assert set(crowds(done)) == CROWDS
+        assert not passes(done) & ROWS
 
     def test_of_the_races_quick_runs_some(self, run: Run) -> None:
         assert 0 < len(crowds(run("--tier", "quick"))) < len(CROWDS)

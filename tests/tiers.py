@@ -22,6 +22,8 @@ from hypothesis import HealthCheck, is_hypothesis_test, settings
 from tests.support.needs import lacking
 
 TIERS = ("quick", "all", "long")
+WHOLE = ["tests"]
+"""What pytest is given for all tests. With less, `make test TESTS=tests/auth`, no row of the first tier is left out."""
 OTHER_PROGRAMS = {"browser", "javascript", "node", "pgbouncer", "redis", "replicas"}
 """Fixtures that are, or want, a program which pip does not install."""
 BUDGET = 2.0
@@ -61,22 +63,24 @@ def pytest_configure(config: pytest.Config) -> None:
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     tier = config.getoption("--tier")
-    kept = [item for item in items if not _is_needless(item) and tier in {None, *tiers_of(item)}]
+    in_part = tier == "quick" and config.args != WHOLE
+    kept = [item for item in items if not _is_needless(item) and tier in {None, *tiers_of(item, in_part=in_part)}]
     if len(kept) < len(items):
         ids = {item.nodeid for item in kept}
         config.hook.pytest_deselected(items=[item for item in items if item.nodeid not in ids])
         items[:] = kept
 
 
-def tiers_of(item: pytest.Item) -> set[str]:
-    tiers = _tiers_of_whole(item)
+def tiers_of(item: pytest.Item, *, in_part: bool = False) -> set[str]:
+    """`in_part`: each row is a sample, as somebody works on what these tests are about."""
+    tiers = _tiers_of_whole(item, in_part=in_part)
     mark = item.get_closest_marker("sampled")
-    if mark is None or _is_sample(item, mark.args[0]):
+    if mark is None or in_part or _is_sample(item, mark.args[0]):
         return tiers
     return {TIERS[min(TIERS.index(tier) + 1, len(TIERS) - 1)] for tier in tiers}
 
 
-def _tiers_of_whole(item: pytest.Item) -> set[str]:
+def _tiers_of_whole(item: pytest.Item, *, in_part: bool) -> set[str]:
     fixtures = set(getattr(item, "fixturenames", ()))
     if item.get_closest_marker("long"):
         return {"long"}
@@ -84,10 +88,11 @@ def _tiers_of_whole(item: pytest.Item) -> set[str]:
         return {"all", "long"}
     if item.get_closest_marker("all") or fixtures & OTHER_PROGRAMS or _is_second_database(item):
         return {"all"}
+    is_quick = in_part or _is_sample(item, RACES)
     if "rounds" in fixtures:
-        return {"quick", "all", "long"} if _is_sample(item, RACES) else {"all", "long"}
+        return {"quick", "all", "long"} if is_quick else {"all", "long"}
     if "on_postgresql" in fixtures or _is_on_postgresql(item):
-        return {"quick"} if _is_sample(item, RACES) else {"all"}
+        return {"quick"} if is_quick else {"all"}
     return {"quick", "all"} if is_hypothesis_test(getattr(item, "obj", None)) else {"quick"}
 
 
