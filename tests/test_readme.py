@@ -115,6 +115,7 @@ class TestTwoCommands:
         assert size(clone / ".venv") < 400 * 2**20
         assert not (clone / ".venv" / "bin" / "pytest").exists()
 
+    @pytest.mark.long
     def test_make_test_runs_the_tests(self, clone: Path) -> None:
         done = subprocess.run(
             ["make", "test", "TESTS=tests/test_documentation.py -n 0"],

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -86,15 +87,27 @@ OPERATIONS = {f"test_operation[{row}]" for row in range(8)}
 Run = Callable[..., pytest.RunResult]
 
 
+@pytest.fixture(scope="module")
+def done() -> dict[Any, pytest.RunResult]:
+    """What was run, by options and what was named."""
+    return {}
+
+
 @pytest.fixture
-def run(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> Run:
+def run(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch, done: dict[Any, pytest.RunResult]) -> Run:
     monkeypatch.setenv("PYTHONPATH", str(ROOT))
     monkeypatch.delenv("PYTEST_ADDOPTS", raising=False)
     pytester.makeconftest('pytest_plugins = ("tests.tiers",)')
     markers = "\n".join(f"    {name}: a mark" for name in ("all", "long", "slow", "sampled", "both_databases"))
     pytester.makeini(f"[pytest]\naddopts = -p no:cacheprovider\nmarkers =\n{markers}")
     pytester.makepyfile(test_suite=SUITE)
-    return lambda *options, named="test_suite.py": pytester.runpytest_subprocess("-v", "-s", *options, named)
+
+    def once(*options: str, named: str = "test_suite.py") -> pytest.RunResult:
+        if (options, named) not in done:
+            done[options, named] = pytester.runpytest_subprocess("-v", "-s", *options, named)
+        return done[options, named]
+
+    return once
 
 
 def names(run: pytest.RunResult, outcome: str) -> list[str]:

@@ -65,18 +65,18 @@ FULL = Scale(
     sign_outs=1_000,
 )
 QUICK = Scale(
-    *(1, 1, 0.4),
-    users=400,
-    users_on_sqlite=200,
-    sign_ins=20,
-    first_vends=400,
+    *(1, 1, 0.3),
+    users=200,
+    users_on_sqlite=100,
+    sign_ins=10,
+    first_vends=200,
     arrive_within=1,
     starts=1,
-    many=20_000,
-    samples=300,
-    imported=(2_000, 10_000),
-    revocations=5,
-    sign_outs=50,
+    many=3_000,
+    samples=50,
+    imported=(500, 2_000),
+    revocations=2,
+    sign_outs=20,
 )
 
 

@@ -25,7 +25,7 @@ from tests.conftest import DevServer
 from tests.support.commands import tokenvend
 from tests.support.engine import eventually
 
-pytestmark = pytest.mark.all
+pytestmark = [pytest.mark.all, pytest.mark.sampled(2)]
 
 COMMAND = str(Path(sys.executable).with_name("tokenvend"))
 PAGES = ("http://localhost:5173", "capacitor://localhost")

@@ -32,7 +32,7 @@ FOREIGN = f"users/{uuid.uuid4()}/"
 SDKS = ("cli", "boto3", "js")
 
 # One worker starts the service and installs the JavaScript SDK for all of them.
-pytestmark = [pytest.mark.sampled(3), pytest.mark.xdist_group("client"), pytest.mark.all]
+pytestmark = [pytest.mark.sampled(5), pytest.mark.xdist_group("client"), pytest.mark.all]
 
 
 @dataclass(frozen=True)

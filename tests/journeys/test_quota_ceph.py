@@ -74,6 +74,7 @@ def test_what_is_out_stops_and_room_opens_it_again(deployment: Deployment, direc
         assert put(deployment, ada.keys(), ada.prefix) == 200
 
 
+@pytest.mark.long
 def test_old_versions_stop_it_too(deployment: Deployment, directory: Path) -> None:
     """VC16: one object of 9 bytes, written four times, where 10 may be stored and 20 with what was replaced."""
     owner = deployment.s3(deployment.owner)

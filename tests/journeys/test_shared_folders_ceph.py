@@ -38,6 +38,7 @@ def test_is_read_and_nothing_else_is_reached(revoking: Deployment, flower: bytes
         assert get(revoking, shared.ada.keys(include_shared=True), twin) == 403
 
 
+@pytest.mark.long
 def test_no_read_succeeds_after_effective_by(revoking: Deployment, flower: bytes) -> None:
     """Three readers that vend anew at each refusal: none gets the folder back, and the engine is told in time."""
     with shared_folder(revoking, flower) as shared:

@@ -19,7 +19,7 @@ from tests.pages.desk import Company, Desk, open_company
 from tests.pages.visit import ON_BOTH, PASSWORD, PHONE, Visit
 from tests.support.service import Service
 
-pytestmark = pytest.mark.sampled(3)
+pytestmark = pytest.mark.sampled(6)
 
 OpenVisit = Callable[..., Visit]
 NEW_PASSWORD = "copper walnut lighthouse"

@@ -18,7 +18,7 @@ from tests.pages.desk import PRODUCTION, Account, Company, Desk, open_company
 from tests.pages.test_passkeys import Lock
 from tests.pages.visit import PASSWORD
 
-pytestmark = pytest.mark.sampled(4)
+pytestmark = pytest.mark.sampled(12)
 
 OpenDesk = Callable[..., Desk]
 WHY = "ticket 4711"

@@ -111,6 +111,7 @@ class TestImport:
         assert len(set(posts)) == 1  # the same id
         assert number_of(company, "%@broken.example") == 1
 
+    @pytest.mark.long
     def test_is_stopped_and_goes_on(self, desk: OpenDesk, company: Company, admin: Account) -> None:
         person = desk().enter(admin, "#/imports")
         person.excused.add("/user-imports")
@@ -147,6 +148,7 @@ class TestImport:
         expect(page.locator("#import-error")).to_contain_text("the password hash parameters of your Firebase project")
         expect(page.get_by_role("button", name="Check the file")).to_be_enabled()
 
+    @pytest.mark.long
     def test_fits_a_phone_and_is_forgotten_with_the_session(self, desk: OpenDesk, admin: Account) -> None:
         person = desk(viewport=PHONE).enter(admin, "#/imports")
         page = person.page

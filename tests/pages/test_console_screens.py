@@ -27,6 +27,7 @@ def staff(company: Company) -> dict[str, Account]:
     return {"admin": company.person("admin", name="Grace Hopper"), "seen": seen}
 
 
+@pytest.mark.long
 @ON_BOTH
 class TestScreens:
     def test_fit(self, desk: OpenDesk, company: Company, staff: dict[str, Account], viewport: dict[str, int]) -> None:

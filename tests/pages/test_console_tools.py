@@ -20,7 +20,7 @@ from tests.pages.desk import Account, Company, Desk, open_company
 from tests.pages.test_console import WHY
 from tests.pages.visit import PASSWORD
 
-pytestmark = pytest.mark.sampled(3)
+pytestmark = pytest.mark.sampled(6)
 
 OpenDesk = Callable[..., Desk]
 TRAIL = "a trail of the tests"

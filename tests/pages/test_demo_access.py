@@ -12,7 +12,7 @@ from playwright.sync_api import Request, Route, expect
 from tests.conftest import DevServer
 from tests.pages.visit import DENIED, PASSWORD, Visit
 
-pytestmark = pytest.mark.sampled(4)
+pytestmark = pytest.mark.sampled(8)
 
 OpenVisit = Callable[..., Visit]
 

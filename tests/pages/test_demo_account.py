@@ -12,7 +12,7 @@ from tests.pages.qr import read_qr
 from tests.pages.visit import PASSWORD, Visit
 from tests.support.authenticator import totp
 
-pytestmark = pytest.mark.sampled(4)
+pytestmark = pytest.mark.sampled(8)
 
 OpenVisit = Callable[..., Visit]
 NEW_PASSWORD = "copper walnut lighthouse"

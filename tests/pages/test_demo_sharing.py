@@ -14,8 +14,6 @@ from playwright.sync_api import expect
 
 from tests.pages.visit import Visit
 
-pytestmark = pytest.mark.sampled(4)
-
 OpenVisit = Callable[..., Visit]
 
 
@@ -55,7 +53,6 @@ def crowd(stranger: Visit, other: Visit, count: int) -> None:
         assert request.post(accepted, headers=authorization(other)).status == 204
 
 
-@pytest.mark.sampled(1)
 def test_an_album_is_shared_seen_and_taken_back(visit: OpenVisit, china: Path, flower: Path) -> None:
     owner, other = visit().register(), visit().register()
     owner.page.locator("#share").click()
@@ -95,6 +92,7 @@ def test_an_album_is_shared_seen_and_taken_back(visit: OpenVisit, china: Path, f
     expect(page.get_by_test_id("received-folder")).to_have_count(0)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("accepted", [False, True], ids=["offered", "accepted"])
 def test_who_does_not_want_it_removes_it(visit: OpenVisit, china: Path, accepted: bool) -> None:
     owner, other = visit().register(), visit().register()
@@ -112,6 +110,7 @@ def test_who_does_not_want_it_removes_it(visit: OpenVisit, china: Path, accepted
     expect(owner.page.get_by_test_id("grant")).to_have_count(1)  # whether anybody wants it is not the owner's to know
 
 
+@pytest.mark.long
 def test_what_a_key_has_no_room_for_is_opened_by_another(visit: OpenVisit, china: Path, flower: Path) -> None:
     stranger, owner, other = visit().register(), visit().register(), visit().register()
     crowd(stranger, other, 4)

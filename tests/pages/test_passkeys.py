@@ -14,7 +14,7 @@ from playwright.sync_api import Locator, expect
 from app.crypto.encoding import b64url
 from tests.pages.visit import Visit
 
-pytestmark = pytest.mark.sampled(4)
+pytestmark = pytest.mark.sampled(6)
 
 OpenVisit = Callable[..., Visit]
 PLATFORM = {

@@ -8,10 +8,11 @@ from tests.storms import attacks
 from tests.storms.strangers import ATTACKS
 from tests.support.databases import PostgresDatabases
 
-pytestmark = [pytest.mark.all, pytest.mark.sampled(4)]
+pytestmark = pytest.mark.all
+FIRST, *OTHERS = ATTACKS
 
 
-@pytest.mark.parametrize("name", ATTACKS)
+@pytest.mark.parametrize("name", [FIRST, *(pytest.param(name, marks=pytest.mark.long) for name in OTHERS)])
 class TestAttack:
     def test_others_keep_their_credential_and_are_not_refused(
         self, name: str, postgres_databases: PostgresDatabases, tmp_path: Path
