@@ -28,7 +28,17 @@ from app.auth.keys import KeyPurpose
 from app.auth.tokens import ACCESS_TOKEN_TTL
 from app.aws.rds_password import database_password
 from app.cli import base_mfa, doctor, secret_key
-from app.cli.opening import ELSEWHERE, Json, fail, print_json, require_database, runtime_of_command, unchecked_runtime
+from app.cli.opening import (
+    ELSEWHERE,
+    PORT,
+    VAR,
+    Json,
+    fail,
+    print_json,
+    require_database,
+    runtime_of_command,
+    unchecked_runtime,
+)
 from app.cli.progress import moving, pieces
 from app.cli.user_commands import promote, users
 from app.client.commands import client
@@ -59,7 +69,6 @@ cli.add_typer(sts, name="sts")
 cli.add_typer(users, name="users")
 cli.add_typer(client)
 console = Console(stderr=True, highlight=False)
-VAR = Path("var")
 SHOWN_PROBLEMS = 100
 EXPORTS: dict[str, Format] = {".csv": "csv", ".ndjson": "ndjson", ".jsonl": "ndjson"}
 MfaCode = Annotated[
@@ -108,7 +117,7 @@ def dev(
             "machine in its network with `--host 0.0.0.0`."
         ),
     ] = None,
-    port: Annotated[int, typer.Option(min=0, max=65535, help="The port to listen on; 0 takes a free one.")] = 8000,
+    port: Annotated[int, typer.Option(min=0, max=65535, help="The port to listen on; 0 takes a free one.")] = PORT,
     engine_port: Annotated[
         int | None,
         typer.Option(
@@ -138,7 +147,7 @@ def dev(
 @cli.command()
 def serve(
     host: Annotated[str, typer.Option(help="The address to listen on.")] = "127.0.0.1",
-    port: Annotated[int, typer.Option(min=1, max=65535, help="The port to listen on.")] = 8000,
+    port: Annotated[int, typer.Option(min=1, max=65535, help="The port to listen on.")] = PORT,
     workers: Annotated[int, typer.Option(min=1, max=64, help="Processes; one for each core serves most.")] = 1,
     mfa_code: MfaCode = None,
 ) -> None:

@@ -12,13 +12,14 @@ from urllib.parse import urlsplit
 
 from app import engine
 from app.cli import local_stack
+from app.cli.opening import PORT, VAR
 from app.compose import build_runtime
 from app.engine import EngineError
 from app.engine.forwarding import forwarded
 from app.http import server
 from app.http.local import is_loopback
 from app.main import create_app
-from app.pages.starting import Start
+from app.pages.starting import Row, Start
 from app.platform.environment import kept_secret, load_settings, names_given
 from app.platform.logs import configure_logging
 from app.platform.settings import PREFIX, Settings, SettingsError
@@ -119,7 +120,7 @@ def run(*, host: str, public_host: str | None, port: int, engine_port: int | Non
         configure_logging(settings.log_level)
         upgrade(settings.database_url)
         resources.enter_context(local_stack.noted(data_dir, settings))
-        start = _start(settings, place, engine_url, running.first_port)
+        start = _start(settings, place, engine_url, running.first_port, _again(place.port, engine_port, data_dir))
         app = create_app(settings, build_runtime(settings, aws=running.broker_session()), start=start)
         server.run(
             server.make_config(app, host=host, port=place.port, keep_alive=settings.keep_alive),
@@ -149,25 +150,55 @@ def _address_in_network() -> str | None:
     return None if is_loopback(address) else address
 
 
-def _start(settings: Settings, place: Place, engine_url: str, engine_port: int) -> Start:
-    """Its commands work as pasted where this one was typed."""
-    command = shlex.quote(os.path.relpath(Path(sys.executable).with_name("tokenvend")))
-    database = shlex.quote(f"{PREFIX}DATABASE_URL={settings.database_url}")
-    admin, wifi = f"env {database} {command} admin create --email {YOU}", f"{command} dev --host 0.0.0.0"
+def _command() -> str:
+    return shlex.quote(os.path.relpath(Path(sys.executable).with_name("tokenvend")))
+
+
+def _again(port: int, engine_port: int | None, data_dir: Path) -> str:
+    """The command that was typed, less what says by which address the service is reached."""
     if _is_by_make():
-        admin, wifi = f"make admin EMAIL={YOU}", "make run HOST=0.0.0.0"
-    address = _address_in_network() or "ADDRESS-OF-THIS-MACHINE"
+        return "make run" + (f" PORT={port}" if port != PORT else "")
+    options = {
+        "--port": port if port != PORT else None,
+        "--engine-port": engine_port,
+        "--data-dir": shlex.quote(os.path.relpath(data_dir)) if data_dir != VAR.resolve() else None,
+    }
+    return " ".join([_command(), "dev", *(f"{name} {value}" for name, value in options.items() if value is not None)])
+
+
+def _start(settings: Settings, place: Place, engine_url: str, engine_port: int, again: str) -> Start:
+    """Its commands work as pasted where this one was typed. `again`: the command that starts it on this machine."""
+    admin = f"make admin EMAIL={YOU}"
+    if not _is_by_make():
+        database = shlex.quote(f"{PREFIX}DATABASE_URL={settings.database_url}")
+        admin = f"env {database} {_command()} admin create --email {YOU}"
     return Start(
         url=place.own_url,
         engine_url=engine_url,
         bucket=settings.bucket,
         keeps_mails=not settings.smtp_url.get_secret_value(),
         administrator=admin,
-        ports=(place.port, engine_port),
-        elsewhere=place.url
-        if not is_loopback(urlsplit(place.url).hostname or "")
-        else f"{wifi}, then http://{address}:{place.port}",
+        devices=tuple(_devices(place, engine_port, again)),
     )
+
+
+def _devices(place: Place, engine_port: int, again: str) -> list[Row]:
+    """Three lines. What listens on the loopback alone is reached by USB and by emulators, whatever apps are told."""
+    wifi = f"{again} {'HOST=0.0.0.0' if _is_by_make() else '--host 0.0.0.0'}"
+    wifi = f"{wifi}, then http://{_address_in_network() or 'ADDRESS-OF-THIS-MACHINE'}:{place.port} in your app"
+    by_usb = [
+        Row("" if number else "phone by USB", f"adb reverse tcp:{port} tcp:{port}")
+        for number, port in enumerate((place.port, engine_port))
+    ]
+    if is_loopback(urlsplit(place.url).hostname or ""):
+        return [*by_usb, Row("phone by Wi-Fi", wifi)]
+    if not is_loopback(place.host):
+        return [*by_usb, Row("phone by Wi-Fi", f"{place.url} in your app")]
+    return [
+        Row("emulator" if place.public_host == EMULATOR else "apps", f"{place.url} in your app"),
+        Row("phone by USB", f"{again}, without --public-host"),
+        Row("phone by Wi-Fi", wifi),
+    ]
 
 
 def _refuse_contradiction(place: Place, given: Settings) -> None:

@@ -2,6 +2,7 @@
 
 import json
 import sys
+from pathlib import Path
 from typing import Annotated, NoReturn
 
 import typer
@@ -15,6 +16,9 @@ from app.platform.settings import Settings
 from app.records import secret_keys
 from app.records.migrate import is_migrated
 
+PORT = 8000
+VAR = Path("var")
+"""Where `tokenvend dev` keeps everything, in the working directory."""
 ELSEWHERE = "run the command in the folder of the service; TOKENVEND_DATABASE_URL says where the database is"
 Json = Annotated[bool, typer.Option("--json", help="Print JSON, for a program.")]
 

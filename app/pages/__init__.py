@@ -63,8 +63,8 @@ def _serve_start(app: FastAPI, start: Start) -> None:
     """The start page, and the guides where this is a clone."""
     csp = f"{STRICT}; style-src 'self'; img-src 'self' data:; connect-src 'self'"
 
-    async def send(_request: Request) -> Response:
-        return _html(start.page(), csp)
+    async def send(request: Request) -> Response:
+        return _html(start.page(is_local=is_local(request.scope)), csp)
 
     async def send_guide(request: Request) -> Response:
         name = request.path_params["name"]

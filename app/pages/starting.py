@@ -15,15 +15,16 @@ class Row:
     name: str
     """Empty if the row goes on with what the one before began."""
     text: str
-    url: str = ""
+    path: str | None = None
+    """Of the service, where the row is an address on it."""
+    is_open: bool = True
+    """Whether other machines reach it too, if the service answers them."""
 
 
 @dataclass(frozen=True)
 class Start:
-    """Each text is for a person on the same machine."""
-
     url: str
-    """Of the service."""
+    """Of the service, for a person on the same machine."""
     engine_url: str
     """Of S3 and STS, as apps reach them."""
     bucket: str
@@ -31,36 +32,37 @@ class Start:
     """Whether mails are shown instead of sent."""
     administrator: str
     """The command that makes one."""
-    ports: tuple[int, ...] = ()
-    """Of the service and of S3, where they listen on this machine."""
-    elsewhere: str = ""
-    """How a phone in the same network reaches the service."""
+    devices: tuple[Row, ...] = ()
+    """How apps on devices reach the service."""
+    opens_console: bool = False
+    """Whether the console answers other machines too."""
 
     def rows(self) -> list[Row]:
-        mails = Row("mail box", f"{self.url}/#mail", f"{self.url}/#mail")
+        mails = self._row("mail box", "#mail", is_open=False)
         return [
-            Row("sample app", f"{self.url}/demo", f"{self.url}/demo"),
-            Row("API pages", f"{self.url}/docs", f"{self.url}/docs"),
-            Row("console", f"{self.url}/console", f"{self.url}/console"),
+            self._row("sample app", "demo"),
+            self._row("API pages", "docs"),
+            self._row("console", "console", is_open=self.opens_console),
             mails if self.keeps_mails else Row("mail box", "none: mails go to the server of TOKENVEND_SMTP_URL"),
             Row("S3 and STS", f"{self.engine_url}, bucket {self.bucket}"),
-            Row("administrator", self.administrator),
-            *(
-                Row("" if place else "phone by USB", f"adb reverse tcp:{port} tcp:{port}")
-                for place, port in enumerate(self.ports)
-            ),
-            *([Row("phone by Wi-Fi", self.elsewhere)] if self.elsewhere else []),
+            Row("administrator", self.administrator, is_open=False),
+            *self.devices,
         ]
+
+    def _row(self, name: str, path: str, *, is_open: bool = True) -> Row:
+        return Row(name, f"{self.url}/{path}", path, is_open)
 
     def banner(self) -> str:
         """Ten lines. The first one is for programs too."""
         return "\n".join([f"ready {self.url}", *(f"  {row.name:<16}{row.text}" for row in self.rows())])
 
-    def page(self) -> str:
-        rows = "\n".join(map(_html, self.rows()))
+    def page(self, *, is_local: bool) -> str:
+        """`is_local`: whether it is for a person on the same machine. Others get no link to what refuses them."""
+        rows = [_html(row, is_local=is_local) for row in self.rows() if is_local or row not in self.devices]
         return (
             TEMPLATE.read_text(encoding="utf-8")
-            .replace("<!-- rows -->", rows)
+            .replace("<!-- place -->", " on this machine" if is_local else "")
+            .replace("<!-- rows -->", "\n".join(rows))
             .replace("<!-- guides -->", guides.links())
         )
 
@@ -73,9 +75,16 @@ def start_of(settings: Settings) -> Start:
         bucket=settings.bucket,
         keeps_mails=not settings.smtp_url.get_secret_value(),
         administrator="tokenvend admin create --email you@example.org",
+        opens_console=True,
     )
 
 
-def _html(row: Row) -> str:
-    text = f'<a href="{escape(row.url)}">{escape(row.text)}</a>' if row.url else f"<code>{escape(row.text)}</code>"
+def _html(row: Row, *, is_local: bool) -> str:
+    """A link is relative, so it leads to the host at which the page was opened."""
+    if not (is_local or row.is_open):
+        text = "on the machine of the service alone"
+    elif row.path is None:
+        text = f"<code>{escape(row.text)}</code>"
+    else:
+        text = f'<a href="{row.path}">/{row.path}</a>'
     return f"<dt>{escape(row.name)}</dt><dd>{text}</dd>" if row.name else f"<dd>{text}</dd>"

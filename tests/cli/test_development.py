@@ -20,7 +20,9 @@ import pytest
 import urllib3
 from botocore.config import Config
 
+from app.cli import development
 from app.engine import directory as engine_directory
+from app.pages.starting import Row
 from tests.conftest import DevServer
 from tests.support.commands import tokenvend
 from tests.support.engine import eventually
@@ -167,7 +169,10 @@ class TestElsewhere:
         """Android's emulator calls the loopback of its host 10.0.2.2."""
         with running(tmp_path, "--public-host", "10.0.2.2", TOKENVEND_VENDING_MODE="web_identity") as stack:
             host = f"10.0.2.2:{stack.port}"
-            assert stack.banner[-1].split() == ["phone", "by", "Wi-Fi", f"http://{host}"]
+            rows = dict(re.split(r"  +", line.strip(), maxsplit=1) for line in stack.banner)
+            assert rows["emulator"] == f"http://{host} in your app"
+            assert rows["phone by USB"].endswith(", without --public-host")
+            assert "dev --host 0.0.0.0 " in rows["phone by Wi-Fi"] or " --host 0.0.0.0, then" in rows["phone by Wi-Fi"]
             assert stack.vend(Host=host)["endpoint_url"] == stack.engine_url
             assert stack.engine_url.startswith("http://10.0.2.2:")
             issuer = stack.ask("GET", "/.well-known/openid-configuration").json()["issuer"]
@@ -247,7 +252,26 @@ class TestBanner:
         ports = [line.split()[-2:] for line in stack.banner if "adb reverse" in line]
         engine_port = stack.engine_url.rpartition(":")[2]
         assert ports == [[f"tcp:{port}"] * 2 for port in (stack.port, engine_port)]
-        assert "dev --host 0.0.0.0, then http://" in rows["phone by Wi-Fi"]
+        command, _, then = rows["phone by Wi-Fi"].partition(", then ")
+        assert re.fullmatch(rf"http://\S+:{stack.port} in your app", then)
+        options = shlex.split(command)[1:]
+        data_dir = os.path.relpath(stack.data_dir.resolve(), stack.said.parent)
+        assert options == [
+            *("dev", "--port", stack.port, "--engine-port", str(stack.wanted), "--data-dir", data_dir),
+            *("--host", "0.0.0.0"),
+        ]
+
+    @pytest.mark.parametrize(("port", "command"), [(8000, "make run"), (8431, "make run PORT=8431")])
+    def test_keeps_the_port_that_make_was_given(self, port: int, command: str, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setenv("MAKELEVEL", "1")
+        again = development._again(port, None, Path("var").resolve())
+        assert again == command
+        rows = development._devices(development.Place("127.0.0.1", port, "localhost"), 8333, again)
+        assert re.fullmatch(rf"{command} HOST=0.0.0.0, then http://\S+:{port} in your app", rows[-1].text)
+
+    def test_tells_an_app_the_address_of_the_network(self) -> None:
+        rows = development._devices(development.Place("0.0.0.0", 8000, "192.168.1.5"), 8333, "make run")
+        assert rows[-1] == Row("phone by Wi-Fi", "http://192.168.1.5:8000 in your app")
 
     def test_names_the_command_that_makes_an_administrator(self, stack: Stack) -> None:
         (line,) = [line for line in stack.banner if "administrator" in line]
@@ -264,7 +288,8 @@ class TestBanner:
     def test_is_what_the_start_page_says(self, stack: Stack) -> None:
         page = stack.ask("GET", "/").data.decode()
         for line in stack.banner:
-            assert html.escape(re.split(r"  +", line.strip())[-1]) in page
+            said = re.split(r"  +", line.strip())[-1]
+            assert html.escape(said.removeprefix(stack.url)) in page
 
     def test_logs_are_quiet(self, stack: Stack) -> None:
         stack.ask("GET", "/v1/me")

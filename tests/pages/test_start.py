@@ -12,8 +12,8 @@ from starlette.testclient import TestClient
 
 from app.main import create_app
 from app.pages import guides
-from app.pages.starting import Start
-from tests.pages.visit import DESKTOP, ON_BOTH, Visit
+from app.pages.starting import Row, Start
+from tests.pages.visit import DESKTOP, ON_BOTH, PHONE, Visit
 from tests.security.observed import assert_problem
 from tests.support.documents import ROOT, blocks
 from tests.support.service import Service
@@ -24,8 +24,11 @@ START = Start(
     bucket="photos",
     keeps_mails=True,
     administrator="make admin EMAIL=you@example.org",
-    ports=(8000, 8333),
-    elsewhere="make run HOST=0.0.0.0, then http://192.168.1.5:8000",
+    devices=(
+        Row("phone by USB", "adb reverse tcp:8000 tcp:8000"),
+        Row("", "adb reverse tcp:8333 tcp:8333"),
+        Row("phone by Wi-Fi", "make run HOST=0.0.0.0, then http://192.168.1.5:8000 in your app"),
+    ),
 )
 HERE = ("127.0.0.1", 50_000)
 HREF = re.compile(r'<a href="([^"]+)"')
@@ -39,12 +42,31 @@ class TestStartPage:
         assert len(START.banner().splitlines()) == 10
         assert START.banner().startswith("ready http://localhost:8000\n")
         for row in START.rows():
-            assert html.escape(row.text) in page
+            said = html.escape(row.text) if row.path is None else f'<a href="{row.path}">/{row.path}</a>'
+            assert f"<dd>{said}</dd>" in page or f"<dd><code>{said}</code></dd>" in page
+        assert "It runs on this machine" in page
+
+    def test_leads_another_machine_to_what_it_may_reach(self, make_service: Callable[..., Service]) -> None:
+        service = make_service(development_remote="on", allowed_hosts=("192.168.1.5",))
+        app = create_app(service.settings, service.runtime, start=START)
+        phone = TestClient(app, "http://192.168.1.5:8000", client=("192.168.1.7", 50_000))
+        page = phone.get("/").text
+        links = [href for href in HREF.findall(page) if not href.startswith("guides/")]
+        assert links == ["demo", "docs"]
+        assert [phone.get(f"/{href}").status_code for href in links] == [200, 200]
+        assert page.count("on the machine of the service alone") == 3
+        for unfit in ("on this machine", "localhost:8000", "adb reverse tcp", "make "):
+            assert unfit not in page
+
+    def test_leads_to_the_console_where_it_answers_others(self, make_service: Callable[..., Service]) -> None:
+        service = make_service(development_remote="on")
+        page = TestClient(create_app(service.settings, service.runtime), client=("192.168.1.7", 50_000)).get("/").text
+        assert HREF.findall(page)[:3] == ["demo", "docs", "console"]
 
     def test_tells_of_settings_where_nothing_else_is_known(self, service: Service) -> None:
         page = service.client.get("/")
         assert page.headers["content-type"].startswith("text/html")
-        assert "http://testserver/demo" in page.text
+        assert '<a href="demo">/demo</a>' in page.text
         assert "adb reverse" not in page.text
 
     def test_says_where_mails_go_that_are_sent(self) -> None:
@@ -112,6 +134,24 @@ class TestGuides:
             assert guides.links() == ""
         finally:
             guides.files.cache_clear()
+
+
+@pytest.mark.xdist_group("pages")
+def test_says_where_the_sample_app_cannot_work(visit: Callable[..., Visit]) -> None:
+    """Browsers have Web Crypto at an address of the network by https:// alone."""
+    person = visit(viewport=PHONE)
+    note = person.page.get_by_text("does not work at this address")
+    person.page.goto(person.url)
+    expect(person.page.get_by_role("link", name="/demo")).to_be_visible()
+    expect(note).to_be_hidden()
+    person.page.route(
+        "http://192.168.1.5/**",
+        lambda route: route.fulfill(response=route.fetch(url=person.url + urlsplit(route.request.url).path)),
+    )
+    person.page.goto("http://192.168.1.5/")
+    expect(note).to_be_visible()
+    person.look("start-elsewhere")
+    person.requests.clear()  # the stand-in for the network is no stranger
 
 
 @pytest.mark.xdist_group("pages")

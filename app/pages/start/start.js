@@ -32,6 +32,7 @@ async function look() {
   byId("mails").replaceChildren(...mails.map(makeRow));
 }
 
+byId("insecure").hidden = globalThis.isSecureContext;
 byId("guides").hidden = !document.querySelector("#guides li");
 look();
 setInterval(look, EVERY);
