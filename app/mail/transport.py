@@ -91,7 +91,8 @@ class SmtpTransport:
     async def takes_international(self, *, within: float | None = None) -> bool:
         """Whether the server takes addresses with letters outside ASCII before the `@` (SMTPUTF8, RFC 6531).
 
-        Connects, with TLS and login as for a mail. `within`: seconds for each answer, ten unless told. Raises `Undelivered`.
+        Connects, with TLS and login as for a mail. `within`: seconds for each answer, ten unless told. Raises
+        `Undelivered`.
         """
         return await self._run(self._has_smtputf8, within)
 
