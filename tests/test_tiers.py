@@ -49,6 +49,10 @@ def test_matrix(row):
 def test_operation(operation):
     pass
 
+@pytest.mark.parametrize("row", range(6))
+def test_table(row):
+    pass
+
 @pytest.mark.long
 def test_everything():
     pass
@@ -132,7 +136,7 @@ class TestTiers:
         passed = passes(done)
         assert passed - RACES - OPERATIONS == {
             *("test_rule[sqlite]", "test_lock[sqlite]"),
-            *("test_property", "test_excused"),
+            *("test_property", "test_excused", "test_table[0]", "test_table[3]"),
         }
         assert names(done, "FAILED") == ["test_greedy"]
         assert "s are what a test of `make test` may take" in done.stdout.str()
@@ -141,7 +145,10 @@ class TestTiers:
     def test_all_is_what_quick_leaves_out(self, run: Run) -> None:
         done = run("--tier", "all")
         passed = passes(done)
-        assert passed - RACES - OPERATIONS - ROWS == {"test_lock[postgresql]", "test_browser", "test_property"}
+        assert passed - RACES - OPERATIONS - ROWS == {
+            *("test_lock[postgresql]", "test_browser", "test_property"),
+            *("test_table[1]", "test_table[2]", "test_table[4]", "test_table[5]"),
+        }
         assert "test_suite.py::test_storm in full: False" in done.outlines
         assert set(crowds(done).values()) == {"4"}
 
@@ -159,7 +166,7 @@ class TestTiers:
 
     def test_for_a_part_quick_leaves_out_no_row(self, run: Run) -> None:
         done = run("--tier", "quick", named="./test_suite.py")
-        assert passes(done) >= OPERATIONS | RACES
+        assert passes(done) >= OPERATIONS | RACES | {f"test_table[{row}]" for row in range(6)}
         assert set(crowds(done)) == CROWDS
         assert not passes(done) & ROWS
 
@@ -176,4 +183,4 @@ class TestTiers:
         assert "9 skipped" in outcome
 
     def test_ci_takes_no_skip(self, run: Run) -> None:
-        assert run("-k", "lacks", "--no-skips").parseoutcomes() == {"failed": 9, "deselected": 42}
+        assert run("-k", "lacks", "--no-skips").parseoutcomes() == {"failed": 9, "deselected": 48}

@@ -5,7 +5,8 @@ on SQLite unless it is marked `both_databases`; then `test-all` runs it on Postg
 `test-all` with a slice of its work and in `test-long` with all of it. A property is tried with few examples in `test`
 and with all in `test-all`. Of a test marked `sampled`, its tier runs a fixed part of the rows, and the next tier the
 others. A race, which asks for its `rounds`, is run in each tier, more often in each; `test` runs some of the races, and
-of what wants PostgreSQL alone.
+of what wants PostgreSQL alone. Of a test with many rows, `test` runs the first of each three, and `test-all` the
+others.
 
 Without `--tier`, whatever is named on the command line runs, properties as in `test-all` and races as in `test-long`.
 """
@@ -13,7 +14,7 @@ Without `--tier`, whatever is named on the command line runs, properties as in `
 import os
 import time
 import zlib
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Generator, Iterable
 
 import pytest
@@ -34,6 +35,8 @@ PATIENCE = 60.0
 """Seconds by the clock, on a machine that is busy with something else."""
 ROUNDS = {"quick": 1, "all": 4}
 ALL_ROUNDS = 20
+MANY_ROWS, ONE_IN = 4, 3
+"""`make test` runs one in three rows of a test that has four or more, unless it is marked `sampled`."""
 RACES = 3
 """`make test` runs one in so many of them: twenty clients at once take a second of a core."""
 LINES = 5
@@ -63,21 +66,33 @@ def pytest_configure(config: pytest.Config) -> None:
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     tier = config.getoption("--tier")
-    in_part = tier == "quick" and config.args != WHOLE
-    kept = [item for item in items if not _is_needless(item) and tier in {None, *tiers_of(item, in_part=in_part)}]
+    needed = [item for item in items if not _is_needless(item)]
+    tiers = tiers_of(needed, in_part=tier == "quick" and config.args != WHOLE)
+    kept = [item for item in needed if tier in {None, *tiers[item]}]
     if len(kept) < len(items):
-        ids = {item.nodeid for item in kept}
-        config.hook.pytest_deselected(items=[item for item in items if item.nodeid not in ids])
+        chosen = set(kept)
+        config.hook.pytest_deselected(items=[item for item in items if item not in chosen])
         items[:] = kept
 
 
-def tiers_of(item: pytest.Item, *, in_part: bool = False) -> set[str]:
-    """`in_part`: each row is a sample, as somebody works on what these tests are about."""
-    tiers = _tiers_of_whole(item, in_part=in_part)
-    mark = item.get_closest_marker("sampled")
-    if mark is None or in_part or _is_sample(item, mark.args[0]):
+def tiers_of(items: Iterable[pytest.Item], *, in_part: bool = False) -> dict[pytest.Item, set[str]]:
+    """`in_part`: somebody works on what these tests are about, so the first tier leaves out no row."""
+    tiers = {item: _tiers_of_whole(item, in_part=in_part) for item in items}
+    if in_part:
         return tiers
-    return {TIERS[min(TIERS.index(tier) + 1, len(TIERS) - 1)] for tier in tiers}
+    rows: dict[str, list[pytest.Item]] = defaultdict(list)
+    for item, own in tiers.items():
+        mark = item.get_closest_marker("sampled")
+        if mark is None and "quick" in own:
+            rows[item.nodeid.partition("[")[0]].append(item)
+        elif mark is not None and not _is_sample(item, mark.args[0]):
+            tiers[item] = {TIERS[min(TIERS.index(tier) + 1, len(TIERS) - 1)] for tier in own}
+    for these in rows.values():
+        if len(these) >= MANY_ROWS:
+            for number, item in enumerate(these):
+                if number % ONE_IN:
+                    tiers[item] = tiers[item] - {"quick"} | {"all"}
+    return tiers
 
 
 def _tiers_of_whole(item: pytest.Item, *, in_part: bool) -> set[str]:

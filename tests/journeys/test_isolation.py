@@ -8,7 +8,7 @@ import pytest
 
 from tests.journeys.scene import ELSEWHERE, Row, Scene, answered, denied, matrix
 
-pytestmark = pytest.mark.usefixtures("left_alone")
+pytestmark = [pytest.mark.usefixtures("left_alone"), pytest.mark.sampled(1)]
 
 
 @matrix(

@@ -30,7 +30,7 @@ from tests.journeys.test_isolation_narrowing import (  # noqa: F401 - likewise
     test_write_reads_nothing,
 )
 
-pytestmark = pytest.mark.usefixtures("left_alone")
+pytestmark = [pytest.mark.usefixtures("left_alone"), pytest.mark.sampled(1)]
 
 MODES = [
     "assume_role",

@@ -17,7 +17,7 @@ from tests.conftest import DevServer
 from tests.journeys.deployment import Answer, Keys
 from tests.journeys.scene import Scene
 
-pytestmark = pytest.mark.usefixtures("left_alone")
+pytestmark = [pytest.mark.usefixtures("left_alone"), pytest.mark.sampled(1)]
 
 
 def token(keys: Keys) -> str:

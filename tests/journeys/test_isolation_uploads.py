@@ -11,7 +11,7 @@ from botocore.exceptions import ClientError
 from tests.journeys.deployment import Answer
 from tests.journeys.scene import ELSEWHERE, Row, Scene, answered, denied, matrix
 
-pytestmark = pytest.mark.usefixtures("left_alone")
+pytestmark = [pytest.mark.usefixtures("left_alone"), pytest.mark.sampled(1)]
 
 LITERAL = "404 NoSuchKey: dots are part of the name, which begins with the own prefix"
 

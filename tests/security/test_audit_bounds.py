@@ -16,8 +16,6 @@ from tests.support.openapi import openapi
 from tests.support.service import Service, running_service
 from tests.vending.crowd import sign_in
 
-pytestmark = pytest.mark.sampled(3)
-
 CALLS = 8
 ALLOWED = 3
 """Of every limit, in this file."""

@@ -15,8 +15,6 @@ from tests.security.observed import assert_problem, row_counts, stored_values, w
 from tests.support.openapi import openapi
 from tests.support.service import PASSWORD, Device, Service
 
-pytestmark = pytest.mark.sampled(3)
-
 WELCOMING = {("POST", "/v1/email-verifications/confirm"), ("POST", "/v1/me/email/confirm")}
 """They are public, and ask less of a signed-in caller."""
 PUBLIC = {

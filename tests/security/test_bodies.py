@@ -13,8 +13,6 @@ from app.platform.printable import is_printable
 from tests.security.observed import assert_problem, row_counts
 from tests.support.service import PASSWORD, Device, Service
 
-pytestmark = pytest.mark.sampled(3)
-
 Make = Callable[[bytes], bytes]
 
 ROUTES: dict[str, dict[str, Any]] = {

@@ -11,8 +11,6 @@ from tests.platform.test_metrics import requests
 from tests.support.openapi import openapi
 from tests.support.service import Device, Service
 
-pytestmark = pytest.mark.sampled(3)
-
 FOUND = re.compile(r"\{\w+\}")
 ADDRESSES = sorted(
     FOUND.sub(str(uuid.UUID(int=7)), path) for path, calls in openapi()["paths"].items() if "get" in calls

@@ -15,8 +15,6 @@ from tests.support.openapi import openapi
 from tests.support.service import PASSWORD, Device, Service
 from tests.support.work import Work, watch
 
-pytestmark = pytest.mark.sampled(3)
-
 NEW = "copper walnut lighthouse"
 Route = tuple[str, str]
 SIGN_IN, JUDGE, NEW_HASH = "sign_in", "judge", "new"
