@@ -1,6 +1,7 @@
-// The API's pages: every call of the OpenAPI document, which can be sent as it stands.
+// The API's pages: every call of the OpenAPI document, which can be sent as it stands. Whoever signs in, by the box or by
+// one of the calls, is whom the calls after it are sent for.
 
-import { answerChallenge, explain, freshToken, logIn, logOut } from "./shared/api.js";
+import { answerChallenge, explain, freshToken, keep, logIn, logOut, me, onSessionEnd } from "./shared/api.js";
 import { byId } from "./shared/dom.js";
 import { make } from "./make.js";
 import { makeOperation } from "./operation.js";
@@ -8,6 +9,10 @@ import { makeOperation } from "./operation.js";
 const METHODS = ["get", "post", "put", "patch", "delete"];
 let pending = null; // the second factor that the service asked for
 let isSignedIn = false;
+
+// New at each load of the page: the address of an example would soon have an account.
+const load = Array.from(crypto.getRandomValues(new Uint8Array(4)), (byte) => (byte % 36).toString(36)).join("");
+const freshen = (text) => text.replace(/\b([a-z]+)@example\.(org|com)\b/g, `$1-${load}@example.$2`);
 
 function say(text) {
   byId("sign-in-status").textContent = text;
@@ -28,25 +33,45 @@ async function submit(event) {
   event.preventDefault();
   const form = Object.fromEntries(new FormData(event.target));
   try {
-    isSignedIn = await signIn(form);
-    if (isSignedIn) pending = null;
-    byId("code-field").hidden = !pending;
-    byId("sign-out").hidden = !isSignedIn;
-    byId("token").value = isSignedIn ? await freshToken() : "";
-    say(isSignedIn ? `Signed in as ${form.email}.` : "Now the code.");
-    if (pending) byId("code").focus();
-    else byId("password").value = byId("code").value = "";
+    if (await signIn(form)) return await enter();
+    leave("Now the code.");
+    byId("code-field").hidden = false;
+    byId("code").focus();
   } catch (problem) {
     say(explain(problem));
   }
 }
 
-async function signOut() {
+async function enter() {
+  isSignedIn = true;
+  pending = null;
+  byId("code-field").hidden = true;
+  byId("sign-out").hidden = false;
+  byId("password").value = byId("code").value = "";
+  byId("token").dataset.typed = "";
+  byId("token").value = await freshToken();
+  const { email, guest } = await me();
+  say(`Signed in as ${email ?? (guest ? "a guest" : "somebody without an address")}.`);
+}
+
+function leave(text) {
   isSignedIn = false;
   byId("sign-out").hidden = true;
   byId("token").value = "";
-  say("Signed out.");
+  say(text);
+}
+
+async function signOut() {
+  leave("Signed out.");
   await logOut().catch(() => {});
+}
+
+// What a call answered: its tokens are this page's from now on.
+async function take(answer) {
+  const tokens = answer?.tokens ?? answer;
+  if (!tokens?.access_token) return;
+  keep(tokens);
+  await enter().catch((problem) => say(explain(problem)));
 }
 
 // What the sign-in gave is renewed before it expires; what somebody typed is sent as it is.
@@ -88,12 +113,13 @@ async function show() {
   byId("summary").textContent = api.info.summary;
   for (const tag of api.tags) {
     const own = operations.filter(({ tags }) => tags.includes(tag.name));
-    addTag(tag, own.map((operation) => makeOperation(operation, api, bearer)));
+    addTag(tag, own.map((operation) => makeOperation(operation, api, { bearer, take, freshen })));
   }
   openNamed();
 }
 
 byId("guides").hidden = !document.querySelector("#guides li");
+onSessionEnd(() => leave("The session has ended. Sign in again."));
 byId("sign-in").addEventListener("submit", submit);
 byId("sign-out").addEventListener("click", signOut);
 byId("token").addEventListener("input", ({ target }) => { target.dataset.typed = target.value ? "yes" : ""; });

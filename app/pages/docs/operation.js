@@ -1,4 +1,5 @@
-// One call: what it takes, what it answers, and a form that sends it.
+// One call: what it takes, what it answers, and a form that sends it. `page` has what the calls share: `bearer()`, the access
+// token; `take(answer)`, which is told what was answered; and `freshen(text)`, an example as this page shows it.
 
 import { make, prose } from "./make.js";
 import { describe } from "./schema.js";
@@ -6,24 +7,25 @@ import { describe } from "./schema.js";
 const SERVICE = new URL("..", import.meta.url).href.replace(/\/$/, ""); // it may have a path on its host
 const BINARY = "application/octet-stream";
 const LONGEST_SHOWN = 100_000;
+const SIGNED_OUT = ["unauthenticated", "invalid_token"];
 
-export function makeOperation(operation, api, bearer) {
+export function makeOperation(operation, api, page) {
   const { operationId, method, path, summary, description = "" } = operation;
   const heading = make("summary", {},
     make("span", { className: `method ${method}` }, method.toUpperCase()), make("code", {}, path), make("span", { className: "title" }, summary));
   const details = make("details", { id: operationId, className: "operation" }, heading);
   details.dataset.words = `${method} ${path} ${summary} ${operationId} ${description}`.toLowerCase();
-  details.addEventListener("toggle", () => { if (details.children.length === 1) details.append(makeContent(operation, api, bearer)); }, { once: true });
+  details.addEventListener("toggle", () => { if (details.children.length === 1) details.append(makeContent(operation, api, page)); }, { once: true });
   return details;
 }
 
-function makeContent(operation, api, bearer) {
+function makeContent(operation, api, page) {
   const { description, responses, requestBody, security, operationId } = operation;
   const answers = Object.entries(responses).filter(([status]) => status < "3");
   const [type, content] = Object.entries(requestBody?.content ?? {})[0] ?? [];
   const parts = [make("p", {}, ...prose(description))];
   parts.push(make("p", { className: "hint" }, security?.length ? (security.length > 1 ? "With an access token or without one." : "With an access token.") : "Without an access token."));
-  parts.push(makeForm(operation, type, content, bearer));
+  parts.push(makeForm(operation, type, content, page));
   if (content) parts.push(make("h3", {}, "It takes"), describe(content.schema, api, `What ${operationId} takes`));
   for (const [status, answer] of answers) {
     parts.push(make("h3", {}, `It answers ${status}`), make("p", { className: "hint" }, ...prose(answer.description)));
@@ -34,7 +36,7 @@ function makeContent(operation, api, bearer) {
   return make("div", { className: "content" }, ...parts);
 }
 
-function makeForm(operation, type, content, bearer) {
+function makeForm(operation, type, content, page) {
   const { operationId, parameters = [], summary } = operation;
   const field = (name, label, input, hint) => {
     input.id = `${operationId}-${name}`;
@@ -49,27 +51,31 @@ function makeForm(operation, type, content, bearer) {
     form.append(field(name, required ? name : `${name} (optional)`, input, description));
   }
   if (content) {
-    const text = typeof content.example === "string" ? content.example : JSON.stringify(content.example, null, 2);
+    const text = page.freshen(typeof content.example === "string" ? content.example : JSON.stringify(content.example, null, 2));
     if (type === BINARY) form.append(field("type", "Content-Type", make("input", { name: "type", value: "text/csv", autocomplete: "off" })));
     form.append(field("body", "Body", make("textarea", { name: "body", value: text, rows: Math.min(text.split("\n").length + 1, 16), spellcheck: false })));
   }
   const status = make("p", { className: "status", role: "status" });
+  const help = make("p", { className: "help", hidden: true }, "This call needs an access token that works: ", make("a", { href: "#sign-in-heading" }, "Sign in"), " in the box at the top of this page.");
   const answer = make("pre", { className: "answer", tabIndex: 0, hidden: true, role: "region", "aria-label": `Answer of ${summary}` });
   form.append(make("button", { type: "submit", className: "primary", "aria-label": `Send: ${summary}` }, "Send"));
   form.addEventListener("submit", async (event) => {
     event.preventDefault();
     status.textContent = "Sending…";
+    help.hidden = true;
     try {
-      const got = await send(operation, form, type, await bearer());
+      const got = await send(operation, form, type, await page.bearer());
       status.textContent = got.status;
       answer.textContent = got.text;
+      help.hidden = !SIGNED_OUT.includes(got.body?.code);
+      if (got.isGood) page.take(got.body);
     } catch {
       status.textContent = "There was no answer. Is the service running?";
       answer.textContent = "";
     }
     answer.hidden = !answer.textContent;
   });
-  return make("div", { className: "try" }, form, status, answer);
+  return make("div", { className: "try" }, form, status, help, answer);
 }
 
 async function send({ method, path, security }, form, type, token) {
@@ -88,13 +94,15 @@ async function send({ method, path, security }, form, type, token) {
   const response = await fetch(url, { method: method.toUpperCase(), headers, body, credentials: "omit", cache: "no-store" });
   const said = await response.text();
   const id = response.headers.get("X-Request-ID");
-  return { status: `${response.status} ${response.statusText}${id ? `, request ${id}` : ""}`, text: tidy(said).slice(0, LONGEST_SHOWN) };
+  const read = parse(said);
+  const text = read ? JSON.stringify(read, null, 2) : said;
+  return { status: `${response.status} ${response.statusText}${id ? `, request ${id}` : ""}`, text: text.slice(0, LONGEST_SHOWN), body: read, isGood: response.ok };
 }
 
-function tidy(text) {
+function parse(text) {
   try {
-    return JSON.stringify(JSON.parse(text), null, 2);
+    return JSON.parse(text);
   } catch {
-    return text;
+    return null;
   }
 }
