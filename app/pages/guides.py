@@ -19,6 +19,8 @@ ROOT = Path(__file__).parents[2]
 HERE = Path(__file__).parent
 TEMPLATE = HERE / "guides" / "index.html"
 FIRST = "docs/index.md"
+SCROLLED = 'tabindex="0" role="group" aria-label="Code"'
+"""Of a block of code, as of a table: on a phone it is wider than the page, and the keyboard scrolls it."""
 KINDS = {".svg": "image/svg+xml", ".png": "image/png"}
 CHOSEN = {
     "docs/try.md": "Trying it",
@@ -73,12 +75,14 @@ def page(name: str) -> str:
             if token.tag == "h1":
                 title = following.content
         elif token.type == "table_open":
-            token.attrSet("tabindex", "0")  # on a phone it is wider than the page: the keyboard scrolls it
+            token.attrSet("tabindex", "0")
         for child in token.children or ():
             _keep_link(child, name)
     root = "../" * name.count("/")
     text = TEMPLATE.read_text(encoding="utf-8").replace("<!-- title -->", escape(title)).replace("<!-- root -->", root)
-    return text.replace("<!-- guide -->", reader.renderer.render(tokens, reader.options, {}))
+    guide = reader.renderer.render(tokens, reader.options, {}).replace("<pre>", f"<pre {SCROLLED}>")
+    guide = guide.replace("<th></th>", "<td></td>")  # a corner is no heading
+    return text.replace("<!-- guide -->", guide)
 
 
 def _anchor(heading: str) -> str:

@@ -13,7 +13,7 @@ from starlette.testclient import TestClient
 from app.main import create_app
 from app.pages import guides
 from app.pages.starting import Row, Start
-from tests.pages.visit import DESKTOP, ON_BOTH, PHONE, Visit
+from tests.pages.visit import BY_DAY, DESKTOP, ON_BOTH, PHONE, Visit, violations
 from tests.security.observed import assert_problem
 from tests.support.documents import ROOT, blocks
 from tests.support.service import Service
@@ -30,6 +30,7 @@ START = Start(
         Row("phone by Wi-Fi", "make run HOST=0.0.0.0, then http://192.168.1.5:8000 in your app"),
     ),
 )
+GUIDES = sorted(name for name in guides.files() if name.endswith(".md"))
 HERE = ("127.0.0.1", 50_000)
 HREF = re.compile(r'<a href="([^"]+)"')
 
@@ -102,7 +103,7 @@ class TestAdministration:
 
 
 class TestGuides:
-    @pytest.mark.parametrize("name", sorted(name for name in guides.files() if name.endswith(".md")))
+    @pytest.mark.parametrize("name", GUIDES)
     def test_lead_to_what_is_served(self, name: str) -> None:
         for href in map(html.unescape, HREF.findall(guides.page(name))):
             parts = urlsplit(href)
@@ -152,6 +153,16 @@ def test_says_where_the_sample_app_cannot_work(visit: Callable[..., Visit]) -> N
     expect(note).to_be_visible()
     person.look("start-elsewhere")
     person.requests.clear()  # the stand-in for the network is no stranger
+
+
+@pytest.mark.xdist_group("pages")
+@pytest.mark.sampled(3)
+@pytest.mark.parametrize("name", GUIDES)
+def test_every_guide_is_for_everybody(visit: Callable[..., Visit], name: str) -> None:
+    """On a phone much of it is wider than the page, and the keyboard has to scroll it."""
+    person = visit(viewport=PHONE)
+    person.page.goto(f"{person.url}/guides/{name}")
+    assert violations(person.page, BY_DAY) == []
 
 
 @pytest.mark.xdist_group("pages")
