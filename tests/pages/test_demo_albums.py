@@ -134,6 +134,27 @@ class TestAlbum:
         expect(page.get_by_role("button", name="flower.jpg")).to_be_focused()
         assert [key for key in stored(owner) if key.endswith(".jpg")] == sorted([moved, rendition_of(moved)])
 
+    def test_goes_if_it_has_no_picture(self, visit: OpenVisit, china: Path) -> None:
+        person = visit().register()
+        page = person.page
+        remove = page.get_by_role("button", name="Remove this album")
+        expect(remove).to_be_hidden()
+        make_album(page, "Winter")
+        picture = china.read_bytes()
+        put(person, {"albums/Winter/.renditions/lost.jpg": picture, "albums/Winter 2/there.jpg": picture})
+        person.look_at_both("album-empty")
+        remove.click()
+        expect(page.locator("#status")).to_have_text("Winter is removed.")
+        expect(page.locator("#albums")).not_to_contain_text("Winter")
+        assert stored(person) == ["albums/Winter 2/there.jpg"]
+        make_album(page, "Spring")
+        put(person, {"albums/Spring/late.jpg": picture})
+        remove.click()
+        expect(page.locator("#status")).to_have_text("There are pictures in it by now. Refresh to see them.")
+        assert "albums/Spring/late.jpg" in stored(person)
+        page.locator("#refresh").click()
+        expect(remove).to_be_hidden()
+
 
 class TestTiles:
     def test_of_twenty_pictures_are_light_and_ask_again_where_one_failed(

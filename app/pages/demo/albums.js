@@ -1,9 +1,9 @@
 // Albums: folders under `albums/`. One is made by its name, and chosen to be looked at and added to; without a choice all
-// pictures are shown, and new ones go into the album of the month.
+// pictures are shown, and new ones go into the album of the month. One without pictures can be removed.
 
 import * as credential from "./credential.js";
 import { albumPath, sayAlbum, thisMonth } from "./folders.js";
-import { makeFolder } from "./s3.js";
+import { makeFolder, removeEmptyFolder } from "./s3.js";
 import { Problem } from "./shared/api.js";
 import { announce, byId, stamp, part } from "./shared/dom.js";
 import { ask } from "./shared/question.js";
@@ -40,6 +40,7 @@ function draw() {
   const chips = list().map(({ path, name, count }) => makeChip(path, name, count));
   bar.replaceChildren(makeChip(null, "All pictures", total), ...chips);
   byId("album-name").textContent = choice ? sayAlbum(choice) : "Your pictures";
+  byId("remove-album").hidden = !choice || counts.has(choice);
   if (focused !== null) bar.querySelector(`[data-path="${CSS.escape(focused)}"]`)?.focus();
 }
 
@@ -93,15 +94,28 @@ export async function askForOther(current) {
   return answer && (answer.path || askForNew());
 }
 
+async function remove() {
+  const path = choice;
+  const { prefix } = await credential.fresh();
+  if (!(await removeEmptyFolder(prefix + path))) return announce("There are pictures in it by now. Refresh to see them.");
+  made.delete(path);
+  choose(null);
+  byId("new-album").focus();
+  announce(`${sayAlbum(path)} is removed.`);
+}
+
 export function clear() {
   made.clear();
   counts = new Map();
   choice = null;
   byId("albums").replaceChildren();
+  byId("remove-album").hidden = true;
 }
 
 export function wireAlbums(onChange) {
   changed = onChange;
+  byId("remove-album").addEventListener("click", () =>
+    remove().catch((error) => announce(`The album could not be removed: ${error.message}`)));
   byId("new-album").addEventListener("click", async () => {
     const path = await askForNew();
     if (!path) return;

@@ -170,8 +170,7 @@ export async function listPage(prefix, { token, limit = 1000, signal } = {}) {
   };
 }
 
-// Pictures and folders under the prefix; renditions are not listed on their own.
-export async function listFolder(prefix, signal) {
+async function listObjects(prefix, signal) {
   const objects = [];
   let token = null;
   do {
@@ -179,7 +178,18 @@ export async function listFolder(prefix, signal) {
     objects.push(...page.objects);
     token = page.next;
   } while (token);
-  return sortOut(objects);
+  return objects;
+}
+
+// Pictures and folders under the prefix; renditions are not listed on their own.
+export const listFolder = async (prefix, signal) => sortOut(await listObjects(prefix, signal));
+
+// Returns whether it is gone: one that has pictures stays. Renditions that lost their picture go first, the folder last.
+export async function removeEmptyFolder(folder) {
+  const objects = await listObjects(folder);
+  if (sortOut(objects).photos.length) return false;
+  for (const { key } of objects.reverse()) await deleteObject(key);
+  return true;
 }
 
 export const listOwn = async (signal) => listFolder((await credential.fresh()).prefix, signal);
