@@ -20,7 +20,7 @@ from urllib.parse import urlsplit
 import pytest
 from playwright.sync_api import expect
 
-from tests.pages.visit import DENIED, Visit, rendition_of
+from tests.pages.visit import DENIED, DESKTOP, PHONE, Visit, rendition_of
 
 pytestmark = pytest.mark.sampled(3)
 
@@ -174,11 +174,30 @@ class TestLook:
         person = visit().open()
         page = person.page
         person.look_at_both("welcome")
+        page.set_viewport_size({"width": PHONE["width"], "height": PHONE["height"]})
+        expect(page.get_by_role("heading", name="Create your account")).to_be_visible()
+        promise = page.get_by_text("Reload the page and it is forgotten.").bounding_box()
+        button = page.locator("#submit").bounding_box()
+        assert promise
+        assert button
+        assert promise["y"] > button["y"]
+        page.set_viewport_size({"width": DESKTOP["width"], "height": DESKTOP["height"]})
         person.register()
         person.look_at_both("empty")
         person.upload(china, flower)
+        page.locator("#verify").click()
+        expect(page.locator("#open-mailbox")).to_be_visible()
         person.look_at_both("album")
+        page.set_viewport_size({"width": PHONE["width"], "height": PHONE["height"]})
+        assert page.locator(".bar").evaluate("(bar) => bar.offsetHeight") < 70  # one line
+        page.set_viewport_size({"width": DESKTOP["width"], "height": DESKTOP["height"]})
         person.view("china.jpg")
+        page.keyboard.press("ArrowRight")
+        expect(page.locator("#viewer[data-state=shown]")).to_be_visible()
+        step, picture = (page.locator(f"#viewer {of}:visible").first.bounding_box() for of in (".step", "img"))
+        assert step
+        assert picture
+        assert step["x"] + step["width"] <= picture["x"] or picture["x"] + picture["width"] <= step["x"]
         person.look_at_both("viewer")
         page.locator("#close-viewer").click()
         person.excused.add("users")

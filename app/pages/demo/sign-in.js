@@ -7,7 +7,7 @@ import { answerChallenge } from "./shared/second-factor.js";
 const FIELDS = ["email", "password", "display_name"];
 const form = byId("sign-in-form");
 const MOODS = {
-  register: { heading: "Make an album", submit: "Create account", password: "new-password" },
+  register: { heading: "Create your account", submit: "Create account", password: "new-password" },
   login: { heading: "Welcome back", submit: "Sign in", password: "current-password" },
 };
 
