@@ -68,7 +68,7 @@ class TestStartPage:
         page = service.client.get("/")
         assert page.headers["content-type"].startswith("text/html")
         assert '<a href="demo">/demo</a>' in page.text
-        assert "adb reverse" not in page.text
+        assert "adb reverse tcp" not in page.text
 
     def test_says_where_mails_go_that_are_sent(self) -> None:
         said = Start("http://localhost:8000", "AWS", "photos", keeps_mails=False, administrator="x").banner()
