@@ -113,6 +113,7 @@ def create_app(
         tracing=runtime.tracing,
         local_only=settings.answers_this_machine_alone,
         local_paths=ADMINISTRATION if start else (),
+        names_settings=settings.environment == "development",
     )
     if settings.path:
         app.add_middleware(Prefix, path=unquote(settings.path), routes=list(app.routes))
@@ -121,10 +122,10 @@ def create_app(
 
 def create_app_from_environment() -> FastAPI:
     """What each worker of `tokenvend serve` runs."""
-    settings = load_settings()
-    settings.require_engine()
-    settings = keep_secret(settings)
+    settings = keep_secret(load_settings(needs_engine=True))
     configure_logging(settings.log_level)
+    if settings.environment == "development" and settings.development_remote == "on":
+        log.warning("development_answers_other_machines")
     return create_app(settings)
 
 
@@ -180,8 +181,6 @@ async def _warn(runtime: Runtime) -> None:
     if runtime.platform.settings.secret_key_is_untidy:
         log.warning("secret_key_ends_in_white_space", mend="keep the key as it is: without its end nothing decrypts")
     if runtime.platform.settings.environment == "development":
-        if runtime.platform.settings.development_remote == "on":
-            log.warning("development_answers_other_machines")
         return
     with contextlib.suppress(Problem):
         for warning in await runtime.vending.broker.warnings(runtime.platform.settings.credential_max_ttl):

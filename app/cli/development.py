@@ -98,6 +98,8 @@ def run(*, host: str, public_host: str | None, port: int, engine_port: int | Non
         given = _load(secret_key, data_dir)
         _refuse_contradiction(place, given)
         _say_what_is_not_used()
+        if given.development_remote == "on" or not is_loopback(host):
+            _say("Other machines may use the service and S3: development has fewer guards than production.")
         public_url = given.public_url if "public_url" in given.model_fields_set else place.url
         mode = given.vending_mode
         running = resources.enter_context(

@@ -19,6 +19,7 @@ from app.http.local import has_local_peer, is_local
 from app.platform.clock import Clock
 from app.platform.logs import request_id as current_request_id
 from app.platform.metrics import Metrics, known_method
+from app.platform.printable import cleaned
 from app.platform.problems import ContentTooLarge, HostNotAllowed, InternalError, LocalOnly, Problem
 from app.platform.tracing import NoTracing, Span, Tracing
 
@@ -33,6 +34,10 @@ ANY_HOST = frozenset({"/healthz", "/readyz", "/metrics", SERVER})
 """Paths that any Host may ask for: load balancers and Prometheus use IP addresses. `/metrics` needs its token."""
 QUIET = frozenset({"/healthz", "/readyz"})
 """Paths whose requests are neither logged nor counted."""
+HOST_MEND = "It answers for the hosts of TOKENVEND_ALLOWED_HOSTS or, without them, for that of TOKENVEND_PUBLIC_URL."
+SAID_EVERY = 60.0
+"""Seconds between two warnings of a host that is not answered."""
+LONGEST_HOST = 255
 API_CSP = b"default-src 'none'; frame-ancestors 'none'"
 
 _HOST = re.compile(rb"(?:\[([0-9a-f:.]+)\]|([^\[\]:/@]*))(?::[0-9]*)?")
@@ -56,10 +61,12 @@ class Edge:
         tracing: Tracing | None = None,
         local_only: bool = False,
         local_paths: Iterable[str] = (),
+        names_settings: bool = False,
     ) -> None:
         """`local_only` refuses callers from other machines, whichever server runs the application.
 
         `local_paths`, and what is below them, answer nobody but a person or program on this machine.
+        `names_settings`: an answer says which setting lets a host in, as the log does anyway.
         """
         self._app = app
         self._local_only = local_only
@@ -67,6 +74,8 @@ class Edge:
         self._hosts = hosts
         self._trusted = read_networks(trusted_proxies)
         self._told: set[str] = set()
+        self._host_told_at = float("-inf")
+        self._names_settings = names_settings
         self._cors = cors
         self._clock = clock
         self._metrics = metrics
@@ -144,9 +153,17 @@ class Edge:
             elif name == b"content-length":
                 length = value
         if scope["path"] not in ANY_HOST and _host_name(host) not in self._hosts:
-            raise HostNotAllowed
+            self._tell_host(host)
+            raise HostNotAllowed(f"{HostNotAllowed.default_detail} {HOST_MEND}" if self._names_settings else None)
         if length.isdigit() and int(length) > MAX_BODY and scope["path"] not in STREAMED:
             raise ContentTooLarge
+
+    def _tell_host(self, host: bytes) -> None:
+        """Says which host is not answered, at most once a minute: strangers send whatever they like."""
+        now = self._clock.monotonic()
+        if now - self._host_told_at >= SAID_EVERY:
+            self._host_told_at = now
+            log.warning("host_not_allowed", host=cleaned(host.decode("latin-1"), LONGEST_HOST), mend=HOST_MEND)
 
     def _tell(self, client: Client) -> None:
         """Counts a client who cannot be told apart from others, and says how to mend that, once for each fault."""

@@ -19,6 +19,29 @@ class TestHost:
         answer = client.get("/.well-known/openid-configuration", headers={"Host": host})
         assert answer.json()["issuer"] == f"https://{host}"
 
+    def test_that_is_not_answered_is_told_to_the_operator_with_the_setting(self, make_service: MakeService) -> None:
+        """Strangers may send any number of them, and in production learn nothing of the settings."""
+        setting = "TOKENVEND_ALLOWED_HOSTS"
+        service = make_service()
+        with capture_logs() as logs:
+            answers = [service.client.get("/v1/me", headers={"Host": f"{number}.example"}) for number in range(3)]
+            service.clock.advance(seconds=61)
+            service.client.get("/v1/me", headers={"Host": "late.exam\tple"})
+        told = [line for line in logs if line["event"] == "host_not_allowed"]
+        assert [line["host"] for line in told] == ["0.example", "late.exam ple"]
+        assert setting in told[0]["mend"]
+        assert setting in answers[0].json()["detail"]
+        strict = make_service(
+            environment="production",
+            rate_limits="on",
+            smtp_url="smtp://127.0.0.1:9",
+            public_url="https://testserver",
+            mail_from="photos@example.org",
+            AWS_REGION="eu-central-1",
+        )
+        detail = strict.client.get("/v1/me", headers={"Host": "0.example"}).json()["detail"]
+        assert "TOKENVEND" not in detail
+
 
 class TestOrigins:
     @pytest.mark.parametrize("origin", SHELLS)
