@@ -27,7 +27,7 @@ from app.auth import keys as signing_keys
 from app.auth.keys import KeyPurpose
 from app.auth.tokens import ACCESS_TOKEN_TTL
 from app.aws.rds_password import database_password
-from app.cli import base_mfa, doctor, secret_key
+from app.cli import base_mfa, doctor, readiness, secret_key
 from app.cli.opening import (
     ELSEWHERE,
     PORT,
@@ -154,8 +154,7 @@ def serve(
     """Runs the service alone, from settings."""
     for line in ignored_lines():
         print(f"{line.text}; {line.repair}", file=sys.stderr, flush=True)
-    settings = load_settings()
-    settings.require_engine()
+    settings = load_settings(needs_engine=True)
     if settings.answers_this_machine_alone and not is_loopback(host):
         fail(
             f"--host {host}: development answers this machine alone, for it has fewer guards than production. "
@@ -175,7 +174,7 @@ def serve(
             drain=settings.drains_for,
             keep_alive=settings.keep_alive,
         ),
-        on_ready=lambda: print(f"ready http://{f'[{host}]' if ':' in host else host}:{port}", flush=True),
+        on_ready=functools.partial(readiness.tell, host, port),
     )
 
 

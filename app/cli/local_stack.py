@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import boto3
 from sqlalchemy.engine import URL
@@ -56,7 +57,7 @@ def find(data_dir: Path) -> Stack | None:
         secret_key = (data_dir / "secret_key").read_text(encoding="utf-8")
     except (OSError, ValueError, KeyError):  # never started, or killed before it could take the note away
         return None
-    values: dict[str, object] = dict(note["settings"])
+    values: dict[str, Any] = dict(note["settings"])
     values["AWS_REGION"] = values.pop("region")
     settings = load_settings(
         **values,

@@ -22,9 +22,10 @@ SECRET_FILE = Path("var/secret_key")
 LOOPBACK_HOSTS = ("127.0.0.1", "localhost", "[::1]")
 
 
-def load_settings(**overrides: object) -> Settings:
-    """Settings from the environment and `.env`. `overrides` (by field name) win over both. Raises `SettingsError`.
+def load_settings(*, needs_engine: bool = False, **overrides: object) -> Settings:
+    """Settings from the environment and `.env`. `overrides` (by field name) win over both.
 
+    Raises `SettingsError`, which names all that is wrong. With `needs_engine` an engine that is not set is wrong too.
     Makes no file. The secret key is empty if it is not set and development has not kept one in the working directory.
     From here on this process asks no proxy for what is on its own machine.
     """
@@ -33,15 +34,36 @@ def load_settings(**overrides: object) -> Settings:
         unknown = _unknown_names({**dotenv_values(".env"), **os.environ})
     except UnicodeDecodeError:
         raise SettingsError(".env: must be text in UTF-8") from None
+    wrong = [*unknown]
     try:
         settings = Settings(**overrides)  # type: ignore[arg-type]  # pydantic checks them
+        if needs_engine:
+            settings.require_engine()
     except ValidationError as error:
-        raise SettingsError("\n".join([*unknown, *_explain(error)])) from None
-    if unknown:
-        raise SettingsError("\n".join(unknown))
+        wrong += [*_explain(error), *_missing_beside(error, overrides, needs_engine=needs_engine)]
+    except SettingsError as error:
+        wrong.append(str(error))
+    if wrong:
+        raise SettingsError("\n".join(wrong))
     if settings.secret_key.get_secret_value() or not SECRET_FILE.is_file():
         return settings
     return _with_secret(settings, SECRET_FILE.read_text())
+
+
+def _missing_beside(error: ValidationError, overrides: dict[str, object], *, needs_engine: bool) -> list[str]:
+    """A sentence for each setting that is missing: nobody looks for them before the values of the others are right."""
+    wrong = {str(entry["loc"][0]) for entry in error.errors() if entry["loc"]}
+    fields = Settings.model_fields
+    defaults = {name: fields[name].get_default(call_default_factory=True) for name in wrong & fields.keys()}
+    try:
+        settings = Settings(**{**overrides, **defaults})
+        if needs_engine:
+            settings.require_engine()
+    except (ValidationError, SettingsError) as beside:
+        said = _explain(beside) if isinstance(beside, ValidationError) else [str(beside)]
+        known = _explain(error)
+        return [line for text in said for line in text.splitlines() if ": must be set" in line and text not in known]
+    return []
 
 
 def keep_secret(settings: Settings) -> Settings:

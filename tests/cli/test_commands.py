@@ -109,6 +109,13 @@ class TestCommands:
             "TOKENVEND_ROLE_ARN: must be set; `tokenvend dev` brings its own",
         ]
 
+    def test_serve_says_all_that_is_wrong_at_once(self, tmp_path: Path) -> None:
+        environment = {"PATH": os.environ["PATH"], "TOKENVEND_DATABASE_URL": "mysql://u:hunter2@db/d"}
+        done = tokenvend("serve", environment=environment, cwd=tmp_path)
+        names = [line.partition(":")[0] for line in done.stderr.splitlines()]
+        assert names == ["TOKENVEND_DATABASE_URL", "TOKENVEND_BUCKET", "TOKENVEND_ROLE_ARN"]
+        assert "hunter2" not in done.stderr
+
 
 class TestWrongFolder:
     def test_of_a_command_leaves_nothing_there(self, tmp_path: Path, environment: dict[str, str]) -> None:

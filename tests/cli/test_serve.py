@@ -5,7 +5,9 @@ import json
 import os
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +17,7 @@ import pytest
 from sqlalchemy.engine import make_url
 from structlog.testing import capture_logs
 
+from app.cli import readiness
 from app.compose import build_runtime
 from app.main import create_app
 from app.platform import jobs
@@ -129,6 +132,28 @@ def start(directory: Path, url: str, *arguments: str) -> subprocess.Popen[str]:
     )
 
 
+class TestReadiness:
+    def test_is_said_when_it_is_so_and_before_once_what_is_missing(self, capsys: pytest.CaptureFixture[str]) -> None:
+        left = [(503, b'{"detail": "Not ready: database (database_unavailable)."}')] * 2 + [(200, b"{}")]
+
+        class Answers(BaseHTTPRequestHandler):
+            def do_GET(self) -> None:
+                status, body = left.pop(0)
+                self.send_response(status)
+                self.end_headers()
+                self.wfile.write(body)
+
+            def log_message(self, *_: object) -> None: ...
+
+        with ThreadingHTTPServer(("127.0.0.1", 0), Answers) as server:
+            threading.Thread(target=server.serve_forever).start()
+            readiness.follow("127.0.0.1", server.server_port, "http://photos.example:8000", every=0)
+            server.shutdown()
+        assert left == []
+        said = ["Not ready: database (database_unavailable).", "ready http://photos.example:8000"]
+        assert capsys.readouterr().out.splitlines() == said
+
+
 @pytest.mark.all
 class TestProcess:
     def test_says_the_drivers_reason_and_its_own_address(self, stranger: str, tmp_path: Path) -> None:
@@ -136,17 +161,18 @@ class TestProcess:
         port = free_port()
         process = start(tmp_path, stranger, "--port", str(port))
         assert process.stdout is not None
-        ready = process.stdout.readline()
+        listening, missing = process.stdout.readline(), process.stdout.readline()
         process.terminate()
         _, logged = process.communicate(timeout=60)
-        assert ready == f"ready http://127.0.0.1:{port}\n", logged
+        assert listening == f"listening http://127.0.0.1:{port}\n", logged
+        assert missing.startswith("Not ready: database (database_unavailable), keys ("), logged
         lines = [json.loads(line) for line in logged.splitlines() if line.startswith("{")]
         (said,) = [line for line in lines if line["event"] == "database_unusable"]
         assert 'password authentication failed for user "stranger"' in said["reason"]
         assert said["repair"].startswith("check user and password in TOKENVEND_DATABASE_URL")
         assert "psycopg." not in logged
         assert "SMTP_URL in .env is ignored; write TOKENVEND_SMTP_URL" in logged
-        assert "hunter" not in logged + ready
+        assert "hunter" not in logged + listening + missing
 
     def test_makes_no_database_in_the_wrong_folder(self, tmp_path: Path) -> None:
         process = start(tmp_path, f"sqlite:///{tmp_path / 'none' / 'tokenvend.db'}")

@@ -385,6 +385,14 @@ class TestProduction:
         with pytest.raises(SettingsError, match=f"^{missing}: must be set in production"):
             load_settings()
 
+    def test_names_what_is_missing_beside_what_is_wrong(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        set_all(monkeypatch, {name: value for name, value in PRODUCTION.items() if name != "TOKENVEND_BUCKET"})
+        monkeypatch.setenv("TOKENVEND_PUBLIC_URL", "tokens.example.org")
+        with pytest.raises(SettingsError) as refused:
+            load_settings()
+        names = [line.partition(":")[0] for line in str(refused.value).splitlines()]
+        assert names == ["TOKENVEND_PUBLIC_URL", "TOKENVEND_BUCKET"]
+
     @pytest.mark.parametrize(("name", "value"), [("RATE_LIMITS", "off"), ("PUBLIC_URL", "http://tokens.example.org")])
     def test_refuses_what_is_weak(self, monkeypatch: pytest.MonkeyPatch, name: str, value: str) -> None:
         set_all(monkeypatch, PRODUCTION | {f"TOKENVEND_{name}": value})
