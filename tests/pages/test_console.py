@@ -420,6 +420,9 @@ class TestActions:
         person.act("Disable", "Disable", reason=WHY)
         person.act("Enable", "Enable", reason=WHY)
         expect(person.page.locator("#user-badges")).to_contain_text("active")
+        expect(person.page.locator("#status")).to_have_text("The user is enabled.")
+        person.go("Users")
+        expect(person.page.locator("#status")).to_be_empty(timeout=2000)
         assert len(company.audit_rows("user.enabled", user.id)) == 1
 
     def test_a_second_factor_is_reset(self, desk: OpenDesk, company: Company, admin: Account) -> None:
@@ -445,7 +448,7 @@ class TestActions:
         user = company.person()
         person = desk().enter(admin, f"#/users/{user.id}")
         usage = person.page.get_by_test_id("usage")
-        expect(usage).to_have_text("Not counted; no quota")
+        expect(usage).to_have_text("Counted only for users who have a quota")
         person.page.get_by_role("button", name="Change quota", exact=True).click()
         person.answer("Change it", quota="much", reason=WHY)
         expect(person.dialog.locator("[data-part=error]")).to_contain_text("A quota is a number")
@@ -480,6 +483,7 @@ class TestActions:
         expect(person.dialog.locator("[data-part=error]")).to_contain_text("Another account has this e-mail address")
         person.answer("Send the invitation", email="New.Person@example.org", display_name="New Person", role="support")
         expect(page.locator("#user-heading")).to_have_text("New Person")
+        expect(page.locator("#status")).to_have_text("New.Person@example.org is invited.")
         expect(page.locator("#user-events")).to_contain_text("user.invited")
         assert company.sql("SELECT role, password_hash FROM users WHERE email = 'New.Person@example.org'") == [
             ("support", None)

@@ -69,7 +69,7 @@ class TestDashboard:
         }
         assert totals["sign_ins"] > 2000
         assert tile(page, "Sign-ins") == f"{totals['sign_ins']:,}"
-        assert tile(page, "New accounts") == f"{totals['sign_ups']:,}"
+        assert tile(page, "Registrations") == f"{totals['sign_ups']:,}"
         assert tile(page, "Refused sign-ins").split()[0] == f"{totals['failures']:,}"
         legend = page.locator("[data-chart=sign-ins] .legend")
         expect(legend).to_contain_text(f"Wrong code{totals['mfa_failures']:,}")

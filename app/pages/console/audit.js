@@ -9,7 +9,8 @@ import { sayEvent } from "./words.js";
 
 const FIELDS = ["person", "actor", "subject", "request_id", "event", "outcome", "after", "before"];
 const UUID = /^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/i;
-const filters = new Filters(Object.fromEntries(FIELDS.map((name) => [name, name.replace("_", "-")])), ["after", "before"]);
+const filters = new Filters(Object.fromEntries(FIELDS.map((name) => [name, name.replace("_", "-")])),
+  { times: ["after", "before"], fold: "fold-audit" });
 let list = null;
 let exporting = null;
 

@@ -21,7 +21,7 @@ const CHARTS = [
     id: "sign-ins", title: "Sign-ins", of: sum,
     series: [["sign_ins", "Signed in"], ["failures", "Refused"], ["mfa_failures", "Wrong code"]],
   },
-  { id: "sign-ups", title: "New accounts", of: sum, series: [["sign_ups", "Registered"]] },
+  { id: "sign-ups", title: "Registrations", of: sum, series: [["sign_ups", "Registered"]] },
   {
     id: "vends", title: "Credentials handed out", of: sum,
     series: [["vends_cached", "From a cache"], ["vends_issued", "Issued by STS"], ["vends_refused", "Refused"]],
@@ -54,7 +54,7 @@ function tiles() {
   const share = tries ? make("small", {}, ` ${Math.round((100 * failures) / tries)} %`) : null;
   const rows = [
     ["Users", number(last(values("users")))],
-    ["New accounts", number(sum(values("sign_ups")))],
+    ["Registrations", number(sum(values("sign_ups")))],
     ["Sign-ins", number(sum(values("sign_ins")))],
     ["Refused sign-ins", number(failures), share],
     ["Keys handed out", number(sum(values("vends_cached")) + sum(values("vends_issued")))],

@@ -14,14 +14,21 @@ export function toLocal(iso) {
   return new Date(time - time.getTimezoneOffset() * 60_000).toISOString().slice(0, 16);
 }
 
-// Filters by name, each in the field of an id. `times` are those of fields that hold a local time.
+// Filters by name, each in the field of an id. `times` are those of fields that hold a local time. `fold`: the id of the
+// button that shows, on a phone, all after the first one.
 export class Filters {
-  constructor(fields, times = []) {
-    Object.assign(this, { fields, times });
+  constructor(fields, { times, fold }) {
+    Object.assign(this, { fields, times, fold: byId(fold) });
+    this.fold.addEventListener("click", () => {
+      this.fold.setAttribute("aria-expanded", this.fold.getAttribute("aria-expanded") === "false");
+    });
   }
 
+  // Whatever changes a filter reads all of them, so this is where the button learns how many are in use.
   read() {
     const given = Object.entries(this.fields).map(([name, id]) => [name, byId(id).value.trim()]);
+    const used = given.slice(1).filter(([, value]) => value).length;
+    this.fold.textContent = used ? `Filters (${used})` : "Filters";
     return Object.fromEntries(given.map(([name, value]) => [name, this.times.includes(name) ? toUtc(value) : value]));
   }
 

@@ -7,7 +7,7 @@ import { clearDashboard, hideDashboard, showDashboard, wireDashboard } from "./d
 import { clearImports, showImports, wireImports } from "./imports.js";
 import { clearKeys, showKey, wireKeys } from "./keys.js";
 import { make } from "./element.js";
-import { announce, byId } from "./shared/dom.js";
+import { announce, byId, hush } from "./shared/dom.js";
 import { resume, setNotice, wireSignIn } from "./sign-in.js";
 import { clearService, showService, wireService } from "./service.js";
 import { clearUser, showUser, wireUser } from "./user.js";
@@ -36,6 +36,7 @@ function place() {
 }
 
 function showSection(name) {
+  hush(); // what was said there could cover something here
   for (const section of SECTIONS) byId(section).hidden = section !== name;
   for (const link of byId("nav").querySelectorAll("a")) {
     if (link.dataset.section === name || (name === "user" && link.dataset.section === "users")) link.setAttribute("aria-current", "page");

@@ -20,7 +20,7 @@ export class PagedTable {
     this.table = make("table", { role: "table" },
       make("caption", { class: "unseen" }, label),
       make("thead", { role: "rowgroup" }, make("tr", { role: "row" },
-        selection && make("th", { scope: "col", role: "columnheader", class: "box" }, selection.all),
+        selection && make("th", { scope: "col", role: "columnheader", class: "box" }, make("label", {}, selection.all, make("span", { class: "narrow" }, "Choose all"))),
         ...columns.map((column) => this.#makeHeading(column)))),
       this.body);
     this.count = make("p", { class: "unseen", role: "status" });

@@ -18,7 +18,7 @@ const mono = (text) => make("span", { class: "mono" }, text);
 const sayUsage = ({ bytes, objects, quota_bytes: quota, counted_at: at }) => make("span", { "data-testid": "usage" },
   at || bytes
     ? `${sayBytes(bytes)} in ${objects} ${objects === 1 ? "object" : "objects"}${quota === null ? "; no quota" : ` of ${sayBytes(quota)}`} `
-    : `Not counted${quota === null ? "; no quota" : ` yet; quota ${sayBytes(quota)}`} `,
+    : quota === null ? "Counted only for users who have a quota" : `Not counted yet; quota ${sayBytes(quota)} `,
   ...(quota !== null && bytes >= quota ? [badge("full", "bad")] : []), ...(at ? [" · counted ", moment(at)] : []));
 
 export function stateOf(credential) {

@@ -13,7 +13,7 @@ const NEWEST = "created_at desc";
 const filters = new Filters({
   query: "search", status: "status-filter", role: "role-filter", kind: "kind-filter", email_verified: "verified-filter",
   mfa_enabled: "mfa-filter", seen_after: "seen-after", seen_before: "seen-before", import_id: "import-filter",
-}, ["seen_after", "seen_before"]);
+}, { times: ["seen_after", "seen_before"], fold: "fold-users" });
 let waiting = 0;
 let counting = 0;
 let list = null;
@@ -121,7 +121,8 @@ async function invite() {
     submit: "Send the invitation",
   }, ({ email, display_name: name, role }) => api.createUser({ email, role, ...(name.trim() ? { display_name: name.trim() } : {}) }));
   if (!created) return;
-  announce(`${created.email} is invited.`);
+  // Once the view of lists has gone, which takes what was announced along.
+  addEventListener("hashchange", () => announce(`${created.email} is invited.`), { once: true });
   location.hash = `#/users/${created.id}`;
 }
 
