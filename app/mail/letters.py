@@ -40,10 +40,10 @@ LETTERS: dict[Kind, Letter] = {
     "verify_email": Letter(
         "Verify your e-mail address",
         (
-            "An account was registered with this e-mail address. Verify that it is yours, and you can sign in.",
+            "An account was registered with this e-mail address. Follow the link to verify that the address is yours.",
             "The link works once, for 24 hours.",
         ),
-        "If you did not register, do nothing: without the link nobody can sign in with your address.",
+        "If you did not register, do nothing: without the link your address stays unverified.",
         page="verify-email",
         button="Verify this address",
     ),

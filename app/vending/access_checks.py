@@ -274,7 +274,7 @@ def _advice(bucket: Bucket, order: Order, request: Request, ask: Ask) -> str:
         ),
         (
             key.startswith("users/") and not key.startswith(own),
-            "The key is outside the user's own prefix. There only shared folders are read, with `include_shared`.",
+            "The key is outside the user's own prefix, where only shared folders can be read, with `include_shared`.",
         ),
         (not key.startswith(own), "The user's keys begin with the `prefix` that came with the credential."),
         (

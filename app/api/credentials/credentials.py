@@ -169,8 +169,8 @@ async def issue_credentials(
     """Temporary AWS keys for the caller's own prefix. Keep them only in memory, and ask again before `expiration`.
 
     With `include_shared` the keys also read the folders of others that the caller has accepted. They expire before the
-    first of those grants does. A grant is left out if it ends before `duration_seconds` have passed, or without
-    `duration_seconds`, within 16 minutes.
+    first of those grants does. A grant that ends too soon is left out: before `duration_seconds` have
+    passed, or within 16 minutes if you do not send `duration_seconds`.
     """
     wish = (body or CredentialsRequest()).wish
     return _credentials(platform, await vending.issue(origin, actor, wish))
