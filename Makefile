@@ -43,6 +43,10 @@ admin: .venv/running ## Makes an administrator of what `make run` runs (EMAIL=yo
 		$(BIN)/tokenvend admin create --email "$(EMAIL)"
 
 clean: ## Removes all that make has made, and keeps var/: the accounts and pictures of `make run`
+	@pid=$$(sed -n 's/.*"pid": *\([0-9]*\).*/\1/p' var/running.json 2>/dev/null); \
+		if [ -n "$$pid" ] && kill -0 "$$pid" 2>/dev/null; then \
+			echo "The service runs as process $$pid, from what this would remove: stop it first, with Ctrl-C"; exit 1; \
+		fi
 	rm -rf .venv .checks .docs build dist *.egg-info .coverage .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 

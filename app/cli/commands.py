@@ -18,6 +18,7 @@ from rich.console import Console
 from sqlalchemy.engine import make_url
 
 from app.accounts import guesses, registration
+from app.accounts.passwords import check_strength, normalize
 from app.admin import acts, exports, formats, imports
 from app.admin import prune as stale_rows
 from app.admin.audit_events import FLOOR
@@ -50,8 +51,8 @@ from app.lifecycle import lost_guests
 from app.platform.db import sqlite_file
 from app.platform.environment import SECRET_FILE, ignored_lines, keep_secret, load_settings
 from app.platform.logs import configure_logging
-from app.platform.problems import DatabaseUnavailable, Problem
-from app.platform.settings import SettingsError
+from app.platform.problems import DatabaseUnavailable, Problem, WeakPassword
+from app.platform.settings import Settings, SettingsError
 from app.records import addresses, audit
 from app.records.migrate import upgrade
 from app.upkeep.checks import Finding
@@ -132,12 +133,15 @@ def dev(
     only_doctor: Annotated[
         bool, typer.Option("--doctor", help="Check what runs with this data directory already, and start nothing.")
     ] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="With `--doctor`: print JSON, for a program.")] = False,
 ) -> None:
     """Runs everything on this machine: S3 and STS engine, SQLite, service, sample app. Ctrl-C stops all of it."""
     from app.cli import development  # noqa: PLC0415 - the engine is an extra that `serve` does without
 
     if only_doctor:
-        _report(asyncio.run(doctor.examine(_local_runtime(data_dir))), as_json=False)
+        _report(asyncio.run(doctor.examine(_local_runtime(data_dir))), as_json=as_json)
+    if as_json:
+        raise typer.BadParameter("--json goes with --doctor")
     try:
         development.run(host=host, public_host=public_host, port=port, engine_port=engine_port, data_dir=data_dir)
     except development.EngineError as error:
@@ -256,17 +260,13 @@ def create_admin(
             fail("An account with this e-mail address exists. `--promote` makes it an administrator, as it is")
         promote(address.text, reason="admin create --promote")
         return
+    min_length, context = runtime.platform.settings.password_min_length, (address.text,)
     if password_stdin:
         password = _line(sys.stdin.buffer.readline())
     else:
-        password = typer.prompt("Password", hide_input=True, confirmation_prompt=True)
+        password = _ask_password(functools.partial(check_strength, min_length=min_length, context=context), min_length)
     password_hash = asyncio.run(
-        runtime.hasher.hash(
-            password,
-            by="command line",
-            min_length=runtime.platform.settings.password_min_length,
-            context=(address.text,),
-        )
+        runtime.hasher.hash(password, by="command line", min_length=min_length, context=context)
     )
     user_id = runtime.platform.database.run(
         "write",
@@ -279,6 +279,37 @@ def create_admin(
         verified=True,  # who runs this command vouches for it
     )
     print(f"{address.text} is an administrator now ({user_id}).")
+    print(f"Sign in at {_own_url(runtime.platform.settings)}/console")
+
+
+def _ask_password(check: Callable[[str], None], min_length: int) -> str:
+    """Asks three times. Raises `WeakPassword` if the third is too weak, `Abort` if it is repeated wrongly."""
+    for attempt in range(3):
+        password: str = typer.prompt(
+            f"Password (at least {min_length} characters, and not easy to guess)", hide_input=True
+        )
+        try:
+            check(normalize(password))
+        except WeakPassword as weak:
+            if attempt == 2:
+                raise
+            print(" ".join(error.message for error in weak.errors), file=sys.stderr)
+        else:
+            if typer.prompt("Repeat for confirmation", hide_input=True) == password:
+                return password
+            print("The two passwords differ.", file=sys.stderr)
+    raise typer.Abort
+
+
+def _own_url(settings: Settings) -> str:
+    """Where a person on this machine reaches the service of this database."""
+    file = sqlite_file(make_url(settings.database_url))
+    if file is not None and file.with_name("running.json").is_file():
+        from app.cli import local_stack  # noqa: PLC0415 - the engine is an extra that a service does without
+
+        if note := local_stack.find_note(file.parent):
+            return str(note["url"])
+    return settings.public_url
 
 
 @keys.command(name="list")

@@ -121,7 +121,7 @@ def run(*, host: str, public_host: str | None, port: int, engine_port: int | Non
         settings = _settings(running, given, place, public_url, engine_url)
         configure_logging(settings.log_level)
         upgrade(settings.database_url)
-        resources.enter_context(local_stack.noted(data_dir, settings))
+        resources.enter_context(local_stack.noted(data_dir, settings, place.own_url))
         start = _start(settings, place, engine_url, running.first_port, _again(place.port, engine_port, data_dir))
         app = create_app(settings, build_runtime(settings, aws=running.broker_session()), start=start)
         server.run(

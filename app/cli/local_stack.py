@@ -37,10 +37,10 @@ def database_url(data_dir: Path) -> str:
 
 
 @contextmanager
-def noted(data_dir: Path, settings: Settings) -> Iterator[None]:
-    """Leaves a note of the settings as long as they run."""
+def noted(data_dir: Path, settings: Settings, url: str) -> Iterator[None]:
+    """Leaves a note of the settings as long as they run. `url`: the service's, for people on this machine."""
     file = data_dir / NOTE
-    values = {"pid": os.getpid(), "settings": settings.model_dump(mode="json", include=set(NOTED))}
+    values = {"pid": os.getpid(), "url": url, "settings": settings.model_dump(mode="json", include=set(NOTED))}
     directory.write(file, json.dumps(values, indent=2))
     try:
         yield
@@ -48,15 +48,23 @@ def noted(data_dir: Path, settings: Settings) -> Iterator[None]:
         file.unlink(missing_ok=True)
 
 
+def find_note(data_dir: Path) -> dict[str, Any] | None:
+    """What is noted of what runs with this data directory; None if nothing does."""
+    try:
+        note: dict[str, Any] = json.loads((data_dir / NOTE).read_text(encoding="utf-8"))
+        os.kill(note["pid"], 0)
+    except (OSError, ValueError, KeyError):  # never started, or killed before it could take the note away
+        return None
+    return note
+
+
 def find(data_dir: Path) -> Stack | None:
     """What runs with this data directory; None if nothing does. Raises `EngineError`, `SettingsError`."""
     data_dir = data_dir.resolve()
-    try:
-        note = json.loads((data_dir / NOTE).read_text(encoding="utf-8"))
-        os.kill(note["pid"], 0)
-        secret_key = (data_dir / "secret_key").read_text(encoding="utf-8")
-    except (OSError, ValueError, KeyError):  # never started, or killed before it could take the note away
+    note = find_note(data_dir)
+    if note is None or not (data_dir / "secret_key").is_file():
         return None
+    secret_key = (data_dir / "secret_key").read_text(encoding="utf-8")
     values: dict[str, Any] = dict(note["settings"])
     values["AWS_REGION"] = values.pop("region")
     settings = load_settings(

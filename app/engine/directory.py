@@ -109,7 +109,8 @@ def _acquire(lock: IO[str], path: Path) -> None:
             # A service that was killed is gone at once; its engine has the lock for the second that it takes to stop.
             if _is_running(holder) or time.monotonic() > deadline:
                 raise EngineError(
-                    f"{path} is in use by process {holder}: stop that, or choose another data directory."
+                    f"{path} is in use by process {holder}: stop that, or choose another data directory with "
+                    "`tokenvend dev --data-dir`."
                 ) from None
             time.sleep(0.05)
     lock.seek(0)

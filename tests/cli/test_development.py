@@ -152,6 +152,10 @@ class TestDoctor:
             assert found[name] == "ok", done.stdout
         done = tokenvend("dev", "--doctor", *place, environment=environment, cwd=tmp_path)
         assert (done.returncode, "ok      foreign prefix: " in done.stdout) == (0, True)
+        done = tokenvend("dev", "--doctor", "--json", *place, environment=environment, cwd=tmp_path)
+        assert {"foreign prefix", "CORS"} <= {finding["name"] for finding in json.loads(done.stdout)}
+        done = tokenvend("dev", "--json", *place, environment=environment, cwd=tmp_path)
+        assert (done.returncode, "--json goes with --doctor" in done.stderr) == (2, True)
         assert [entry.name for entry in tmp_path.iterdir()] == ["var"]
         note = (dev_server.data_dir / "running.json").read_text()
         assert (dev_server.data_dir / "secret_key").read_text() not in note

@@ -89,6 +89,7 @@ class TestRefusal:
     def test_of_a_directory_in_use(self, running: RunningEngine) -> None:
         message = refusal(running.data_dir)
         assert f"{running.data_dir} is in use by process {os.getpid()}: stop that" in message
+        assert message.endswith("another data directory with `tokenvend dev --data-dir`.")
         assert running.weed.is_running()
 
     def test_of_a_program_that_cannot_be_run(self, tmp_path: Path, fake_weed: Callable[[str], None]) -> None:
