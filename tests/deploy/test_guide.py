@@ -17,6 +17,8 @@ from tests.deploy.test_operating import parse
 from tests.support.documents import ROOT, blocks
 from tests.support.service import SECRET_KEY
 
+pytestmark = pytest.mark.slow("cfn-lint takes two seconds to load")
+
 GUIDE = (DEPLOY / "README.md").read_text(encoding="utf-8")
 RUNBOOK = (DEPLOY / "RUNBOOK.md").read_text(encoding="utf-8")
 STACKS = {

@@ -15,6 +15,8 @@ from app.platform.settings import PREFIX, Settings
 from tests.deploy.reading import ROOT
 from tests.deploy.templates import ARNS, AWS, EXTERNAL_ID, REGION, decoded, references, resolved, resources
 
+pytestmark = pytest.mark.slow("cfn-lint takes two seconds to load")
+
 NOT_IN_THE_STACK = {
     "ALLOWED_HOSTS": "the certificate and the balancer know one name, and that is PUBLIC_URL's",
     "COGNITO_ENDPOINT_URL": "is AWS's own",

@@ -111,6 +111,7 @@ def expected(name: str) -> set[int]:
 
 
 @pytest.mark.xdist_group("client")  # those that share one service
+@pytest.mark.sampled(1)  # one call makes what the next one needs
 class TestExamples:
     @pytest.mark.parametrize("name", OPERATIONS)
     def test_can_be_sent_as_they_stand(

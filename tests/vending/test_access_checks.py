@@ -20,6 +20,8 @@ from tests.security.test_authorization import without_request_id
 from tests.support.databases import SqliteDatabases
 from tests.support.service import Device, Service, running_service
 
+pytestmark = pytest.mark.slow("cfn-lint takes two seconds to load")
+
 KEY_ARN = "arn:aws:kms:us-east-1:123456789012:key/abc"
 
 
