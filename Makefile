@@ -50,7 +50,7 @@ clean: ## Removes all that make has made, and keeps var/: the accounts and pictu
 	rm -rf .venv .checks .docs build dist *.egg-info .coverage .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
-test: install ## Tests every rule, on one database, in five minutes (TESTS=tests/auth for some)
+test: install ## Tests every rule, on one database, in four minutes (TESTS=tests/auth for some)
 	$(PYTEST) 3 --tier quick $(TESTS)
 
 test-all: test sdk docs ## And the rest: both databases, a browser, Ceph, Redis, faults, SDKs, the bench, the documents

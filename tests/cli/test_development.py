@@ -27,7 +27,7 @@ from tests.conftest import DevServer
 from tests.support.commands import tokenvend
 from tests.support.engine import eventually
 
-pytestmark = [pytest.mark.all, pytest.mark.sampled(2)]
+pytestmark = [pytest.mark.all, pytest.mark.sampled(3)]
 
 COMMAND = str(Path(sys.executable).with_name("tokenvend"))
 PAGES = ("http://localhost:5173", "capacitor://localhost")

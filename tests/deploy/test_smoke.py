@@ -21,7 +21,7 @@ from tests.support.canned_sts import CannedSts
 from tests.support.databases import SqliteDatabases
 from tests.support.service import ROLE_ARN, SECRET_KEY
 
-pytestmark = [pytest.mark.all, pytest.mark.sampled(2)]
+pytestmark = [pytest.mark.all, pytest.mark.sampled(3)]
 
 Change = Callable[[bytes], bytes]
 

@@ -15,7 +15,7 @@ from app import engine
 from app.engine import config, directory
 from tests.support.engine import eventually
 
-pytestmark = [pytest.mark.all, pytest.mark.sampled(2)]
+pytestmark = [pytest.mark.all, pytest.mark.sampled(3)]
 
 SERVICE = """
 import signal, sys, time

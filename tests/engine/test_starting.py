@@ -17,7 +17,7 @@ from app.engine import EngineError, directory, readiness
 from tests.engine.conftest import ORIGIN
 from tests.support.engine import RunningEngine, preflight
 
-pytestmark = [pytest.mark.all, pytest.mark.sampled(2)]
+pytestmark = [pytest.mark.all, pytest.mark.sampled(3)]
 
 ON_WINDOWS = """
 import signal, sys

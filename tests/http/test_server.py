@@ -18,7 +18,7 @@ import pytest
 from app.http.server import ServerError, bind, make_config, run
 from tests.support import tiny
 
-pytestmark = [pytest.mark.all, pytest.mark.sampled(3)]
+pytestmark = [pytest.mark.all, pytest.mark.sampled(5)]
 
 SERVE = """
 import sys

@@ -155,6 +155,7 @@ def test_says_where_the_sample_app_cannot_work(visit: Callable[..., Visit]) -> N
     person.requests.clear()  # the stand-in for the network is no stranger
 
 
+@pytest.mark.sampled(4)
 @pytest.mark.xdist_group("pages")
 @pytest.mark.sampled(3)
 @pytest.mark.parametrize("name", GUIDES)
