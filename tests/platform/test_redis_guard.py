@@ -1,11 +1,9 @@
 """Redis servers that fail over, refuse, belong to a cluster, or ask for TLS and a name."""
 
 import asyncio
-import gc
 import socketserver
 import threading
 import uuid
-import warnings
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import closing
 from datetime import timedelta
@@ -107,10 +105,6 @@ def follow(*urls: str, story: Callable[..., Awaitable[None]]) -> None:
                 await service.close()
 
     asyncio.run(run())
-    with warnings.catch_warnings():
-        # The package leaves a node's connection to the collector where a time-out met its look at the cluster.
-        warnings.simplefilter("ignore", ResourceWarning)
-        gc.collect()
 
 
 class TestFailover:

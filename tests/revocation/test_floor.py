@@ -108,7 +108,6 @@ def again(device: Device) -> Device:
     return device
 
 
-@pytest.mark.long
 @pytest.mark.all
 @pytest.mark.both_databases
 class TestStrangers:

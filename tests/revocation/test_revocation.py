@@ -701,7 +701,6 @@ def spilling(make_told: MakeTold, iam: CannedIam) -> Service:
     return make_told(revocation_policy_arns=",".join(ARNS))
 
 
-@pytest.mark.sampled(3)
 @pytest.mark.all
 class TestManagedPolicies:
     """VC11: what the inline policy has no room for is denied by managed ones, before everybody is revoked."""

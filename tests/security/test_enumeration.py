@@ -12,8 +12,6 @@ from tests.security.cheap_hashing import CountingContext
 from tests.security.observed import assert_problem, without_request_id
 from tests.support.service import PASSWORD, Service
 
-pytestmark = pytest.mark.sampled(3)
-
 PAIRS = 200
 
 

@@ -391,7 +391,6 @@ def _refusals(service: Service, answer: Response) -> list[str | None]:
 SPOOFED = ["X-Forwarded-For", "x-forwarded-for", "X-Real-IP", "Forwarded", "CF-Connecting-IP", "True-Client-IP"]
 
 
-@pytest.mark.sampled(3)
 @pytest.mark.all
 class TestAddresses:
     @pytest.mark.parametrize("name", SPOOFED)
