@@ -4,55 +4,46 @@ Each hash takes 19 MiB and about 25 ms of a core. So at most one runs per core: 
 """
 
 import functools
-import math
 import os
-import re
 import unicodedata
-from collections import Counter
-from collections.abc import Iterable
-from itertools import islice, pairwise
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from dataclasses import dataclass
 
-import structlog
-from zxcvbn import zxcvbn
-from zxcvbn.frequency_lists import FREQUENCY_LISTS
-from zxcvbn.matching import L33T_TABLE, enumerate_l33t_subs, relevant_l33t_subtable
-
+from app.crypto import hash_costs
 from app.crypto.password_hashes import (
     FIREBASE,
     HIGHEST_PRICE,
+    IMPORTED,
+    MD5_FIRST,
     PASSWORD_CONTEXT,
     SUPABASE,
+    UNKNOWN,
+    WORDPRESS,
     FirebaseScrypt,
     PasswordContext,
     UnusableHash,
     hash_price,
     supabase_scrypt,
 )
+from app.crypto.prehashes import Form, divided
 from app.platform.lanes import Lane
-from app.platform.problems import FieldError, Overloaded, WeakPassword
-
-log = structlog.get_logger("tokenvend.passwords")
+from app.platform.logs import log
+from app.platform.problems import Overloaded
 
 MAX_LENGTH = 1024
-LEAST_GUESSES = 10**8
-"""zxcvbn's score 3. Its exact bound is 10^8 + 5, which no password of eight characters reaches, however random."""
-LETTERS_OF = Counter(symbol for symbols in L33T_TABLE.values() for symbol in symbols)
-"""For how many letters zxcvbn lets a symbol stand."""
-SCORED_LENGTH = 32
-MOST_LOOK_UPS = 5_000
-"""Parts of one password that zxcvbn may look up in each of its lists. With `SCORED_LENGTH` this bounds the time to some
-10 ms of a core."""
-AMBIGUOUS = {letter for letter, symbols in L33T_TABLE.items() if any(LETTERS_OF[symbol] > 1 for symbol in symbols)}
-"""Letters that share a symbol with another one."""
 PATIENCE = 10.0
 """Seconds that a call waits for its turn in a lane."""
 DEAR = 3.0
 """As a multiple of our own hash's work. A costlier verification runs in a lane of its own, so that it does not delay
 sign-ins. bcrypt with cost 10 takes less."""
-SERVICE_WORDS = ("tokenvend",)
-BLOCKLIST = frozenset(FREQUENCY_LISTS["passwords"])
-"""The 30,000 most common passwords of real leaks. ASVS 6.2.4 requires 3,000. Rarer ones are variations of these, which
-the rules below catch, or words and names, which zxcvbn catches."""
+
+FORMS: tuple[Form | None, ...] = (None, "NFC", "NFD", "NFKC")
+"""What another system may have hashed of a password: what it was sent, which is None here, or a normal form of it. The
+same keyboard sent it then, so that is the likeliest, and the only one that is tried against the costliest hashes."""
+TRIMMING = (WORDPRESS, "$P$", "$S$", *MD5_FIRST)
+"""How hashes of WordPress and Drupal begin, which trim a password before they hash it."""
+TRIMMED = " \t\n\r\0\v"
+"""By PHP's `trim`."""
 
 
 def normalize(password: str) -> str:
@@ -60,81 +51,32 @@ def normalize(password: str) -> str:
     return unicodedata.normalize("NFC", password)
 
 
-def _spellings(password: str) -> Iterable[str]:
-    """What another system may have hashed: the password in NFC, as given, or in NFD. For ASCII these are the same."""
-    return dict.fromkeys((normalize(password), password, unicodedata.normalize("NFD", password)))
+def _spellings(password: str, forms: Iterable[Form | None]) -> Iterable[str]:
+    return (password if form is None else unicodedata.normalize(form, password) for form in forms)
 
 
-def check_strength(password: str, *, min_length: int, context: Iterable[str] = ()) -> None:
-    """Raises `WeakPassword`. `context` are words an attacker would try first: the user's address and name."""
-    if len(password) < min_length:
-        raise _weak("too_short", f"Use {min_length} characters or more.")
-    folded = unicodedata.normalize("NFKC", password).casefold()
-    if folded in BLOCKLIST or _stem(folded) in BLOCKLIST or _repeats(folded):
-        raise _weak("too_common", "This is one of the passwords that attackers try first.")
-    words = [word for text in (*context, *SERVICE_WORDS) for word in _words(text)]
-    rest = folded
-    for word in sorted(words, key=len, reverse=True):
-        rest = rest.replace(word, "")
-    if rest != folded and len(rest) < 8:
-        raise _weak("too_personal", "Leave your address, your name and this service's name out of the password.")
-    result = zxcvbn(_scored(folded), user_inputs=words)
-    if result["guesses"] < LEAST_GUESSES:
-        advice = " ".join([result["feedback"]["warning"], *result["feedback"]["suggestions"]]).strip()
-        raise _weak("too_guessable", advice or "Add another word or two; uncommon words are better.")
+def _judge(password: str, min_length: int, context: Iterable[str]) -> None:
+    from app.accounts.password_strength import check_strength  # noqa: PLC0415 - 14 MB, for new passwords alone
 
-
-def _scored(folded: str) -> str:
-    """As much of the beginning as zxcvbn can judge in a bounded time. The rest can only add strength.
-
-    zxcvbn looks up each part of the text forwards, backwards, and once for each of its `_readings`.
-    """
-    folded = folded[:SCORED_LENGTH]
-    readings = 0
-    for length, character in enumerate(folded, 1):
-        if character in LETTERS_OF and character not in folded[: length - 1]:
-            readings = _readings(folded[:length])
-        if (2 + readings) * length * (length + 1) / 2 > MOST_LOOK_UPS:
-            return folded[: length - 1]
-    return folded
-
-
-def _readings(text: str) -> int:
-    """The number of ways in which zxcvbn reads a text whose digits or symbols may stand for letters."""
-    table = relevant_l33t_subtable(text, L33T_TABLE)
-    ambiguous = {letter: symbols for letter, symbols in table.items() if letter in AMBIGUOUS}
-    return len(enumerate_l33t_subs(ambiguous)) * math.prod(len(table[letter]) for letter in table.keys() - AMBIGUOUS)
-
-
-def _weak(code: str, message: str) -> WeakPassword:
-    return WeakPassword(errors=[FieldError("body.password", code, message)])
-
-
-def _words(text: str) -> list[str]:
-    folded = unicodedata.normalize("NFKC", text).casefold()
-    parts = [folded, *re.split(r"[\W_]+", folded)]
-    return [part for part in parts if len(part) >= 4]
-
-
-def _stem(folded: str) -> str:
-    """Reduces `passwordpassword1` to `password`: attackers try digits at the end and repetition anyway."""
-    stem = folded.rstrip("0123456789!.?") or folded
-    for size in range(1, len(stem) // 2 + 1):
-        if len(stem) % size == 0 and stem[:size] * (len(stem) // size) == stem:
-            return stem[:size]
-    return stem
-
-
-def _repeats(folded: str) -> bool:
-    """Whether the password is one repeated character, or a plain run such as 1234567890123456."""
-    steps = {ord(b) - ord(a) for a, b in pairwise(folded)}
-    return len(steps) == 1 or (folded.isdigit() and (steps <= {1, -9} or steps <= {-1, 9}))
+    check_strength(normalize(password), min_length=min_length, context=context)
 
 
 @functools.cache
 def _dummy_hash(context: PasswordContext) -> str:
     """The hash of a random password, one for each process."""
     return context.hash(os.urandom(16).hex())
+
+
+@dataclass(frozen=True)
+class _Usable:
+    """A stored hash that can be verified."""
+
+    price: float
+    """Of one try."""
+    is_ours: bool
+    spell: Callable[[str], Iterable[str]]
+    """What may have been hashed for a password, the likeliest first."""
+    verify: Callable[[str], bool]
 
 
 class Hasher:
@@ -144,8 +86,17 @@ class Hasher:
     come in time gets `Overloaded`.
     """
 
-    def __init__(self, *, threads: int | None = None, firebase: FirebaseScrypt | None = None) -> None:
-        """`threads`: by default one per core. `firebase`: the project from which hashes of Firebase come."""
+    def __init__(
+        self,
+        *,
+        threads: int | None = None,
+        firebase: FirebaseScrypt | None = None,
+        prehash_key: Callable[[str], Awaitable[bytes | None]] | None = None,
+    ) -> None:
+        """`threads`: by default one per core. `firebase`: the project from which hashes of Firebase come.
+
+        `prehash_key`: finds the key of a hash that was made of password and key.
+        """
         threads = threads or os.cpu_count() or 2
         self._sign_ins = Lane("sign_in", threads=threads, most_waiting=500, patience=PATIENCE)
         # zxcvbn keeps a user's words in a module's variable, so two calls at once would mix them up.
@@ -153,7 +104,11 @@ class Hasher:
         self._new = Lane("new", threads=max(1, threads // 2), most_waiting=200, patience=PATIENCE)
         self._dear = Lane("dear", threads=1, most_waiting=50, patience=PATIENCE)
         self._firebase = firebase
-        self._dummy_hash = _dummy_hash(PASSWORD_CONTEXT)
+        self._prehash_key = prehash_key
+
+    @functools.cached_property
+    def _dummy_hash(self) -> str:
+        return _dummy_hash(PASSWORD_CONTEXT)
 
     @property
     def lanes(self) -> tuple[Lane, ...]:
@@ -161,7 +116,7 @@ class Hasher:
 
     async def hash(self, password: str, *, by: str, min_length: int, context: Iterable[str] = ()) -> str:
         """The hash of a new password, if it is strong enough. Raises `WeakPassword`, `Overloaded`."""
-        await self._judging.run(by, lambda: check_strength(normalize(password), min_length=min_length, context=context))
+        await self._judging.run(by, lambda: _judge(password, min_length, context))
         return await self.hash_again(password, by=by)
 
     async def hash_again(self, password: str, *, by: str) -> str:
@@ -174,34 +129,54 @@ class Hasher:
         Without a stored hash a dummy is verified, so that an unknown address takes as long as a known one. A hash
         imported from another system takes as long as it took there, until its owner signs in.
         """
-        price = None if password_hash is None else self._price(password_hash)
-        if password_hash is None or price is None:
+        if "_dummy_hash" not in vars(self):  # the first call, whoever it is for, also loads what knows the hashes
+            await self._sign_ins.run(by, lambda: self._dummy_hash)
+        usable = None if password_hash is None else await self._find_usable(password_hash)
+        if usable is None:
             await self._sign_ins.run(by, lambda: PASSWORD_CONTEXT.verify(normalize(password), self._dummy_hash))
             return False, None
-        if self._is_ours(password_hash):
-            return await self._sign_ins.run(
-                by, lambda: PASSWORD_CONTEXT.verify(normalize(password), password_hash)
-            ), None
-        tries = 1 if password.isascii() else max(1, min(3, int(HIGHEST_PRICE / price)))
-        lane = self._dear if price * tries > DEAR else self._sign_ins
-        if not await lane.run(by, lambda: self._verify_imported(password, password_hash, tries)):
+        tries = _tries(usable, password)
+        lane = self._dear if usable.price * len(tries) > DEAR else self._sign_ins
+        if not await lane.run(by, lambda: any(map(usable.verify, tries))):
             return False, None
+        if usable.is_ours:
+            return True, None
         try:
             return True, await self.hash_again(password, by=by)
         except Overloaded:  # the next sign-in replaces it
             return True, None
 
-    def _price(self, password_hash: str) -> float | None:
-        """The work of the hash. None if it cannot be verified: its work is beyond the bound, or it is not a hash."""
+    async def _find_usable(self, stored: str) -> _Usable | None:
+        """None for a hash that nothing can be verified against: it is none, it costs too much, or it lacks its key."""
         try:
-            scrypt = self._scrypt(password_hash)
-            return hash_price(password_hash) if scrypt is None else scrypt[0].price
+            return await self._read(stored)
         except UnusableHash:
             log.error("password_hash_not_supported", mend="the account needs a new password, by mail")
             return None
 
-    def _is_ours(self, password_hash: str) -> bool:
-        return not password_hash.startswith((FIREBASE, SUPABASE)) and not PASSWORD_CONTEXT.needs_update(password_hash)
+    async def _read(self, stored: str) -> _Usable:
+        prehash, text = divided(stored)
+        if prehash is not None:
+            price, key = hash_price(text), b""
+            if prehash.key_id:
+                found = None if self._prehash_key is None else await self._prehash_key(prehash.key_id)
+                if found is None:
+                    raise UnusableHash(UNKNOWN)
+                key = found
+
+            def made_of(password: str) -> Iterable[str]:
+                return (prehash.made_of(each, key) for each in _spellings(password, prehash.forms))
+
+            return _Usable(price, is_ours=False, spell=made_of, verify=_against(text))
+        text = stored.removeprefix(IMPORTED)
+        if (scrypt := self._scrypt(text)) is not None:
+            project, text = scrypt
+            return _Usable(project.price, is_ours=False, spell=_foreign, verify=lambda each: project.verify(each, text))
+        price = hash_price(text)
+        if text == stored and not PASSWORD_CONTEXT.needs_update(text):
+            return _Usable(price, is_ours=True, spell=lambda password: [normalize(password)], verify=_against(text))
+        spell = _trimmed_first if text.startswith(TRIMMING) else _foreign
+        return _Usable(price, is_ours=False, spell=spell, verify=_against(text))
 
     def _scrypt(self, password_hash: str) -> tuple[FirebaseScrypt, str] | None:
         """The scrypt of the Firebase project that the hash is from, and the hash. Raises `UnusableHash`."""
@@ -211,12 +186,27 @@ class Hasher:
             return self._firebase, password_hash
         return None
 
-    def _verify_imported(self, password: str, password_hash: str, tries: int) -> bool:
-        verify = PASSWORD_CONTEXT.verify
-        if (scrypt := self._scrypt(password_hash)) is not None:
-            verify, password_hash = scrypt[0].verify, scrypt[1]
-        return any(verify(spelling, password_hash) for spelling in islice(_spellings(password), tries))
+    def measure(self, stored: str) -> tuple[str, float] | None:
+        """The kind of a stored hash and the price of one sign-in; None if it cannot be verified."""
+        return hash_costs.measure(stored, self._firebase)
 
     def close(self) -> None:
         for lane in self.lanes:
             lane.close()
+
+
+def _against(password_hash: str) -> Callable[[str], bool]:
+    return lambda spelling: PASSWORD_CONTEXT.verify(spelling, password_hash)
+
+
+def _foreign(password: str) -> Iterable[str]:
+    return _spellings(password, FORMS)
+
+
+def _trimmed_first(password: str) -> Iterable[str]:
+    return [*_foreign(password.strip(TRIMMED) or password), *_foreign(password)]
+
+
+def _tries(usable: _Usable, password: str) -> Sequence[str]:
+    """What is tried for the password, each once, and together within `HIGHEST_PRICE`; but one at least."""
+    return list(dict.fromkeys(usable.spell(password)))[: max(1, int(HIGHEST_PRICE / usable.price))]

@@ -5,13 +5,14 @@ last batch. An existing account is left as it is. Other users get a new account,
 """
 
 import contextlib
+import dataclasses
 import functools
 import hashlib
 import json
 import uuid
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from threading import BoundedSemaphore
 from typing import Any, Literal, TypeVar
@@ -22,10 +23,17 @@ from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import Session
 from sqlalchemy.sql.dml import ReturningInsert
 
-from app.admin import formats
+from app.admin import acts, formats
 from app.admin.formats import SourceName
 from app.admin.formats.rows import ImportedUser, RowProblem
+from app.admin.repeats import FirstRows
 from app.admin.users import require_admin
+from app.crypto import hash_costs
+from app.crypto.hash_costs import HashKind, Measure
+from app.crypto.password_hashes import UnusableHash, marked
+from app.crypto.prehashes import Prehash
+from app.crypto.vault import Vault
+from app.mail import outbox
 from app.platform.clock import Clock
 from app.platform.cursors import invalid_cursor
 from app.platform.db import insert_if_absent
@@ -35,13 +43,14 @@ from app.platform.problems import (
     NotFound,
     UnreadableImport,
 )
-from app.records import audit, listing
+from app.records import audit, listing, single_use
 from app.records.actor import Actor
 from app.records.audit import Event, Origin
-from app.records.models import COGNITO, IssuedCredential, User, UserImport, UserImportProblem
+from app.records.models import COGNITO, OLD_SYSTEM, IssuedCredential, User, UserImport, UserImportProblem
 
 T = TypeVar("T")
 Status = Literal["running", "completed", "interrupted", "failed"]
+Password = Literal["kept", "old_system", "invited", "none"]
 Transact = Callable[..., T]
 """Runs a function as one transaction, and returns its result once that is committed."""
 
@@ -57,12 +66,28 @@ USERS = typed(Table, User.__table__)
 ROLE_NOT_TAKEN = RowProblem(
     "role_not_taken", "The row was imported with the role `user`. Administrators give other roles."
 )
+NO_PASSWORD = RowProblem(
+    "no_password", "The row was imported without a password: it has no hash. The user needs another way in, or a reset."
+)
+INVITED = RowProblem(
+    "invited", "The row was imported without a password: its hash is not supported. A mail lets the user choose one."
+)
+SECOND_FACTOR = RowProblem(
+    "second_factor_not_taken", "The user had a second factor there. It does not move: the user sets up a new one here."
+)
+LESSER = (ROLE_NOT_TAKEN, NO_PASSWORD, INVITED, SECOND_FACTOR)
+"""What rows are told that were imported."""
+DUPLICATE = RowProblem(
+    "duplicate_address", "An earlier row of the file has the same address, and became the account. This row did not."
+)
 UNKNOWN_ID = RowProblem("invalid_id", "The id is not a random UUID (version 4) in canonical lower case.")
 ID_TAKEN = RowProblem(
     "id_taken", "The id belongs, or belonged, to another user here. Its prefix may hold that user's objects."
 )
 
 
+PREVIEWED = 5
+"""Rows that a preview has."""
 CONCURRENT = 2
 """Imports over HTTP at once, in one process."""
 
@@ -84,31 +109,105 @@ class Order:
 
     import_id: uuid.UUID
     source: SourceName
-    media_type: str
+    media_type: str | None
+    """None where the beginning of the file is to tell."""
     dry_run: bool
     origin: Origin
     actor: Actor | None = None
     keep_ids: bool = False
+    most_unpacked: int = 2**30
+    """Bytes to which a packed file may unpack."""
+    has_old_system: bool = False
+    """Whether users without a hash may bring the password that they have in the old system."""
+    inviting: Vault | None = None
+    """Given where users whose hash is not supported are invited. It seals the links in their mails."""
+    measured: Measure | None = None
+    """Given where a dry run is to say what sign-ins will cost."""
+    prehash: Prehash | None = None
+    """What the file's system hashed in a password's place. Only the command line can say."""
+
+    @property
+    def marks(self) -> bytes:
+        """What makes another import of the same file."""
+        return (
+            b"ids kept" * self.keep_ids + b"inviting" * (self.inviting is not None) + str(self.prehash or "").encode()
+        )
+
+    def taken(self, row: ImportedUser | RowProblem) -> ImportedUser | RowProblem:
+        """The row, whose hash has the mark that a sign-in needs, or the user whom it invites."""
+        if isinstance(row, ImportedUser) and row.password_hash is not None:
+            row = self._marked(row, row.password_hash)
+        if isinstance(row, RowProblem) and row.instead is not None and self.inviting is not None:
+            return row.instead
+        return row
+
+    def _marked(self, row: ImportedUser, password_hash: str) -> ImportedUser | RowProblem:
+        try:
+            return replace(row, password_hash=marked(password_hash, self.prehash, is_own_export=self.keep_ids))
+        except UnusableHash as unusable:
+            invited = replace(row, password_hash=None, lost_hash=True)
+            return RowProblem("unsupported_hash", str(unusable), invited)
+
+    def password_of(self, row: ImportedUser) -> Password:
+        """Where the user of a row gets the password from."""
+        if row.password_hash is not None:
+            return "kept"
+        if self.invites(row):
+            return "invited"
+        return "none" if self.password_from(row) is None else "old_system"
+
+    def invites(self, row: ImportedUser) -> bool:
+        """Nobody is invited to an account that is disabled."""
+        return row.lost_hash and not row.disabled
+
+    def password_from(self, row: ImportedUser) -> str | None:
+        """Where the password of a row is still to come from."""
+        if row.password_hash is not None:
+            return None
+        if self.source == "cognito":  # some of its users came by another provider, and have no password there
+            return COGNITO if row.awaits_password else None
+        return OLD_SYSTEM if self.has_old_system and not self.keep_ids else None  # ours had other ways in here
 
 
 Row = tuple[int, ImportedUser | RowProblem]
 
 
-def carry_out(order: Order, chunks: Iterable[bytes], clock: Clock, transact: "Transact[Any]") -> UserImport:
+@dataclass(frozen=True)
+class _Batch:
+    rows: Sequence[Row]
+    last: int
+    """The number of its last row."""
+    digest: str
+    """Of all rows of the file up to there."""
+
+
+def carry_out(
+    order: Order,
+    chunks: Iterable[bytes],
+    clock: Clock,
+    transact: "Transact[Any]",
+    preview: list[Row] | None = None,
+) -> UserImport:
     """Runs the import and returns it when it is finished. It blocks, so it needs a thread of its own.
 
+    `preview` gets the first rows as they are imported.
     Raises `ImportConflict`, `UnreadableImport`, `Forbidden`, `InvalidToken`, `DatabaseUnavailable` and what reading
     `chunks` raises. Batches committed before that stay, and the next try skips them.
     """
     lease = uuid.uuid4()
     begun: UserImport = transact(_claim, clock.now(), order, lease)
     try:
-        with ThreadPoolExecutor(1, thread_name_prefix="import-storing") as storing:
+        with (
+            contextlib.closing(FirstRows()) as first_rows,
+            ThreadPoolExecutor(1, thread_name_prefix="import-storing") as storing,
+        ):
             stored: Future[None] | None = None
-            for last, batch, digest in _batches(order, chunks, clock, begun):
+            for batch in _batches(order, chunks, clock, begun):
+                if preview is not None:
+                    preview += batch.rows[: PREVIEWED - len(preview)]
                 if stored is not None:
                     stored.result()  # the next batch has been read meanwhile
-                stored = storing.submit(transact, _store, clock.now(), order, lease, batch, last=last, digest=digest)
+                stored = storing.submit(transact, _store, clock.now(), order, lease, batch, first_rows=first_rows)
             if stored is not None:
                 stored.result()
     except BaseException as error:
@@ -159,6 +258,7 @@ def _claim(session: Session, now: datetime, order: Order, lease: uuid.UUID) -> U
         "created": 0,
         "existing": 0,
         "refused": 0,
+        "invited": 0,
         "digest": hashlib.sha256().hexdigest(),
         "started_by": order.actor.user_id if order.actor else None,
         "started_at": now,
@@ -174,66 +274,138 @@ def _claim(session: Session, now: datetime, order: Order, lease: uuid.UUID) -> U
     return found
 
 
-def _batches(
-    order: Order, chunks: Iterable[bytes], clock: Clock, begun: UserImport
-) -> Iterable[tuple[int, list[Row], str]]:
-    """The batches of rows that are not done yet, each with the number of its last row and the digest up to there."""
+def _batches(order: Order, chunks: Iterable[bytes], clock: Clock, begun: UserImport) -> Iterable[_Batch]:
+    """The batches of rows that are not done yet."""
     source = formats.SOURCES[order.source]
-    digest, done = hashlib.sha256(b"ids kept" if order.keep_ids else b""), begun.rows
-    batch: list[Row] = []
+    digest, done = hashlib.sha256(order.marks), begun.rows
+    rows: list[Row] = []
     number, stored_at = 0, clock.monotonic()
-    for number, record in enumerate(source.readers[order.media_type](chunks), 1):
+    records = formats.records_of(order.source, order.media_type, chunks, order.most_unpacked)
+    for number, record in enumerate(records, 1):
         digest.update(repr(record).encode("utf-8", "surrogatepass"))
         if number <= done:
             if number == done and digest.hexdigest() != begun.digest:
                 raise ImportConflict
             continue
-        batch.append((number, formats.user_of(source, record)))
-        if len(batch) >= BATCH or clock.monotonic() - stored_at > PATIENCE:
-            yield number, batch, digest.hexdigest()
-            batch, stored_at = [], clock.monotonic()
+        rows.append((number, _settled(order.taken(formats.user_of(source, record)), clock.now())))
+        if len(rows) >= BATCH or clock.monotonic() - stored_at > PATIENCE:
+            yield _Batch(rows, number, digest.hexdigest())
+            rows, stored_at = [], clock.monotonic()
     if number < done:
         raise ImportConflict
-    if batch:
-        yield number, batch, digest.hexdigest()
+    if rows:
+        yield _Batch(rows, number, digest.hexdigest())
+
+
+def _settled(row: ImportedUser | RowProblem, now: datetime) -> ImportedUser | RowProblem:
+    """The row, disabled if a ban is not over."""
+    if isinstance(row, RowProblem) or row.banned_until is None:
+        return row
+    return dataclasses.replace(row, disabled=row.disabled or row.banned_until > now, banned_until=None)
 
 
 def _store(
-    session: Session, now: datetime, order: Order, lease: uuid.UUID, batch: Sequence[Row], *, last: int, digest: str
+    session: Session, now: datetime, order: Order, lease: uuid.UUID, batch: _Batch, *, first_rows: FirstRows
 ) -> None:
     under_way = _held(session, order, lease)
     if order.actor is not None:
         require_admin(session, now, order.actor)
-    users = [(number, row) for number, row in batch if isinstance(row, ImportedUser)]
-    wrong = [(number, row) for number, row in batch if isinstance(row, RowProblem)]
+    users = [(number, row) for number, row in batch.rows if isinstance(row, ImportedUser)]
+    wrong = [(number, row) for number, row in batch.rows if isinstance(row, RowProblem)]
     if order.keep_ids:
         taken = _with_foreign_ids(session, users)
         wrong += taken.items()
         users = [(number, row) for number, row in users if number not in taken]
-    created = _would_be_new(session, users) if order.dry_run else _add(session, now, order, users)
-    under_way.rows, under_way.digest, under_way.updated_at = last, digest, now
+    earlier = first_rows.before([(number, row.address.key) for number, row in users])
+    added = {} if order.dry_run else _add(session, now, order, users)
+    created: Collection[int] = _would_be_new(session, users, earlier) if order.dry_run else added
+    new = [(number, row) for number, row in users if number in created]
+    invited = [(number, row) for number, row in new if order.invites(row)]
+    if order.inviting is not None and not order.dry_run:
+        _invite(session, order.inviting, now, {added[number]: row for number, row in invited})
+    under_way.rows, under_way.digest, under_way.updated_at = batch.last, batch.digest, now
     under_way.created += len(created)
     under_way.existing += len(users) - len(created)
     under_way.refused += len(wrong)
-    told = wrong + [(number, ROLE_NOT_TAKEN) for number, row in users if row.role != "user" and number in created]
+    under_way.invited += len(invited)
+    if order.dry_run and order.measured is not None:
+        found = (row.password_hash for _, row in new if row.password_hash is not None)
+        under_way.hashes = _kept(hash_costs.add_up(found, order.measured, hash_kinds(under_way)))
+    lesser = [(number, problem) for number, row in new if (problem := _taken_in_part(order, row))]
+    again = [(number, row) for number, row in users if number not in created]
+    told = [*wrong, *lesser, *_duplicates(session, order, again, earlier)]
     if told:
         _tell(session, order, sorted(told, key=lambda one: one[0]))
 
 
+def hash_kinds(found: UserImport) -> list[HashKind]:
+    """The hashes that a dry run found, the kind with the most work first."""
+    kinds = [HashKind(kind, *counted) for kind, counted in found.hashes.items()]
+    return sorted(kinds, key=lambda one: -one.work)
+
+
+def _kept(kinds: Iterable[HashKind]) -> dict[str, Any]:
+    return {one.kind: [one.rows, one.work, one.dearest] for one in kinds}
+
+
+def _invite(session: Session, vault: Vault, now: datetime, users: Mapping[uuid.UUID, ImportedUser]) -> None:
+    """Mails each a link to choose a password. The outbox bounds how many mails one recipient gets."""
+    for user_id, row in users.items():
+        token = single_use.issue(session, vault, now, "password_reset", ttl=acts.INVITATION_TTL, user_id=user_id)
+        outbox.put(session, vault, now, "invitation", about=user_id, recipient=row.address.text, token=token)
+
+
+def _taken_in_part(order: Order, row: ImportedUser) -> RowProblem | None:
+    """What an imported row had and its account has not."""
+    if order.invites(row):
+        return INVITED
+    if row.role != "user":
+        return ROLE_NOT_TAKEN
+    if row.password_hash is None and order.password_from(row) is None:
+        return NO_PASSWORD
+    return SECOND_FACTOR if row.second_factor else None
+
+
+def _duplicates(
+    session: Session, order: Order, users: Sequence[tuple[int, ImportedUser]], earlier: Mapping[int, int]
+) -> Iterable[tuple[int, RowProblem]]:
+    """Those of the rows that were not added whose account is of an earlier row, and not one that was here before."""
+    if not users:
+        return []
+    accounts = select(User.email_key).where(User.email_key.in_({row.address.key for _, row in users}))
+    if order.dry_run:  # nobody was added, so those here were here before
+        before = set(session.scalars(accounts))
+        again = [number for number, row in users if row.address.key not in before]
+    else:
+        ours = set(session.scalars(accounts.where(User.import_id == order.import_id)))
+        again = [number for number, row in users if row.address.key in ours]
+    return [(number, _duplicate(earlier.get(number))) for number in again]
+
+
+def _duplicate(first: int | None) -> RowProblem:
+    """`first`: the row that became the account; None if it was stored before an interruption."""
+    if first is None:
+        return DUPLICATE
+    return RowProblem(DUPLICATE.code, DUPLICATE.message.replace("An earlier row", f"Row {first}", 1))
+
+
 def _tell(session: Session, order: Order, told: Sequence[tuple[int, RowProblem]]) -> None:
-    """Keeps the problems of rows, up to `MOST_PROBLEMS`."""
-    kept = select(func.count()).where(UserImportProblem.import_id == order.import_id)
-    room = max(0, MOST_PROBLEMS - (session.scalar(kept) or 0))
-    rows = [
-        {"import_id": order.import_id, "row": number, "code": problem.code, "message": problem.message}
-        for number, problem in told[:room]
-    ]
+    """Keeps the problems of rows, up to `MOST_PROBLEMS`. Rows that were imported leave half of it to the others."""
+    kept = session.scalar(select(func.count()).where(UserImportProblem.import_id == order.import_id)) or 0
+    rows: list[dict[str, object]] = []
+    for number, problem in told:
+        most = MOST_PROBLEMS // 2 if problem in LESSER else MOST_PROBLEMS
+        if kept + len(rows) < most:
+            rows.append({"import_id": order.import_id, "row": number, "code": problem.code, "message": problem.message})
     if rows:
         session.execute(insert(UserImportProblem), rows)
 
 
-def _add(session: Session, now: datetime, order: Order, users: Sequence[tuple[int, ImportedUser]]) -> set[int]:
-    """Adds users in the order of their addresses, so that two imports do not deadlock. Returns the added rows' numbers.
+def _add(
+    session: Session, now: datetime, order: Order, users: Sequence[tuple[int, ImportedUser]]
+) -> dict[int, uuid.UUID]:
+    """Adds users in the order of their addresses, so that two imports do not deadlock. Returns the ids of the added
+    rows, by number.
 
     A row whose address has an account, or was in an earlier row, adds nothing.
     """
@@ -242,9 +414,9 @@ def _add(session: Session, now: datetime, order: Order, users: Sequence[tuple[in
     for number, row in sorted(users, key=lambda one: one[1].address.key):
         user_id = uuid.UUID(row.former_id) if order.keep_ids and row.former_id else uuid.uuid4()
         added[user_id] = number
-        rows.append(_user_row(now, order.import_id, user_id, row))
+        rows.append(_user_row(now, order, user_id, row))
     if not rows:
-        return set()
+        return {}
     connection = session.connection()
     if connection.dialect.name == "postgresql":
         parameters = {"rows": json.dumps(rows, default=str)}
@@ -252,7 +424,7 @@ def _add(session: Session, now: datetime, order: Order, users: Sequence[tuple[in
     else:
         statement = sqlite.insert(USERS).on_conflict_do_nothing().returning(USERS.c.id)
         ids = connection.execute(statement, rows).scalars().all()
-    return {added[user_id] for user_id in ids}
+    return {added[user_id]: user_id for user_id in ids}
 
 
 @functools.cache
@@ -270,7 +442,7 @@ def _users_added(columns: tuple[str, ...]) -> ReturningInsert[uuid.UUID]:
     return postgresql.insert(USERS).from_select(columns, rows).on_conflict_do_nothing().returning(USERS.c.id)
 
 
-def _user_row(now: datetime, import_id: uuid.UUID, user_id: uuid.UUID, row: ImportedUser) -> dict[str, Any]:
+def _user_row(now: datetime, order: Order, user_id: uuid.UUID, row: ImportedUser) -> dict[str, Any]:
     created_at = min(row.created_at or now, now)
     return {
         "id": user_id,
@@ -279,19 +451,17 @@ def _user_row(now: datetime, import_id: uuid.UUID, user_id: uuid.UUID, row: Impo
         "email_verified_at": now if row.email_verified else None,
         "display_name": row.display_name,
         "password_hash": row.password_hash,
-        "password_from": COGNITO if row.awaits_password else None,
+        "password_from": order.password_from(row),
         "guest": False,
         "status": "disabled" if row.disabled else "active",
         "role": "user",
         "created_at": created_at,
-        "import_id": import_id,
+        "import_id": order.import_id,
     }
 
 
-def _would_be_new(session: Session, users: Sequence[tuple[int, ImportedUser]]) -> set[int]:
-    first: dict[str, int] = {}
-    for number, row in users:
-        first.setdefault(row.address.key, number)
+def _would_be_new(session: Session, users: Sequence[tuple[int, ImportedUser]], earlier: Mapping[int, int]) -> set[int]:
+    first = {row.address.key: number for number, row in users if number not in earlier}
     known = set(session.scalars(select(User.email_key).where(User.email_key.in_(first))))
     return {number for key, number in first.items() if key not in known}
 
@@ -330,7 +500,7 @@ def _end(session: Session, now: datetime, order: Order, lease: uuid.UUID, status
     ended = _held(session, order, lease)
     ended.status, ended.updated_at = status, now
     ended.finished_at = now if status == "completed" else None
-    counts = {name: getattr(ended, name) for name in ("rows", "created", "existing", "refused")}
+    counts = {name: getattr(ended, name) for name in ("rows", "created", "existing", "refused", "invited")}
     _record(session, now, order, "users.imported", detail=counts | {"status": status})
     return ended
 

@@ -13,13 +13,13 @@ from sqlalchemy.orm import Session
 
 from app.accounts import registration
 from app.accounts.passwords import Hasher
-from app.auth.cognito import UserPool
+from app.auth.old_system import Known, OldSystem
 from app.platform.limits import address_key
 from app.platform.process import Platform
 from app.records import audit
 from app.records.addresses import Address
 from app.records.audit import Origin
-from app.records.models import COGNITO, User
+from app.records.models import User
 
 
 @dataclass(frozen=True)
@@ -28,44 +28,54 @@ class Newcomer:
 
     address: Address
     has_account: bool
-    awaits_password: bool
+    awaits_from: str | None
+    """`User.password_from` of an account without a password."""
     spelling: str | None
 
 
 async def bring_password(
     platform: Platform,
     hasher: Hasher,
-    user_pool: UserPool | None,
+    old_system: OldSystem | None,
     origin: Origin,
     newcomer: Newcomer,
     *,
     password: str,
 ) -> bool:
-    """Sets the account's password if the user pool says it is right. Returns whether it is set.
+    """Sets the account's password if the old system says it is right. Returns whether it is set.
 
-    For an account that does not await a password, returns False after as long a time, so that it looks like an unknown
-    address. Raises `UserPoolUnavailable`.
+    For an account that does not await a password from there, returns False after as long a time, so that it looks like
+    an unknown address. Raises `UserPoolUnavailable`.
     """
-    if user_pool is None:
+    if old_system is None:
         return False
-    if newcomer.has_account and not newcomer.awaits_password:
-        await user_pool.linger()
+    if newcomer.has_account and newcomer.awaits_from not in old_system.brings:
+        await old_system.linger()
         return False
-    verified = await user_pool.verified_address(newcomer.spelling or newcomer.address.text, password)
-    if verified is None:
+    known = await old_system.find_user(newcomer.spelling or newcomer.address.text, password)
+    if known is None:
         return False
     password_hash = await hasher.hash_again(password, by=address_key(origin.address))
-    await platform.database.write(_adopt, origin, platform.clock.now(), address=verified, password_hash=password_hash)
+    await platform.database.write(
+        _adopt, origin, platform.clock.now(), known=known, brings=old_system.brings, password_hash=password_hash
+    )
     return True
 
 
-def _adopt(session: Session, origin: Origin, now: datetime, *, address: Address, password_hash: str) -> None:
+def _adopt(
+    session: Session, origin: Origin, now: datetime, *, known: Known, brings: frozenset[str], password_hash: str
+) -> None:
     """Creates the account or sets its password. If many first sign-ins come at once, one does it for all.
 
-    `address` is spelt as verified there. Mail goes to that spelling, however it was typed here or imported.
+    Mail goes to the address as it was verified there, however it was typed here or imported.
     """
     user_id: UUID | None = registration.add_account(
-        session, now, address=address, password_hash=password_hash, display_name=None, verified=True
+        session,
+        now,
+        address=known.address,
+        password_hash=password_hash,
+        display_name=known.name,
+        verified=known.verified,
     )
     if user_id is not None:
         audit.record(session, origin, "user.registered", now, actor_id=user_id, subject_id=user_id, role="user")
@@ -73,9 +83,9 @@ def _adopt(session: Session, origin: Origin, now: datetime, *, address: Address,
         user_id = session.scalars(
             update(User)
             .where(
-                User.email_key == address.key,
+                User.email_key == known.address.key,
                 User.password_hash.is_(None),
-                User.password_from == COGNITO,
+                User.password_from.in_(brings),
                 User.status == "active",
             )
             .values(password_hash=password_hash, password_from=None)
@@ -84,6 +94,7 @@ def _adopt(session: Session, origin: Origin, now: datetime, *, address: Address,
         ).one_or_none()
         if user_id is None:
             return
-        unverified = (User.id == user_id, User.email_verified_at.is_(None))
-        session.execute(update(User).where(*unverified).values(email=address.text, email_verified_at=now))
+        if known.verified:
+            unverified = (User.id == user_id, User.email_verified_at.is_(None))
+            session.execute(update(User).where(*unverified).values(email=known.address.text, email_verified_at=now))
     audit.record(session, origin, "password.migrated", now, actor_id=user_id, subject_id=user_id)

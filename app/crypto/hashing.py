@@ -11,5 +11,9 @@ def client_secret_hash(client_secret: str, client_id: str, username: str) -> str
     return base64.b64encode(mac.digest()).decode("ascii")
 
 
+def sha256(text: str) -> bytes:
+    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).digest()
+
+
 def sha256_hex(text: str) -> str:
     return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()

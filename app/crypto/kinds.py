@@ -48,6 +48,7 @@ SIGNING_KEY = Sealed("signing key", "signing keys")
 TOTP_SECRET = Sealed("TOTP secret", "secrets of authenticator apps")
 MAIL_TOKEN = Sealed("token of a mail", "tokens of waiting mails")
 PROVIDER_TOKEN = Sealed("refresh token of a provider", "authorizations at providers")
+PREHASH_KEY = Sealed("prehash key", "keys of other systems' password hashes")
 KEPT_KEY = Sealed("kept key", "kept keys of digests")
 VENDED_CREDENTIAL = Sealed("vended credential", "shared credentials", fate="remade")
 

@@ -1,17 +1,29 @@
 """Password hashes: ours, and those that other systems made. The cost of verifying one is known beforehand."""
 
 import base64
+import functools
 import hashlib
 import hmac
 import re
+from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any, cast
 
 from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
-from passlib.context import CryptContext
+
+from app.crypto import foreign_hashes
+from app.crypto.foreign_hashes import Drupal
+from app.crypto.prehashes import Prehash, divided
+from app.crypto.respelling import respell
+
+if TYPE_CHECKING:
+    from passlib.context import CryptContext
 
 BCRYPT_SEES = 72
 """Bytes of a password. The systems that made the bcrypt hashes cut longer passwords there."""
+
+MOST_STORED = 255
+"""Characters: what the column holds."""
 
 MOST_MEMORY = 256 * 1024
 """KiB that one verification may take."""
@@ -33,19 +45,53 @@ starts four threads a lane in each round."""
 BCRYPT_ROUNDS = 450
 SCRYPT_BLOCKS = 64_000
 """N times r times p."""
-PBKDF2_ROUNDS = {"pbkdf2_sha1": 70_000, "pbkdf2_sha256": 70_000, "pbkdf2_sha512": 27_000}
-"""Rounds that cost as much as one of our own hashes."""
+ROUNDS_FOR_ONE = {
+    "pbkdf2_sha1": 70_000,
+    "pbkdf2_sha256": 70_000,
+    "pbkdf2_sha384": 27_000,
+    "pbkdf2_sha512": 27_000,
+    "drupal": 21_000,
+    "sha256_crypt": 26_000,
+    "sha512_crypt": 21_000,
+    "sha1_crypt": 30_000,
+    "fshp": 60_000,
+}
+"""Rounds that cost as much as one of our own hashes, of a password of up to `LONGEST_FOR_OLD` bytes."""
+DOUBLINGS_FOR_ONE = {"bcrypt_sha256": BCRYPT_ROUNDS, "django_bcrypt_sha256": BCRYPT_ROUNDS, "phpass": 28_000}
+"""The same, for those that store the logarithm of their rounds."""
+CHEAP = {
+    "md5_crypt": 0.1,
+    "apr_md5_crypt": 0.1,
+    "ldap_salted_md5": 0.01,
+    "ldap_salted_sha1": 0.01,
+    "ldap_salted_sha256": 0.01,
+    "ldap_salted_sha512": 0.01,
+    "django_salted_sha1": 0.01,
+}
+"""What those of fixed work cost, in our own hashes."""
+OLD = frozenset({*CHEAP, Drupal.scheme, "sha256_crypt", "sha512_crypt", "sha1_crypt", "phpass", "fshp"})
+"""Schemes that are no longer good enough, but of which a right password makes one of ours."""
+LONGEST_FOR_OLD = 256
+"""Bytes of a password. Some of `OLD` take longer for longer ones, and no system that had them took any."""
 
 
-_SCHEMES = CryptContext(
-    schemes=["argon2", "bcrypt", "scrypt", "pbkdf2_sha256", "pbkdf2_sha512", "pbkdf2_sha1"],
-    deprecated="auto",  # all but the first
-    argon2__type="ID",
-    argon2__memory_cost=MEMORY,
-    argon2__time_cost=ROUNDS,
-    argon2__parallelism=1,
-)
-"""OWASP's least costly argon2id set (ASVS 5.0 appendix C). Hashes with less are upgraded at sign-in."""
+@functools.cache
+def _schemes() -> "CryptContext":
+    """OWASP's least costly argon2id set (ASVS 5.0 appendix C). Hashes with less are upgraded at sign-in."""
+    from passlib.context import CryptContext  # noqa: PLC0415 - a process may never see a password
+
+    return CryptContext(
+        schemes=[
+            *("argon2", "bcrypt", "scrypt", "pbkdf2_sha256", "pbkdf2_sha512", "pbkdf2_sha1"),
+            *("bcrypt_sha256", "django_bcrypt_sha256"),
+            *sorted(OLD - {Drupal.scheme}),
+        ],
+        deprecated="auto",  # all but the first
+        argon2__type="ID",
+        argon2__memory_cost=MEMORY,
+        argon2__time_cost=ROUNDS,
+        argon2__parallelism=1,
+    )
 
 
 class PasswordContext:
@@ -55,18 +101,29 @@ class PasswordContext:
     """
 
     def hash(self, password: str) -> str:
-        return str(_SCHEMES.hash(password))
+        return str(_schemes().hash(password))
 
     def verify(self, password: str, password_hash: str) -> bool:
-        if not password_hash.startswith("$2"):
-            return bool(_SCHEMES.verify(password, password_hash))
-        if "\0" in password:  # bcrypt would stop reading there
+        data = password.encode("utf-8", "surrogatepass")
+        if password_hash.startswith(WORDPRESS):
+            data = base64.b64encode(hmac.digest(b"wp-sha384", data, "sha384"))
+            password_hash = password_hash.removeprefix(WORDPRESS)
+        elif password_hash.startswith(MD5_FIRST):
+            data = hashlib.md5(data, usedforsecurity=False).hexdigest().encode()
+            password_hash = password_hash[1:]
+        if password_hash.startswith("$2"):
+            return b"\0" not in data and bool(_schemes().verify(data[:BCRYPT_SEES], password_hash))
+        foreign = foreign_hashes.read(password_hash)
+        scheme = _schemes().identify(password_hash) if foreign is None else foreign.scheme
+        if scheme in OLD and (b"\0" in data or len(data) > LONGEST_FOR_OLD):  # some would stop reading at a NUL
             return False
-        return bool(_SCHEMES.verify(password.encode("utf-8", "surrogatepass")[:BCRYPT_SEES], password_hash))
+        return bool(_schemes().verify(data, password_hash)) if foreign is None else foreign.verify(data)
 
     def needs_update(self, password_hash: str) -> bool:
         """Whether the hash is not as `hash` makes them: another system made it, or its costs differ."""
-        return bool(_SCHEMES.needs_update(password_hash))
+        if password_hash.startswith((WORDPRESS, *MD5_FIRST)) or foreign_hashes.read(password_hash) is not None:
+            return True
+        return bool(_schemes().needs_update(password_hash))
 
 
 PASSWORD_CONTEXT = PasswordContext()
@@ -79,28 +136,35 @@ class UnusableHash(Exception):
     """
 
 
-UNKNOWN = "The password hash is not argon2, bcrypt, scrypt or PBKDF2."
+UNKNOWN = "The password hash is of no kind that is supported."
 TOO_MUCH_MEMORY = "The password hash takes more than 256 MiB of memory to verify."
 TOO_MANY_LANES = f"The argon2 hash has more than {MOST_LANES} lanes, or less memory than its lanes need."
 
 _BCRYPT = re.compile(r"\$2[aby]\$(0[4-9]|[12][0-9]|3[01])\$[./A-Za-z0-9]{53}")
 """Imports have millions of these, and passlib takes 0.1 ms to parse each. The expression is faster."""
+_BCRYPT_ENDS = re.compile(r"(?<=\$)([./A-Za-z0-9]{22})(\$?)([./A-Za-z0-9]{31})$")
+"""Salt and digest, which passlib's own kind divides by a dollar."""
 
 
 def hash_price(text: str) -> float:
     """The cost of verifying a password against this hash, in verifications of our own argon2id.
 
-    The hash is in passlib's format: argon2, bcrypt (2a, 2b, 2y), scrypt (`$scrypt$`), or PBKDF2 with SHA-1, SHA-256 or
-    SHA-512. The price covers memory, rounds, lanes and threads. Raises `UnusableHash` for other hashes and for a price
-    that is too high.
+    The hash is in passlib's format, in WordPress's, or in one of `foreign_hashes.py`. The price covers memory, rounds,
+    lanes and threads. Raises `UnusableHash` for other hashes and for a price that is too high.
     """
-    if match := _BCRYPT.fullmatch(text):
+    if match := _BCRYPT.fullmatch(text.removeprefix(WORDPRESS)):
         return _allowed(2 ** int(match[1]) / BCRYPT_ROUNDS)
-    scheme = _SCHEMES.identify(text)
-    if scheme is None or len(text) > 255:  # what the column holds
+    if text.startswith(("$2", WORDPRESS)) or len(text) > MOST_STORED - len(IMPORTED):  # passlib would warn of some
+        raise UnusableHash(UNKNOWN)
+    if text.startswith(MD5_FIRST):
+        text = text[1:]
+    if (foreign := foreign_hashes.read(text)) is not None:
+        return _allowed(foreign.rounds / ROUNDS_FOR_ONE[foreign.scheme])
+    scheme = _schemes().identify(text)
+    if scheme is None:
         raise UnusableHash(UNKNOWN)
     try:
-        parsed: Any = _SCHEMES.handler(scheme).from_string(text)
+        parsed: Any = _schemes().handler(scheme).from_string(text)
     except (ValueError, TypeError, AssertionError, NotImplementedError):  # passlib raises all of these
         raise UnusableHash(UNKNOWN) from None
     if parsed.checksum is None:
@@ -108,14 +172,29 @@ def hash_price(text: str) -> float:
     return _price(scheme, parsed)
 
 
+def scheme_of(text: str) -> str:
+    """The name of the scheme of a hash that has a price, such as `bcrypt` or `argon2id`."""
+    if text.startswith("$2"):
+        return "bcrypt"
+    if text.startswith("$argon2"):
+        return text.split("$")[1]
+    text = text.removeprefix("U")
+    foreign = foreign_hashes.read(text)
+    return (_schemes().identify(text) or "unknown") if foreign is None else foreign.scheme
+
+
 def _price(scheme: str, parsed: Any) -> float:
+    if scheme in CHEAP:
+        return CHEAP[scheme]
     rounds = int(parsed.rounds)
     if scheme == "argon2":
         return _argon2_price(int(parsed.memory_cost), rounds, int(parsed.parallelism))
     if scheme == "scrypt" and str(parsed.ident) == "$scrypt$":
         return scrypt_price(rounds, int(parsed.block_size), int(parsed.parallelism))
-    if scheme in PBKDF2_ROUNDS:
-        return _allowed(rounds / PBKDF2_ROUNDS[scheme])
+    if scheme in ROUNDS_FOR_ONE:
+        return _allowed(rounds / ROUNDS_FOR_ONE[scheme])
+    if scheme in DOUBLINGS_FOR_ONE:
+        return _allowed(2**rounds / DOUBLINGS_FOR_ONE[scheme])
     raise UnusableHash(UNKNOWN)  # other formats of bcrypt and scrypt
 
 
@@ -147,31 +226,79 @@ def _allowed(price: float) -> float:
 
 FIREBASE = "$firebase-scrypt$"
 _FIREBASE = re.compile(r"\$firebase-scrypt\$([A-Za-z0-9+/]{1,86}={0,2})\$([A-Za-z0-9+/]{86}==)")
-_PHC = re.compile(
-    r"\$(pbkdf2(?:-sha1|-sha256|-sha512)?)\$i=(\d{1,9})(?:,l=\d{1,4})?\$([A-Za-z0-9+/]{1,128})\$([A-Za-z0-9+/]{1,128})"
-)
+
+WORDPRESS = "$wp"
+"""Stands before bcrypt of the password's HMAC, in Base64 (WordPress 6.8, wp_hash_password)."""
+MD5_FIRST = ("U$S$", "U$P$", "U$H$")
+"""Before phpass of the password's MD5, in hexadecimal: what Drupal 7 made of the hashes of Drupal 6."""
+IMPORTED = "$imported"
+"""Stands before argon2 of another system, which may have our own parameters and yet be of another spelling."""
+
+KEY_ELSEWHERE = "The hash is of a password and a key that the file does not hold. Give the key: --prehash."
 
 _VISIBLE = re.compile(r"[!-~]+")
+_PREHASHED = re.compile(r"\$(2[aby]\$|argon2|pbkdf2|scrypt\$|5\$|6\$)")
+"""Begins a hash that systems with a prehash make."""
 
 
 def stored_spelling(text: str) -> str:
-    """The hash as it is stored: in passlib's format, or in Firebase's. PBKDF2 may come in the PHC format (`$i=…,l=…$`).
+    """The hash as it is stored: in passlib's format, or in Firebase's. `respelling.py` has what else is understood.
 
-    Raises `UnusableHash`, like `hash_price`.
+    It keeps the marks of our own exports: `IMPORTED` and those of `prehashes.py`. `hash_price` and `PasswordContext`
+    take none. Raises `UnusableHash`, like `hash_price`.
     """
+    if text.startswith("$prehash="):
+        prehash, text = divided(text)
+        if prehash is None or not _PREHASHED.match(text):
+            raise UnusableHash(UNKNOWN)
+        return _that_fits(f"{prehash}{stored_spelling(text)}")
     if _FIREBASE.fullmatch(text):
         return text
     if text.startswith(SUPABASE):
         supabase_scrypt(text)
         return text
-    if match := _PHC.fullmatch(text):
-        name, rounds, salt, checksum = match.groups()
-        name = name.removesuffix("-sha1")
-        text = f"${name}${rounds}${salt.replace('+', '.')}${checksum.replace('+', '.')}"
+    mark, text = (IMPORTED, text.removeprefix(IMPORTED)) if text.startswith(IMPORTED) else ("", text)
+    text = respell(text)
+    if text.startswith(("$2", WORDPRESS, "bcrypt_sha256$", "$bcrypt-sha256$")):
+        text = _BCRYPT_ENDS.sub(_cleaned, text)
     if not _VISIBLE.fullmatch(text):  # passlib ignores white space within base64
         raise UnusableHash(UNKNOWN)
     hash_price(text)
-    return text
+    return mark + text
+
+
+def _cleaned(ends: re.Match[str]) -> str:
+    """Salt and digest of bcrypt without stray bits at their ends, of which passlib would warn at each sign-in."""
+    from passlib.utils.binary import bcrypt64  # noqa: PLC0415
+
+    repair = cast(Callable[[str], str], bcrypt64.repair_unused)
+    return f"{repair(ends[1])}{ends[2]}{repair(ends[3])}"
+
+
+def marked(stored: str, prehash: Prehash | None, *, is_own_export: bool) -> str:
+    """What `stored_spelling` gave, with the mark that it needs. `prehash` is what is known of the file's hashes.
+
+    Those of our own export have their marks. One with a key has its id in another database, so `prehash` replaces it.
+    Raises `UnusableHash`.
+    """
+    own, text = divided(stored)
+    if own is not None and own.key_id:
+        if prehash is None or prehash.kind != own.kind:
+            raise UnusableHash(KEY_ELSEWHERE)
+        return f"{prehash}{text}"
+    if own is not None or is_own_export:
+        return stored
+    if prehash is None:
+        return f"{IMPORTED}{stored}" if stored.startswith("$argon2") else stored
+    if not _PREHASHED.match(stored):
+        raise UnusableHash(UNKNOWN)
+    return _that_fits(f"{prehash}{stored}")
+
+
+def _that_fits(stored: str) -> str:
+    if len(stored) > MOST_STORED:
+        raise UnusableHash(UNKNOWN)
+    return stored
 
 
 @dataclass(frozen=True)
@@ -240,7 +367,7 @@ def supabase_scrypt(text: str) -> tuple[FirebaseScrypt, str]:
     `UnusableHash`.
     """
     match = _SUPABASE.fullmatch(text)
-    if match is None or len(text) > 255:  # what the column holds
+    if match is None or len(text) > MOST_STORED:
         raise UnusableHash(UNKNOWN)
     cost, rounds = int(match[1]), int(match[2])
     stored = firebase_hash(*match[5].split("$")[1:])

@@ -1,9 +1,10 @@
 """Time-based one-time codes (RFC 6238)."""
 
 from datetime import datetime
+from typing import TYPE_CHECKING
 
-from passlib.exc import TokenError
-from passlib.totp import TOTP
+if TYPE_CHECKING:
+    from passlib.totp import TOTP
 
 TOTP_PERIOD = 30
 """Seconds. Every authenticator app supports this period with six digits and SHA-1 (RFC 6238 §4)."""
@@ -11,8 +12,7 @@ TOTP_PERIOD = 30
 
 def totp_uri(secret: str, *, issuer: str, account: str) -> str:
     """The text of a QR code for authenticator apps (Key URI Format). Colons become spaces: one would end the issuer."""
-    totp = TOTP(key=secret, format="base32", period=TOTP_PERIOD)
-    return str(totp.to_uri(label=account.replace(":", " "), issuer=issuer.replace(":", " ")))
+    return str(_totp(secret).to_uri(label=account.replace(":", " "), issuer=issuer.replace(":", " ")))
 
 
 def match_totp(secret: str, code: str, at: datetime) -> int | None:
@@ -20,8 +20,16 @@ def match_totp(secret: str, code: str, at: datetime) -> int | None:
 
     One step before and one after that of `at` are accepted too, because clocks differ and people type slowly.
     """
+    from passlib.exc import TokenError  # noqa: PLC0415
+
     try:
-        matched = TOTP(key=secret, format="base32", period=TOTP_PERIOD).match(code, at.timestamp(), window=TOTP_PERIOD)
+        matched = _totp(secret).match(code, at.timestamp(), window=TOTP_PERIOD)
     except TokenError:
         return None
     return int(matched.counter)
+
+
+def _totp(secret: str) -> "TOTP":
+    from passlib.totp import TOTP  # noqa: PLC0415 - a process may never see a code
+
+    return TOTP(key=secret, format="base32", period=TOTP_PERIOD)

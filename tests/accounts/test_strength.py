@@ -6,19 +6,27 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
-import structlog
 from hypothesis import given
 from hypothesis import strategies as st
 from passlib.hash import argon2, bcrypt, pbkdf2_sha1, pbkdf2_sha256, pbkdf2_sha512, scrypt
 from zxcvbn.matching import L33T_TABLE, enumerate_l33t_subs, relevant_l33t_subtable
 
-from app.accounts import passwords
-from app.accounts.passwords import LEAST_GUESSES, LETTERS_OF, MOST_LOOK_UPS, Hasher, _readings, _scored, check_strength
+from app.accounts import password_strength, passwords
+from app.accounts.password_strength import (
+    LEAST_GUESSES,
+    LETTERS_OF,
+    MOST_LOOK_UPS,
+    _readings,
+    _scored,
+    check_strength,
+)
+from app.accounts.passwords import Hasher
 from app.crypto.password_hashes import PASSWORD_CONTEXT
 from app.platform.problems import Overloaded, WeakPassword
 from tests.security.cheap_hashing import CountingContext
 from tests.security.observed import assert_problem
 from tests.security.races import CROWD, all_at_once
+from tests.support.logged import capture_logs
 from tests.support.service import PASSWORD, Service
 
 MAKERS = {
@@ -87,12 +95,19 @@ class TestImportedHashes:
         for typed in ("NFC", "NFD"):
             assert service.log_in(email, unicodedata.normalize(typed, "Zoë's crème brûlée")).status_code == 200
 
+    def test_of_compatibility_letters_takes_them_as_typed(self, service: Service) -> None:
+        """AU2: better-auth, oslo and Synapse hash NFKC, in which `ﬁ` is two letters."""
+        typed = "Ｖiolet tractor ﬁre"
+        email = imported(service, MAKERS["bcrypt 2b"].hash(unicodedata.normalize("NFKC", typed)))
+        assert service.log_in(email, typed).status_code == 200
+        assert_problem(service.log_in(email, unicodedata.normalize("NFKC", typed)), 401, "invalid_login")  # ours is NFC
+
     @pytest.mark.parametrize(
         ("password", "stored", "tries"),
         [
             (PASSWORD, CHEAP.hash("x"), 1),
             (MIXED, CHEAP.hash("x"), 3),
-            (MIXED, AS_IT_CAME, 2),
+            (MIXED, AS_IT_CAME, 1),
             (MIXED, f"$argon2id$v=19$m=19456,t=20,p=1${SALT}${DIGEST}", 3),
             (MIXED, f"$argon2id$v=19$m=19456,t=40,p=1${SALT}${DIGEST}", 2),
             (MIXED, f"$argon2id$v=19$m=19456,t=60,p=1${SALT}${DIGEST}", 1),
@@ -104,13 +119,17 @@ class TestImportedHashes:
     def test_are_tried_as_often_as_about_a_second_allows(
         self, monkeypatch: pytest.MonkeyPatch, password: str, stored: str | None, tries: int
     ) -> None:
-        """AU22: the spelling that keyboards send comes first; ours is tried once. No hash is computed here."""
+        """AU22: what was typed comes first, as the other system was sent that too; ours is tried once, in NFC.
+
+        No hash is computed here.
+        """
         hasher, ours = Hasher(threads=1), Refusing()
         monkeypatch.setattr(passwords, "PASSWORD_CONTEXT", ours)
         asyncio.run(hasher.verify(password, stored, by="somebody"))
         hasher.close()
         assert len(ours.verified) == tries
-        assert ours.verified[0] == unicodedata.normalize("NFC", password)
+        is_ours = stored is None or stored.startswith("$argon2id$v=19$m=64,t=1,p=1$")
+        assert ours.verified[0] == (unicodedata.normalize("NFC", password) if is_ours else password)
 
     def test_bcrypt_does_not_stop_at_a_nul(self) -> None:
         stored = MAKERS["bcrypt 2b"].hash("violet")
@@ -147,18 +166,32 @@ class Refusing(CountingContext):
         return args[1] == AS_IT_CAME and args[0] == MIXED
 
 
+class TestFirst:
+    @pytest.mark.parametrize("stored", [None, "", CHEAP.hash(PASSWORD)], ids=["none", "no hash", "ours"])
+    def test_takes_as_long_for_everybody(self, monkeypatch: pytest.MonkeyPatch, stored: str | None) -> None:
+        """AU9: the dummy is made before anything is verified, also for who has a hash."""
+        context = CountingContext()
+        monkeypatch.setattr(passwords, "PASSWORD_CONTEXT", context)
+        hasher, names = Hasher(threads=1), lanes_used(monkeypatch)
+        asyncio.run(hasher.verify(PASSWORD, stored, by="somebody"))
+        hasher.close()
+        assert names[0] == "sign_in"
+        assert context.hashed == 1 + names.count("new")
+        assert len(context.verified) == 1
+
+
 class TestUnusableHashes:
     @pytest.mark.parametrize("text", UNUSABLE)
     def test_one_that_is_stored_all_the_same_opens_nothing(self, text: str, monkeypatch: pytest.MonkeyPatch) -> None:
         """One verification, of the dummy, and a line for the operator that holds no part of it."""
         hasher = Hasher(threads=1)
-        verified = []
+        dummy, verified = hasher._dummy_hash, []
         context = type("Context", (), {"verify": lambda _self, *pair: verified.append(pair) or True})()
         monkeypatch.setattr(passwords, "PASSWORD_CONTEXT", context)
-        with structlog.testing.capture_logs() as logs:
+        with capture_logs() as logs:
             assert asyncio.run(hasher.verify(PASSWORD, text, by="somebody")) == (False, None)
         hasher.close()
-        assert verified == [(PASSWORD, hasher._dummy_hash)]
+        assert verified == [(PASSWORD, dummy)]
         assert [entry["event"] for entry in logs] == ["password_hash_not_supported"]
         assert not text or text not in str(logs)
 
@@ -178,7 +211,9 @@ class TestLanes:
         ids=["none", "no hash", "ours", "bcrypt", "dear"],
     )
     def test_of_verifications(self, monkeypatch: pytest.MonkeyPatch, stored: str | None, used: list[str]) -> None:
-        hasher, names = Hasher(threads=1), lanes_used(monkeypatch)
+        hasher = Hasher(threads=1)
+        asyncio.run(hasher.verify(PASSWORD, None, by="somebody"))
+        names = lanes_used(monkeypatch)
         asyncio.run(hasher.verify(PASSWORD, stored, by="somebody"))
         hasher.close()
         assert names == used
@@ -241,7 +276,7 @@ class TestWhatIsJudged:
             given.append(text)
             return {"guesses": 10**9}
 
-        monkeypatch.setattr(passwords, "zxcvbn", judge)
+        monkeypatch.setattr(password_strength, "zxcvbn", judge)
         return given
 
     @pytest.mark.parametrize(

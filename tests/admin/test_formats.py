@@ -7,6 +7,8 @@ import json
 import sys
 import tracemalloc
 from collections.abc import Callable, Iterator
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -16,8 +18,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from app.admin import exports, formats
-from app.admin.formats import CSV, JSON, NDJSON, SOURCES, SQL, SourceName
+from app.admin.formats import CSV, JSON, LDIF, NDJSON, SOURCES, SQL, SourceName
 from app.admin.formats.native import COLUMNS
+from app.admin.formats.opening import SUFFIXES
 from app.admin.formats.rows import ImportedUser, RowProblem
 from app.admin.formats.spreadsheet import armed, csv_line, disarmed
 from app.crypto.password_hashes import FirebaseScrypt, firebase_hash
@@ -88,9 +91,21 @@ class TestCost:
                 *("supabase", SQL, 65_536),
                 lambda n: b"INSERT INTO auth.users (email) VALUES " + b"('a')," * (n // 6) + b"('b');\n",
             ),
+            (
+                "supabase",
+                SQL,
+                3,
+                lambda n: b"INSERT INTO auth.users (email) VALUES ('" + b"x" * (7 * n // 2) + b"');\n",
+            ),
+            ("keycloak", JSON, 3, lambda n: b'{"a": [' + b"{}," * n + b'""], "users": [{"email": "a@example.org"}]}'),
+            ("ldif", LDIF, 3, lambda n: b"dn: uid=a\nmail: a@example.org\ncn: a" + b"\n b" * n + b"\n"),
+            ("ldif", LDIF, 65_536, lambda n: b"dn: uid=a\njpegPhoto:: " + b"A" * 3 * n + b"\nmail: a@example.org\n"),
             ("supabase", SQL, 65_536, lambda n: b"INSERT INTO posts VALUES ('" + b"\n" * n + b"');\n"),
         ],
-        ids=["long field", "rows", "pieces", "json in pieces", "array", "copy", "long value", "tuples", "other table"],
+        ids=[
+            *("long field", "rows", "pieces", "json in pieces", "array", "copy", "long value", "tuples", "long tuple"),
+            *("other members", "folds", "photo", "other table"),
+        ],
     )
     def test_twice_the_file_costs_twice_as_much(
         self, source: SourceName, media_type: str, piece: int, file: Callable[[int], bytes]
@@ -111,11 +126,20 @@ class TestSamples:
             ("supabase", "supabase.csv", ["ada@example.org", "grace@example.org", "deleted"]),
             ("supabase", "supabase.sql", ["ada@example.org", "grace@example.org", "deleted"]),
             ("auth0", "auth0.ndjson", ["ada@example.org", "grace@example.org", "alan@example.org"]),
+            ("cognito", "cognito.json", ["ada@example.org", "grace@example.org", "alan@example.org"]),
+            ("firebase", "firebase.csv", ["ada@example.org", "grace@example.org"]),
+            ("clerk", "clerk.csv", ["ada@example.org", "grace@example.org", "alan@example.org"]),
+            ("django", "django.json", ["ada@example.org", "grace@example.org", "missing_email"]),
+            ("keycloak", "keycloak.json", ["ada@example.org", "grace@example.org", "missing_email"]),
+            ("parse", "parse.ndjson", ["ada@example.org", "grace@example.org", "missing_email"]),
+            ("appwrite", "appwrite.json", ["ada@example.org", "grace@example.org", "missing_email"]),
+            ("kratos", "kratos.json", ["ada@example.org", "grace@example.org", "alan@example.org"]),
+            ("ldif", "directory.ldif", ["ada@example.org", "grace@example.org", "missing_email"]),
         ],
     )
     def test_are_read_however_they_come(self, source: SourceName, name: str, expected: list[str]) -> None:
         data = (SAMPLES / name).read_bytes()
-        media_type = formats.SUFFIXES[Path(name).suffix]
+        media_type = SUFFIXES[Path(name).suffix]
         whole = rows(source, media_type, data)
         assert emails(whole) == expected
         for size in (1, 7, 100):
@@ -123,7 +147,11 @@ class TestSamples:
             assert rows(source, media_type, *pieces) == whole
         ada = whole[0]
         assert isinstance(ada, ImportedUser)
-        assert (ada.email_verified, ada.disabled, ada.role, ada.created_at is not None) == (True, False, "user", True)
+        assert (ada.email_verified, ada.created_at is not None) == (
+            source not in ("django", "ldif"),  # neither says which addresses are verified
+            source != "clerk",
+        )
+        assert (ada.disabled, ada.role) == (False, "user")
         assert ada.display_name in ("Ada Lovelace", "Lovelace, Ada")
         assert (ada.password_hash is None, ada.awaits_password) == ((source == "cognito",) * 2)
 
@@ -255,6 +283,11 @@ class TestNative:
             ({"email": None}, "missing_email"),
             ({"email_verified": "perhaps"}, "invalid_value"),
             ({"email_verified": 3}, "invalid_value"),
+            ({"email_verified": 1.0}, "invalid_value"),
+            ({"created_at": 17}, "invalid_value"),
+            ({"created_at": True}, "invalid_value"),
+            ({"created_at": 1e30}, "invalid_value"),
+            ({"created_at": {"$date": {}}}, "invalid_value"),
             ({"status": "erased"}, "invalid_value"),
             ({"created_at": "yesterday"}, "invalid_value"),
             ({"created_at": "0001-01-01T00:00:00+14:00"}, "invalid_value"),
@@ -270,7 +303,7 @@ class TestNative:
             ({"password_hash": "$pbkdf2-sha256$i=99999999,l=32$c2FsdHNhbHQ$" + "A" * 43}, "unsupported_hash"),
             ({"password_hash": "$scrypt$ln=14,r=8,p=1$c2Fs\ndHNhbHQ$" + "A" * 43}, "unsupported_hash"),
             ({"password_hash": "$scrypt$ln=14,r=8,p=1$c2FsdHNhbHQ$\0" + "A" * 43}, "unsupported_hash"),
-            ({"password_hash": "$1$abc$" + "A" * 22}, "unsupported_hash"),
+            ({"password_hash": "$y$j9T$abc$" + "A" * 43}, "unsupported_hash"),
             ({"password_hash": "\ud800" * 10}, "unsupported_hash"),
             ({"password_hash": "x" * 60_000}, "unsupported_hash"),
             ({"role": "r" * 65}, "invalid_value"),
@@ -283,6 +316,44 @@ class TestNative:
         assert code_of(row) == code
         assert isinstance(row, RowProblem)
         assert all(str(value) not in row.message for value in members.values() if isinstance(value, str))
+
+    @pytest.mark.parametrize("value", [0, 1, "0", "1", "t", False])
+    def test_zero_and_one_are_truths(self, value: object) -> None:
+        """SQLite and MySQL have no others, and their exports as JSON have numbers."""
+        row = native(email_verified=value)
+        assert isinstance(row, ImportedUser)
+        assert row.email_verified == (value in (1, "1", "t"))
+
+    @pytest.mark.parametrize(
+        "value",
+        [
+            1_706_702_400,
+            1_706_702_400.0,
+            "1706702400",
+            "1706702400.000",
+            1_706_702_400_000,
+            "1706702400000",
+            {"$date": "2024-01-31T12:00:00Z"},
+            {"$date": {"$numberLong": "1706702400000"}},
+            {"__type": "Date", "iso": "2024-01-31T12:00:00.000Z"},
+            "2024-01-31T13:00:00+01:00",
+            "20240131T120000Z",
+        ],
+        ids=str,
+    )
+    def test_moments_are_read_as_they_are_exported(self, value: object) -> None:
+        row = native(created_at=value)
+        assert isinstance(row, ImportedUser)
+        assert row.created_at == datetime(2024, 1, 31, 12, tzinfo=UTC)
+
+    def test_an_unquoted_hash_says_what_is_wrong_with_its_row(self) -> None:
+        text = b"email,password_hash\na@example.org,$argon2id$v=19$m=65536,t=3,p=4$c2FsdHNhbHQ$AAAA\nb@example.org\n"
+        hashed, short = rows("tokenvend", CSV, text)
+        assert isinstance(hashed, RowProblem)
+        assert isinstance(short, RowProblem)
+        assert (hashed.code, short.code) == ("misfit_row", "misfit_row")
+        assert "quotation marks" in hashed.message
+        assert "quotation marks" not in short.message
 
     def test_firebases_hash_moves_on_to_another_database(self) -> None:
         stored = firebase_hash("c2FsdA==", base64.b64encode(bytes(64)).decode())
@@ -402,6 +473,44 @@ class TestFirebase:
         text = b'{"users": [{"email": "' + b"x" * 70_000 + b'"}, {"email": "a@example.org"}]}'
         assert emails(rows("firebase", JSON, text)) == ["row_too_long", "a@example.org"]
 
+    @pytest.mark.parametrize("piece", [1_000, 50_000, 1_000_000])
+    def test_a_row_that_is_too_long_costs_itself_alone_wherever_the_file_is_cut(self, piece: int) -> None:
+        long = b'{"email": "b@example.org", "customAttributes": "' + b'[{\\"' * 40_000 + b'"}'
+        text = b'{"users": [{"email": "a@example.org"}, ' + long + b', {"a": 1, "a": 2}, {"email": "c@example.org"}]}'
+        found = emails(rows("firebase", JSON, *(text[at : at + piece] for at in range(0, len(text), piece))))
+        assert found == ["a@example.org", "row_too_long", "malformed_row", "c@example.org"]
+
+    def test_csv_is_read_by_place_as_the_tool_writes_it(self) -> None:
+        """firebase-tools, src/accountExporter.ts, which has no header. Versions before 15 escaped no quotation mark."""
+        tail = f",,{',' * 15},1706702400000,,,false,,"
+        lines = [
+            f'k1,a@example.org,true,,,"Ada "The, Countess" L"{tail}',
+            f'k2,b@example.org,true,,,Ada "Countess" L{tail}',
+            f'k3,c@example.org,true,,,Ada "Countess{tail}',
+            f"k4,d@example.org,true,,,Ada{tail}",
+            "k5,e@example.org",
+            f'k6,f@example.org,true,,,"A\n\nd\n""a"""{tail}{"," * 24}',
+            f"k7,g@example.org,true,,,Ada,{tail}",
+        ]
+        found = rows("firebase", CSV, "\n".join(lines).encode())
+        assert emails(found) == [
+            *("misfit_row", "b@example.org", "c@example.org", "d@example.org", "misfit_row", "f@example.org"),
+            "misfit_row",
+        ]
+        names = [row.display_name for row in found if isinstance(row, ImportedUser)]
+        assert names == ['Ada "Countess" L', 'Ada "Countess', "Ada", 'A d "a"']
+        assert {row.created_at for row in found if isinstance(row, ImportedUser)} == {
+            datetime(2024, 1, 31, 12, tzinfo=UTC)
+        }
+
+    def test_csv_says_what_its_json_says(self) -> None:
+        found = [rows("firebase", CSV, (SAMPLES / "firebase.csv").read_bytes())]
+        found.append(rows("firebase", JSON, (SAMPLES / "firebase.json").read_bytes()))
+        for csv_row, json_row in zip(*found, strict=True):
+            assert isinstance(csv_row, ImportedUser)
+            assert isinstance(json_row, ImportedUser)
+            assert replace(csv_row, display_name=json_row.display_name) == json_row
+
     def test_an_entry_that_is_no_object_costs_itself_alone(self) -> None:
         assert emails(rows("firebase", JSON, b'{"users": [1, {"email": "a@example.org"}]}')) == [
             "malformed_row",
@@ -425,7 +534,85 @@ class TestSupabase:
         for size in (5, len(dump)):
             data = dump.encode()
             found = rows("supabase", SQL, *(data[at : at + size] for at in range(0, len(data), size)))
-            assert emails(found) == ["ada@example.org", "grace@example.org", "alan@example.org"]
+            assert emails(found) == ["ada@example.org", "sso_user", "alan@example.org"]
+
+    def test_single_sign_on_takes_nobodys_account(self) -> None:
+        """Supabase allows both users with one address. Only one of them has a password to lose."""
+        dump = (
+            b"COPY auth.users (email, encrypted_password, is_sso_user) FROM stdin;\n"
+            b"ada@example.org\t\\N\tt\nada@example.org\t" + BCRYPT.encode() + b"\tf\n\\.\n"
+        )
+        found = rows("supabase", SQL, dump)
+        assert emails(found) == ["sso_user", "ada@example.org"]
+        assert isinstance(found[1], ImportedUser)
+        assert found[1].password_hash == BCRYPT
+
+    @pytest.mark.parametrize(
+        ("until", "disabled", "ends"),
+        [
+            ("2024-06-01 00:00:00+00", False, datetime(2024, 6, 1, tzinfo=UTC)),
+            ("2123-06-01 00:00:00+00", False, datetime(2123, 6, 1, tzinfo=UTC)),
+            ("infinity", True, None),
+            ("12024-06-01 00:00:00+00", True, None),
+            (None, False, None),
+        ],
+    )
+    def test_a_ban_has_an_end(self, until: str | None, disabled: bool, ends: datetime | None) -> None:
+        text = f"email,banned_until\nada@example.org,{until or ''}\n"
+        (row,) = rows("supabase", CSV, text.encode())
+        assert isinstance(row, ImportedUser)
+        assert (row.disabled, row.banned_until) == (disabled, ends)
+
+    PHOTO = b'{"avatar": "' + b"it''s(A) " * 9_000 + b'"}'
+
+    @pytest.mark.parametrize("size", [100, 70_000, 1_000_000])
+    @pytest.mark.parametrize(
+        "dump",
+        [
+            (
+                b"INSERT INTO auth.users (email, raw_user_meta_data) VALUES\n"
+                b"\t('a@example.org', '{}'),\n\t('b@example.org', '%b'),\n\t('c@example.org', NULL);\n"
+            ),
+            (
+                b"INSERT INTO auth.users (email, raw_user_meta_data) VALUES ('a@example.org', '{}');\n"
+                b"INSERT INTO auth.users (email, raw_user_meta_data) VALUES ('b@example.org', '%b');\n"
+                b"INSERT INTO auth.users (email, raw_user_meta_data) VALUES ('c@example.org', '{}');\n"
+            ),
+            (
+                b"INSERT INTO auth.users (email, raw_user_meta_data) VALUES "
+                b"('a@example.org', '{}'), ('b@example.org', '%b'), ('c@example.org', '{}');\n"
+            ),
+            (
+                b"INSERT INTO auth.users (email, raw_user_meta_data) VALUES ('a@example.org', 'x\n\ny'), "
+                b"('b@example.org', '\n%b\n'), ('c@example.org', '{}');\n"
+            ),
+            (
+                b"COPY auth.users (email, raw_user_meta_data) FROM stdin;\n"
+                b"a@example.org\t{}\nb@example.org\t%b\nc@example.org\t\\N\n\\.\n"
+            ),
+        ],
+        ids=["many rows", "one row", "one line", "many lines", "copy"],
+    )
+    def test_a_picture_in_the_metadata_costs_its_row_alone(self, dump: bytes, size: int) -> None:
+        data = dump % self.PHOTO
+        found = rows("supabase", SQL, *(data[at : at + size] for at in range(0, len(data), size)))
+        assert emails(found) == ["a@example.org", "row_too_long", "c@example.org"]
+
+    @pytest.mark.parametrize("size", [100, 70_000, 1_000_000])
+    def test_a_picture_in_another_table_costs_nothing(self, size: int) -> None:
+        planted = b"INSERT INTO auth.users (email) VALUES (''evil@example.org'');\n"
+        data = (
+            b"INSERT INTO pictures (data) VALUES ('" + b"A" * 70_000 + planted + b"A" * 70_000 + b"');\n"
+            b"COPY pictures (data) FROM stdin;\n" + b"A" * 65_536 + b"\\.\n" + b"A" * 80_000 + b"\n\\.\n"
+            b"-- Data for Name: O'Hara; " + b"A" * 70_000 + b"\n"
+            b"COPY auth.users (email) FROM stdin;\na@example.org\n\\.\n"
+        )
+        found = rows("supabase", SQL, *(data[at : at + size] for at in range(0, len(data), size)))
+        assert emails(found) == ["a@example.org"]
+
+    def test_inserts_without_columns_say_what_to_do(self) -> None:
+        with pytest.raises(UnreadableImport, match="--column-inserts"):
+            rows("supabase", SQL, b"INSERT INTO auth.users VALUES ('ada@example.org');\n")
 
     def test_escapes_of_copy(self) -> None:
         dump = (
@@ -534,6 +721,27 @@ class TestAuth0:
         assert isinstance(row, ImportedUser)
         assert row.password_hash
         assert PASSWORD_CONTEXT.verify("violet", row.password_hash)
+
+
+class TestCognito:
+    @pytest.mark.parametrize("written", ["1795933291.39", "2026-11-29T06:21:31.390000+00:00"])
+    def test_moments_of_both_versions_of_the_command_line(self, written: str) -> None:
+        """Version 1 writes seconds since 1970, into the guide's CSV too."""
+        text = f"email,user_status,created_at\nada@example.org,CONFIRMED,{written}\n"
+        (row,) = rows("cognito", CSV, text.encode())
+        assert isinstance(row, ImportedUser)
+        assert row.created_at is not None
+        assert abs(row.created_at - datetime(2026, 11, 29, 6, 21, 31, 390_000, UTC)) < timedelta(milliseconds=1)
+
+    def test_what_is_printed_says_what_the_csv_says(self) -> None:
+        found = [rows("cognito", CSV, (SAMPLES / "cognito.csv").read_bytes())]
+        found.append(rows("cognito", JSON, (SAMPLES / "cognito.json").read_bytes()))
+        flat = [
+            [(row.address, row.disabled, row.awaits_password) for row in one if isinstance(row, ImportedUser)]
+            for one in found
+        ]
+        assert flat[0] == flat[1]
+        assert len(flat[0]) == 3
 
 
 def test_an_export_has_the_columns_that_an_import_knows() -> None:

@@ -1,34 +1,45 @@
 """Importing users: each row once whatever happens, nobody changed, no id, role or hash that should not get in."""
 
+import base64
 import csv
 import functools
+import gzip
+import hmac
 import io
 import json
+import os
 import random
 import shutil
+import sqlite3
+import subprocess
 import threading
+import unicodedata
 import uuid
 import warnings
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
 from httpx2 import Response
 from passlib.exc import PasslibHashWarning
+from passlib.hash import argon2, bcrypt
 from sqlalchemy.orm import Session
 
 from app.accounts import passwords
 from app.admin import audit_events, exports, imports
-from app.admin.formats import NDJSON
+from app.admin.formats import NDJSON, opening
 from app.admin.imports import CONCURRENT, Order
+from app.admin.repeats import FirstRows
 from app.compose import Runtime
 from app.crypto import password_hashes
 from app.platform.problems import Forbidden, ImportConflict, InvalidToken, Problem
 from app.records import audit
 from app.records.actor import Actor
 from app.records.models import UserImport
+from tests.admin.test_opening import TITLES
 from tests.security.observed import assert_problem
 from tests.support.commands import tokenvend
 from tests.support.documents import blocks
@@ -43,7 +54,6 @@ FIREBASE = {
     "rounds": 8,
     "mem_cost": 14,
 }
-TYPES = {".csv": "text/csv", ".ndjson": NDJSON, ".json": "application/json", ".sql": "application/sql"}
 
 
 def send(admin: Device, content: Any, media_type: str = NDJSON, **query: Any) -> Response:
@@ -86,6 +96,15 @@ class TestSources:
             ("supabase.csv", PASSWORD, 1),
             ("supabase.sql", PASSWORD, 1),
             ("auth0.ndjson", PASSWORD, 0),
+            ("cognito.json", None, 0),
+            ("firebase.csv", "user1password", 0),
+            ("clerk.csv", PASSWORD, 0),
+            ("django.json", PASSWORD, 1),
+            ("keycloak.json", PASSWORD, 1),
+            ("parse.ndjson", PASSWORD, 1),
+            ("appwrite.json", PASSWORD, 1),
+            ("kratos.json", PASSWORD, 0),
+            ("directory.ldif", PASSWORD, 1),
         ],
     )
     def test_each_sample_is_imported_and_signed_in_to(
@@ -94,8 +113,9 @@ class TestSources:
         monkeypatch.setattr(passwords, "PASSWORD_CONTEXT", password_hashes.PASSWORD_CONTEXT)
         service = make_service(firebase_hash_config=FIREBASE)
         admin = service.staff(email="zoe@example.org")
-        source, _, suffix = name.partition(".")
-        answer = send(admin, (SAMPLES / name).read_bytes(), TYPES[f".{suffix}"], source=source)
+        media_type = opening.media_type_of(name)
+        assert media_type is not None
+        answer = send(admin, (SAMPLES / name).read_bytes(), media_type, source=TITLES[name])
         assert answer.status_code == 201, answer.text
         body = answer.json()
         assert (body["status"], body["refused"], body["existing"]) == ("completed", refused, 0)
@@ -135,22 +155,49 @@ class TestSources:
         assert stored(service, "password_hash")[0].startswith("$argon2id$")
         assert service.log_in("ada@example.org", "user1password").status_code == 200
 
+    def test_a_prehash_is_for_the_command_line(self, service: Service, admin: Device) -> None:
+        """Unread, it would import users of whom nobody could sign in."""
+        for value in ("meteor", "devise", ""):
+            answer = send(admin, ndjson("ada@example.org"), prehash=value)
+            assert_problem(answer, 422, "invalid_request")
+            assert [error["location"] for error in answer.json()["errors"]] == ["query.prehash"]
+        assert stored(service) == ["zoe@example.org"]
+
     def test_firebase_needs_its_parameters_first(self, service: Service, admin: Device) -> None:
         answer = send(admin, (SAMPLES / "firebase.json").read_bytes(), "application/json", source="firebase")
         assert_problem(answer, 422, "invalid_request")
         assert stored(service) == ["zoe@example.org"]
 
-    @pytest.mark.parametrize("sample", ["tokenvend.csv", "cognito.csv", "supabase.csv", "auth0.ndjson"])
-    def test_a_file_without_a_kind_is_its_sources_first(self, admin: Device, sample: str) -> None:
-        """As a generated client sends it."""
-        source = sample.partition(".")[0]
-        answer = send(admin, (SAMPLES / sample).read_bytes(), "application/octet-stream", source=source)
+    @pytest.mark.parametrize("media_type", ["application/octet-stream", "application/gzip"])
+    @pytest.mark.parametrize("sample", ["tokenvend.csv", "cognito.json", "supabase.sql", "auth0.ndjson"])
+    def test_a_file_without_a_kind_is_what_it_looks_like(self, admin: Device, sample: str, media_type: str) -> None:
+        """As a generated client sends it, packed or not."""
+        data = (SAMPLES / sample).read_bytes()
+        body = gzip.compress(data) if media_type == "application/gzip" else data
+        answer = send(admin, body, media_type, source=TITLES[sample])
         assert answer.status_code == 201
         assert answer.json()["created"]
 
+    def test_a_file_of_another_source_names_it(self, service: Service, admin: Device) -> None:
+        answer = send(admin, (SAMPLES / "auth0.ndjson").read_bytes())
+        assert_problem(answer, 400, "unreadable_import")
+        assert "This looks like an export of Auth0: use --source auth0, or source=auth0" in answer.json()["detail"]
+        assert stored(service) == ["zoe@example.org"]
+
+    def test_a_packed_file_may_unpack_to_so_much(self, make_service: Any) -> None:
+        service = make_service(import_max_bytes=65_536)
+        admin = service.staff(email="zoe@example.org")
+        rows = ndjson(*(f"user{number}@example.org" for number in range(4_000)))
+        packed = gzip.compress(rows)
+        assert len(packed) < 65_536 < len(rows)
+        import_id = str(uuid.uuid4())
+        answer = send(admin, packed, import_id=import_id)
+        assert_problem(answer, 413, "content_too_large")
+        assert admin.get(f"{PATH}/{import_id}").json()["status"] == "failed"
+
     @pytest.mark.parametrize(
         ("source", "media_type"),
-        [("tokenvend", "application/json"), ("cognito", NDJSON), ("auth0", "text/csv"), ("tokenvend", "text/plain")],
+        [("tokenvend", "application/json"), ("keycloak", NDJSON), ("auth0", "text/csv"), ("tokenvend", "text/plain")],
     )
     def test_another_media_type_is_none(self, admin: Device, source: str, media_type: str) -> None:
         assert_problem(send(admin, b"x", media_type, source=source), 415, "unsupported_media_type")
@@ -199,6 +246,7 @@ class TestRows:
             "created": "2",
             "existing": "1",
             "refused": "1",
+            "invited": "0",
         }
         (started,) = admin.get("/v1/admin/audit-events", params={"event": "users.import_started"}).json()["items"]
         assert {ended["actor_id"], started["actor_id"]} == {admin.user_id}
@@ -209,7 +257,9 @@ class TestRows:
 
     def test_problems_are_told_by_row_and_repeat_nothing(self, service: Service, admin: Device) -> None:
         """IM6"""
-        rows = [f"u{number}@example.org" if number % 2 else f"secret-{number}" for number in range(1, 301)]
+        hashed = "$2b$10$CwTycUXWue0Thq9StjUM0uJ8jLYJ7U0QYzzQcFkzqVZ0m3bC5e1pG"
+        emails = [f"u{number}@example.org" if number % 2 else f"secret-{number}" for number in range(1, 301)]
+        rows = [{"email": email, "password_hash": hashed} for email in emails]
         body = send(admin, ndjson(*rows)).json()
         assert (body["created"], body["refused"], len(body["items"])) == (150, 150, 50)
         items, cursor = [], None
@@ -275,6 +325,124 @@ class TestRows:
         assert counts(send(admin, ndjson(row)))[1] == 1
         assert_problem(service.log_in("a@example.org"), 403, "account_disabled")
 
+    @pytest.mark.parametrize("typed", ["NFC", "NFD"])
+    def test_a_hash_with_our_own_parameters_may_be_of_another_spelling(
+        self, service: Service, admin: Device, cheap: Any, typed: str
+    ) -> None:
+        """Other systems have them by default too, and Firefox on macOS sends NFD."""
+        hashed = cheap.hash(unicodedata.normalize("NFD", "violet tractör"))
+        assert not passwords.PASSWORD_CONTEXT.needs_update(hashed)
+        assert counts(send(admin, ndjson({"email": "a@example.org", "password_hash": hashed})))[1] == 1
+        for form in (typed, "NFC", "NFD"):
+            assert service.log_in("a@example.org", unicodedata.normalize(form, "violet tractör")).status_code == 200
+        assert not stored(service, "password_hash")[0].startswith(password_hashes.IMPORTED)
+
+    @pytest.mark.parametrize("dry_run", ["true", "false"])
+    def test_a_row_whose_address_came_before_says_so(
+        self, service: Service, admin: Device, monkeypatch: pytest.MonkeyPatch, dry_run: str
+    ) -> None:
+        """Django keeps `dup@` and `Dup@` apart, and Auth0 has an account for each connection."""
+        monkeypatch.setattr(imports, "BATCH", 3)
+        service.register("here@example.org")
+        hashed = "$2b$10$CwTycUXWue0Thq9StjUM0uJ8jLYJ7U0QYzzQcFkzqVZ0m3bC5e1pG"
+        rows = [
+            {"email": "here@example.org", "password_hash": hashed},
+            {"email": "dup@example.org"},
+            {"email": "a@example.org", "password_hash": hashed},
+            {"email": "Dup@example.org", "password_hash": hashed},
+        ]
+        done = send(admin, ndjson(*rows), dry_run=dry_run)
+        assert counts(done) == (4, 2, 2, 0)
+        told = [(item["row"], item["code"]) for item in done.json()["items"]]
+        assert told == [(2, "no_password"), (4, "duplicate_address")]
+        assert done.json()["items"][1]["message"].startswith("Row 2 of the file has the same address")
+        again = send(admin, ndjson(*rows), dry_run=dry_run)
+        if dry_run == "false":
+            assert (counts(again), again.json()["items"]) == ((4, 0, 4, 0), [])
+
+    def test_the_first_row_is_known_when_there_is_no_room_for_it(
+        self, service: Service, admin: Device, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """As where /tmp is small: what is told is less, and the same is imported."""
+
+        def full(*_: object) -> None:
+            raise sqlite3.OperationalError("database or disk is full")
+
+        monkeypatch.setattr(FirstRows, "_before", full)
+        monkeypatch.setattr(imports, "BATCH", 3)
+        done = send(admin, ndjson("a@example.org", "A@example.org", "b@example.org", "a@EXAMPLE.org"))
+        assert counts(done) == (4, 2, 2, 0)
+        told = [item["message"].split(" of ")[0] for item in done.json()["items"] if item["code"] != "no_password"]
+        assert told == ["Row 1", "An earlier row"]
+
+    def test_a_ban_that_is_over_is_over(self, service: Service, admin: Device) -> None:
+        now = service.clock.now()
+        rows = [
+            (f"{name}@example.org", (now + timedelta(days=days)).isoformat())
+            for name, days in (("past", -1), ("still", 1))
+        ]
+        text = "email,banned_until\n" + "".join(
+            f"{email},{until}\n" for email, until in [*rows, ("free@example.org", "")]
+        )
+        assert counts(send(admin, text.encode(), "text/csv", source="supabase")) == (3, 3, 0, 0)
+        assert service.sql("SELECT email, status FROM users WHERE role = 'user' ORDER BY email") == [
+            ("free@example.org", "active"),
+            ("past@example.org", "active"),
+            ("still@example.org", "disabled"),
+        ]
+
+    def test_a_second_factor_that_stays_behind_is_told(self, service: Service, admin: Device) -> None:
+        """Whoever had one should know that the account has none here."""
+        done = send(admin, (SAMPLES / "clerk.csv").read_bytes(), "text/csv", source="clerk")
+        told = [(item["row"], item["code"]) for item in done.json()["items"]]
+        assert told == [(2, "second_factor_not_taken"), (3, "no_password")]
+
+    @pytest.mark.parametrize("seed", range(4))
+    def test_every_row_is_counted_once_and_told_if_it_lost_anything(
+        self, service: Service, admin: Device, monkeypatch: pytest.MonkeyPatch, seed: int
+    ) -> None:
+        """Whatever mixture of rows, in batches of whatever size."""
+        chance = random.Random(seed)
+        service.register("here@example.org")
+        hashed = "$2b$10$CwTycUXWue0Thq9StjUM0uJ8jLYJ7U0QYzzQcFkzqVZ0m3bC5e1pG"
+        kinds: dict[str, tuple[Callable[[int], bytes], str | None, str]] = {
+            "whole": (lambda n: ndjson({"email": f"u{n}@example.org", "password_hash": hashed}), None, "created"),
+            "bare": (lambda n: ndjson(f"u{n}@example.org"), "no_password", "created"),
+            "chief": (
+                lambda n: ndjson({"email": f"u{n}@example.org", "password_hash": hashed, "role": "admin"}),
+                *("role_not_taken", "created"),
+            ),
+            "here": (lambda _: ndjson("Here@example.org"), None, "existing"),
+            "nobody": (lambda _: ndjson({"password_hash": hashed}), "missing_email", "refused"),
+            "hash": (
+                lambda n: ndjson({"email": f"u{n}@example.org", "password_hash": "x"}),
+                "unsupported_hash",
+                "refused",
+            ),
+            "long": (lambda _: b"x" * 70_000 + b"\n", "row_too_long", "refused"),
+            "torn": (lambda _: b'{"email": \n', "malformed_row", "refused"),
+            "latin": (lambda _: b'{"email": "\xe9"}\n', "not_utf8", "refused"),
+            "twice": (lambda _: ndjson({"email": "Twice@example.org", "password_hash": hashed}), None, "created"),
+        }
+        monkeypatch.setattr(imports, "BATCH", chance.randint(1, 7))
+        drawn = [chance.choice(list(kinds)) for _ in range(60)]
+        expected: dict[str, int] = dict.fromkeys(("created", "existing", "refused"), 0)
+        told = []
+        for number, kind in enumerate(drawn, 1):
+            _, code, counted = kinds[kind]
+            if kind == "twice" and "twice" in drawn[: number - 1]:
+                code, counted = "duplicate_address", "existing"
+            expected[counted] += 1
+            if code:
+                told.append({"row": number, "code": code})
+        file = b"".join(kinds[kind][0](number) for number, kind in enumerate(drawn))
+        for dry_run in ("true", "false"):
+            body = send(admin, file, dry_run=dry_run).json()
+            assert {name: body[name] for name in expected} == expected
+            assert body["rows"] == len(drawn) == sum(expected.values())
+            items = admin.get(f"{PATH}/{body['import_id']}", params={"limit": 100}).json()["items"]
+            assert [{"row": item["row"], "code": item["code"]} for item in items] == told
+
     def test_only_the_first_problems_are_kept(
         self, service: Service, admin: Device, monkeypatch: pytest.MonkeyPatch
     ) -> None:
@@ -282,9 +450,11 @@ class TestRows:
         monkeypatch.setattr(imports, "BATCH", 3)
         body = send(admin, b"x\n" * 20).json()
         assert (body["refused"], len(body["items"])) == (20, 5)
-        chiefs = ({"email": f"chief{number}@example.org", "role": "admin"} for number in range(20))
-        body = send(admin, ndjson(*chiefs)).json()
-        assert (body["created"], len(body["items"])) == (20, 5)
+        chiefs = [{"email": f"chief{number}@example.org", "role": "admin"} for number in range(20)]
+        body = send(admin, ndjson(*chiefs, *["nobody"] * 20)).json()
+        assert (body["created"], body["refused"]) == (20, 20)
+        told = ["role_not_taken"] * 2 + ["invalid_email"] * 3
+        assert [item["code"] for item in body["items"]] == told
 
 
 class TestBody:
@@ -510,8 +680,9 @@ class TestCommands:
         assert dry.stdout.splitlines()[-1] == "3 rows: 2 would be imported, 0 existing, 1 refused"
         assert stored(service) == []
         done = run("import", str(file))
-        assert done.returncode == 0, done.stderr
+        assert done.returncode == 3, done.stderr
         assert done.stdout.splitlines() == [
+            f"row 1: no_password: {imports.NO_PASSWORD.message}",
             "row 2: invalid_email: This is not an e-mail address.",
             "row 3: role_not_taken: The row was imported with the role `user`. Administrators give other roles.",
             "3 rows: 2 imported, 0 existing, 1 refused",
@@ -526,6 +697,20 @@ class TestCommands:
             done = run(*line.removeprefix("tokenvend users ").split())
             assert done.returncode == 0, done.stderr
             assert bool(stored(service)) == added
+
+    def test_the_guides_lines_import_with_a_prehash(self, service: Service, run: Any, tmp_path: Path) -> None:
+        (code,) = [one.code for one in blocks(SAMPLES / "README.md") if "--prehash" in one.code]
+        *lines, command = code.splitlines()
+        environment = {"PATH": os.environ["PATH"], "SECURITY_PASSWORD_SALT": "salt of the app"}
+        subprocess.run(["sh", "-euc", "\n".join(lines)], cwd=tmp_path, env=environment, check=True)
+        assert (tmp_path / "prehash.key").stat().st_mode & 0o777 == 0o600
+        made = base64.b64encode(hmac.digest(b"salt of the app", PASSWORD.encode(), "sha512"))
+        hashed = argon2.using(memory_cost=64, time_cost=1, parallelism=1).hash(made)
+        (tmp_path / "users.csv").write_text(f'email,password_hash\nada@example.org,"{hashed}"\n', encoding="utf-8")
+        done = run(*command.removeprefix("tokenvend users ").split())
+        assert done.returncode == 0, done.stderr
+        assert_problem(service.log_in("ada@example.org", PASSWORD + "x"), 401, "invalid_login")
+        assert service.log_in("ada@example.org").status_code == 200
 
     @pytest.mark.parametrize("suffix", [".csv", ".ndjson"])
     def test_what_is_exported_comes_back_the_same(
@@ -552,6 +737,84 @@ class TestCommands:
         assert service.log_in("ada@example.org").status_code == 200
         assert stored(service, "role") == ["user", "user", "user"]
         assert run("import", str(file), "--keep-ids").stdout.endswith("0 imported, 3 existing, 0 refused\n")
+
+    def test_strict_imports_all_or_nobody(self, service: Service, run: Any, tmp_path: Path) -> None:
+        file = tmp_path / "users.ndjson"
+        file.write_bytes(ndjson("a@example.org", "nobody"))
+        done = run("import", str(file), "--strict")
+        assert (done.returncode, done.stderr) == (3, "Nobody was imported: --strict\n")
+        assert done.stdout.splitlines()[-1] == "2 rows: 1 would be imported, 0 existing, 1 refused"
+        assert stored(service) == []
+        file.write_bytes(ndjson("a@example.org", "b@example.org"))
+        done = run("import", str(file), "--strict")
+        assert (done.returncode, done.stdout.splitlines()[-1]) == (0, "2 rows: 2 imported, 0 existing, 0 refused")
+        assert stored(service) == ["a@example.org", "b@example.org"]
+
+    @pytest.mark.parametrize("by", ["a file", "the environment"])
+    def test_a_prehash_and_its_key_are_given_once(
+        self, service: Service, database_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, by: str
+    ) -> None:
+        """The key is nowhere in what the command says, and not stored before a row is; a dry run stores none."""
+        monkeypatch.setattr(passwords, "PASSWORD_CONTEXT", password_hashes.PASSWORD_CONTEXT)
+        key = "a pepper of 32 characters, and é"
+        environment = {"TOKENVEND_DATABASE_URL": database_url, "TOKENVEND_SECRET_KEY": SECRET_KEY}
+        options = ["--prehash", "devise"]
+        if by == "a file":
+            (tmp_path / "key").write_text(f"{key}\n", encoding="utf-8")
+            options += ["--prehash-key-file", str(tmp_path / "key")]
+        else:
+            environment["PREHASH_KEY"] = key
+        file = tmp_path / "users.ndjson"
+        hashes = {"ada": bcrypt.using(rounds=4).hash(PASSWORD + key), "grace": "{SSHA}wnGzj3HhhCmbE9M+/Pqvxz4zbatJKSWk"}
+        file.write_bytes(
+            ndjson(*({"email": f"{name}@example.org", "password_hash": one} for name, one in hashes.items()))
+        )
+
+        def run(*arguments: str) -> Any:
+            done = tokenvend("users", *arguments, environment=environment, cwd=tmp_path)
+            assert key not in done.stdout + done.stderr
+            return done
+
+        last = {"--dry-run": "1 would be imported", "--strict": "1 would be imported"}
+        for option, said in last.items():
+            assert said in run("import", str(file), *options, option).stdout
+            assert service.sql("SELECT count(*) FROM prehash_keys") == [(0,)]
+        done = run("import", str(file), *options)
+        assert done.stdout.splitlines()[0].startswith("row 2: unsupported_hash: "), done.stderr
+        (row,) = service.sql("SELECT id, key_encrypted FROM prehash_keys")
+        assert key.encode() not in row[1]
+        assert stored(service, "password_hash") == [f"$prehash=devise,{row[0]}{hashes['ada']}"]
+        exported = tmp_path / "exported.ndjson"
+        assert run("export", str(exported), "--with-hashes").returncode == 0
+        assert_problem(service.log_in("ada@example.org", PASSWORD + "x"), 401, "invalid_login")
+        assert service.log_in("ada@example.org").status_code == 200
+        assert stored(service, "password_hash")[0].startswith("$argon2id$v=19$m=19456,t=2,p=1$")
+        assert run("import", str(file), *options).stdout.endswith("0 imported, 1 existing, 1 refused\n")
+        assert service.sql("SELECT count(*) FROM prehash_keys") == [(1,)]
+
+        for table in ("refresh_tokens", "sessions", "users", "prehash_keys"):
+            service.sql(f"DELETE FROM {table}")
+        without = run("import", str(exported), "--keep-ids", "--prehash", "meteor")
+        assert f"row 1: unsupported_hash: {password_hashes.KEY_ELSEWHERE}" in without.stdout
+        assert run("import", str(exported), "--keep-ids", *options).returncode == 0
+        assert service.log_in("ada@example.org").status_code == 200
+
+    def test_a_prehash_without_its_key_is_one_sentence(self, service: Service, run: Any, tmp_path: Path) -> None:
+        file, key = tmp_path / "users.ndjson", tmp_path / "key"
+        file.write_bytes(ndjson("ada@example.org"))
+        for content in (None, b"", b"\n", b"\xff\xfe", b"x" * 1025):
+            options = ["--prehash", "flask-security"]
+            if content is not None:
+                key.write_bytes(content)
+                options += ["--prehash-key-file", str(key)]
+            done = run("import", str(file), *options)
+            assert (done.returncode, done.stdout) == (2, "")
+            assert "1 to 1024 bytes" in done.stderr
+        key.write_bytes(b"x")
+        for wrong in (("--prehash", "meteor", "--prehash-key-file", str(key)), ("--prehash-key-file", str(key))):
+            assert run("import", str(file), *wrong).returncode == 2
+        assert run("import", str(file), "--prehash", "drupal").returncode == 2
+        assert stored(service) == []
 
     def test_an_id_never_reaches_anothers_prefix(self, service: Service, run: Any, tmp_path: Path) -> None:
         """VC1, VC4, IM2: of a user, an erased one, or of anybody to whom a credential was ever issued."""
@@ -581,7 +844,7 @@ class TestCommands:
         file.write_bytes(ndjson(*({"email": f"u{n}@example.org", "id": one} for n, one in enumerate(ids))))
         done = run("import", str(file), "--keep-ids")
         told = [line.split(": ")[1] for line in done.stdout.splitlines()[:-1]]
-        assert told == ["id_taken"] * 3 + ["invalid_id"] * 4 + ["id_taken"]
+        assert told == ["id_taken"] * 3 + ["invalid_id"] * 4 + ["no_password", "id_taken"]
         assert done.stdout.splitlines()[-1] == "9 rows: 1 imported, 0 existing, 8 refused"
 
     def test_a_wrong_file_is_one_sentence(self, service: Service, run: Any, tmp_path: Path) -> None:
@@ -591,6 +854,17 @@ class TestCommands:
         assert (done.returncode, done.stdout) == (1, "")
         assert done.stderr.splitlines()[-1] == "The header has no column `email`. Commas separate the columns."
         assert run("import", str(file), "--source", "auth0").returncode == 2
+        shutil.copy(SAMPLES / "firebase.json", tmp_path / "users.json")
+        hinted = run("import", str(tmp_path / "users.json"))
+        assert hinted.returncode == 2
+        assert "looks like an export of Firebase Auth: use --source firebase." in " ".join(
+            hinted.stderr.replace("│", " ").split()
+        )
+        (tmp_path / "tenant.gz").write_bytes(gzip.compress((SAMPLES / "auth0.ndjson").read_bytes()))
+        mistaken = run("import", str(tmp_path / "tenant.gz"))
+        assert (mistaken.returncode, mistaken.stdout) == (1, "")
+        assert mistaken.stderr.splitlines()[-1].startswith("This looks like an export of Auth0: use --source auth0")
+        assert run("import", str(tmp_path / "tenant.gz"), "--source", "auth0").returncode == 0
         assert run("export", str(tmp_path / "users.xlsx")).returncode == 2
 
 

@@ -12,20 +12,22 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 import boto3
 import pytest
 from botocore.exceptions import EndpointConnectionError
 
-from app.auth import cognito
+from app.auth.old_system import Known, OldSystem
 from app.crypto.encoding import b64url
-from app.records.addresses import Address
 from tests.security.cheap_hashing import CountingContext
 from tests.security.observed import assert_problem, without_request_id
 from tests.support.clock import ManualClock
 from tests.support.issuer import Issuer
 from tests.support.odd_http import OddServer, http
+from tests.support.old_system import guides_block, guides_endpoint
 from tests.support.outside import Outside, trusting
 from tests.support.ports import free_port
 from tests.support.service import PASSWORD, Service
@@ -97,7 +99,7 @@ def make_pool(moto_server: str) -> Callable[..., Pool]:
         aws_secret_access_key="test",
     )
 
-    def make(*, with_secret: bool = False, by_username: bool = False) -> Pool:
+    def make(*, with_secret: bool = False, by_username: bool = False, flow: str = "ALLOW_USER_PASSWORD_AUTH") -> Pool:
         for _ in range(100):
             try:
                 made = client.create_user_pool(
@@ -121,7 +123,7 @@ def make_pool(moto_server: str) -> Callable[..., Pool]:
             UserPoolId=pool_id,
             ClientName="photos",
             GenerateSecret=with_secret,
-            ExplicitAuthFlows=["ALLOW_USER_PASSWORD_AUTH"],
+            ExplicitAuthFlows=[flow],
             ReadAttributes=["email", "email_verified"],  # Cognito's default; moto's is none
         )["UserPoolClient"]
         return Pool(moto_server, client, pool_id, app["ClientId"], app.get("ClientSecret", ""))
@@ -323,18 +325,18 @@ class TestRefusals:
         imported(service, "ada@example.org")
         service.register("grace@example.org")
         waited: list[str] = []
-        verified_address, linger = cognito.UserPool.verified_address, cognito.UserPool.linger
+        find_user, linger = OldSystem.find_user, OldSystem.linger
 
-        async def asked(self: cognito.UserPool, email: str, password: str) -> Address | None:
+        async def asked(self: OldSystem, email: str, password: str) -> Known | None:
             waited.append("asked")
-            return await verified_address(self, email, password)
+            return await find_user(self, email, password)
 
-        async def lingered(self: cognito.UserPool) -> None:
+        async def lingered(self: OldSystem) -> None:
             waited.append("lingered")
             await linger(self)
 
-        monkeypatch.setattr(cognito.UserPool, "verified_address", asked)
-        monkeypatch.setattr(cognito.UserPool, "linger", lingered)
+        monkeypatch.setattr(OldSystem, "find_user", asked)
+        monkeypatch.setattr(OldSystem, "linger", lingered)
         verified = len(cheap.verified)
         emails = ("nobody@example.org", "ada@example.org", "grace@example.org")
         answers = [without_request_id(service.log_in(email, "wrong password")) for email in emails]
@@ -384,6 +386,36 @@ class TestRefusals:
         assert_problem(service.log_in("ada@example.org"), 429, "rate_limited")
 
 
+class TestRecipe:
+    def test_asks_cognito_with_permissions_alone(
+        self,
+        make_service: Callable[..., Service],
+        make_pool: Callable[..., Pool],
+        cheap: CountingContext,
+        tmp_path: Path,
+    ) -> None:
+        """The guide's endpoint, for a pool whose app clients do not let everybody try passwords."""
+        pool = make_pool(flow="ALLOW_ADMIN_USER_PASSWORD_AUTH")
+        environment = {
+            "USER_POOL_ID": pool.pool_id,
+            "CLIENT_ID": pool.client_id,
+            "AWS_ENDPOINT_URL": pool.url,
+            "AWS_DEFAULT_REGION": REGION,
+            "AWS_ACCESS_KEY_ID": "AKIATESTTESTTEST",
+            "AWS_SECRET_ACCESS_KEY": "test",
+        }
+        code = guides_block("admin_initiate_auth")
+        with guides_endpoint(tmp_path, code, environment=environment) as old:
+            service = make_service(clock=ManualClock(datetime.now(UTC)), **old.settings)
+            pool.add("ada@example.org")
+            pool.add("grace@example.org", permanent=False)
+            assert_problem(service.log_in("ada@example.org", "wrong password"), 401, "invalid_login")
+            assert_problem(service.log_in("nobody@example.org"), 401, "invalid_login")
+            assert_problem(service.log_in("grace@example.org"), 401, "invalid_login")
+            assert service.log_in("ada@example.org").status_code == 200
+            assert user(service, "ada@example.org").email_verified_at is not None
+
+
 class TestOutage:
     @pytest.fixture
     def service(self, make_service: Callable[..., Service], cheap: CountingContext) -> Service:
@@ -416,7 +448,7 @@ class TestOutage:
         self, make_service: Callable[..., Service], cheap: CountingContext
     ) -> None:
         service = make_service()
-        assert service.runtime.user_pool is None
+        assert service.runtime.old_system is None
         assert_problem(service.log_in("ada@example.org"), 401, "invalid_login")
 
 

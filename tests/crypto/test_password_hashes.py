@@ -2,14 +2,17 @@
 
 import contextlib
 import re
+import warnings
 
+import passlib.hash as hash_kinds
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from passlib.hash import argon2, bcrypt, pbkdf2_sha1, pbkdf2_sha256, pbkdf2_sha512, scrypt
+from passlib.hash import argon2, bcrypt, pbkdf2_sha1, pbkdf2_sha256, pbkdf2_sha512, scrypt, sha512_crypt
 
 from app.crypto.password_hashes import (
     HIGHEST_PRICE,
+    LONGEST_FOR_OLD,
     PASSWORD_CONTEXT,
     TOO_MANY_LANES,
     TOO_MUCH_MEMORY,
@@ -52,6 +55,16 @@ TOO_DEAR = [
     f"$argon2id$v=19$m=19456,t=85,p=1${SALT}${DIGEST}",
     f"$argon2id$v=19$m=128,t=700,p=16${SALT}${DIGEST}",
 ]
+TOO_DEAR += [
+    f"$6$rounds=900000$abcdefgh${'A' * 86}",
+    f"$5$rounds=1200000$abcdefgh${'A' * 43}",
+    f"$P$S{'A' * 30}",
+    f"$wp$2y$15${BCRYPT}",
+    f"bcrypt_sha256$$2b$15${BCRYPT}",
+    f"$S$L{'a' * 8}{'A' * 43}",
+    f"U$S$L{'a' * 8}{'A' * 43}",
+    f"$pbkdf2-sha512$i=1200000,l=32${SALT}${DIGEST}",
+]
 TOO_LARGE = [
     f"$scrypt$ln=20,r=8,p=1${SALT}${DIGEST}",
     f"$scrypt$ln=10,r=99999999999,p=1${SALT}${DIGEST}",
@@ -66,7 +79,7 @@ NONE = [
     "no password has this hash",
     "plain text",
     "5f4dcc3b5aa765d61d8327deb882cf99",
-    "$1$abcdefgh$yzF3ZSHyMEqn1ZzKUCIDA.",
+    "$y$j9T$abcdefgh$yzF3ZSHyMEqn1ZzKUCIDA.yzF3ZSHyMEqn1ZzKUCIDA.yz",
     "$2x$05$/OK.fbVrR/bpIqNJ5ianF.CE5elHaaO4EbggVDjb8P19RukzXSM3e",
     "$2b$12$g1WE.zYkpRGnhRPpTh3w6O",
     "$2b$12$short",
@@ -163,6 +176,26 @@ class TestPrice:
     )
     def test_the_spelling_is_passlibs(self, maker: type[bcrypt]) -> None:
         assert hash_price(maker.hash("x")) < 1
+
+    def test_old_kinds_take_no_password_that_would_take_long(self) -> None:
+        """AU22: some hash the password again in each round, and a NUL would end it for others."""
+        made = sha512_crypt.using(rounds=1000)
+        assert PASSWORD_CONTEXT.verify("x" * LONGEST_FOR_OLD, made.hash("x" * LONGEST_FOR_OLD))
+        longer = "x" * (LONGEST_FOR_OLD + 1)
+        assert not PASSWORD_CONTEXT.verify(longer, made.hash(longer))
+        assert not PASSWORD_CONTEXT.verify("violet\0", made.hash("violet"))
+
+    @pytest.mark.parametrize("kind", ["bcrypt", "bcrypt_sha256", "django_bcrypt_sha256"])
+    def test_stray_bits_at_the_ends_of_bcrypt_are_cleared(self, kind: str) -> None:
+        """Some systems write them, and passlib warns of each, into the output of a command or at every sign-in."""
+        clean = getattr(hash_kinds, kind).using(rounds=4, salt="." * 22).hash("violet")
+        at = clean.index("." * 22) + 21
+        stray = f"{clean[:at]}/{clean[at + 1 : -1]}{chr(ord(clean[-1]) + 1)}"
+        with warnings.catch_warnings(record=True) as warned:
+            warnings.simplefilter("always")
+            assert stored_spelling(stray) == clean
+            assert PASSWORD_CONTEXT.verify("violet", stored_spelling(stray))
+        assert warned == []
 
     @given(
         st.sampled_from([*STORED_ELSEWHERE.values(), *(text for text, _ in REASONS)]),

@@ -1,4 +1,4 @@
-"""Auth0: NDJSON of a user export, with the `passwordHash` that Auth0's support adds, or in Auth0's import schema."""
+"""Auth0: JSON of a user export, with the `passwordHash` that Auth0's support adds, or in Auth0's import schema."""
 
 import base64
 import binascii
@@ -11,13 +11,12 @@ from app.admin.formats.rows import ImportedUser, Record, Refused, moment, text_o
 def take(record: Record) -> ImportedUser:
     email, verified = _email(record)
     name = record.get("name")
-    created_at = record.get("created_at")
     return user(
         email=email,
         email_verified=verified,
         display_name=None if name == email else name,  # without a name, Auth0 has the address there
         password_hash=_hash(record),
-        created_at=moment(created_at.get("$date") if isinstance(created_at, dict) else created_at, "created_at"),
+        created_at=moment(record.get("created_at"), "created_at"),
         disabled=record.get("blocked"),
     )
 
@@ -33,7 +32,7 @@ def _email(record: Record) -> tuple[object, object]:
     return None, None
 
 
-def _hash(record: Record) -> str | None:
+def _hash(record: Record) -> str | Refused | None:
     for member in ("passwordHash", "password_hash"):
         if (text := text_or_none(record.get(member), member)) is not None:
             return text
@@ -41,9 +40,9 @@ def _hash(record: Record) -> str | None:
     if custom is None:
         return None
     made = _custom(custom) if isinstance(custom, dict) else None
-    if made is None:
-        raise Refused("unsupported_hash", "`custom_password_hash` is not argon2, bcrypt, PBKDF2 or scrypt of 32 bytes.")
-    return made
+    return made or Refused(
+        "unsupported_hash", "`custom_password_hash` is not argon2, bcrypt, PBKDF2 or scrypt of 32 bytes."
+    )
 
 
 def _custom(document: Mapping[str, Any]) -> str | None:

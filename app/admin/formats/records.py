@@ -1,12 +1,11 @@
-"""From bytes to records: lines, CSV (RFC 4180), lines of JSON, and the members of a large JSON array."""
+"""From bytes to lines, and to records of CSV (RFC 4180)."""
 
 import codecs
 import csv
-import re
+import itertools
 from collections.abc import Callable, Iterable, Iterator
 
 from app.admin.formats.rows import Record, RowProblem
-from app.crypto.strict_json import DECODER
 from app.platform.problems import UnreadableImport
 
 MOST_BYTES = 65_536
@@ -15,7 +14,21 @@ TOO_LONG = RowProblem("row_too_long", "The row has over 65,536 bytes, or a quota
 NOT_UTF8 = RowProblem("not_utf8", "The row is not text in UTF-8.")
 MALFORMED = RowProblem("malformed_row", "The row is not well-formed.")
 MISFIT = RowProblem("misfit_row", "The row does not have as many fields as the header.")
+UNQUOTED = RowProblem(
+    "misfit_row",
+    "The row does not have as many fields as the header. A hash with commas, of argon2 or scrypt, has to stand in "
+    "quotation marks.",
+)
 BOM = codecs.BOM_UTF8
+
+
+def peeked(chunks: Iterable[bytes], size: int) -> tuple[bytes, Iterator[bytes]]:
+    """What the file begins with, of at least `size` bytes if it has as many, and the whole file."""
+    rest = iter(chunks)
+    beginning = bytearray()
+    while len(beginning) < size and (chunk := next(rest, None)) is not None:
+        beginning += chunk
+    return bytes(beginning), itertools.chain([bytes(beginning)] if beginning else [], rest)
 
 
 def lines(chunks: Iterable[bytes]) -> Iterator[bytes | None]:
@@ -38,6 +51,20 @@ def lines(chunks: Iterable[bytes]) -> Iterator[bytes | None]:
     if size > MOST_BYTES:
         yield None
     elif held:
+        yield bytes(held.removeprefix(BOM) if first else held)
+
+
+def pieces(chunks: Iterable[bytes]) -> Iterator[bytes]:
+    """Lines with their line ends; one over `MOST_BYTES` in several pieces, of which the last has the line end."""
+    held, first = bytearray(), True
+    for chunk in chunks:
+        *ends, rest = chunk.split(b"\n")
+        for part in (*(end + b"\n" for end in ends), rest):
+            held += part
+            if part.endswith(b"\n") or len(held) > MOST_BYTES:
+                yield bytes(held.removeprefix(BOM) if first else held)
+                held, first = bytearray(), False
+    if held:
         yield bytes(held.removeprefix(BOM) if first else held)
 
 
@@ -86,7 +113,7 @@ def csv_of(
             if isinstance(row, RowProblem):
                 yield row
             elif len(row) != len(names):
-                yield MISFIT
+                yield UNQUOTED if any("$argon2" in cell or "$scrypt$" in cell for cell in row) else MISFIT
             else:
                 yield dict(zip(names, row, strict=True))
 
@@ -112,92 +139,3 @@ def _csv_row(row: bytes) -> list[str] | RowProblem:
     except csv.Error:
         return MALFORMED
     return parsed[0] if len(parsed) == 1 else MALFORMED
-
-
-def ndjson(chunks: Iterable[bytes]) -> Iterator[Record | RowProblem]:
-    """Reads one JSON object from each line."""
-    for line in lines(chunks):
-        if line is None:
-            yield TOO_LONG
-        elif line.strip():
-            yield _json_row(line)
-
-
-def _json_row(line: bytes) -> Record | RowProblem:
-    try:
-        text = line.decode("utf-8")
-    except UnicodeDecodeError:
-        return NOT_UTF8
-    try:
-        value = DECODER.decode(text)
-    except (ValueError, RecursionError):
-        return MALFORMED
-    return value if isinstance(value, dict) else MALFORMED
-
-
-def array(chunks: Iterable[bytes], *, start: re.Pattern[str], what: str) -> Iterator[Record | RowProblem]:
-    """The objects of a JSON array that begins where `start` ends. Raises `UnreadableImport` for any other text."""
-    pieces = _text(chunks)
-    buffer, ended = "", False
-
-    def more() -> None:
-        """Appends the next piece, or notes that there is none."""
-        nonlocal buffer, ended
-        piece = next(pieces, None)
-        ended = piece is None
-        buffer += piece or ""
-
-    more()
-    begun = start.match(buffer)
-    if begun is None:
-        raise UnreadableImport(f"The file does not begin as {what} does.")
-    at, row, divided = begun.end(), 0, True
-    while True:
-        at = _after_space(buffer, at)
-        if at >= len(buffer) and not ended:
-            buffer, at = buffer[at:], 0
-            more()
-        elif buffer[at : at + 1] == "]" and (row == 0 or not divided):
-            return
-        elif buffer[at : at + 1] == "," and not divided:
-            at, divided = at + 1, True
-        elif not divided:
-            raise UnreadableImport(f"After {row} rows the file is not JSON, or it ends too early.")
-        else:
-            try:
-                value, end = DECODER.raw_decode(buffer, at)
-            except (ValueError, RecursionError):
-                if ended or len(buffer) - at > MOST_BYTES:
-                    message = f"After {row} rows the file is not JSON, ends too early, or has a row over 65,536 bytes."
-                    raise UnreadableImport(message) from None
-                buffer, at = buffer[at:], 0
-                more()
-                continue
-            too_long = end - at > MOST_BYTES
-            row, at, divided = row + 1, end, False
-            yield TOO_LONG if too_long else value if isinstance(value, dict) else MALFORMED
-
-
-def _text(chunks: Iterable[bytes], at_least: int = 32_768) -> Iterator[str]:
-    """Text in pieces so large that parsing a row again with the next piece costs little."""
-    decoder = codecs.getincrementaldecoder("utf-8-sig")()
-    waiting: list[bytes] = []
-    size = 0
-    try:
-        for chunk in chunks:
-            waiting.append(chunk)
-            size += len(chunk)
-            if size >= at_least:
-                yield decoder.decode(b"".join(waiting))
-                waiting, size = [], 0
-        yield decoder.decode(b"".join(waiting), final=True)
-    except UnicodeDecodeError:
-        raise UnreadableImport("The file is not text in UTF-8.") from None
-
-
-_SPACE = re.compile(r"[ \t\r\n]*")
-
-
-def _after_space(text: str, at: int) -> int:
-    match = _SPACE.match(text, at)
-    return match.end() if match else at

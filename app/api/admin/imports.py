@@ -2,16 +2,19 @@
 
 import asyncio
 import uuid
-from collections.abc import AsyncIterator, Coroutine, Iterator
+from collections.abc import AsyncIterator, Coroutine, Iterator, Sequence
 from concurrent.futures import CancelledError, wait
+from functools import partial
 from typing import Annotated, Any, TypeVar
 
 from fastapi import APIRouter, Query, Request
 
 from app.admin import formats, imports
 from app.admin.formats import SourceName
-from app.admin.imports import ImportRoom, Order, Status
-from app.api.provided import ImportRoomDep, PlatformDep
+from app.admin.formats.rows import ImportedUser, RowProblem
+from app.admin.imports import ImportRoom, Order, Password, Row, Status
+from app.api.provided import HasherDep, ImportRoomDep, PlatformDep
+from app.crypto.hash_costs import HashKind
 from app.http import edge
 from app.http.guards import Admin, OriginDep
 from app.http.routes import JsonRoute
@@ -24,17 +27,20 @@ from app.records.models import UserImportProblem as ImportProblem
 router = APIRouter(prefix="/v1/admin/user-imports", tags=["admin"], route_class=JsonRoute)
 
 T = TypeVar("T")
-FILE = "application/octet-stream"
-"""A file as it is: in CSV, where its source writes several kinds."""
+FILE, GZIP = "application/octet-stream", "application/gzip"
+"""A file as it is, of which the beginning tells what it is."""
 RETRY_AFTER = 30
-TYPES = sorted({media_type for source in formats.SOURCES.values() for media_type in source.readers})
+TYPES = sorted({GZIP, *(media_type for source in formats.SOURCES.values() for media_type in source.readers)})
+SOURCES = ", ".join(f"`{name}`" for name in formats.SOURCES)
 
 
 class UserImportProblem(ResponseModel):
     row: int
-    """From 1, without a header."""
+    """The number of the row, from 1. A header does not count."""
     code: str
+    """What is wrong, for programs."""
     message: str
+    """What is wrong, for people. It tells nothing of what the row holds."""
 
 
 class UserImportSummary(ResponseModel):
@@ -42,18 +48,30 @@ class UserImportSummary(ResponseModel):
 
     import_id: uuid.UUID
     source: SourceName
+    """The system that the file comes from."""
     dry_run: bool
+    """Whether every row is only checked, and no user added."""
     status: Status
-    """Send the same again where it was interrupted; where it failed, the file cannot be read."""
+    """`running`, `completed`, `interrupted` (send the same file with the same id again) or `failed` (the file cannot be
+    read, or is too large)."""
     rows: int
+    """How many rows are done."""
     created: int
+    """How many rows added a user, or would if it were no dry run."""
     existing: int
-    """Rows whose address has an account, which stays as it is."""
+    """How many rows have the address of an account, which stays as it is."""
     refused: int
+    """How many rows could not be imported."""
+    invited: int
+    """How many of `created` have a hash that is not supported, and get a mail with a link to choose a password."""
     started_by: uuid.UUID | None
+    """The id of the administrator who started it. Null for the command line."""
     started_at: Timestamp
+    """When it was first started."""
     updated_at: Timestamp
+    """When rows were last done, or when it ended."""
     finished_at: Timestamp | None
+    """When it was completed. Null if it was not."""
 
 
 class UserImportPage(ResponseModel):
@@ -61,11 +79,54 @@ class UserImportPage(ResponseModel):
     next_cursor: str | None
 
 
+class UserImportHashes(ResponseModel):
+    """The password hashes of one kind, and what the sign-ins of their users cost."""
+
+    kind: str
+    """The scheme, such as `bcrypt` or `argon2id`."""
+    rows: int
+    """How many users would be imported with one."""
+    price: float
+    """What one sign-in costs on average, in sign-ins with a hash of this service. After the first it costs 1."""
+    dearest: float
+    """What the dearest of these sign-ins costs."""
+
+
+class PreviewedUser(ResponseModel):
+    """What becomes of a row."""
+
+    email: str
+    email_verified: bool
+    display_name: str | None
+    created_at: Timestamp | None
+    """When the account was made there. Null for the time of the import."""
+    disabled: bool
+    """Whether the account is made disabled."""
+    password: Password
+    """`kept`: the password of before works; `old_system`: it is brought from there at the first sign-in; `invited`: a
+    mail lets the user choose one."""
+
+
+class UserImportPreview(ResponseModel):
+    """One of the first rows as it is imported."""
+
+    row: int
+    """The number of the row, from 1. A header does not count."""
+    user: PreviewedUser | None
+    """Null for a row that is refused."""
+    problem: str | None
+    """Why it is refused. Null if it is not."""
+
+
 class UserImport(UserImportSummary):
     """The progress of an import, and a page of the problems with its rows."""
 
+    hashes: list[UserImportHashes]
+    """The hashes that a dry run found, the kind with the most work first. Empty for other imports."""
+    preview: list[UserImportPreview]
+    """The first rows as they would be, in the answer to a dry run alone. Nobody keeps them."""
     items: list[UserImportProblem]
-    """Of all rows, up to the first 10,000."""
+    """The problems of this page, in the order of the rows. Of one import, 10,000 are kept."""
     next_cursor: str | None
 
 
@@ -87,37 +148,62 @@ async def import_users(
     origin: OriginDep,
     actor: Admin,
     *,
-    source: SourceName = "tokenvend",
+    hasher: HasherDep,
+    source: Annotated[SourceName, Query(description=f"The system of the file: one of {SOURCES}.")] = "tokenvend",
     dry_run: Annotated[bool, Query(description="Checks every row and adds no user.")] = False,
     import_id: Annotated[
         uuid.UUID | None,
         Query(
-            description="An id of your choice. The same id with the same file continues an import that was interrupted."
+            description="An id of your choice. The same id with the same file continues an import that was "
+            "interrupted. Left out, the service chooses one."
         ),
     ] = None,
+    invite_unsupported: Annotated[
+        bool,
+        Query(
+            description="Imports users whose password hash is not supported without a password, and mails them a link "
+            "to choose one."
+        ),
+    ] = False,
 ) -> UserImport:
     """Imports the users of a file while it arrives, and answers at its end. Sending the same file again changes
-    nothing.
+    nothing. A file may be packed by gzip.
 
     A replica runs two imports at a time and answers 503 to more.
     """
-    media_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
-    types = list(formats.SOURCES[source].readers)
-    if media_type == FILE:
-        media_type = types[0]
-    if media_type not in types:
+    named = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    types = formats.SOURCES[source].readers
+    if named not in {*types, FILE, GZIP}:
         raise UnsupportedMediaType(f"Send a file from {source} as {' or '.join(sorted(types))}.")
     if source == "firebase" and platform.settings.firebase_hash_config is None:
         message = "Set TOKENVEND_FIREBASE_HASH_CONFIG first. Without it no password from Firebase can be verified."
         raise InvalidRequest(errors=[FieldError("query.source", "not_configured", message)])
+    if invite_unsupported and not platform.settings.sends_mail:
+        message = "Set TOKENVEND_SMTP_URL and TOKENVEND_MAIL_FROM first. Without them no invitation is sent."
+        raise InvalidRequest(errors=[FieldError("query.invite_unsupported", "not_configured", message)])
+    if "prehash" in request.query_params:  # unread, it would let nobody in who was imported
+        message = "Only the command `tokenvend users import` knows hashes of something made of the password."
+        raise InvalidRequest(errors=[FieldError("query.prehash", "only_on_the_host", message)])
     if not import_room.places.acquire(blocking=False):
         raise Overloaded("Other imports are running. Send the file again later.", retry_after=RETRY_AFTER)
     edge.lift_cap(request.scope, platform.settings.import_max_bytes)
-    order = Order(import_id or uuid.uuid4(), source, media_type, dry_run, origin, actor)
-    await asyncio.get_running_loop().run_in_executor(
-        import_room.threads, _carry_out, platform, import_room, order, request.stream(), asyncio.get_running_loop()
+    order = Order(
+        import_id or uuid.uuid4(),
+        source,
+        named if named in types else None,
+        dry_run,
+        origin,
+        actor,
+        most_unpacked=platform.settings.import_max_bytes,
+        has_old_system=platform.settings.migration_url is not None,
+        inviting=platform.vault if invite_unsupported else None,
+        measured=hasher.measure,
     )
-    return await _read(platform, order.import_id, limit=50, cursor=None)
+    loop, preview = asyncio.get_running_loop(), list[Row]()
+    work = partial(_carry_out, platform, import_room, order, request.stream(), loop, preview=preview)
+    await loop.run_in_executor(import_room.threads, work)
+    shown = [_previewed(order, number, row) for number, row in preview] if dry_run else []
+    return await _read(platform, order.import_id, limit=50, cursor=None, preview=shown)
 
 
 @router.get("")
@@ -143,6 +229,8 @@ def _carry_out(
     order: Order,
     body: AsyncIterator[bytes],
     loop: asyncio.AbstractEventLoop,
+    *,
+    preview: list[Row],
 ) -> None:
     """In a thread of its own, which parses. Whoever sends faster than rows are stored has to wait.
 
@@ -157,7 +245,7 @@ def _carry_out(
         return _on(loop, platform.database.write(story, *args, **kwargs))
 
     try:
-        imports.carry_out(order, chunks(), platform.clock, transact)
+        imports.carry_out(order, chunks(), platform.clock, transact, preview)
     finally:
         import_room.places.release()
 
@@ -177,17 +265,45 @@ async def _next(body: AsyncIterator[bytes]) -> bytes | None:
     return await anext(body, None)
 
 
-async def _read(platform: Platform, import_id: uuid.UUID, *, limit: int, cursor: str | None) -> UserImport:
+async def _read(
+    platform: Platform,
+    import_id: uuid.UUID,
+    *,
+    limit: int,
+    cursor: str | None,
+    preview: Sequence[UserImportPreview] = (),
+) -> UserImport:
     found, problems, next_cursor = await platform.database.read(imports.find, import_id, limit=limit, cursor=cursor)
-    return _shown(found, [_problem(row) for row in problems], next_cursor)
+    return UserImport(
+        **_counts(found),
+        hashes=[_hashes(one) for one in imports.hash_kinds(found)],
+        preview=list(preview),
+        items=[_problem(row) for row in problems],
+        next_cursor=next_cursor,
+    )
+
+
+def _hashes(found: HashKind) -> UserImportHashes:
+    price, dearest = round(found.price, 2), round(found.dearest, 2)
+    return UserImportHashes(kind=found.kind, rows=found.rows, price=price, dearest=dearest)
+
+
+def _previewed(order: Order, number: int, row: ImportedUser | RowProblem) -> UserImportPreview:
+    if isinstance(row, RowProblem):
+        return UserImportPreview(row=number, user=None, problem=row.message)
+    user = PreviewedUser(
+        email=row.address.text,
+        email_verified=row.email_verified,
+        display_name=row.display_name,
+        created_at=row.created_at,
+        disabled=row.disabled,
+        password=order.password_of(row),
+    )
+    return UserImportPreview(row=number, user=user, problem=None)
 
 
 def _problem(row: ImportProblem) -> UserImportProblem:
     return UserImportProblem(row=row.row, code=row.code, message=row.message)
-
-
-def _shown(found: Import, items: list[UserImportProblem], next_cursor: str | None) -> UserImport:
-    return UserImport(**_counts(found), items=items, next_cursor=next_cursor)
 
 
 def _counts(found: Import) -> dict[str, Any]:
@@ -200,6 +316,7 @@ def _counts(found: Import) -> dict[str, Any]:
         "created": found.created,
         "existing": found.existing,
         "refused": found.refused,
+        "invited": found.invited,
         "started_by": found.started_by,
         "started_at": found.started_at,
         "updated_at": found.updated_at,

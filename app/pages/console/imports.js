@@ -2,16 +2,24 @@
 
 import * as api from "./api.js";
 import { isAdmin } from "./actions.js";
+import { COLUMNS } from "./columns.js";
 import { badge, facts, make, moment, userLink } from "./element.js";
 import { PagedTable } from "./paged.js";
-import { announce, byId, sayBytes } from "./shared/dom.js";
+import { announce, byId, code, sayBytes } from "./shared/dom.js";
 import { ask } from "./shared/question.js";
 
 const EVERY = 1500;
 const TYPES = { csv: "text/csv", ndjson: "application/x-ndjson", jsonl: "application/x-ndjson", json: "application/json", sql: "application/sql" };
+const PASSWORDS = {
+  kept: "the password works as before", old_system: "the password comes at the first sign-in", invited: "a mail lets the user choose a password",
+  none: "no password",
+};
 const KINDS = { completed: "good", interrupted: "bad", failed: "bad" };
 const whole = new Intl.NumberFormat();
+const tenths = new Intl.NumberFormat(undefined, { maximumFractionDigits: 1 });
 let problems = null;
+let preview = null;
+let costs = null;
 let past = null;
 // What runs or ran last: the same id with the same file goes on where an import was interrupted.
 let current = null;
@@ -33,6 +41,7 @@ function show(report) {
     ["File", current.name],
     ["Rows", whole.format(report.rows)],
     [report.dry_run ? "Would be new" : "New", whole.format(report.created)],
+    ["Of them invited", whole.format(report.invited)],
     ["Known already", whole.format(report.existing)],
     ["Not taken", whole.format(report.refused)],
     ["Started", moment(report.started_at)],
@@ -41,9 +50,28 @@ function show(report) {
   ];
   facts(byId("import-facts"), rows);
   byId("import-report").hidden = byId("import-problems").hidden = false;
+  byId("import-preview").hidden = !report.preview.length;
+  byId("import-costs").hidden = !report.hashes.length;
+  return Promise.all([preview.refresh(), costs.refresh()]);
 }
 
-const isOfTheForm = (run) => Boolean(run?.file) && run.file === chosen() && run.source === byId("import-source").value;
+const previewRow = ({ row, user, problem }) => {
+  const number = whole.format(row);
+  if (!user) return [number, "–", "–", "–", "–", make("span", {}, badge("not taken", "bad"), ` ${problem}`)];
+  return [
+    number, user.email, user.display_name, user.email_verified ? "Yes" : "No", moment(user.created_at),
+    make("span", {}, user.disabled ? badge("disabled", "bad") : badge("active", "good"), ` ${PASSWORDS[user.password]}`),
+  ];
+};
+
+const costRow = (one) => [one.kind, whole.format(one.rows), tenths.format(one.price), tenths.format(one.dearest)];
+
+function showColumns() {
+  facts(byId("import-columns"), COLUMNS[byId("import-source").value].map(([name, becomes]) => [code(name), becomes]));
+}
+
+const isOfTheForm = (run) => Boolean(run?.file) && run.file === chosen() && run.source === byId("import-source").value
+  && run.invites === byId("import-invite").checked;
 
 const brokeOff = (run) => !run.running && !["completed", "failed"].includes(run.report?.status);
 
@@ -57,13 +85,14 @@ function offer() {
 }
 
 function clearReport() {
-  byId("import-report").hidden = byId("import-problems").hidden = byId("run-import").hidden = true;
+  for (const id of ["report", "preview", "costs", "problems"]) byId(`import-${id}`).hidden = true;
+  byId("run-import").hidden = true;
   byId("import-facts").replaceChildren();
-  problems.clear();
+  for (const table of [problems, preview, costs]) table.clear();
 }
 
 function lock(running) {
-  for (const id of ["import-source", "import-file", "check-import"]) byId(id).disabled = running;
+  for (const id of ["import-source", "import-file", "import-invite", "check-import"]) byId(id).disabled = running;
   byId("import-progress").hidden = byId("stop-import").hidden = !running;
 }
 
@@ -77,10 +106,10 @@ async function watch(run) {
 }
 
 async function start(dryRun) {
-  const [file, source] = [chosen(), byId("import-source").value];
+  const [file, source, invites] = [chosen(), byId("import-source").value, byId("import-invite").checked];
   const goesOn = isOfTheForm(current) && current.dryRun === dryRun && brokeOff(current);
   const run = {
-    id: goesOn ? current.id : crypto.randomUUID(), file, source, dryRun, name: `${file.name} (${sayBytes(file.size)})`,
+    id: goesOn ? current.id : crypto.randomUUID(), file, source, invites, dryRun, name: `${file.name} (${sayBytes(file.size)})`,
     running: true, report: null, stopping: new AbortController(),
   };
   current = run;
@@ -93,7 +122,8 @@ async function start(dryRun) {
   watch(run);
   try {
     const sent = { file, type: typeOf(file), signal: run.stopping.signal };
-    run.report = await api.importUsers({ source, import_id: run.id, dry_run: String(dryRun) }, sent);
+    const order = { source, import_id: run.id, dry_run: String(dryRun), invite_unsupported: String(invites) };
+    run.report = await api.importUsers(order, sent);
     announce(dryRun ? "The file is checked. Nobody was added." : "The import is complete.");
   } catch (problem) {
     if (run !== current) return;
@@ -108,7 +138,11 @@ async function start(dryRun) {
 }
 
 function explain(problem) {
-  if (problem.errors?.some(({ code }) => code === "not_configured")) {
+  const missing = problem.errors?.find((error) => error.code === "not_configured");
+  if (missing?.location.endsWith("invite_unsupported")) {
+    return "Invitations are mails, and this service has no mail server. Ask the people who run it to set one, or import without invitations.";
+  }
+  if (missing) {
     return "Passwords from Firebase need the password hash parameters of your Firebase project. Ask the people who run this service to set them once, as the guide on moving users says. Then choose the file again.";
   }
   if (problem.code === "import_conflict") return "This import is still under way: try again in a minute. Where the file has changed since, choose it anew.";
@@ -122,8 +156,7 @@ async function finish(run) {
   run.report ??= await api.getImport(run.id, { limit: 1 }).catch(() => null);
   if (run !== current) return;
   if (run.report) {
-    show(run.report);
-    await problems.refresh();
+    await Promise.all([show(run.report), problems.refresh()]);
   }
   offer();
   await past.refresh();
@@ -141,8 +174,7 @@ async function open(id) {
     return;
   }
   if (current.id !== id) return;
-  show(current.report);
-  await problems.refresh();
+  await Promise.all([show(current.report), problems.refresh()]);
 }
 
 const pastRow = (one) => [
@@ -162,12 +194,14 @@ function check(event) {
 
 async function importAll() {
   if (!current.dryRun) return start(false);
-  const { created, existing, refused } = current.report;
+  const { created, existing, refused, invited } = current.report;
   const text = [
     count(created, "account is made, with a prefix of its own.", "accounts are made, each with a prefix of its own."),
     count(existing, "row has one already, which stays as it is;", "rows have one already, which stays as it is;"),
-    count(refused, "is not taken.", "are not taken."), "It cannot be undone at once.",
-  ].join(" ");
+    count(refused, "is not taken.", "are not taken."),
+    invited ? count(invited, "user gets a mail with a link to choose a password.", "users get a mail with a link to choose a password.") : "",
+    "It cannot be undone at once.",
+  ].filter(Boolean).join(" ");
   const agreed = await ask({ title: "Import these users?", text, submit: "Import" }, () => true);
   if (agreed) await start(false);
 }
@@ -181,6 +215,7 @@ export function clearImports() {
   current?.stopping.abort();
   current = null;
   byId("import-form").reset();
+  showColumns();
   byId("import-error").textContent = "";
   clearReport();
   past.clear();
@@ -196,16 +231,32 @@ export function wireImports() {
     row: pastRow,
     empty: "Nobody has imported users yet.",
   });
-  problems = new PagedTable(byId("import-problems"), {
+  problems = new PagedTable(byId("problem-rows"), {
     label: "Rows that were not taken as they are, in their order",
     columns: ["Row", "Why", "Code"],
     load: (cursor) => api.getImport(current.id, { limit: 50, cursor }),
     row: (one) => [whole.format(one.row), one.message, make("span", { class: "mono" }, one.code)],
     empty: "Nothing is wrong with any row.",
   });
+  preview = new PagedTable(byId("import-rows"), {
+    label: "The first rows as they will be",
+    columns: ["Row", "Address", "Name", "Verified", "Made", "Account and password"],
+    load: () => ({ items: current.report.preview, next_cursor: null }),
+    row: previewRow,
+    empty: "",
+  });
+  costs = new PagedTable(byId("import-hashes"), {
+    label: "What sign-ins will cost, by the kind of hash",
+    columns: ["Hash", "Rows", "A sign-in ÷ ours", "The dearest"],
+    load: () => ({ items: current.report.hashes, next_cursor: null }),
+    row: costRow,
+    empty: "",
+  });
+  showColumns();
+  byId("import-source").addEventListener("change", showColumns);
   byId("import-form").addEventListener("submit", check);
   byId("run-import").addEventListener("click", importAll);
   byId("stop-import").addEventListener("click", () => current?.stopping.abort());
-  for (const id of ["import-file", "import-source"]) byId(id).addEventListener("change", offer);
+  for (const id of ["import-file", "import-source", "import-invite"]) byId(id).addEventListener("change", offer);
   addEventListener("beforeunload", (event) => { if (current?.running && isAdmin()) event.preventDefault(); });
 }

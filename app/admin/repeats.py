@@ -1,0 +1,54 @@
+"""Which row of a file was the first with an address. Memory stays flat: what is much goes to a file without a name."""
+
+import hashlib
+import secrets
+from collections.abc import Sequence
+
+
+class FirstRows:
+    """Of one import. It holds keyed digests of addresses, and leaves nothing behind.
+
+    Once there is no room for the file, it knows the rows of one call alone.
+    """
+
+    def __init__(self) -> None:
+        import sqlite3  # noqa: PLC0415 - on PostgreSQL a worker may never import users
+
+        self._error = sqlite3.Error
+        self._secret = secrets.token_bytes(16)
+        self._database = sqlite3.connect("", isolation_level=None, check_same_thread=False)
+        self._database.execute("PRAGMA journal_mode = OFF")
+        self._database.execute("CREATE TABLE first_rows (address INTEGER PRIMARY KEY, row INTEGER)")
+        self._database.execute("BEGIN")
+        self._full = False
+
+    def before(self, rows: Sequence[tuple[int, str]]) -> dict[int, int]:
+        """Of rows, by number and key of an address: the first row with that address, for those that are not the first.
+
+        The same rows may be asked for again. Only one caller may ask at a time.
+        """
+        if not self._full:
+            try:
+                return self._before([(self._digest(key), number) for number, key in rows])
+            except self._error:
+                self._full = True
+        first: dict[str, int] = {}
+        return {number: row for number, key in rows if (row := first.setdefault(key, number)) != number}
+
+    def close(self) -> None:
+        self._database.close()
+
+    def _before(self, rows: Sequence[tuple[int, int]]) -> dict[int, int]:
+        changes = self._database.total_changes
+        self._database.executemany("INSERT OR IGNORE INTO first_rows VALUES (?, ?)", rows)
+        if self._database.total_changes - changes == len(rows):
+            return {}
+        return {number: first for digest, number in rows if (first := self._first(digest)) != number}
+
+    def _first(self, digest: int) -> int:
+        (row,) = self._database.execute("SELECT row FROM first_rows WHERE address = ?", [digest]).fetchone()
+        return int(row)
+
+    def _digest(self, key: str) -> int:
+        digest = hashlib.blake2b(key.encode("utf-8", "surrogatepass"), digest_size=8, key=self._secret).digest()
+        return int.from_bytes(digest, signed=True)
