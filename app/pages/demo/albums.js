@@ -1,10 +1,11 @@
 // Albums: folders under `albums/`. One is made by its name, and chosen to be looked at and added to; without a choice all
-// pictures are shown, and new ones go into the album of the month. One without pictures can be removed.
+// pictures are shown, and new ones go into the album of the month. One without pictures can be removed, and its shares
+// end: an album that gets its name later is another one.
 
+import * as api from "./api.js";
 import * as credential from "./credential.js";
-import { albumPath, sayAlbum, thisMonth } from "./folders.js";
-import { makeFolder, removeEmptyFolder } from "./s3.js";
-import { Problem } from "./shared/api.js";
+import { albumPath, sayAlbum, thisMonth } from "./pictures/folders.js";
+import { makeFolder, removeEmptyFolder } from "./pictures/s3.js";
 import { announce, byId, stamp, part } from "./shared/dom.js";
 import { ask } from "./shared/question.js";
 
@@ -40,6 +41,7 @@ function draw() {
   const chips = list().map(({ path, name, count }) => makeChip(path, name, count));
   bar.replaceChildren(makeChip(null, "All pictures", total), ...chips);
   byId("album-name").textContent = choice ? sayAlbum(choice) : "Your pictures";
+  byId("rename-album").hidden = !choice;
   byId("remove-album").hidden = !choice || counts.has(choice);
   if (focused !== null) bar.querySelector(`[data-path="${CSS.escape(focused)}"]`)?.focus();
 }
@@ -66,7 +68,7 @@ export function remember(paths) {
 
 async function make({ name }) {
   const path = albumPath(name);
-  if (!path) throw new Problem({ code: "invalid_path" });
+  if (!path) throw new api.Problem({ code: "invalid_path" });
   const { prefix } = await credential.fresh();
   if (!counts.has(path)) await makeFolder(prefix + path);
   made.add(path);
@@ -94,14 +96,19 @@ export async function askForOther(current) {
   return answer && (answer.path || askForNew());
 }
 
+// What the person shares of that folder.
+export const grantsOf = async (folder) => (await api.listShared()).filter(({ path }) => path === folder);
+
 async function remove() {
   const path = choice;
   const { prefix } = await credential.fresh();
+  const grants = await grantsOf(path);
   if (!(await removeEmptyFolder(prefix + path))) return announce("There are pictures in it by now. Refresh to see them.");
+  for (const { grant_id: id } of grants) await api.endSharing(id);
   made.delete(path);
   choose(null);
   byId("new-album").focus();
-  announce(`${sayAlbum(path)} is removed.`);
+  announce(`${sayAlbum(path)} is removed${grants.length ? ", and nobody else has it any more" : ""}.`);
 }
 
 export function clear() {
@@ -109,7 +116,7 @@ export function clear() {
   counts = new Map();
   choice = null;
   byId("albums").replaceChildren();
-  byId("remove-album").hidden = true;
+  byId("rename-album").hidden = byId("remove-album").hidden = true;
 }
 
 export function wireAlbums(onChange) {

@@ -2,18 +2,17 @@
 
 import * as albums from "./albums.js";
 import * as credential from "./credential.js";
-import { albumOf, formatOf, nameOf } from "./folders.js";
-import { listOwn } from "./s3.js";
-import { announce, byId, part, sayBytes, sayTime, stamp } from "./shared/dom.js";
-import * as thumbnails from "./thumbnails.js";
+import { albumOf } from "./pictures/folders.js";
+import { listOwn } from "./pictures/s3.js";
+import * as thumbnails from "./pictures/thumbnails.js";
+import { makeTile, newestFirst } from "./pictures/tiles.js";
+import { announce, byId, sayBytes } from "./shared/dom.js";
 
 const photos = new Map();
 let listing = new AbortController();
 let opened = () => {};
 
 export const onOpen = (listener) => { opened = listener; };
-
-export const newestFirst = (a, b) => b.modified - a.modified || (a.key < b.key ? 1 : -1);
 
 const albumOfKey = (key) => albumOf(credential.facts()?.prefix ?? "", key);
 
@@ -27,18 +26,6 @@ export function show() {
   byId("count").textContent = shown.length ? `${shown.length} · ${sayBytes(bytes)}` : "";
   byId("empty").hidden = shown.length > 0;
   albums.show(all.map(({ photo }) => ({ ...photo, album: albumOfKey(photo.key) })));
-}
-
-export function makeTile(photo, open) {
-  const tile = stamp("photo-tile");
-  const name = nameOf(photo.key);
-  tile.dataset.key = photo.key;
-  const button = tile.querySelector("button");
-  button.setAttribute("aria-label", `${name}, ${sayBytes(photo.size)}, ${sayTime(photo.modified)}`);
-  button.addEventListener("click", () => open(photo.key));
-  part(tile, "name").textContent = name;
-  part(tile, "format").dataset.format = formatOf(photo.key); // painted, not read: the name ends in it
-  return tile;
 }
 
 function place(photo, where, small = null) {

@@ -9,6 +9,7 @@ import { announce, byId, hush } from "./shared/dom.js";
 import * as gallery from "./gallery.js";
 import { clearPasskeys, loadPasskeys, wirePasskeys } from "./passkeys.js";
 import { startPanel, stopPanel, wirePanel } from "./panel.js";
+import { wireRenaming } from "./renaming.js";
 import { clearReceived, loadReceived, onOpenReceived } from "./received.js";
 import { clearRefusals, wireRefusals } from "./refusal.js";
 import { closeSharing, wireSharing } from "./sharing.js";
@@ -81,6 +82,7 @@ function start() {
   api.onSessionEnd(() => leave("Your session has ended. Please sign in again."));
   onUploaded(gallery.add);
   wireAlbums(gallery.show);
+  wireRenaming();
   gallery.onOpen(openViewer);
   onOpenReceived(openViewer);
   wireSignIn(enter);

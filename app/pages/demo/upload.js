@@ -2,9 +2,9 @@
 // a broken line has interrupted goes on where it was: parts that arrived are not sent again.
 
 import { writable } from "./credential.js";
-import { newKey } from "./folders.js";
-import { shrink, store } from "./renditions.js";
-import { actionOf, parseXml, perform, Refusal, request, sign } from "./s3.js";
+import { newKey } from "./pictures/folders.js";
+import { shrink, store } from "./pictures/renditions.js";
+import { actionOf, parseXml, perform, Refusal, request, sign } from "./pictures/s3.js";
 
 const LARGE = 8_000_000;
 const SMALLEST_PART = 5 * 1024 * 1024;

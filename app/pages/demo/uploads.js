@@ -37,7 +37,7 @@ function sum() {
   if (failed) words.push(`${files(failed)} could not be uploaded.`);
   if (tally.strangers) words.push(`${tally.strangers} ${tally.strangers === 1 ? "file is no picture and stays" : "files are no pictures and stay"} on this device.`);
   const summary = byId("upload-summary");
-  part(summary, "words").textContent = words.filter(Boolean).join(" ");
+  part(summary, "words").textContent = words.filter(Boolean).join(" · ");
   part(summary, "bar").hidden = !left;
   part(summary, "bar").value = tally.bytes ? sent / tally.bytes : 0;
   part(summary, "retry-all").hidden = failed < 2;

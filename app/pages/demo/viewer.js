@@ -1,114 +1,29 @@
-// One picture, large, with what can be done with it. Back closes it: it has an entry in the tab's history while it is open.
+// What the person can do with a picture of their own that is shown large: move it, delete it, copy its address.
 
 import * as albums from "./albums.js";
 import * as credential from "./credential.js";
-import { albumOf, formatOf, movedTo, nameOf, sayAlbum } from "./folders.js";
 import * as gallery from "./gallery.js";
-import { deletePhoto, getPhoto, movePhoto } from "./s3.js";
-import { announce, byId, part, sayBytes, sayTime } from "./shared/dom.js";
+import { albumOf, movedTo, sayAlbum } from "./pictures/folders.js";
+import { deletePhoto, movePhoto } from "./pictures/s3.js";
+import * as viewer from "./pictures/viewer.js";
+import { announce, byId, part } from "./shared/dom.js";
 
-const viewer = byId("viewer");
 const question = byId("confirm");
-const HEIC = /^HEI[CF]$/;
 let shown = null;
-let isLeaving = false;
 
-function forget() {
-  shown?.loading.abort();
-  if (shown?.url) URL.revokeObjectURL(shown.url);
-  part(viewer, "image").removeAttribute("src");
-  shown = null;
-}
+// Of somebody else's album, nothing can be moved or deleted.
+export const openViewer = (key, album = gallery) => viewer.openViewer(key, album);
 
 export function closeViewer() {
   question.close();
-  viewer.close();
+  viewer.closeViewer();
 }
 
-function sayUnreadable(key) {
-  const format = formatOf(key);
-  const own = format ? `This browser cannot show ${format} pictures.` : "This browser cannot show this picture.";
-  if (!HEIC.test(format)) return `${own} Download it and open it with another app.`;
-  return `${own} Safari can, and so can the photo app of this device once you have downloaded it. For pictures that every browser shows, choose “Most Compatible” under Settings, Camera, Formats on the iPhone.`;
-}
-
-async function showOriginal(own) {
-  const image = part(viewer, "image");
-  viewer.dataset.state = "loading";
-  try {
-    own.blob = await getPhoto(own.key, own.loading.signal);
-    if (shown !== own) return;
-    own.url = URL.createObjectURL(own.blob);
-    image.src = own.url;
-    await image.decode();
-    if (shown === own) viewer.dataset.state = "shown";
-  } catch (error) {
-    if (shown !== own) return;
-    viewer.dataset.state = "failed";
-    part(viewer, "reason").textContent = own.blob ? sayUnreadable(own.key) : error.message;
-  }
-}
-
-// `album` has the picture and those beside it; of somebody else's album, which has an `owner`, nothing can be deleted.
-export function openViewer(key, album = gallery) {
-  forget();
-  const photo = album.find(key);
-  const name = nameOf(key);
-  shown = { key, name, photo, album, loading: new AbortController(), blob: null, url: "" };
-  const image = part(viewer, "image");
-  // The rendition stands in, blurred, until the original is here.
-  const standIn = album.thumbnailOf(key);
-  if (standIn) image.src = standIn;
-  image.alt = name;
-  part(viewer, "name").textContent = name;
-  part(viewer, "facts").textContent = [
-    ...(album.owner ? [`Shared by ${album.owner}`] : []), sayBytes(photo.size), sayTime(photo.modified),
-  ].join(" · ");
-  part(viewer, "key").textContent = key;
-  byId("delete").hidden = byId("move").hidden = album !== gallery;
-  const keys = album.shownKeys();
-  byId("previous").disabled = keys.indexOf(key) === 0;
-  byId("next").disabled = keys.indexOf(key) === keys.length - 1;
-  if (!viewer.open) {
-    viewer.showModal();
-    history.pushState({ viewer: true }, "");
-  }
-  return showOriginal(shown);
-}
-
-function onClosed() {
-  forget();
-  if (!history.state?.viewer) return;
-  isLeaving = true;
-  history.back();
-}
-
-// One that comes of closing changes nothing: another picture may be open by then.
-function onBack() {
-  if (isLeaving) isLeaving = false;
-  else if (viewer.open) closeViewer();
-}
-
-function step(by) {
-  const { album } = shown;
-  const keys = album.shownKeys();
-  const key = keys[keys.indexOf(shown.key) + by];
-  if (key) openViewer(key, album);
-}
-
-async function download() {
-  const { key, name, blob } = shown;
-  try {
-    const url = URL.createObjectURL(blob ?? await getPhoto(key));
-    const link = document.createElement("a");
-    link.href = url;
-    link.download = name;
-    link.click();
-    // The browser reads the object after the click returns.
-    setTimeout(() => URL.revokeObjectURL(url), 60_000);
-  } catch (error) {
-    announce(`${name} could not be downloaded: ${error.message}`);
-  }
+function show(picture) {
+  shown = picture;
+  if (!picture) return;
+  part(byId("viewer"), "key").textContent = picture.key;
+  byId("delete").hidden = byId("move").hidden = picture.album !== gallery;
 }
 
 // The picture is gone from where it was: so is its tile.
@@ -154,21 +69,7 @@ async function move() {
 }
 
 export function wireViewer() {
-  viewer.addEventListener("close", onClosed);
-  if (history.state?.viewer) history.replaceState(null, ""); // of the page as it was before a reload
-  addEventListener("popstate", onBack);
-  viewer.addEventListener("keydown", ({ key }) => {
-    if (question.open) return;
-    if (key === "ArrowLeft") step(-1);
-    if (key === "ArrowRight") step(1);
-  });
-  viewer.addEventListener("click", ({ target }) => {
-    if (target === viewer || target === part(viewer, "stage")) viewer.close();
-  });
-  byId("close-viewer").addEventListener("click", () => viewer.close());
-  byId("previous").addEventListener("click", () => step(-1));
-  byId("next").addEventListener("click", () => step(1));
-  byId("download").addEventListener("click", download);
+  viewer.wireViewer({ onShow: show, asks: () => question.open });
   byId("move").addEventListener("click", move);
   byId("copy-key").addEventListener("click", async () => {
     await navigator.clipboard.writeText(shown.key);

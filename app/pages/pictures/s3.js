@@ -1,10 +1,11 @@
-// S3 from the browser: every request is signed here with the vended credential and goes straight to the engine.
+// S3 from the browser: every request is signed here with the credential of the page, and goes straight to the engine.
+// `../credential.js` and `../why.js` are those of the page that these files are served under.
 
-import { AwsV4Signer } from "./vendor/aws4fetch/aws4fetch.esm.js";
-import * as credential from "./credential.js";
+import { AwsV4Signer } from "../vendor/aws4fetch/aws4fetch.esm.js";
+import * as credential from "../credential.js";
 import { renditionOf, sortOut } from "./folders.js";
 import { S3_TEXTS } from "./texts.js";
-import { whyRefused } from "./why.js";
+import { whyRefused } from "../why.js";
 
 const OUTDATED = new Set(["ExpiredToken", "InvalidAccessKeyId", "InvalidToken", "TokenRefreshRequired"]);
 const TRIES = 3;

@@ -1,6 +1,6 @@
 // Small renditions of pictures, made on this device: what a tile shows instead of a whole original.
 
-import { mayWrite } from "./credential.js";
+import { mayWrite } from "../credential.js";
 import { renditionOf } from "./folders.js";
 import { getPhoto, putObject } from "./s3.js";
 

@@ -1,0 +1,104 @@
+"""The page `/album`: whoever has a link looks at an album, without an account, and at nothing else.
+
+Ids: `album`, `locked`, `nowhere`, `password`, `unlock`, `report`, `report-now`. Test id: `photo`.
+"""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from playwright.sync_api import expect
+
+from tests.pages.test_demo_sharing import authorization
+from tests.pages.visit import Visit
+
+OpenVisit = Callable[..., Visit]
+WORD = "open sesame 58"
+
+
+def make_link(owner: Visit) -> str:
+    page = owner.page
+    page.locator("#share").click()
+    page.locator("#make-link").click()
+    expect(page.locator("#link-made")).to_be_visible()
+    return page.locator("#link").input_value()
+
+
+def open_album(viewer: Visit, link: str) -> None:
+    viewer.page.goto("about:blank")  # a change after `#` alone loads nothing
+    viewer.page.goto(link)
+
+
+def api_link(owner: Visit, **members: Any) -> str:
+    form = {"path": "albums/", **members}
+    answer = owner.page.request.post(f"{owner.url}/v1/links", data=form, headers=authorization(owner))
+    assert answer.status == 201, answer.text()
+    return str(answer.json()["url"])
+
+
+def test_a_link_is_made_opened_and_taken_back(visit: OpenVisit, china: Path, flower: Path) -> None:
+    owner, viewer = visit().register(), visit()
+    owner.upload(flower)
+    owner.upload(china)
+    link = make_link(owner)
+    assert link.startswith(f"{owner.url}/album#tvl_")
+    owner.look_at_both("link-made")
+    expect(owner.page.get_by_test_id("grant")).to_contain_text("Whoever has the link")
+
+    open_album(viewer, link)
+    page = viewer.page
+    expect(page.locator("[data-testid=photo][data-state=shown]")).to_have_count(2)
+    viewer.look_at_both("album")
+    page.get_by_role("button", name="china.jpg").click()
+    expect(page.locator("#viewer[data-state=shown]")).to_be_visible()
+    viewer.look_at_both("album-picture")
+    assert viewer.download() == ("china.jpg", china.read_bytes())
+    page.go_back()
+    expect(page.locator("#viewer")).to_be_hidden()
+    secret = link.partition("#")[2]
+    sent = [request for request in viewer.requests if secret in request.url.partition("#")[0]]
+    assert not sent, "the secret is in no address that leaves the browser"
+    assert not [request for request in viewer.requests if request.headers.get("referer")]
+    assert not viewer.kept()["local"]
+    opened = viewer.answered("/v1/links/open")[0]["credentials"]
+    assert opened["prefix"].startswith(owner.credential["prefix"])
+    assert opened["secret_access_key"] not in viewer.exposed()
+
+    owner.page.get_by_test_id("grant").get_by_role("button").click()
+    expect(owner.page.get_by_test_id("grant")).to_have_count(0)
+    late = visit()
+    late.excused.add("/v1/links/open")
+    open_album(late, link)
+    expect(late.page.locator("#nowhere")).to_contain_text("was taken back")
+    expect(late.page.locator("#again")).to_be_hidden()
+    late.look_at_both("album-nowhere")
+
+
+def test_a_password_is_asked_for(visit: OpenVisit, flower: Path) -> None:
+    owner, viewer = visit().register(), visit()
+    owner.upload(flower)
+    link = api_link(owner, password=WORD)
+    viewer.excused.add("/v1/links/open")
+    open_album(viewer, link)
+    page = viewer.page
+    expect(page.locator("#password")).to_be_focused()
+    viewer.look_at_both("album-locked")
+    page.locator("#password").fill("something else")
+    page.locator("#unlock").click()
+    expect(page.locator("#password-error")).to_have_text("That is not the password.")
+    page.locator("#password").fill(WORD)
+    page.locator("#password").press("Enter")
+    expect(page.locator("[data-testid=photo][data-state=shown]")).to_have_count(1)
+    assert WORD not in "".join(request.url for request in viewer.requests)
+
+
+def test_an_album_is_reported(visit: OpenVisit) -> None:
+    owner, viewer = visit().register(), visit()
+    open_album(viewer, api_link(owner))
+    page = viewer.page
+    expect(page.locator("#empty")).to_be_visible()
+    page.locator("#report").click()
+    viewer.look_at_both("album-report")
+    page.locator("#report-now").click()
+    expect(page.locator("#status")).to_contain_text("will look at the album")
+    assert viewer.calls("POST", "/v1/links/report")
