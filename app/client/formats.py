@@ -5,6 +5,7 @@ import re
 import shlex
 from collections.abc import Callable, Mapping
 from typing import Any
+from urllib.parse import urlsplit
 
 from app.client.service import ClientError
 
@@ -16,12 +17,33 @@ def environment(vended: Mapping[str, Any]) -> dict[str, str]:
         "AWS_SECRET_ACCESS_KEY": vended["secret_access_key"],
         "AWS_SESSION_TOKEN": vended["session_token"],
         "AWS_CREDENTIAL_EXPIRATION": vended["expiration"],
+    }
+    return variables | place(vended)
+
+
+def place(vended: Mapping[str, Any]) -> dict[str, str]:
+    """The variables that say where S3 is, and what it needs."""
+    variables = {
         "AWS_REGION": vended["region"],
         "AWS_DEFAULT_REGION": vended["region"],  # the one that Python's SDK and CLI read
     }
     if vended.get("endpoint_url"):
         variables["AWS_ENDPOINT_URL_S3"] = vended["endpoint_url"]
+    if not is_aws(vended):
+        variables["AWS_REQUEST_CHECKSUM_CALCULATION"] = "when_required"
     return variables
+
+
+def is_aws(vended: Mapping[str, Any]) -> bool:
+    """Whether S3 is AWS's own. Some other engines refuse checksums that SDKs add at the end of an upload.
+
+    Raises `ClientError`.
+    """
+    try:
+        host = urlsplit(vended.get("endpoint_url") or "https://s3.amazonaws.com").hostname or ""
+    except ValueError:
+        raise ClientError("The endpoint of S3 is no URL: ask the operator of the service") from None
+    return host.endswith((".amazonaws.com", ".amazonaws.com.cn", ".api.aws"))
 
 
 def posix(variables: Mapping[str, str]) -> str:
@@ -68,8 +90,32 @@ def profile(vended: Mapping[str, Any]) -> str:
     }
     if vended.get("endpoint_url"):
         members["endpoint_url"] = vended["endpoint_url"]
-    if not all(re.fullmatch(r"[!-~]+", value) for value in members.values()):
-        raise ClientError("A profile cannot hold these credentials: use another --format")
+    if not is_aws(vended):
+        members["request_checksum_calculation"] = "when_required"
+    return _section(members)
+
+
+def rclone(vended: Mapping[str, Any]) -> str:
+    """A section for rclone.conf: the remote `tokenvend:`. Raises `ClientError` as `profile` does."""
+    members = {
+        "type": "s3",
+        "provider": "AWS" if is_aws(vended) else "Other",
+        "access_key_id": vended["access_key_id"],
+        "secret_access_key": vended["secret_access_key"],
+        "session_token": vended["session_token"],
+        "region": vended["region"],
+    }
+    if vended.get("endpoint_url"):
+        members["endpoint"] = vended["endpoint_url"]
+        members["force_path_style"] = "true" if vended.get("force_path_style") else "false"
+    members["no_check_bucket"] = "true"  # else rclone tries to make the bucket, which is denied
+    return _section(members, unreadable=r"[\"'`]|.*%")  # it takes quotes off, and `%(name)s` for another value
+
+
+def _section(members: Mapping[str, str], *, unreadable: str = "(?!)") -> str:
+    """`unreadable`: a pattern of values that the program would read as something else."""
+    if not all(re.fullmatch(r"[!-~]+", value) and not re.match(unreadable, value) for value in members.values()):
+        raise ClientError("No such file can hold these credentials: use another --format")
     return "\n".join(["[tokenvend]", *(f"{name} = {value}" for name, value in members.items())])
 
 
@@ -77,6 +123,7 @@ DOCUMENTS: Mapping[str, Callable[[Mapping[str, Any]], str]] = {
     "json": json.dumps,
     "process": process,
     "profile": profile,
+    "rclone": rclone,
 }
 
 

@@ -1,19 +1,22 @@
-"""Calls the service: with time-outs, a few tries, and one sentence for every failure."""
+"""Calls the service: with time-outs, a few tries, and one sentence for every failure.
 
-import ipaddress
+An SDK waits for `creds`, so what is imported here is little, and much of that is imported late.
+"""
+
 import itertools
 import json
+import os
+import ssl
+import sys
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass, field
-from typing import Any
-from urllib.request import getproxies, proxy_bypass
+from http.client import HTTPConnection, HTTPException, HTTPSConnection
+from typing import Any, NamedTuple
+from urllib.parse import SplitResult, urlencode, urlsplit
 
-import urllib3
-from urllib3.exceptions import HTTPError, LocationParseError, SSLError
-from urllib3.util import Timeout, Url, parse_url
-
-TIMEOUT = Timeout(connect=3, read=10)
+CONNECT_TIMEOUT = 3.0
+"""Seconds, also for the handshake of TLS."""
+READ_TIMEOUT = 10.0
 PATIENCE = 18.0
 """Seconds in which a call may be tried again. With the longest time to connect it stays within the 30 in which the
 service takes a refresh token for that of a lost answer."""
@@ -36,31 +39,37 @@ class Refused(ClientError):
         self.status = status
 
 
-@dataclass(frozen=True)
-class Tokens:
-    access_token: str = field(repr=False)
-    refresh_token: str = field(repr=False)
+class Tokens(NamedTuple):
+    access_token: str
+    refresh_token: str
     expires_at: float
     """Of the access token, in seconds since 1970 by this machine's clock."""
 
+    def __repr__(self) -> str:
+        return f"Tokens(expires_at={self.expires_at!r})"
 
-@dataclass(frozen=True)
-class Challenge:
+
+class Challenge(NamedTuple):
     """A sign-in that waits for a second factor."""
 
-    mfa_token: str = field(repr=False)
+    mfa_token: str
+
+    def __repr__(self) -> str:
+        return "Challenge()"
+
+
+class Answer(NamedTuple):
+    status: int
+    retry_after: str
+    content: bytes
 
 
 class Service:
     """Raises `ClientError` for a URL that would carry secrets in the clear."""
 
     def __init__(self, url: str) -> None:
-        parsed = _parse(url)
-        self.url = parsed.url.rstrip("/")
-        host = (parsed.host or "").strip("[]")
-        direct = parsed.scheme == "http" or _is_loopback(host) or proxy_bypass(host)
-        proxy = None if direct else getproxies().get("https")
-        self._http = urllib3.ProxyManager(proxy) if proxy else urllib3.PoolManager()
+        self._place = _parse(url)
+        self.url = self._place._replace(netloc=self._place.netloc.lower()).geturl().rstrip("/")
 
     def log_in(self, email: str, password: str, *, device_name: str) -> Tokens | Challenge:
         answer = self._call("auth/login", {"email": email, "password": password, "device_name": device_name})
@@ -105,27 +114,57 @@ class Service:
         for tried in itertools.count():
             wait = PAUSES[min(tried, len(PAUSES) - 1)]
             try:
-                # No redirect is followed: it could lead secrets to another host.
-                answer = self._http.request(
-                    "POST", f"{self.url}/v1/{path}", json=body, headers=headers, timeout=TIMEOUT, retries=False
-                )
-            except SSLError as error:
-                raise ClientError(f"The certificate of {self.url} is not trusted here: {error}") from error
-            except HTTPError as error:
-                failure = Unavailable(f"{self.url} cannot be reached ({type(error).__name__}): check it and try again")
+                answer = self._ask("POST", path, headers, body)
+            except Unavailable as error:
+                failure = error
             else:
                 if answer.status not in BUSY:
                     return self._read(answer)
-                wait = max(wait, _retry_after(answer))
+                wait = max(wait, _retry_after(answer.retry_after))
                 failure = Unavailable(f"{self.url} is busy (HTTP {answer.status}): try again in {wait:.0f} seconds")
             if once or tried == len(PAUSES) or time.monotonic() + wait > deadline:
                 raise failure
             time.sleep(wait)
         raise AssertionError
 
-    def _read(self, answer: urllib3.BaseHTTPResponse) -> dict[str, Any]:
+    def container(self, access_token: str, wish: Mapping[str, str]) -> Answer:
+        """What the container endpoint answers, asked once."""
+        headers = {"Authorization": f"Bearer {access_token}"}
+        return self._ask("GET", f"credentials/container?{urlencode(wish)}", headers)
+
+    def _ask(self, method: str, path: str, headers: Mapping[str, str], body: Mapping[str, Any] | None = None) -> Answer:
         try:
-            content = json.loads(answer.data or b"{}")
+            return self._send(method, path, headers, body)
+        except ssl.SSLError as error:
+            raise ClientError(f"The certificate of {self.url} is not trusted here: {error}") from error
+        except (OSError, HTTPException) as error:
+            sentence = f"{self.url} cannot be reached ({type(error).__name__}): check it and try again"
+            raise Unavailable(sentence) from error
+
+    def _send(
+        self, method: str, path: str, headers: Mapping[str, str], body: Mapping[str, Any] | None = None
+    ) -> Answer:
+        """No redirect is followed: it could lead secrets to another host. Raises `OSError`, `HTTPException`."""
+        host, is_secure = self._place.hostname or "", self._place.scheme == "https"
+        proxy = _proxy_for(host) if is_secure and not _is_loopback(host) else None
+        if proxy is not None:
+            return _send_through(proxy, method, f"{self.url}/v1/{path}", headers, body)
+        text = None if body is None else json.dumps(body, ensure_ascii=False).encode()
+        port = self._place.port or (443 if is_secure else 80)
+        connection = (HTTPSConnection if is_secure else HTTPConnection)(host, port, timeout=CONNECT_TIMEOUT)
+        try:
+            connection.connect()
+            connection.sock.settimeout(READ_TIMEOUT)
+            head = headers if body is None else {"Content-Type": "application/json", **headers}
+            connection.request(method, f"{self._place.path.rstrip('/')}/v1/{path}", text, head)
+            answer = connection.getresponse()
+            return Answer(answer.status, answer.headers.get("Retry-After", ""), answer.read())
+        finally:
+            connection.close()
+
+    def _read(self, answer: Answer) -> dict[str, Any]:
+        try:
+            content = json.loads(answer.content or b"{}")
         except ValueError:
             content = None
         if isinstance(content, dict) and answer.status in (200, 204):
@@ -148,28 +187,61 @@ class Service:
         return ClientError(f"{self.url} does not answer as tokenvend does: check the URL")
 
 
-def _parse(url: str) -> Url:
+def _parse(url: str) -> SplitResult:
     try:
-        parsed = parse_url(url)
-    except LocationParseError:
-        parsed = Url()
-    host = (parsed.host or "").strip("[]")
-    if not host or set(url) & set("@\\?#"):
+        parsed = urlsplit(url)
+        host, _port = parsed.hostname, parsed.port
+    except ValueError:
+        host = None
+    if not host or set(url) & set("@\\?#") or not url.isprintable() or " " in url:
         raise ClientError("The URL must look like https://tokens.example.org")
     if parsed.scheme != "https" and not (parsed.scheme == "http" and _is_loopback(host)):
         raise ClientError("The URL must begin with https://: only on this machine itself may it be http://")
     return parsed
 
 
+def _proxy_for(host: str) -> str | None:
+    """The one that this machine's settings name for the host."""
+    if sys.platform not in ("darwin", "win32") and not any(name.lower().endswith("_proxy") for name in os.environ):
+        return None
+    from urllib.request import getproxies, proxy_bypass  # noqa: PLC0415 - it takes as long as all the rest
+
+    return None if proxy_bypass(host) else getproxies().get("https")
+
+
+def _send_through(
+    proxy: str, method: str, url: str, headers: Mapping[str, str], body: Mapping[str, Any] | None
+) -> Answer:
+    """The proxy sees the service's name alone. Raises `OSError`."""
+    import urllib3  # noqa: PLC0415 - it takes longer than all the rest
+    from urllib3.exceptions import HTTPError, SSLError  # noqa: PLC0415
+
+    timeout = urllib3.Timeout(connect=CONNECT_TIMEOUT, read=READ_TIMEOUT)
+    try:
+        answer = urllib3.ProxyManager(proxy).request(
+            method, url, json=body, headers=headers, timeout=timeout, retries=False
+        )
+    except SSLError as error:
+        raise ssl.SSLError(str(error)) from error
+    except HTTPError as error:
+        raise ConnectionError(str(error)) from error
+    return Answer(answer.status, answer.headers.get("Retry-After", ""), answer.data)
+
+
 def _is_loopback(host: str) -> bool:
+    if host == "localhost":
+        return True
+    if not (":" in host or host.replace(".", "").isdigit()):
+        return False
+    import ipaddress  # noqa: PLC0415
+
     try:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:
-        return host == "localhost"
+        return False
 
 
-def _retry_after(answer: urllib3.BaseHTTPResponse) -> float:
-    value = answer.headers.get("Retry-After", "")
+def _retry_after(value: str) -> float:
     return float(value) if value.isascii() and value.isdigit() else 0.0
 
 

@@ -4,12 +4,11 @@ import json
 import os
 import shlex
 import signal
-import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import NamedTuple
 
 from app.client.service import ClientError, Refused, Service, Tokens
 
@@ -21,11 +20,14 @@ class SignedOut(ClientError):
         super().__init__(f"{why}: run `tokenvend login --url {shlex.quote(url)} --email {shlex.quote(email)}`")
 
 
-@dataclass(frozen=True)
-class Session:
+class Session(NamedTuple):
     url: str
     email: str
-    tokens: Tokens = field(repr=False)
+    tokens: Tokens
+
+    @property
+    def as_json(self) -> str:
+        return json.dumps({"url": self.url, "email": self.email, "tokens": self.tokens._asdict()})
 
     def ended(self) -> SignedOut:
         return SignedOut("Your session has ended", url=self.url, email=self.email)
@@ -57,10 +59,13 @@ class Store:
             raise SignedOut(f"{self._file} is damaged")
         return Session(kept["url"], kept["email"], tokens)
 
-    def get(self) -> Session:
+    def get(self, *, of: Session | None = None) -> Session:
+        """Raises `SignedOut`, also where it is not a session of the same account as `of`."""
         session = self.find()
         if session is None:
             raise SignedOut("You are not signed in")
+        if of is not None and (session.url, session.email.lower()) != (of.url, of.email.lower()):
+            raise SignedOut("Another account has signed in", url=of.url, email=of.email)
         return session
 
     def keep(self, session: Session) -> None:
@@ -68,7 +73,7 @@ class Store:
         self._directory.mkdir(mode=0o700, parents=True, exist_ok=True)
         self._directory.chmod(0o700)
         with self._locked():
-            write_private(self._file, json.dumps(asdict(session)))
+            write_private(self._file, session.as_json)
 
     def end(self) -> bool:
         """Ends the session at the service, then forgets it. False if there was none."""
@@ -80,21 +85,21 @@ class Store:
             self._file.unlink()
         return True
 
-    def fresh(self, *, min_left: float, refused: str | None = None) -> Session:
+    def fresh(self, *, min_left: float, refused: str | None = None, of: Session | None = None) -> Session:
         """The session, with an access token that lives for as many seconds and is not the refused one.
 
-        Raises `SignedOut`, `Unavailable`.
+        `of`: a session of the same account, which it has to be. Raises `SignedOut`, `Unavailable`.
         """
 
         def is_fresh(session: Session) -> bool:
             tokens = session.tokens
             return tokens.access_token != refused and tokens.expires_at - time.time() > min_left
 
-        session = self.get()
+        session = self.get(of=of)
         if is_fresh(session):
             return session
         with self._locked(), _uninterrupted():
-            session = self.get()  # another process may have renewed it while this one waited
+            session = self.get(of=of)  # another process may have renewed it while this one waited
             if is_fresh(session):
                 return session
             try:
@@ -102,7 +107,7 @@ class Store:
             except Refused as refusal:
                 raise session.ended() if refusal.status == 401 else refusal from refusal
             session = Session(session.url, session.email, tokens)
-            write_private(self._file, json.dumps(asdict(session)))
+            write_private(self._file, session.as_json)
         return session
 
     @contextmanager
@@ -128,6 +133,8 @@ class Store:
 
 def write_private(file: Path, text: str) -> None:
     """Writes the whole file or nothing, to the disk, readable by its owner alone."""
+    import tempfile  # noqa: PLC0415 - what is only read needs none
+
     descriptor, name = tempfile.mkstemp(prefix=f".{file.name}.", dir=file.parent)  # made with mode 0600
     try:
         with os.fdopen(descriptor, "w", encoding="utf-8") as stream:

@@ -1,7 +1,7 @@
 """Session policies: a pure function from prefix and access level to the JSON for STS. No other code builds one.
 
 A credential may do what both this policy and the role's own policy allow. The prefix ends in `/`, because `users/<id>*`
-would let `u1` read `u10`.
+would let `u1` read `u10`. Only a list of the whole own prefix may leave it out, where there is room to say so.
 """
 
 import functools
@@ -50,6 +50,7 @@ _WIDENING = re.compile(r'[*?$\\"\x00-\x1f\x7f-\x9f\ud800-\udfff]')
 """Wildcards, the start of a policy variable, characters that need escaping in an ARN or in JSON, control characters and
 surrogates."""
 _PREFIX = re.compile(r"users/[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}/(?:[^/]+/)*\Z")
+_WHOLE = re.compile(r"users/[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}/\Z")
 _FOLDER = re.compile(r"users/[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}/(?:[^/]+/)+\Z")
 
 
@@ -132,24 +133,35 @@ class Bucket:
     def arn(self) -> str:
         return f"arn:{self.partition}:s3:::{self.name}"
 
-    def object_actions(self, access: Access, *, shared: bool = False) -> tuple[str, ...]:
+    def object_actions(self, access: Access, *, shared: bool = False, by_link: bool = False) -> tuple[str, ...]:
         """What `access` allows with own objects; `shared`: in a credential that has folders of others besides.
+
+        `by_link`: for whoever has a link. Tags are none of their business, as in a shared folder.
 
         A fence needs one more statement to tell own tags from those of others. Where nothing is written, its room is
         for folders.
         """
-        if shared and self.fenced and access == "read":
+        if by_link or (shared and self.fenced and access == "read"):
             return OBJECT_ACTIONS[access]
         return OBJECT_ACTIONS[access] + _TAG_ACTIONS[self.tags].get(access, ())
 
-    def policy(self, prefix: str, access: Access, *, shared: tuple[str, ...] = (), versions: bool = False) -> str:
+    def policy(
+        self,
+        prefix: str,
+        access: Access,
+        *,
+        shared: tuple[str, ...] = (),
+        versions: bool = False,
+        by_link: bool = False,
+    ) -> str:
         """The session policy as compact ASCII JSON of up to 2,048 characters.
 
         `shared`: folders of others. The policy allows reading and listing them, whatever `access` allows in the user's
-        own prefix. `versions`: allows listing old versions, only for a job of this service.
+        own prefix. `versions`: allows listing old versions, only for a job of this service. `by_link`: for whoever has
+        a link to the folder `prefix`.
         Raises `PolicyTooLarge`, and ValueError for a prefix that `narrowed_prefix` does not return.
         """
-        return _kept(self, prefix, access, shared, versions=versions)
+        return _kept(self, prefix, access, shared, versions=versions, by_link=by_link)
 
     def fits(self, prefix: str, access: Access, *, shared: tuple[str, ...] = ()) -> bool:
         """Whether `policy` would not raise `PolicyTooLarge`."""
@@ -172,14 +184,27 @@ class Bucket:
         return Room(MAX_POLICY_LENGTH - one + (two - one), two - one - times * len(folder), times)
 
 
-def _build(bucket: Bucket, prefix: str, access: Access, shared: tuple[str, ...] = (), *, versions: bool = False) -> str:
+def _build(
+    bucket: Bucket,
+    prefix: str,
+    access: Access,
+    shared: tuple[str, ...] = (),
+    *,
+    versions: bool = False,
+    by_link: bool = False,
+) -> str:
     if not _PREFIX.match(prefix) or _widens(prefix):
         raise ValueError("not the prefix of a user")
     if not all(_FOLDER.match(folder) and not _widens(folder) for folder in shared):
         raise ValueError("not a folder of a user")
     if shared and access not in LISTS:
         raise ValueError("what is shared is shared to be read")
-    text = _write(bucket, prefix, access, shared, versions=versions)
+    if by_link and (access != "read" or shared or not _FOLDER.match(prefix)):
+        raise ValueError("a link reads one folder")
+    bare = access in LISTS and _WHOLE.match(prefix) is not None
+    text = _write(bucket, prefix, access, shared, versions=versions, bare=bare, by_link=by_link)
+    if len(text) > MAX_POLICY_LENGTH:
+        text = _write(bucket, prefix, access, shared, versions=versions, by_link=by_link)
     if len(text) > MAX_POLICY_LENGTH:
         raise PolicyTooLarge(
             f"The session policy for this `path` has {len(text):,} characters and STS takes {MAX_POLICY_LENGTH:,}. "
@@ -191,12 +216,25 @@ def _build(bucket: Bucket, prefix: str, access: Access, shared: tuple[str, ...] 
 _kept = functools.lru_cache(maxsize=10_000)(_build)
 
 
-def _write(bucket: Bucket, prefix: str, access: Access, shared: tuple[str, ...] = (), *, versions: bool = False) -> str:
-    """The policy, without a check of its length."""
+def _write(
+    bucket: Bucket,
+    prefix: str,
+    access: Access,
+    shared: tuple[str, ...] = (),
+    *,
+    versions: bool = False,
+    bare: bool = False,
+    by_link: bool = False,
+) -> str:
+    """The policy, without a check of its length. `bare`: the prefix may be listed without its `/`.
+
+    Many clients ask so. It is safe for the whole prefix of a user alone: all ids have one length, so nobody else's
+    begins like it. A folder's name may be the beginning of another's.
+    """
     own, folders = f"{bucket.arn}/{prefix}*", [f"{bucket.arn}/{folder}*" for folder in shared]
     # `*` matches nothing too, so a shared folder needs no second entry without it. That keeps each share short.
-    listed = [f"{prefix}*", prefix, *(f"{folder}*" for folder in shared)]
-    actions = list(bucket.object_actions(access, shared=bool(shared)))
+    listed = [f"{prefix}*", prefix.removesuffix("/") if bare else prefix, *(f"{folder}*" for folder in shared)]
+    actions = list(bucket.object_actions(access, shared=bool(shared), by_link=by_link))
     lists = ["s3:ListBucket", "s3:ListBucketVersions"] if versions else "s3:ListBucket"
     statements = [_statement("Objects", "Allow", Action=actions, Resource=own)]
     if shared:
@@ -211,22 +249,29 @@ def _write(bucket: Bucket, prefix: str, access: Access, shared: tuple[str, ...] 
         if shared and not bucket.encryption.bucket_keys:  # with bucket keys the statement above covers the whole bucket
             statements.append(_encryption(bucket.encryption, "read", bucket.arn, folders, sid="SharedEncryption"))
     if bucket.fenced:
-        statements += _fence(bucket, own, folders, listed, access=access, lists=lists)
+        statements += _fence(bucket, own, folders, listed, access=access, lists=lists, by_link=by_link)
     document = {"Version": "2012-10-17", "Statement": statements}
     return json.dumps(document, separators=(",", ":"), ensure_ascii=True)
 
 
 def _fence(
-    bucket: Bucket, own: str, folders: list[str], listed: list[str], *, access: Access, lists: str | list[str]
+    bucket: Bucket,
+    own: str,
+    folders: list[str],
+    listed: list[str],
+    *,
+    access: Access,
+    lists: str | list[str],
+    by_link: bool,
 ) -> list[dict[str, Any]]:
     """Denies other places and other actions, and in shared folders everything except reading."""
-    objects = bucket.object_actions(access, shared=bool(folders))
+    objects = bucket.object_actions(access, shared=bool(folders), by_link=by_link)
     actions = list(objects)
     if access in LISTS:
         actions += [lists] if isinstance(lists, str) else lists
     if bucket.location:
         actions.append(_LOCATION)
-    elsewhere = [pattern for pattern in listed if pattern.endswith("*")]
+    elsewhere = [pattern for pattern in listed if not pattern.endswith("/")]
     fence = [
         _statement("Elsewhere", "Deny", Action="s3:*", NotResource=[bucket.arn, own, *folders]),
         _statement("Otherwise", "Deny", NotAction=actions, Resource=f"{bucket.arn}*"),
@@ -235,7 +280,7 @@ def _fence(
             "Deny",
             Action=lists,
             Resource=bucket.arn,
-            Condition={"StringNotLike": {"s3:prefix": elsewhere if folders else elsewhere[0]}},
+            Condition={"StringNotLike": {"s3:prefix": elsewhere if len(elsewhere) > 1 else elsewhere[0]}},
         ),
     ]
     if folders and objects != _READ:  # else only reading is left anyway

@@ -25,6 +25,13 @@ CREDENTIAL = {
     "force_path_style": False,
 }
 
+CONTAINER = {
+    "AccessKeyId": CREDENTIAL["access_key_id"],
+    "SecretAccessKey": CREDENTIAL["secret_access_key"],
+    "Token": CREDENTIAL["session_token"],
+    "Expiration": CREDENTIAL["expiration"],
+}
+
 
 class CannedService:
     """A refresh token works once; its repetition gets the same successor. `calls` has path and body of each."""
@@ -90,7 +97,7 @@ class CannedService:
             return 204, {}, b""
         if authorization != f"Bearer access-{self.generation}":
             return 401, {}, {"code": "invalid_token", "detail": "Expired."}
-        return 200, {}, self.credential
+        return 200, {}, CONTAINER if path.startswith("credentials/container?") else self.credential
 
     def _sign_in(self, path: str, body: dict[str, Any]) -> Answer:
         if path == "auth/login" and self.codes:
@@ -120,7 +127,12 @@ class CannedService:
             protocol_version = "HTTP/1.1"
 
             def do_POST(self) -> None:
-                body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+                self._do(json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
+
+            def do_GET(self) -> None:
+                self._do({})
+
+            def _do(self, body: dict[str, Any]) -> None:
                 answer = canned._answer(self.path.removeprefix("/v1/"), body, self.headers.get("Authorization"))
                 if answer is None:
                     self.close_connection = True

@@ -83,7 +83,11 @@ class Terminal:
 
 @pytest.fixture
 def terminal(tmp_path: Path) -> Terminal:
-    binaries, home = tmp_path / "bin", tmp_path / "home"
+    return terminal_at(tmp_path)
+
+
+def terminal_at(directory: Path) -> Terminal:
+    binaries, home = directory / "bin", directory / "home"
     binaries.mkdir()
     home.mkdir()
     command = binaries / "tokenvend"

@@ -12,9 +12,9 @@ from typing import Any
 
 import pytest
 
-from app.client import commands
+from app.client import commands, credentials
 from app.client.service import PAUSES, ClientError, Refused, Service, Unavailable
-from app.client.session import SignedOut
+from app.client.session import Session, SignedOut
 from tests.client.canned_service import CREDENTIAL, CannedService
 from tests.client.conftest import EMAIL, Terminal, one_sentence, printed
 
@@ -37,7 +37,7 @@ def silent_port() -> int:
 
 
 def vend(terminal: Terminal) -> dict[str, object]:
-    return commands._vend(terminal.store, access="read", path="", duration=None)
+    return credentials.vend(terminal.store, access="read", path="", duration=None)
 
 
 class TestCreds:
@@ -73,11 +73,64 @@ class TestCreds:
         assert {"boto3", "botocore", "fastapi", "pydantic", "sqlalchemy"}.isdisjoint(loaded)
 
 
+class TestPlainly:
+    """An SDK starts `creds` for each command, so the plain ways to call it go past the parser of the others."""
+
+    def test_little_is_imported(self, signed_in: Terminal) -> None:
+        code = (
+            "import sys; sys.argv[1:] = ['creds', '--format', 'process']; from app.__main__ import main; main(); "
+            "print(*sys.modules, file=sys.stderr)"
+        )
+        done = signed_in.run(sys.executable, "-c", code)
+        assert json.loads(done.stdout)["AccessKeyId"] == CREDENTIAL["access_key_id"]
+        loaded = set(done.stderr.split())
+        assert "app.client.credentials" in loaded
+        assert {"typer", "click", "rich", "urllib3", "urllib.request", "dataclasses", "asyncio"}.isdisjoint(loaded)
+
+    @pytest.mark.parametrize(
+        "arguments",
+        [
+            ("--format", "process"),
+            ("--format=env",),
+            ("--format", "json", "--access", "read", "--path", "albums/", "--duration", "900"),
+            ("--path=", "--format=powershell", "--duration=3600"),
+            ("--format", "process", "--format", "env"),
+            ("--format", "process", "--duration", "soon"),
+            ("--format", "process", "--duration", "-1"),
+            ("--format", "process", "--duration", "²"),
+            ("--format", "process", "--path"),
+            ("--format", "process", "--path", "--access"),
+            ("--format", "process", "more"),
+            ("--format", "PROCESS"),
+            ("--form", "process"),
+            ("--format", "process", "--access", "readwrite"),
+            ("--help",),
+            (),
+        ],
+        ids=" ".join,
+    )
+    def test_it_does_what_the_parser_would(
+        self, signed_in: Terminal, canned: CannedService, arguments: tuple[str, ...]
+    ) -> None:
+        parser = "from app.client.commands import client; client(prog_name='tokenvend')"
+        seen = []
+        for command in (("tokenvend",), (sys.executable, "-c", parser)):
+            canned.calls.clear()
+            done = signed_in.run(*command, "creds", *arguments)
+            seen.append((done.returncode, done.stdout, done.stderr, list(canned.calls)))
+        assert seen[0] == seen[1]
+
+    def test_a_closed_pipe_is_no_traceback(self, signed_in: Terminal) -> None:
+        script = "(trap '' PIPE; tokenvend creds --format json; echo $? > status) | true"
+        done = signed_in.run("sh", "-c", script)
+        assert "Traceback" not in done.stderr
+
+
 class TestRenewal:
     def test_has_the_new_refresh_token_on_disk_before_it_uses_the_session(
         self, signed_in: Terminal, canned: CannedService
     ) -> None:
-        signed_in.age(left=commands.MIN_LEFT - 1)
+        signed_in.age(left=credentials.MIN_LEFT - 1)
         on_disk = []
         canned.before_answer = lambda path: on_disk.append((path, signed_in.store.get().tokens.refresh_token))
         vend(signed_in)
@@ -85,7 +138,7 @@ class TestRenewal:
         assert signed_in.store.get().tokens.access_token == "access-2"
 
     def test_waits_until_it_is_due(self, signed_in: Terminal, canned: CannedService) -> None:
-        signed_in.age(left=commands.MIN_LEFT + 30)
+        signed_in.age(left=credentials.MIN_LEFT + 30)
         vend(signed_in)
         assert canned.count("auth/refresh") == 0
 
@@ -320,6 +373,15 @@ class TestTokenFile:
         canned.fail("auth/refresh", 401)
         with pytest.raises(SignedOut):
             commands.keep_fresh(signed_in.store, signed_in.home / "token", session, ended=lambda _: False)
+
+    def test_never_has_the_token_of_another_service(self, signed_in: Terminal) -> None:
+        """SDKs send what is in the file to the service that the shell names."""
+        session, file, looks = signed_in.store.get(), signed_in.home / "token", iter([False, True])
+        tokens = session.tokens._replace(access_token="another")
+        signed_in.store.keep(Session("https://tokens.example.org", EMAIL, tokens))
+        with pytest.raises(SignedOut, match="Another account"):
+            commands.keep_fresh(signed_in.store, file, session, ended=lambda _: next(looks))
+        assert not file.exists()
 
     @pytest.mark.parametrize("arguments", [("--format", "json"), ("--format", "env", "--duration", "900")])
     def test_goes_with_shells_alone(self, signed_in: Terminal, arguments: tuple[str, ...]) -> None:

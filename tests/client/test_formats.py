@@ -86,6 +86,38 @@ def powershell_string(literal: str) -> str:
     return value
 
 
+class TestEngine:
+    """What the engine needs that is not AWS's."""
+
+    @pytest.mark.parametrize(
+        ("endpoint", "needed"),
+        [
+            (None, False),
+            ("https://s3.eu-central-1.amazonaws.com", False),
+            ("https://bucket.vpce-1a2b.s3.eu-central-1.vpce.amazonaws.com", False),
+            ("https://s3.cn-north-1.amazonaws.com.cn", False),
+            ("https://s3.dualstack.eu-central-1.api.aws", False),
+            ("http://127.0.0.1:8333", True),
+            ("https://amazonaws.com.example.org", True),
+            ("https://notamazonaws.com", True),
+        ],
+    )
+    def test_other_engines_get_no_checksums_that_they_do_not_ask_for(self, endpoint: str | None, needed: bool) -> None:
+        """Ceph refuses those at the end of an upload, over TLS."""
+        vended = CREDENTIAL | {"endpoint_url": endpoint}
+        for style in ("env", "fish", "powershell"):
+            script = formats.render(style, vended)
+            assert ("AWS_REQUEST_CHECKSUM_CALCULATION" in script) == ("when_required" in script) == needed
+        section = formats.render("profile", vended)
+        assert ("\nrequest_checksum_calculation = when_required" in section) == needed
+        assert f"\nprovider = {'Other' if needed else 'AWS'}\n" in formats.render("rclone", vended)
+
+    @pytest.mark.parametrize("style", ["env", "profile", "rclone"])
+    def test_an_endpoint_that_is_no_url_is_one_sentence(self, style: str) -> None:
+        with pytest.raises(ClientError, match="is no URL"):
+            formats.render(style, CREDENTIAL | {"endpoint_url": "http://["})
+
+
 class TestDocuments:
     @pytest.mark.parametrize("value", HOSTILE)
     def test_process_and_json_carry_any_value(self, value: str) -> None:
@@ -134,3 +166,27 @@ def configparser_section(text: str) -> dict[str, str]:
     parser = configparser.RawConfigParser()
     parser.read_string(text)
     return dict(parser["tokenvend"])
+
+
+class TestRclone:
+    def test_reads_the_section(self, terminal: Terminal) -> None:
+        hostile = "a(b)s;c#d=e:'\"$x`//+=="
+        vended = CREDENTIAL | {"session_token": hostile, "endpoint_url": "http://127.0.0.1:9", "force_path_style": True}
+        (terminal.home / "rclone.conf").write_text(formats.render("rclone", vended))
+        done = terminal.run(found("rclone"), "--config", "rclone.conf", "config", "dump")
+        assert json.loads(done.stdout)["tokenvend"] == {
+            "type": "s3",
+            "provider": "Other",
+            "access_key_id": "ASIACANNED",
+            "secret_access_key": "canned/secret+key",
+            "session_token": hostile,
+            "region": "us-east-1",
+            "endpoint": "http://127.0.0.1:9",
+            "force_path_style": "true",
+            "no_check_bucket": "true",
+        }
+
+    @pytest.mark.parametrize("value", ["", "a b", "a\nb", '"a"', "`a`", "é", "a%(b)s"])
+    def test_is_given_no_value_that_it_would_read_otherwise(self, value: str) -> None:
+        with pytest.raises(ClientError, match="use another --format"):
+            formats.render("rclone", CREDENTIAL | {"session_token": value})

@@ -143,6 +143,14 @@ class TestSdks:
         script = f"{variables}{shlex.join(user.probe(sdk, request))}"
         user.proves(sdk, user.terminal.run("sh", "-c", script, **user.place))
 
+    @pytest.mark.parametrize("sdk", SDKS)
+    def test_ask_the_agent_on_the_loopback(
+        self, user: User, sdk: str, request: pytest.FixtureRequest, running: Callable[..., str]
+    ) -> None:
+        """It says where S3 is, too."""
+        script = f"{running('creds', '--format', 'env', '--serve')}{shlex.join(user.probe(sdk, request))}"
+        user.proves(sdk, user.terminal.run("sh", "-c", script))
+
     def test_go_on_when_the_token_file_is_renewed(
         self, user: User, request: pytest.FixtureRequest, running: Callable[..., str]
     ) -> None:
@@ -162,6 +170,42 @@ class TestSdks:
         for sdk in ("boto3", "js"):
             answer = user.terminal.run(*user.probe(sdk, request), AWS_PROFILE="tokenvend", **user.place)
             assert json.loads(answer.stdout)["foreign"] == "AccessDenied", answer.stderr
+
+
+class TestRclone:
+    def test_copies_lists_and_deletes_with_the_printed_section(self, user: User) -> None:
+        """Without `no_check_bucket` it tries to make the bucket, and stops."""
+        place = f"tokenvend:photos/{user.prefix}"
+        script = (
+            "tokenvend creds --format rclone > rclone.conf; export RCLONE_CONFIG=$PWD/rclone.conf; "
+            f"rclone copyto {CHINA} {place}by-rclone.jpg && rclone lsf {place} && "
+            f"rclone cat {place}by-rclone.jpg | cmp - {CHINA} && "
+            f"rclone deletefile {place}by-rclone.jpg && rclone lsf {place.removesuffix('/')}"
+        )
+        found("rclone")
+        done = user.terminal.run(found("bash"), "-c", script)
+        assert done.returncode == 0, done.stderr
+        assert done.stdout.splitlines().count("by-rclone.jpg") == 1
+
+
+class TestRestic:
+    def test_backs_up_with_keys_of_the_agent(self, user: User) -> None:
+        """Its own client for S3 knows neither token file nor command. It makes no repository there: rclone does."""
+        found("restic")
+        found("rclone")
+        remote, place = f"rclone:tokenvend:photos/{user.prefix}backup", f"photos/{user.prefix}backup"
+        script = (
+            "tokenvend creds --format rclone > rclone.conf; export RCLONE_CONFIG=$PWD/rclone.conf RESTIC_PASSWORD=x; "
+            f"restic -q -r {remote} init && "
+            'eval "$(tokenvend creds --serve --format env &)" && '
+            f'repository="s3:$AWS_ENDPOINT_URL_S3/{place}" && '
+            f'restic -q -r "$repository" backup {CHINA} && restic -q -r "$repository" check && '
+            f'restic -q -r "$repository" dump latest {CHINA} | cmp - {CHINA}; '
+            'status=$?; kill "$CREDS_AGENT_PID"; exit $status'
+        )
+        done = user.terminal.run(found("bash"), "-c", script)
+        assert done.returncode == 0, done.stderr
+        assert "AccessDenied" not in done.stderr
 
 
 @pytest.fixture
@@ -212,6 +256,23 @@ class TestDocuments:
         config.parent.mkdir()
         config.write_text(shown("credential_process"))
         user.proves("cli", user.terminal.run(*user.probe("cli", request), AWS_PROFILE="photos"))
+
+    def test_an_agent_answers(self, user: User, shown: Callable[[str], str], request: pytest.FixtureRequest) -> None:
+        """The agent's first parent is gone at once; the shell ends it."""
+        stop = 'kill "$CREDS_AGENT_PID"'
+        script = f"{shown('creds --serve')}{shlex.join(user.probe('boto3', request))}; {stop}"
+        user.proves("boto3", user.terminal.run("sh", "-c", script))
+
+    def test_rclone_uses_the_profile(self, user: User, shown: Callable[[str], str]) -> None:
+        for file, text in ((".aws/config", "credential_process"), (".config/rclone/rclone.conf", "no_check_bucket")):
+            path = user.terminal.home / file
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(shown(text))
+        key = f"photos:photos/{user.prefix}from-rclone.jpg"
+        done = user.terminal.run(found("rclone"), "copyto", CHINA, key)
+        assert done.returncode == 0, done.stderr
+        names = user.terminal.run("rclone", "lsf", f"photos:photos/{user.prefix}").stdout.splitlines()
+        assert "from-rclone.jpg" in names
 
     def test_a_token_file_is_kept(
         self, user: User, shown: Callable[[str], str], request: pytest.FixtureRequest

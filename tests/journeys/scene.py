@@ -1,7 +1,7 @@
 """The scene of the isolation tests: Ada attacks, Bob must not notice."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -45,6 +45,11 @@ def matrix(*rows: Row) -> pytest.MarkDecorator:
     return pytest.mark.parametrize("row", rows, ids=[row.name for row in rows])
 
 
+def rows_of(*tests: Callable[..., None]) -> list[Row]:
+    """Those of a `matrix`, for another engine or credential."""
+    return [row for test in tests for mark in test.pytestmark for row in mark.args[1]]  # type: ignore[attr-defined]
+
+
 def _headers(headers: Mapping[str, str]) -> dict[str, str]:
     return {name.replace("_", "-"): value for name, value in headers.items()}
 
@@ -65,12 +70,18 @@ class Scene:
         self.last_seen = self.look()
 
     @property
+    def twin(self) -> str:
+        """The id of a user who has the same as Ada, but for its last digit."""
+        return twin_of(self.ada)
+
+    @property
     def names(self) -> dict[str, str]:
         bucket, ada, bob = self.deployment.bucket, self.ada.id, self.bob.id
         return {
             "bucket": bucket,
             "ada": ada,
             "bob": bob,
+            "twin": self.twin,
             "ADA": ada.upper(),
             "BOB": bob.upper(),
             "own": f"{bucket}/users/{ada}",
@@ -107,9 +118,14 @@ class Scene:
         return {
             "buckets": [bucket["Name"] for bucket in deployment.as_owner.list_buckets()["Buckets"]],
             "objects": {k: v for k, v in every.items() if k.startswith(bob.prefix) or not OF_A_USER.match(k)},
+            "twin": deployment.objects(f"users/{self.twin}/"),
             "elsewhere": deployment.objects(bucket=ELSEWHERE),
             "parts": [(part["PartNumber"], part["ETag"], part["Size"]) for part in parts],
         }
+
+
+def twin_of(person: Person) -> str:
+    return person.id[:-1] + ("0" if person.id[-1] != "0" else "1")
 
 
 def set_scene(deployment: Deployment, ada: Person, bob: Person, china: bytes, flower: bytes) -> Scene:
@@ -120,6 +136,7 @@ def set_scene(deployment: Deployment, ada: Person, bob: Person, china: bytes, fl
     for key, data in {
         f"{bob.prefix}photo.jpg": flower,
         f"{bob.prefix}albums/2026/beach.jpg": flower,
+        f"users/{twin_of(ada)}/beach.jpg": flower,
         f"users/{ada.id}b/photo.jpg": flower,
         f"users/{ada.id[:-1]}/photo.jpg": flower,
         "photo.jpg": flower,

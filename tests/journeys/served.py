@@ -1,10 +1,10 @@
-"""`tokenvend serve` as in production: settings from the environment, PostgreSQL, an engine that runs elsewhere."""
+"""`tokenvend serve` as somebody runs it: settings from the environment, an engine that runs elsewhere."""
 
 import os
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,8 +25,8 @@ class Served:
 
 
 @contextmanager
-def serving(directory: Path, running: Engine, database_url: str) -> Iterator[Served]:
-    """A service that is ready, and ends with the block."""
+def started(directory: Path, settings: Mapping[str, str]) -> Iterator[Served]:
+    """A service that is ready, and ends with the block. It writes into the directory's `stderr.log`."""
     port = free_port()
     url = f"http://127.0.0.1:{port}"
     with (directory / "stderr.log").open("a") as log:
@@ -34,7 +34,7 @@ def serving(directory: Path, running: Engine, database_url: str) -> Iterator[Ser
             [sys.executable, "-m", "app", "serve", "--port", str(port)],
             stdout=log,
             stderr=log,
-            env=_environment(running, url, database_url),
+            env=environment(url, settings),
         )
     try:
         _wait_until_ready(process, url, directory / "stderr.log")
@@ -44,13 +44,23 @@ def serving(directory: Path, running: Engine, database_url: str) -> Iterator[Ser
         process.wait(timeout=60)
 
 
-def _environment(running: Engine, url: str, database_url: str) -> dict[str, str]:
+def environment(url: str, settings: Mapping[str, str]) -> dict[str, str]:
     inherited = {name: value for name, value in os.environ.items() if not name.startswith(("TOKENVEND_", "AWS_"))}
-    return inherited | {
-        "TOKENVEND_ENVIRONMENT": "production",
-        "TOKENVEND_DATABASE_URL": database_url,
+    always = {
         "TOKENVEND_SECRET_KEY": SECRET_KEY,
         "TOKENVEND_PUBLIC_URL": url,
+        "TOKENVEND_S3_FORCE_PATH_STYLE": "true",
+        "AWS_EC2_METADATA_DISABLED": "true",
+    }
+    return inherited | always | dict(settings)
+
+
+@contextmanager
+def serving(directory: Path, running: Engine, database_url: str) -> Iterator[Served]:
+    """The service as in production, with an embedded engine."""
+    settings = {
+        "TOKENVEND_ENVIRONMENT": "production",
+        "TOKENVEND_DATABASE_URL": database_url,
         "TOKENVEND_EMAIL_VERIFICATION": "off",
         "TOKENVEND_SMTP_URL": "smtp://127.0.0.1:9",
         "TOKENVEND_MAIL_FROM": "photos@example.org",
@@ -58,12 +68,12 @@ def _environment(running: Engine, url: str, database_url: str) -> dict[str, str]
         "TOKENVEND_ROLE_ARN": running.role_arn,
         "TOKENVEND_STS_ENDPOINT_URL": running.endpoint_url,
         "TOKENVEND_S3_ENDPOINT_URL": running.endpoint_url,
-        "TOKENVEND_S3_FORCE_PATH_STYLE": "true",
         "AWS_REGION": running.region,
         "AWS_ACCESS_KEY_ID": running.access_key_id,
         "AWS_SECRET_ACCESS_KEY": running.secret_access_key,
-        "AWS_EC2_METADATA_DISABLED": "true",
     }
+    with started(directory, settings) as served:
+        yield served
 
 
 def _wait_until_ready(process: "subprocess.Popen[bytes]", url: str, log: Path) -> None:

@@ -4,6 +4,8 @@ SeaweedFS answers some requests otherwise than AWS does; such rows say what AWS 
 another user's.
 """
 
+import re
+
 import pytest
 
 from tests.journeys.scene import ELSEWHERE, Row, Scene, answered, denied, matrix
@@ -126,7 +128,10 @@ def test_paths(scene: Scene, row: Row) -> None:
     denied("empty_prefix", "GET /{bucket}?list-type=2&prefix="),
     denied("users", "GET /{bucket}?list-type=2&prefix=users%2F"),
     denied("users_without_slash", "GET /{bucket}?list-type=2&prefix=users"),
-    denied("id_without_slash", "GET /{bucket}?list-type=2&prefix=users%2F{ada}"),
+    denied("foreign_id_without_slash", "GET /{bucket}?list-type=2&prefix=users%2F{bob}"),
+    denied("longer_without_slash", "GET /{bucket}?list-type=2&prefix=users%2F{ada}b"),
+    denied("shorter_without_slash", "GET /{bucket}?list-type=2&prefix=users%2F{ada:.35}"),
+    denied("own_upper_case_without_slash", "GET /{bucket}?list-type=2&prefix=users%2F{ADA}"),
     denied("foreign", "GET /{bucket}?list-type=2&prefix=users%2F{bob}%2F"),
     denied("foreign_v1", "GET /{bucket}?prefix=users%2F{bob}%2F"),
     denied("foreign_folder", "GET /{bucket}?list-type=2&prefix=users%2F{bob}%2Falbums%2F"),
@@ -134,7 +139,7 @@ def test_paths(scene: Scene, row: Row) -> None:
     denied("own_upper_case", "GET /{bucket}?list-type=2&prefix=users%2F{ADA}%2F"),
     denied("delimiter", "GET /{bucket}?list-type=2&delimiter=%2F"),
     denied("users_by_delimiter", "GET /{bucket}?list-type=2&prefix=users%2F&delimiter=%2F"),
-    denied("odd_delimiter", "GET /{bucket}?list-type=2&prefix=users%2F{ada}&delimiter={ada}"),
+    denied("odd_delimiter", "GET /{bucket}?list-type=2&prefix=users%2F&delimiter={ada}"),
     denied("prefix_twice", "GET /{bucket}?list-type=2&prefix=users%2F{bob}%2F&prefix=users%2F{ada}%2F"),
     denied("leading_slash", "GET /{bucket}?list-type=2&prefix=%2Fusers%2F{ada}%2F"),
     denied("versions", "GET /{bucket}?versions&prefix=users%2F{ada}%2F"),
@@ -148,10 +153,45 @@ def test_paths(scene: Scene, row: Row) -> None:
     answered("marker", "GET /{bucket}?prefix=users%2F{ada}%2F&marker=users%2F{bob}%2F", 200),
 )
 def test_lists(scene: Scene, row: Row) -> None:
-    """Only under the own prefix with its slash; where a trick gets an answer, nothing foreign is in it."""
+    """Only under the own prefix; where a trick gets an answer, nothing foreign is in it."""
     answer = scene.check(row)
     for foreign in (scene.bob.id, f"{scene.ada.id}b"):
         assert f"<Key>users/{foreign}".encode() not in answer.body
+
+
+WITHOUT_SLASH = [
+    answered("id_without_slash", "GET /{bucket}?list-type=2&prefix=users%2F{ada}", 200),
+    answered("id_without_slash_v1", "GET /{bucket}?prefix=users%2F{ada}", 200),
+    answered("odd_delimiter", "GET /{bucket}?list-type=2&prefix=users%2F{ada}&delimiter={ada}", 200),
+]
+
+
+class TestWithoutSlash:
+    """Many clients leave the slash out. Beside Ada stands a user whose id has another last digit."""
+
+    @matrix(*WITHOUT_SLASH)
+    @pytest.mark.parametrize("access", ["read", "read_write", "read_delete"])
+    def test_the_whole_own_prefix_is_listed_and_nobody_elses(self, scene: Scene, access: str, row: Row) -> None:
+        """VC2: every id has 36 characters. Of a longer name there are no users, only what an operator puts there."""
+        answer = scene.check(row, scene.keys(access=access))
+        keys = re.findall("<Key>([^<]+)</Key>", answer.body.decode())
+        foreign = {key for key in keys if not key.startswith(scene.ada.prefix)}
+        assert foreign == {f"users/{scene.ada.id}b/photo.jpg"}
+        assert f"{scene.ada.prefix}photo.jpg" in keys
+
+    @pytest.mark.parametrize(
+        ("wish", "prefix"),
+        [
+            ({"access": "write"}, "users%2F{ada}"),
+            ({"path": "albums/"}, "users%2F{ada}"),
+            ({"path": "albums/"}, "users%2F{ada}%2Falbums"),
+            ({"path": "albums/2026/"}, "users%2F{ada}%2Falbums%2F2026"),
+            ({}, "users%2F{twin}"),
+            ({}, "users%2F{twin}%2F"),
+        ],
+    )
+    def test_nothing_else_is(self, scene: Scene, wish: dict[str, str], prefix: str) -> None:
+        scene.check(denied("list", f"GET /{{bucket}}?list-type=2&prefix={prefix}"), scene.keys(**wish))
 
 
 @matrix(

@@ -19,8 +19,9 @@ import pytest
 from httpx2 import Client
 
 from tests.journeys.deployment import Answer, Deployment, Keys, person
-from tests.journeys.on_ceph import environment, served_on_ceph
+from tests.journeys.on_ceph import served_on_ceph, settings_on_ceph
 from tests.journeys.scene import ELSEWHERE, Row, Scene, answered, denied, matrix, set_scene
+from tests.journeys.served import environment
 from tests.support.ceph import BROKER, ROLE_ARN, ROLE_NAME, CephNode, ceph_node
 from tests.support.databases import SqliteDatabases
 
@@ -245,7 +246,8 @@ class TestForeign:
         denied("empty_prefix", "GET /{bucket}?list-type=2&prefix="),
         denied("users", "GET /{bucket}?list-type=2&prefix=users%2F"),
         denied("users_by_delimiter", "GET /{bucket}?list-type=2&prefix=users%2F&delimiter=%2F"),
-        denied("id_without_slash", "GET /{bucket}?list-type=2&prefix=users%2F{ada}"),
+        denied("foreign_id_without_slash", "GET /{bucket}?list-type=2&prefix=users%2F{bob}"),
+        denied("longer_without_slash", "GET /{bucket}?list-type=2&prefix=users%2F{ada}b"),
         denied("longer", "GET /{bucket}?list-type=2&prefix=users%2F{ada}b%2F"),
         denied("foreign", "GET /{bucket}?list-type=2&prefix=users%2F{bob}%2F"),
         denied("foreign_v1", "GET /{bucket}?prefix=users%2F{bob}%2F"),
@@ -423,6 +425,22 @@ class TestPaths:
             assert f"<Key>users/{foreign}".encode() not in answer.body
 
 
+class TestWithoutSlash:
+    @pytest.mark.parametrize(("access", "row"), by_access("list", "GET /{bucket}?prefix=users%2F{ada}", 200, 403, 200))
+    def test_the_whole_own_prefix_is_listed_and_nobody_elses(self, scene: Scene, access: str, row: Row) -> None:
+        """Ada's twin has another last digit. No user has a longer id."""
+        answer = scene.check(row, scene.keys(access=access))
+        assert scene.twin.encode() not in answer.body
+
+    @with_each_access
+    @matrix(
+        denied("own", "GET /{bucket}?prefix=users%2F{ada}"),
+        denied("folder", "GET /{bucket}?prefix=users%2F{ada}%2Falbums"),
+    )
+    def test_no_folder_is(self, scene: Scene, access: str, row: Row) -> None:
+        scene.check(row, scene.keys(access=access, path="albums/"))
+
+
 @with_each_access
 class TestManyAtOnce:
     """AWS answers 200, and deletes what `read_write` may. The gateway denies DeleteObjects to all such sessions."""
@@ -577,8 +595,10 @@ class TestDoctor:
             check=False,
             capture_output=True,
             text=True,
-            env=environment(node, "http://127.0.0.1:8000", sqlite_databases.create(tmp_path))
-            | {"TOKENVEND_REVOCATION": "role_policy"},
+            env=environment(
+                "http://127.0.0.1:8000",
+                settings_on_ceph(node, sqlite_databases.create(tmp_path)) | {"TOKENVEND_REVOCATION": "role_policy"},
+            ),
         )
         assert done.returncode == 1
         states = dict(re.findall(r"^(\w+) +([\w ]+):", done.stdout, re.MULTILINE)[::-1])

@@ -20,7 +20,7 @@ from tests.journeys import test_isolation_tokens as tokens
 from tests.journeys import test_isolation_uploads as uploads
 from tests.journeys.deployment import person
 from tests.journeys.modes import ledger_row, running_in
-from tests.journeys.scene import Row, Scene, matrix, set_scene
+from tests.journeys.scene import Row, Scene, matrix, rows_of, set_scene
 from tests.journeys.test_isolation import test_own  # noqa: F401 - run again, on the scenes below
 from tests.journeys.test_isolation_narrowing import (  # noqa: F401 - likewise
     test_nothing_is_deleted_by_the_dozen,
@@ -77,8 +77,7 @@ def left_alone(scene: Scene) -> Iterator[None]:
 
 def refused(*tests: Callable[..., None]) -> list[Row]:
     """The rows of these tests that no access level allows."""
-    rows: list[Row] = [row for test in tests for mark in test.pytestmark for row in mark.args[1]]  # type: ignore[attr-defined]
-    return [row for row in rows if row.status == 403]
+    return [row for row in rows_of(*tests) if row.status == 403]
 
 
 @pytest.mark.parametrize("access", ["read", "write", "read_write", "read_delete"])

@@ -1,5 +1,6 @@
 """Wherever people type an e-mail address, what stands around it is no part of it: a phone's keyboard adds a space."""
 
+import base64
 import io
 import json
 from collections.abc import Callable, Iterator
@@ -8,7 +9,7 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
-from app.admin.formats import CSV, JSON, NDJSON, SOURCES, SourceName, user_of
+from app.admin.formats import CSV, JSON, LDIF, NDJSON, SOURCES, SourceName, user_of
 from app.admin.formats.rows import ImportedUser
 from app.cli import commands
 from app.platform.settings import Settings
@@ -150,6 +151,13 @@ ROWS: dict[SourceName, tuple[str, bytes]] = {
     "firebase": (JSON, json.dumps({"users": [{"email": TYPED}]}).encode()),
     "supabase": (CSV, f'id,email\n1,"{TYPED}"\n'.encode()),
     "auth0": (NDJSON, json.dumps({"email": TYPED}).encode()),
+    "clerk": (CSV, f'id,primary_email_address\nuser_1,"{TYPED}"\n'.encode()),
+    "django": (JSON, json.dumps([{"model": "auth.user", "pk": 1, "fields": {"email": TYPED}}]).encode()),
+    "keycloak": (JSON, json.dumps({"realm": "photos", "users": [{"email": TYPED}]}).encode()),
+    "parse": (NDJSON, json.dumps({"email": TYPED}).encode()),
+    "appwrite": (JSON, json.dumps({"total": 1, "users": [{"email": TYPED}]}).encode()),
+    "kratos": (JSON, json.dumps([{"traits": {"email": TYPED}}]).encode()),
+    "ldif": (LDIF, b"dn: uid=ada\nmail:: " + base64.b64encode(TYPED.encode()) + b"\n"),
 }
 
 

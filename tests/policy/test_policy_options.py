@@ -91,7 +91,8 @@ class TestFence:
             for action in OBJECT_ACTIONS:
                 expected = allowed(alone, action, object_arn(reached))
                 assert allowed(fenced, action, object_arn(reached), also=[managed]) == expected, (action, reached)
-        for listed in (prefix, f"users/{other}/", "", None):
+        bare = prefix.removesuffix("/")
+        for listed in (prefix, bare, f"{bare}x", f"{bare}x/", f"users/{other}/", f"users/{other}", "", None):
             expected = allowed(alone, "s3:ListBucket", "arn:aws:s3:::photos", s3_prefix=listed)
             actual = allowed(fenced, "s3:ListBucket", "arn:aws:s3:::photos", also=[managed], s3_prefix=listed)
             assert actual == expected, listed
@@ -240,7 +241,14 @@ class TestShared:
         room = session_policy.Bucket("aws", "photos", **options).room(prefix, access)
         left = room.left - sum(room.taken(folder) for folder in folders)
         if left >= 0:
-            assert len(build(access, prefix, shared=folders, **options)) == 2048 - left
+            text = build(access, prefix, shared=folders, **options)
+            # Where there is room for it too, the whole prefix may be listed without its slash.
+            bare = fenced * len(f',"users/{USER}"') - 1
+            listed = path == "" and bare <= left
+            assert len(text) == 2048 - left + listed * bare
+            asked = f"users/{USER}"
+            assert allowed(text, "s3:ListBucket", "arn:aws:s3:::photos", s3_prefix=asked) == listed
+            assert not allowed(text, "s3:ListBucket", "arn:aws:s3:::photos", s3_prefix=folders[0].removesuffix("/"))
         else:
             with pytest.raises(PolicyTooLarge, match=f"has {2048 - left:,} characters"):
                 build(access, prefix, shared=folders, **options)
@@ -306,6 +314,16 @@ class TestSize:
         else:
             with pytest.raises(PolicyTooLarge):
                 build(prefix=prefix, bucket=bucket)
+
+    def test_the_prefix_without_its_slash_takes_no_room_from_anything(self) -> None:
+        """Where everything else fits to the last characters, that is what is left out."""
+        everything: dict[str, Any] = {"fenced": True, "encryption": CHINESE, "tags": "write", "location": True}
+        found = []
+        for name in ("b" * 43, "b" * 44):
+            text = build(bucket=name, partition="aws-cn", **everything)
+            bare = allowed(text, "s3:ListBucket", f"arn:aws-cn:s3:::{name}", s3_prefix=f"users/{USER}")
+            found.append((len(text), bare))
+        assert found == [(2046, True), (2008, False)]
 
     def test_the_caller_is_told_what_to_narrow_and_sts_is_not_asked(self, service: Service) -> None:
         answer = service.device().vend(path="ä" * 127 + "/")

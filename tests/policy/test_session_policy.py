@@ -163,10 +163,36 @@ class TestListing:
     ) -> None:
         prefix = session_policy.narrowed_prefix(user, path)
         text = build(access, prefix)
+        whole = path == ""  # which may be listed without its slash
         shorter = [prefix[:length] for length in range(len(prefix))]
         twins = [f"users/{user}{key.lstrip('/')}", f"users/{user}a/", f"users/{other}/{key}", f"Users/{user}/", key]
-        for asked in (None, *shorter, *(twin for twin in twins if not twin.startswith(prefix))):
+        asked_for = [None, *shorter, *(twin for twin in twins if not twin.startswith(prefix))]
+        for asked in (one for one in asked_for if not (whole and one == prefix[:-1])):
             assert not allowed(text, "s3:ListBucket", "arn:aws:s3:::photos", s3_prefix=asked), asked
+
+    @given(accesses, st.uuids(), paths)
+    def test_the_whole_own_prefix_is_listed_without_its_slash_and_no_folder(
+        self, access: Access, user: uuid.UUID, path: str
+    ) -> None:
+        """VC2: `albums/x` would list `albums/x2/`."""
+        text = build(access, session_policy.narrowed_prefix(user, path))
+        for folder in ("", path):
+            asked = session_policy.narrowed_prefix(user, folder).removesuffix("/")
+            expected = access in LISTING and path == folder == ""
+            assert allowed(text, "s3:ListBucket", "arn:aws:s3:::photos", s3_prefix=asked) == expected
+
+    @given(st.uuids(), st.uuids(), paths)
+    def test_nobody_elses_prefix_begins_like_an_own_one(self, user: uuid.UUID, other: uuid.UUID, path: str) -> None:
+        """VC2: ids have one length. So a list of `users/<id>` without its slash has nothing foreign in it."""
+        assume(user != other)
+        bare = session_policy.user_prefix(user).removesuffix("/")
+        assert not session_policy.narrowed_prefix(other, path).startswith(bare)
+        assert not session_policy.object_key(other, f"{path}a.jpg").startswith(bare)
+
+    @pytest.mark.parametrize("end", ["0", "00000000-0000-4000-8000-000000000000", "-", "b", " ", "%2f", "."])
+    def test_no_id_is_longer_than_another(self, end: str) -> None:
+        with pytest.raises(ValueError, match="not the prefix of a user"):
+            build("read", f"users/{USER}{end}/")
 
 
 class TestSize:
