@@ -3,17 +3,19 @@
 import asyncio
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
+from typing import Any, TypeAlias
 
-import boto3
 import botocore.session
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError, HTTPClientError
 from botocore.httpsession import get_cert_path
+from botocore.session import Session
 
 from app.aws.transport import CONNECT_TIMEOUT, READ_TIMEOUT, Fault, Keys
 from app.platform.settings import SettingsError
 
+Sdk: TypeAlias = Session
+"""A session of the SDK's core. boto3's, which wraps one, is imported only where a client for S3 is made."""
 REFRESH_BEFORE = 900
 """Seconds before expiry when new ones are fetched in the background."""
 NEEDED_BEFORE = 600
@@ -31,14 +33,14 @@ FAULTS = (
 an answer does not hold credentials."""
 
 
-def default_session(region: str | None = None) -> boto3.Session:
+def default_session(region: str | None = None) -> Session:
     """The SDK's default chain, with only version 2 of the instance metadata service.
 
-    If the chain itself calls STS, it uses `region`, unless the SDK's own configuration names another: boto3 does not
-    read AWS_REGION. Raises `SettingsError` for a configuration that the SDK cannot read.
+    If the chain itself calls STS, it uses `region`, unless the SDK's own configuration names another: it does
+    not read AWS_REGION. Raises `SettingsError` for a configuration that the SDK cannot read.
     """
     try:
-        core = botocore.session.get_session()
+        core: Session = botocore.session.get_session()
         core.set_config_variable("ec2_metadata_v1_disabled", True)
         core.set_config_variable("sts_regional_endpoints", "regional")  # the global one is signed for another Region
         core.set_default_client_config(PROVIDERS_CONFIG)
@@ -46,9 +48,9 @@ def default_session(region: str | None = None) -> boto3.Session:
             core.set_config_variable("region", region)
         role_of_profile: Any = core.get_component("credential_provider").get_provider("assume-role")
         role_of_profile._prompter = _refuse_to_prompt  # noqa: SLF001 - the chain has no public option for it
-        return boto3.Session(botocore_session=core)
     except BotoCoreError as error:
         raise SettingsError(f"AWS: {error}") from error
+    return core
 
 
 class ProfileNeedsMfaCode(RuntimeError):
@@ -60,10 +62,9 @@ def _refuse_to_prompt(_prompt: str) -> str:
     raise ProfileNeedsMfaCode
 
 
-def ca_file(session: boto3.Session) -> str:
+def ca_file(session: Session) -> str:
     """The file of CA certificates that the SDK trusts: `AWS_CA_BUNDLE`, or its own."""
-    core: Any = session._session  # noqa: SLF001 - boto3 has no public way to its configuration
-    return str(core.get_config_variable("ca_bundle") or get_cert_path(verify=True))
+    return str(session.get_config_variable("ca_bundle") or get_cert_path(verify=True))
 
 
 class BaseCredentials:
@@ -72,7 +73,7 @@ class BaseCredentials:
     One refresh serves all callers. It runs in a thread, because providers wait for networks.
     """
 
-    def __init__(self, make_session: Callable[[], boto3.Session]) -> None:
+    def __init__(self, make_session: Callable[[], Session]) -> None:
         self._make_session = make_session
         self._credentials: Any = None
         self._keys: Keys | None = None

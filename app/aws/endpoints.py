@@ -1,25 +1,23 @@
 """Where STS and S3 are, and the Regions to call, in order. A Region that fails gets no calls for a while."""
 
 import functools
+import os
+import re
 from collections.abc import Collection, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
 
-import boto3
 from botocore import UNSIGNED
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError
+from botocore.session import Session
 
 from app.aws.base_credentials import default_session
 from app.aws.transport import Endpoint
+from app.platform.breaker import Breaker
 from app.platform.clock import Clock
 from app.platform.metrics import Metrics
 from app.platform.settings import PREFIX, SettingsError
-
-FAULTS_TO_OPEN = 5
-"""Faults in a row that open the circuit breaker."""
-OPEN_FOR = 5.0
-"""Seconds without calls. Then one call tries whether the Region is back."""
 
 DNS_SUFFIXES = {
     "aws-cn": "amazonaws.com.cn",
@@ -32,7 +30,7 @@ DNS_SUFFIXES = {
 """By partition, unless it is amazonaws.com."""
 
 
-def sts_endpoints(regions: Sequence[str], template: str | None, session: boto3.Session) -> list[Endpoint]:
+def sts_endpoints(regions: Sequence[str], template: str | None, session: Session) -> list[Endpoint]:
     """The operator's `template` with each Region in place of `{region}`, or else what the SDK's configuration says.
 
     Raises `SettingsError` if the SDK cannot say, or knows one address for several Regions.
@@ -54,15 +52,43 @@ def s3_address(region: str) -> str:
     return _address(default_session(region), "s3", region)
 
 
-def _address(session: boto3.Session, service: str, region: str) -> str:
+def _address(session: Session, service: str, region: str) -> str:
     """What the SDK itself would call: it knows FIPS, dual stack, `AWS_ENDPOINT_URL…` and the configuration file."""
+    try:
+        if _is_plain(session) and (suffix := _suffix(session, region)):
+            return f"https://{service}.{region}.{suffix}"
+    except BotoCoreError as error:
+        raise SettingsError(f"AWS: {error}") from error
     # Made anew: botocore writes what it finds for one client into this.
     config = Config(signature_version=UNSIGNED, s3={"us_east_1_regional_endpoint": "regional"})
     try:
-        with closing(session.client(service, region_name=region, config=config)) as client:
+        with closing(session.create_client(service, region_name=region, config=config)) as client:
             return str(client.meta.endpoint_url)
     except (BotoCoreError, ValueError) as error:
         raise SettingsError(f"AWS: {error}") from error
+
+
+def _is_plain(session: Session) -> bool:
+    """Whether nothing tells the SDK another address than the Region's own.
+
+    To make a client only to hear that would read the endpoints of all services: 8 MB, which stay with the process.
+    """
+    profile, told = session.get_scoped_config(), session.get_config_variable
+    return (
+        not any(name.startswith("AWS_ENDPOINT_URL") for name in os.environ)
+        and profile.keys().isdisjoint({"endpoint_url", "services", "s3"})
+        and not told("use_fips_endpoint")
+        and not told("use_dualstack_endpoint")
+        and told("sts_regional_endpoints") == "regional"
+    )
+
+
+def _suffix(session: Session, region: str) -> str | None:
+    """The domain of the partition that has such Regions, by the SDK's own short list. None if none has."""
+    for partition in session.get_component("data_loader").load_data("partitions")["partitions"]:
+        if re.fullmatch(partition["regionRegex"].removeprefix("^").removesuffix("$"), region):
+            return str(partition["outputs"]["dnsSuffix"])
+    return None
 
 
 def dns_suffix(partition: str) -> str:
@@ -71,42 +97,28 @@ def dns_suffix(partition: str) -> str:
 
 
 @dataclass
-class _Breaker:
-    faults: int = 0
-    open_until: float = float("-inf")
-
-
-@dataclass
 class Endpoints:
     ordered: Sequence[Endpoint]
     clock: Clock
     metrics: Metrics
-    _breakers: dict[str, _Breaker] = field(init=False)
+    _breakers: dict[str, Breaker] = field(init=False)
 
     def __post_init__(self) -> None:
-        self._breakers = {endpoint.region: _Breaker() for endpoint in self.ordered}
+        self._breakers = {endpoint.region: Breaker(self.clock) for endpoint in self.ordered}
 
     def choose(self, tried: Collection[Endpoint]) -> Endpoint | None:
         """The first untried endpoint that takes calls, else the first that takes calls, else None."""
-        usable = [endpoint for endpoint in self.ordered if self._takes_calls(self._breakers[endpoint.region])]
+        usable = [endpoint for endpoint in self.ordered if self._breakers[endpoint.region].takes_calls]
         untried = (endpoint for endpoint in usable if endpoint not in tried)
         chosen = next(untried, usable[0] if usable else None)
-        if chosen is not None and (breaker := self._breakers[chosen.region]).faults >= FAULTS_TO_OPEN:
-            breaker.open_until = self.clock.monotonic() + OPEN_FOR  # this call is the trial; others stay away
+        if chosen is not None:
+            self._breakers[chosen.region].begin()
         return chosen
 
     def succeeded(self, endpoint: Endpoint) -> None:
-        breaker = self._breakers[endpoint.region]
-        if breaker.faults:
-            breaker.faults, breaker.open_until = 0, float("-inf")
+        if self._breakers[endpoint.region].succeeded():
             self.metrics.sts_region_open.labels(endpoint.region).set(0)
 
     def failed(self, endpoint: Endpoint) -> None:
-        breaker = self._breakers[endpoint.region]
-        breaker.faults += 1
-        if breaker.faults >= FAULTS_TO_OPEN:
-            breaker.open_until = self.clock.monotonic() + OPEN_FOR
+        if self._breakers[endpoint.region].failed():
             self.metrics.sts_region_open.labels(endpoint.region).set(1)
-
-    def _takes_calls(self, breaker: _Breaker) -> bool:
-        return breaker.faults < FAULTS_TO_OPEN or self.clock.monotonic() >= breaker.open_until

@@ -7,11 +7,11 @@ from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
 from typing import Any
 
-import boto3
 from botocore import UNSIGNED, xform_name
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError, HTTPClientError, ParamValidationError
 from botocore.parsers import ResponseParserError
+from botocore.session import Session
 
 from app.aws.transport import CONNECT_TIMEOUT, READ_TIMEOUT, USER_AGENT, Answer, Endpoint, Fault, Keys, fault, leaves
 
@@ -28,7 +28,7 @@ FAULTS = (BotoCoreError, HTTPClientError, ResponseParserError, LookupError, Valu
 
 
 class GeneratedTransport:
-    def __init__(self, aws: boto3.Session) -> None:
+    def __init__(self, aws: Session) -> None:
         self._aws = aws
         self._clients: dict[str, tuple[Keys | None, Any]] = {}
         self._threads = ThreadPoolExecutor(THREADS, thread_name_prefix="sts")
@@ -47,7 +47,7 @@ class GeneratedTransport:
         known = self._clients.get(endpoint.region)
         if known is None or known[0] != keys:
             signed = {"signature_version": UNSIGNED} if keys is None else {}
-            client = self._aws.client(
+            client = self._aws.create_client(
                 "sts",
                 region_name=endpoint.region,
                 endpoint_url=endpoint.url,

@@ -1,11 +1,10 @@
 """IAM passwords for RDS. They are signed on this machine. Each opens one database for one user for 15 minutes."""
 
 from collections.abc import Callable
-from typing import Any
 from urllib.parse import urlencode
 
-import boto3
 from botocore.model import ServiceId
+from botocore.session import Session
 from botocore.signers import RequestSigner
 from sqlalchemy.engine import make_url
 
@@ -20,7 +19,7 @@ SERVICE = ServiceId("rds")
 """Used only in the names of the SDK's events."""
 
 
-def database_password(settings: Settings, aws: boto3.Session | None = None) -> Callable[[], str] | None:
+def database_password(settings: Settings, aws: Session | None = None) -> Callable[[], str] | None:
     """A function that makes the password of each connection; None without `DATABASE_IAM_AUTH`.
 
     The function may wait for a network. It raises `DatabaseUnavailable` without base credentials. boto3's RDS client
@@ -29,8 +28,7 @@ def database_password(settings: Settings, aws: boto3.Session | None = None) -> C
     if not settings.database_iam_auth:
         return None
     session = aws or default_session(settings.region)
-    core: Any = session._session  # noqa: SLF001 - boto3 has no public way to its events
-    emitter = core.get_component("event_emitter")
+    emitter = session.get_component("event_emitter")
     url = make_url(settings.database_url)
     query = urlencode({"Action": "connect", "DBUser": url.username})
     address = f"https://{url.host}:{url.port or PORT}/?{query}"

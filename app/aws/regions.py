@@ -4,7 +4,7 @@ import os
 import re
 from difflib import get_close_matches
 
-import boto3
+import botocore.session
 
 from app.platform.settings import PREFIX, Settings, SettingsError
 
@@ -18,7 +18,7 @@ ALIKE = 0.8
 
 def known() -> frozenset[str]:
     """Those of the SDK's list, where S3 is."""
-    session = boto3.Session(region_name="us-east-1")
+    session = botocore.session.get_session()
     partitions = session.get_available_partitions()
     return frozenset(
         region for partition in partitions for region in session.get_available_regions("s3", partition_name=partition)

@@ -5,7 +5,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
-import boto3
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 from botocore.parsers import ResponseParserError
@@ -37,6 +36,8 @@ class S3Failed(Exception):
 
 
 def make_client(settings: Settings, credential: StsCredential) -> Any:
+    import boto3  # noqa: PLC0415 - with the first of these calls: many services never make one
+
     return boto3.client(
         "s3",
         region_name=settings.region,

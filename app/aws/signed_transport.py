@@ -1,113 +1,77 @@
 """The fast transport: botocore's signature, and a pool of kept-alive connections on the event loop.
 
-A call takes about a third of the generated client's CPU time, and no thread.
+A call takes about a third of the generated client's CPU time, and no thread. It knows no proxies: see `proxy_for`.
 """
 
 import functools
 import hashlib
-import ssl
+import hmac
 from collections.abc import Iterator, Mapping
 from typing import Any
-from urllib.parse import quote_plus, urlsplit
+from urllib.parse import quote_plus
 from xml.etree import ElementTree
 
-import aiohttp
 from botocore.auth import SigV4Auth
 from botocore.awsrequest import AWSRequest
 from botocore.credentials import ReadOnlyCredentials
 from botocore.httpsession import ProxyConfiguration
 from botocore.utils import get_environ_proxies
 
-from app.aws.transport import CONNECT_TIMEOUT, READ_TIMEOUT, USER_AGENT, Answer, Endpoint, Fault, Keys, fault
+from app.aws.connections import Connections, place_of
+from app.aws.transport import USER_AGENT, Answer, Endpoint, Fault, Keys, fault
 
 API_VERSION = "2011-06-15"
 HEADERS = {"Content-Type": "application/x-www-form-urlencoded; charset=utf-8"}
-TIMEOUT = aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_TIMEOUT, sock_read=READ_TIMEOUT)
-LONGEST_ANSWER = 65_536
+UNSIGNED_HEADERS = (("User-Agent", USER_AGENT), ("Accept-Encoding", "identity"))
 _ESCAPES = {code: quote_plus(chr(code)) for code in range(128)}
-KEPT_ALIVE = 15.0
-"""Seconds after which an idle connection is no longer used. STS closes it a little later."""
 
 
 class SignedTransport:
-    def __init__(self, *, connections: int, ca_file: str | None) -> None:
-        self._connections = connections
-        self._ca_file = ca_file
-        self._session: aiohttp.ClientSession | None = None
-        self._proxies: dict[str, str | None] = {}
-        """By the address that is called."""
+    def __init__(self, *, ca_file: str | None) -> None:
+        self._connections = Connections(ca_file=ca_file)
 
     async def send(self, endpoint: Endpoint, action: str, parameters: Mapping[str, Any], keys: Keys | None) -> Answer:
         body = _form(action, parameters)
-        request = AWSRequest("POST", endpoint.url, headers={"Host": _host(endpoint.url), **HEADERS}, data=body)
-        if keys is not None:
-            credentials = ReadOnlyCredentials(keys.access_key, keys.secret_key, keys.token)
-            _Signature(credentials, "sts", endpoint.region).add_auth(request)
         try:
-            async with self._open().post(
-                endpoint.url,
-                data=body,
-                headers=dict(request.headers.items()),
-                allow_redirects=False,
-                proxy=self._proxy(endpoint.url),
-            ) as response:
-                content = await response.content.read(LONGEST_ANSWER)
-                while not response.content.at_eof() and len(content) < LONGEST_ANSWER:
-                    content += await response.content.read(LONGEST_ANSWER)
-                return _answer(response.status, content, response.headers.get("Date"))
-        except TimeoutError as error:  # aiohttp's timeouts are both; the caller's own deadline passes unchanged
-            if isinstance(error, aiohttp.ClientError):
-                raise Fault("unavailable", "Timeout") from error
-            raise
-        except (aiohttp.ClientError, OSError, ValueError) as error:
+            # botocore would parse the URL for the field `Host` twice in each call.
+            headers = {"Host": place_of(endpoint.url).authority, **HEADERS}
+            request = AWSRequest("POST", endpoint.url, headers=headers, data=body)
+            if keys is not None:
+                credentials = ReadOnlyCredentials(keys.access_key, keys.secret_key, keys.token)
+                _Signature(credentials, "sts", endpoint.region).add_auth(request)
+            answer = await self._connections.post(endpoint.url, (*request.headers.items(), *UNSIGNED_HEADERS), body)
+        except (OSError, ValueError) as error:
             raise Fault("unavailable", type(error).__name__) from error
-
-    def _proxy(self, url: str) -> str | None:
-        """The proxy by HTTPS_PROXY and NO_PROXY, as the SDK reads them: also one without a scheme.
-
-        aiohttp would read them for each call, which takes a tenth of a vend.
-        """
-        if url not in self._proxies:
-            self._proxies[url] = ProxyConfiguration(get_environ_proxies(url)).proxy_url_for(url)
-        return self._proxies[url]
+        return _answer(answer.status, answer.body, answer.date)
 
     async def close(self) -> None:
-        if self._session is not None:
-            await self._session.close()
+        self._connections.close()
 
-    def _open(self) -> aiohttp.ClientSession:
-        if self._session is None:  # made in the event loop that uses it
-            self._session = aiohttp.ClientSession(
-                connector=aiohttp.TCPConnector(
-                    limit=self._connections,
-                    keepalive_timeout=KEPT_ALIVE,
-                    ssl=_tls(self._ca_file),
-                ),
-                cookie_jar=aiohttp.DummyCookieJar(),
-                headers={"User-Agent": USER_AGENT},
-                timeout=TIMEOUT,
-            )
-        return self._session
+
+def proxy_for(url: str) -> str | None:
+    """The proxy by HTTPS_PROXY and NO_PROXY, as the SDK reads them: also one without a scheme."""
+    proxy: str | None = ProxyConfiguration(get_environ_proxies(url)).proxy_url_for(url)
+    return proxy
 
 
 class _Signature(SigV4Auth):  # type: ignore[misc]  # botocore has no types
-    """botocore's signature, except that botocore would prepare the request a second time to get its body."""
+    """botocore's signature. It would prepare the request a second time for its body, and derive the key each time."""
 
     def payload(self, request: AWSRequest) -> str:
         return hashlib.sha256(request.data).hexdigest()
 
-
-@functools.cache
-def _tls(ca_file: str | None) -> ssl.SSLContext:
-    """One for each process: to read the authorities takes as long as ten calls."""
-    return ssl.create_default_context(cafile=ca_file)
+    def signature(self, string_to_sign: str, request: AWSRequest) -> str:
+        key = _signing_key(self.credentials.secret_key, request.context["timestamp"][:8], self._region_name)
+        return hmac.new(key, string_to_sign.encode(), hashlib.sha256).hexdigest()
 
 
-@functools.cache
-def _host(url: str) -> str:
-    """The value of the `Host` field. botocore would parse the URL for it twice in each call."""
-    parts = urlsplit(url)
-    return parts.netloc.rpartition("@")[2].removesuffix(":443" if parts.scheme == "https" else ":80")
+@functools.lru_cache(maxsize=16)
+def _signing_key(secret_key: str, day: str, region: str) -> bytes:
+    """The key of a day and Region (AWS, "Create a signed request", step 4)."""
+    key = f"AWS4{secret_key}".encode()
+    for part in (day, region, "sts", "aws4_request"):
+        key = hmac.digest(key, part.encode(), hashlib.sha256)
+    return key
 
 
 def _form(action: str, parameters: Mapping[str, Any]) -> bytes:

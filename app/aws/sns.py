@@ -13,17 +13,13 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, Literal, cast
 from urllib.parse import parse_qs, urlsplit
 
-import aiohttp
-import structlog
-
 from app.aws.endpoints import dns_suffix
 from app.crypto import aws_signatures
 from app.platform.clock import Clock
 from app.platform.fetcher import Unusable
 from app.platform.limits import Limiter, address_key
+from app.platform.logs import log
 from app.platform.problems import InvalidStorageEvent, RateLimited
-
-log = structlog.get_logger("tokenvend.events")
 
 Kind = Literal["Notification", "SubscriptionConfirmation", "UnsubscribeConfirmation"]
 SIGNED: Mapping[str, tuple[str, ...]] = {
@@ -45,7 +41,7 @@ MOST_REMEMBERED = 10_000
 """Messages that are remembered, because SNS may deliver one twice."""
 
 Fetch = Callable[[str], Awaitable[bytes]]
-_FAULTS = (aiohttp.ClientError, OSError, TimeoutError, ValueError, Unusable)
+_FAULTS = (Unusable, TimeoutError, ValueError)
 _CERTIFICATE_PATH = re.compile(r"/SimpleNotificationService-[0-9a-f]{32}\.pem")
 
 

@@ -8,12 +8,11 @@ from datetime import datetime
 from email.utils import parsedate_to_datetime
 from typing import Any
 
-import structlog
-
 from app.aws.base_credentials import BaseCredentials
 from app.aws.endpoints import Endpoints
 from app.aws.transport import Answer, Endpoint, Fault, Keys, Transport
 from app.platform.clock import Clock
+from app.platform.logs import log
 from app.platform.metrics import Metrics
 from app.platform.problems import (
     Overloaded,
@@ -24,8 +23,6 @@ from app.platform.problems import (
     StsUnavailable,
 )
 from app.platform.tracing import NoTracing, Tracing
-
-log = structlog.get_logger("tokenvend.sts")
 
 CONCURRENT_CALLS = 64
 """Calls at the same time: enough for 600 calls a second, an account's quota in one Region, at 100 ms each."""

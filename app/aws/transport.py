@@ -6,6 +6,7 @@ from typing import Any, Literal, Protocol
 
 CONNECT_TIMEOUT = 1.0
 READ_TIMEOUT = 2.0
+"""Seconds until the first byte of an answer, and between two pieces of it."""
 USER_AGENT = "tokenvend"
 
 FaultKind = Literal["throttled", "unavailable", "expired", "too_large", "refused"]

@@ -1,6 +1,7 @@
 """Recognizes requests from this machine. Only they may use development's conveniences, which open every account."""
 
 from collections.abc import Mapping
+from functools import lru_cache
 from ipaddress import IPv6Address, ip_address
 from typing import Any
 
@@ -13,6 +14,7 @@ PROXY_HEADERS = frozenset(
 """Headers that proxies and tunnels add to a request, besides `X-Forwarded-…`."""
 
 
+@lru_cache(maxsize=1024)
 def is_loopback(host: str) -> bool:
     """Whether `host` is `localhost` or a loopback address. Another name could resolve to any address."""
     try:

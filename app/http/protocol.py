@@ -11,10 +11,12 @@ import re
 import sys
 import uuid
 from collections.abc import Sequence
+from functools import partial
 from http import HTTPStatus
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 import httptools
+from starlette.types import Scope
 from uvicorn._types import ASGI3Application, ASGIApplication
 from uvicorn.protocols.http.flow_control import HIGH_WATER_LIMIT
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
@@ -22,6 +24,7 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResp
 from app.http.cors import Cors
 from app.http.edge import problem_document
 from app.http.outflow import Outflow
+from app.http.shortcuts import Opened, Reply, Shortcuts
 from app.platform.problems import HeadersTooLarge, MalformedRequest, Problem, RequestTimeout
 
 if sys.platform != "win32":
@@ -131,7 +134,13 @@ class Protocol(HttpToolsProtocol):
         self._measured = False
         self._finished = False
         self._farewell = b""
-        self._cors: Cors | None = getattr(getattr(self.app, "state", None), "cors", None)
+        state = getattr(self.app, "state", None)
+        self._cors: Cors | None = getattr(state, "cors", None)
+        self._shortcuts: Shortcuts | None = getattr(state, "shortcuts", None)
+        self._is_first = False
+        """Whether the request whose head has just been read is the one to answer next."""
+        self._short: tuple[Opened, RequestResponseCycle] | None = None
+        """A request that may take a shortcut once its body is there. No task works on it yet."""
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
@@ -148,12 +157,25 @@ class Protocol(HttpToolsProtocol):
         self._stop_deadline()
         self._outflow.end()
         self.pipeline.clear()
+        self._leave_shortcut()
         if self._active is not None:
             # uvicorn tells only the newest request. An earlier one would write to a transport that is gone.
             self._active.disconnected = True
             self._active.message_event.set()
         self._unset_keepalive_if_required()  # otherwise its timer would keep a reset connection in memory
         super().connection_lost(exc)
+
+    def eof_received(self) -> bool:  # type: ignore[override]
+        """Whether the connection stays for the answers that are due: a client may end its side after a whole request.
+
+        uvicorn would close it, and the application's answer would be lost without a word.
+        """
+        cycle = self.cycle
+        if self._owed is not None or cycle is None or cycle.response_complete:
+            return False
+        self._finished = True
+        cycle.keep_alive = False  # of the newest request: the connection ends with its answer
+        return True
 
     def data_received(self, data: bytes) -> None:
         if self._finished:
@@ -206,7 +228,9 @@ class Protocol(HttpToolsProtocol):
             if self.parser.get_method() == b"CONNECT":
                 raise MalformedRequest("This server is not a proxy.")
             return
+        self._is_first = True
         super().on_headers_complete()
+        self._is_first = False
         # Trailer fields go to a list that nobody reads. uvicorn would add them to the headers of a request that the
         # application already has, and a proxy in front may not filter them.
         self.headers = []
@@ -234,7 +258,40 @@ class Protocol(HttpToolsProtocol):
 
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: ASGI3Application) -> None:
         self._active = cycle if isinstance(cycle, RequestResponseCycle) else None  # None at the end: see `run_asgi`
+        if self._is_first and self._shortcuts is not None and not self.flow.write_paused:
+            opened = self._shortcuts.open(cast(Scope, cycle.scope))
+            if opened is not None:
+                self._short = opened, cycle
+                return
         super()._start_asgi_task(cycle, app)
+
+    def _take_shortcut(self, shortcuts: Shortcuts, opened: Opened, cycle: RequestResponseCycle) -> None:
+        self._short = None
+        reply = Reply(
+            self.server_state.default_headers,
+            partial(self._send_answer, cycle),
+            partial(super()._start_asgi_task, cycle, self.app),
+        )
+        shortcuts.answer(opened, bytes(cycle.body), reply)
+
+    def _leave_shortcut(self) -> None:
+        """Lets the application see the end of a request that ends before its body does."""
+        if self._short is not None:
+            _, cycle = self._short
+            self._short = None
+            super()._start_asgi_task(cycle, self.app)
+
+    def _send_answer(self, cycle: RequestResponseCycle, answer: bytes) -> None:
+        """Writes a whole answer at once, and does what uvicorn does at the end of one."""
+        if cycle.disconnected:
+            return
+        cycle.response_started = cycle.response_complete = True
+        if not cycle.keep_alive:
+            answer = answer.replace(b"\r\n\r\n", b"\r\nconnection: close\r\n\r\n", 1)
+        self.transport.write(answer)
+        if not cycle.keep_alive:
+            self.transport.close()
+        self.on_response_complete()
 
     def on_body(self, body: bytes) -> None:
         self._framing = 0
@@ -261,6 +318,8 @@ class Protocol(HttpToolsProtocol):
         if not cycle.response_complete:
             cycle.more_body = False
             cycle.message_event.set()
+            if self._short is not None and self._shortcuts is not None:
+                self._take_shortcut(self._shortcuts, *self._short)
         elif cycle.keep_alive:
             self._idle[self] = None
 
@@ -327,6 +386,7 @@ class Protocol(HttpToolsProtocol):
         )
         self._finished = True
         self._stop_deadline()
+        self._leave_shortcut()
         cycle = self.cycle
         if self._owed == "body" and not self.pipeline:
             if cycle.response_started:

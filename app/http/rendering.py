@@ -3,7 +3,6 @@
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import chain
 
-import structlog
 from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.routing import APIRoute
@@ -12,6 +11,7 @@ from starlette.routing import BaseRoute, Match
 from starlette.types import Receive, Scope, Send
 
 from app.http.edge import send_problem
+from app.platform.logs import log
 from app.platform.problems import (
     ContentTooLarge,
     FieldError,
@@ -22,8 +22,6 @@ from app.platform.problems import (
     NotFound,
     Problem,
 )
-
-log = structlog.get_logger("tokenvend.http")
 
 
 class ProblemResponse(Response):

@@ -5,8 +5,11 @@ balancer stops sending requests before connections are refused. Then the running
 """
 
 import contextlib
+import ctypes
 import errno
+import functools
 import gc
+import importlib
 import multiprocessing
 import os
 import shutil
@@ -15,20 +18,24 @@ import socket
 import threading
 import time
 from collections.abc import Callable
-from multiprocessing.process import BaseProcess
 from pathlib import Path
 from types import FrameType
 from typing import Any
 
 import uvicorn
-from uvicorn.supervisors import Multiprocess
+from uvicorn._subprocess import subprocess_started
+from uvicorn.supervisors import Multiprocess, multiprocess
 
 from app.http.protocol import Protocol
-from app.platform import shared_metrics
+from app.platform import forks, shared_metrics
 from app.platform.settings import KEEP_ALIVE
 
 BACKLOG = 2048
 """Connections that may wait to be accepted: after a deployment all apps reconnect at once. somaxconn may lower it."""
+
+_M_MMAP_THRESHOLD = -3
+_LARGE = 1 << 20
+"""Bytes."""
 
 
 class ServerError(Exception):
@@ -42,12 +49,11 @@ class _Config(uvicorn.Config):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self.draining = multiprocessing.get_context("spawn").Event()
+        self.draining = forks.CONTEXT.Event()
         """Set while this process and its workers drain."""
 
     def load(self) -> None:
-        parent = multiprocessing.parent_process()
-        is_worker = self.workers > 1 and parent is not None
+        is_worker = self.workers > 1 and multiprocessing.parent_process() is not None
         if is_worker and self.metrics is not None:
             shared_metrics.join(self.metrics)
         super().load()
@@ -57,13 +63,14 @@ class _Config(uvicorn.Config):
         gc.collect()
         gc.freeze()
         gc.set_threshold(10_000, 20, 20)
-        if is_worker and parent is not None:
-            threading.Thread(target=_end_with, args=(parent, self.metrics), daemon=True).start()
+        gc.enable()
+        if is_worker:
+            threading.Thread(target=_end_with_parent, args=(self.metrics,), daemon=True).start()
 
 
-def _end_with(parent: BaseProcess, metrics: Path | None) -> None:
+def _end_with_parent(metrics: Path | None) -> None:
     """Ends this worker when its supervisor ends. uvicorn's workers outlive a killed supervisor and keep its port."""
-    parent.join()
+    forks.wait_for_parent_to_end()
     if metrics is not None:
         shutil.rmtree(metrics, ignore_errors=True)
     os.kill(os.getpid(), signal.SIGTERM)
@@ -158,6 +165,28 @@ class _Server(uvicorn.Server):
         return await super().on_tick(counter)
 
 
+class _Worker(multiprocess.Process):
+    """Forked where that is safe. uvicorn would start each anew, with all that is imported in memory of its own."""
+
+    def __init__(self, config: uvicorn.Config, sockets: list[socket.socket]) -> None:
+        super().__init__(config, sockets)
+        if forks.SHARED:
+            self.process = forks.make(
+                functools.partial(
+                    subprocess_started, config=config, target=self.target, sockets=sockets, stdin_fileno=None
+                )
+            )
+
+    def start(self) -> None:
+        if forks.SHARED:
+            forks.start(self.process)
+        else:
+            super().start()
+
+
+multiprocess.Process = _Worker  # type: ignore[misc]  # uvicorn's supervisor has no other way to be told
+
+
 class _Supervisor(Multiprocess):
     on_ready: Callable[[], None] | None = None
     ready = False
@@ -168,6 +197,7 @@ class _Supervisor(Multiprocess):
     def handle_signals(self) -> None:
         super().handle_signals()
         self._bury_dead()
+        multiprocessing.active_children()  # forgets those that have ended, such as what told of the readiness
 
     def _bury_dead(self) -> None:
         assert isinstance(self.config, _Config)
@@ -219,6 +249,7 @@ def run(
     """
     if config.workers > 1 and not isinstance(config.app, str):
         raise ServerError("Several workers need the application as an import string, such as 'app.main:build'")
+    _return_large_blocks()
     with sock or bind(config.host, config.port) as listener:
         config.port = listener.getsockname()[1]
         if config.workers > 1:
@@ -227,6 +258,15 @@ def run(
             failed = not _serve_here(config, listener, on_ready)
     if failed:
         raise ServerError("The service did not start: the log above says why")
+
+
+def _return_large_blocks() -> None:
+    """Makes the C library return a large block to the system as soon as it is free.
+
+    A hash of a password takes one of 19 MiB. By itself glibc comes to keep one for each thread that hashes, for ever.
+    """
+    with contextlib.suppress(AttributeError, OSError, TypeError):  # another C library
+        ctypes.CDLL(None).mallopt(_M_MMAP_THRESHOLD, _LARGE)
 
 
 def _supervise(config: uvicorn.Config, listener: socket.socket, on_ready: Callable[[], None] | None) -> bool:
@@ -238,10 +278,19 @@ def _supervise(config: uvicorn.Config, listener: socket.socket, on_ready: Callab
         except OSError as error:
             mend = "mount /dev/shm, or name a folder that can be written in TMPDIR"
             raise ServerError(f"Several workers need a folder for their metrics: {mend} ({error.strerror})") from error
+        _share(config)
         supervisor = _Supervisor(config, [listener])
         supervisor.on_ready = on_ready
         supervisor.run()
         return supervisor.failed
+
+
+def _share(config: uvicorn.Config) -> None:
+    """Imports the application, so that its workers share it. Their memory is copied page by page, as they write."""
+    with contextlib.suppress(Exception):  # a worker says what is wrong, and how it was reached
+        importlib.import_module(str(config.app).partition(":")[0])
+    gc.collect()
+    gc.freeze()
 
 
 def _serve_here(config: uvicorn.Config, listener: socket.socket, on_ready: Callable[[], None] | None) -> bool:

@@ -1,8 +1,17 @@
-"""Base models of requests and responses, and types of their members and of the parameters of lists."""
+"""Base models of requests and responses, and types of their members and of the parameters of lists.
 
+The docstring below a member describes it in the OpenAPI document.
+"""
+
+import ast
+import functools
+import inspect
 import re
+import sys
+from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
-from typing import Annotated
+from itertools import pairwise
+from typing import Annotated, Any
 
 from fastapi import Query
 from pydantic import (
@@ -20,25 +29,57 @@ from pydantic import (
 from app.platform.printable import cleaned, is_printable
 
 
-class RequestModel(BaseModel):
+def _describe(schema: dict[str, Any], model: type[BaseModel]) -> None:
+    """Describes each member that has a docstring and no description.
+
+    It reads the source, but only while a document is built. Pydantic would read it when it makes the class, at import.
+    """
+    for cls in model.__mro__:
+        texts = _docstrings(cls.__module__).get(cls.__name__, {}) if issubclass(cls, _Model) else {}
+        for name, text in texts.items():
+            field = model.model_fields[name]
+            for key in (field.serialization_alias, field.alias, name):
+                if key in schema["properties"]:
+                    schema["properties"][key].setdefault("description", text)
+
+
+@functools.cache
+def _docstrings(module: str) -> Mapping[str, Mapping[str, str]]:
+    """The docstrings of members, by class."""
+    tree = ast.parse(inspect.getsource(sys.modules[module]))
+    return {node.name: dict(_below_members(node)) for node in tree.body if isinstance(node, ast.ClassDef)}
+
+
+def _below_members(node: ast.ClassDef) -> Iterator[tuple[str, str]]:
+    for member, text in pairwise(node.body):
+        match member, text:
+            case (ast.AnnAssign(target=ast.Name(id=name)), ast.Expr(value=ast.Constant(value=str(said)))):
+                yield name, " ".join(said.split())
+
+
+class _Model(BaseModel):
+    model_config = ConfigDict(json_schema_extra=_describe)
+
+
+class RequestModel(_Model):
     """A closed model: an unknown member is a 422, and no type is converted into another."""
 
     model_config = ConfigDict(extra="forbid", strict=True, hide_input_in_errors=True)
 
 
-class ResponseModel(BaseModel):
+class ResponseModel(_Model):
     """Every member is always present. A missing value is null."""
 
     model_config = ConfigDict(frozen=True, json_schema_serialization_defaults_required=True)
 
 
-def _rfc3339(moment: datetime) -> str:
+def rfc3339(moment: datetime) -> str:
     return moment.astimezone(UTC).isoformat()[:19] + "Z"
 
 
 Timestamp = Annotated[
     datetime,
-    PlainSerializer(_rfc3339, when_used="json"),
+    PlainSerializer(rfc3339, when_used="json"),
     WithJsonSchema({"type": "string", "format": "date-time"}, mode="serialization"),
 ]
 """RFC 3339 in whole seconds, UTC, ending in `Z`."""

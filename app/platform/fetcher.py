@@ -1,14 +1,26 @@
-"""Fetches documents over HTTPS from outside, with a bounded size and time and without following redirects."""
+"""Fetches documents over HTTPS from outside, with a bounded size and time and without following redirects.
 
+These calls are rare, so each takes a thread, and urllib3, which the AWS SDK has loaded anyway.
+"""
+
+import asyncio
+import functools
+import ssl
+import time
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
+from urllib.parse import urlencode, urlsplit
+from urllib.request import getproxies, proxy_bypass
 
-import aiohttp
+import urllib3
+from urllib3.util import Timeout
 
 FETCH_WITHIN = 3.0
 """Seconds for one fetch, and for a provider's discovery document and keys together."""
-
-
+THREADS = 32
 LONGEST_ANSWER = 256 * 1024
+PIECE = 16_384
+"""Bytes that are read at once."""
 
 
 class Unusable(Exception):
@@ -20,43 +32,103 @@ class Unusable(Exception):
 
 
 class Fetcher:
-    def __init__(self) -> None:
-        self._session: aiohttp.ClientSession | None = None
+    def __init__(self, *, within: float = FETCH_WITHIN, connect_within: float | None = None) -> None:
+        """`within`: seconds for a whole call; `connect_within`: for a connection, if that is less."""
+        self._within = within
+        self._connect_within = connect_within or within
+        self._pools: dict[str | None, urllib3.PoolManager] = {}
+        """By proxy."""
+        self._threads = ThreadPoolExecutor(THREADS, thread_name_prefix="fetch")
 
     async def get(self, url: str) -> bytes:
-        """The body of an answer with status 200. Raises `Unusable`, aiohttp's errors, OSError, ValueError."""
-        async with self._open().get(url, allow_redirects=False) as response:
-            if response.status != 200:
-                raise Unusable(f"status {response.status}", status=response.status)
-            return await _whole(response)
+        """The body of an answer with status 200. Raises `Unusable`, TimeoutError."""
+        status, body = await self.request("GET", url, accept="application/json")
+        if status != 200:
+            raise Unusable(f"status {status}", status=status)
+        return body
 
     async def post(self, url: str, form: Mapping[str, str]) -> tuple[int, bytes]:
         """Status and body of the answer to a form. Raises what `get` raises."""
-        async with self._open().post(url, data=dict(form), allow_redirects=False) as response:
-            if response.status >= 500:
-                raise Unusable(f"status {response.status}", status=response.status)
-            return response.status, await _whole(response)
+        headers = {"Content-Type": "application/x-www-form-urlencoded"}
+        status, body = await self.request(
+            "POST", url, accept="application/json", body=urlencode(form).encode(), headers=headers
+        )
+        if status >= 500:
+            raise Unusable(f"status {status}", status=status)
+        return status, body
+
+    async def request(
+        self,
+        method: str,
+        url: str,
+        *,
+        accept: str = "*/*",
+        body: bytes | None = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> tuple[int, bytes]:
+        """Status and body of any answer. Raises `Unusable`, TimeoutError."""
+        # A small compressed answer could unpack to a huge one.
+        fields = {"Accept": accept, "Accept-Encoding": "identity", "User-Agent": "tokenvend", **(headers or {})}
+        call = functools.partial(self._request, method, url, fields, body)
+        # Waiting for a thread counts. A thread ends by its own deadline, soon after nobody waits for it.
+        async with asyncio.timeout(self._within):
+            return await asyncio.get_running_loop().run_in_executor(self._threads, call)
 
     async def close(self) -> None:
-        if self._session is not None:
-            await self._session.close()
+        self._threads.shutdown(wait=False, cancel_futures=True)
+        for pool in self._pools.values():
+            pool.clear()
 
-    def _open(self) -> aiohttp.ClientSession:
-        if self._session is None:  # made in the event loop that uses it
-            self._session = aiohttp.ClientSession(
-                auto_decompress=False,  # a small compressed answer could unpack to a huge one
-                cookie_jar=aiohttp.DummyCookieJar(),
-                headers={"Accept": "application/json", "Accept-Encoding": "identity", "User-Agent": "tokenvend"},
-                timeout=aiohttp.ClientTimeout(total=FETCH_WITHIN),
-                trust_env=True,
+    def _request(self, method: str, url: str, headers: dict[str, str], body: bytes | None) -> tuple[int, bytes]:
+        deadline = time.monotonic() + self._within
+        try:
+            response = self._pool(url).request(
+                method,
+                url,
+                headers=headers,
+                body=body,
+                timeout=Timeout(total=self._within, connect=self._connect_within),
+                retries=False,
+                redirect=False,
+                preload_content=False,
+                decode_content=False,
             )
-        return self._session
+            try:
+                whole = b""
+                while piece := response.read1(PIECE):
+                    whole += piece
+                    if len(whole) > LONGEST_ANSWER:
+                        raise Unusable("too long an answer")
+                    if time.monotonic() > deadline:
+                        raise Unusable("too slow an answer")
+                return response.status, whole
+            finally:
+                if not response.closed:  # not read to its end
+                    response.close()
+                response.release_conn()
+        except (urllib3.exceptions.HTTPError, OSError, ValueError) as error:
+            raise Unusable(type(error).__name__) from error
+
+    def _pool(self, url: str) -> urllib3.PoolManager:
+        proxy = _proxy_for(url)
+        if proxy not in self._pools:
+            self._pools[proxy] = (
+                urllib3.ProxyManager(proxy, maxsize=THREADS, ssl_context=_tls())
+                if proxy
+                else urllib3.PoolManager(maxsize=THREADS, ssl_context=_tls())
+            )
+        return self._pools[proxy]
 
 
-async def _whole(response: aiohttp.ClientResponse) -> bytes:
-    body = b""
-    while not response.content.at_eof():
-        body += await response.content.read(LONGEST_ANSWER)
-        if len(body) > LONGEST_ANSWER:
-            raise Unusable("too long an answer")
-    return body
+def _proxy_for(url: str) -> str | None:
+    """By HTTPS_PROXY and NO_PROXY, as the SDK reads them: also one without a scheme. Raises ValueError."""
+    parts = urlsplit(url)
+    proxy = getproxies().get(parts.scheme)
+    if not proxy or proxy_bypass(parts.netloc.rpartition("@")[2]):
+        return None
+    return proxy if "://" in proxy else f"http://{proxy}"
+
+
+@functools.cache
+def _tls() -> ssl.SSLContext:
+    return ssl.create_default_context()

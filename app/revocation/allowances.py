@@ -36,8 +36,8 @@ OF_SOURCE = Fraction(1, 4)
 """Share of what others leave free of `OF_ALL`, for acts from one client address or withdrawals by one owner."""
 OF_SOURCE_REUSED = Fraction(1, 2)
 """The same share if a refresh token was reused."""
-TAKES: Mapping[str, int] = {"user": 44, "session": 28}
-"""Characters that the name of a user or a session takes in a policy."""
+TAKES: Mapping[str, int] = {"user": 44, "session": 28, "link": 47}
+"""Characters that the name of a user, a session or a link takes in a policy."""
 ADMINISTRATOR = "administrator"
 REUSE = "reuse"
 WITHDRAWN = "grant_withdrawn"

@@ -28,9 +28,10 @@ class Denial:
     scope: Scope
     user_id: uuid.UUID | None
     session_id: uuid.UUID | None
+    """The session, or the link."""
     not_before: datetime
     goes_on: bool = False
-    """Whether a session gets new credentials, so that only its earlier ones are denied. A user always goes on."""
+    """Whether it gets new credentials, so that only its earlier ones are denied. A user always goes on."""
 
     @property
     def pattern(self) -> str:
@@ -42,12 +43,14 @@ class Denial:
             return EVERYBODY
         if self.session_id is None:
             return f"*:{self.user_id}.*"
+        if self.scope == "link":
+            return f"*:link.{self.session_id}*"
         return f"*.{b64url(self.session_id.bytes)}"
 
     @property
     def before(self) -> datetime | None:
-        """None for a session that has ended: it gets no new credentials."""
-        return None if self.scope == "session" and not self.goes_on else self.not_before
+        """None for a session or link that has ended: it gets no new credentials."""
+        return None if self.scope in ("session", "link") and not self.goes_on else self.not_before
 
 
 def names_of(denials: Iterable[Denial]) -> dict[str, datetime | None]:

@@ -9,6 +9,7 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
 from uuid import UUID
 
 from sqlalchemy import and_, delete, or_, select, update
@@ -76,14 +77,14 @@ def withhold_newcomers(session: Session, now: datetime) -> bool:
     for scope, subject_id in withheld:
         of[scope].append(subject_id)
     ledger = IssuedCredential
-    theirs = or_(ledger.user_id.in_(of["user"]), ledger.session_id.in_(of["session"]))
+    theirs = or_(ledger.user_id.in_(of["user"]), ledger.session_id.in_([*of["session"], *of["link"]]))
     revoked = update(ledger).where(ledger.expires_at > now, ledger.revoked_at.is_not(None), theirs)
     session.execute(revoked.values(withheld=True).execution_options(synchronize_session=False))
     return bool(withheld)
 
 
 def _gather(session: Session, now: datetime, *, again: bool) -> bool:
-    """Gives one `not_before` to the revocations of users and sessions that go on, so that they share a statement.
+    """Gives one `not_before` to the revocations of all who go on, so that they share a statement.
 
     Returns False if nothing changed. With `again` it includes those who got new credentials since, and revokes these
     too. Users are locked, as for every revocation: a vend that is under way sees the new moment, or we see its row.
@@ -107,16 +108,17 @@ def _gather(session: Session, now: datetime, *, again: bool) -> bool:
 
 
 def _goes_on(row: Revocation) -> bool:
-    return row.scope == "user" or (row.scope == "session" and row.goes_on)
+    return row.scope == "user" or (row.scope in ("session", "link") and row.goes_on)
 
 
 def _issued_since(session: Session, now: datetime, user_ids: set[UUID]) -> Mapping[UUID, list[IssuedCredential]]:
-    """Credentials that are alive and not revoked, by user id and by session id."""
+    """Credentials that are alive and not revoked, by user id and by the id of the session or link."""
     ledger, found = IssuedCredential, defaultdict(list)
     longest = marks.LONGEST_LIFE + marks.TOLERANCE
     alive = (ledger.issued_at > now - longest, ledger.expires_at > now, ledger.revoked_at.is_(None))
     for one in session.scalars(select(ledger).where(ledger.user_id.in_(user_ids), *alive).order_by(ledger.id)):
-        found[one.user_id].append(one)
+        if one.link_id is None:  # the name of a user does not cover links
+            found[one.user_id].append(one)
         found[one.session_id].append(one)
     return found
 
@@ -125,6 +127,7 @@ def _revoke_again(session: Session, now: datetime, row: Revocation, since: Seque
     for one in since:
         one.revoked_at = now
     row.expires_at = max(row.expires_at, *(one.expires_at + marks.TOLERANCE for one in since))
+    detail: dict[str, Any] = {"link_id": str(row.subject_id)} if row.scope == "link" else {}
     audit.record(
         session,
         ORIGIN,
@@ -134,6 +137,7 @@ def _revoke_again(session: Session, now: datetime, row: Revocation, since: Seque
         session_id=row.subject_id if row.scope == "session" else None,
         reason=GATHERED,
         count=len(since),
+        **detail,
     )
 
 

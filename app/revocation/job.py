@@ -12,11 +12,11 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-import structlog
 from sqlalchemy import bindparam, select, update
 from sqlalchemy.orm import Session
 
 from app.platform.db import insert_if_absent
+from app.platform.logs import log
 from app.platform.process import Platform
 from app.platform.settings import Settings
 from app.records.models import Revocation, RolePolicy
@@ -25,8 +25,6 @@ from app.revocation.denials import Denial, Names, names_of
 from app.revocation.floor import Floor
 from app.revocation.iam_writer import IamFailed, RoleDenials
 from app.revocation.placement import Document, Plan
-
-log = structlog.get_logger("tokenvend.revocation")
 
 LEASE = timedelta(seconds=30)
 """How long a replica has the role to itself: longer than three calls with their time-outs."""
@@ -124,7 +122,7 @@ def _denials(rows: Iterable[Revocation]) -> list[Denial]:
         Denial(
             row.scope,  # type: ignore[arg-type]
             row.user_id,
-            row.subject_id if row.scope == "session" else None,
+            row.subject_id if row.scope in ("session", "link") else None,
             row.not_before,
             goes_on=row.goes_on,
         )

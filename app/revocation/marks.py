@@ -33,7 +33,7 @@ MARKED_FOR = timedelta(minutes=10)
 """How long a revocation is remembered if nothing was alive. A vend that was under way ends sooner."""
 MOST_NAMED = 4
 """Sessions that one act revokes one by one. If more hold credentials, all of the user's credentials are revoked."""
-Scope = Literal["everyone", "user", "session"]
+Scope = Literal["everyone", "user", "session", "link"]
 
 
 class _Live(NamedTuple):
@@ -41,21 +41,27 @@ class _Live(NamedTuple):
 
     id: uuid.UUID
     session_id: uuid.UUID
+    """Or the link's id."""
     issued_at: datetime
     expires_at: datetime
     revoked_at: datetime | None
     """Set if it is already revoked, but the engine was not told."""
+    link_id: uuid.UUID | None
+
+    @property
+    def scope(self) -> Scope:
+        return "session" if self.link_id is None else "link"
 
 
 @dataclass(frozen=True, slots=True)
 class Subject:
-    """Who is revoked: a session, a user, or everybody."""
+    """Who is revoked: a session, a link, a user, or everybody."""
 
     id: uuid.UUID
     scope: Scope
     user_id: uuid.UUID | None
     goes_on: bool = False
-    """For a session: whether it gets new credentials."""
+    """For a session or link: whether it gets new credentials."""
 
 
 ALL = Subject(EVERYONE, "everyone", None)
@@ -84,17 +90,21 @@ def revoke_sessions(
     keeping: uuid.UUID | None = None,
     actor_id: uuid.UUID | None,
     reason: str,
+    go_on: bool = False,
 ) -> None:
-    """Revokes the credentials of sessions that this transaction has ended. It has locked the user's row.
+    """Revokes the credentials of sessions or links that this transaction has ended. It has locked the user's row.
 
-    Without `session_ids`: those of all sessions of the user except `keeping`. A session that holds none gets no mark,
-    because the ledger refuses vends of ended sessions. If more than `MOST_NAMED` sessions hold credentials, all
-    credentials of the user are revoked. Those of `keeping` are revoked too, and that session gets new ones.
+    `go_on`: they have not ended, and may get new ones.
+
+    Without `session_ids`: those of all sessions of the user except `keeping`, and of no link. A session that holds none
+    gets no mark, because the ledger refuses vends of ended sessions. If more than `MOST_NAMED` sessions hold
+    credentials, all credentials of the user are revoked. Those of `keeping` are revoked too, and that session gets new
+    ones.
     """
     live = _alive(session, now, user_id)
     held = {row.session_id for row in live}
     if session_ids is None:
-        # A job's credentials have a session id that is no device's. They do not end with the user's sessions.
+        # The credentials of jobs and links have a session id that is no device's. A sign-out does not end them.
         held &= set(session.scalars(select(DeviceSession.id).where(DeviceSession.id.in_(held))))
         held -= {keeping}
     else:
@@ -103,7 +113,7 @@ def revoke_sessions(
         return
     cause = allowances.cause_of(session, origin, now, user_id=user_id, actor_id=actor_id, reason=reason)
     act = _Act(origin, now, user_id, actor_id, reason, cause)
-    _revoke_of_sessions(session, act, live, held, go_on=False)
+    _revoke_of_sessions(session, act, live, held, go_on=go_on)
 
 
 def revoke_devices(
@@ -132,19 +142,26 @@ def _revoke_of_sessions(
     for row in live:
         if row.session_id in held:
             of_each[row.session_id].append(row)
-    withheld = _is_withheld(session, act, "session", of_each)
+    withheld = _is_withheld(session, act, {one: rows[0].scope for one, rows in of_each.items()})
     _mark(session, act.now, itertools.chain(*of_each.values()), withheld=withheld)
-    for session_id, rows in of_each.items():
-        put(
-            session,
-            act.now,
-            Subject(session_id, "session", act.user_id, goes_on=go_on),
-            not_before=_second_after(act.now, rows),
-            expires_at=_last(rows) + TOLERANCE,
-            cause=act.cause,
-            withheld=withheld,
-        )
-        _record(session, act, session_id, rows, withheld=withheld)
+    for holder_id, rows in of_each.items():
+        _put_holder(session, act, holder_id, rows, go_on=go_on, withheld=withheld)
+        _record(session, act, holder_id, rows, withheld=withheld)
+
+
+def _put_holder(
+    session: Session, act: _Act, holder_id: uuid.UUID, rows: Sequence[_Live], *, go_on: bool, withheld: bool
+) -> None:
+    """Marks a session or a link. `rows`: its credentials."""
+    put(
+        session,
+        act.now,
+        Subject(holder_id, rows[0].scope, act.user_id, goes_on=go_on),
+        not_before=_second_after(act.now, rows),
+        expires_at=_last(rows) + TOLERANCE,
+        cause=act.cause,
+        withheld=withheld,
+    )
 
 
 def revoke_user(
@@ -159,9 +176,9 @@ def revoke_user(
 ) -> int:
     """Revokes the credentials of a user whose row this transaction has locked. Returns how many.
 
-    The user's sessions go on. `session_id` is the actor's. A vend that is under way has no row in the ledger yet, and
-    its credential is never handed out. If nothing else is alive, the engine is told nothing, and the mark stays for
-    `MARKED_FOR`.
+    The user's sessions and links go on. `session_id` is the actor's. A vend that is under way has no row in the ledger
+    yet, and its credential is never handed out. If nothing else is alive, the engine is told nothing, and the mark
+    stays for `MARKED_FOR`.
     """
     live = _alive(session, now, user_id)
     cause = allowances.cause_of(session, origin, now, user_id=user_id, actor_id=actor_id, reason=reason)
@@ -169,8 +186,17 @@ def revoke_user(
 
 
 def _revoke_of_user(session: Session, act: _Act, live: Sequence[_Live], *, session_id: uuid.UUID | None) -> int:
-    withheld = not live or _is_withheld(session, act, "user", [act.user_id])
-    _mark(session, act.now, live, withheld=withheld)
+    of_links: dict[uuid.UUID, list[_Live]] = defaultdict(list)  # the engine does not know them by the user
+    for row in live:
+        if row.link_id is not None:
+            of_links[row.link_id].append(row)
+    withheld = not live or _is_withheld(session, act, {act.user_id: "user"})
+    # Links come after the user: however many there are, the user's own credentials are revoked.
+    links_withheld = withheld or _is_withheld(session, act, {act.user_id: "user", **dict.fromkeys(of_links, "link")})
+    _mark(session, act.now, [row for row in live if row.link_id is None], withheld=withheld)
+    _mark(session, act.now, itertools.chain(*of_links.values()), withheld=links_withheld)
+    for link_id, rows in of_links.items():
+        _put_holder(session, act, link_id, rows, go_on=True, withheld=links_withheld)
     put(
         session,
         act.now,
@@ -183,13 +209,15 @@ def _revoke_of_user(session: Session, act: _Act, live: Sequence[_Live], *, sessi
     return _record(session, act, session_id, live, withheld=withheld)
 
 
-def _is_withheld(session: Session, act: _Act, scope: Scope, subject_ids: Collection[uuid.UUID]) -> bool:
+def _is_withheld(session: Session, act: _Act, subjects: Mapping[uuid.UUID, Scope]) -> bool:
     """Whether the cause's share has no room for the subjects that have no place at the engine yet."""
     if not act.cause.bounded:
         return False
-    there = select(func.count()).where(Revocation.subject_id.in_(subject_ids), _told(act.now))
-    adding = len(subject_ids) - (session.scalar(there) or 0)
-    return allowances.is_spent(session, act.now, act.cause, adding=adding * allowances.TAKES[scope])
+    there = select(Revocation.subject_id).where(Revocation.subject_id.in_(subjects), _told(act.now))
+    adding = subjects.keys() - set(session.scalars(there))
+    return allowances.is_spent(
+        session, act.now, act.cause, adding=sum(allowances.TAKES[subjects[one]] for one in adding)
+    )
 
 
 def put(
@@ -220,6 +248,7 @@ def put(
             "applied_at": None,
             "withheld": and_(new.withheld, ~told),
             "goes_on": and_(new.goes_on, Revocation.goes_on),
+            "scope": new.scope,
         }
 
     values = {
@@ -268,7 +297,7 @@ def _alive(session: Session, now: datetime, user_id: uuid.UUID) -> list[_Live]:
     """The user's credentials that have not expired and that the engine was not told to refuse. Locks their rows."""
     ledger = IssuedCredential
     alive = (
-        select(ledger.id, ledger.session_id, ledger.issued_at, ledger.expires_at, ledger.revoked_at)
+        select(ledger.id, ledger.session_id, ledger.issued_at, ledger.expires_at, ledger.revoked_at, ledger.link_id)
         .where(
             ledger.user_id == user_id,
             ledger.issued_at > now - LONGEST_LIFE - TOLERANCE,  # for the index
@@ -290,10 +319,14 @@ def _mark(session: Session, now: datetime, live: Iterable[_Live], *, withheld: b
         session.execute(revoked.values(values).execution_options(synchronize_session=False))
 
 
-def _record(session: Session, act: _Act, session_id: uuid.UUID | None, live: Sequence[_Live], *, withheld: bool) -> int:
-    """Writes the audit event. Returns how many credentials this act revokes."""
+def _record(session: Session, act: _Act, holder_id: uuid.UUID | None, live: Sequence[_Live], *, withheld: bool) -> int:
+    """Writes the audit event. `holder_id`: the session or the link. Returns how many credentials this act revokes."""
     count = sum(row.revoked_at is None for row in live)
     detail: dict[str, Any] = {"withheld": 1} if withheld and live else {}
+    session_id = holder_id
+    if any(row.link_id == holder_id for row in live):
+        session_id = None
+        detail["link_id"] = str(holder_id)
     audit.record(
         session,
         act.origin,

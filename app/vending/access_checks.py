@@ -251,10 +251,10 @@ def _vended(bucket: Bucket) -> frozenset[str]:
 
 def _advice(bucket: Bucket, order: Order, request: Request, ask: Ask) -> str:
     """The most likely mistake."""
-    key = ask.key
     own, narrowed = session_policy.user_prefix(order.user_id), order.prefix
     action = request.action.lower()
     lists, vended = action in LISTS, action in _vended(bucket)
+    key = own if lists and f"{ask.key}/" == own else ask.key
     cases = (
         (
             action == "s3:getbucketlocation",
@@ -267,7 +267,10 @@ def _advice(bucket: Bucket, order: Order, request: Request, ask: Ask) -> str:
             not key.startswith(own) and key.lower().startswith(own),
             "Keys are case-sensitive: `users` and the user's id are in lower case.",
         ),
-        (lists and narrowed.startswith(f"{key}/"), "The `prefix` of a list ends in a slash."),
+        (
+            lists and f"{ask.key}/" == narrowed and order.access in session_policy.LISTS,
+            "The `prefix` of a list ends in a slash.",
+        ),
         (
             key.startswith(own) and not key.startswith(narrowed),
             "The credential was requested with a `path`, and this key is outside that folder.",

@@ -6,8 +6,10 @@ so that even a hundred addresses do not use it up. A cached credential needs no 
 """
 
 import random
+import uuid
 
-from app.platform.limits import address_key
+from app.auth.tokens import AccessClaims
+from app.platform.limits import LimitName, address_key
 from app.platform.problems import RateLimited
 from app.platform.process import Platform
 from app.records import newcomers
@@ -18,9 +20,21 @@ SPREAD = (1, 8)
 """Seconds (range) after which a newcomer may ask again. It is random, so that they do not all return at once."""
 
 
-async def admit(platform: Platform, origin: Origin, actor: Actor) -> None:
-    """Counts one new credential. Raises `RateLimited`."""
-    await platform.limiter.hit("new_credential", str(actor.user_id))
+def counter(actor: Actor | AccessClaims, *, for_sdk: bool = False) -> tuple[LimitName, str]:
+    """What counts a wish for a credential: for each user, or if it is an SDK's, for each session.
+
+    SDKs ask whenever they like, mostly for what is cached. Only what they get from STS counts for the user.
+    """
+    return ("container_credentials", str(actor.session_id)) if for_sdk else ("issue_credentials", str(actor.user_id))
+
+
+async def admit(
+    platform: Platform, origin: Origin, actor: Actor, *, for_sdk: bool = False, link_id: uuid.UUID | None = None
+) -> None:
+    """Counts one new credential of the user, or of the user's link. Raises `RateLimited`."""
+    await platform.limiter.hit("new_credential", str(link_id or actor.user_id))
+    if for_sdk:  # after the lower limit: a program that asks on and on leaves the rest to apps
+        await platform.limiter.hit(*counter(actor))
     await platform.limiter.hit("new_credential_from", address_key(origin.address))
     if not newcomers.is_newcomer(actor, platform.clock.now()):
         return

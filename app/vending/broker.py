@@ -22,6 +22,9 @@ CHAINED = (
     "chaining): TOKENVEND_CREDENTIAL_MAX_TTL is cut to that; TOKENVEND_VENDING_MODE=web_identity is not chaining"
 )
 
+UNKNOWN_ACTION = ("MethodNotAllowed", "InvalidParameterValue")
+"""How Ceph RGW and MinIO answer GetCallerIdentity. It has no parameters, so AWS never says the second."""
+
 
 class Broker:
     def __init__(
@@ -89,14 +92,14 @@ class Broker:
             return  # It answers. It is right to refuse: in this mode nothing is signed.
 
     async def caller_arn(self) -> str | None:
-        """GetCallerIdentity: who STS says we are. None if it answers but cannot say, such as Ceph RGW.
+        """GetCallerIdentity: who STS says we are. None if it answers but cannot say, such as Ceph RGW and MinIO.
 
         Raises what `StsClient.call` raises.
         """
         try:
             return _text(await self._sts.call("GetCallerIdentity", {}), "Arn")
         except StsRefused as problem:
-            if str(problem.cause).startswith("MethodNotAllowed"):
+            if str(problem.cause).startswith(UNKNOWN_ACTION):
                 return None
             raise
 

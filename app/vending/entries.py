@@ -25,8 +25,14 @@ MOST_OF_NEWCOMERS = MOST // 4
 LOOKED_AT = 16
 """Entries that are looked at to make room for one."""
 
+RENEWS_EARLY = timedelta(minutes=15)
+"""Before the end, AWS's SDK for Python begins to ask for another credential, before each of its calls."""
+MARGIN = timedelta(seconds=90)
+"""What an SDK gets lasts so much longer than that: it does not ask again at once."""
 LEAST_LEFT = timedelta(minutes=10)
 """The life that a cached credential must have left to be handed out because no new one can be issued."""
+LEAST_LEFT_FOR_SDK = timedelta(minutes=1)
+"""The same at the container endpoint: an SDK that is refused may go on without a signature."""
 
 ACCOUNTS, NEWCOMERS = object(), object()
 """Names of queues. No client address can be equal to them."""
@@ -42,11 +48,19 @@ class Issued:
     issued_at: datetime
 
     def fresh(self, now: datetime) -> bool:
-        """Whether more than half of its life is left. Older ones are not handed out while STS issues new ones."""
-        return self.credential.expires_at - now > (self.credential.expires_at - self.issued_at) / 2
+        """Whether more than half of its life is left, and more than an SDK renews it before its end.
 
-    def usable(self, now: datetime) -> bool:
-        return self.credential.expires_at - now > LEAST_LEFT
+        Where it lives for less than twice that, half decides alone. Older ones are not handed out while STS issues new
+        ones.
+        """
+        left, half = self.credential.expires_at - now, (self.credential.expires_at - self.issued_at) / 2
+        if timedelta(seconds=self.order.duration) < 2 * RENEWS_EARLY:
+            return left > half
+        return left > max(half, RENEWS_EARLY + MARGIN)
+
+    def lasts(self, now: datetime, least: timedelta = LEAST_LEFT) -> bool:
+        """Whether it may be handed out because no new one can be issued."""
+        return self.credential.expires_at - now > least
 
 
 @dataclass(slots=True)

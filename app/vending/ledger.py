@@ -28,10 +28,11 @@ from sqlalchemy.orm import Session
 from app.auth import endings
 from app.aws.sts_client import StsCredential
 from app.platform.db import ROWS_REFUSED, Database
-from app.platform.problems import AccountDisabled, InternalError, InvalidToken, Problem
+from app.platform.problems import AccountDisabled, InternalError, InvalidToken, LinkNotFound, Problem
 from app.records import audit, listing
 from app.records.audit import Origin
-from app.records.models import DeviceSession, IssuedCredential, User
+from app.records.models import DeviceSession, IssuedCredential, Link, User
+from app.sharing import links
 from app.vending.orders import Order
 
 _LEDGER: Table = IssuedCredential.__table__  # type: ignore[assignment]
@@ -49,6 +50,14 @@ _STATES_ANY = _STATES.where(
     DeviceSession.id == any_(cast(func.string_to_array(bindparam("session_ids", type_=Text), ","), ARRAY(Uuid)))
 )
 
+_LINKS = (
+    select(Link.id, User.status, links.ENDED.label("ended"))
+    .select_from(User)
+    .join(Link, Link.owner_id == User.id)
+    .where(Link.id.in_(bindparam("link_ids", expanding=True)))
+    .order_by(User.id, Link.id)
+    .with_for_update(read=True)
+)
 
 GONE = ("active", True)
 """The state of a session whose row, with the user's account, was deleted while STS was working: it has ended."""
@@ -72,8 +81,17 @@ A refused credential is dropped unseen."""
 
 
 async def record(database: Database, entries: Sequence[Entry]) -> Outcome:
-    """Writes all entries in one transaction. If one of them cannot be written, writes each in its own."""
+    """Writes all entries in one transaction. If one of them cannot be written, writes each in its own.
+
+    Those of links have a transaction of their own. There are few: all viewers of a link share its credential.
+    """
+    of_links = [entry for entry in entries if entry.order.link_id is not None]
+    if of_links and len(of_links) < len(entries):
+        others = [entry for entry in entries if entry.order.link_id is None]
+        return {**await record(database, others), **await record(database, of_links)}
     try:
+        if of_links:
+            return await database.write(_record_of_links, of_links)
         return await (_record_on_line(database, entries) if database.has_lines else database.write(_record, entries))
     except ROWS_REFUSED:
         if len(entries) == 1:
@@ -94,12 +112,26 @@ def _record(session: Session, entries: Sequence[Entry]) -> Outcome:
     connection = session.connection()
     found = connection.execute(_STATES_IN, {"session_ids": list({entry.order.session_id for entry in entries})})
     outcome = _outcome(entries, found)
-    issued = [entry for entry, problem in outcome.items() if problem is None]
-    if issued:
-        connection.execute(insert(_LEDGER), [_row(entry) for entry in issued])
-        audit.record_all(session, [_event(entry, None) for entry in issued])
+    _record_issued(session, outcome)
     _record_refusals(session, outcome)
     return outcome
+
+
+def _record_of_links(session: Session, entries: Sequence[Entry]) -> Outcome:
+    """An entry is refused by `LinkNotFound` if its link ended, or its owner was disabled, while STS was working."""
+    found = session.connection().execute(_LINKS, {"link_ids": list({entry.order.link_id for entry in entries})})
+    alive = {link_id for link_id, status, ended in found if status == "active" and not ended}
+    outcome: Outcome = {entry: None if entry.order.link_id in alive else LinkNotFound() for entry in entries}
+    _record_issued(session, outcome)
+    _record_refusals(session, outcome)
+    return outcome
+
+
+def _record_issued(session: Session, outcome: Outcome) -> None:
+    issued = [entry for entry, problem in outcome.items() if problem is None]
+    if issued:
+        session.connection().execute(insert(_LEDGER), [_row(entry) for entry in issued])
+        audit.record_all(session, [_event(entry, None) for entry in issued])
 
 
 def _outcome(entries: Sequence[Entry], found: Iterable[Sequence[Any]]) -> Outcome:
@@ -157,6 +189,7 @@ def _row(entry: Entry) -> dict[str, Any]:
         "id": entry.id,
         "user_id": order.user_id,
         "session_id": order.session_id,
+        **({} if order.link_id is None else {"link_id": order.link_id}),
         "access_key_id": credential.access_key_id,
         "access": order.access,
         "prefix": order.prefix,
@@ -174,14 +207,16 @@ def _event(entry: Entry, problem: Problem | None) -> dict[str, Any]:
     detail = {"credential_id": str(entry.id), "access": order.access} if problem is None else {"reason": problem.code}
     if order.purpose is not None:
         detail["purpose"] = order.purpose
+    if order.link_id is not None:  # nobody knows who opened it
+        detail["link_id"] = str(order.link_id)
     return audit.row(
         entry.origin,
         "credential.issued",
         entry.issued_at,
         outcome="done" if problem is None else "refused",
-        actor_id=order.user_id,
+        actor_id=order.user_id if order.link_id is None else None,
         subject_id=order.user_id,
-        session_id=order.session_id,
+        session_id=order.session_id if order.link_id is None else None,
         **detail,
     )
 

@@ -44,6 +44,8 @@ class Order:
     purpose: Purpose | None = None
     shares: tuple[Share, ...] = ()
     """With the ids of their grants: a folder that is shared again never matches a credential of the earlier grant."""
+    link_id: uuid.UUID | None = None
+    """The link of the user's that it is for. It is the session's id too: whoever opens the link has no session."""
 
     def __hash__(self) -> int:
         """Hashes the fields that distinguish most orders. Equality compares the rest."""
@@ -53,11 +55,13 @@ class Order:
     def role_session_name(self) -> str:
         """The name by which CloudTrail shows the caller.
 
-        `<user id>.<session id as 22 base64url characters>`: 59 characters of 64. GetFederationToken takes 32, so there
-        it is only the user's id without hyphens.
+        `<user id>.<session id as 22 base64url characters>`: 59 characters of 64. Of a link it is `link.<link id>`.
+        GetFederationToken takes 32, so there it is only the id of the link or the user, without hyphens.
         """
         if self.terms.mode == "federation_token":
-            return self.user_id.hex
+            return (self.link_id or self.user_id).hex
+        if self.link_id is not None:
+            return f"link.{self.link_id}"
         return f"{self.user_id}.{b64url(self.session_id.bytes)}"
 
     def issued_at(self, expires_at: datetime) -> datetime:

@@ -14,20 +14,17 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-import structlog
-
 from app.aws.sts_client import StsCredential
 from app.crypto import kinds
 from app.crypto.encoding import b64url
 from app.crypto.vault import DecryptionFailed, Vault
 from app.platform.clock import Clock
+from app.platform.logs import log
 from app.platform.metrics import Metrics
 from app.platform.redis_guard import RedisAvoided, RedisGuard, told
-from app.vending.cache import NONE_TO_BE_HAD, Issue
+from app.vending.cache import NONE_TO_BE_HAD, Issue, Note
 from app.vending.entries import LEAST_LEFT, Issued
 from app.vending.orders import Order
-
-log = structlog.get_logger("tokenvend.cache")
 
 TIMEOUT = 0.5
 """Seconds for Redis to answer."""
@@ -45,6 +42,10 @@ WAIT = (0.01, 0.04)
 _RELEASE = """if redis.call("get", KEYS[1]) == ARGV[1] then return redis.call("del", KEYS[1]) end return 0"""
 
 
+def _forget(_older: Issued) -> None:
+    """The `Note` of somebody who waits as long as it takes."""
+
+
 class SharedCache:
     def __init__(self, url: str, vault: Vault, clock: Clock, metrics: Metrics) -> None:
         """Raises `SettingsError` if the redis package is not installed."""
@@ -56,21 +57,22 @@ class SharedCache:
         self._clock = clock
         self._metrics = metrics
 
-    async def obtain(self, order: Order, issue: Issue) -> Issued:
+    async def obtain(self, order: Order, issue: Issue, note: Note = _forget) -> Issued:
         """The credential that a replica has for the order, or one from `issue`. Raises what `issue` raises.
 
-        If no new one can be issued, returns the older one while at least ten minutes of it are left.
+        If no new one can be issued, returns the older one while at least ten minutes of it are left. `note` is told of
+        an older one before this waits for a new one.
         """
         key, *before = self._keys(order)
         lock, holder = f"{key}:lock", secrets.token_hex(16)
-        known = await self._find_or_lock(order, (key, *before), lock, holder)
+        known = await self._find_or_lock(order, (key, *before), lock, holder, note)
         if known is not None and known.fresh(self._clock.now()):
             return known
         try:
             issued = await issue()
         except NONE_TO_BE_HAD:
             await self._release(lock, holder)
-            if known is None or not known.usable(self._clock.now()):
+            if known is None or not known.lasts(self._clock.now()):
                 raise
             return known
         except BaseException:
@@ -80,7 +82,9 @@ class SharedCache:
         await self._release(lock, holder)
         return issued
 
-    async def _find_or_lock(self, order: Order, keys: Sequence[str], lock: str, holder: str) -> Issued | None:
+    async def _find_or_lock(
+        self, order: Order, keys: Sequence[str], lock: str, holder: str, note: Note
+    ) -> Issued | None:
         """A fresh credential. Or an older one or None, once we hold the lock, avoid Redis, or have waited too long."""
         known, locked = None, False
         with contextlib.suppress(RedisAvoided, TimeoutError):
@@ -91,6 +95,8 @@ class SharedCache:
                         if locked:
                             await self._release(lock, holder)
                         break
+                    if known is not None:
+                        note(known)
                     if locked:
                         break
                     # With the lock, look once more: the last holder may have finished between our look and our lock.

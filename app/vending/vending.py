@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from app.auth import authentication
-from app.auth.sessions import SessionStates
+from app.auth.sessions import SessionState, SessionStates
 from app.aws.sts_client import StsCredential
 from app.platform.db import Batch
 from app.platform.lanes import Turns
@@ -18,6 +18,7 @@ from app.platform.problems import (
     InvalidDuration,
     InvalidRequest,
     InvalidSharedPart,
+    LinkNotFound,
     PolicyTooLarge,
     Problem,
     StsUnavailable,
@@ -50,6 +51,8 @@ LONGEST_WAIT = 1.0
 
 MOST_REFUSALS = 3
 """How many policies with shares STS may find too large before a wish fails. The next wish goes on from there."""
+MOST_ORDERS = 10_000
+"""Orders that are remembered: as many as cached credentials."""
 STEP = 900
 """Seconds. The duration of a credential that ends with a share is a multiple of this, so that it can be cached."""
 CLOCKS = timedelta(minutes=1)
@@ -116,6 +119,7 @@ class Vending:
         cache: CredentialCache,
         packing: Packing,
         session_states: SessionStates,
+        link_states: Batch[uuid.UUID, SessionState],
         turns: Turns | None = None,
     ) -> None:
         """`ledger` returns the problem that refuses an entry, or None once the entry's row is committed."""
@@ -127,9 +131,12 @@ class Vending:
         self._cache = cache
         self._packing = packing
         self._session_states = session_states
+        self._link_states = link_states
         self._turns = turns
+        self._orders: dict[tuple[uuid.UUID, uuid.UUID, Wish, datetime | None], Order] = {}
+        """Orders of `at_hand`, because making one costs more than finding its credential."""
 
-    async def issue(self, origin: Origin, actor: Actor, wish: Wish) -> Vended:
+    async def issue(self, origin: Origin, actor: Actor, wish: Wish, *, for_sdk: bool = False) -> Vended:
         """A credential for the actor's prefix, or a folder in it: the cached one, or a new one with its ledger row.
 
         With `include_shared` it also reads a part of the folders shared with the actor, as many as a policy holds. It
@@ -142,8 +149,11 @@ class Vending:
         Raises `InvalidRequest`, `InvalidPath`, `PolicyTooLarge`, `InvalidDuration`, `InvalidSharedPart`, `RateLimited`,
         `QuotaExceeded` and what `Broker.obtain` raises. Raises `InvalidToken` or `AccountDisabled` if the session ended
         or the user was disabled meanwhile.
+
+        `for_sdk`: for an SDK that asks again and again, and waits for a second. See `admission.counter` and
+        `CredentialCache.obtain`.
         """
-        await self._platform.limiter.hit("issue_credentials", str(actor.user_id))
+        await self._platform.limiter.hit(*admission.counter(actor, for_sdk=for_sdk))
         _refuse_contradictions(wish)
         allowance = quota.effective(self._platform.settings, actor.quota_bytes)
         seconds = await self._duration(wish)
@@ -165,7 +175,8 @@ class Vending:
                 shares=plan.shares,
             )
             try:
-                return Vended(await self._issue(origin, actor, order, allowance), wish.part, plan.parts)
+                issued = await self._issue(origin, actor, order, allowance, for_sdk=for_sdk)
+                return Vended(issued, wish.part, plan.parts)
             except RevokedMeanwhile:
                 revoked += 1
                 actor = await authentication.look_up(
@@ -180,6 +191,75 @@ class Vending:
                     raise
                 self._packing.note_refused(_beside(actor, wish), plan.shares)
         raise StsUnavailable("Credentials are being revoked at the moment. Try again.", cause="revoked", retry_after=1)
+
+    async def issue_for_link(self, origin: Origin, link_id: uuid.UUID, *, path: str) -> Issued:
+        """The credential that all who open a link share. It reads the link's folder, and ends before the link does.
+
+        Raises `LinkNotFound` if the link has ended or ends too soon, or its owner is disabled. Raises `RateLimited`,
+        `InvalidPath` and what `Broker.obtain` raises.
+        """
+        longest = await self._duration(Wish())
+        clocks = CLOCKS
+        for _ in range(TRIES):
+            state, now = await self._link_states.get(link_id), self._platform.clock.now()
+            if state is None or not state.is_alive(now) or state.status != "active":
+                raise LinkNotFound
+            left = int((state.expires_at - now - clocks).total_seconds())
+            if left < SHORTEST:
+                raise LinkNotFound
+            order = self.make_order(
+                state.user_id,
+                link_id,
+                access="read",
+                path=path,
+                duration=min(longest, max(left // STEP * STEP, SHORTEST)),
+                not_before=state.not_before,
+                link_id=link_id,
+            )
+            try:
+                issued = await self._issue(origin, authentication.actor_of(state, link_id), order, None, for_sdk=False)
+            except RevokedMeanwhile:
+                continue
+            if issued.credential.expires_at <= state.expires_at:
+                return issued
+            clocks = max(clocks, CLOCKS + order.issued_at(issued.credential.expires_at) - now)
+        raise StsUnavailable("Credentials are being revoked at the moment. Try again.", cause="revoked", retry_after=1)
+
+    def at_hand(self, actor: Actor, wish: Wish) -> Issued | None:
+        """The cached credential that `issue` would return at once, if the limit of `admission.counter` allows it.
+
+        None where `issue` would wait, refuse or look closer. Nothing is counted: count the hit, then `note_handed_out`.
+        """
+        settings = self._platform.settings
+        seconds = settings.credential_ttl if wish.duration is None else wish.duration
+        if (
+            wish.include_shared
+            or wish.grant_ids is not None
+            or wish.part != 1
+            or wish.purpose is not None
+            or not SHORTEST <= seconds <= min(settings.credential_max_ttl, LONGEST_CHAINED)
+            or quota.effective(settings, actor.quota_bytes) is not None
+        ):
+            return None
+        key = actor.session_id, actor.user_id, wish, actor.not_before
+        order = self._orders.get(key) or self.make_order(
+            actor.user_id,
+            actor.session_id,
+            access=wish.access,
+            path=wish.path,
+            duration=seconds,
+            not_before=actor.not_before,
+        )
+        issued = self._cache.at_hand(order)
+        if issued is not None and issued.order is not self._orders.get(key):
+            if len(self._orders) >= MOST_ORDERS:
+                self._orders.clear()
+            self._orders[key] = issued.order  # the cache's own, so that a policy is in memory once
+        return issued
+
+    def note_handed_out(self) -> None:
+        """Counts a credential of `at_hand` that is handed out."""
+        self._cache.note_handed_out()
 
     def _plan(self, actor: Actor, wish: Wish, shares: Sequence[Share], *, seconds: int, clocks: timedelta) -> Plan:
         """Parts keep their numbers. A share that would end too soon for an STS `clocks` ahead is dropped from its part.
@@ -209,7 +289,9 @@ class Vending:
             seconds = min([seconds, *(max(left(share, clocks) // STEP * STEP, SHORTEST) for share in carried)])
         return Plan(carried, in_all, seconds)
 
-    async def _issue(self, origin: Origin, actor: Actor, order: Order, allowance: int | None) -> Issued:
+    async def _issue(
+        self, origin: Origin, actor: Actor, order: Order, allowance: int | None, *, for_sdk: bool
+    ) -> Issued:
         """Raises `RevokedMeanwhile`, `OutlivesShare`, and what `issue` does."""
         if allowance is not None and order.access != "read":
             # Also for a cached credential: an event may tell of uploads since the last count.
@@ -222,10 +304,11 @@ class Vending:
                 quota=allowance,
             )
         issued_here = False
+        states = self._session_states if order.link_id is None else self._link_states
 
         async def issue_new() -> Issued:
             nonlocal issued_here
-            await admission.admit(self._platform, origin, actor)
+            await admission.admit(self._platform, origin, actor, for_sdk=for_sdk, link_id=order.link_id)
             began_at = self._platform.clock.now()
             async with self._turn(origin, actor):
                 credential = await self._obtain(order)
@@ -235,7 +318,7 @@ class Vending:
             if problem is not None:
                 raise problem
             # Read after the commit: a revocation that did not see our row was committed before it.
-            state = await self._session_states.get(order.session_id)
+            state = await states.get(order.session_id)
             if state is not None and _is_later(state.not_before, order.not_before):
                 raise RevokedMeanwhile
             if self._platform.clock.now() - began_at > marks.MARKED_FOR:
@@ -247,19 +330,28 @@ class Vending:
         def newcomer_at() -> str | None:
             return address_key(origin.address) if newcomers.is_newcomer(actor, self._platform.clock.now()) else None
 
-        issued = await self._cache.obtain(order, issue_new, newcomer_at)
-        if not issued.fresh(self._platform.clock.now()):
-            # While STS was failing, the session may have ended or its credentials may have been revoked. For a new
-            # credential the ledger would tell.
-            now_is = await authentication.look_up(
-                self._platform, self._session_states, origin, user_id=order.user_id, session_id=order.session_id
-            )
-            if _is_later(now_is.not_before, order.not_before):
-                raise RevokedMeanwhile
+        issued = await self._cache.obtain(order, issue_new, newcomer_at, for_sdk=for_sdk)
+        # While STS was failing, the session may have ended or its credentials may have been revoked. For a new
+        # credential the ledger would tell.
+        stale = not issued.fresh(self._platform.clock.now())
+        if stale and _is_later(await self._not_before_now(origin, order), order.not_before):
+            raise RevokedMeanwhile
         if not issued_here:
             # It is from a cache or an earlier flight: a grant may have ended since we read ours.
             await self._require_shares(order, issued.credential)
         return issued
+
+    async def _not_before_now(self, origin: Origin, order: Order) -> datetime | None:
+        """Raises `InvalidToken`, `AccountDisabled`, or of a link `LinkNotFound`, if whom the order is for has ended."""
+        if order.link_id is None:
+            actor = await authentication.look_up(
+                self._platform, self._session_states, origin, user_id=order.user_id, session_id=order.session_id
+            )
+            return actor.not_before
+        state = await self._link_states.get(order.link_id)
+        if state is None or not state.is_alive(self._platform.clock.now()) or state.status != "active":
+            raise LinkNotFound
+        return state.not_before
 
     def _turn(self, origin: Origin, actor: Actor) -> AbstractAsyncContextManager[None]:
         """What a newcomer waits for, so that a crowd of them leaves the process to everybody else."""
@@ -326,12 +418,16 @@ class Vending:
         purpose: Purpose | None = None,
         shares: tuple[Share, ...] = (),
         versions: bool = False,
+        link_id: uuid.UUID | None = None,
     ) -> Order:
         """Raises `InvalidPath`, `PolicyTooLarge`."""
         prefix = session_policy.narrowed_prefix(user_id, path)
         folders = tuple(share.prefix for share in shares)
-        text = self.bucket.policy(prefix, access, shared=folders, versions=versions)
-        return Order(user_id, session_id, access, prefix, duration, text, self.terms, not_before, purpose, shares)
+        by_link = link_id is not None
+        text = self.bucket.policy(prefix, access, shared=folders, versions=versions, by_link=by_link)
+        return Order(
+            user_id, session_id, access, prefix, duration, text, self.terms, not_before, purpose, shares, link_id
+        )
 
     async def _duration(self, wish: Wish) -> int:
         """Seconds. A chained role gives an hour at most: a longer default is cut to that, a longer wish is refused.

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import boto3
+import uvloop
 
 from app.aws.base_credentials import BaseCredentials, default_session
 from app.aws.endpoints import Endpoints
@@ -58,7 +59,7 @@ async def calling(
     base = BaseCredentials(make_session)
     endpoints = Endpoints([Endpoint(region, url.replace("{region}", region)) for region in regions], clock, metrics)
     # More connections than places: it is the places that a test counts.
-    client = StsClient(transport or SignedTransport(connections=500, ca_file=None), base, endpoints, clock, metrics)
+    client = StsClient(transport or SignedTransport(ca_file=None), base, endpoints, clock, metrics)
     try:
         yield Calling(client, base, endpoints, metrics)
     finally:
@@ -66,12 +67,12 @@ async def calling(
 
 
 def run(story: Callable[[], Awaitable[T]]) -> T:
-    """What `story` returns, within a patience that only a hang exceeds."""
+    """What `story` returns on the event loop of `serve`, within a patience that only a hang exceeds."""
 
     async def bounded() -> T:
         return await asyncio.wait_for(story(), PATIENCE)
 
-    return asyncio.run(bounded())
+    return uvloop.run(bounded())
 
 
 def with_client(url: str, story: Callable[[Calling], Awaitable[T]], **options: Any) -> T:

@@ -6,7 +6,10 @@ from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
 
+import botocore.session
 import pytest
+from botocore import UNSIGNED
+from botocore.config import Config
 
 from app import compose
 from app.aws import endpoints
@@ -149,6 +152,30 @@ class TestSts:
         monkeypatch.setenv("AWS_ENDPOINT_URL_STS", "sts.corp.example")
         with pytest.raises(SettingsError, match=r"AWS: .*sts\.corp\.example"):
             caller("signed")
+
+
+class TestPlain:
+    @pytest.mark.parametrize("service", ["sts", "s3"])
+    def test_is_what_a_client_of_the_sdk_would_call(self, service: str) -> None:
+        """In every Region that the SDK knows, though no client is made to hear that."""
+        core = botocore.session.get_session()
+        core.set_config_variable("sts_regional_endpoints", "regional")
+        regional = Config(signature_version=UNSIGNED, s3={"us_east_1_regional_endpoint": "regional"})
+        asked = 0
+        for partition in core.get_available_partitions():
+            for region in core.get_available_regions(service, partition):
+                if "fips" in region or region in ("aws-global", "s3-external-1"):
+                    continue
+                with closing(core.create_client(service, region_name=region, config=regional)) as client:
+                    assert endpoints._address(core, service, region) == client.meta.endpoint_url
+                asked += 1
+        assert asked > 30
+
+    def test_makes_no_client(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """One reads the endpoints of all services: 8 MB, which stay with the process."""
+        monkeypatch.setattr(botocore.session.Session, "create_client", None)
+        (endpoint,) = endpoints.sts_endpoints(["eu-west-1"], None, default_session("eu-west-1"))
+        assert endpoint.url == "https://sts.eu-west-1.amazonaws.com"
 
 
 class TestS3:

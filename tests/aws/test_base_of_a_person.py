@@ -9,7 +9,6 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import pytest
-from structlog.testing import capture_logs
 
 from app.aws.base_credentials import default_session
 from app.compose import build_runtime
@@ -19,6 +18,7 @@ from app.vending.broker import LONG_LIVED
 from tests.aws.calling import REGION, Calling, put, run, signers, until, with_client
 from tests.support import sigv4
 from tests.support.canned_sts import CannedSts
+from tests.support.logged import capture_logs
 from tests.support.metadata import InstanceMetadata
 from tests.support.service import running_service, test_settings
 

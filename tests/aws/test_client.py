@@ -10,7 +10,6 @@ from email.utils import format_datetime
 from typing import Any
 
 import pytest
-from structlog.testing import capture_logs
 
 from app.aws import sts_client
 from app.aws.transport import Answer, Endpoint, Fault, FaultKind, Keys
@@ -21,6 +20,7 @@ from tests.aws.calling import with_client as with_any_client
 from tests.support import sigv4
 from tests.support.canned_sts import CannedSts
 from tests.support.clock import ManualClock
+from tests.support.logged import capture_logs
 
 REGIONS = ("us-east-1", "eu-west-1", "ap-south-1")
 START = datetime(2026, 6, 1, 12, tzinfo=UTC)

@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Iterator
 
 import boto3
+import botocore.session
 import pytest
 from sqlalchemy import text
 from sqlalchemy.engine import make_url
@@ -53,7 +54,7 @@ class TestTokens:
     @pytest.mark.parametrize("port", [None, 6432])
     def test_are_those_of_the_sdk(self, port: int | None) -> None:
         url = make_url(URL).set(port=port).render_as_string(hide_password=False)
-        make = database_password(settings(url), SESSION)
+        make = database_password(settings(url), SESSION._session)
         assert make is not None
         client = SESSION.client("rds")
         theirs = [_dated(client.generate_db_auth_token(HOST, port or 5432, "token vend", "eu-central-1"))]
@@ -68,8 +69,8 @@ class TestTokens:
         assert database_password(Settings(_env_file=None, database_url=URL)) is None
 
     def test_without_credentials_there_is_no_database(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(rds_password, "default_session", lambda _region: boto3.Session())
-        monkeypatch.setattr(boto3.Session, "get_credentials", lambda _session: None)
+        monkeypatch.setattr(rds_password, "default_session", lambda _region: boto3.Session()._session)
+        monkeypatch.setattr(botocore.session.Session, "get_credentials", lambda _session: None)
         make = database_password(settings())
         assert make is not None
         with pytest.raises(DatabaseUnavailable):

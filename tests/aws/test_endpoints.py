@@ -9,8 +9,9 @@ import pytest
 
 from app.aws import sts_client
 from app.aws.base_credentials import default_session
-from app.aws.endpoints import FAULTS_TO_OPEN, OPEN_FOR, dns_suffix, sts_endpoints
+from app.aws.endpoints import dns_suffix, sts_endpoints
 from app.aws.transport import Endpoint, FaultKind
+from app.platform.breaker import FAULTS_TO_OPEN, OPEN_FOR
 from app.platform.problems import Problem, StsUnavailable
 from tests.aws.calling import Calling, static_session, until, with_client
 from tests.aws.test_client import NOWHERE, REGIONS, Scripted, problem_of

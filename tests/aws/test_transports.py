@@ -2,26 +2,21 @@
 
 import asyncio
 import functools
-import io
 import logging
-import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from contextlib import closing, suppress
 from datetime import datetime
 from typing import Any
 from urllib.parse import parse_qsl
 
-import aiohttp
 import boto3
 import pytest
-import structlog
 from botocore.config import Config
 
-from app.aws import generated_transport, signed_transport
+from app.aws import connections, generated_transport
 from app.aws.generated_transport import GeneratedTransport
 from app.aws.signed_transport import SignedTransport
 from app.aws.transport import Answer, Endpoint, Fault, Keys, Transport
-from app.platform.logs import configure_logging
 from tests.aws.calling import REGION, run
 from tests.support import sigv4
 from tests.support.canned_sts import NAMESPACE, CannedSts
@@ -29,8 +24,8 @@ from tests.support.odd_http import OddServer, http, unreachable
 
 sdk = functools.cache(boto3.Session)  # a new one reads the whole API anew
 TRANSPORTS: dict[str, Callable[[], Transport]] = {
-    "signed": lambda: SignedTransport(connections=8, ca_file=None),
-    "generated": lambda: GeneratedTransport(sdk()),
+    "signed": lambda: SignedTransport(ca_file=None),
+    "generated": lambda: GeneratedTransport(sdk()._session),
 }
 KEYS = Keys("ASIABASE000000000001", "base/secret+key", "base-token/with+signs==")
 LONG_LIVED = Keys("AKIABASE000000000001", "base/secret+key", None)
@@ -310,8 +305,8 @@ class TestSilence:
 
     @pytest.fixture(autouse=True)
     def short(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        timeout = aiohttp.ClientTimeout(total=None, sock_connect=0.2, sock_read=0.2)
-        monkeypatch.setattr(signed_transport, "TIMEOUT", timeout)
+        for name in ("CONNECT_TIMEOUT", "READ_TIMEOUT"):
+            monkeypatch.setattr(connections, name, 0.2)
         config = generated_transport.CLIENT_CONFIG.merge(Config(connect_timeout=0.2, read_timeout=0.2))
         monkeypatch.setattr(generated_transport, "CLIENT_CONFIG", config)
 
@@ -332,23 +327,11 @@ class TestSilence:
 
 class TestTimeouts:
     def test_are_a_second_to_connect_and_two_to_answer(self) -> None:
-        assert (signed_transport.TIMEOUT.sock_connect, signed_transport.TIMEOUT.sock_read) == (1, 2)
+        assert (connections.CONNECT_TIMEOUT, connections.READ_TIMEOUT) == (1, 2)
         assert (generated_transport.CLIENT_CONFIG.connect_timeout, generated_transport.CLIENT_CONFIG.read_timeout) == (
             1,
             2,
         )
-
-
-@pytest.fixture
-def printed(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[], str]]:
-    """What is printed at the most talkative level that the service has."""
-    stream, root, usual = io.StringIO(), logging.getLogger(), structlog.get_config()
-    monkeypatch.setattr(sys, "stderr", stream)
-    monkeypatch.setattr(root, "handlers", [])
-    monkeypatch.setattr(root, "level", root.level)
-    configure_logging("debug")
-    yield stream.getvalue
-    structlog.configure(**usual)
 
 
 class TestLog:

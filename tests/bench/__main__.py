@@ -1,31 +1,41 @@
-"""`python -m tests.bench [--quick]`: takes every figure and prints one table. Nothing is asserted on time."""
+"""`python -m tests.bench [PART …]`: takes the figures and prints a table, which `build/bench.json` and `.md` hold too.
+
+Nothing is asserted on time.
+"""
 
 import argparse
+import json
 import os
 import resource
 import shutil
 import signal
+import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import Literal
 
 from rich import box
 from rich.console import Console
 from rich.table import Table
 from sqlalchemy import create_engine, text
 
-from tests.bench import cores, crowd, deployment, imports, million, node, rates, revocation, startup
-from tests.bench.crowd import FirstVends, SignIns
+from tests.bench import baselines, console, cores, crowd, deployment, imports, million, node, rates, revocation, startup
+from tests.bench.crowd import FirstVends
 from tests.bench.imports import Imports
 from tests.bench.million import Comparison
-from tests.bench.rates import Alone, Hits, Misses, Rates, middle
+from tests.bench.rates import Rates, Sample, What, Who
 from tests.support.databases import PostgresDatabases, SqliteDatabases
 
 OPEN_FILES = 16_384
+BUILD = Path(__file__).parents[2] / "build"
+BASELINE_AIMS: dict[What, str] = {"cached": "≥ 1.8", "refresh": "≥ 1.4"}
+"""Over the build of 27c7d3a."""
+Key = tuple[Who, What]
 
 
 @dataclass(frozen=True)
@@ -48,6 +58,7 @@ class Scale:
     revocations: int
     sign_outs: int
     """At once."""
+    console_samples: int
 
 
 FULL = Scale(
@@ -63,6 +74,7 @@ FULL = Scale(
     imported=(50_000, 500_000),
     revocations=50,
     sign_outs=1_000,
+    console_samples=20,
 )
 QUICK = Scale(
     *(1, 1, 0.3),
@@ -77,51 +89,146 @@ QUICK = Scale(
     imported=(500, 2_000),
     revocations=2,
     sign_outs=20,
+    console_samples=2,
 )
 
 
-@dataclass(frozen=True)
-class Figures:
-    rates: Rates
-    sign_ins: SignIns
-    first_vends: FirstVends | None
+PARTS = {
+    "vending": "a phone's calls, beside floors, a Node service and an earlier build",
+    "crowd": "sign-ins and first vends at the same moment",
+    "revocation": "how soon Ceph refuses what was revoked",
+    "many": "the same queries with few users and with many",
+    "console": "what the console's views ask for",
+    "imports": "users imported by the command, beside COPY",
+    "start": "`tokenvend dev` to `ready`",
+}
+
+
+@dataclass
+class Figure:
+    name: str
+    values: tuple[str, ...]
+    """On PostgreSQL and, where it was taken, on SQLite."""
+    aim: str = ""
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m tests.bench", description=__doc__)
+    parser.add_argument("parts", nargs="*", metavar="PART", help="; ".join(f"{n}: {what}" for n, what in PARTS.items()))
     parser.add_argument("--quick", action="store_true", help="one short round of each, to see that it works")
-    scale = QUICK if parser.parse_args().quick else FULL
+    what = "builds this commit too, and takes both in turn"
+    parser.add_argument("--baseline", metavar="COMMIT", default=os.environ.get("BASELINE"), help=what)
+    parser.add_argument("--many", type=int, metavar="USERS", help="users of the large database")
+    given = parser.parse_args()
+    parts = given.parts or list(PARTS)
+    if unknown := sorted(set(parts) - set(PARTS)):
+        parser.error(f"no such part: {', '.join(unknown)}")
+    scale = QUICK if given.quick else FULL
+    if given.many:
+        scale = replace(scale, many=given.many)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # an ordinary end, which stops what was started
     _allow_open_files()
     processors = os.cpu_count()
     core = cores.reserve()
-    missing = node.why_not()
-    if missing is not None:
-        _say(f"no Node service, because {missing}")
     started_at = time.monotonic()
     directory = Path(tempfile.mkdtemp(prefix="tv-bench-"))
+    taken = _Taken([], {})
     try:
-        with _postgresql(directory) as url:
-            on_postgresql, client = _take_on_postgresql(directory, url, scale, core, compared=missing is None)
-            _say("PostgreSQL, revocation on Ceph")
-            revoked = revocation.measure(directory, url, times=scale.revocations, at_once=scale.sign_outs)
-        on_sqlite = _take_on_sqlite(directory, SqliteDatabases(directory).create(directory), scale, core)
-        compared = million.compare(scale.many, scale.samples, _say)
-        moved = imports.measure(*scale.imported, _say)
-        _say("tokenvend dev")
-        dev = startup.measure(directory, times=scale.starts)
+        _take(taken, parts, Bench(directory, scale, core, given.baseline))
     finally:
         shutil.rmtree(directory)
-    pinned = "not pinned" if core is None else f"alone on core {core}"
-    caption = (
-        f"Medians of {scale.rounds} rounds ({scale.rounds_on_sqlite} on SQLite); 64 connections, one worker, {pinned} "
-        f"of {processors}, Python {sys.version.split()[0]}; rate limits, access log and metrics on. The load generator "
-        f"alone reaches {client:,.0f} requests/s. Taken in {time.monotonic() - started_at:.0f} s."
-    )
-    table = _table({"PostgreSQL": on_postgresql, "SQLite": on_sqlite}, dev, scale, caption, missing)
-    _tell_of_many(table, compared, scale)
-    _tell_of_imports(table, moved)
-    _tell_of_revocation(table, revoked, scale)
+        if taken.figures:  # also those from before a part that failed: they took many minutes
+            pinned = "not pinned" if core is None else f"alone on core {core}"
+            caption = (
+                f"Medians of {scale.rounds} rounds ({scale.rounds_on_sqlite} on SQLite); {rates.CONNECTIONS} "
+                f"connections, one worker, {pinned} of {processors}, Python {sys.version.split()[0]}; rate limits, log "
+                f"and metrics on. Commit {_commit()}. Taken in {time.monotonic() - started_at:.0f} s."
+            )
+            _write(taken, caption)
+            _print(taken, caption)
+
+
+@dataclass(frozen=True)
+class Bench:
+    directory: Path
+    scale: Scale
+    core: int | None
+    """What is measured runs on it alone."""
+    baseline: str | None
+    """The commit of the earlier build."""
+
+
+@dataclass
+class _Taken:
+    figures: list[Figure]
+    rounds: dict[str, list[dict[str, dict[str, object]]]]
+    """By database: each round's samples."""
+
+    def add(self, name: str, *values: str, aim: str = "") -> None:
+        self.figures.append(Figure(name, values, aim))
+
+
+def _take(taken: _Taken, parts: list[str], bench: Bench) -> None:
+    directory, scale = bench.directory, bench.scale
+    if {"vending", "crowd", "revocation"} & set(parts):
+        with _postgresql() as databases:
+            url = databases.create()
+            _say(f"PostgreSQL, {scale.users:,} users sign up")
+            users = deployment.sign_up(url, scale.users)
+            if "vending" in parts:
+                _take_vending(taken, bench, databases, (url, users))
+            if "crowd" in parts:
+                _take_crowd(taken, bench, url, users)
+            if "revocation" in parts:
+                _say("PostgreSQL, revocation on Ceph")
+                revoked = revocation.measure(directory, url, times=scale.revocations, at_once=scale.sign_outs)
+                _tell_of_revocation(taken, revoked, scale)
+    if "many" in parts:
+        million.warn(scale.many, _say)
+        _tell_of_many(taken, million.compare(scale.many, scale.samples, _say), scale)
+    if "console" in parts:
+        calls = console.measure(directory, scale.many, scale.console_samples, _say)
+        taken.add(
+            f"the console with {scale.many:,} users and {scale.many * console.AUDIT_ROWS:,} audit rows, p50 / max ms"
+        )
+        for one in calls:
+            shown = f"{one.times.within(50):.0f} / {one.times.taken[-1]:.0f}"
+            taken.add(f"  {one.name}", shown, aim=f"< {console.AIM}")
+    if "imports" in parts:
+        _tell_of_imports(taken, imports.measure(*scale.imported, _say))
+    if "start" in parts:
+        _say("tokenvend dev")
+        dev = startup.measure(directory, times=scale.starts)
+        taken.add("tokenvend dev to `ready`, cold / warm s", f"{dev.cold:.1f} / {dev.warm:.1f}", aim="< 6")
+
+
+def _commit() -> str:
+    done = subprocess.run(["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=False)
+    return done.stdout.strip() or "unknown"
+
+
+def _write(taken: _Taken, caption: str) -> None:
+    """`build/bench.json` has every figure and every round, `build/bench.md` the table."""
+    BUILD.mkdir(exist_ok=True)
+    document = {"caption": caption, "figures": [asdict(one) for one in taken.figures], "rounds": taken.rounds}
+    (BUILD / "bench.json").write_text(json.dumps(document, indent=2) + "\n", encoding="utf-8")
+    lines, of = ["| figure | PostgreSQL | SQLite | aim |", "|---|---|---|---|"], ""
+    for one in taken.figures:
+        if not one.name.startswith(" "):
+            name, of = one.name, one.name.partition(", ")[0]
+        else:
+            name = f"{of}: {one.name.strip()}"
+        lines.append(f"| {name} | {' | '.join((*one.values, '', '')[:2])} | {one.aim} |")
+    (BUILD / "bench.md").write_text("\n".join([*lines, "", caption, ""]), encoding="utf-8")
+
+
+def _print(taken: _Taken, caption: str) -> None:
+    table = Table(box=box.SIMPLE_HEAD, caption=caption, caption_justify="left")
+    table.add_column("figure")
+    for name in ("PostgreSQL", "SQLite", "aim"):
+        table.add_column(name, justify="right")
+    for one in taken.figures:
+        table.add_row(one.name, *(*one.values, "", "")[:2], one.aim)
     Console(width=120).print(table)
 
 
@@ -137,173 +244,177 @@ def _allow_open_files() -> None:
 
 
 @contextmanager
-def _postgresql(directory: Path) -> Iterator[str]:
-    # Not under `directory`: the socket's path must stay short, and the server's user must reach it.
+def _postgresql() -> Iterator[PostgresDatabases]:
+    # Not where the rest is: the socket's path must stay short, and the server's user must reach it.
     data = Path(tempfile.mkdtemp(prefix="tv-pg-"))
     databases = PostgresDatabases(data)
     try:
-        url = databases.create()
-        engine = create_engine(url, isolation_level="AUTOCOMMIT")
+        engine = create_engine(databases.create(), isolation_level="AUTOCOMMIT")
         with engine.connect() as connection:  # tests do without; a commit that is measured reaches the disk
             connection.execute(text("ALTER SYSTEM SET fsync = on"))
             connection.execute(text("SELECT pg_reload_conf()"))
         engine.dispose()
-        yield url
+        yield databases
     finally:
         databases.close()
         shutil.rmtree(data, ignore_errors=True)
 
 
-def _take_on_postgresql(
-    directory: Path, url: str, scale: Scale, core: int | None, *, compared: bool
-) -> tuple[Figures, float]:
-    """All figures, and the load generator's ceiling."""
-    _say(f"PostgreSQL, {scale.users:,} users sign up")
-    users = deployment.sign_up(url, scale.users)
-    _say("PostgreSQL, vending")
+Signed = tuple[str, list[deployment.User]]
+"""A database's address, and its signed-in users."""
+
+
+def _take_vending(taken: _Taken, bench: Bench, databases: PostgresDatabases, signed: Signed) -> None:
+    directory, scale, core, base = bench.directory, bench.scale, bench.core, bench.baseline
+    missing = node.why_not()
+    if missing is not None:
+        _say(f"no Node service, because {missing}")
+    url, users = signed
     with ExitStack() as stack:
+        baseline = None
+        if base is not None:
+            _say(f"the build of {base}")
+            build = stack.enter_context(baselines.built(base))
+            _say(f"PostgreSQL, {scale.users:,} users sign up with the build of {base}")
+            its_url = databases.create_empty()
+            its_users = deployment.sign_up_in(build, its_url, scale.users)
+            baseline = stack.enter_context(deployment.deployed(directory, its_url, its_users, core, build))
         running = stack.enter_context(deployment.deployed(directory, url, users, core))
-        beside = stack.enter_context(node.deployed(directory, url, running)) if compared else None
+        floor = stack.enter_context(deployment.floor(running, directory))
+        beside = stack.enter_context(node.deployed(directory, url, running)) if missing is None else None
+        _say("PostgreSQL, vending")
         client = rates.ceiling(running, scale.seconds)
-        vending = rates.measure(running, beside, rounds=scale.rounds, seconds=scale.seconds)
-    _say(f"PostgreSQL, {scale.sign_ins} sign-ins at once")
-    with deployment.deployed(directory, url, users, core, **crowd.PROXY) as running:
-        sign_ins = crowd.sign_in(running, people=scale.sign_ins)
-    _say(f"PostgreSQL, {scale.first_vends:,} first vends in {scale.arrive_within:.0f} s")
-    with deployment.deployed(directory, url, users, core, **crowd.STS) as running:
-        first_vends = crowd.vend_first(running, people=scale.first_vends, arrive_within=scale.arrive_within)
-    return Figures(vending, sign_ins, first_vends), client
-
-
-def _take_on_sqlite(directory: Path, url: str, scale: Scale, core: int | None) -> Figures:
+        on_postgresql = rates.measure(running, floor, beside, baseline, rounds=scale.rounds, seconds=scale.seconds)
     _say(f"SQLite, {scale.users_on_sqlite:,} users sign up")
+    url = SqliteDatabases(directory).create(directory)
     users = deployment.sign_up(url, scale.users_on_sqlite)
     _say("SQLite, vending")
+    with deployment.deployed(directory, url, users, core) as running, deployment.floor(running, directory) as floor:
+        on_sqlite = rates.measure(running, floor, None, None, rounds=scale.rounds_on_sqlite, seconds=scale.seconds)
+    _tell_of_vending(taken, (on_postgresql, on_sqlite))
+    taken.add("the load generator alone, requests/s", f"{client:,.0f}")
+    if missing is not None:
+        taken.add(f"Node: skipped, {missing}")
+
+
+def _take_crowd(taken: _Taken, bench: Bench, url: str, users: list[deployment.User]) -> None:
+    directory, scale, core = bench.directory, bench.scale, bench.core
+    _say(f"PostgreSQL, {scale.sign_ins} sign-ins at once")
     with deployment.deployed(directory, url, users, core) as running:
-        vending = rates.measure(running, None, rounds=scale.rounds_on_sqlite, seconds=scale.seconds)
-    _say(f"SQLite, {scale.sign_ins} sign-ins at once")
-    with deployment.deployed(directory, url, users, core, **crowd.PROXY) as running:
-        return Figures(vending, crowd.sign_in(running, people=scale.sign_ins), None)
+        seen = crowd.sign_in(running, people=scale.sign_ins)
+    taken.add(f"{scale.sign_ins} sign-ins at once: answers", _answers(seen.answers.statuses))
+    taken.add("  the last one after, s", f"{seen.answers.longest / 1000:.1f}")
+    taken.add("  peak memory, MB", f"{seen.watched.peak_memory:.0f}", aim="< 300")
+    taken.add("  /healthz meanwhile, p50 / p95 / max ms", _healthz(seen.watched), aim="< 300")
+    _say(f"PostgreSQL, {scale.first_vends:,} first vends in {scale.arrive_within:.0f} s")
+    with deployment.deployed(directory, url, users, core, **crowd.STS) as running:
+        first = crowd.vend_first(running, people=scale.first_vends, arrive_within=scale.arrive_within)
+    _tell_of_crowd(taken, first, scale)
 
 
-def _table(taken: dict[str, Figures], dev: startup.Startup, scale: Scale, caption: str, missing: str | None) -> Table:
-    table = Table(box=box.SIMPLE_HEAD, caption=caption, caption_justify="left")
-    table.add_column("figure")
-    for name in taken:
-        table.add_column(name, justify="right")
-    table.add_column("aim", justify="right")
-
-    def row(figure: str, value: Callable[[Figures], str], aim: str = "") -> None:
-        table.add_row(figure, *(value(one) for one in taken.values()), aim)
-
-    def hits(figure: str, value: Callable[[Hits], float], form: str, aim: str = "") -> None:
-        row(figure, lambda f: format(middle(f.rates.hits, value), form), aim)
-
-    def misses(figure: str, value: Callable[[Misses], float], form: str, aim: str = "") -> None:
-        row(figure, lambda f: format(middle(f.rates.misses, value), form), aim)
-
-    def alone(figure: str, value: Callable[[Alone], float], form: str, aim: str = "") -> None:
-        row(figure, lambda f: format(middle(f.rates.alone, value), form), aim)
-
-    hits("cached vend, requests/s", lambda r: r.cached.rate, ",.0f")
-    hits("  empty POST endpoint, requests/s", lambda r: r.empty.rate, ",.0f")
-    hits("  cached vend ÷ empty endpoint", lambda r: r.cached.rate / r.empty.rate, ".2f", "≥ 0.8")
-    hits("  CPU of a cached vend, ms", lambda r: r.cached.cpu * 1000, ".2f")
-    hits("  CPU of an empty request, ms", lambda r: r.empty.cpu * 1000, ".2f")
-    alone("a single client's cached vend, p50 ms", lambda r: r.batched.p50, ".2f")
-    alone("  the same by a plain query, p50 ms", lambda r: r.plain.p50, ".2f")
-    alone("  cached vend ÷ plain query", lambda r: r.batched.p50 / r.plain.p50, ".2f", "≤ 1")
-    misses("uncached vend, requests/s", lambda r: r.uncached.rate, ",.0f")
-    misses("  bare boto3 assume_role, calls/s", lambda r: r.bare.rate, ",.0f")
-    misses("  CPU of an uncached vend, ms", lambda r: r.uncached.cpu * 1000, ".2f")
-    misses("  CPU of a bare boto3 call, ms", lambda r: r.bare.cpu * 1000, ".2f")
-    misses("  uncached vend ÷ bare boto3, CPU", lambda r: r.uncached.cpu / r.bare.cpu, ".2f", "≤ 0.7")
-    row("answers to all of these vends", lambda f: _answers(f.rates.statuses), "200 alone")
-    if missing is None:
-        _compare(table, taken["PostgreSQL"].rates)
-    else:
-        table.add_row(f"Node: skipped, {missing}", "", "", "")
-    row("memory of the service at start, MB", lambda f: f"{f.rates.memory_at_start:.0f}", "< 150")
-    row("  after that load", lambda f: f"{f.rates.memory_after:.0f}", "< 150")
-    row(f"{scale.sign_ins} sign-ins at once: answers", lambda f: _answers(f.sign_ins.answers.statuses))
-    row("  the last one after, s", lambda f: f"{f.sign_ins.answers.longest / 1000:.1f}")
-    row("  peak memory, MB", lambda f: f"{f.sign_ins.watched.peak_memory:.0f}", "< 300")
-    row("  /healthz meanwhile, p50 / p95 / max ms", lambda f: _healthz(f.sign_ins.watched), "< 300")
-    crowded = taken["PostgreSQL"].first_vends
-    assert crowded is not None
-    _tell_of_crowd(table, crowded, scale)
-    table.add_row("tokenvend dev to `ready`, cold / warm s", f"{dev.cold:.1f} / {dev.warm:.1f}", "", "< 6")
-    return table
+CALLS: dict[What, str] = {
+    "cached": "cached vend",
+    "container": "container endpoint",
+    "refresh": "refresh",
+    "uncached": "uncached vend",
+}
 
 
-def _compare(table: Table, taken: Rates) -> None:
-    hits = [(one, one.node_empty, one.node_cached) for one in taken.hits if one.node_empty and one.node_cached]
-    misses = [(one, one.node_uncached) for one in taken.misses if one.node_uncached]
+def _tell_of_vending(taken: _Taken, both: tuple[Rates, Rates]) -> None:
+    for name, one in zip(("PostgreSQL", "SQLite"), both, strict=True):
+        taken.rounds[name] = [
+            {f"{who} {what}": asdict(sample) for (who, what), sample in each.items()} for each in one.rounds
+        ]
 
-    def row(figure: str, value: str, aim: str = "") -> None:
-        table.add_row(figure, value, "", aim)
+    def rate(sample: Sample) -> float:
+        return sample.rate
 
-    row("Node, cached vend, requests/s", f"{middle(hits, lambda r: r[2].rate):,.0f}")
-    row("  its empty POST endpoint, requests/s", f"{middle(hits, lambda r: r[1].rate):,.0f}")
-    row("  its uncached vend, requests/s", f"{middle(misses, lambda r: r[1].rate):,.0f}")
-    row(
-        "  its CPU of a cached / uncached vend, ms",
-        f"{middle(hits, lambda r: r[2].cpu) * 1000:.2f} / {middle(misses, lambda r: r[1].cpu) * 1000:.2f}",
+    def cpu(sample: Sample) -> float:
+        return sample.cpu
+
+    def compare(name: str, one: Key, other: Key, of: Callable[[Sample], float], aim: str = "") -> None:
+        ratios = [each.ratio(one, other, of) for each in both]
+        if ratios[0] is not None:
+            taken.add(name, *(f"{ratio:.2f}" for ratio in ratios if ratio is not None), aim=aim)
+
+    for what, name in CALLS.items():
+        ours: Key = ("ours", what)
+        taken.add(f"{name}, requests/s", *(f"{one.middle(lambda r, k=ours: r[k].rate):,.0f}" for one in both))
+        taken.add("  its CPU, ms", *(f"{one.middle(lambda r, k=ours: r[k].cpu) * 1000:.3f}" for one in both))
+        compare("  ÷ the baseline", ours, ("baseline", what), rate, BASELINE_AIMS.get(what, ""))
+        compare("  ÷ the Node service", ours, ("node", what), rate, "≥ 1.1" if what == "cached" else "")
+        if what == "cached":
+            compare("  ÷ an empty endpoint", ours, ("floor", "empty"), rate)
+        if what == "uncached":
+            compare("  CPU ÷ a bare boto3 call", ours, ("bare", "uncached"), cpu, "≤ 0.5, 0.65")
+    taken.add(
+        "a single client's cached vend, p50 ms", *(f"{m.middle(lambda r: r['ours', 'alone'].p50):.2f}" for m in both)
     )
-    row("  ours ÷ Node, cached", f"{middle(hits, lambda r: r[0].cached.rate / r[2].rate):.2f}")
-    row("  ours ÷ Node, uncached", f"{middle(misses, lambda r: r[0].uncached.rate / r[1].rate):.2f}")
+    taken.add(
+        f"container endpoint, {rates.CONNECTIONS} programs that ask 20 times a second: p50 / p99 ms",
+        *(f"{_waited(m, 'p50'):.2f} / {_waited(m, 'p99'):.2f}" for m in both),
+        aim="p99 ≤ 3",
+    )
+    taken.add("answers to all of these", *(_answers(one.statuses) for one in both), aim="200 alone")
+    taken.add("memory of a worker at start, MB", *(f"{one.memory['ours'].at_start:.0f}" for one in both))
+    taken.add("  after that load", *(f"{one.memory['ours'].after:.0f}" for one in both))
+    base = both[0].memory.get("baseline")
+    if base is not None:
+        own = both[0].memory["ours"]
+        taken.add("  at start ÷ the baseline", f"{own.at_start / base.at_start:.2f}", aim="≤ 0.72")
+        taken.add("  after that load ÷ the baseline", f"{own.after / base.after:.2f}", aim="≤ 0.65")
 
 
-def _tell_of_crowd(table: Table, seen: FirstVends, scale: Scale) -> None:
+def _waited(measured: Rates, percentile: Literal["p50", "p99"]) -> float:
+    return measured.middle(lambda taken: getattr(taken["ours", "waited for"], percentile))
+
+
+def _tell_of_crowd(taken: _Taken, seen: FirstVends, scale: Scale) -> None:
     answers = seen.answers
 
-    def row(figure: str, value: str, aim: str = "") -> None:
-        table.add_row(figure, value, "", aim)
-
-    row(
+    taken.add(
         f"{scale.first_vends:,} first vends in {scale.arrive_within:.0f} s, STS at 600/s and 80 ms: served",
         f"{answers.served:,}",
-        f"{scale.first_vends:,}",
+        aim=f"{scale.first_vends:,}",
     )
-    row("  503 with Retry-After", f"{answers.statuses.get('503', 0):,}")
-    row("  any other answer, or a broken connection", _answers(answers.odd) or "0", "0")
-    row("  the last one after, s", f"{answers.last:.1f}", f"< {crowd.GIVE_UP_AFTER:.0f}")
-    row("  p50 / p99 with all retries, ms", f"{answers.p50:,.0f} / {answers.p99:,.0f}")
-    row("  peak memory, MB", f"{seen.watched.peak_memory:.0f}")
-    row("  /healthz meanwhile, p50 / p95 / max ms", _healthz(seen.watched))
+    taken.add("  503 with Retry-After", f"{answers.statuses.get('503', 0):,}")
+    taken.add("  any other answer, or a broken connection", _answers(answers.odd) or "0", aim="0")
+    taken.add("  the last one after, s", f"{answers.last:.1f}", aim=f"< {crowd.GIVE_UP_AFTER:.0f}")
+    taken.add("  p50 / p99 with all retries, ms", f"{answers.p50:,.0f} / {answers.p99:,.0f}")
+    taken.add("  peak memory, MB", f"{seen.watched.peak_memory:.0f}")
+    taken.add("  /healthz meanwhile, p50 / p95 / max ms", _healthz(seen.watched))
 
 
-def _tell_of_many(table: Table, compared: list[Comparison], scale: Scale) -> None:
-    table.add_row(f"with {scale.many:,} users, p50 / p99 ms (÷ with {million.FEW:,})", "", "", "")
+def _tell_of_many(taken: _Taken, compared: list[Comparison], scale: Scale) -> None:
+    taken.add(f"with {scale.many:,} users, p50 / p99 ms (÷ with {million.FEW:,})")
     for one in compared:
         times, ratios = ([value(percent) for percent in (50, 99)] for value in (one.many.within, one.ratio))
         shown = f"{times[0]:.2f} / {times[1]:.2f} ({ratios[0]:.2f} / {ratios[1]:.2f})"
-        table.add_row(f"  {one.story}", shown, "", f"≤ {one.aim}")
+        taken.add(f"  {one.story}", shown, aim=f"≤ {one.aim}")
 
 
-def _tell_of_imports(table: Table, moved: Imports) -> None:
+def _tell_of_imports(taken: _Taken, moved: Imports) -> None:
     many = moved.many
-    table.add_row(f"{many.rows:,} users imported by command, rows/s", f"{many.rate:,.0f}", "", "")
-    table.add_row("  by COPY alone into the same table, rows/s", f"{moved.copied:,.0f}", "", "")
-    table.add_row("  import ÷ COPY", f"{many.rate / moved.copied:.2f}", "", "")
-    table.add_row(
+    taken.add(f"{many.rows:,} users imported by command, rows/s", f"{many.rate:,.0f}")
+    taken.add("  by COPY alone into the same table, rows/s", f"{moved.copied:,.0f}")
+    taken.add("  import ÷ COPY", f"{many.rate / moved.copied:.2f}", aim="≥ 0.5")
+    taken.add(
         f"  peak memory, MB (more than with {moved.few.rows:,})",
         f"{many.peak_memory:.0f} ({moved.growth:+.1f})",
-        "",
-        "< 20",
+        aim="< 20",
     )
 
 
-def _tell_of_revocation(table: Table, seen: revocation.Revocation | None, scale: Scale) -> None:
+def _tell_of_revocation(taken: _Taken, seen: revocation.Revocation | None, scale: Scale) -> None:
     if seen is None:
-        table.add_row("Ceph: skipped, it is not installed", "", "", "")
+        taken.add("Ceph: skipped, it is not installed")
         return
     refused, call = ([times.within(percent) for percent in (50, 99)] for times in (seen.refused, seen.call))
-    table.add_row("revocation to the first 403 on Ceph, p50 / p99 ms", f"{refused[0]:.0f} / {refused[1]:.0f}", "", "")
-    table.add_row("  the call itself, p50 / p99 ms", f"{call[0]:.0f} / {call[1]:.0f}", "", "")
-    table.add_row(f"  {scale.sign_outs:,} sign-outs at once, s", f"{seen.burst:.1f}", "", "")
-    table.add_row("  the last of them refused after, s", f"{seen.burst_refused:.1f}", "", "")
-    table.add_row("  writes of the policy for them", f"{seen.writes}", "", "")
+    taken.add("revocation to the first 403 on Ceph, p50 / p99 ms", f"{refused[0]:.0f} / {refused[1]:.0f}")
+    taken.add("  the call itself, p50 / p99 ms", f"{call[0]:.0f} / {call[1]:.0f}")
+    taken.add(f"  {scale.sign_outs:,} sign-outs at once, s", f"{seen.burst:.1f}")
+    taken.add("  the last of them refused after, s", f"{seen.burst_refused:.1f}")
+    taken.add("  writes of the policy for them", f"{seen.writes}")
 
 
 def _answers(statuses: dict[str, int]) -> str:

@@ -8,15 +8,13 @@ from dataclasses import dataclass
 
 from tests.bench import flash, load
 from tests.bench.deployment import PASSWORD, Deployment, result_of, start
-from tests.bench.rates import post, vend
+from tests.bench.rates import VEND, at, post
 
 PROBE_EVERY = 0.01
 """Seconds between a probe's answer and the next probe."""
 GIVE_UP_AFTER = 30.0
 STS = {"STS_DELAY": "0.08", "STS_PER_SECOND": "600"}
 """How first vends find it: AWS's quota for an account in a Region, at a usual pace."""
-PROXY = {"TOKENVEND_TRUSTED_PROXIES": "127.0.0.1"}
-"""How sign-ins come: each from an address of its own, for these are limited by address."""
 
 
 @dataclass(frozen=True)
@@ -50,7 +48,7 @@ def sign_in(deployment: Deployment, *, people: int) -> SignIns:
         post(
             "/v1/auth/login",
             json.dumps({"email": user.email, "password": PASSWORD}),
-            f"X-Forwarded-For: 10.0.{number // 256}.{number % 256}",
+            at(number),
         )
         for number, user in enumerate(deployment.users[:people])
     ]
@@ -62,7 +60,10 @@ def sign_in(deployment: Deployment, *, people: int) -> SignIns:
 
 def vend_first(deployment: Deployment, *, people: int, arrive_within: float) -> FirstVends:
     """Within so many seconds, on a service whose cache is empty and whose STS is `STS`."""
-    requests = [vend(user.access_token, "{}") for user in deployment.users[:people]]
+    requests = [
+        post(VEND, "{}", f"Authorization: Bearer {user.access_token}", at(number))
+        for number, user in enumerate(deployment.users[:people])
+    ]
     phones = start("tests.bench.flash", flash.Job(deployment.service.port, requests, arrive_within, GIVE_UP_AFTER))
     watched = _watch(deployment, phones)
     return FirstVends(flash.Result(**result_of(phones)), watched)

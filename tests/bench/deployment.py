@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 import time
+import urllib.request
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import asdict, dataclass
@@ -20,6 +21,7 @@ from app.auth.rotation import SessionTokens
 from app.compose import build_runtime
 from app.crypto.password_hashes import PASSWORD_CONTEXT
 from app.crypto.vault import Vault
+from app.http.server import bind
 from app.platform.clock import SystemClock
 from app.platform.settings import Settings
 from app.records.models import User as UserRow
@@ -36,6 +38,7 @@ REGION = "us-east-1"
 IDLE_FOR = 0.1
 """Seconds without any work, in which a load has drained."""
 DRAINED_WITHIN = 15
+READY_WITHIN = 120
 
 
 @dataclass(frozen=True)
@@ -72,6 +75,20 @@ class Server:
 
 
 @dataclass(frozen=True)
+class Build:
+    """A checkout with its `.venv`."""
+
+    root: Path
+
+    @property
+    def python(self) -> str:
+        return sys.executable if self.root == ROOT else str(self.root / ".venv" / "bin" / "python")
+
+
+HERE = Build(ROOT)
+
+
+@dataclass(frozen=True)
 class Deployment:
     """A running service and what it stands on."""
 
@@ -80,15 +97,17 @@ class Deployment:
     users: list[User]
     core: int | None
     """Where the service runs, alone but for what it is compared with."""
+    settings: dict[str, str]
 
 
 @contextmanager
 def deployed(
-    directory: Path, database_url: str, users: list[User], core: int | None, **more: str
+    directory: Path, database_url: str, users: list[User], core: int | None, build: Build = HERE, **more: str
 ) -> Iterator[Deployment]:
-    """One worker, with its logs in a file of `directory`, over a database that `sign_up` has filled.
+    """`tokenvend serve` with one worker, its logs in a file of `directory`, over a database that `sign_up` has filled.
 
-    `more` is for the environment of both service and STS.
+    It believes X-Forwarded-For, as behind a load balancer, because limits are by address. `more` is for the environment
+    of both service and STS.
     """
     with _python("tests.bench.sts", directory, environment(**more)) as stub:
         settings = {
@@ -97,9 +116,42 @@ def deployed(
             "TOKENVEND_BUCKET": BUCKET,
             "TOKENVEND_ROLE_ARN": ROLE_ARN,
             "TOKENVEND_STS_ENDPOINT_URL": f"http://127.0.0.1:{stub.port}",
+            "TOKENVEND_TRUSTED_PROXIES": "127.0.0.1",
         }
-        with _python("tests.bench.served", directory, environment(**settings, **more), core) as service:
-            yield Deployment(service, stub.port, users, core)
+        env = environment(**settings, **more, PYTHONPATH=str(build.root))
+        with _served(build, directory, env, core) as service:
+            yield Deployment(service, stub.port, users, core, settings)
+
+
+@contextmanager
+def _served(build: Build, directory: Path, env: dict[str, str], core: int | None) -> Iterator[Server]:
+    with bind("127.0.0.1", 0) as free:
+        port: int = free.getsockname()[1]
+    log = directory / "serve.log"
+    command = [build.python, "-m", "app", "serve", "--host", "127.0.0.1", "--port", str(port)]
+    with log.open("a") as output, cores.on(core):
+        process = psutil.Popen(command, cwd=directory, env=env, stdout=output, stderr=output)
+    try:
+        _wait_until_ready(process, port, log)
+        yield Server(process, port)
+    finally:
+        end(process)
+
+
+def _wait_until_ready(process: psutil.Popen, port: int, log: Path) -> None:
+    given_up_at = time.monotonic() + READY_WITHIN
+    while time.monotonic() < given_up_at and process.poll() is None:
+        try:
+            with urllib.request.urlopen(f"http://127.0.0.1:{port}/readyz", timeout=5):
+                return
+        except OSError:  # not yet: nobody listens, or a part answers 503
+            time.sleep(0.02)
+    raise RuntimeError(f"the service did not start: {log.read_text()[-2000:]}")
+
+
+def floor(deployment: Deployment, directory: Path) -> AbstractContextManager[Server]:
+    """The same service with an empty endpoint beside its own, on the same core."""
+    return _python("tests.bench.floor", directory, environment(**deployment.settings), deployment.core)
 
 
 def environment(**more: str) -> dict[str, str]:
@@ -137,13 +189,17 @@ def serving(
             raise RuntimeError(f"{name} did not start: {log.read_text()[-2000:]}")
         yield Server(process, int(line))
     finally:
-        process.terminate()
-        try:
-            process.wait(timeout=30)
-        except psutil.TimeoutExpired:
-            process.kill()
-            process.wait()
+        end(process)
         process.stdout.close()
+
+
+def end(process: psutil.Popen) -> None:
+    process.terminate()
+    try:
+        process.wait(timeout=30)
+    except psutil.TimeoutExpired:
+        process.kill()
+        process.wait()
 
 
 def start(module: str, job: Any, core: int | None = None) -> "subprocess.Popen[str]":
@@ -171,6 +227,27 @@ def result_of(process: "subprocess.Popen[str]") -> dict[str, Any]:
         raise RuntimeError("a process under measurement failed: see above")
     result: dict[str, Any] = json.loads(text)
     return result
+
+
+SIGN_UP = """
+import json, sys
+from dataclasses import asdict
+from tests.bench.deployment import sign_up
+print("signed up " + json.dumps([asdict(user) for user in sign_up(sys.argv[1], int(sys.argv[2]))]))
+"""
+
+
+def sign_up_in(build: Build, database_url: str, people: int) -> list[User]:
+    """`sign_up` by another build, in an empty database that this migrates first."""
+    env = environment(PYTHONPATH=str(build.root), TOKENVEND_DATABASE_URL=database_url)
+    needed = {"TOKENVEND_SECRET_KEY": SECRET_KEY, "TOKENVEND_BUCKET": BUCKET, "TOKENVEND_ROLE_ARN": ROLE_ARN}
+    for arguments in (["-m", "app", "migrate"], ["-c", SIGN_UP, database_url, str(people)]):
+        done = subprocess.run(
+            [build.python, *arguments], cwd=build.root, env=env | needed, capture_output=True, text=True, check=False
+        )
+        if done.returncode:
+            raise RuntimeError(f"the earlier build failed: {done.stderr[-2000:]}")
+    return [User(**user) for user in json.loads(done.stdout.rpartition("signed up ")[2])]
 
 
 def sign_up(database_url: str, people: int) -> list[User]:

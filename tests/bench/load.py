@@ -1,4 +1,6 @@
-"""A process that sends requests over kept-alive connections, the next as soon as the answer is there, and times them.
+"""A process that sends requests over kept-alive connections, and times the answers.
+
+The next one is sent as soon as the answer is there, or after a pause.
 
 The job comes as JSON on standard input, the result goes as JSON to standard output.
 """
@@ -9,12 +11,13 @@ import json
 import sys
 import time
 from collections import Counter
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 
 import uvloop
 
 from tests.bench.wire import Wire
 
+CHAIN = "{refresh token}"
 LAST_ANSWERS_WITHIN = 30
 """Seconds after the last request was sent."""
 
@@ -29,6 +32,11 @@ class Job:
     most: int | None = None
     """Ends earlier, after so many requests."""
     first_number: int = 0
+    chains: list[str] = field(default_factory=list)
+    """Refresh tokens, one for each connection. `CHAIN` in a request becomes the connection's, and each answer's
+    `refresh_token` takes its place."""
+    pause: float = 0.0
+    """Seconds between an answer and the connection's next request."""
 
 
 @dataclass
@@ -40,6 +48,8 @@ class Result:
     p99: float
     longest: float
     """Milliseconds, as are the percentiles."""
+    chains: list[str]
+    """The refresh tokens to go on with."""
 
     @property
     def rate(self) -> float:
@@ -61,6 +71,7 @@ class Load:
         self._numbered = "%07d" in job.requests[0]
         self._left = sys.maxsize if job.most is None else job.most
         self._ends_at = time.perf_counter() + job.seconds
+        self.pause = job.pause
         self._under_way = 0
         self.done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self.statuses: Counter[str] = Counter()
@@ -92,16 +103,24 @@ class Connection(Wire):
     def __init__(self) -> None:
         super().__init__()
         self._sent_at = 0.0
+        self.token = ""
 
     def send(self) -> None:
         request = self.load.next_request()
         if request is not None:
+            if self.token:
+                request = request.replace(CHAIN.encode(), self.token.encode())
             self._sent_at = time.perf_counter()
             self.transport.write(request)
 
-    def message(self, head: bytes, _body: bytes) -> None:
+    def message(self, head: bytes, body: bytes) -> None:
         self.load.answered(head[9:12].decode(), time.perf_counter() - self._sent_at)
-        self.send()
+        if self.token:
+            self.token = json.loads(body)["refresh_token"]  # of a refusal there is none: the measurement ends
+        if self.load.pause:
+            asyncio.get_running_loop().call_later(self.load.pause, self.send)
+        else:
+            self.send()
 
     def connection_lost(self, _error: Exception | None) -> None:
         self.load.broken()
@@ -112,10 +131,11 @@ async def run(job: Job) -> Result:
     connections = [(await loop.create_connection(Connection, "127.0.0.1", job.port))[1] for _ in range(job.connections)]
     started_at = time.perf_counter()
     load = Load(job)
-    for connection in connections:
+    for number, connection in enumerate(connections):
         connection.load = load
-    for connection in connections:
-        connection.send()
+        connection.token = job.chains[number] if job.chains else ""
+    for number, connection in enumerate(connections):  # with pauses, not all at the same moment
+        loop.call_later(job.pause * number / len(connections), connection.send)
     await asyncio.wait_for(load.done, job.seconds + LAST_ANSWERS_WITHIN)
     seconds = time.perf_counter() - started_at
     times = sorted(load.times)
@@ -126,6 +146,7 @@ async def run(job: Job) -> Result:
         p50=times[len(times) // 2] * 1000,
         p99=times[len(times) * 99 // 100] * 1000,
         longest=times[-1] * 1000,
+        chains=[connection.token for connection in connections],
     )
 
 

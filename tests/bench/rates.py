@@ -1,4 +1,4 @@
-"""Requests a second and processor time of a vend, in rounds with its floors and with a Node service that does the same.
+"""Requests a second and processor time of a phone's most frequent calls, beside floors, a Node service and a build.
 
 Other work on the machine comes and goes, so each round takes all of them in turn, and ratios are of a round.
 """
@@ -7,21 +7,27 @@ import http.client
 import json
 import re
 import uuid
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
 from statistics import median
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
 from app.policy import session_policy
 from tests.bench import bare, load
-from tests.bench.deployment import BUCKET, ROLE_ARN, Deployment, Server, result_of, start
-from tests.bench.served import EMPTY, PLAIN, VEND
+from tests.bench.deployment import BUCKET, PASSWORD, ROLE_ARN, Deployment, Server, User, result_of, start
+from tests.bench.floor import EMPTY
 
+VEND, CONTAINER, REFRESH = "/v1/credentials", "/v1/credentials/container", "/v1/auth/refresh"
 NOTHING = f"POST {EMPTY} HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n"
+CONNECTIONS = 64
+PAUSE = 0.05
+"""Seconds between an answer and the next request of a client that is no load, but waits for its answer."""
 CHANGING = {"credential_id", "server_time", "expires_in"}
 """What two answers to the same wish differ in."""
 _ISSUED = re.compile(r'^tokenvend_vends_total\{source="issued"\} (\S+)$', re.MULTILINE)
 
+Who = Literal["ours", "baseline", "node", "floor", "bare"]
+What = Literal["empty", "cached", "container", "waited for", "refresh", "alone", "uncached"]
 R = TypeVar("R")
 
 
@@ -36,52 +42,80 @@ class Sample:
     statuses: dict[str, int]
 
 
-@dataclass(frozen=True)
-class Hits:
-    """One round of cached vends."""
-
-    empty: Sample
-    cached: Sample
-    node_empty: Sample | None
-    node_cached: Sample | None
+Round = dict[tuple[Who, What], Sample]
 
 
 @dataclass(frozen=True)
-class Misses:
-    """One round of uncached vends."""
+class Memory:
+    """Resident MB of one worker."""
 
-    bare: bare.Result
-    uncached: Sample
-    node_uncached: Sample | None
-
-
-@dataclass(frozen=True)
-class Alone:
-    """One round of cached vends by a single caller."""
-
-    batched: Sample
-    plain: Sample
+    at_start: float
+    after: float
 
 
 @dataclass(frozen=True)
 class Rates:
-    hits: list[Hits]
-    misses: list[Misses]
-    alone: list[Alone]
-    statuses: dict[str, int]
-    """Of all vends of our service, in all rounds."""
-    memory_at_start: float
-    memory_after: float
-    """Resident MB."""
+    rounds: list[Round]
+    memory: dict[Who, Memory]
+
+    def middle(self, figure: Callable[[Round], float]) -> float:
+        return median(figure(one) for one in self.rounds)
+
+    def ratio(self, one: tuple[Who, What], other: tuple[Who, What], of: Callable[[Sample], float]) -> float | None:
+        """The median of the rounds' ratios; None where one of them was not taken."""
+        if one not in self.rounds[0] or other not in self.rounds[0]:
+            return None
+        return self.middle(lambda taken: of(taken[one]) / of(taken[other]))
+
+    @property
+    def statuses(self) -> dict[str, int]:
+        """Of all answers of our service."""
+        taken = [sample.statuses for one in self.rounds for (who, _), sample in one.items() if who == "ours"]
+        return {status: sum(each.get(status, 0) for each in taken) for each in taken for status in each}
 
 
-def middle(rounds: Sequence[R], figure: Callable[[R], float]) -> float:
-    return median(figure(one) for one in rounds)
+@dataclass
+class Party:
+    """A server that answers a phone's calls, and the users that it knows."""
+
+    server: Server
+    users: list[User]
+    chains: list[str] = field(default_factory=list)
+    """Refresh tokens of the first users; none where it has no sessions of its own."""
+
+    def __post_init__(self) -> None:
+        fields = [(f"Authorization: Bearer {user.access_token}", at(n)) for n, user in enumerate(self.users)]
+        self.cached = [post(VEND, "{}", *one) for one in fields]
+        self.uncached = [post(VEND, '{"path": "p%07d/"}', *one) for one in fields]
+        head = f"GET {CONTAINER} HTTP/1.1\r\nHost: 127.0.0.1\r\n"
+        self.container = [head + "\r\n".join([*one, "", ""]) for one in fields]
+
+    @property
+    def refreshes(self) -> list[str]:
+        """From a new address each, as they are limited by address."""
+        body = json.dumps({"refresh_token": self.chains[0]})
+        return [post(REFRESH, body, at(n)).replace(self.chains[0], load.CHAIN) for n in range(10_000)]
 
 
-def measure(deployment: Deployment, node: Server | None, *, rounds: int, seconds: float) -> Rates:
-    """On a service that has just started."""
-    return _Measurement(deployment, node, seconds).take(rounds)
+def measure(
+    deployment: Deployment,
+    floor: Server,
+    node: Server | None,
+    baseline: Deployment | None,
+    *,
+    rounds: int,
+    seconds: float,
+) -> Rates:
+    """On services that have just started."""
+    parties: dict[Who, Party] = {"ours": Party(deployment.service, deployment.users)}
+    if baseline is not None:
+        parties["baseline"] = Party(baseline.service, baseline.users)
+    at_start = {who: party.server.memory() for who, party in parties.items()}
+    for party in parties.values():
+        party.chains = [sign_in(party.server, user, n) for n, user in enumerate(party.users[:CONNECTIONS])]
+    if node is not None:
+        parties["node"] = Party(node, deployment.users)
+    return _Measurement(deployment, floor, parties, seconds).take(rounds, at_start)
 
 
 def ceiling(deployment: Deployment, seconds: float) -> float:
@@ -90,9 +124,14 @@ def ceiling(deployment: Deployment, seconds: float) -> float:
     return load.Result(**result_of(start("tests.bench.load", job))).rate
 
 
-def vend(access_token: str, body: str, path: str = VEND) -> str:
+def at(number: int) -> str:
+    """The header of a phone with an address of its own."""
+    return f"X-Forwarded-For: 10.{number >> 16 & 255}.{number >> 8 & 255}.{number & 255}"
+
+
+def vend(access_token: str, body: str) -> str:
     """A whole request; `%07d` in its body stands for seven digits."""
-    return post(path, body, f"Authorization: Bearer {access_token}")
+    return post(VEND, body, f"Authorization: Bearer {access_token}")
 
 
 def post(path: str, body: str, *fields: str) -> str:
@@ -101,68 +140,57 @@ def post(path: str, body: str, *fields: str) -> str:
     return "\r\n".join([*lines, f"Content-Length: {length}", "", body])
 
 
+def sign_in(server: Server, user: User, number: int) -> str:
+    """A refresh token of a new session of the user."""
+    body = json.dumps({"email": user.email, "password": PASSWORD})
+    name, _, value = at(number).partition(": ")
+    status, text = _ask(server, "POST", "/v1/auth/login", {name: value, "Content-Type": "application/json"}, body)
+    if status != 200:
+        raise RuntimeError(f"a sign-in was answered with {status}: {text[:300]}")
+    return str(json.loads(text)["tokens"]["refresh_token"])
+
+
 class _Measurement:
-    def __init__(self, deployment: Deployment, node: Server | None, seconds: float) -> None:
+    def __init__(self, deployment: Deployment, floor: Server, parties: dict[Who, Party], seconds: float) -> None:
         self._deployment = deployment
-        self._service = deployment.service
-        self._node = node
+        self._floor = floor
+        self._parties = parties
         self._seconds = seconds
         self._sent = 0
-        tokens = [user.access_token for user in deployment.users]
-        self._cached = [vend(token, "{}") for token in tokens]
-        self._plain = [vend(token, "{}", PLAIN) for token in tokens]
-        self._uncached = [vend(token, '{"path": "p%07d/"}') for token in tokens]
 
-    def take(self, rounds: int) -> Rates:
-        memory_at_start = self._service.memory()
-        for server in filter(None, (self._service, self._node)):  # fills the caches
-            self._window(server, self._cached, seconds=60, most=len(self._cached))
-        if self._node is not None:
-            self._check_same_answer(self._node)
-        self._hits()  # every kind once for nothing: V8 compiles what it has seen often
+    def take(self, rounds: int, at_start: dict[Who, float]) -> Rates:
+        for party in self._parties.values():  # fills the caches
+            self._window(party.server, party.cached, seconds=60, most=len(party.cached))
+        if "node" in self._parties:
+            self._check_same_answer(self._parties["node"].server)
+        dict(self._hits())  # every kind once for nothing: V8 compiles what it has seen often
         issued = self._issued()
-        hits = [self._hits() for _ in range(rounds)]
-        alone = [self._alone() for _ in range(rounds)]
+        hits = [dict(self._hits()) for _ in range(rounds)]
         if self._issued() != issued:
             raise RuntimeError("vends that were to be cached ones were not")
-        self._misses()
-        misses = [self._misses() for _ in range(rounds)]
-        memory_after = self._service.memory()
-        samples = [
-            *(one.cached for one in hits),
-            *(one.uncached for one in misses),
-            *(sample for one in alone for sample in (one.batched, one.plain)),
-        ]
-        statuses = {status for sample in samples for status in sample.statuses}
-        return Rates(
-            hits,
-            misses,
-            alone,
-            {status: sum(sample.statuses.get(status, 0) for sample in samples) for status in statuses},
-            memory_at_start,
-            memory_after,
-        )
+        dict(self._misses())
+        taken = [{**hit, **dict(self._misses())} for hit in hits]
+        memory = {who: Memory(before, self._parties[who].server.memory()) for who, before in at_start.items()}
+        return Rates(taken, memory)
 
-    def _hits(self) -> Hits:
-        return Hits(
-            self._window(self._service, [NOTHING]),
-            self._window(self._service, self._cached),
-            self._window(self._node, [NOTHING]) if self._node else None,
-            self._window(self._node, self._cached) if self._node else None,
-        )
+    def _hits(self) -> Iterator[tuple[tuple[Who, What], Sample]]:
+        yield ("floor", "empty"), self._window(self._floor, [NOTHING])
+        for who, party in self._parties.items():
+            yield (who, "cached"), self._window(party.server, party.cached)
+            if who != "node":
+                yield (who, "container"), self._window(party.server, party.container)
+                yield (who, "waited for"), self._window(party.server, party.container, pause=PAUSE)
+                yield (who, "refresh"), self._window(party.server, party.refreshes, party=party)
+                yield (
+                    (who, "alone"),
+                    self._window(party.server, party.cached, connections=1, seconds=self._seconds / 2),
+                )
 
-    def _misses(self) -> Misses:
-        return Misses(
-            self._bare(),
-            self._window(self._service, self._uncached),
-            self._window(self._node, self._uncached) if self._node else None,
-        )
-
-    def _alone(self) -> Alone:
-        return Alone(
-            self._window(self._service, self._cached, connections=1, seconds=self._seconds / 2),
-            self._window(self._service, self._plain, connections=1, seconds=self._seconds / 2),
-        )
+    def _misses(self) -> Iterator[tuple[tuple[Who, What], Sample]]:
+        taken = self._bare()
+        yield ("bare", "uncached"), Sample(taken.rate, taken.cpu, 0, 0, {})
+        for who, party in self._parties.items():
+            yield (who, "uncached"), self._window(party.server, party.uncached)
 
     def _window(
         self,
@@ -170,21 +198,28 @@ class _Measurement:
         requests: list[str],
         *,
         seconds: float | None = None,
-        connections: int = 64,
+        connections: int = CONNECTIONS,
         most: int | None = None,
+        party: Party | None = None,
+        pause: float = 0.0,
     ) -> Sample:
-        """On an idle server, going on with the users where the last window ended."""
+        """On an idle server, going on with the users where the last window ended. With a `party`, it refreshes."""
         server.drain()
         cpu = server.cpu()
-        job = load.Job(server.port, requests, connections, seconds or self._seconds, most, self._sent)
+        chains = party.chains if party else []
+        if chains:
+            connections = len(chains)
+        job = load.Job(server.port, requests, connections, seconds or self._seconds, most, self._sent, chains, pause)
         result = load.Result(**result_of(start("tests.bench.load", job)))
+        if party:
+            party.chains = result.chains
         self._sent += result.requests
         cpu = (server.cpu() - cpu) / result.requests
         return Sample(result.rate, cpu, result.p50, result.p99, result.statuses)
 
     def _bare(self) -> bare.Result:
         """With the parameters that the service sends for an uncached vend, on its core."""
-        self._service.drain()
+        self._deployment.service.drain()
         user_id = uuid.uuid4()
         prefix = session_policy.narrowed_prefix(user_id, "p0000000/")
         job = bare.Job(
@@ -202,31 +237,32 @@ class _Measurement:
 
     def _issued(self) -> float:
         """How many credentials the service has got from STS, by its own metrics."""
-        _, text = self._ask(self._service, "GET", "/metrics")
+        _, text = _ask(self._deployment.service, "GET", "/metrics")
         found = _ISSUED.search(text)
         if found is None:
             raise RuntimeError("/metrics does not tell how many credentials were issued")
         return float(found[1])
 
     def _check_same_answer(self, node: Server) -> None:
-        ours, theirs = (self._answer(server) for server in (self._service, node))
+        ours, theirs = (self._answer(server) for server in (self._deployment.service, node))
         if ours != theirs:
             raise RuntimeError(f"the Node service does not answer as ours does: {theirs} and {ours}")
 
     def _answer(self, server: Server) -> dict[str, Any]:
-        status, text = self._ask(server, "POST", VEND, self._deployment.users[0].access_token)
+        token = self._deployment.users[0].access_token
+        status, text = _ask(server, "POST", VEND, {"Authorization": f"Bearer {token}"})
         if status != 200:
             raise RuntimeError(f"a vend was answered with {status}: {text[:300]}")
         return {name: None if name in CHANGING else value for name, value in json.loads(text).items()}
 
-    @staticmethod
-    def _ask(server: Server, method: str, path: str, access_token: str = "") -> tuple[int, str]:
-        connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=30)
-        try:
-            connection.request(
-                method, path, headers={"Authorization": f"Bearer {access_token}"} if access_token else {}
-            )
-            answer = connection.getresponse()
-            return answer.status, answer.read().decode()
-        finally:
-            connection.close()
+
+def _ask(
+    server: Server, method: str, path: str, headers: dict[str, str] | None = None, body: str | None = None
+) -> tuple[int, str]:
+    connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=30)
+    try:
+        connection.request(method, path, body, headers or {})
+        answer = connection.getresponse()
+        return answer.status, answer.read().decode()
+    finally:
+        connection.close()

@@ -7,10 +7,10 @@ from typing import Any
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
-from structlog.testing import capture_logs
 
-from app.http.forwarded import Client, find_client, read_networks
+from app.http.forwarded import Client, find_client, make_reader, read_networks
 from tests.platform.test_metrics import value
+from tests.support.logged import capture_logs
 from tests.support.service import Service
 from tests.tiers import up_to
 
@@ -75,7 +75,7 @@ WRITTEN = {
 
 def found(*fields: bytes, peer: str | None = PROXY, name: bytes = b"x-forwarded-for") -> Client:
     scope: dict[str, Any] = {"client": (peer, 50_000) if peer else None, "headers": [(name, one) for one in fields]}
-    return find_client(scope, TRUSTED)
+    return find_client(scope, make_reader(TRUSTED))
 
 
 class TestHeader:

@@ -3,8 +3,8 @@
 from collections.abc import Callable
 
 import pytest
-from structlog.testing import capture_logs
 
+from tests.support.logged import capture_logs
 from tests.support.service import SECRET_KEY, Service
 
 MakeService = Callable[..., Service]

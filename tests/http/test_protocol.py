@@ -77,6 +77,9 @@ class Connection:
         headers = parse_headers(self._file)
         return Answer(status, headers, self._file.read(int(headers["content-length"])))
 
+    def read(self, length: int) -> bytes:
+        return self._file.read(length)
+
     def rest(self) -> bytes:
         """Everything until the server ends the connection."""
         return self._file.read()
@@ -803,3 +806,26 @@ def dribble(connection: Connection, data: bytes, size: int = 1) -> int:
     finally:
         connection.socket.settimeout(10)
     return len(data)
+
+
+class TestHalfClosed:
+    """A client may end its side of the connection after its last request (RFC 9293 §3.6)."""
+
+    def test_gets_the_answers_that_are_due_and_then_the_end(self, connection: Connection) -> None:
+        connection.send(get() + post("/sleep", b"{}"))  # the end comes before its answer
+        connection.socket.shutdown(socket.SHUT_WR)
+        first, second = connection.answer(), connection.answer()
+        assert (first.status, second.status, second.headers["connection"]) == (200, 200, "close")
+        assert connection.rest() == b""
+
+    @pytest.mark.parametrize("request_", [b"", b"GET / HT", get()[:-2], post("/", b"{}")[:-1]])
+    def test_gets_no_answer_to_half_a_request(self, connection: Connection, request_: bytes) -> None:
+        connection.send(request_)
+        connection.socket.shutdown(socket.SHUT_WR)
+        assert connection.rest() == b""
+
+    def test_ends_at_once_where_no_answer_is_due(self, connection: Connection) -> None:
+        connection.send(get())
+        assert connection.answer().status == 200
+        connection.socket.shutdown(socket.SHUT_WR)
+        assert connection.rest() == b""

@@ -21,8 +21,11 @@ from tests.support import tiny
 pytestmark = [pytest.mark.all, pytest.mark.sampled(5)]
 
 SERVE = """
+import gc
 import sys
 from app.http.server import ServerError, make_config, run
+
+gc.disable()  # as `tokenvend serve` does
 
 config = make_config(sys.argv[1], host="127.0.0.1", port=0, workers=int(sys.argv[2]), drain=int(sys.argv[3]))
 try:
@@ -181,6 +184,30 @@ class TestStop:
         serving.process.terminate()
         serving.end()
         assert eventually(serving.is_gone)
+
+
+class TestWorkers:
+    @pytest.mark.skipif(sys.platform != "linux", reason="a fork is safe on Linux alone")
+    def test_share_what_their_supervisor_has_imported(self, start: Start) -> None:
+        serving = start(2)
+        answers = [serving.get() for _ in range(30)]
+        assert {answer["imported_by"] for answer in answers} == {serving.process.pid}
+        assert serving.process.pid not in {answer["pid"] for answer in answers}
+
+    @WORKERS
+    def test_collect_garbage(self, start: Start, workers: int) -> None:
+        assert start(workers).get()["collects_garbage"]
+
+    @WORKERS
+    @pytest.mark.skipif(sys.platform != "linux", reason="for glibc")
+    def test_keep_nothing_of_what_hashes_took(self, start: Start, workers: int) -> None:
+        """19 MiB each, of which the C library would keep one a thread."""
+        assert start(workers).get("/hashes")["grown"] < 5_000_000
+
+    @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="/proc says how many threads there are")
+    def test_are_forked_from_a_process_with_one_thread(self, start: Start) -> None:
+        """Another thread could hold a lock at that moment, and no worker could ever open it."""
+        assert psutil.Process(start(2).process.pid).num_threads() == 1
 
 
 class TestStart:

@@ -78,8 +78,9 @@ class TestPolicies:
     def test_lists_are_told_by_their_prefix(self, device: Device) -> None:
         own = f"users/{device.user_id}/"
         assert ask(device, "s3:ListObjectsV2", own)["allowed"]
-        found = ask(device, "s3:ListBucket", own.rstrip("/"))
-        assert json.loads(found["statement"])["Condition"] == {"StringEquals": {"s3:prefix": own.rstrip("/")}}
+        assert ask(device, "s3:ListObjectsV2", own.rstrip("/"))["allowed"]
+        found = ask(device, "s3:ListBucket", "users")
+        assert json.loads(found["statement"])["Condition"] == {"StringEquals": {"s3:prefix": "users"}}
         assert "Condition" not in json.loads(ask(device, "s3:ListBucket", "")["statement"])
 
     @pytest.mark.parametrize(
@@ -90,7 +91,8 @@ class TestPolicies:
             ("s3:GetObject", "/{own}a.jpg", "does not begin with a slash"),
             ("s3:GetObject", "photos/{own}a.jpg", "bucket's name"),
             ("s3:GetObject", "{OWN}a.jpg", "lower case"),
-            ("s3:ListBucket", "{bare}", "ends in a slash"),
+            ("s3:ListBucket", "users", "begin with the `prefix`"),
+            ("s3:ListBucket", "{bare}b", "outside the user's own prefix"),
             ("s3:GetObject", "{bare}", "outside the user's own prefix"),
             ("s3:PutObjectAcl", "{own}a.jpg", "No credential"),
             ("s3:PutObjectTagging", "{own}a.jpg", "TOKENVEND_OBJECT_TAGS is `read`"),
@@ -102,6 +104,22 @@ class TestPolicies:
         own = f"users/{device.user_id}/"
         names = {"own": own, "OWN": own.upper(), "bare": own.rstrip("/"), "other": f"users/{uuid.uuid4()}/"}
         found = ask(device, action, key.format(**names))
+        assert (found["reason"], said in found["detail"]) == ("session_policy", True), found
+
+    @pytest.mark.parametrize(
+        ("wish", "key", "said"),
+        [
+            ({"path": "albums/"}, "{own}albums", "The `prefix` of a list ends in a slash."),
+            ({"path": "albums/"}, "{bare}", "outside that folder"),
+            ({"path": "albums/2026/"}, "{own}albums", "outside that folder"),
+            ({"access": "write"}, "{bare}", "A credential with the access `write` does not allow this"),
+        ],
+    )
+    def test_a_folder_is_listed_with_its_slash(self, device: Device, wish: dict[str, str], key: str, said: str) -> None:
+        own = f"users/{device.user_id}/"
+        used = device.vend(**wish).json()["access_key_id"]
+        question = {"action": "s3:ListObjectsV2", "key": key.format(own=own, bare=own.rstrip("/"))}
+        found = device.post("/v1/access-checks", json=question | {"access_key_id": used}).json()
         assert (found["reason"], said in found["detail"]) == ("session_policy", True), found
 
     @pytest.mark.parametrize(

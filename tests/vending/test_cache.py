@@ -162,12 +162,12 @@ def asked_for(service: Service, count: int, monkeypatch: pytest.MonkeyPatch) -> 
     reached, asked = threading.Event(), 0
     obtain = service.runtime.vending._cache.obtain
 
-    async def counting(order: Any, issue: Callable[[], Awaitable[Issued]], newcomer_at: Any) -> Issued:
+    async def counting(order: Any, issue: Callable[[], Awaitable[Issued]], newcomer_at: Any, **how: Any) -> Issued:
         nonlocal asked
         asked += 1
         if asked == count:
             reached.set()
-        return await obtain(order, issue, newcomer_at)
+        return await obtain(order, issue, newcomer_at, **how)
 
     monkeypatch.setattr(service.runtime.vending._cache, "obtain", counting)
     return reached

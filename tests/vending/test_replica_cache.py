@@ -6,7 +6,7 @@ import dataclasses
 import socketserver
 import threading
 import uuid
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import ExitStack, asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -35,7 +35,7 @@ from tests.support.clock import ManualClock
 from tests.support.databases import SqliteDatabases
 from tests.support.redis import RedisServer, redis_server
 from tests.support.service import ROLE_ARN, SECRET_KEY, Device, Service, test_settings
-from tests.vending.crowd import on_loop_of, sign_in
+from tests.vending.crowd import hold, on_loop_of, sign_in
 
 ORDER = Order(
     uuid.UUID(int=1), uuid.UUID(int=2), "read", "users/1/", 3600, "{}", Terms(mode="assume_role", role_arn=ROLE_ARN)
@@ -95,9 +95,12 @@ def locks(redis: RedisServer) -> list[str]:
 class Cache(SharedCache):
     """A replica's shared cache alone."""
 
-    def __init__(self, redis: RedisServer, clock: ManualClock, secret_key: str = SECRET_KEY) -> None:
+    def __init__(
+        self, redis: RedisServer, clock: ManualClock, secret_key: str = SECRET_KEY, previous: Sequence[str] = ()
+    ) -> None:
         self.metrics = Metrics()
-        super().__init__(redis.url, Vault(secret_key), clock, self.metrics)
+        self.vault = Vault(secret_key, previous)
+        super().__init__(redis.url, self.vault, clock, self.metrics)
 
 
 @asynccontextmanager
@@ -193,6 +196,7 @@ class TestShare:
             {"not_before": datetime(2026, 6, 1, tzinfo=UTC)},
             {"purpose": "upload"},
             {"shares": (Share(uuid.UUID(int=4), "users/2/a/", None),)},
+            {"link_id": uuid.UUID(int=3)},
             *({"terms": dataclasses.replace(ORDER.terms, **change)} for change in terms),
         ]
         # A member that is added to an order later needs its line here.
@@ -303,6 +307,24 @@ class TestSecrecy:
                 redis.client.copy(our_key, their_key, replace=True)  # even where it would look
                 assert await stranger.obtain(ORDER, lambda: answer(theirs)) == theirs
                 assert await cache.obtain(ORDER, never) == ours
+
+        asyncio.run(story())
+
+    def test_what_the_previous_secret_key_sealed_is_found_while_keys_change(self, redis: RedisServer) -> None:
+        """By a replica that writes with the new key, and the other way round by one that does not yet."""
+        clock, other = ManualClock(), dataclasses.replace(ORDER, session_id=uuid.UUID(int=3))
+
+        async def story() -> None:
+            before = Cache(redis, clock)
+            ahead, behind = (Cache(redis, clock, "n" * 32, [SECRET_KEY]) for _ in range(2))
+            ahead.vault.write_with(Vault("n" * 32).writes_with)
+            async with caches(before, ahead, behind):
+                old, new = issued(clock), issued(clock, other)
+                await before.obtain(ORDER, lambda: answer(old))
+                assert await ahead.obtain(ORDER, never) == old
+                assert await behind.obtain(ORDER, never) == old
+                await ahead.obtain(other, lambda: answer(new))
+                assert await behind.obtain(other, never) == new
 
         asyncio.run(story())
 
@@ -635,6 +657,17 @@ class TestStale:
         third = at(second, device).vend()
         assert (third.status_code, third.json()["code"]) == (503, "sts_refused")
         assert vends(second) == {"stale": 1}
+
+    def test_an_sdk_gets_redis_while_sts_is_slow(self, pair: tuple[Service, Service]) -> None:
+        """It waits for a second, and another replica's is as good."""
+        first, second = pair
+        device, vended = self.signed_in(first, elapsed=2999)
+        answers = threading.Event()
+        first.sts.before_answer = lambda form: hold(answers, most=3)
+        older = at(second, device).get("/v1/credentials/container").json()
+        assert older["AccessKeyId"] == vended["access_key_id"]
+        assert vends(second) == {"stale": 1}
+        answers.set()
 
     def test_redis_serves_none_with_less_to_a_replica_that_starts(
         self, redis: RedisServer, make_replica: MakeReplica

@@ -1,0 +1,48 @@
+"""What a worker of `tokenvend serve` has imported when it is ready: nothing that only some requests need."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.support.service import ROLE_ARN, SECRET_KEY
+
+READY = """
+import json, sys
+import app.cli.serving
+from app.main import create_app_from_environment
+
+app = create_app_from_environment()
+app.middleware_stack = app.build_middleware_stack()
+print(json.dumps(sorted({name.partition(".")[0] for name in sys.modules})))
+"""
+LATER = {
+    "the other database": {"sqlite3", "_sqlite3"},
+    "commands": {"alembic", "mako"},
+    "calls to S3": {"boto3", "s3transfer"},
+    "terminals": {"pygments", "rich", "typer"},
+    "passwords": {"argon2", "passlib", "zxcvbn"},
+    "passkeys": {"asn1crypto", "cbor2", "pyasn1_modules", "webauthn"},
+}
+
+
+@pytest.mark.slow("a process that imports the whole service")
+def test_worker_has_imported_nothing_that_only_some_requests_need(tmp_path: Path) -> None:
+    environment = {
+        "PYTHONPATH": str(Path(__file__).parents[1]),
+        "AWS_ACCESS_KEY_ID": "AKIABROKERBROKER",
+        "AWS_SECRET_ACCESS_KEY": "canary-broker-secret",
+        "AWS_EC2_METADATA_DISABLED": "true",
+        "TOKENVEND_DATABASE_URL": "postgresql+psycopg://nobody@127.0.0.1:1/none",
+        "TOKENVEND_SECRET_KEY": SECRET_KEY,
+        "TOKENVEND_BUCKET": "photos",
+        "TOKENVEND_ROLE_ARN": ROLE_ARN,
+    }
+    ready = subprocess.run(
+        [sys.executable, "-c", READY], cwd=tmp_path, env=environment, capture_output=True, text=True, check=True
+    )
+    imported = set(json.loads(ready.stdout))
+    assert "fastapi" in imported
+    assert {of: names & imported for of, names in LATER.items() if names & imported} == {}
