@@ -27,6 +27,8 @@ wait $swift
 
 # The helpers.
 cp "$here"/kotlin/*.kt kotlin/src/main/kotlin/tokenvend/
+mkdir -p kotlin/src/main/resources/META-INF/proguard
+cp "$here"/kotlin/consumer-rules.pro kotlin/src/main/resources/META-INF/proguard/tokenvend.pro
 cp "$here"/swift/{Authorizer,TokenStore,Vendor}.swift swift/Sources/Tokenvend/
 cp "$here"/swift/Package.swift swift/
 rm -f swift/Cartfile swift/*.podspec swift/project.yml swift/git_push.sh

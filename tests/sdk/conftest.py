@@ -57,42 +57,18 @@ def _without_long_lines(text: str) -> str:
     return "\n".join(line[:300] for line in text.splitlines())
 
 
-KOTLIN = BUILD / "node_modules" / "kotlin-compiler" / "lib"
-MAVEN = Path.home() / ".m2" / "repository"
+KOTLIN = BUILD / "kotlin"
+"""What `make` fetched and compiled."""
 Kotlin = tuple[str, ...]
-"""The command that runs a compiled app, but for the name of its class."""
+"""The command that runs an app, but for the name of its class."""
 
 
 @pytest.fixture(scope="session")
-def kotlin(tmp_path_factory: pytest.TempPathFactory) -> Kotlin:
-    """Compiled with the guide's code, against interfaces of AWS's SDK, which is in no registry that the tests reach."""
-    classes = tmp_path_factory.mktemp("kotlin")
-    guide = classes / "guide.kt"
-    guide.write_text(CODE["kotlin"], encoding="utf-8")
-    classpath = os.pathsep.join(map(str, [*_kotlin_jars(), *_http_jars()]))
-    sources = SDK / "kotlin" / "src" / "main" / "kotlin"
-    compiler = ("java", "-cp", KOTLIN / "kotlin-compiler.jar", "org.jetbrains.kotlin.cli.jvm.K2JVMCompiler")
-    options = ("-nowarn", "-no-stdlib", "-no-reflect", "-jvm-target", "17")
-    plugin = f"-Xplugin={KOTLIN / 'kotlinx-serialization-compiler-plugin.jar'}"
-    run(*compiler, *options, plugin, "-cp", classpath, "-d", classes, sources, HERE / "kotlin", guide, timeout=480)
-    return ("java", "-cp", os.pathsep.join([classpath, str(classes)]))
-
-
-def _kotlin_jars() -> list[Path]:
-    serialization = sorted((TOOLS.parent / "lib").glob("**/kotlinx-serialization-*-jvm-*.jar"))
-    assert len(serialization) == 2
-    return [KOTLIN / "kotlin-stdlib.jar", KOTLIN / "kotlinx-coroutines-core-jvm.jar", *serialization]
-
-
-def _http_jars() -> list[Path]:
-    """OkHttp is in no registry that the tests reach, but Maven keeps it where something else has wanted it."""
-    names = ("okhttp3/okhttp/*/okhttp", "okio/okio-jvm/*/okio-jvm")
-    found = [sorted(MAVEN.glob(f"com/squareup/{name}-*.jar")) for name in names]
-    if not all(found):
-        pytest.skip(
-            "OkHttp is missing in Maven's repository: mvn dependency:get -Dartifact=com.squareup.okhttp3:okhttp:4.12.0"
-        )
-    return [jars[-1] for jars in found]
+def kotlin() -> Kotlin:
+    """Apps with AWS's SDK and the generated client, and the guide's code."""
+    assert (KOTLIN / "compiled").exists(), "compile the client first: make build/kotlin/compiled"
+    path = [*sorted((KOTLIN / "app").glob("*.jar")), KOTLIN / "client", KOTLIN / "apps"]
+    return ("java", "-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC", "-cp", os.pathsep.join(map(str, path)))
 
 
 @pytest.fixture

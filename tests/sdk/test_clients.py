@@ -1,17 +1,20 @@
 """Each generated client, with the helpers beside it: read by its own language, and an app made of it that travels."""
 
 import os
+import re
 import shutil
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from tests.sdk.conftest import BUILD, HERE, NODE_TOOLS, ROOT, SDK, TOOLS, Kotlin, run
+from tests.sdk.conftest import BUILD, HERE, KOTLIN, NODE_TOOLS, ROOT, SDK, TOOLS, Kotlin, run
 
 HELPERS = sorted(
     file for file in (ROOT / "deploy" / "sdk").glob("*/*") if file.suffix in {".kt", ".swift", ".dart", ".ts", ".py"}
 )
+POM = (HERE / "kotlin" / "pom.xml").read_text(encoding="utf-8")
+OF_AWS = ("aws-", "http-", "identity-", "logging-", "runtime-", "s3-", "serde-", "smithy-", "telemetry-")
 
 
 def test_every_language_has_helpers() -> None:
@@ -49,8 +52,43 @@ class TestTypeScript:
 
 
 class TestKotlin:
-    def test_compiles_and_travels(self, travels: Callable[..., None], kotlin: Kotlin) -> None:
+    def test_travels(self, travels: Callable[..., None], kotlin: Kotlin) -> None:
         travels(*kotlin, "JourneyKt")
+
+    def test_is_tried_with_the_versions_that_it_brings(self) -> None:
+        gradle = (SDK / "kotlin" / "build.gradle").read_text(encoding="utf-8")
+        begin, end = re.findall(r'api "aws.sdk.kotlin:s3:\[([\d.]+),([\d.]+)\)"', gradle)[0]
+        tried = dict(re.findall(r"<artifactId>([\w-]+)</artifactId>\s+<version>([^<]+)<", POM))
+        versions = dict(re.findall(r"<([a-z]+)\.version>([^<]+)<", POM))
+        assert tried["s3-jvm"] == begin
+        assert end == f"{begin.split('.')[0]}.{int(begin.split('.')[1]) + 1}"
+        assert f"okhttp:{tried['okhttp-jvm']}" in gradle
+        assert f"ext.kotlin_version = '{versions['kotlin']}'" in gradle
+        assert f"kotlinx-serialization-json:{versions['kotlinx']}" in gradle
+        assert f"kotlinx-coroutines-core:{versions['kotlinx']}" in gradle
+
+
+class TestAndroid:
+    """What the client in Kotlin, and AWS's SDK under it, ask of Android 8: no `java.net.http`, say."""
+
+    def test_has_all_of_java_that_they_take(self, kotlin: Kotlin) -> None:
+        """By the list of Android's own API of level 26 and what its tools add (desugaring)."""
+        (signature,) = (KOTLIN / "tools").glob("gummy-bears-api-26-*.signature")
+        checker = (
+            *kotlin[:-1],
+            os.pathsep.join([kotlin[-1], *map(str, (KOTLIN / "tools").glob("a*.jar"))]),
+            "AndroidKt",
+        )
+        sdk = sorted(jar for jar in (KOTLIN / "app").glob("*-jvm-*.jar") if jar.name.startswith(OF_AWS))
+        assert len(sdk) > 20
+        assert run(*checker, signature, KOTLIN / "client", *sdk) == ""
+        assert "java.net.http" in run(*checker, signature, KOTLIN / "apps")
+
+    def test_is_told_what_may_be_missing(self) -> None:
+        """Where R8 looks for the rules of a module."""
+        rules = SDK / "kotlin" / "src" / "main" / "resources" / "META-INF" / "proguard" / "tokenvend.pro"
+        named = set(re.findall(r"^-dontwarn ([\w.]+)\.\*\*$", rules.read_text(encoding="utf-8"), re.MULTILINE))
+        assert named == {"org.bouncycastle.jsse", "org.conscrypt", "org.openjsse"}
 
 
 def read_by_grammar(language: str, folder: Path) -> dict[str, list[str]]:

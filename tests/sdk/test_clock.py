@@ -69,6 +69,7 @@ class TestClock:
     def test_in_typescript(self, uploads: Callable[..., dict[str, Any]], typescript: Path, hours: int) -> None:
         uploads(hours, "node", typescript / "clock.js")
 
+    @pytest.mark.long
     @OFF
     def test_in_kotlin(self, uploads: Callable[..., dict[str, Any]], kotlin: Kotlin, hours: int) -> None:
         uploads(hours, *kotlin, "ClockKt")

@@ -12,7 +12,7 @@ import pytest
 
 from tests.conftest import DevServer
 from tests.journeys.deployment import Deployment, person
-from tests.sdk.conftest import BUILD, CODE, HERE, NODE_TOOLS, PHOTOGRAPH, SDK, TOOLS, run
+from tests.sdk.conftest import BUILD, CODE, HERE, NODE_TOOLS, PHOTOGRAPH, SDK, TOOLS, Kotlin, run
 
 PASSWORD = "violet tractor moonlight"
 
@@ -74,6 +74,13 @@ print(vendor.vended.prefix + "film.mov")
         (tmp_path / "guide.py").write_text(f"{CODE['py']}\n{short}\n{call}", encoding="utf-8")
         monkeypatch.setenv("PYTHONPATH", str(SDK / "python"))
         assert stored(bucket, run(TOOLS / "python", tmp_path / "guide.py"))
+
+    def test_in_kotlin(self, dev_server: DevServer, bucket: Deployment, kotlin: Kotlin) -> None:
+        before = bucket.objects("users/").keys()
+        run(*kotlin, f"-Durl={dev_server.url}", "KeysKt", PHOTOGRAPH, f"{uuid.uuid4()}@example.org")
+        (key,) = bucket.objects("users/").keys() - before
+        assert key.endswith(f"/{PHOTOGRAPH.name}")
+        assert stored(bucket, key)
 
     def test_in_typescript(self, dev_server: DevServer, bucket: Deployment, tmp_path: Path) -> None:
         app = package("guide")

@@ -55,6 +55,7 @@ class TestRevocation:
         seen = survives("node", SDK / "typescript" / "dist" / "revocation.js")
         assert (seen["asked"], seen["read"]) == (4, [None, None, None])
 
+    @pytest.mark.long
     def test_in_kotlin(self, survives: Callable[..., dict[str, Any]], kotlin: Kotlin) -> None:
         """Whose clock does not move for a test, so that nothing is asked after the pause."""
         assert survives(*kotlin, "RevocationKt")["asked"] == 3

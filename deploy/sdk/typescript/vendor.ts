@@ -45,6 +45,8 @@ export class Vendor {
       ...(endpoint_url && { endpoint: endpoint_url }),
       forcePathStyle: force_path_style,
       systemClockOffset: this.ahead,
+      // Else the SDK cannot send a File from a page, and some engines refuse its trailing checksums.
+      requestChecksumCalculation: 'WHEN_REQUIRED',
       credentials: async () => {
         const left = this.#identity!.expiration.getTime() - Date.now()
         const identity = left < EARLY ? await this.provider() : this.#identity!

@@ -4,6 +4,11 @@
  * It uploads in parts, and its keys are over before the last one.
  */
 
+import aws.sdk.kotlin.services.s3.completeMultipartUpload
+import aws.sdk.kotlin.services.s3.createMultipartUpload
+import aws.sdk.kotlin.services.s3.model.CompletedPart
+import aws.sdk.kotlin.services.s3.uploadPart
+import aws.smithy.kotlin.runtime.content.ByteStream
 import java.io.File
 import java.time.Clock
 import java.time.Duration
@@ -43,32 +48,41 @@ object ClockApp {
         val vendor = Vendor(api, clock = clock)
         val photos = vendor.vended()
         val film = photograph.readBytes().copyOf(PART + 1000)
-        val key = "${photos.prefix}film.mov"
-        val address = "${photos.endpointUrl}/${photos.bucket}/$key"
+        val name = "${photos.prefix}film.mov"
+        val s3 = s3(vendor)
 
-        suspend fun ask(method: String, query: String, body: ByteArray) = vendor.withFreshKeys {
-            val keys = vendor.resolve(None)
-            // As AWS's SDK: by the device's clock, mended by what is known of it.
-            send(http, method, "$address?$query", photos.region, keys, body, clock.instant().plus(vendor.ahead))
+        val upload = vendor.withFreshKeys {
+            s3.createMultipartUpload { bucket = photos.bucket; key = name }.uploadId
         }
-
-        val begun = ask("POST", "uploads=", ByteArray(0)).content
-        val upload = Regex("<UploadId>(.+)</UploadId>").find(begun)!!.groupValues[1]
         val used = mutableListOf<String>()
-        val parts = listOf(film.copyOf(PART), film.copyOfRange(PART, film.size)).mapIndexed { index, data ->
-            val etag = ask("PUT", "partNumber=${index + 1}&uploadId=$upload", data).etag
+        val done = listOf(film.copyOf(PART), film.copyOfRange(PART, film.size)).mapIndexed { index, data ->
+            val part = vendor.withFreshKeys {
+                s3.uploadPart {
+                    bucket = photos.bucket
+                    key = name
+                    uploadId = upload
+                    partNumber = index + 1
+                    body = ByteStream.fromBytes(data)
+                }
+            }
             used += vendor.vended().accessKeyId
             if (index == 0) {
                 api.revokeCredentials() // so that the next ones are others
                 clock.off = clock.off.plusMinutes(6)
             }
-            "<Part><PartNumber>${index + 1}</PartNumber><ETag>$etag</ETag></Part>"
+            CompletedPart { partNumber = index + 1; eTag = part.eTag; checksumCrc32 = part.checksumCrc32 }
         }
-        val list = "<CompleteMultipartUpload>${parts.joinToString("")}</CompleteMultipartUpload>"
-        ask("POST", "uploadId=$upload", list.toByteArray())
+        vendor.withFreshKeys {
+            s3.completeMultipartUpload {
+                bucket = photos.bucket
+                key = name
+                uploadId = upload
+                multipartUpload { parts = done }
+            }
+        }
         println(
             buildJsonObject {
-                put("key", key)
+                put("key", name)
                 put("size", film.size)
                 putJsonArray("used") { used.forEach(::add) }
             }

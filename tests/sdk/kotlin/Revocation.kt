@@ -1,8 +1,9 @@
 /** An app in Kotlin whose keys are revoked: `RevocationKt URL PHOTOGRAPH` tells what it saw as JSON. */
 
+import aws.sdk.kotlin.services.s3.putObject
 import aws.smithy.kotlin.runtime.ServiceException
+import aws.smithy.kotlin.runtime.content.asByteStream
 import java.io.File
-import java.time.Instant
 import java.util.UUID
 import kotlin.system.exitProcess
 import kotlinx.coroutines.Dispatchers
@@ -32,11 +33,13 @@ object RevocationApp {
         val api = CredentialsApi(url, store.client)
         val vendor = Vendor(api)
         val photos = vendor.vended()
-        val address = "${photos.endpointUrl}/${photos.bucket}"
+        val s3 = s3(vendor)
 
-        suspend fun put(key: String): String {
-            vendor.withFreshKeys { put(http, "$address/$key", photos.region, vendor.resolve(None), photograph) }
-            return key
+        suspend fun put(name: String): String {
+            vendor.withFreshKeys {
+                s3.putObject { bucket = photos.bucket; key = name; body = photograph.asByteStream() }
+            }
+            return name
         }
 
         suspend fun refusal(key: String): String? = try {
