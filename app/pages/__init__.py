@@ -1,8 +1,8 @@
-"""The pages this service serves: where links in mails lead, the administrators' `/console`, and `/docs`; in development
-the start page `/`, the sample app `/demo` and the guides too.
+"""The pages this service serves: where links in mails lead, `/album` for links to albums, the administrators'
+`/console`, and `/docs`; in development the start page `/`, the sample app `/demo` and the guides too.
 
-Static files, no build step. `shared/` is what pages have in common. All addresses in them are relative, because the
-service may have a path on its host.
+Static files, no build step. `shared/` is what pages have in common, `pictures/` what those have that show pictures. All
+addresses in them are relative, because the service may have a path on its host.
 
 Each page's Content-Security-Policy names what it may load and reach; nothing comes from another host but S3 itself.
 """
@@ -41,17 +41,18 @@ STRICT = "default-src 'none'; base-uri 'none'; form-action 'none'; frame-ancesto
 def install(app: FastAPI, settings: Settings, start: Start | None = None) -> None:
     """Adds the pages that the settings allow. `start` is what the start page says; by default, what settings tell."""
     _serve_account(app)
+    reach = f"style-src 'self'; connect-src 'self' {_bucket_origin(settings)}"
+    _serve(app, "album", f"{STRICT}; {reach}; img-src 'self' blob:", vendored=("aws4fetch",), pictures=True)
     app.add_route("/console/events.json", _events, include_in_schema=False)
     app.add_route("/console/links.json", _links_for_staff, include_in_schema=False)
     _serve(app, "console", f"{STRICT}; style-src 'self'; img-src 'self'; connect-src 'self'", vendored=("uplot", "uqr"))
     if settings.environment == "development":
-        reach = f"img-src 'self' blob: data:; connect-src 'self' {_bucket_origin(settings)}"
-        csp = f"{STRICT}; style-src 'self'; manifest-src 'self'; worker-src 'self'; {reach}"
+        csp = f"{STRICT}; {reach}; manifest-src 'self'; worker-src 'self'; img-src 'self' blob: data:"
         app.add_route("/demo/mailbox", _mailbox, include_in_schema=False)
         app.add_route("/demo/settings.json", _demo_settings, include_in_schema=False)
         app.add_route("/demo/shell.json", _shell("demo", DEMO_LIBRARIES), include_in_schema=False)
         app.add_route("/demo/service-worker.js", _worker("demo", csp), include_in_schema=False)
-        _serve(app, "demo", csp, vendored=DEMO_LIBRARIES)
+        _serve(app, "demo", csp, vendored=DEMO_LIBRARIES, pictures=True)
         _serve_start(app, start or start_of(settings))
     if settings.docs_on:
         csp = f"{STRICT}; style-src 'self'; img-src 'self' data:; connect-src 'self'"
@@ -159,7 +160,7 @@ def _page(name: str, page: str, csp: str) -> Send:
 
 
 def _shell(name: str, libraries: Sequence[str]) -> Send:
-    folders = {"": HERE / name, "shared/": HERE / "shared"}
+    folders = {"": HERE / name} | {f"{folder}/": HERE / folder for folder in ("shared", "pictures")}
     folders |= {f"vendor/{library}/": HERE / "vendor" / library for library in libraries}
     described = shell.describe(HERE / name / "index.html", folders)
 
@@ -190,12 +191,21 @@ def _leave_slash(name: str) -> Send:
     return redirect
 
 
-def _serve(app: FastAPI, name: str, csp: str, *, vendored: Sequence[str] = (), index: Send | None = None) -> None:
+def _serve(
+    app: FastAPI,
+    name: str,
+    csp: str,
+    *,
+    vendored: Sequence[str] = (),
+    pictures: bool = False,
+    index: Send | None = None,
+) -> None:
     app.add_route(f"/{name}", index or _page(name, "index", csp), include_in_schema=False)
     app.add_route(f"/{name}/", _leave_slash(name), include_in_schema=False)
     for library in vendored:
         app.mount(f"/{name}/vendor/{library}", PageFiles(HERE / "vendor" / library, csp))
-    app.mount(f"/{name}/shared", PageFiles(HERE / "shared", csp))
+    for folder in ("shared", "pictures") if pictures else ("shared",):
+        app.mount(f"/{name}/{folder}", PageFiles(HERE / folder, csp))
     app.mount(f"/{name}", PageFiles(HERE / name, csp))
 
 

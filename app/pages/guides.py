@@ -29,6 +29,7 @@ CHOSEN = {
     "docs/app/sign-in.md": "Sign-in",
     "docs/app/uploads.md": "Uploads",
     "docs/app/sharing.md": "Shared folders",
+    "docs/app/links.md": "Links to albums",
     "docs/app/why-refused.md": "Why was it refused?",
     "docs/reference/problems.md": "Problems",
     FIRST: "All guides",

@@ -36,13 +36,18 @@ class Start:
     """How apps on devices reach the service."""
     opens_console: bool = False
     """Whether the console answers other machines too."""
+    shut: str = ""
+    """What is said of the console and the mails where nobody reaches them."""
 
     def rows(self) -> list[Row]:
+        console = self._row("console", "console", is_open=self.opens_console)
         mails = self._row("mail box", "#mail", is_open=False)
+        if self.shut:
+            console, mails = (Row(row.name, self.shut, is_open=False) for row in (console, mails))
         return [
             self._row("sample app", "demo"),
             self._row("API pages", "docs"),
-            self._row("console", "console", is_open=self.opens_console),
+            console,
             mails if self.keeps_mails else Row("mail box", "none: mails go to the server of TOKENVEND_SMTP_URL"),
             Row("S3 and STS", f"{self.engine_url}, bucket {self.bucket}"),
             Row("administrator", self.administrator, is_open=False),

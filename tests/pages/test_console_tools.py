@@ -176,6 +176,11 @@ class TestAccessKeys:
         ((outcome, detail),) = company.audit_rows("credential.revoked", user.id)
         assert (outcome, json.loads(detail)["reason"]) == ("done", WHY)
         expect(page.get_by_test_id("revoke-key")).to_have_count(0)
+        expires, refused = (
+            known.locator("div", has=page.get_by_text(name, exact=True)).locator("dd").inner_text()
+            for name in ("Expires", "S3 refuses it by")
+        )
+        assert refused == expires  # the engine of development is told of no revocation
         page.get_by_label("Access key id").fill(expired)
         page.keyboard.press("Enter")
         expect(known.locator(".badge").first).to_have_text("expired")
@@ -295,6 +300,23 @@ class TestAudit:
         assert "request_id=" in page.url
         page.locator("#audit-list").get_by_role("link", name="Ada Lovelace").first.click()
         expect(page.locator("#user-heading")).to_have_text("Ada Lovelace")
+
+    def test_breaks_long_addresses_between_words(self, desk: OpenDesk, company: Company, admin: Account) -> None:
+        email = f"maximiliane.mustermann.{uuid.uuid4().hex[:4]}@university.example.org"
+        user = company.person(name="Maximiliane", email=email)
+        page = desk().enter(admin, f"#/audit?person={user.id}").page
+        address = page.locator("#audit-list").get_by_text(email).first
+        expect(address).to_be_visible()
+        lines = address.evaluate(
+            """(element) => [...element.childNodes].filter((node) => node.data).map((node) => {
+              const words = document.createRange();
+              words.selectNodeContents(node);
+              return [node.data, [...new Set([...words.getClientRects()].map(({ top }) => top))].length];
+            })"""
+        )
+        assert "".join(piece for piece, _ in lines) == email
+        assert {count for _, count in lines} == {1}
+        assert address.evaluate("(element) => element.offsetHeight") > 30  # it is too long for one line
 
     def test_is_taken_along_as_a_file(self, desk: OpenDesk, company: Company, admin: Account, trail: Account) -> None:
         person = desk().enter(admin, f"#/audit?subject={trail.id}&event=password.changed")

@@ -95,6 +95,7 @@ class TestSecondFactor:
         page.locator("#question").get_by_role("button", name="Cancel").click()
 
         _secret, codes = add_authenticator(person)
+        expect(person.page.get_by_role("button", name="Cancel")).to_be_hidden()  # it is on already
         person.look_at_both("recovery-codes")
         assert len(codes) == 10
         with page.expect_download() as waiting:

@@ -13,7 +13,8 @@ import boto3
 import pytest
 from playwright.sync_api import Page, Request, Route, expect
 
-from tests.pages.visit import DESKTOP, Visit, rendition_of
+from tests.pages.test_demo_sharing import share
+from tests.pages.visit import DESKTOP, PHONE, Visit, rendition_of
 
 pytestmark = pytest.mark.sampled(4)
 
@@ -23,6 +24,12 @@ QUARTER_TURN = bytes.fromhex(
     "ffe10022457869660000" + "4d4d002a00000008" + "0001" + "011200030000000100060000" + "00000000"
 )
 """Exif of a JPEG file that says: the camera was held upright, turn me clockwise."""
+WORDS = """(element) => {
+  const words = document.createRange();
+  words.selectNodeContents(element);
+  return words.getBoundingClientRect().toJSON();
+}"""
+"""Where the text of an element stands."""
 SHAPE = """(image) => [image.naturalWidth, image.naturalHeight]"""
 
 
@@ -134,6 +141,60 @@ class TestAlbum:
         expect(page.get_by_role("button", name="flower.jpg")).to_be_focused()
         assert [key for key in stored(owner) if key.endswith(".jpg")] == sorted([moved, rendition_of(moved)])
 
+    def test_gets_another_name_under_which_it_is_shared_too(self, visit: OpenVisit, china: Path, flower: Path) -> None:
+        """Pictures, renditions and shares move along. What fails is tried again from the same question."""
+        owner, other = visit().register(), visit().register()
+        page = owner.page
+        expect(page.locator("#rename-album")).to_be_hidden()
+        make_album(page, "Winter")
+        owner.upload(china, flower)
+        share(owner, other.email)
+        page.locator("#close-sharing").click()
+        before = stored(owner)
+        put(owner, {"albums/2026-02/china.jpg": china.read_bytes()})
+        page.locator("#refresh").click()
+        expect(page.locator("#albums")).to_contain_text("February 2026")
+
+        owner.excused.add("flower.jpg")
+        page.route("**/albums/Spring/*flower.jpg", lambda route: route.fulfill(status=403), times=1)
+        page.locator("#rename-album").click()
+        owner.look_at_both("album-renamed")
+        for taken in ("Winter", "February 2026"):
+            page.locator("#question [name=name]").fill(taken)
+            page.get_by_role("button", name="Rename it").click()
+            expect(page.locator("#question [data-part=error]")).to_have_text("An album has this name already.")
+            page.locator("#question [data-part=error]").evaluate("(said) => { said.textContent = ''; }")
+        page.locator("#question [name=name]").fill("Spring")
+        page.get_by_role("button", name="Rename it").click()
+        expect(page.locator("#question [data-part=error]")).to_contain_text("The policies allow it")
+        assert any(key.startswith("albums/Winter/") for key in stored(owner))
+        page.get_by_role("button", name="Rename it").click()
+        expect(page.locator("#status")).to_have_text("It is called Spring now.")
+        expect(page.locator("#album-name")).to_have_text("Spring")
+        expect(page.locator("#albums")).not_to_contain_text("Winter")
+        expect(page.locator(f"{TILES}:visible")).to_have_count(2)
+        renamed = [key.replace("albums/Winter/", "albums/Spring/") for key in before]
+        assert [key for key in stored(owner) if "/2026-02/" not in key] == renamed
+
+        other.page.locator("#refresh").click()
+        folders = other.page.get_by_test_id("received-folder")
+        expect(folders).to_have_count(1)
+        expect(folders).to_contain_text("Spring")
+        other.page.get_by_role("button", name="Accept Spring").click()
+        expect(folders.locator("[data-testid=photo][data-state=shown]")).to_have_count(2)
+
+    def test_that_is_removed_is_shared_no_more(self, visit: OpenVisit) -> None:
+        owner, other = visit().register(), visit().register()
+        page = owner.page
+        make_album(page, "Winter")
+        share(owner, other.email)
+        page.locator("#close-sharing").click()
+        page.get_by_role("button", name="Remove this album").click()
+        expect(page.locator("#status")).to_have_text("Winter is removed, and nobody else has it any more.")
+        make_album(page, "Winter")
+        page.locator("#share").click()
+        expect(page.locator("#no-grants")).to_be_visible()
+
     def test_goes_if_it_has_no_picture(self, visit: OpenVisit, china: Path) -> None:
         person = visit().register()
         page = person.page
@@ -244,6 +305,37 @@ class TestTiles:
         person.open().sign_in()
         expect(page.locator(f"{TILES}[data-state=shown]")).to_have_count(2)
         assert all("/.renditions/" in request.url for request in got(person))
+
+    def test_of_a_file_that_is_no_picture_says_so(self, visit: OpenVisit, china: Path) -> None:
+        """Not that the browser could not show such pictures. A phone's buttons lie beside the words too."""
+        person = visit().register()
+        page = person.page
+        put(person, {"albums/2025-12/broken.jpg": b"no picture", "albums/2025-12/china.jpg": china.read_bytes()})
+        page.locator("#refresh").click()
+        page.get_by_role("button", name="broken.jpg").click()
+        note = page.locator("#viewer[data-state=failed]").locator("[data-part=reason]")
+        expect(note).to_have_text("The file is damaged, or it is no JPG picture. You can download it.")
+        page.set_viewport_size({"width": PHONE["width"], "height": PHONE["height"]})
+        words = note.evaluate(WORDS)
+        previous, following = (page.locator(f"#{name}").bounding_box() for name in ("previous", "next"))
+        assert previous
+        assert following
+        assert previous["x"] + previous["width"] <= words["left"]
+        assert words["right"] <= following["x"]
+        person.look_at_both("damaged")
+        page.locator("#close-viewer").click()
+        page.locator("#files").set_input_files(
+            [
+                {"name": name, "mimeType": kind, "buffer": china.read_bytes()}
+                for name, kind in (("a.jpg", "image/jpeg"), ("b.jpg", "image/jpeg"), ("notes.txt", "text/plain"))
+            ]
+        )
+        expect(page.locator("#upload-summary [data-part=words]")).to_have_text(
+            re.compile(r"^\d of 2 pictures · \d+ kB of \d+ kB · 1 file is no picture and stays on this device\.$")
+        )
+        expect(page.locator("#upload-summary [data-part=words]")).to_have_text(
+            "1 file is no picture and stays on this device."
+        )
 
 
 class TestLine:

@@ -104,6 +104,10 @@ def test_who_does_not_want_it_removes_it(visit: OpenVisit, china: Path, accepted
         other.page.locator("#refresh").click()
     name = "Remove" if accepted else "Decline"
     other.page.get_by_test_id("received-folder").get_by_role("button", name=name).click()
+    if accepted:
+        expect(other.page.locator("#question")).to_contain_text("Only Ada Lovelace can share it with you again")
+        other.look_at_both("leave")
+        other.page.get_by_role("button", name="Remove it").click()
     expect(other.page.locator("#received")).to_be_hidden()
     owner.page.locator("#close-sharing").click()
     owner.page.locator("#share").click()

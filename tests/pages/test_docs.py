@@ -40,6 +40,7 @@ OF_OTHER_SERVICES = {
     "create_oidc_nonce": "no provider is set up",
     "log_in_with_oidc": "no provider is set up",
     "link_identity": "no provider is set up",
+    "create_downloads": "no CDN is set up",
     "create_upload_ticket": "the embedded engine takes no forms",
     "add_storage_event": "no topic is set up",
     "decode_authorization_message": "the embedded engine cannot",
@@ -48,6 +49,8 @@ OF_OTHER_SERVICES = {
     "remove_totp": "there is no authenticator app",
     "renew_recovery_codes": "there is no authenticator app",
     "upgrade_guest": "the caller is no guest",
+    "open_link": "nobody made the link of the example",
+    "report_link": "nobody made the link of the example",
 }
 """What this service does not have, or has not got yet."""
 ENDS_SESSIONS = {"end_all_sessions", "change_password", "erase_account", "upgrade_guest", "request_email_change"}
@@ -192,6 +195,7 @@ class TestPage:
         assert len(addresses) == 2
         assert send(open_call(page, "start_guest", "Start guest")) == "200"
         expect(page.locator("#sign-in-status")).to_have_text("Signed in as a guest.")
+        assert send(open_call(page, "upgrade_guest", "Upgrade guest")) == "200"
         page.get_by_role("button", name="Sign out").click()
         expect(page.locator("#sign-in-status")).to_have_text("Signed out.")
         assert page.locator("#token").input_value() == ""
@@ -205,6 +209,8 @@ class TestPage:
         call = page.locator("#issue_credentials")
         expect(call.get_by_role("button", name="Send: Issue credentials")).to_be_visible()
         person.look("docs-call")
+        for table in call.locator(".scrolled").all():
+            assert table.evaluate("(table) => table.scrollWidth <= table.clientWidth")
         if viewport is not DESKTOP:
             assert page.locator(".bar").evaluate("(bar) => bar.offsetHeight") < 90  # two lines
         page.goto(f"{person.url}/docs")

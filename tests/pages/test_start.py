@@ -25,7 +25,7 @@ START = Start(
     keeps_mails=True,
     administrator="make admin EMAIL=you@example.org",
     devices=(
-        Row("phone by USB", "adb reverse tcp:8000 tcp:8000"),
+        Row("USB, emulator", "adb reverse tcp:8000 tcp:8000"),
         Row("", "adb reverse tcp:8333 tcp:8333"),
         Row("phone by Wi-Fi", "make run HOST=0.0.0.0, then http://192.168.1.5:8000 in your app"),
     ),
@@ -145,12 +145,15 @@ def test_says_where_the_sample_app_cannot_work(visit: Callable[..., Visit]) -> N
     person.page.goto(person.url)
     expect(person.page.get_by_role("link", name="/demo")).to_be_visible()
     expect(note).to_be_hidden()
+    begin = person.page.get_by_text("Begin with the sample app")
+    expect(begin).to_be_visible()
     person.page.route(
         "http://192.168.1.5/**",
         lambda route: route.fulfill(response=route.fetch(url=person.url + urlsplit(route.request.url).path)),
     )
     person.page.goto("http://192.168.1.5/")
     expect(note).to_be_visible()
+    expect(begin).to_be_hidden()
     person.look("start-elsewhere")
     person.requests.clear()  # the stand-in for the network is no stranger
 

@@ -179,7 +179,9 @@ class Visit:
 
     def foreign_hosts(self) -> set[str]:
         """Whom the page called besides the service and the engine."""
-        known = {origin(self.url), *(body["endpoint_url"] for body in self.answered("/v1/credentials"))}
+        vended = [opened["credentials"] for opened in self.answered("/v1/links/open")]
+        vended += self.answered("/v1/credentials")
+        known = {origin(self.url), *(body["endpoint_url"] for body in vended)}
         called = (request.url for request in self.requests if request.url.startswith("http"))
         return {urlsplit(url).netloc for url in called if origin(url) not in known}
 

@@ -1,7 +1,7 @@
 // A link of a mail, opened. Its token leaves the address bar at once, and is sent when the person says so: programs that
 // open links in mails to look for viruses press no buttons.
 
-import { TEXTS } from "./shared/texts.js";
+import { sayField, TEXTS } from "./shared/texts.js";
 
 const byId = (id) => document.getElementById(id);
 const form = byId("form");
@@ -63,7 +63,7 @@ async function confirm() {
   if (problem.code === "account_session_required") return fail(NO_PASSWORD);
   if (response.status === 400 || (response.status === 422 && !wantsPassword())) return fail(SPENT);
   if (response.status === 409) return fail("Another account has this address by now.");
-  if (response.status === 422) return complain("", problem.errors?.map(({ message }) => message).join(" ") || TEXTS[problem.code]);
+  if (response.status === 422) return complain("", problem.errors?.map(sayField).join(" ") || TEXTS[problem.code]);
   const wait = response.headers.get("Retry-After");
   return complain(`That did not work. Try again ${wait ? `in ${wait} seconds` : "later"}.`);
 }

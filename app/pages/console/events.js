@@ -8,8 +8,11 @@ function person(id, name, email) {
   if (!id) return "–";
   if (!name && !email) return userLink(id);
   return make("a", { href: `#/users/${encodeURIComponent(id)}`, class: "primary-cell", title: id },
-    make("strong", {}, name || email), make("small", { class: "mono" }, name && email ? email : `${id.slice(0, 8)}…`));
+    make("strong", {}, ...(name ? [name] : breakable(email))), make("small", { class: "mono" }, ...(name && email ? breakable(email) : [`${id.slice(0, 8)}…`])));
 }
+
+// An address that is too long for its column goes on at a dot or the @ on the next line, not within a word.
+const breakable = (email) => email.split(/(?=[.@])/).flatMap((piece, place) => (place ? [make("wbr"), piece] : [piece]));
 
 function origin({ address, request_id: request }) {
   return make("span", { class: "stack" }, make("span", { class: "mono" }, address),

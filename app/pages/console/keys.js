@@ -23,7 +23,10 @@ function answer(known) {
       ["Issued", moment(credential.issued_at)],
       ["Expires", moment(credential.expiration)],
     );
-    if (credential.revoked_at) rows.push(["Revoked", moment(credential.revoked_at)]);
+    // Revoked is what the service did: what has the key works until S3 is told, or until it expires.
+    if (credential.revoked_at) {
+      rows.push(["Revoked", moment(credential.revoked_at)], ["S3 refuses it by", moment(credential.effective_by)]);
+    }
   }
   rows.push(["AWS account", known.account ?? "STS does not say"]);
   facts(list, rows);

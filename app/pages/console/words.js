@@ -55,15 +55,21 @@ export const EVENTS = {
   "credential.issued": "Credential issued",
   "credential.revoked": "Credentials revoked",
   "credential.all_revoked": "Everybody’s credentials revoked",
+  "downloads.signed": "Downloads by the CDN signed",
   "storage_events.subscribed": "Storage events subscribed to",
   "grant.created": "Folder shared",
   "grant.bound": "Invitation to a folder bound to an account",
   "grant.accepted": "Shared folder accepted",
   "grant.withdrawn": "Share withdrawn",
   "grant.left": "Shared folder left",
+  "link.created": "Link made",
+  "link.opened": "Link opened",
+  "link.withdrawn": "Link withdrawn",
+  "link.reported": "Link reported",
   "access.refused": "Call refused",
   "isolation.broken": "Isolation broken",
   "signing_key.created": "New signing key",
+  "signing_key.named": "Key of the CDN in use",
   "secret_key.switched": "Secret key changed",
   "secret_key.moved": "Moved to the new secret key",
   "mail.retried": "Mail sent again",
@@ -77,11 +83,17 @@ const NAMES = {
 };
 
 const REASONS = {
+  mfa_enabled: "an authenticator app was added", mfa_disabled: "the authenticator app was removed",
+  password_changed: "the password was changed", password_reset: "the password was reset", own_wish: "the user’s own wish",
+  erased: "the account is erased", lost_guest: "a guest whose device is lost", wrong_code: "wrong code",
+  invalid_token: "the link is spent or unknown", invalid_passkey: "unknown passkey", last_sign_in: "the last way to sign in",
+  invalid_identity_token: "the provider’s answer is not valid", identity_taken: "another account has the identity",
+  too_many_guesses: "too many wrong guesses",
   invalid_login: "wrong address or password", invalid_mfa_code: "wrong code", wrong_password: "wrong password",
   disabled: "the account is disabled", email_not_verified: "the address is not verified", forbidden: "the role does not allow it",
   mfa_required: "a second factor is missing", last_admin: "the last administrator", logout: "signed out on the device",
   sign_out: "signed out", administrator: "signed out by staff", too_many: "too many devices", reuse: "a refresh token was used twice",
-  email_taken: "the address has an account", nothing_to_verify: "nothing to verify",
+  email_taken: "the address has an account", link_withdrawn: "the link was withdrawn", nothing_to_verify: "nothing to verify",
 };
 
 const yes = (value) => (["1", "true", "True"].includes(value) ? "yes" : "no");

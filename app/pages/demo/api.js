@@ -63,6 +63,12 @@ export const share = (form) => authorized("POST", "/v1/grants", { body: form });
 
 export const listShared = () => listAll("/v1/grants");
 
+export const makeLink = (form) => authorized("POST", "/v1/links", { body: form });
+
+export const listLinks = () => listAll("/v1/links");
+
+export const endLink = (id) => authorized("DELETE", `/v1/links/${encodeURIComponent(id)}`);
+
 export const listReceived = () => listAll("/v1/grants/received");
 
 export const acceptGrant = (id) => authorized("POST", `/v1/grants/received/${encodeURIComponent(id)}/accept`);

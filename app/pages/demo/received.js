@@ -4,12 +4,13 @@
 
 import * as api from "./api.js";
 import * as credential from "./credential.js";
-import { sayAlbum } from "./folders.js";
-import { makeTile, newestFirst } from "./gallery.js";
-import { listFolder } from "./s3.js";
+import { sayAlbum } from "./pictures/folders.js";
+import { listFolder } from "./pictures/s3.js";
 import { explain } from "./shared/api.js";
 import { announce, byId, part, sayTime, stamp } from "./shared/dom.js";
-import * as thumbnails from "./thumbnails.js";
+import { ask } from "./shared/question.js";
+import * as thumbnails from "./pictures/thumbnails.js";
+import { makeTile, newestFirst } from "./pictures/tiles.js";
 
 const MOST_NAMED = 100;
 let loading = new AbortController();
@@ -33,12 +34,19 @@ function makeFolder(grant) {
   const whose = `${sayAlbum(grant.path)} of ${owner}`;
   settleBy(folder, "accept", `Accept ${whose}`, () => api.acceptGrant(grant.grant_id));
   settleBy(folder, "decline", `Decline ${whose}`, () => api.endSharing(grant.grant_id));
-  settleBy(folder, "leave", `Remove ${whose}`, () => api.endSharing(grant.grant_id));
+  settleBy(folder, "leave", `Remove ${whose}`, () => leave(grant, owner));
   const open = part(folder, "open");
   open.setAttribute("aria-label", `Open ${whose}`);
   open.addEventListener("click", () => openFolder(folder));
   return folder;
 }
+
+const leave = ({ grant_id: id, path }, owner) => ask({
+  title: `Remove ${sayAlbum(path)}?`,
+  text: `You do not see it any more. Only ${owner} can share it with you again, and is not told.`,
+  submit: "Remove it",
+  danger: true,
+}, async () => { await api.endSharing(id); });
 
 function settleBy(folder, name, label, act) {
   const button = part(folder, name);

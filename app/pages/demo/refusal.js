@@ -3,7 +3,7 @@
 
 import { facts } from "./credential.js";
 import { byId, code, part, stamp } from "./shared/dom.js";
-import { listPage, request } from "./s3.js";
+import { listPage, request } from "./pictures/s3.js";
 import { forgetReasons } from "./why.js";
 
 const SHORT_ID = 8;

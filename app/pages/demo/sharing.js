@@ -1,8 +1,8 @@
-// Sharing an album of one's own: with whom, until when, who has it, and taking it back.
+// Sharing an album of one's own: with a person or by a link, until when, who has it, and taking it back.
 
 import * as albums from "./albums.js";
 import * as api from "./api.js";
-import { sayAlbum } from "./folders.js";
+import { sayAlbum } from "./pictures/folders.js";
 import { explain } from "./shared/api.js";
 import { announce, byId, part, sayTime, stamp } from "./shared/dom.js";
 
@@ -10,17 +10,23 @@ const dialog = byId("sharing");
 const form = byId("share-form");
 const DAY = 86_400_000;
 
-function makeRow(grant) {
+const byLink = ({ link_id: id, path, expires_at, created_at }) =>
+  makeRow({ path, expires_at, name: `Whoever has the link of ${sayTime(new Date(created_at))}`, take: () => api.endLink(id) });
+
+const withPerson = ({ grant_id: id, path, expires_at, grantee_email: name }) =>
+  makeRow({ path, expires_at, name, take: () => api.endSharing(id) });
+
+function makeRow({ path, expires_at: ends, name, take }) {
   const row = stamp("grant-row");
-  const until = grant.expires_at ? `until ${sayTime(new Date(grant.expires_at))}` : "until you take it back";
-  part(row, "name").textContent = grant.grantee_email;
-  part(row, "since").textContent = `${sayAlbum(grant.path)}, ${until}`;
+  const until = ends ? `until ${sayTime(new Date(ends))}` : "until you take it back";
+  part(row, "name").textContent = name;
+  part(row, "since").textContent = `${sayAlbum(path)}, ${until}`;
   const end = part(row, "end");
-  end.setAttribute("aria-label", `Take back ${sayAlbum(grant.path)} from ${grant.grantee_email}`);
+  end.setAttribute("aria-label", `Take back ${sayAlbum(path)} from ${name}`);
   end.addEventListener("click", async () => {
     end.disabled = true;
     try {
-      const { effective_by: by } = await api.endSharing(grant.grant_id);
+      const { effective_by: by } = await take();
       announce(`No new credential opens it. Those that are out already stop by ${sayTime(new Date(by))} at the latest.`);
     } catch (problem) {
       announce(explain(problem));
@@ -32,9 +38,10 @@ function makeRow(grant) {
 }
 
 async function loadGrants() {
-  const grants = await api.listShared();
-  byId("grants").replaceChildren(...grants.map(makeRow));
-  byId("no-grants").hidden = grants.length > 0;
+  const [grants, links] = await Promise.all([api.listShared(), api.listLinks()]);
+  const rows = [...links.map(byLink), ...grants.map(withPerson)];
+  byId("grants").replaceChildren(...rows);
+  byId("no-grants").hidden = rows.length > 0;
 }
 
 async function open() {
@@ -46,6 +53,7 @@ async function open() {
     form.hidden = known.length === 0;
     byId("nothing-to-share").hidden = known.length > 0;
     part(form, "error").textContent = "";
+    byId("link-made").hidden = true;
     await loadGrants();
     dialog.showModal();
   } catch (problem) {
@@ -53,10 +61,38 @@ async function open() {
   }
 }
 
+function wish() {
+  const { email, path, days } = Object.fromEntries(new FormData(form));
+  return { email, path, expires_at: days ? new Date(Date.now() + days * DAY).toISOString() : null };
+}
+
+async function makeLink() {
+  const { path, expires_at } = wish();
+  const button = byId("make-link");
+  button.disabled = true;
+  part(form, "error").textContent = "";
+  try {
+    const { url } = await api.makeLink({ path, expires_at });
+    byId("link").value = url;
+    byId("link-made").hidden = false;
+    byId("link").select();
+    announce("The link is made. It is shown this once.");
+    await loadGrants();
+  } catch (problem) {
+    part(form, "error").textContent = explain(problem);
+  } finally {
+    button.disabled = false;
+  }
+}
+
+async function copyLink() {
+  await navigator.clipboard.writeText(byId("link").value);
+  announce("The link is copied.");
+}
+
 async function share(event) {
   event.preventDefault();
-  const { email, path, days } = Object.fromEntries(new FormData(form));
-  const expires_at = days ? new Date(Date.now() + days * DAY).toISOString() : null;
+  const { email, path, expires_at } = wish();
   const button = byId("share-now");
   button.disabled = true;
   part(form, "error").textContent = "";
@@ -77,10 +113,13 @@ export function closeSharing() {
   dialog.close();
   form.reset();
   byId("grants").replaceChildren();
+  byId("link").value = ""; // it opens the album
 }
 
 export function wireSharing() {
   byId("share").addEventListener("click", open);
   byId("close-sharing").addEventListener("click", () => dialog.close());
+  byId("make-link").addEventListener("click", makeLink);
+  byId("copy-link").addEventListener("click", copyLink);
   form.addEventListener("submit", share);
 }

@@ -3,6 +3,7 @@
 import * as api from "./api.js";
 import { byId } from "./shared/dom.js";
 import { answerChallenge } from "./shared/second-factor.js";
+import { sayField } from "./shared/texts.js";
 
 const FIELDS = ["email", "password", "display_name"];
 const form = byId("sign-in-form");
@@ -36,14 +37,12 @@ function change() {
   forgive();
 }
 
-const sentence = (text) => text.charAt(0).toUpperCase() + text.slice(1);
-
 function show(problem) {
   const general = [];
-  for (const { location, message } of problem.errors) {
-    const field = String(location).split(/[.,/]/).pop();
-    if (FIELDS.includes(field)) complain(field, sentence(message));
-    else general.push(sentence(message));
+  for (const error of problem.errors) {
+    const field = error.location.split(".").pop();
+    if (FIELDS.includes(field)) complain(field, sayField(error));
+    else general.push(sayField(error));
   }
   // When every complaint stands beside its field, the general sentence would only repeat them.
   if (!problem.errors.length) general.push(api.explain(problem));

@@ -1,7 +1,7 @@
 // Why S3 refused something: the service knows the policies, and the engine tells nobody.
 
 import { explainAccess } from "./api.js";
-import { REASONS } from "./texts.js";
+import { REASONS } from "./pictures/texts.js";
 
 const asked = new Map();
 const MOST_KEPT = 50;

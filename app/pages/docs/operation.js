@@ -2,7 +2,7 @@
 // token; `take(answer)`, which is told what was answered; and `freshen(text)`, an example as this page shows it.
 
 import { make, prose } from "./make.js";
-import { describe } from "./schema.js";
+import { bounds, describe } from "./schema.js";
 
 const SERVICE = new URL("..", import.meta.url).href.replace(/\/$/, ""); // it may have a path on its host
 const BINARY = "application/octet-stream";
@@ -48,7 +48,8 @@ function makeForm(operation, type, content, page) {
   for (const { name, in: place, required, schema, description } of parameters) {
     const input = make("input", { name, value: required ? (schema.examples?.[0] ?? "") : "", autocomplete: "off", spellcheck: false });
     input.dataset.place = place;
-    form.append(field(name, required ? name : `${name} (optional)`, input, description));
+    const hint = [description, bounds(schema)].filter(Boolean).join(" ");
+    form.append(field(name, required ? name : `${name} (optional)`, input, hint));
   }
   if (content) {
     const text = page.freshen(typeof content.example === "string" ? content.example : JSON.stringify(content.example, null, 2));

@@ -40,7 +40,7 @@ function rows(schema, api, path, depth) {
   });
 }
 
-function bounds({ minimum, maximum, minLength, maxLength, default: preset }) {
+export function bounds({ minimum, maximum, minLength, maxLength, default: preset }) {
   const said = [];
   if (minimum !== undefined) said.push(`At least ${minimum}.`);
   if (maximum !== undefined) said.push(`At most ${maximum}.`);

@@ -1,6 +1,6 @@
 // Calls of the service, and the tokens they need: these live in variables here. A reload forgets them, but for a cookie.
 
-import { TEXTS } from "./texts.js";
+import { sayField, TEXTS } from "./texts.js";
 
 const SERVICE = new URL("../..", import.meta.url).href.replace(/\/$/, ""); // it may have a path on its host
 const EARLY = 30_000;
@@ -24,13 +24,11 @@ export class Problem extends Error {
 
 // What went wrong, and what to do about it.
 export function explain(problem) {
-  const reasons = problem.errors?.map(({ message }) => sentence(message)) ?? [];
+  const reasons = problem.errors?.map(sayField) ?? [];
   const said = [reasons.length ? reasons.join(" ") : problem.message];
   if (problem.retryAfter) said.push(`Try again in ${problem.retryAfter} ${Number(problem.retryAfter) === 1 ? "second" : "seconds"}.`);
   return said.join(" ");
 }
-
-const sentence = (text) => `${text.charAt(0).toUpperCase()}${text.slice(1)}${/[.!?]$/.test(text) ? "" : "."}`;
 
 async function ask(method, path, { body, file, type, bearer, keepalive = false, signal = null, accept = "application/json" } = {}) {
   const headers = { Accept: accept };

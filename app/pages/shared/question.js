@@ -43,7 +43,8 @@ function complain(problem) {
 }
 
 // Resolves to what `act` gives for the answers, or to null where nobody answered. `shown`: what stands above the fields.
-export function ask({ title, text = "", shown = null, fields = [], submit, danger = false, alternative = "" }, act) {
+// `done`: there is nothing to cancel any more.
+export function ask({ title, text = "", shown = null, fields = [], submit, danger = false, alternative = "", done = false }, act) {
   part(dialog, "title").textContent = title;
   part(dialog, "text").textContent = text;
   part(dialog, "text").hidden = !text;
@@ -52,6 +53,7 @@ export function ask({ title, text = "", shown = null, fields = [], submit, dange
   part(dialog, "error").textContent = "";
   part(dialog, "submit").textContent = submit;
   part(dialog, "submit").className = danger ? "danger solid" : "primary";
+  part(dialog, "cancel").hidden = done;
   part(dialog, "alternative").textContent = alternative;
   part(dialog, "alternative").hidden = !alternative;
   return new Promise((resolve) => {

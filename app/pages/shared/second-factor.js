@@ -77,4 +77,5 @@ const keepCodes = (codes) => ask({
   text: "Keep them where your phone is not. Each signs you in once when the app is gone. They are not shown again.",
   shown: showCodes(codes),
   submit: "I have kept them",
+  done: true,
 }, () => true);

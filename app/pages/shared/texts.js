@@ -12,6 +12,7 @@ export const TEXTS = {
   account_session_required: "Sign in to the account first, then open the link again.",
   already_enabled: "There is an authenticator app already. Remove it before you add another one.",
   already_registered: "This account is no guest any more.",
+  cdn_off: OPERATOR,
   content_too_large: "That is too much at once.",
   database_unavailable: "The service cannot reach its database.",
   decoding_unavailable: "This engine cannot decode messages of AWS.",
@@ -45,6 +46,8 @@ export const TEXTS = {
   last_admin: "This is the last administrator, so nothing was changed. Make another administrator first.",
   last_sign_in: "This is your last way to sign in. Add another one first.",
   own_account: "This is your own account. Change it in the app, where you prove who you are, or ask another administrator.",
+  link_not_found: "The link is wrong, has expired or was taken back. Ask the person who sent it for a new one.",
+  link_password_required: "This album has a password. Ask the person who sent you the link.",
   local_only: "Only pages on the service’s own machine may see this.",
   malformed_request: "The service could not read that.",
   method_not_allowed: "The service cannot do that.",
@@ -66,6 +69,7 @@ export const TEXTS = {
   sts_throttled: AWAY,
   sts_unavailable: AWAY,
   too_many_grants: "You share as much as one account can. Take something back first.",
+  too_many_links: "You have as many links as one account can. Take one back first.",
   unauthenticated: AGAIN,
   unreachable: "The service cannot be reached. Are you online?",
   unreadable_import: "The file does not have the named format, or it ends too early.",
@@ -76,3 +80,24 @@ export const TEXTS = {
   wrong_code: "The code is wrong, too old, or was used before.",
   wrong_password: "This is not the account’s password.",
 };
+
+// The same for a single field, by the code of its error. What is not here comes of calls that only staff and developers
+// send, and its message is for them.
+const FIELD_TEXTS = {
+  guest: "A guest has none. Keep the album first: then the account has one.",
+  in_the_past: "This is not in the future.",
+  invalid_email: "This is not an e-mail address.",
+  missing: "Fill this in.",
+  own_address: "This is your own address.",
+  string_too_long: "This is too long.",
+  string_too_short: "Fill this in.",
+  too_common: "This is one of the passwords that attackers try first.",
+  too_guessable: "This is easy to guess. Add another word or two; uncommon words are better.",
+  too_many: "The account has as many as it can have. Remove one first.",
+  too_personal: "Leave your address, your name and the name of this service out of it.",
+  too_short: "This is too short. A few unrelated words do well.",
+};
+
+const sentence = (text) => `${text.charAt(0).toUpperCase()}${text.slice(1)}${/[.!?]$/.test(text) ? "" : "."}`;
+
+export const sayField = ({ code, message }) => FIELD_TEXTS[code] ?? sentence(message);

@@ -33,6 +33,7 @@ async function look() {
 }
 
 byId("insecure").hidden = globalThis.isSecureContext;
+byId("begin").hidden = !globalThis.isSecureContext;
 byId("guides").hidden = !document.querySelector("#guides li");
 look();
 setInterval(look, EVERY);
