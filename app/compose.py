@@ -5,30 +5,32 @@ import base64
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
-
-import boto3
+from typing import TYPE_CHECKING, Any
 
 from app.accounts.export import ExportTurn
 from app.accounts.passwords import Hasher
+from app.accounts.prehash_keys import PrehashKeys
 from app.admin import prune, tally
 from app.admin.imports import ImportRoom
 from app.admin.tally import OwnWork
 from app.auth import authorizations, endings, last_seen
 from app.auth.cognito import UserPool
 from app.auth.keys import Keyring
+from app.auth.migration_endpoint import MigrationEndpoint
+from app.auth.old_system import OldSystem
 from app.auth.providers import Providers
 from app.auth.sessions import SessionStates
 from app.auth.tokens import AccessTokens
 from app.aws import regions
-from app.aws.base_credentials import BaseCredentials, ca_file, default_session
+from app.aws.base_credentials import BaseCredentials, Sdk, ca_file, default_session
 from app.aws.endpoints import Endpoints, dns_suffix, sts_endpoints
 from app.aws.generated_transport import GeneratedTransport
 from app.aws.rds_password import database_password
-from app.aws.signed_transport import SignedTransport
+from app.aws.signed_transport import SignedTransport, proxy_for
 from app.aws.sns import Topic
-from app.aws.sts_client import CONCURRENT_CALLS, StsClient
+from app.aws.sts_client import StsClient
 from app.aws.transport import Transport
+from app.crypto import webhooks
 from app.crypto.password_hashes import FirebaseScrypt
 from app.crypto.vault import Vault
 from app.lifecycle import lost_guests
@@ -59,10 +61,16 @@ from app.upkeep.health import Health
 from app.vending import ledger
 from app.vending.broker import Broker
 from app.vending.cache import CredentialCache
+from app.vending.cdn_keys import CdnKeys
+from app.vending.downloads import Downloads
 from app.vending.identity_token import IdentityTokens
+from app.vending.links import LinkStates
 from app.vending.orders import Terms
 from app.vending.replica_cache import SharedCache
 from app.vending.vending import Vending
+
+if TYPE_CHECKING:
+    import boto3
 
 
 @dataclass(frozen=True)
@@ -86,6 +94,7 @@ class Runtime:
     """For STS alone, in `web_identity` mode."""
     session_states: SessionStates
     vending: Vending
+    downloads: Downloads
     shared_cache: SharedCache | None
     role_denials: RoleDenials | None
     """Only where `REVOCATION=role_policy`."""
@@ -94,8 +103,8 @@ class Runtime:
     fetcher: Fetcher
     """Fetches the certificates and confirmations that SNS names."""
     health: Health
-    user_pool: UserPool | None
-    """The Cognito user pool that users bring their passwords from."""
+    old_system: OldSystem | None
+    """What users bring their passwords from: a Cognito user pool, or an endpoint of the operator's."""
     export_turn: ExportTurn
     import_room: ImportRoom
 
@@ -111,10 +120,11 @@ class Runtime:
             Keyring: self.keyring,
             Providers: self.providers,
             Postman: self.postman,
-            UserPool: self.user_pool,
+            OldSystem: self.old_system,
             IdentityTokens: self.identity_tokens if web_identity else None,
             SessionStates: self.session_states,
             Vending: self.vending,
+            Downloads: self.downloads,
             Bucket: self.vending.bucket,
             Broker: self.vending.broker,
             Topic: self.storage_events,
@@ -131,9 +141,11 @@ class Runtime:
             keyrings=self.keyrings,
             broker=self.vending.broker,
             identity_tokens=self.identity_tokens,
+            downloads=self.downloads,
             providers=self.providers,
             transport=self.postman.transport,
             fetcher=self.fetcher,
+            old_system=self.old_system,
             within=within,
         )
 
@@ -172,11 +184,12 @@ class Runtime:
 
     async def close(self) -> None:
         self.hasher.close()
+        self.downloads.close()
         self.import_room.close()
         await self.providers.close()
         await self.fetcher.close()
-        if self.user_pool is not None:
-            await self.user_pool.close()
+        if self.old_system is not None:
+            await self.old_system.close()
         await self.platform.limiter.close()
         self.postman.close()
         await self.vending.broker.close()
@@ -186,12 +199,13 @@ class Runtime:
         await asyncio.to_thread(self.tracing.close)
 
 
-def build_runtime(settings: Settings, *, clock: Clock | None = None, aws: boto3.Session | None = None) -> Runtime:
+def build_runtime(settings: Settings, *, clock: Clock | None = None, aws: "boto3.Session | None" = None) -> Runtime:
     """Connects to nothing yet. `aws` is for an engine whose keys are not in the SDK's default chain.
 
     Raises `SettingsError`.
     """
     regions.refuse_mistyped(settings)
+    sdk = None if aws is None else aws._session  # noqa: SLF001 - boto3 only wraps what this service uses of the SDK
     clock = clock or SystemClock()
     metrics = Metrics(clock)
     tracing = _tracing(settings)
@@ -201,12 +215,12 @@ def build_runtime(settings: Settings, *, clock: Clock | None = None, aws: boto3.
     database = Database(
         settings.database_url,
         pool_size=settings.database_pool_size,
-        password=database_password(settings, aws),
+        password=database_password(settings, sdk),
         pooler=settings.database_pooler,
         tracing=tracing,
         info={allowances.ROOM: role_policies.room(settings)} if settings.rate_limits == "on" else None,
     )
-    hasher = Hasher(firebase=_firebase(settings))
+    hasher = Hasher(firebase=_firebase(settings), prehash_key=PrehashKeys(database, vault).find)
     metrics.database_pool_size.set(settings.database_pool_size)
     metrics.watch(metrics.database_connections, lambda: database.connections_in_use)
     metrics.watch(metrics.database_takes_no_writes, lambda: database.write_faults.current is not None)
@@ -217,7 +231,7 @@ def build_runtime(settings: Settings, *, clock: Clock | None = None, aws: boto3.
     metrics.watch(metrics.newcomers_waiting, lambda: turns.waiting)
     keyring, sts_keyring = (Keyring(database, vault, clock, purpose) for purpose in ("access", "sts"))
     identity_tokens = IdentityTokens(sts_keyring, clock, public_url=settings.public_url)
-    sts = _sts(settings, aws, clock, metrics, tracing)
+    sts = _sts(settings, sdk, clock, metrics, tracing)
     broker = Broker(
         sts,
         clock,
@@ -247,6 +261,7 @@ def build_runtime(settings: Settings, *, clock: Clock | None = None, aws: boto3.
         cache=CredentialCache(clock, metrics, shared_cache.obtain if shared_cache else None),
         packing=Packing(),
         session_states=session_states,
+        link_states=LinkStates(database),
         turns=newcomers.make_turns(newcomers.CREDENTIALS_AT_A_TIME) if settings.rate_limits == "on" else None,
     )
     return Runtime(
@@ -264,12 +279,13 @@ def build_runtime(settings: Settings, *, clock: Clock | None = None, aws: boto3.
         identity_tokens=identity_tokens,
         session_states=session_states,
         vending=vending,
+        downloads=Downloads(platform, CdnKeys(database, vault, clock, settings.cdn_key_pair_id)),
         shared_cache=shared_cache,
-        role_denials=_role_denials(settings, aws) if settings.revocation == "role_policy" else None,
+        role_denials=_role_denials(settings, sdk) if settings.revocation == "role_policy" else None,
         storage_events=Topic(topic_arn, clock, fetcher.get) if topic_arn else None,
         fetcher=fetcher,
         health=Health(database, keyring, broker, clock, metrics),
-        user_pool=_user_pool(settings, clock),
+        old_system=_old_system(settings, clock, metrics),
         export_turn=ExportTurn(),
         import_room=ImportRoom(),
     )
@@ -281,19 +297,19 @@ def build_sts(settings: Settings) -> StsClient:
     return _sts(settings, None, clock, Metrics(clock), NoTracing())
 
 
-def _sts(settings: Settings, aws: boto3.Session | None, clock: Clock, metrics: Metrics, tracing: Tracing) -> StsClient:
+def _sts(settings: Settings, sdk: Sdk | None, clock: Clock, metrics: Metrics, tracing: Tracing) -> StsClient:
     """Raises `SettingsError` for a profile that the SDK cannot read."""
 
-    def make_session() -> boto3.Session:
-        return aws or default_session(settings.region)
+    def make_session() -> Sdk:
+        return sdk or default_session(settings.region)
 
     session = make_session()
+    endpoints = sts_endpoints(settings.sts_regions or (settings.region,), settings.sts_endpoint_url, session)
     transport: Transport
-    if settings.sts_client == "signed":
-        transport = SignedTransport(connections=CONCURRENT_CALLS, ca_file=ca_file(session))
+    if settings.sts_client == "signed" and not any(proxy_for(endpoint.url) for endpoint in endpoints):
+        transport = SignedTransport(ca_file=ca_file(session))
     else:
         transport = GeneratedTransport(session)
-    endpoints = sts_endpoints(settings.sts_regions or (settings.region,), settings.sts_endpoint_url, session)
     return StsClient(
         transport, BaseCredentials(make_session), Endpoints(endpoints, clock, metrics), clock, metrics, tracing=tracing
     )
@@ -318,19 +334,23 @@ def _firebase(settings: Settings) -> FirebaseScrypt | None:
     return FirebaseScrypt(key, separator, rounds=config.rounds, mem_cost=config.mem_cost)
 
 
-def _user_pool(settings: Settings, clock: Clock) -> UserPool | None:
+def _old_system(settings: Settings, clock: Clock, metrics: Metrics) -> OldSystem | None:
+    if settings.migration_url is not None:
+        keys = [webhooks.key_of(secret.get_secret_value()) for secret in settings.migration_secret]
+        return MigrationEndpoint(settings.migration_url, keys, clock, metrics)
     if settings.cognito_client_id is None:
         return None
     region = settings.cognito_region or settings.region
     url = settings.cognito_endpoint_url or f"https://cognito-idp.{region}.{dns_suffix(settings.partition)}"
-    return UserPool(url, settings.cognito_client_id, settings.cognito_client_secret.get_secret_value(), clock)
+    secret = settings.cognito_client_secret.get_secret_value()
+    return UserPool(url, settings.cognito_client_id, secret, clock, metrics)
 
 
-def _role_denials(settings: Settings, aws: boto3.Session | None) -> RoleDenials:
+def _role_denials(settings: Settings, sdk: Sdk | None) -> RoleDenials:
     def make_client() -> Any:
-        session = aws or default_session(settings.region)
+        session = sdk or default_session(settings.region)
         place = {"region_name": settings.region, "endpoint_url": settings.iam_endpoint_url}
-        return session.client("iam", **place, config=IAM_CONFIG)
+        return session.create_client("iam", **place, config=IAM_CONFIG)
 
     return RoleDenials(settings.role_arn, make_client, settings.revocation_policy_arns)
 

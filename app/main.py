@@ -7,7 +7,6 @@ from collections.abc import AsyncIterator, Sequence
 from importlib.metadata import version
 from urllib.parse import unquote
 
-import structlog
 from fastapi import FastAPI
 
 from app import pages
@@ -16,27 +15,28 @@ from app.api import admin as admin_api
 from app.api import auth as auth_api
 from app.api import credentials as credentials_api
 from app.api import ops
+from app.api.credentials.shortcuts import CachedContainer, CachedVend
 from app.api.openapi import DescribedApi
 from app.auth.keys import Keyring
 from app.compose import Runtime, build_runtime
 from app.http.cors import Cors
+from app.http.door import Door
 from app.http.edge import Edge
 from app.http.prefix import Prefix
 from app.http.rendering import install_problem_handlers
 from app.http.routes import Direct
+from app.http.shortcuts import Shortcuts
 from app.pages.starting import Start
 from app.platform.database_faults import unmigrated
 from app.platform.db import SAID_EVERY, Database
 from app.platform.environment import keep_secret, load_settings
 from app.platform.jobs import Job, keep_working
-from app.platform.logs import configure_logging
+from app.platform.logs import configure_logging, log
 from app.platform.metrics import Metrics
 from app.platform.problems import Problem
 from app.platform.settings import Settings
 from app.records.migrate import is_migrated
 from app.records.secret_keys import Watch
-
-log = structlog.get_logger("tokenvend.start")
 
 TAGS = [
     {"name": "accounts", "description": "Registration, profile and devices."},
@@ -102,8 +102,7 @@ def create_app(
     # Each goes around those before it.
     app.add_middleware(Direct, routes=[route for router in ROUTERS for route in router.routes])
     app.state.cors = Cors(settings.cors_origins)  # the server answers some requests by itself
-    app.add_middleware(
-        Edge,
+    door = Door(
         hosts=settings.hosts,
         trusted_proxies=settings.trusted_proxies,
         cors=app.state.cors,
@@ -115,6 +114,16 @@ def create_app(
         local_paths=ADMINISTRATION if start else (),
         names_settings=settings.environment == "development",
     )
+    app.add_middleware(Edge, door=door)
+    if settings.otlp_endpoint is None:  # a trace shows a request's way through the application
+        app.state.shortcuts = Shortcuts(
+            door,
+            runtime.tokens,
+            runtime.session_states,
+            runtime.platform,
+            shortcuts=(CachedVend(runtime.platform, runtime.vending), CachedContainer(runtime.vending)),
+            path=unquote(settings.path),
+        )
     if settings.path:
         app.add_middleware(Prefix, path=unquote(settings.path), routes=list(app.routes))
     return app
@@ -133,7 +142,7 @@ def create_app_from_environment() -> FastAPI:
 async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     runtime: Runtime = app.state.runtime
     watched: tuple[Watch | Keyring, ...] = (runtime.secret_key, *runtime.keyrings)
-    for one in watched:
+    for one in (*watched, runtime.downloads.keys):
         await one.try_load()
     background = [asyncio.create_task(one.keep_loaded()) for one in watched]
     background.append(

@@ -10,7 +10,7 @@ from pathlib import Path
 import typer.main
 
 from app.accounts import passwords
-from app.auth import cognito
+from app.auth import cognito, migration_endpoint
 from app.aws import sns, sts_client, transport
 from app.cli.commands import cli
 from app.http import server
@@ -22,7 +22,7 @@ from app.platform.limits import LIMITS, Limit
 from app.platform.metrics import Metrics
 from app.platform.problems import Problem
 from app.platform.settings import PREFIX, Settings
-from app.vending import replica_cache
+from app.vending import downloads, replica_cache
 
 REFERENCE = Path(__file__).parent.parent / "docs" / "reference"
 
@@ -94,6 +94,7 @@ def waits() -> Iterator[str]:
          f"{hot_connection.ANSWER_WITHIN:g} s", "503"),
         ("another writer on SQLite", f"{db.SQLITE_BUSY_TIMEOUT:g} s", "503"),
         ("a turn at checking or hashing a password", f"{passwords.PATIENCE:g} s", "503"),
+        ("a turn at signing for the CDN", f"{downloads.PATIENCE:g} s", "503"),
         ("a connection to STS, its answer", f"{transport.CONNECT_TIMEOUT:g} s, {transport.READ_TIMEOUT:g} s",
          f"another try: {sts_client.LEAST_TRIES} in all, or one in each Region"),
         ("STS, all tries together", f"{sts_client.DEADLINE:g} s", "503"),
@@ -103,6 +104,8 @@ def waits() -> Iterator[str]:
          f"the replica goes without it for {replica_cache.AVOIDED_FOR:g} s"),
         ("an OpenID provider's keys", f"{fetcher.FETCH_WITHIN:g} s", "503"),
         ("a Cognito user pool", f"{cognito.CONNECT_WITHIN:g} s, {cognito.ANSWER_WITHIN:g} s", "503"),
+        ("the endpoint of `TOKENVEND_MIGRATION_URL`",
+         f"{migration_endpoint.CONNECT_WITHIN:g} s, {migration_endpoint.ANSWER_WITHIN:g} s", "503"),
         ("SNS, for a certificate or a confirmation", f"{sns.FETCH_WITHIN:g} s", "429, and SNS delivers again"),
         ("a mail server", f"{mail.TIMEOUT:g} s a step, {mail.SEND_WITHIN:g} s a mail", "tried again for a day"),
     ]  # fmt: skip

@@ -10,9 +10,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import boto3  # noqa: F401 - the service loads these late, and no test is to be charged for it
+import passlib.totp  # noqa: F401
 import pytest
-import structlog
+import webauthn  # noqa: F401
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
+import app.accounts.password_strength  # noqa: F401
 from app.accounts import passwords
 from app.records import secret_keys
 from tests.security.cheap_hashing import CountingContext
@@ -22,7 +27,7 @@ from tests.support.remembered_hashing import REMEMBERING_CONTEXT
 from tests.support.service import Service, running_service
 from tests.support.work import watch
 
-pytest_plugins = ("pytester", "tests.tiers")
+pytest_plugins = ("pytester", "tests.support.logged", "tests.tiers")
 DATABASES = ("sqlite", "postgresql")
 MEMORY = Path("/dev/shm")
 ROOM = 2 * 1024**3
@@ -64,8 +69,15 @@ def _group(item: pytest.Item, tier: str | None) -> str | None:
     return None
 
 
+@settings(max_examples=1, database=None)
+@given(st.text())
+def _try_a_property(_text: str) -> None:
+    """In a new clone Hypothesis looks through all characters and sources first, for 2 s: no test is charged for it."""
+
+
 def pytest_collection_finish() -> None:
     """What was imported and collected stays, as in a server: to walk it again and again was a sixth of the work."""
+    _try_a_property()
     gc.collect()
     gc.freeze()
     gc.set_threshold(10_000, 10, 10)
@@ -80,15 +92,6 @@ def clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
     monkeypatch.setenv("AWS_CONFIG_FILE", os.devnull)
     monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", os.devnull)
-
-
-@pytest.fixture(autouse=True)
-def plain_log() -> Iterator[None]:
-    """The log of a failed test, without the variables of every frame: they take seconds to print, for each error."""
-    before = structlog.get_config()
-    structlog.configure(processors=[structlog.processors.format_exc_info, structlog.processors.KeyValueRenderer()])
-    yield
-    structlog.configure(**before)
 
 
 @pytest.fixture(autouse=True)

@@ -24,12 +24,22 @@ PYTEST = (*ALONE, "--dist", "loadgroup", "--numprocesses", "2")
 PIECES: dict[str, tuple[str, tuple[str, ...]]] = {
     "faults": ("each part of a deployment stopped under load", (*ALONE, "tests/chaos")),
     "races": ("fifty users at two replicas, and a replica killed fifty times", (*ALONE, "tests/storms")),
-    "ceph": ("shared folders and their model on Ceph", (*PYTEST, "tests/journeys")),
+    "ceph": ("shared folders and their model on Ceph", (*PYTEST, "tests/journeys", "-k", "not (minio or engines)")),
+    "minio": (
+        "isolation, and what people do, on MinIO; what engines answer",
+        (*PYTEST, "tests/journeys", "-k", "minio or engines"),
+    ),
     "pages": ("what `test-all` leaves out of the pages", (*PYTEST, "tests/pages")),
     "rules": (
         "what else `test-all` leaves out, and each race twenty times",
-        (*PYTEST, "tests", *(f"--ignore=tests/{name}" for name in ("chaos", "storms", "journeys", "pages"))),
+        (
+            *PYTEST,
+            "tests",
+            *(f"--ignore=tests/{name}" for name in ("chaos", "storms", "journeys", "pages", "clients", "systems")),
+        ),
     ),
+    "clients": ("each S3 client with vended credentials, on three engines", (sys.executable, "-m", "tests.clients")),
+    "systems": ("hashes that other systems' own packages made, imported", (sys.executable, "-m", "tests.systems")),
     "storm": ("attacks from one address and from a hundred", (sys.executable, "-m", "tests.storms.attacks")),
     "bench": ("every figure of speed and size", (sys.executable, "-m", "tests.bench")),
     "sdk": ("all clients generated, compiled and used", ("make", "sdk-test")),
@@ -43,6 +53,7 @@ VERSIONS: dict[str, tuple[str, ...]] = {
     "Chromium": ("chromium", "--version"),
     "Node": ("node", "--version"),
     "Java": ("java", "--version"),
+    "Go": ("go", "version"),
 }
 NONE_COLLECTED = 5
 
@@ -85,7 +96,7 @@ def page(rows: dict[str, Row], versions: dict[str, str]) -> str:
         "# What takes minutes each",
         "",
         "`make test-long` runs these and writes this page; `make test-long LONG=storm` runs one of them.",
-        "`make test-all` runs a slice of each.",
+        "`make test-all` runs a slice of each but `minio`.",
         "",
         "| piece | what it does | outcome | seconds | date | commit |",
         "|---|---|---|---|---|---|",

@@ -54,10 +54,24 @@ BLOCKS: dict[str, dict[str, How]] = {
     "docs/app/calls.md": {
         '"credential_id"': NotRun("an answer", "test_answers_have_the_members_of_their_model"),
     },
+    "docs/app/downloads.md": {
+        '"items"': NotRun("an answer", "test_answers_have_the_members_of_their_model"),
+        "encodeURIComponent": Run("TestDocument::test_makes_the_urls_that_the_edge_takes"),
+    },
+    "docs/app/recipes.md": {
+        "uppyWithCredentials": Run("TestUppyWithCredentials::test_uploads_whole_and_in_parts"),
+        "uppyWithTickets": StandIn("TestUppyWithTickets::test_uploads_without_keys", "AWS"),
+        "react-native-url-polyfill": StandIn("test_react_native_puts_and_gets", "a device"),
+        "no_check_bucket": Run("test_rclone_mounts_the_folder_and_renews_its_keys"),
+        "rclone mount": Run("test_rclone_mounts_the_folder_and_renews_its_keys"),
+        "restic init": Run("test_restic_backs_up_and_restores_through_rclone"),
+    },
     "docs/app/shell.md": {
         "tokenvend login": Run("TestDocuments::test_sign_in_and_list"),
         "credential_process": Run("TestDocuments::test_a_profile_has_credentials"),
+        "no_check_bucket": Run("TestDocuments::test_rclone_uses_the_profile"),
         "--token-file": Run("TestDocuments::test_a_token_file_is_kept"),
+        "creds --serve": Run("TestDocuments::test_an_agent_answers"),
     },
     "docs/app/uploads.md": {
         "multipart/form-data": NotRun("only AWS takes such forms", "TestForm::test_has_each_field_in_its_policy"),
@@ -68,6 +82,9 @@ BLOCKS: dict[str, dict[str, How]] = {
     "docs/operate/administration.md": {
         "make admin": Run("TestTwoCommands::test_make_run_serves_the_sample_app"),
         "CREATE EXTENSION": Run("TestTrigrams::test_may_be_made_later"),
+    },
+    "docs/operate/cdn.md": {
+        "photos-cdn": NotRun(ACCOUNT, "TestGuide::test_names_parameters_and_outputs_that_there_are"),
     },
     "docs/operate/aws.md": {
         "pip install": NotRun("it installs into /opt", "TestLocks::test_every_install_asks_for_hashes"),
@@ -114,18 +131,27 @@ BLOCKS: dict[str, dict[str, How]] = {
         "stack() {": StandIn("TestFunctions::test_a_task_is_waited_for_and_shown", "AWS"),
         "deny-all": StandIn("TestFunctions::test_a_denial_is_a_policy_of_the_role", "AWS"),
         "deny-leaked": StandIn("TestFunctions::test_a_denial_is_a_policy_of_the_role", "AWS"),
-        "tokenvend keys list": NotRun("each of its lines is read", "TestRunbook::test_every_command_is_one"),
+        "keys show --purpose cdn": NotRun("each of its lines is read", "TestRunbook::test_every_command_is_one"),
+        "--purpose sts   # in web_identity mode\ntokenvend keys list": NotRun(
+            "each of its lines is read", "TestRunbook::test_every_command_is_one"
+        ),
         "tokenvend sts access-key": NotRun("it asks STS", "TestRunbook::test_every_command_is_one"),
         "tokenvend keys rotate --now": NotRun("each of its lines is read", "TestRunbook::test_every_command_is_one"),
         "UPDATE sessions": Run("TestMassSignOut::test_ends_all_but_guests"),
     },
     "deploy/imports/README.md": {
         "--dry-run": Run("TestCommands::test_the_guides_lines_import"),
+        "--prehash": Run("TestCommands::test_the_guides_lines_import_with_a_prehash"),
         "curl -sT": NotRun(
             "it wants an administrator's token",
             "test_a_broken_upload_goes_on_and_each_row_is_there_once",
         ),
         "list-users": NotRun("it asks Cognito", "TestSamples::test_are_read_however_they_come"),
+        "dumpdata": NotRun("it wants an app of Django's", "TestSamples::test_are_read_however_they_come"),
+        "kc.sh": NotRun("it wants Keycloak", "TestSamples::test_are_read_however_they_come"),
+        "mongoexport": NotRun("it wants MongoDB", "TestSamples::test_are_read_however_they_come"),
+        'u."emailVerified"': Run("TestBetterAuth::test_the_guides_query_gives_our_columns"),
+        "sqlite3 -header": NotRun("it wants a database", "TestBetterAuth::test_the_guides_query_gives_our_columns"),
         "TOKENVEND_COGNITO_CLIENT_ID": NotRun(
             "it has no value", "TestFirstSignIn::test_an_app_client_may_have_a_secret"
         ),
@@ -133,13 +159,17 @@ BLOCKS: dict[str, dict[str, How]] = {
             "the parameters are a project's own",
             "TestSources::test_each_sample_is_imported_and_signed_in_to",
         ),
+        "TOKENVEND_MIGRATION_URL=": NotRun("it sets variables", "TestSignature::test_is_what_the_guides_line_makes"),
+        "def application": StandIn("TestGuide::test_its_endpoint_answers_this_service_alone", "a WSGI server"),
+        "signInWithPassword": StandIn("TestGuide::test_firebase_is_asked", "Firebase"),
+        "admin_initiate_auth": StandIn("TestRecipe::test_asks_cognito_with_permissions_alone", "AWS"),
         "pg_dump": NotRun(
             "it wants a database of Supabase's",
             "TestSamples::test_a_supabase_dump_says_what_its_csv_says",
         ),
     },
     "deploy/sdk/README.md": {
-        "import android.os.Build": NotRun(COMPILED, "kotlin"),
+        "import android.os.Build": Run("TestUpload::test_in_kotlin"),
         "import AWSS3": NotRun(COMPILED, "test_is_well_formed"),
         "package:aws_common": NotRun(COMPILED, "test_is_well_formed"),
         "import { registerUser }": Run("TestUpload::test_in_typescript"),
@@ -163,6 +193,10 @@ TARGETS: dict[str, How] = {
     "test-long": NotRun(
         "it takes long, and writes into the tree", "TestTable::test_has_what_a_run_gave_and_the_rows_of_before"
     ),
+    "clients": NotRun(
+        "it takes minutes, and writes into the tree; `test-all` runs some of its tests",
+        "test_a_client_does_what_its_row_says",
+    ),
     "chaos": NotRun("`test-all` runs a slice of its tests", "TestReplicas::test_a_rolling_restart_refuses_nobody"),
     "check": Run(".ci/run"),
     "deploy-check": Run(".ci/run"),
@@ -178,7 +212,8 @@ TARGETS: dict[str, How] = {
     ),
     "wheel": Run("TestTwoCommands::test_make_wheel_builds_a_package"),
     "format": NotRun("it changes files; `check` says where it would"),
-    "bench": NotRun("it takes long, and its floors want a quiet machine"),
+    "bench": NotRun("it takes long, and its floors want a quiet machine", "test_an_earlier_build_is_measured_in_turn"),
+    "bench-large": NotRun("it takes an hour; `bench` does the same with fewer users"),
     "storm": NotRun("it takes six minutes", "TestAttack::test_others_keep_their_credential_and_are_not_refused"),
     "release": NotRun("it changes files, and once only", "TestRelease::test_says_its_version_everywhere"),
     "audit": NotRun("it asks a registry", "TestAdvisories::test_the_audit_takes_the_waivers_of_the_document"),
@@ -262,7 +297,12 @@ def test_commands_work_as_pasted_in_a_clone(page: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("page", "model"), [("docs/app/calls.md", "Credentials"), ("docs/app/why-refused.md", "AccessCheck")]
+    ("page", "model"),
+    [
+        ("docs/app/calls.md", "Credentials"),
+        ("docs/app/why-refused.md", "AccessCheck"),
+        ("docs/app/downloads.md", "Downloads"),
+    ],
 )
 def test_answers_have_the_members_of_their_model(page: str, model: str) -> None:
     (answer,) = [block.code for block in blocks(ROOT / page) if block.language == "json"]

@@ -20,6 +20,7 @@ from app.records.models import (
     Grant,
     Identity,
     IssuedCredential,
+    Link,
     OutboxMail,
     Passkey,
     RecoveryCode,
@@ -69,8 +70,14 @@ LISTINGS = {
         lambda user: or_(Grant.owner_id == user.id, Grant.grantee_id == user.id),
         (Grant.created_at, Grant.id),
     ),
+    "links": Listing(Link, lambda user: Link.owner_id == user.id, (Link.created_at, Link.id)),
     "notes": Listing(UserNote, lambda user: UserNote.user_id == user.id, (UserNote.id,)),
-    "events": Listing(AuditEvent, lambda user: AuditEvent.subject_id == user.id, (AuditEvent.at, AuditEvent.id)),
+    "events": Listing(
+        AuditEvent,
+        # A report of a link is between whoever made it and staff.
+        lambda user: (AuditEvent.subject_id == user.id) & (AuditEvent.event != "link.reported"),
+        (AuditEvent.at, AuditEvent.id),
+    ),
 }
 
 

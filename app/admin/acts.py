@@ -41,7 +41,7 @@ from app.records.audit import Event, Origin, Outcome
 from app.records.models import TotpFactor, Usage, User
 from app.records.users import is_last_admin
 from app.revocation import marks
-from app.sharing import grants
+from app.sharing import grants, links
 from app.storage import quota
 
 INVITATION_TTL = timedelta(hours=24)
@@ -153,13 +153,14 @@ def set_quota(session: Session, act: Act, settings: Settings, user_id: UUID, *, 
 def disable(session: Session, act: Act, user_id: UUID) -> Account:
     """Disables the user and ends all sessions (ASVS 7.4.2). A guest's session stays: nothing else opens the account.
 
-    Nobody can read the folders that the user shares until the user is enabled.
+    Nobody can read the folders that the user shares, or open the user's links, until the user is enabled.
     Raises `NotFound`, `LastAdmin`, `Forbidden`.
     """
     user = lock(session, act, "user.disabled", user_id, leaves=True)
     user.status = "disabled"
     single_use.withdraw(session, act.now, "mfa", "password_reset", "email_change", user_id=user_id)
     grants.suspend(session, act.now, user_id)
+    links.suspend(session, act.origin, act.now, owner_id=user_id, actor_id=act.actor.user_id)
     if user.guest:
         _revoke_credentials(session, act, user_id)  # so that no vend under way gets through
     else:

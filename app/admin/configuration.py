@@ -14,6 +14,7 @@ PLAIN = frozenset(
         *("public_url", "bucket", "role_arn", "region", "kms_key_arn", "policy_arns", "revocation_policy_arns"),
         *("session_tags", "transitive_tag_keys", "sts_regions", "s3_exposed_headers", "storage_events_topic_arn"),
         *("mail_from", "app_link_base", "passkey_rp_id", "passkey_origins", "cognito_client_id", "cognito_region"),
+        *("cdn_url", "cdn_key_pair_id"),
         *("trusted_proxies", "allowed_hosts", "cors_origins", "s3_public_endpoint_url", "mfa_serial"),
     }
 )

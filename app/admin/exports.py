@@ -16,6 +16,7 @@ from app.admin.formats import native
 from app.admin.formats.spreadsheet import csv_line
 from app.admin.user_filters import MFA_ENABLED, Filters
 from app.admin.users import require_admin
+from app.platform.db import PLANNED_ANEW
 from app.records import audit
 from app.records.actor import Actor
 from app.records.audit import Origin
@@ -78,7 +79,8 @@ def list_page(
     require_admin(session, now, actor)
     on_sqlite = session.get_bind().dialect.name == "sqlite"
     rows = select(User, MFA_ENABLED.label("mfa_enabled")).where(*filters.all_conditions(on_sqlite=on_sqlite))
-    return [Listed(*row) for row in session.execute(_next(rows, after))]
+    rows = _next(rows, after).execution_options(**{PLANNED_ANEW: filters.query is not None})
+    return [Listed(*row) for row in session.execute(rows)]
 
 
 def _next(rows: Select[*Ts], after: Position | None) -> Select[*Ts]:

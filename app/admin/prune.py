@@ -17,6 +17,7 @@ from app.records.models import (
     AuditEvent,
     DeviceSession,
     Grant,
+    Link,
     MailCount,
     Model,
     OutboxMail,
@@ -34,7 +35,7 @@ SESSIONS_KEPT = timedelta(days=90)
 """How long users, and investigators of a theft, can see ended sessions."""
 MAILS_KEPT = timedelta(days=30)
 GRANTS_KEPT = timedelta(days=90)
-"""How long the export of a user's data has the ended grants that they gave or received."""
+"""How long the export of a user's data has their ended links, and the ended grants that they gave or received."""
 IMPORTS_KEPT = timedelta(days=90)
 """How long an import and its report are kept after its last batch. Until then it may be resumed."""
 ACTIVITY_KEPT = timedelta(days=400)
@@ -70,6 +71,7 @@ def stale_kinds(now: datetime) -> tuple[Kind, ...]:
     forgotten = RefreshToken.session_id.in_(select(DeviceSession.id).where(old))
     without_tokens = ~exists().where(RefreshToken.session_id == DeviceSession.id)
     over = (Grant.withdrawn_at < now - GRANTS_KEPT) | (Grant.expires_at < now - GRANTS_KEPT)
+    dead = (Link.withdrawn_at < now - GRANTS_KEPT) | (Link.expires_at < now - GRANTS_KEPT)
     settled = OutboxMail.sent_at.is_not(None) | OutboxMail.failed_at.is_not(None)
     reported = UserImportProblem.import_id.in_(select(UserImport.id).where(UserImport.updated_at < now - IMPORTS_KEPT))
     without_problems = ~exists().where(UserImportProblem.import_id == UserImport.id)
@@ -82,6 +84,7 @@ def stale_kinds(now: datetime) -> tuple[Kind, ...]:
         Kind("refresh tokens of old sessions", RefreshToken, (RefreshToken.token_hash,), forgotten & ~expired),
         Kind("old sessions", DeviceSession, (DeviceSession.id,), old, ready=(without_tokens,)),
         Kind("grants that are over", Grant, (Grant.id,), over, ready=(Grant.recall_at.is_(None),)),
+        Kind("links that are over", Link, (Link.id,), dead),
         Kind("counts over time", Activity, (Activity.started_at,), Activity.started_at < now - ACTIVITY_KEPT),
         Kind(
             "reports of old imports", UserImportProblem, (UserImportProblem.import_id, UserImportProblem.row), reported

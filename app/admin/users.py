@@ -10,6 +10,7 @@ from sqlalchemy.orm import Session
 
 from app.admin.user_filters import KEYS, MFA_ENABLED, Filters, Sort
 from app.auth import sessions
+from app.platform.db import PLANNED_ANEW
 from app.platform.problems import Forbidden, InvalidToken, NotFound
 from app.platform.process import Platform
 from app.records import counting, listing
@@ -72,6 +73,8 @@ def search(
         known = () if filters.last_seen_before is None else (User.last_seen_at < filters.last_seen_before,)
     else:
         rows, known = _ACCOUNTS.where(*filters.all_conditions(on_sqlite=on_sqlite)), ()
+    if filters.query is not None:
+        rows = rows.execution_options(**{PLANNED_ANEW: True})
     order = Order(sort, KEYS[sort], descending=descending, known=known)
     page, next_cursor = listing.page_in_order(session, rows, order, User.id, limit=limit, cursor=cursor)
     return [Account(*row) for row in page], next_cursor

@@ -11,14 +11,17 @@ An example stands by the name of its member, by `Model.member` or `operation.par
 from datetime import UTC, datetime
 from uuid import UUID
 
+from app.crypto import cdn_signatures
 from app.http.edge import problem_document
+from app.http.wire import rfc3339
 from app.platform import cursors
 from app.platform.problems import FieldError, WeakPassword
-from app.policy import session_policy
+from app.policy import cdn_policy, session_policy
 
 USER_ID = UUID("4fa0c1de-7d3b-4a52-9b0e-6a3f1c2d8e90")
 FRIEND_ID = UUID("2b60e8cc-0236-4b96-8b13-67c614ae7c36")
 GRANT_ID = "7c1d5e90-2b64-4f0a-8d3e-5a6f7b8c9d01"
+LINK_ID = "5b0a4f7e-91c3-4d27-8a64-0f2e3d4c5b6a"
 STAFF_ID = "d830c1a8-cdaf-4e86-bfab-875cdf23f585"
 REQUEST_ID = "faccdb215ec1e3ab2a7fdf4a973ef23c"
 ISSUER = "https://tokens.example.org"
@@ -44,6 +47,7 @@ _DEVICE = "Ada's phone"
 _NOTE = "Lost a phone on Monday, and called about it."
 
 _TOTP_SECRET = "3ZD4CB6CX54KSC5AA3HCY5WBYKC2ZQDH"  # noqa: S105
+_LINK_SECRET = "tvl_w3Xq0m5sYk2Jp8Zt4hVbLg"  # noqa: S105 - of no link
 _SESSION_ID = "b3a1f0c2-5d64-4e7a-9c18-2f0d6b7e8a91"
 
 _APPLE = "https://appleid.apple.com"
@@ -53,6 +57,16 @@ _CREDENTIAL_ID = "4S1lrX1cUjTGOtkE2rMLVA"
 _USER_HANDLE = "T6DB3n07SlKbDmo_HC2OkA"
 _CREATION_CHALLENGE = "dHZzXzNiNVdmbkVxZkstNldGa2FCYlp1VlppRUV5d2JyTWtPSTBwRHp2d3NPOFE"
 _SIGN_IN_CHALLENGE = "dHZzX3NpZlBpNW44N2g4NXQ1SWJZRWpXRDZ4bnhCVHkyRWtLSm15V1dPbWhxLTg"
+
+_CDN_URL = "https://cdn.example.org"
+_KEY_PAIR_ID = "K2JCJMDEHXQW5F"
+_SIGNED_UNTIL = datetime(2026, 11, 23, 18, 15, tzinfo=UTC)
+_CDN_SIGNATURE = (
+    "Jhp3KPLBsjrUskSawfganOe-g9YLelcWAwT0uVkPVDG9fPhf4qwBrvU5vouNAAW37X2btgHkFeLE7s~BDO64e5bvpx3bVT2KKTWUM8lAStGQNc"
+    "4tnUHliShz2m-ayI0rDVQghkr2hGxa7ibhSg2qOmaVr0iE8mFXWRfnY~bF2iokq1ACM8TRaBqcVn-YH4apOzuGjSQJYGJYfrTzNHOG0ziJTHlx"
+    "pKL7U5yvVofLR2-vGkVBL6UgKXsfU-Oe-jZNYrqFd1bCrlWorofo8AjVeoZl2qGkEegKq91HoWEGLpb73V5mry2TYH5c273eKo6fZOdQ1NIHL-"
+    "pg0zBOb0Z~UQ__"
+)
 
 _REFUSAL = problem_document(
     WeakPassword(errors=[FieldError("body.password", "too_short", "Use 8 characters or more.")]), REQUEST_ID
@@ -90,10 +104,22 @@ EXAMPLES: dict[str, object] = {
     "AuditDetail.value": "password",
     "AuditEntry.id": "81733",
     "AuditPage.next_cursor": _AUDIT_CURSOR,
+    "Download.base_url": cdn_policy.folder_url(_CDN_URL, _PREFIX),
+    "Download.expires_at": rfc3339(_SIGNED_UNTIL),
+    "Download.query": (
+        f"Policy={cdn_signatures.in_urls(cdn_policy.policy(_CDN_URL, _PREFIX, _SIGNED_UNTIL).encode())}"
+        f"&Signature={_CDN_SIGNATURE}&Key-Pair-Id={_KEY_PAIR_ID}"
+    ),
+    "DownloadCookie.name": "CloudFront-Key-Pair-Id",
+    "DownloadCookie.value": _KEY_PAIR_ID,
+    "AccessKeyIssuance.link_id": None,
+    "ExportedCredential.link_id": None,
     "ExportedGrant.accepted_at": None,
     "ExportedGrant.prefix": _FOLDER,
     "ExportedIdentity.issuer": _APPLE,
     "ExportedIdentity.subject": _APPLE_SUBJECT,
+    "ExportedLink.prefix": _FOLDER,
+    "OpenedLink.path_name": "2026",
     "FieldError.code": _WRONG_MEMBER["code"],
     "FieldError.location": _WRONG_MEMBER["location"],
     "FieldError.message": _WRONG_MEMBER["message"],
@@ -102,6 +128,9 @@ EXAMPLES: dict[str, object] = {
     "FindingView.text": "up to date",
     "Grant.prefix": _FOLDER,
     "IdentityPage.next_cursor": None,
+    "IssuedCredential.link_id": None,
+    "NewLink.url": f"{ISSUER}/album#{_LINK_SECRET}",
+    "OpenLinkRequest.secret": _LINK_SECRET,
     "OidcNonce.expires_at": _LATER,
     "PasskeyCreationOptions.challenge": _CREATION_CHALLENGE,
     "PasskeyPage.next_cursor": None,
@@ -134,6 +163,8 @@ EXAMPLES: dict[str, object] = {
     "UserActResult.code": None,
     "UserActResult.detail": None,
     "UserImport.next_cursor": "3120",
+    "UserImportHashes.kind": "bcrypt",
+    "UserImportPreview.problem": "This is not an e-mail address.",
     "UserImportProblem.code": "role_not_taken",
     "UserImportProblem.message": "The row was imported with the role `user`. Administrators give other roles.",
     "get_user_import.cursor": "3120",
@@ -205,6 +236,8 @@ EXAMPLES: dict[str, object] = {
     "finished_at": _LATER,
     "generated_at": _NOW,
     "grant_id": GRANT_ID,
+    "label": "For grandma",
+    "link_id": LINK_ID,
     "grant_ids": [GRANT_ID],
     "grantee_email": _FRIENDS_ADDRESS,
     "grantee_id": str(FRIEND_ID),
@@ -287,6 +320,8 @@ EXAMPLES: dict[str, object] = {
     "request_id": REQUEST_ID,
     "requested_at": _NOW,
     "response_types_supported": ["id_token"],
+    "opened_at": _NOW,
+    "reported_at": None,
     "revoked_at": _LATER,
     "role_arn": "arn:aws:iam::123456789012:role/tokenvend-vending",
     "rpId": RELYING_PARTY,
@@ -324,6 +359,7 @@ BODIES: dict[str, object] = {
     "add_storage_event": '{"Type": "Notification"}',
     "change_password": {"current_password": _PASSWORD, "new_password": "amber kettle waterfall"},
     "create_user": {"email": "carol@example.org", "display_name": "Carol"},
+    "create_downloads": {"path": "albums/2026/"},
     "create_upload_ticket": {"path": "albums/2026/beach.jpg", "content_type": "image/jpeg", "size": 3_000_000},
     "erase_account": {"password": _PASSWORD},
     "import_users": "email,display_name\ncarol@example.org,Carol\n",
@@ -331,5 +367,6 @@ BODIES: dict[str, object] = {
     "step_up_session": {"password": _PASSWORD},
     "update_profile": {"display_name": "Ada"},
     "update_user": {"display_name": "Ada"},
+    "upgrade_guest": {"email": "grace@example.org", "password": _PASSWORD},
 }
 """Bodies of requests that are more, or other, than the members that have to be there. By operation."""

@@ -18,7 +18,9 @@ from app.accounts import registration
 from app.admin import bulk, exports, formats, imports, mails, stats, user_filters
 from app.api.admin import status
 from app.api.auth import wire
+from app.api.credentials import links
 from app.api.examples import BODIES, EXAMPLES
+from app.api.meanings import MEANINGS
 from app.auth import keys, mfa, providers, sessions
 from app.http.guards import GUARDS, WELCOMES
 from app.http.wire import ResponseModel
@@ -41,8 +43,8 @@ ACCESS_TOKEN = {
 INFO = {
     "description": (
         "Registers the users of an app, signs them in, and gives each device temporary AWS keys for its user's own "
-        "prefix of one bucket. Every refusal is an `application/problem+json` (RFC 9457) with a stable "
-        "`code`."
+        "prefix of one bucket. Times are RFC 3339 in UTC. Every refusal is an `application/problem+json` "
+        "(RFC 9457) with a stable `code`."
     ),
     "contact": {"name": "The operator of this service"},
     "license": {"name": "Apache-2.0", "identifier": "Apache-2.0"},
@@ -79,8 +81,10 @@ CHOICES: Mapping[str, tuple[str, ...]] = {
     "SortDirection": get_args(listing.Direction),
     "CountKind": get_args(counting.Kind),
     "StatsWindow": get_args(stats.Window),
+    "LinkAccess": get_args(links.LinkAccess),
     "ImportSource": get_args(formats.SourceName),
     "ImportStatus": get_args(imports.Status),
+    "ImportedPassword": get_args(imports.Password),
     "ExportFormat": get_args(exports.Format),
     "ExportColumns": get_args(exports.Columns),
     "OutboxMailState": get_args(mails.State),
@@ -104,20 +108,30 @@ class FieldError(ResponseModel):
     """One member of the request that is not valid. The value of the member is never repeated."""
 
     location: str
+    """Where in the request it stands, such as `body.password`."""
     code: str
+    """What is wrong, for programs."""
     message: str
+    """What is wrong, for developers."""
 
 
 class Problem(ResponseModel):
     """Why a request was refused (RFC 9457). `code` is stable. `errors` is present only with status 422."""
 
     type: str
+    """The problem code as a URN."""
     title: str
+    """What is wrong, in a few words."""
     status: int
+    """The status of the answer."""
     detail: str
+    """What is wrong, for developers."""
     code: str
+    """What is wrong, for programs. Choose the text for your users by it."""
     request_id: str
+    """The id to quote when you report the refusal."""
     errors: list[FieldError] = Field(default=[])
+    """The members of the request that are not valid. Left out unless `status` is 422."""
 
 
 class DescribedApi(FastAPI):
@@ -156,10 +170,13 @@ def _complete(document: Json, routes: Iterable[BaseRoute]) -> None:
         for member, part in schema.get("properties", {}).items():
             if (name := f"{model}.{member}") in EXAMPLES:
                 part["examples"] = [EXAMPLES[name]]
+            if member in MEANINGS:
+                part.setdefault("description", MEANINGS[member])
         _tidy(schema)
     schemas |= {name: {"type": "string", "enum": list(texts)} for name, texts in CHOICES.items()}
     schemas["ProblemCode"] = {"type": "string", "enum": sorted(Refusal.catalogue)}
-    problem["properties"]["code"] = {"$ref": "#/components/schemas/ProblemCode"}
+    code = problem["properties"]["code"]["description"]
+    problem["properties"]["code"] = {"description": code, "$ref": "#/components/schemas/ProblemCode"}
     document["components"]["schemas"] = dict(sorted(schemas.items()))
     for operation in chain.from_iterable(operations.values() for operations in document["paths"].values()):
         for content in operation.get("requestBody", {"content": {}})["content"].values():
@@ -194,6 +211,8 @@ def _complete_operation(operation: Json, *, security: list[Json]) -> None:
         parameter["schema"] = _given(parameter["schema"])
         if (name := f"{operation['operationId']}.{parameter['name']}") in EXAMPLES:
             parameter["schema"]["examples"] = [EXAMPLES[name]]
+        if parameter["name"] in MEANINGS:
+            parameter.setdefault("description", MEANINGS[parameter["name"]])
         _tidy(parameter["schema"], name=parameter["name"])
         if "$ref" in parameter["schema"] and (default := parameter["schema"].pop("default", None)):
             # Generators write it as a name of their language.

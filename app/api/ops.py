@@ -24,32 +24,46 @@ JWKS_MAX_AGE = 300
 
 class Liveness(ResponseModel):
     status: Literal["ok"]
+    """Always `ok`."""
 
 
 class Readiness(ResponseModel):
     status: Literal["ok"]
+    """Always `ok`. A service that is not ready answers 503."""
 
 
 class JsonWebKey(ResponseModel):
     kty: str
+    """The type of the key: `EC`, for an elliptic curve."""
     crv: str
+    """The elliptic curve: `P-256`."""
     x: str
+    """The x coordinate of the point. In base64url."""
     y: str
+    """The y coordinate of the point. In base64url."""
     use: str
+    """What the key is for: `sig`, signatures."""
     alg: str
+    """The algorithm of the signatures: `ES256`."""
     kid: str
 
 
 class JsonWebKeySet(ResponseModel):
     keys: list[JsonWebKey]
+    """The keys that are trusted now, or will sign soon."""
 
 
 class IssuerMetadata(ResponseModel):
     issuer: str
+    """The issuer of the tokens, their `iss`."""
     jwks_uri: str
+    """Where the public keys are."""
     response_types_supported: list[str]
+    """Always `id_token`. The standard asks for it, and the service does not use it."""
     subject_types_supported: list[str]
+    """Always `public`, which the standard asks for: every app sees the same id of a user."""
     id_token_signing_alg_values_supported: list[str]
+    """The algorithms that sign the tokens."""
 
 
 @router.get("/healthz")

@@ -5,8 +5,8 @@ from typing import Annotated
 from app.accounts.export import ExportTurn
 from app.accounts.passwords import Hasher
 from app.admin.imports import ImportRoom
-from app.auth.cognito import UserPool
 from app.auth.keys import Keyring
+from app.auth.old_system import OldSystem
 from app.auth.providers import Providers
 from app.auth.tokens import AccessTokens
 from app.aws.sns import Topic
@@ -17,6 +17,7 @@ from app.policy.session_policy import Bucket
 from app.upkeep.checks import Checks
 from app.upkeep.health import Health
 from app.vending.broker import Broker
+from app.vending.downloads import Downloads
 from app.vending.identity_token import IdentityTokens
 from app.vending.vending import Vending
 
@@ -24,10 +25,11 @@ PlatformDep = Annotated[Platform, provided(Platform)]
 HasherDep = Annotated[Hasher, provided(Hasher)]
 TokensDep = Annotated[AccessTokens, provided(AccessTokens)]
 ProvidersDep = Annotated[Providers, provided(Providers)]
-UserPoolDep = Annotated[UserPool | None, provided(UserPool)]
+OldSystemDep = Annotated[OldSystem | None, provided(OldSystem)]
 BrokerDep = Annotated[Broker, provided(Broker)]
 BucketDep = Annotated[Bucket, provided(Bucket)]
 VendingDep = Annotated[Vending, provided(Vending)]
+DownloadsDep = Annotated[Downloads, provided(Downloads)]
 NewcomersDep = Annotated[Turns, provided(Turns)]
 ChecksDep = Annotated[Checks, provided(Checks)]
 HealthDep = Annotated[Health, provided(Health)]

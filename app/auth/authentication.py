@@ -1,9 +1,11 @@
 """Finds the actor of an access token. It looks up session and user on every request, so ending either holds at once."""
 
+from datetime import datetime
 from uuid import UUID
 
-from app.auth.sessions import SessionStates
+from app.auth.sessions import SessionState, SessionStates
 from app.auth.tokens import AccessTokens
+from app.platform.db import Batch
 from app.platform.problems import AccountDisabled, InvalidToken
 from app.platform.process import Platform
 from app.records import audit
@@ -20,15 +22,27 @@ async def authenticate(
 
 
 async def look_up(
-    platform: Platform, session_states: SessionStates, origin: Origin, *, user_id: UUID, session_id: UUID
+    platform: Platform, session_states: Batch[UUID, SessionState], origin: Origin, *, user_id: UUID, session_id: UUID
 ) -> Actor:
     """The actor of a session that is alive now. Raises `InvalidToken`, `AccountDisabled`."""
     state = await session_states.get(session_id)
-    now = platform.clock.now()
-    if state is None or not state.is_alive(now) or state.user_id != user_id or state.status == "erased":
+    if state is None or not is_that_of(state, user_id, platform.clock.now()):
         raise InvalidToken
-    actor = Actor(
-        user_id,
+    actor = actor_of(state, session_id)
+    if state.status != "active":
+        await record_refusal(platform, origin, actor, reason="disabled")
+        raise AccountDisabled
+    return actor
+
+
+def is_that_of(state: SessionState, user_id: UUID, now: datetime) -> bool:
+    """Whether the session is alive and its account is the user's. The account may still be disabled."""
+    return state.is_alive(now) and state.user_id == user_id and state.status != "erased"
+
+
+def actor_of(state: SessionState, session_id: UUID) -> Actor:
+    return Actor(
+        state.user_id,
         session_id,
         state.role,
         state.authenticated_at,
@@ -38,10 +52,6 @@ async def look_up(
         state.quota_bytes,
         state.created_at,
     )
-    if state.status != "active":
-        await record_refusal(platform, origin, actor, reason="disabled")
-        raise AccountDisabled
-    return actor
 
 
 async def record_refusal(platform: Platform, origin: Origin, actor: Actor, *, reason: str) -> None:

@@ -11,7 +11,6 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
 
-import structlog
 from sqlalchemy import delete, select, update
 from sqlalchemy.orm import Session
 
@@ -21,12 +20,11 @@ from app.auth.providers import FETCH_FAULTS, Provider, Providers
 from app.crypto import kinds
 from app.crypto.vault import DecryptionFailed, Vault
 from app.platform.db import signal_after_commit
+from app.platform.logs import log
 from app.platform.process import Platform
 from app.records import audit
 from app.records.audit import Origin
 from app.records.models import Identity, ProviderAuthorization
-
-log = structlog.get_logger("tokenvend.oidc")
 
 SEALED_AS = kinds.PROVIDER_TOKEN
 SIGNAL = "authorizations"

@@ -1,5 +1,7 @@
 """Checks a client's answer in a WebAuthn ceremony (level 3). The only module that uses the library `webauthn`.
 
+Each function imports what it needs of it: the first passkey of a process costs 8 MB, and a process may see none.
+
 It is stricter than the library: base64url has one spelling, an answer from within somebody else's page is refused, the
 id must be the one that the authenticator attests, and the counter is checked only after the signature. No attestation
 is requested, so none is believed or even parsed.
@@ -10,27 +12,11 @@ from dataclasses import dataclass, field
 from typing import TypeVar
 from urllib.parse import urlsplit
 
-from webauthn import verify_authentication_response, verify_registration_response
-from webauthn.helpers import encode_cbor, parse_cbor, parse_client_data_json
-from webauthn.helpers.cose import COSEAlgorithmIdentifier
-from webauthn.helpers.exceptions import WebAuthnException
-from webauthn.helpers.structs import (
-    AuthenticationCredential,
-    AuthenticatorAssertionResponse,
-    AuthenticatorAttestationResponse,
-    CredentialDeviceType,
-    RegistrationCredential,
-)
-
 from app.crypto.encoding import b64url, unb64url
 from app.platform.settings import LOOPBACK, Settings
 
-ALGORITHMS = (
-    COSEAlgorithmIdentifier.EDDSA,
-    COSEAlgorithmIdentifier.ECDSA_SHA_256,
-    COSEAlgorithmIdentifier.RSASSA_PKCS1_v1_5_SHA_256,
-)
-"""Best first. Every authenticator has at least one of them (RFC 9053, RFC 8812)."""
+ALGORITHMS = (-8, -7, -257)
+"""EdDSA, ES256 and RS256, best first. Every authenticator has at least one of them (RFC 9053, RFC 8812)."""
 MAX_CREDENTIAL_ID = 1023
 """Bytes (WebAuthn §4)."""
 MAX_PUBLIC_KEY = 1024
@@ -115,6 +101,8 @@ def _own_origins(settings: Settings) -> tuple[str, ...]:
 
 def challenge_of(client_data: str) -> str:
     """The challenge that the client answered, a single-use token. Raises `CeremonyFailed`."""
+    from webauthn.helpers import parse_client_data_json  # noqa: PLC0415
+
     return _checked(lambda: parse_client_data_json(unb64url(client_data)).challenge.decode("ascii"))
 
 
@@ -132,6 +120,14 @@ def verify_attestation(attestation: Attestation, *, challenge: str, party: Relyi
 
 
 def _verify_attestation(attestation: Attestation, challenge: str, party: RelyingParty) -> NewPasskey:
+    from webauthn import verify_registration_response  # noqa: PLC0415
+    from webauthn.helpers.cose import COSEAlgorithmIdentifier  # noqa: PLC0415
+    from webauthn.helpers.structs import (  # noqa: PLC0415
+        AuthenticatorAttestationResponse,
+        CredentialDeviceType,
+        RegistrationCredential,
+    )
+
     client_data = unb64url(attestation.client_data)
     _refuse_framed(client_data)
     raw_id = unb64url(attestation.credential_id)
@@ -148,7 +144,7 @@ def _verify_attestation(attestation: Attestation, challenge: str, party: Relying
         expected_rp_id=party.id,
         expected_origin=list(party.origins),
         require_user_verification=True,
-        supported_pub_key_algs=list(ALGORITHMS),
+        supported_pub_key_algs=[COSEAlgorithmIdentifier(algorithm) for algorithm in ALGORITHMS],
     )
     if verified.credential_id != raw_id or len(raw_id) > MAX_CREDENTIAL_ID:
         raise CeremonyFailed("credential_id")
@@ -195,6 +191,13 @@ def verify_assertion(
 def _verify_assertion(
     assertion: Assertion, challenge: str, party: RelyingParty, public_key: bytes, sign_count: int
 ) -> Seen:
+    from webauthn import verify_authentication_response  # noqa: PLC0415
+    from webauthn.helpers.structs import (  # noqa: PLC0415
+        AuthenticationCredential,
+        AuthenticatorAssertionResponse,
+        CredentialDeviceType,
+    )
+
     client_data = unb64url(assertion.client_data)
     _refuse_framed(client_data)
     verified = verify_authentication_response(
@@ -223,18 +226,24 @@ def _verify_assertion(
 
 
 def _refuse_framed(client_data: bytes) -> None:
+    from webauthn.helpers import parse_client_data_json  # noqa: PLC0415
+
     if parse_client_data_json(client_data).cross_origin:
         raise CeremonyFailed("cross_origin")
 
 
 def _without_statement(attestation_object: bytes) -> bytes:
     """The object as if nothing had been attested, so that a stranger's certificate is never parsed."""
+    from webauthn.helpers import encode_cbor, parse_cbor  # noqa: PLC0415
+
     parsed = parse_cbor(attestation_object)
     return encode_cbor({"fmt": "none", "attStmt": {}, "authData": parsed["authData"]})
 
 
 def _checked(check: Callable[[], T]) -> T:
     """The result of `check`. Hostile bytes make the library raise almost any exception, and each one is a refusal."""
+    from webauthn.helpers.exceptions import WebAuthnException  # noqa: PLC0415
+
     try:
         return check()
     except CeremonyFailed:

@@ -1,4 +1,4 @@
-"""The keys that sign tokens, a ring for each purpose. They are encrypted in the database and published as JWKS.
+"""The keys that sign, a list for each purpose, encrypted in the database. Those of tokens are published as JWKS.
 
 A new key is published before it signs, and each replica reads the table once a minute. So every replica knows a key
 before it sees a token signed by it, rotation leaves no gap, and no token causes a look-up.
@@ -7,32 +7,33 @@ before it sees a token signed by it, rotation leaves no gap, and no token causes
 import asyncio
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any, Literal
 
-import structlog
 from sqlalchemy import insert, select, update
 from sqlalchemy.orm import Session
 
-from app.crypto import jws, kinds, vault
+from app.crypto import cdn_signatures, jws, kinds, vault
 from app.crypto.vault import Vault
 from app.platform.clock import Clock
 from app.platform.db import Database, insert_if_absent
+from app.platform.logs import log
 from app.platform.problems import DatabaseUnavailable, KeysUnavailable
 from app.records import audit
 from app.records.actor import Actor
 from app.records.audit import Origin
 from app.records.models import SigningKey
 
-log = structlog.get_logger("tokenvend.keys")
-
 RELOAD_EVERY = 60.0
 """Seconds between a replica's reads of the table."""
 PUBLISHED_BEFORE_USE = timedelta(minutes=10)
 """Longer than replicas and outside verifiers (JWKS max-age 300 s) keep an older list of keys."""
+NEVER = datetime.max.replace(tzinfo=UTC)
 SEALED_AS = kinds.SIGNING_KEY
 KeyPurpose = Literal["access", "sts"]
 """Access tokens, or the identity tokens that only STS sees. No key serves both."""
+Purpose = Literal["access", "sts", "cdn"]
+"""Or the URLs that a CDN verifies: see `vending/cdn_keys.py`."""
 
 
 @dataclass(frozen=True)
@@ -57,6 +58,8 @@ class Keyring:
         self._vault = vault
         self._clock = clock
         self._keys: tuple[LoadedKey, ...] = ()
+        self._published: tuple[datetime, datetime, Mapping[str, Any]] = NEVER, NEVER, {}
+        """From when until when these keys are those that `verification_keys` returns."""
 
     async def load(self) -> None:
         """Reads the table, and makes the first key if there is none.
@@ -70,6 +73,7 @@ class Keyring:
         known = {key.kid: key for key in self._keys}
         opened = [self._open(row, known.get(row.kid)) for row in rows]
         self._keys = tuple(key for key in opened if key is not None)
+        self._published = NEVER, NEVER, {}
 
     async def keep_loaded(self) -> None:
         """Runs as long as the service. Reloads every minute, or every second while there is no key."""
@@ -93,10 +97,16 @@ class Keyring:
             raise KeysUnavailable(cause="no signing key is loaded")
         return usable[-1]
 
-    def verification_keys(self) -> dict[str, Any]:
+    def verification_keys(self) -> Mapping[str, Any]:
         """The key objects by kid, for every key that may have signed a token that is still valid."""
         now = self._clock.now()
-        return {key.kid: key.public for key in self._keys if key.published(now)}
+        since, until, published = self._published
+        if not since <= now < until:
+            keys = [key for key in self._keys if key.published(now)]
+            until = min((key.retires_at for key in keys if key.retires_at is not None), default=NEVER)
+            published = {key.kid: key.public for key in keys}
+            self._published = now, until, published
+        return published
 
     def jwks(self) -> dict[str, Any]:
         """RFC 7517 §5: public parts only."""
@@ -116,16 +126,16 @@ class Keyring:
         return LoadedKey(row.kid, row.signs_from, row.retires_at, private, public, row.public_jwk)
 
 
-def list_keys(session: Session, purpose: KeyPurpose) -> list[SigningKey]:
+def list_keys(session: Session, purpose: Purpose) -> list[SigningKey]:
     """Every key of the purpose, oldest first."""
     return list(session.scalars(select(SigningKey).where(SigningKey.purpose == purpose).order_by(SigningKey.sequence)))
 
 
-def ensure_first(session: Session, vault: Vault, purpose: KeyPurpose, now: datetime) -> None:
+def ensure_first(session: Session, vault: Vault, purpose: Purpose, now: datetime) -> None:
     """Makes the first key if there is none. If many replicas try at once, only one does."""
     if session.scalar(select(SigningKey.sequence).where(SigningKey.purpose == purpose).limit(1)) is not None:
         return
-    if insert_if_absent(session, SigningKey, _new_key(vault, purpose, sequence=1, now=now, signs_from=now)):
+    if insert_if_absent(session, SigningKey, new_key(vault, purpose, sequence=1, now=now, signs_from=now)):
         audit.record(session, audit.COMMAND_LINE, "signing_key.created", now, purpose=purpose)
 
 
@@ -157,7 +167,7 @@ def rotate(
         .values(retires_at=now if at_once else signs_from + token_ttl)
     )
     sequence = existing[-1].sequence + 1 if existing else 1
-    values = _new_key(vault, purpose, sequence=sequence, now=now, signs_from=signs_from)
+    values = new_key(vault, purpose, sequence=sequence, now=now, signs_from=signs_from)
     session.execute(insert(SigningKey).values(**values))
     detail: dict[str, Any] = {} if reason is None else {"reason": reason}
     audit.record(
@@ -175,10 +185,9 @@ def rotate(
     return signs_from
 
 
-def _new_key(
-    vault: Vault, purpose: KeyPurpose, *, sequence: int, now: datetime, signs_from: datetime
-) -> dict[str, Any]:
-    pair = jws.generate_key_pair()
+def new_key(vault: Vault, purpose: Purpose, *, sequence: int, now: datetime, signs_from: datetime) -> dict[str, Any]:
+    """The columns of a new key."""
+    pair = cdn_signatures.generate_key_pair() if purpose == "cdn" else jws.generate_key_pair()
     return {
         "purpose": purpose,
         "sequence": sequence,

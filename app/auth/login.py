@@ -11,9 +11,9 @@ from sqlalchemy.orm import Session
 from app.accounts import guesses
 from app.accounts.passwords import Hasher
 from app.auth import mfa, migration
-from app.auth.cognito import UserPool
 from app.auth.mfa import Challenge
 from app.auth.migration import Newcomer
+from app.auth.old_system import OldSystem
 from app.auth.rotation import SessionTokens
 from app.crypto.vault import Vault
 from app.platform.limits import address_key
@@ -22,7 +22,7 @@ from app.platform.process import Platform
 from app.records import addresses, audit
 from app.records.addresses import Address
 from app.records.audit import Origin
-from app.records.models import COGNITO, User
+from app.records.models import User
 
 TRIES = 3
 """Attempts if another device's sign-in replaces or brings the hash meanwhile. Each verifies the newest hash."""
@@ -43,7 +43,7 @@ class _HashChanged(Exception):
 async def log_in(
     platform: Platform,
     hasher: Hasher,
-    user_pool: UserPool | None,
+    old_system: OldSystem | None,
     origin: Origin,
     *,
     email: str,
@@ -54,7 +54,7 @@ async def log_in(
 
     Raises `InvalidLogin`, `AccountDisabled`, `EmailNotVerified`, `RateLimited`, `Overloaded`.
 
-    If users come from a user pool, the password of a user who has none here yet is checked there. Only they can get
+    If users come from an old system, the password of a user who has none here yet is checked there. Only they can get
     `UserPoolUnavailable`, which does not count as a guess.
 
     An unknown address takes the same steps as a known one: a count, a look-up, a hash, an audit row. Each try counts as
@@ -66,7 +66,7 @@ async def log_in(
     guessed = await guesses.count_at_sign_in(platform, origin, email=email, email_key=email_key)
     try:
         outcome = await _verify(
-            platform, hasher, user_pool, origin, address, password=password, device_name=device_name
+            platform, hasher, old_system, origin, address, password=password, device_name=device_name
         )
     except UserPoolUnavailable:
         await guesses.take_back(platform, guessed)
@@ -82,7 +82,7 @@ async def log_in(
 async def _verify(
     platform: Platform,
     hasher: Hasher,
-    user_pool: UserPool | None,
+    old_system: OldSystem | None,
     origin: Origin,
     address: Address | None,
     *,
@@ -101,7 +101,7 @@ async def _verify(
                 tried == 0
                 and address
                 and await _brings_password(
-                    platform, hasher, user_pool, origin, address=address, account=account, password=password
+                    platform, hasher, old_system, origin, address=address, account=account, password=password
                 )
             ):
                 continue
@@ -153,7 +153,7 @@ def _start(
 async def _brings_password(
     platform: Platform,
     hasher: Hasher,
-    user_pool: UserPool | None,
+    old_system: OldSystem | None,
     origin: Origin,
     *,
     address: Address,
@@ -163,10 +163,10 @@ async def _brings_password(
     newcomer = Newcomer(
         address,
         has_account=account is not None,
-        awaits_password=account is not None and account.password_hash is None and account.password_from == COGNITO,
+        awaits_from=account.password_from if account and account.password_hash is None else None,
         spelling=account.email if account else None,
     )
-    return await migration.bring_password(platform, hasher, user_pool, origin, newcomer, password=password)
+    return await migration.bring_password(platform, hasher, old_system, origin, newcomer, password=password)
 
 
 def find_account(session: Session, email_key: str) -> Account | None:

@@ -9,19 +9,17 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
 
-import structlog
 from sqlalchemy.orm import Session
 
 from app.auth.providers import Provider, Providers
 from app.crypto import hashing, identity_keys, jws
 from app.crypto.vault import Vault
+from app.platform.logs import log
 from app.platform.printable import cleaned
 from app.platform.problems import InvalidIdentityToken, InvalidSingleUseToken
 from app.platform.process import Platform
 from app.records import addresses, single_use
 from app.records.addresses import Address
-
-log = structlog.get_logger("tokenvend.oidc")
 
 NONCE_TTL = timedelta(minutes=10)
 OLDEST = 3600

@@ -10,20 +10,16 @@ from collections.abc import Iterable, Mapping
 from typing import Literal
 from urllib.parse import urlsplit
 
-import aiohttp
-import structlog
-
 from app.auth.client_keys import ClientKey
 from app.crypto import identity_keys, strict_json
 from app.crypto.identity_keys import IdentityKey
 from app.crypto.jws import TokenRejected
 from app.platform.clock import Clock
 from app.platform.fetcher import FETCH_WITHIN, Fetcher, Unusable
+from app.platform.logs import log
 from app.platform.printable import cleaned
 from app.platform.problems import IdentityProviderMisconfigured, IdentityProviderUnavailable, NotFound
 from app.platform.settings import LOOPBACK, TENANT, OidcProvider
-
-log = structlog.get_logger("tokenvend.oidc")
 
 KEPT_FOR = 3600.0
 TRUSTED_FOR = 86_400.0
@@ -36,7 +32,7 @@ RETRY_AFTER = 5
 
 
 ProviderState = Literal["answers", "silent", "misconfigured", "not_asked_yet"]
-FETCH_FAULTS = (aiohttp.ClientError, OSError, TimeoutError, ValueError, RecursionError, Unusable)
+FETCH_FAULTS = (Unusable, TimeoutError, ValueError, RecursionError)
 
 
 class Misconfigured(Unusable):

@@ -8,9 +8,8 @@ database. A token that comes back later, or after its successor was used, was co
 import secrets
 import uuid
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 from sqlalchemy import ARRAY, Text, Uuid, any_, bindparam, cast, func, select
 from sqlalchemy.orm import Session
@@ -59,8 +58,7 @@ _STATES_ANY = _STATES.where(
 )
 
 
-@dataclass(frozen=True, slots=True)
-class SessionState:
+class SessionState(NamedTuple):
     """What decides on every request whether a session may go on."""
 
     user_id: uuid.UUID

@@ -3,18 +3,15 @@
 import hashlib
 import uuid
 from collections import OrderedDict
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
-
-import structlog
 
 from app.auth.keys import Keyring
 from app.crypto import jws
 from app.platform.clock import Clock
 from app.platform.problems import InvalidToken
-
-log = structlog.get_logger("tokenvend.auth")
 
 ACCESS_TOKEN_TTL = 900
 """Seconds."""
@@ -45,6 +42,8 @@ class AccessTokens:
         self._issuer = issuer
         self._audience = f"{issuer}/v1"
         self._verified: OrderedDict[bytes, AccessClaims] = OrderedDict()
+        self._kid_set: frozenset[str] = frozenset()
+        """The latest, so that all claims share it."""
 
     def mint(self, *, user_id: uuid.UUID, session_id: uuid.UUID, authenticated_at: datetime) -> str:
         """A signed token for the session. Raises `KeysUnavailable`."""
@@ -63,16 +62,26 @@ class AccessTokens:
         }
         return jws.sign_token(claims, key=key.private, kid=key.kid, typ=TYPE)
 
+    def remembered(self, token: str) -> AccessClaims | None:
+        """The claims of a valid token that was verified before. Raises `KeysUnavailable`."""
+        return self._remembered(_digest(token), self._keyring.verification_keys(), self._clock.now().timestamp())
+
+    def _remembered(self, digest: bytes, keys: Mapping[str, Any], now: float) -> AccessClaims | None:
+        known = self._verified.get(digest)
+        return known if known is not None and now < known.expires_at and known.kid_set == keys.keys() else None
+
     def verify(self, token: str) -> AccessClaims:
         """The claims of a valid token. Raises `InvalidToken` for anything else."""
         now = self._clock.now().timestamp()
         keys = self._keyring.verification_keys()
-        digest = hashlib.sha256(token.encode("utf-8", "surrogateescape")).digest()
-        known = self._verified.get(digest)
-        if known is not None and now < known.expires_at and known.kid_set == keys.keys():
+        digest = _digest(token)
+        known = self._remembered(digest, keys, now)
+        if known is not None:
             return known
+        if self._kid_set != keys.keys():
+            self._kid_set = frozenset(keys)
         try:
-            claims = self._claims(jws.verify_token(token, keys=keys, typ=TYPE), now, frozenset(keys))
+            claims = self._claims(jws.verify_token(token, keys=keys, typ=TYPE), now, self._kid_set)
         except (jws.TokenRejected, ValueError) as error:
             self._verified.pop(digest, None)
             raise InvalidToken(cause=str(error)) from None
@@ -94,6 +103,10 @@ class AccessTokens:
             raise ValueError("expired or not yet valid")
         _uuid(claims["jti"])
         return AccessClaims(_uuid(claims["sub"]), _uuid(claims["sid"]), float(claims["exp"]), kid_set)
+
+
+def _digest(token: str) -> bytes:
+    return hashlib.sha256(token.encode("utf-8", "surrogateescape")).digest()
 
 
 def _uuid(value: Any) -> uuid.UUID:

@@ -3,8 +3,6 @@
 import os
 import sys
 
-import typer
-
 from app.auth import codes
 from app.compose import build_sts
 from app.platform.problems import Problem
@@ -28,6 +26,8 @@ async def exchange(settings: Settings, code: str | None) -> None:
     if code is None:
         if not sys.stdin.isatty():
             raise SettingsError("TOKENVEND_MFA_SERIAL is set: give the code of the device by --mfa-code")
+        import typer  # noqa: PLC0415 - `serve` seldom asks
+
         code = typer.prompt(f"Code of {settings.mfa_serial}")
     sts = build_sts(settings)
     try:

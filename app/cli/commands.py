@@ -1,11 +1,15 @@
-"""The `tokenvend` command. Exit status: 0, 1 (failed, one sentence says why and what to do), 2 (usage)."""
+"""The `tokenvend` command. Exit status: 0, 1 (failed, one sentence says why and what to do), 2 (usage).
+
+3 is for an import that refused rows.
+"""
 
 import asyncio
+import dataclasses
 import functools
 import json
 import os
 import sys
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import asdict
 from datetime import datetime, timedelta
 from importlib.metadata import version
@@ -17,44 +21,45 @@ import typer
 from rich.console import Console
 from sqlalchemy.engine import make_url
 
-from app.accounts import guesses, registration
-from app.accounts.passwords import check_strength, normalize
+from app.accounts import guesses, prehash_keys, registration
+from app.accounts.passwords import normalize
 from app.admin import acts, exports, formats, imports
 from app.admin import prune as stale_rows
 from app.admin.audit_events import FLOOR
 from app.admin.exports import Format
+from app.admin.formats import opening
 from app.admin.imports import Order
 from app.auth import keys as signing_keys
-from app.auth.keys import KeyPurpose
 from app.auth.tokens import ACCESS_TOKEN_TTL
 from app.aws.rds_password import database_password
-from app.cli import base_mfa, doctor, readiness, secret_key
+from app.cli import base_mfa, cdn_keys, doctor, secret_key, serving
 from app.cli.opening import (
     ELSEWHERE,
     PORT,
     VAR,
-    Json,
     fail,
+    failures_told,
     print_json,
-    require_database,
     runtime_of_command,
     unchecked_runtime,
 )
+from app.cli.options import Json, MfaCode
 from app.cli.progress import moving, pieces
+from app.cli.serving import PORTS, WORKERS
 from app.cli.user_commands import promote, users
 from app.client.commands import client
 from app.compose import Runtime, build_runtime
-from app.crypto.vault import DecryptionFailed, SecretMissing
-from app.http import server
-from app.http.local import is_loopback
+from app.crypto.hash_costs import HashKind
+from app.crypto.prehashes import ANY_KEY, KEYED, LONGEST_KEY, Prehash, PrehashKind
 from app.lifecycle import lost_guests
 from app.platform.db import sqlite_file
-from app.platform.environment import SECRET_FILE, ignored_lines, keep_secret, load_settings
+from app.platform.environment import load_settings
 from app.platform.logs import configure_logging
-from app.platform.problems import DatabaseUnavailable, Problem, WeakPassword
-from app.platform.settings import Settings, SettingsError
+from app.platform.problems import DatabaseUnavailable, WeakPassword
+from app.platform.settings import Settings
 from app.records import addresses, audit
 from app.records.migrate import upgrade
+from app.records.models import UserImport
 from app.upkeep.checks import Finding
 from app.vending import ledger
 from app.vending.broker import Broker
@@ -62,7 +67,7 @@ from app.vending.identity_token import TTL as IDENTITY_TOKEN_TTL
 
 cli = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False)
 admin = typer.Typer(no_args_is_help=True, help="Administrators.")
-keys = typer.Typer(no_args_is_help=True, help="The keys that sign tokens.")
+keys = typer.Typer(no_args_is_help=True, help="The keys that sign tokens, and URLs of the CDN.")
 sts = typer.Typer(no_args_is_help=True, help="What STS can tell an operator.")
 cli.add_typer(admin, name="admin")
 cli.add_typer(keys, name="keys")
@@ -71,27 +76,19 @@ cli.add_typer(users, name="users")
 cli.add_typer(client)
 console = Console(stderr=True, highlight=False)
 SHOWN_PROBLEMS = 100
+PREHASH_KEY = "PREHASH_KEY"
+ROWS_REFUSED = 3
+"""The exit status."""
 EXPORTS: dict[str, Format] = {".csv": "csv", ".ndjson": "ndjson", ".jsonl": "ndjson"}
-MfaCode = Annotated[
-    str | None, typer.Option(help="The code of TOKENVEND_MFA_SERIAL's device. Left out, the command asks for it.")
+Purpose = Annotated[
+    signing_keys.Purpose,
+    typer.Option(help="`sts`: the keys of `web_identity` mode; `cdn`: those of signed URLs, for CloudFront."),
 ]
-Purpose = Annotated[KeyPurpose, typer.Option(help="`sts`: the keys of `web_identity` mode.")]
 
 
 def main() -> None:
-    try:
+    with failures_told():
         cli(prog_name="tokenvend")
-    except (SettingsError, server.ServerError) as error:
-        fail(str(error))
-    except SecretMissing:
-        fail(f"TOKENVEND_SECRET_KEY is not set, and there is no {SECRET_FILE} in {Path.cwd()}: nothing was changed")
-    except DecryptionFailed:
-        fail("TOKENVEND_SECRET_KEY is not the one that the signing keys were made with: nothing was changed")
-    except OSError as error:
-        fail(f"{error.strerror or error}: {error.filename}" if error.filename else str(error))
-    except Problem as problem:
-        said = [error.message for error in problem.errors] or [problem.detail]
-        fail(" ".join(said) + (f" ({problem.cause})" if problem.cause else ""))
 
 
 def _print_version(wanted: bool) -> None:
@@ -151,35 +148,14 @@ def dev(
 @cli.command()
 def serve(
     host: Annotated[str, typer.Option(help="The address to listen on.")] = "127.0.0.1",
-    port: Annotated[int, typer.Option(min=1, max=65535, help="The port to listen on.")] = PORT,
-    workers: Annotated[int, typer.Option(min=1, max=64, help="Processes; one for each core serves most.")] = 1,
+    port: Annotated[int, typer.Option(min=PORTS[0], max=PORTS[-1], help="The port to listen on.")] = PORT,
+    workers: Annotated[
+        int, typer.Option(min=WORKERS[0], max=WORKERS[-1], help="Processes; one for each core serves most.")
+    ] = 1,
     mfa_code: MfaCode = None,
 ) -> None:
     """Runs the service alone, from settings."""
-    for line in ignored_lines():
-        print(f"{line.text}; {line.repair}", file=sys.stderr, flush=True)
-    settings = load_settings(needs_engine=True)
-    if settings.answers_this_machine_alone and not is_loopback(host):
-        fail(
-            f"--host {host}: development answers this machine alone, for it has fewer guards than production. "
-            "Set TOKENVEND_ENVIRONMENT=production, or TOKENVEND_DEVELOPMENT_REMOTE=on to let other machines in"
-        )
-    require_database(settings)
-    configure_logging(settings.log_level)
-    keep_secret(settings)
-    asyncio.run(base_mfa.exchange(settings, mfa_code))
-    server.run(
-        server.make_config(
-            "app.main:create_app_from_environment",
-            host=host,
-            port=port,
-            workers=workers,
-            factory=True,
-            drain=settings.drains_for,
-            keep_alive=settings.keep_alive,
-        ),
-        on_ready=functools.partial(readiness.tell, host, port),
-    )
+    serving.serve(host, port, workers, mfa_code)
 
 
 @cli.command()
@@ -261,6 +237,8 @@ def create_admin(
         promote(address.text, reason="admin create --promote")
         return
     min_length, context = runtime.platform.settings.password_min_length, (address.text,)
+    from app.accounts.password_strength import check_strength  # noqa: PLC0415 - the other commands judge no password
+
     if password_stdin:
         password = _line(sys.stdin.buffer.readline())
     else:
@@ -314,8 +292,14 @@ def _own_url(settings: Settings) -> str:
 
 @keys.command(name="list")
 def list_keys(purpose: Purpose = "access", as_json: Json = False) -> None:
-    """Lists the keys, oldest first: kid, state, when each begins to sign and when it is no longer trusted."""
+    """Lists the keys, oldest first: kid, state, when each begins to sign and when it is no longer trusted.
+
+    Of keys for the CDN it lists the ids by which CloudFront knows them.
+    """
     runtime = runtime_of_command()
+    if purpose == "cdn":
+        cdn_keys.print_list(runtime, as_json=as_json)
+        return
     now, listed = runtime.platform.clock.now(), []
     for key in runtime.platform.database.run("read", signing_keys.list_keys, purpose):
         alive = key.retires_at is None or key.retires_at > now
@@ -331,14 +315,34 @@ def list_keys(purpose: Purpose = "access", as_json: Json = False) -> None:
 
 
 @keys.command()
+def show(
+    _purpose: Annotated[Literal["cdn"], typer.Option("--purpose", help="`cdn`: the key of signed URLs.")],
+    kid: Annotated[str | None, typer.Option(help="An older key, by its kid; the newest if left out.")] = None,
+) -> None:
+    """Prints the newest public key in PEM, to upload it to CloudFront. Makes the first key if there is none."""
+    cdn_keys.print_public(runtime_of_command(), kid)
+
+
+@keys.command()
 def rotate(
     now: Annotated[
-        bool, typer.Option("--now", help="After a theft: sign with the new key and trust no other, at once.")
+        bool,
+        typer.Option(
+            "--now",
+            help="After a theft: sign with the new key and trust no other, at once. With `--purpose cdn`: add a key "
+            "although the newest was never in use.",
+        ),
     ] = False,
     purpose: Purpose = "access",
 ) -> None:
-    """Adds a key that takes over after it has been published for ten minutes."""
+    """Adds a key that takes over after it has been published for ten minutes.
+
+    A key for the CDN takes over once its id at CloudFront is set.
+    """
     runtime = runtime_of_command()
+    if purpose == "cdn":
+        cdn_keys.add(runtime, although_one_waits=now)
+        return
     signs_from = runtime.platform.database.run(
         "write",
         signing_keys.rotate,
@@ -417,48 +421,154 @@ def prune(
 
 @users.command(name="import")
 def import_users(
-    file: Annotated[Path, typer.Argument(exists=True, dir_okay=False, help=".csv, .ndjson, .json or .sql.")],
-    source: Annotated[
-        Literal["tokenvend", "cognito", "firebase", "supabase", "auth0"],
-        typer.Option(help="The system that wrote the file."),
-    ] = "tokenvend",
+    file: Annotated[
+        Path,
+        typer.Argument(
+            exists=True, dir_okay=False, help=".csv, .ndjson, .json, .sql or .ldif, or one of them packed: .gz."
+        ),
+    ],
+    source: Annotated[formats.SourceName, typer.Option(help="The system that wrote the file.")] = "tokenvend",
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Check every row, and add no user.")] = False,
     keep_ids: Annotated[
         bool, typer.Option("--keep-ids", help="Keep ids and so prefixes: for another database of the same bucket.")
     ] = False,
     import_id: Annotated[UUID | None, typer.Option(help="The id of an interrupted import, to continue it.")] = None,
     *,
+    strict: Annotated[
+        bool, typer.Option("--strict", help="Check every row first, and add nobody if one is refused.")
+    ] = False,
+    invite_unsupported: Annotated[
+        bool,
+        typer.Option(
+            "--invite-unsupported",
+            help="Import users whose hash is not supported without a password, and mail them a link to choose one.",
+        ),
+    ] = False,
+    prehash: Annotated[
+        PrehashKind | None, typer.Option(help="The system whose hashes are of something made of the password.")
+    ] = None,
+    prehash_key_file: Annotated[
+        Path | None,
+        typer.Option(exists=True, dir_okay=False, help=f"Its key, in a file. In place of it {PREHASH_KEY} may be set."),
+    ] = None,
     as_json: Json = False,
 ) -> None:
-    """Imports users from a file. The same file a second time changes nothing."""
-    media_type = formats.SUFFIXES.get(file.suffix.lower(), "")
-    if media_type not in formats.SOURCES[source].readers:
-        known = [
-            suffix for suffix, known_type in formats.SUFFIXES.items() if known_type in formats.SOURCES[source].readers
-        ]
-        raise typer.BadParameter(f"From {source}, the file's name has to end in {' or '.join(known)}.")
+    """Imports users from a file. The same file a second time changes nothing.
+
+    The exit status is 3 if a row was refused.
+    """
+    key = _prehash_key(prehash, prehash_key_file)
+    media_type = _media_type(file, source)
     runtime = runtime_of_command()
     if source == "firebase" and runtime.platform.settings.firebase_hash_config is None:
         fail("Set TOKENVEND_FIREBASE_HASH_CONFIG first. Without it no password from Firebase can be verified")
-    order = Order(import_id or uuid4(), source, media_type, dry_run, audit.COMMAND_LINE, keep_ids=keep_ids)
+    if invite_unsupported and not runtime.platform.settings.sends_mail:
+        fail("Set TOKENVEND_SMTP_URL and TOKENVEND_MAIL_FROM first. Without them no invitation is sent")
+    order = Order(
+        import_id or uuid4(),
+        source,
+        media_type,
+        dry_run,
+        audit.COMMAND_LINE,
+        keep_ids=keep_ids,
+        most_unpacked=runtime.platform.settings.import_max_bytes,
+        has_old_system=runtime.platform.settings.migration_url is not None,
+        inviting=runtime.platform.vault if invite_unsupported else None,
+        measured=runtime.hasher.measure,
+        prehash=None if prehash is None else Prehash(prehash, ANY_KEY if key else ""),
+    )
     transact = functools.partial(runtime.platform.database.run, "write")
+
+    def carry_out(one: Order) -> UserImport:
+        if prehash is not None and key and not one.dry_run:
+            platform = runtime.platform
+            key_id = platform.database.run("write", prehash_keys.keep, platform.vault, platform.clock.now(), key)
+            one = dataclasses.replace(one, prehash=Prehash(prehash, key_id))
+        try:
+            with file.open("rb") as stream, moving(console, file.name, file.stat().st_size) as moved:
+                return imports.carry_out(one, pieces(stream, moved), runtime.platform.clock, transact)
+        except (KeyboardInterrupt, DatabaseUnavailable):
+            said = f"To go on: tokenvend users import … --import-id {one.import_id}"
+            fail(f"Interrupted; what was imported stays. {said}")
+
+    done = carry_out(dataclasses.replace(order, import_id=uuid4(), dry_run=True) if strict else order)
+    if strict and not dry_run and not done.refused:
+        done = carry_out(order)
+    _print_import(runtime, done, as_json=as_json)
+    if done.refused:
+        if strict and not dry_run:
+            print("Nobody was imported: --strict", file=sys.stderr)
+        raise SystemExit(ROWS_REFUSED)
+
+
+def _media_type(file: Path, source: formats.SourceName) -> str | None:
+    """What the file's name says it is; None if it is packed and its name says nothing. Raises `typer.BadParameter`."""
+    media_type = opening.media_type_of(file.name)
+    readers = formats.SOURCES[source].readers
+    if media_type in readers or (media_type is None and file.name.lower().endswith(opening.PACKED)):
+        return media_type
+    with file.open("rb") as stream:
+        other = formats.other_source(source, formats.beginning_of(pieces(stream, lambda _: None)))
+    if other is not None:
+        title = formats.SOURCES[other].title
+        raise typer.BadParameter(f"This looks like an export of {title}: use --source {other}.")
+    known = [suffix for suffix, known_type in opening.SUFFIXES.items() if known_type in readers]
+    raise typer.BadParameter(f"From {source}, the file's name has to end in {' or '.join(known)}, or that and .gz.")
+
+
+def _prehash_key(kind: PrehashKind | None, file: Path | None) -> bytes:
+    """The key of what a system hashed, without the newline at its end. Empty for a kind that has none."""
+    if kind not in KEYED:
+        if file is not None:
+            raise typer.BadParameter(f"Only {' and '.join(sorted(KEYED))} have a key.", param_hint="--prehash-key-file")
+        return b""
+    key = os.environ.get(PREHASH_KEY, "").encode("utf-8", "surrogateescape") if file is None else file.read_bytes()
+    key = key.removesuffix(b"\n").removesuffix(b"\r")
     try:
-        with file.open("rb") as stream, moving(console, file.name, file.stat().st_size) as moved:
-            done = imports.carry_out(order, pieces(stream, moved), runtime.platform.clock, transact)
-    except (KeyboardInterrupt, DatabaseUnavailable):
-        fail(f"Interrupted; what was imported stays. To go on: tokenvend users import … --import-id {order.import_id}")
+        is_text = bool(key.decode())
+    except UnicodeDecodeError:
+        is_text = False
+    if not is_text or len(key) > LONGEST_KEY:
+        where = f"{PREHASH_KEY} in the environment" if file is None else "the file"
+        raise typer.BadParameter(
+            f"{kind} has a key: {where} must hold 1 to {LONGEST_KEY} bytes of text in UTF-8.",
+            param_hint="--prehash-key-file",
+        )
+    return key
+
+
+def _print_import(runtime: Runtime, done: UserImport, *, as_json: bool) -> None:
+    """Prints the first problems of an import, and its counts."""
     _, problems, more = runtime.platform.database.run("read", imports.find, done.id, limit=SHOWN_PROBLEMS, cursor=None)
     if as_json:
         rows = [{"row": problem.row, "code": problem.code, "message": problem.message} for problem in problems]
-        counts = {"rows": done.rows, "created": done.created, "existing": done.existing, "refused": done.refused}
-        print_json({"import_id": str(done.id), "dry_run": dry_run, **counts, "problems": rows, "more": bool(more)})
+        counts = {name: getattr(done, name) for name in ("rows", "created", "existing", "refused", "invited")}
+        hashes = [
+            {"kind": one.kind, "rows": one.rows, "price": round(one.price, 2), "dearest": round(one.dearest, 2)}
+            for one in imports.hash_kinds(done)
+        ]
+        report = {"import_id": str(done.id), "dry_run": done.dry_run, **counts, "hashes": hashes}
+        print_json({**report, "problems": rows, "more": bool(more)})
+    else:
+        for problem in problems:
+            print(f"row {problem.row}: {problem.code}: {problem.message}")
+        if more:
+            print(f"… and more: GET /v1/admin/user-imports/{done.id}")
+        _print_hashes(imports.hash_kinds(done))
+        would = "would be " if done.dry_run else ""
+        invited = f" ({done.invited} invited)" if done.invited else ""
+        counts_of_others = f"{done.existing} existing, {done.refused} refused"
+        print(f"{done.rows} rows: {done.created} {would}imported{invited}, {counts_of_others}")
+
+
+def _print_hashes(kinds: Sequence[HashKind]) -> None:
+    """What sign-ins of imported users cost, in sign-ins with a hash of this service."""
+    if not kinds:
         return
-    for problem in problems:
-        print(f"row {problem.row}: {problem.code}: {problem.message}")
-    if more:
-        print(f"… and more: GET /v1/admin/user-imports/{done.id}")
-    would = "would be " if dry_run else ""
-    print(f"{done.rows} rows: {done.created} {would}imported, {done.existing} existing, {done.refused} refused")
+    print(f"{'hash':<24}{'rows':>10}  a sign-in ÷ ours   dearest")
+    for one in kinds:
+        print(f"{one.kind:<24}{one.rows:>10}{one.price:>18.2f}{one.dearest:>10.2f}")
+    print(f"All first sign-ins together: {sum(one.work for one in kinds):,.0f} of ours. Later ones cost 1 each.")
 
 
 @users.command()
@@ -539,7 +649,8 @@ def access_key(
     if row is not None:
         expired = row.expires_at <= runtime.platform.clock.now()
         alive = "expired" if expired else "revoked" if row.withdrawn_at else "alive"
-        facts = {"user": str(row.user_id), "session": str(row.session_id), "credential": str(row.id)}
+        got_by = "link" if row.link_id else "session"
+        facts = {"user": str(row.user_id), got_by: str(row.session_id), "credential": str(row.id)}
         facts |= {"prefix": row.prefix, "access": row.access, "issued": _time(row.issued_at)}
         facts |= {"expires": _time(row.expires_at), "state": alive}
     if as_json:
@@ -548,7 +659,7 @@ def access_key(
     if row is None:
         print("user: none, this service did not vend it")
     else:
-        print(f"user: {row.user_id}\nsession: {row.session_id}\ncredential: {row.id}")
+        print(f"user: {row.user_id}\n{got_by}: {row.session_id}\ncredential: {row.id}")
         print(f"reaches: {row.prefix} ({row.access})")
         print(f"issued: {facts['issued']}\nexpires: {facts['expires']} ({facts['state']})")
     print(f"account: {_ask_sts(lambda broker: broker.account_of(access_key_id))}")

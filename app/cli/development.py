@@ -181,17 +181,28 @@ def _start(settings: Settings, place: Place, engine_url: str, engine_port: int, 
         keeps_mails=not settings.smtp_url.get_secret_value(),
         administrator=admin,
         devices=tuple(_devices(place, engine_port, again)),
+        shut="" if is_loopback(place.host) or place.is_here else f"not at this address: {again} {_open_to_all()}",
     )
 
 
+def _open_to_all() -> str:
+    return "HOST=0.0.0.0" if _is_by_make() else "--host 0.0.0.0"
+
+
 def _devices(place: Place, engine_port: int, again: str) -> list[Row]:
-    """Three lines. What listens on the loopback alone is reached by USB and by emulators, whatever apps are told."""
-    wifi = f"{again} {'HOST=0.0.0.0' if _is_by_make() else '--host 0.0.0.0'}"
-    wifi = f"{wifi}, then http://{_address_in_network() or 'ADDRESS-OF-THIS-MACHINE'}:{place.port} in your app"
+    """Three lines. USB and emulators lead to 127.0.0.1, whatever apps are told."""
+    address = _address_in_network() or "ADDRESS-OF-THIS-MACHINE"
+    wifi = f"{again} {_open_to_all()}, then http://{address}:{place.port} in your app"
     by_usb = [
-        Row("" if number else "phone by USB", f"adb reverse tcp:{port} tcp:{port}")
+        Row("" if number else "USB, emulator", f"adb reverse tcp:{port} tcp:{port}")
         for number, port in enumerate((place.port, engine_port))
     ]
+    if not place.is_here:
+        return [
+            Row("apps" if is_loopback(place.host) else "phone by Wi-Fi", f"{place.url} in your app"),
+            Row("USB, emulator", f"not at this address: {again}"),
+            Row("all of these", f"{again} {_open_to_all()}"),
+        ]
     if is_loopback(urlsplit(place.url).hostname or ""):
         return [*by_usb, Row("phone by Wi-Fi", wifi)]
     if not is_loopback(place.host):

@@ -33,6 +33,8 @@ MENDS = {
     "S3": "check TOKENVEND_S3_ENDPOINT_URL and the way to it; with AWS leave it unset",
     "own prefix": "the role's own policy must allow the object actions on users/* and s3:ListBucket on the bucket",
     "foreign prefix": "STOP: this engine does not enforce session policies; do not run the service on it",
+    "engine": "STOP: the policy does keep the objects apart, and not the lists; docs/operate/engines.md says what else "
+    "is looser there",
     "session token": "STOP: whoever holds a credential here can rid it of its policy (Ceph RGW does not authenticate "
     "its tokens); do not run the service on this engine",
     "upload tickets": "set TOKENVEND_UPLOAD_TICKETS=off on an engine that does not take them; on AWS look at the "
@@ -42,6 +44,10 @@ MENDS = {
 }
 
 
+RCP = (
+    "if all of that is so, look at the organization's resource control policies (RCP): a resource control policy may "
+    "deny STS or S3 to identities of other providers, whatever the role allows"
+)
 SHUT = frozenset({"settings", "base credentials"})
 """Findings without which no vend can be tried."""
 
@@ -64,7 +70,8 @@ async def _examine(runtime: Runtime, within: float) -> list[Finding]:
     try:
         own, vends = await _vend(runtime)
     except Problem as problem:
-        failed = _failed(runtime.platform.settings.vending_mode, problem.cause or problem.code)
+        mode, cause = runtime.platform.settings.vending_mode, problem.cause or problem.code
+        failed = _with_rcp(runtime, _failed(mode, cause)) if "AccessDenied" in cause else _failed(mode, cause)
         findings.append(replace(failed, name=_trust(runtime)))
     else:
         findings += [*vends, *await _revocation(runtime), *await _isolation(runtime, own)]
@@ -136,7 +143,7 @@ async def _isolation(runtime: Runtime, own: Tenant) -> list[Finding]:
         stranger = await _tenant(runtime, vending.SHORTEST)
         outcome = await isolation.try_both(settings, own, stranger)
         if outcome.refused:
-            findings.append(_failed("own prefix", f"refused: {_once(outcome.refused)}"))
+            findings.append(_with_rcp(runtime, _failed("own prefix", f"refused: {_once(outcome.refused)}")))
         else:
             findings.append(Finding("own prefix", "ok", "put, get, list and delete are allowed"))
         if outcome.reached:
@@ -145,6 +152,8 @@ async def _isolation(runtime: Runtime, own: Tenant) -> list[Finding]:
             findings.append(Finding("foreign prefix", "failed", f"refused by something else: {_once(outcome.unclear)}"))
         else:
             findings.append(Finding("foreign prefix", "ok", "put, get, list and delete are refused, both ways"))
+        if (await isolation.name_of_server(settings)).startswith("MinIO"):
+            findings.append(_failed("engine", "MinIO lets a user list the names of other users' objects"))
         believed = await isolation.believed_changed_tokens(settings, own.credential, own.prefix, stranger.credential)
         if believed:
             findings.append(_failed("session token", f"{believed} of {isolation.CHANGED_TOKENS} changed ones open it"))
@@ -198,6 +207,13 @@ async def _tickets(runtime: Runtime, own: Tenant) -> Finding:
     if wrong:
         return Finding(name, "ok", f"off, as they must be on this engine: {wrong}")
     return Finding(name, "ok", "off; they would work: TOKENVEND_UPLOAD_TICKETS=on")
+
+
+def _with_rcp(runtime: Runtime, denied: Finding) -> Finding:
+    """Such policies are mostly there to keep identities of elsewhere out, as those of `web_identity` mode are."""
+    if runtime.platform.settings.vending_mode != "web_identity":
+        return denied
+    return replace(denied, repair=f"{denied.repair}; {RCP}")
 
 
 def _failed(name: str, what: str) -> Finding:

@@ -2,17 +2,21 @@
 
 import json
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, NoReturn
+from typing import NoReturn
 
-import typer
 from sqlalchemy.engine import make_url
 
 from app.compose import Runtime, build_runtime
+from app.crypto.vault import DecryptionFailed, SecretMissing
+from app.http.server import ServerError
 from app.platform.db import sqlite_file
-from app.platform.environment import load_settings
+from app.platform.environment import SECRET_FILE, load_settings
 from app.platform.logs import configure_logging
-from app.platform.settings import Settings
+from app.platform.problems import Problem
+from app.platform.settings import Settings, SettingsError
 from app.records import secret_keys
 from app.records.migrate import is_migrated
 
@@ -20,7 +24,24 @@ PORT = 8000
 VAR = Path("var")
 """Where `tokenvend dev` keeps everything, in the working directory."""
 ELSEWHERE = "run the command in the folder of the service; TOKENVEND_DATABASE_URL says where the database is"
-Json = Annotated[bool, typer.Option("--json", help="Print JSON, for a program.")]
+
+
+@contextmanager
+def failures_told() -> Iterator[None]:
+    """Each failure that an operator can mend is one sentence."""
+    try:
+        yield
+    except (SettingsError, ServerError) as error:
+        fail(str(error))
+    except SecretMissing:
+        fail(f"TOKENVEND_SECRET_KEY is not set, and there is no {SECRET_FILE} in {Path.cwd()}: nothing was changed")
+    except DecryptionFailed:
+        fail("TOKENVEND_SECRET_KEY is not the one that the signing keys were made with: nothing was changed")
+    except OSError as error:
+        fail(f"{error.strerror or error}: {error.filename}" if error.filename else str(error))
+    except Problem as problem:
+        said = [error.message for error in problem.errors] or [problem.detail]
+        fail(" ".join(said) + (f" ({problem.cause})" if problem.cause else ""))
 
 
 def fail(message: str) -> NoReturn:

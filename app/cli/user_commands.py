@@ -17,7 +17,8 @@ from app.admin import users as accounts
 from app.admin.acts import OPERATOR, Act
 from app.admin.user_filters import Filters, Role, Status
 from app.admin.users import Account
-from app.cli.opening import Json, fail, print_json, runtime_of_command
+from app.cli.opening import fail, print_json, runtime_of_command
+from app.cli.options import Json
 from app.platform.printable import cleaned
 from app.records import addresses, audit
 

@@ -23,7 +23,7 @@ MAX_TOKEN_LENGTH = 4096
 
 @dataclass(frozen=True)
 class KeyPair:
-    """An ES256 key pair: PKCS #8 PEM, the public JWK (RFC 7517), and its thumbprint (RFC 7638) as `kid`."""
+    """A key pair: PKCS #8 PEM, the public JWK (RFC 7517), and its thumbprint (RFC 7638) as `kid`."""
 
     kid: str
     private_pem: bytes
@@ -39,11 +39,16 @@ def generate_key_pair() -> KeyPair:
         "x": b64url(numbers.x.to_bytes(32, "big")),
         "y": b64url(numbers.y.to_bytes(32, "big")),
     }
-    kid = b64url(hashlib.sha256(json.dumps(members, separators=(",", ":"), sort_keys=True).encode()).digest())
+    kid = thumbprint(members)
     pem = private_key.private_bytes(
         serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
     )
     return KeyPair(kid, pem, {**members, "use": "sig", "alg": ALGORITHM, "kid": kid})
+
+
+def thumbprint(members: Mapping[str, str]) -> str:
+    """RFC 7638, of the members that a JWK of its kind must have."""
+    return b64url(hashlib.sha256(json.dumps(members, separators=(",", ":"), sort_keys=True).encode()).digest())
 
 
 def signing_key(private_pem: bytes) -> Any:

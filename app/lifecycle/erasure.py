@@ -31,7 +31,7 @@ from app.records.models import (
     UserNote,
 )
 from app.records.users import is_last_admin
-from app.sharing import grants
+from app.sharing import grants, links
 
 PROOF_NEEDED = "Send the account's password. A proxy may have dropped it: then step up, and send no body."
 SIGN_INS = (SingleUseToken, TotpFactor, RecoveryCode, Passkey, Identity)
@@ -133,6 +133,7 @@ def carry_out(
     if actor_id == user.id and actor and not endings.is_alive(session, user_id=user.id, family_id=actor.session_id):
         raise InvalidToken  # the owner was signed out meanwhile
     endings.sign_out(session, origin, now, user_id=user.id, actor_id=actor_id, reason="erased")
+    links.end_with_account(session, origin, now, owner_id=user.id, actor=actor)
     grants.end_with_account(session, origin, now, user_id=user.id, email_key=held, actor_id=actor_id)
     authorizations.release(session, now, user_id=user.id)
     for model in SIGN_INS:

@@ -2,18 +2,15 @@
 
 import asyncio
 
-import structlog
-
 from app.crypto.vault import Vault
 from app.mail import letters, outbox
 from app.mail.outbox import Mail
 from app.mail.transport import Transport, Undelivered
 from app.platform.clock import Clock
 from app.platform.db import Database
+from app.platform.logs import log
 from app.platform.metrics import Metrics
 from app.platform.settings import Settings
-
-log = structlog.get_logger("tokenvend.mail")
 
 
 class Postman:

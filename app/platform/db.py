@@ -10,16 +10,14 @@ import asyncio
 import contextlib
 import functools
 import itertools
-import sqlite3
 import sys
 from collections import deque
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any, Concatenate, Generic, Literal, LiteralString, ParamSpec, TypeVar
+from typing import TYPE_CHECKING, Any, Concatenate, Generic, Literal, LiteralString, ParamSpec, TypeVar
 
 import psycopg
-import structlog
 from sqlalchemy import ClauseElement, ColumnElement, Connection, Engine, ExceptionContext, create_engine, event, inspect
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.dialects.postgresql import psycopg as psycopg_dialect
@@ -31,6 +29,7 @@ from sqlalchemy.pool import ConnectionPoolEntry, QueuePool
 
 from app.platform.database_faults import Outage, outage
 from app.platform.hot_connection import ANSWER_WITHIN, CLOCK, PING_AFTER, Line, Row
+from app.platform.logs import log
 from app.platform.pooler import BEGIN, OPENING, SHARED, UNSET, cause, connect_arguments, shares_sessions
 from app.platform.problems import DatabaseUnavailable, Problem
 from app.platform.settings import Pooler
@@ -38,7 +37,8 @@ from app.platform.tracing import NoTracing, Tracing
 from app.platform.wakeups import Signals
 from app.platform.write_faults import WriteFaults
 
-log = structlog.get_logger("tokenvend.database")
+if TYPE_CHECKING:
+    import sqlite3
 
 Password = Callable[[], str]
 """Makes the password of a new connection."""
@@ -280,6 +280,7 @@ def make_engine(
             event.listen(engine, "begin", _begin_with_limits)
         else:
             event.listen(engine, "connect", functools.partial(_open, OPENING[pooler]))
+        event.listen(engine, "do_execute", _plan_anew)
         event.listen(engine, "checkin", _note_idle)
         event.listen(engine, "checkout", _ping_if_idle)
         event.listen(engine, "handle_error", _leave_a_standby)
@@ -298,6 +299,22 @@ def make_engine(
     event.listen(engine, "connect", _prepare_sqlite)
     event.listen(engine, "begin", _begin_sqlite)
     return engine
+
+
+PLANNED_ANEW = "planned_anew"
+"""An execution option of statements whose best plan depends on the values that they are given."""
+
+
+def _plan_anew(cursor: Any, statement: str, parameters: Any, context: Any) -> bool:
+    """Executes a statement `PLANNED_ANEW`. For one that is prepared PostgreSQL keeps one plan, whatever the values.
+
+    For a search that plan reads users from the newest on, which finds a common text at once and takes seconds for a
+    rare one.
+    """
+    if context is None or not context.execution_options.get(PLANNED_ANEW):
+        return False
+    cursor.execute(statement, parameters, prepare=False)
+    return True
 
 
 def _begin_with_limits(connection: Connection) -> None:
@@ -357,7 +374,7 @@ def _make_private(file: Path, _dialect: Any, _record: Any, _args: Any, _argument
             file.touch(mode=0o600)
 
 
-def _prepare_sqlite(connection: sqlite3.Connection, _record: object) -> None:
+def _prepare_sqlite(connection: "sqlite3.Connection", _record: object) -> None:
     connection.isolation_level = None  # `_begin_sqlite` begins transactions, not the driver
     for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON"):
         connection.execute(f"PRAGMA {pragma}")
@@ -434,6 +451,10 @@ class Batch(Generic[K, V]):
 
     async def get(self, key: K) -> V | None:
         """The value of `key`. Raises what `load` raises, and `DatabaseUnavailable` at the caller's deadline."""
+        return await self.ask(key)
+
+    def ask(self, key: K) -> asyncio.Future[V | None]:
+        """The future of what `get` returns or raises, for a caller that is no coroutine."""
         loop = asyncio.get_running_loop()
         future: asyncio.Future[V | None] = loop.create_future()
         self._waiting.setdefault(key, []).append(future)
@@ -444,7 +465,7 @@ class Batch(Generic[K, V]):
             self._watch = loop.call_at(self._asked[0][0], self._refuse_late, loop)
         if self._worker is None or self._worker.done():
             self._worker = asyncio.create_task(self._work())
-        return await future
+        return future
 
     def _refuse_late(self, loop: asyncio.AbstractEventLoop) -> None:
         self._watch = None

@@ -8,13 +8,10 @@ import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 
-import structlog
-
 from app.platform.db import Database
+from app.platform.logs import log
 from app.platform.metrics import Metrics
 from app.platform.problems import Problem
-
-log = structlog.get_logger("tokenvend.jobs")
 
 
 @dataclass(frozen=True)
@@ -46,7 +43,7 @@ async def _repeat(job: Job, database: Database, metrics: Metrics) -> None:
                 log.error("job_failed", job=job.name, code=problem.code, cause=problem.cause)
             metrics.job_failures.labels(job.name).inc()
             more = False
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001 - the next run may succeed, and the other jobs go on
             log.error("job_failed", job=job.name, exc_info=error)
             metrics.job_failures.labels(job.name).inc()
             more = False

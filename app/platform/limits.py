@@ -13,18 +13,16 @@ from ipaddress import IPv6Address, ip_address
 from itertools import islice
 from typing import Literal
 
-import structlog
 from limits import RateLimitItem, parse
 
 from app.crypto import kinds
 from app.crypto.vault import Vault
 from app.platform.clock import Clock
+from app.platform.logs import log
 from app.platform.metrics import Metrics
 from app.platform.problems import RateLimited
 from app.platform.redis_guard import RedisAvoided, RedisGuard, told
 from app.platform.settings import STS_QUOTA
-
-log = structlog.get_logger("tokenvend.limits")
 
 LimitName = Literal[
     "register",
@@ -49,21 +47,38 @@ LimitName = Literal[
     "own_password",
     "change_password",
     "issue_credentials",
+    "container_credentials",
     "new_credential",
     "new_credential_from",
     "new_credential_of_newcomers_from",
     "new_credential_for_newcomers",
     "revoke_credentials",
     "explain_access",
+    "create_downloads",
     "share",
     "invitation",
+    "open_link",
+    "link_guess",
+    "address_link_guess",
+    "report_link",
 ]
 
 Key = str | tuple[str, ...]
 """What hits are counted by. With several keys a hit counts for each, and the limit of any refuses it."""
 Counter = tuple[LimitName, Key]
 """A limit, and the key whose hits are counted."""
-Holder = Literal["address", "user", "session", "mail address", "user and mail address", "account", "all newcomers"]
+Holder = Literal[
+    "address",
+    "user",
+    "session",
+    "link",
+    "link and address",
+    "user or link",
+    "mail address",
+    "user and mail address",
+    "account",
+    "all newcomers",
+]
 """Whose allowance a hit uses. An IPv6 network of 64 bits is one client address. An account is one that somebody tries
 to sign in to, even if it does not exist. All newcomers (guests and accounts under a day old) share one allowance."""
 
@@ -106,8 +121,11 @@ LIMITS: dict[LimitName, Limit] = {
     "staff_export": Limit("60/hour", per="user", counts="exports of users and of the audit"),
     "own_password": Limit("20/minute", per="user", counts="passwords given again by a signed-in user, right or wrong"),
     "change_password": Limit("20/hour", per="user", counts="new passwords of a signed-in user, taken or not"),
-    "issue_credentials": Limit("60/minute", per="user", counts="credentials"),
-    "new_credential": Limit("30/minute", per="user", counts="credentials that were not cached"),
+    "issue_credentials": Limit(
+        "60/minute", per="user", counts="credentials, but for cached ones by the container endpoint"
+    ),
+    "container_credentials": Limit("600/minute", per="session", counts="credentials by the container endpoint"),
+    "new_credential": Limit("30/minute", per="user or link", counts="credentials that were not cached"),
     "new_credential_from": Limit("600/minute", per="address", counts="credentials that were not cached"),
     "new_credential_of_newcomers_from": Limit(
         "20/10 seconds",
@@ -119,8 +137,13 @@ LIMITS: dict[LimitName, Limit] = {
     ),
     "revoke_credentials": Limit("10/minute", per="user", counts="revocations of credentials"),
     "explain_access": Limit("60/minute", per="user", counts="questions why access was denied"),
-    "share": Limit("60/hour", per="user", counts="folders shared"),
+    "create_downloads": Limit("60/minute", per="user", counts="calls for signed URLs of the CDN"),
+    "share": Limit("60/hour", per="user", counts="folders shared, and links made"),
     "invitation": Limit("10/hour", per="user and mail address", counts="folders shared with that address"),
+    "open_link": Limit("120/minute", per="address", counts="links opened, right or wrong"),
+    "link_guess": Limit("600/day", per="link", counts="wrong passwords of a link"),
+    "address_link_guess": Limit("20/day", per="link and address", counts="wrong passwords of a link"),
+    "report_link": Limit("10/hour", per="address", counts="reports of what a link shows"),
 }
 """A mobile carrier puts thousands of phones behind one client address, so limits by address are wide. Password resets
 have their own limit: an owner whom strangers locked out needs a reset, however many other mails were sent.
@@ -325,6 +348,18 @@ class Limiter:
                 self._metrics.limits_refused.labels(name).inc()
                 raise RateLimited(retry_after=max(1, math.ceil(wait)))
             counted.append(one)
+
+    @property
+    def asks_redis(self) -> bool:
+        return self._enabled and self._shared is not None
+
+    def try_hit(self, name: LimitName, key: str) -> bool:
+        """Counts a hit in memory. False where `hit` would refuse it. Not for a limiter that `asks_redis`."""
+        return not self._enabled or self._local.hit(name, key, self._items[name]) is None
+
+    async def try_shared_hit(self, name: LimitName, key: str) -> bool:
+        """The same where it `asks_redis`."""
+        return await self._hit(name, key, self._items[name]) is None
 
     async def _hit(self, name: LimitName, key: str, item: RateLimitItem) -> float | None:
         if self._shared is not None:

@@ -3,12 +3,14 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Literal
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, disable_created_metrics, generate_latest
 
 from app.platform import shared_metrics
 from app.platform.clock import Clock, SystemClock
 
+ContainerOutcome = Literal["older", "new", "refused"]
 SLOW = 1.0
 """Seconds. It must be a bucket of the histogram `sts_seconds`."""
 METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
@@ -64,6 +66,19 @@ class Metrics:
             "Credentials handed out, by source: issued, memory, shared (another replica's), stale (STS gave "
             "no new one).",
             ["source"],
+            registry=self.registry,
+        )
+        self.cdn_signatures = Counter(
+            "tokenvend_cdn_signatures",
+            "Signatures for the CDN handed out, one for each folder, by source: signed, memory.",
+            ["source"],
+            registry=self.registry,
+        )
+        self.container_late = Counter(
+            "tokenvend_container_late",
+            "Requests of the container endpoint that waited for STS longer than 0.7 s, by what they got: older (the "
+            "cached credential, while a new one is on its way), new, refused.",
+            ["outcome"],
             registry=self.registry,
         )
         self.sts_calls = Counter(
@@ -208,6 +223,19 @@ class Metrics:
             "Requests of a trusted proxy whose client is counted under the proxy's address, by what is wrong with "
             "X-Forwarded-For: missing, unreadable.",
             ["fault"],
+            registry=self.registry,
+        )
+        self.old_system_calls = Counter(
+            "tokenvend_old_system_calls",
+            "Passwords that the old system was asked about, by outcome: yes, no, unavailable, spared (it was down a "
+            "moment ago, and was not asked).",
+            ["outcome"],
+            registry=self.registry,
+        )
+        self.old_system_open = Gauge(
+            "tokenvend_old_system_open",
+            "1 while the old system is down and is not asked; else 0.",
+            multiprocess_mode="livemax",
             registry=self.registry,
         )
         self.mails_dropped = Counter(

@@ -20,8 +20,10 @@ def cleaned(text: str, longest: int) -> str | None:
 
     For names that come along with something more important, such as a sign-in.
     """
-    text = "".join(character if _is_shown(character) else "\n" for character in text)
-    text = re.sub(r"\s*\n\s*", " ", text).strip()
+    if not is_printable(text):
+        text = "".join(character if _is_shown(character) else "\n" for character in text)
+        text = re.sub(r"\s*\n\s*", " ", text)
+    text = text.strip()
     if len(text) > longest:
         text = text[:longest].rstrip(" \u200d")  # a joiner without what it joined would show
     return text or None

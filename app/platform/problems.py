@@ -105,6 +105,14 @@ class InvalidLogin(Problem):
     challenge = ""
 
 
+class LinkPasswordRequired(Problem):
+    status, code, title = 401, "link_password_required", "The link needs its password"
+    default_detail = (
+        "The person who made the link has set a password. Send it as `password`. None, or a wrong one, was sent."
+    )
+    challenge = ""
+
+
 class InvalidRefreshToken(Problem):
     status, code, title = 401, "invalid_refresh_token", "The refresh token is not valid"
     default_detail = "The refresh token is unknown or expired, or its session has ended. Sign in again."
@@ -227,6 +235,11 @@ class NotFound(Problem):
     default_detail = "There is nothing here, or it is not yours."
 
 
+class LinkNotFound(Problem):
+    status, code, title = 404, "link_not_found", "The link leads nowhere"
+    default_detail = "The link is wrong, has expired or was withdrawn. Ask the person who sent it for a new one."
+
+
 class StorageEventsOff(Problem):
     status, code, title = 404, "storage_events_off", "Storage events are turned off"
     default_detail = "This deployment takes no storage events: TOKENVEND_STORAGE_EVENTS_TOPIC_ARN is not set."
@@ -240,6 +253,11 @@ class DecodingUnavailable(Problem):
 class UploadTicketsOff(Problem):
     status, code, title = 404, "upload_tickets_off", "Upload tickets are turned off"
     default_detail = "This deployment issues no upload tickets. Upload with a credential of `POST /v1/credentials`."
+
+
+class CdnOff(Problem):
+    status, code, title = 404, "cdn_off", "Downloads by a CDN are turned off"
+    default_detail = "This deployment has no CDN. Download with a credential of `POST /v1/credentials`."
 
 
 class MethodNotAllowed(Problem):
@@ -298,6 +316,11 @@ class OwnAccount(Problem):
 class LastSignIn(Problem):
     status, code, title = 409, "last_sign_in", "This is the last way to sign in"
     default_detail = "Set a password, or add a passkey or an outside identity, before you remove this one."
+
+
+class TooManyLinks(Problem):
+    status, code, title = 409, "too_many_links", "There are too many links"
+    default_detail = "Withdraw some links first."
 
 
 class GrantExists(Problem):
@@ -381,7 +404,7 @@ class IdentityProviderMisconfigured(Problem):
 
 
 class UserPoolUnavailable(Problem):
-    status, code, title = 503, "user_pool_unavailable", "The user pool does not answer"
+    status, code, title = 503, "user_pool_unavailable", "The old system does not answer"
     default_detail = "The system that holds this password does not answer at the moment. Try again."
 
 

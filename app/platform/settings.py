@@ -26,6 +26,7 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError
 
+from app.crypto import webhooks
 from app.platform.page_access import EXPOSED_HEADERS
 from app.platform.urls import host_name, http_url, is_address, origin, passkey_origin, with_plain_host
 
@@ -337,6 +338,23 @@ class Settings(BaseSettings):
         description="`on` or `off` for `POST /v1/uploads`; if empty, `on` with AWS's own S3, else `off`; `tokenvend "
         "doctor` tries it",
     )
+    cdn_url: str | None = Field(
+        None,
+        description="where CloudFront serves the bucket's objects, such as `https://cdn.example.org`; without it and "
+        "`CDN_KEY_PAIR_ID` there is no `POST /v1/downloads`",
+    )
+    cdn_key_pair_id: str | None = Field(
+        None,
+        description="the id that CloudFront gave to the public key of `tokenvend keys show --purpose cdn`; a new id "
+        "switches to the newest key",
+    )
+    cdn_grid: int = Field(
+        450,
+        ge=60,
+        le=3600,
+        description="seconds between the moments at which signatures for the CDN end; a signature lives one to two of "
+        "them",
+    )
     quota_bytes: int | None = Field(
         None,
         ge=0,
@@ -393,12 +411,15 @@ class Settings(BaseSettings):
         "answers; a thief who refreshes within them is not noticed",
     )
     import_max_bytes: int = Field(
-        2**30, ge=65_536, description="the largest file that `POST /v1/admin/user-imports` takes"
+        2**30,
+        ge=65_536,
+        description="the largest file that `POST /v1/admin/user-imports` takes, and what a packed one may unpack to",
     )
-    firebase_hash_config: FirebaseHashConfig | None = Field(
+    firebase_hash_config: Annotated[FirebaseHashConfig | None, NoDecode] = Field(
         None,
         repr=False,
-        description="JSON: the `hash_config` that Firebase's console shows, for imported passwords; a secret",
+        description="the `hash_config` that Firebase's console shows, as its text or as JSON, for imported passwords; "
+        "a secret",
     )
     cognito_client_id: str | None = Field(
         None, description="app client of the Cognito user pool from which users bring their passwords; off if empty"
@@ -406,6 +427,16 @@ class Settings(BaseSettings):
     cognito_client_secret: SecretStr = Field(SecretStr(""), description="secret of that app client, if it has one")
     cognito_region: str | None = Field(None, description="Region of that user pool; `AWS_REGION` if empty")
     cognito_endpoint_url: str | None = Field(None, description="address of that user pool, if it is not AWS's own")
+    migration_url: str | None = Field(
+        None,
+        description="address that is asked about passwords of the old system, once for each user without one here; off "
+        "if empty",
+    )
+    migration_secret: Annotated[tuple[SecretStr, ...], NoDecode] = Field(
+        (),
+        description="signs these questions: `whsec_` and the base64 of 24 to 64 random bytes; two, comma-separated, "
+        "while it is changed",
+    )
     rate_limits: Switch = Field("on", description="`off` for load tests; refused in production")
     rate_limit_url: str = Field(
         "memory://",
@@ -461,6 +492,7 @@ class Settings(BaseSettings):
         "sts_regions",
         "s3_exposed_headers",
         "passkey_origins",
+        "migration_secret",
         mode="before",
     )
     @classmethod
@@ -476,6 +508,20 @@ class Settings(BaseSettings):
             return json.loads(value) if isinstance(value, str) else value
         except ValueError as error:
             raise ValueError(f"must be one object in JSON: {error}") from None
+
+    @field_validator("firebase_hash_config", mode="before")
+    @classmethod
+    def _hash_config(cls, value: object) -> object:
+        """JSON, or the console's text, such as `hash_config { algorithm: SCRYPT, base64_signer_key: …, … }`."""
+        if not isinstance(value, str):
+            return value
+        with contextlib.suppress(ValueError):
+            return json.loads(value)
+        if pairs := re.findall(r"(\w+):\s*([^\s,{}]+)", value):
+            return dict(pairs)
+        raise ValueError(
+            "must be JSON, or the text that Firebase's console shows: `hash_config { algorithm: SCRYPT, … }`"
+        )
 
     @model_validator(mode="before")
     @classmethod
@@ -585,6 +631,23 @@ class Settings(BaseSettings):
             r"arn:aws[a-z-]*:sns:[a-z0-9-]+:\d{12}:[\w-]{1,256}", value, re.ASCII
         ):
             raise ValueError("must be the ARN of a topic: arn:aws:sns:eu-central-1:123456789012:name")
+        return value
+
+    @field_validator("cdn_url")
+    @classmethod
+    def _cdn(cls, value: str | None) -> str | None:
+        if value is None:
+            return None
+        url = origin(value)
+        if not url.startswith("https://") and not (url.startswith("http://") and urlsplit(url).hostname in LOOPBACK):
+            raise ValueError("must start with https://, for whoever reads a signature on the way may use it")
+        return url
+
+    @field_validator("cdn_key_pair_id")
+    @classmethod
+    def _key_pair(cls, value: str | None) -> str | None:
+        if value is not None and not re.fullmatch(r"[A-Z0-9]{4,64}", value, re.ASCII):
+            raise ValueError("must be the id of a public key at CloudFront, such as K2JCJMDEHXQW5F, and not the key")
         return value
 
     @field_validator("external_id")
@@ -724,6 +787,7 @@ class Settings(BaseSettings):
         "s3_endpoint_url",
         "s3_public_endpoint_url",
         "cognito_endpoint_url",
+        "migration_url",
         "otlp_endpoint",
     )
     @classmethod
@@ -733,11 +797,24 @@ class Settings(BaseSettings):
         placeholder = "{region}" if info.field_name == "sts_endpoint_url" else ""
         return http_url(value, placeholder=placeholder, with_user=info.field_name == "otlp_endpoint")
 
-    @field_validator("cognito_endpoint_url")
+    @field_validator("cognito_endpoint_url", "migration_url")
     @classmethod
     def _private(cls, value: str | None) -> str | None:
         if value is not None and value.startswith("http:") and urlsplit(value).hostname not in LOOPBACK:
             raise ValueError("must start with https://, for passwords go there")
+        return value
+
+    @field_validator("migration_secret")
+    @classmethod
+    def _webhook_secrets(cls, value: tuple[SecretStr, ...]) -> tuple[SecretStr, ...]:
+        try:
+            for secret in value:
+                webhooks.key_of(secret.get_secret_value())
+        except ValueError:
+            raise ValueError(
+                f"must be {webhooks.SECRET_PREFIX} and the base64 of {webhooks.LEAST} to {webhooks.MOST} random bytes: "
+                f'`echo "{webhooks.SECRET_PREFIX}$(openssl rand -base64 32)"` makes one'
+            ) from None
         return value
 
     @field_validator("database_url")
@@ -774,6 +851,11 @@ class Settings(BaseSettings):
     def _bucket(cls, value: str) -> str:
         if value and not re.fullmatch(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]", value):
             raise ValueError("must be the name of a bucket (3 to 63 of a-z, 0-9, `.` and `-`), not an ARN or URL")
+        if value.endswith("--x-s3"):
+            raise ValueError(
+                "must be no directory bucket: there S3 makes keys for the whole bucket out of every credential, so "
+                "nothing keeps users apart"
+            )
         return value
 
     @field_validator("secret_key_previous", mode="before")
@@ -826,6 +908,14 @@ class Settings(BaseSettings):
         return self
 
     @model_validator(mode="after")
+    def _has_one_old_system(self) -> Self:
+        if self.migration_url and not self.migration_secret:
+            raise ValueError(f"{PREFIX}MIGRATION_SECRET: must be set, for it signs what is sent to MIGRATION_URL")
+        if self.migration_url and self.cognito_client_id:
+            raise ValueError(f"{PREFIX}MIGRATION_URL: must not be set beside COGNITO_CLIENT_ID: one of them is asked")
+        return self
+
+    @model_validator(mode="after")
     def _consistent(self) -> Self:
         if unknown := set(self.transitive_tag_keys) - set(tag_keys(self.session_tags)):
             raise ValueError(f"{PREFIX}TRANSITIVE_TAG_KEYS: {', '.join(sorted(unknown))}: not in SESSION_TAGS")
@@ -869,6 +959,8 @@ class Settings(BaseSettings):
         loopback = urlsplit(self.public_url).hostname in LOOPBACK
         if "public_url" in self.model_fields_set and not self.public_url.startswith("https://") and not loopback:
             wrong.append(f"{PREFIX}PUBLIC_URL: must start with https:// in production")
+        if self.migration_url and not self.migration_url.startswith("https://"):
+            wrong.append(f"{PREFIX}MIGRATION_URL: must start with https:// in production, for passwords go there")
         if wrong:
             raise ValueError("\n".join(wrong))
 
@@ -900,6 +992,11 @@ class Settings(BaseSettings):
     def service_name(self) -> str:
         """The name that people know the service by: the sender's name in its mails, or else its host name."""
         return parseaddr(self.mail_from)[0] or urlsplit(self.public_url).hostname or ""
+
+    @property
+    def sends_mail(self) -> bool:
+        """Whether mails leave this machine. In development they are printed without a mail server."""
+        return bool(self.smtp_url.get_secret_value())
 
     @property
     def verifies_email(self) -> bool:
@@ -950,6 +1047,10 @@ class Settings(BaseSettings):
     def gives_upload_tickets(self) -> bool:
         default = "off" if self.s3_endpoint_url else "on"
         return (self.upload_tickets or default) == "on"
+
+    @property
+    def signs_downloads(self) -> bool:
+        return self.cdn_url is not None and self.cdn_key_pair_id is not None
 
     @property
     def drains_for(self) -> int:

@@ -1,11 +1,6 @@
 """Whether the database takes writes: remembers why it refused one until a later write succeeds."""
 
-import sqlite3
-
-import psycopg
-import structlog
-
-log = structlog.get_logger("tokenvend.database")
+from app.platform.logs import log
 
 _BY_STATE = {
     "25006": "read_only",
@@ -45,9 +40,7 @@ class WriteFaults:
 
 
 def _fault(error: object) -> str | None:
-    if isinstance(error, psycopg.Error):
-        return _BY_STATE.get(error.sqlstate or "")
-    if isinstance(error, sqlite3.Error):
-        name = getattr(error, "sqlite_errorname", "")
-        return next((fault for code, fault in _BY_NAME.items() if name.startswith(code)), None)
-    return None
+    if state := getattr(error, "sqlstate", None):
+        return _BY_STATE.get(state)
+    name = getattr(error, "sqlite_errorname", "")
+    return next((fault for code, fault in _BY_NAME.items() if name.startswith(code)), None)

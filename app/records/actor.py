@@ -1,8 +1,8 @@
 """The caller of a request: user, session, role, and how recently they authenticated."""
 
 import uuid
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from typing import NamedTuple
 
 FRESH = timedelta(minutes=5)
 """How long after a sign-in or step-up a user may do sensitive things (ASVS 7.5.1)."""
@@ -12,8 +12,7 @@ UNKNOWN = datetime.max.replace(tzinfo=UTC)
 """The default of `created_at`: an account of unknown age counts as new."""
 
 
-@dataclass(frozen=True, slots=True)
-class Actor:
+class Actor(NamedTuple):
     user_id: uuid.UUID
     session_id: uuid.UUID
     role: str

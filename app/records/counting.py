@@ -13,6 +13,7 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.orm import Session
 
+from app.platform.db import PLANNED_ANEW
 from app.platform.process import Platform
 
 Kind = Literal["exact", "at_least", "estimate"]
@@ -50,7 +51,8 @@ async def count(platform: Platform, rows: Select[Any]) -> Count:
 
 
 def _count(session: Session, rows: Select[Any]) -> int:
-    return session.scalar(select(func.count()).select_from(rows.limit(COUNTED + 1).subquery())) or 0
+    counted = select(func.count()).select_from(rows.limit(COUNTED + 1).subquery())
+    return session.scalar(counted.execution_options(**{PLANNED_ANEW: True})) or 0
 
 
 def _count_or_estimate(session: Session, rows: Select[Any]) -> Count:

@@ -93,6 +93,8 @@ class Model(DeclarativeBase):
 
 COGNITO = "cognito"
 """The `password_from` of users who may bring their password from Cognito."""
+OLD_SYSTEM = "old_system"
+"""The `password_from` of users who may bring their password from whatever `TOKENVEND_MIGRATION_URL` asks."""
 EVERYONE = uuid.UUID(int=0)
 """The subject of a revocation of everybody's credentials."""
 
@@ -165,7 +167,8 @@ class User(Model):
     password_hash: Mapped[str | None] = mapped_column(String(255))
     """None for users who sign in only by passkey or outside identity, and for guests."""
     password_from: Mapped[str | None] = mapped_column(String(16))
-    """`cognito`: the user was imported from there and has not signed in yet. They may bring that password once."""
+    """`cognito` or `old_system`: the user was imported without a password and has not signed in yet. They may bring the
+    one that they have there, once."""
     guest: Mapped[bool] = mapped_column(Boolean, server_default=false())
     """Whether the account belongs to one device, until it gets an address, a passkey or an outside identity."""
     guest_review_at: Mapped[datetime] = mapped_column(server_default=text("'1970-01-01 00:00:00'"))
@@ -501,13 +504,13 @@ class ProviderAuthorization(Model):
 
 
 class SigningKey(Model):
-    """A key pair that signs tokens of one purpose.
+    """A key pair that signs tokens of one purpose, or what a CDN verifies.
 
     `sequence` is unique within a purpose, so that two replicas cannot both make the first key.
     """
 
     __tablename__ = "signing_keys"
-    __table_args__ = (CheckConstraint("purpose IN ('access', 'sts')", name="purpose"),)
+    __table_args__ = (CheckConstraint("purpose IN ('access', 'sts', 'cdn')", name="purpose"),)
 
     purpose: Mapped[str] = mapped_column(String(16), primary_key=True)
     sequence: Mapped[int] = mapped_column(Integer, primary_key=True, autoincrement=False)
@@ -517,6 +520,16 @@ class SigningKey(Model):
     created_at: Mapped[datetime]
     signs_from: Mapped[datetime]
     retires_at: Mapped[datetime | None]
+
+
+class CdnKeyPair(Model):
+    """Which key CloudFront knows by an id: the newest one, when the service first saw that id in its settings."""
+
+    __tablename__ = "cdn_key_pairs"
+
+    key_pair_id: Mapped[str] = mapped_column(String(64), primary_key=True)
+    kid: Mapped[str] = mapped_column(String(64))
+    created_at: Mapped[datetime]
 
 
 class SecretKey(Model):
@@ -556,6 +569,16 @@ class KeptKey(Model):
     fingerprint: Mapped[str] = mapped_column(String(64), primary_key=True)
     """Of the secret key that it was derived from."""
     key_encrypted: Mapped[bytes] = mapped_column(Encrypted(kinds.KEPT_KEY, bound_to="fingerprint"))
+    created_at: Mapped[datetime]
+
+
+class PrehashKey(Model):
+    """What another system joined to each password before it hashed it. See `crypto/prehashes.py`."""
+
+    __tablename__ = "prehash_keys"
+
+    id: Mapped[str] = mapped_column(String(8), primary_key=True)
+    key_encrypted: Mapped[bytes] = mapped_column(Encrypted(kinds.PREHASH_KEY, bound_to="id"))
     created_at: Mapped[datetime]
 
 
@@ -643,6 +666,45 @@ class Grant(Model):
     """Since when a job has to revoke credentials that carry it: it was withdrawn, or its owner disabled or erased."""
 
 
+class Link(Model):
+    """A folder of the owner's that whoever has the link may read. A withdrawn or expired link stays so.
+
+    Its credentials are in the ledger with its id, and end with it.
+    """
+
+    __tablename__ = "links"
+    __table_args__ = (
+        Index(None, "owner_id", "created_at", "id"),
+        Index(None, "created_at", "id"),
+        Index(
+            "ix_links_reported",
+            "created_at",
+            "id",
+            postgresql_where=text("reports > 0"),
+            sqlite_where=text("reports > 0"),
+        ),
+    )
+
+    id: Mapped[uuid.UUID] = mapped_column(primary_key=True)
+    owner_id: Mapped[uuid.UUID] = mapped_column(ForeignKey("users.id"))
+    secret_digest: Mapped[bytes] = mapped_column(LargeBinary(32), unique=True)
+    """SHA-256 of the secret, which has 128 random bits. So nobody finds the secret from it."""
+    password_hash: Mapped[str | None] = mapped_column(String(255))
+    path: Mapped[str] = mapped_column(String(256))
+    """The folder within the owner's prefix. It ends in `/`. Empty when the owner's account is erased."""
+    label: Mapped[str | None] = mapped_column(String(100))
+    """What the owner calls the link. Nobody else sees it but staff."""
+    created_at: Mapped[datetime]
+    expires_at: Mapped[datetime | None] = mapped_column(index=True)
+    """In whole seconds; never changed."""
+    withdrawn_at: Mapped[datetime | None] = mapped_column(index=True)
+    opened_at: Mapped[datetime | None]
+    """When it was last opened, to within a minute."""
+    reports: Mapped[int] = mapped_column(Integer, server_default=text("0"))
+    """How often people who opened it reported what it shows."""
+    reported_at: Mapped[datetime | None]
+
+
 class Revocation(Model):
     """A mark: the credentials of its scope that were issued before `not_before` (in whole seconds) are revoked.
 
@@ -651,7 +713,7 @@ class Revocation(Model):
 
     __tablename__ = "revocations"
     __table_args__ = (
-        CheckConstraint("scope IN ('everyone', 'user', 'session')", name="scope"),
+        CheckConstraint("scope IN ('everyone', 'user', 'session', 'link')", name="scope"),
         # Few marks take room at the engine, however many are withheld from it.
         Index(
             "ix_revocations_told",
@@ -668,9 +730,9 @@ class Revocation(Model):
     )
 
     subject_id: Mapped[uuid.UUID] = mapped_column(primary_key=True)
-    """The id of a session or a user, or the nil UUID for everyone."""
+    """The id of a session, a link or a user, or the nil UUID for everyone."""
     user_id: Mapped[uuid.UUID | None]
-    """The user of the session, or the user again. The row outlives both, so there is no foreign key."""
+    """The user of the session or link, or the user again. The row outlives both, so there is no foreign key."""
     scope: Mapped[str] = mapped_column(String(16))
     revoked_at: Mapped[datetime]
     not_before: Mapped[datetime]
@@ -680,7 +742,7 @@ class Revocation(Model):
     withheld: Mapped[bool] = mapped_column(Boolean, server_default=false())
     """Whether the engine is never told: no such credential is alive, or the cause has no room left at the engine."""
     goes_on: Mapped[bool] = mapped_column(Boolean, server_default=false())
-    """Only for a session: whether it still gets credentials, so that the engine has to compare with `not_before`."""
+    """Only for a session or link: whether it still gets credentials, so that the engine compares with `not_before`."""
     reason: Mapped[str | None] = mapped_column(String(32))
     """The cause of the revocation; None if no credential was alive."""
     newcomer: Mapped[bool] = mapped_column(Boolean, server_default=false())
@@ -705,6 +767,9 @@ class IssuedCredential(Model):
     id: Mapped[uuid.UUID] = mapped_column(primary_key=True)
     user_id: Mapped[uuid.UUID]
     session_id: Mapped[uuid.UUID]
+    """The id of the link if there is one."""
+    link_id: Mapped[uuid.UUID | None]
+    """The link of the user's by which somebody without a session got it."""
     access_key_id: Mapped[str] = mapped_column(String(128), index=True)
     access: Mapped[str] = mapped_column(String(16))
     prefix: Mapped[str] = mapped_column(String(512))
@@ -845,6 +910,10 @@ class UserImport(Model):
     created: Mapped[int] = mapped_column(BigInteger)
     existing: Mapped[int] = mapped_column(BigInteger)
     refused: Mapped[int] = mapped_column(BigInteger)
+    invited: Mapped[int] = mapped_column(BigInteger, server_default="0")
+    """Of `created`: those whose hash is not supported, who get a mail with a link."""
+    hashes: Mapped[dict[str, Any]] = mapped_column(server_default=text("'{}'"))
+    """Of a dry run, by the kind of hash: rows, the work of all their first sign-ins, and the dearest of these."""
     digest: Mapped[str] = mapped_column(String(64))
     """SHA-256 of the rows so far. A file that continues the import has to begin with the same rows."""
     started_by: Mapped[uuid.UUID | None]

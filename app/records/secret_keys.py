@@ -15,7 +15,6 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Literal
 
-import structlog
 from sqlalchemy import Column, Table, bindparam, delete, func, literal, select, tuple_, update
 from sqlalchemy.orm import Session
 
@@ -24,12 +23,11 @@ from app.crypto.kinds import Keyed
 from app.crypto.vault import DecryptionFailed, Vault, digest_by
 from app.platform.clock import Clock
 from app.platform.db import Database, insert_if_absent, upsert
+from app.platform.logs import log
 from app.platform.metrics import Metrics
 from app.platform.problems import DatabaseUnavailable
 from app.records import audit
 from app.records.models import Digested, Encrypted, KeptKey, Model, SecretKey, SecretKeyHolder, SigningKey
-
-log = structlog.get_logger("tokenvend.secret_key")
 
 LOOK_EVERY = 10.0
 """Seconds between a replica's looks at the row. A switch is complete after so long."""

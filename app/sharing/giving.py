@@ -85,7 +85,7 @@ async def create(
     `SharingNotAllowed`, `GrantExists`, `TooManyGrants`, `RateLimited`.
     """
     now = platform.clock.now()
-    address, ends_at = _address(email), _end(now, expires_at)
+    address, ends_at = _address(email), end_of(now, expires_at)
     if path == "":
         raise InvalidPath("Name the folder to share. A whole prefix cannot be shared.")
     prefix = session_policy.narrowed_prefix(actor.user_id, path)
@@ -139,9 +139,7 @@ def _find(
     verifies: bool,
 ) -> Given | None:
     """The grant that exists already, if any. Raises `SharingNotAllowed`, `InvalidRequest`, `GrantExists`."""
-    owner = users.get_user(session, actor.user_id)
-    if owner.guest or (verifies and owner.email_verified_at is None):
-        raise SharingNotAllowed
+    owner = require_sharer(session, actor, verifies=verifies)
     if owner.email_key == address.key:
         raise InvalidRequest(errors=[FieldError("body.grantee_email", "own_address", "This is your own address.")])
     existing = session.scalar(
@@ -153,6 +151,14 @@ def _find(
     if existing is not None and existing.expires_at != ends_at:
         raise GrantExists
     return _given(existing) if existing is not None else None
+
+
+def require_sharer(session: Session, actor: Actor, *, verifies: bool) -> User:
+    """The actor's account. Raises `SharingNotAllowed` for a guest and, if `verifies`, without a verified address."""
+    owner = users.get_user(session, actor.user_id)
+    if owner.guest or (verifies and owner.email_verified_at is None):
+        raise SharingNotAllowed
+    return owner
 
 
 def _create(
@@ -257,7 +263,8 @@ def _address(email: str) -> Address:
     return address
 
 
-def _end(now: datetime, expires_at: datetime | None) -> datetime | None:
+def end_of(now: datetime, expires_at: datetime | None) -> datetime | None:
+    """The moment in whole seconds, as it is stored. Raises `InvalidRequest` if it is past."""
     if expires_at is None:
         return None
     ends_at = expires_at.replace(microsecond=0)

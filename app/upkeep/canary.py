@@ -10,11 +10,11 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Literal
 
-import structlog
 from sqlalchemy import update
 from sqlalchemy.orm import Session
 
 from app.platform.db import insert_if_absent
+from app.platform.logs import log
 from app.platform.problems import Problem
 from app.platform.process import Platform
 from app.policy import session_policy
@@ -24,8 +24,6 @@ from app.records.models import Canary
 from app.upkeep import isolation
 from app.upkeep.isolation import S3Unreachable, Tenant
 from app.vending.vending import Vending
-
-log = structlog.get_logger("tokenvend.canary")
 
 ORIGIN = Origin(request_id="", address="canary")
 USERS = tuple(uuid.uuid5(uuid.NAMESPACE_URL, f"urn:tokenvend:canary:{number}") for number in (1, 2))

@@ -12,12 +12,12 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-import structlog
 from sqlalchemy import delete, func, select, update
 from sqlalchemy.orm import Session
 
 from app.aws import s3
 from app.aws.s3 import S3Failed
+from app.platform.logs import log
 from app.platform.problems import Problem
 from app.platform.process import Platform
 from app.policy import session_policy
@@ -25,8 +25,6 @@ from app.records import audit
 from app.records.audit import Origin
 from app.records.models import DeviceSession, Erasure, IssuedCredential, RefreshToken
 from app.vending.vending import Vending, job_session
-
-log = structlog.get_logger("tokenvend.erasure")
 
 ORIGIN = Origin(request_id="", address="erasure")
 LEASE = timedelta(minutes=5)

@@ -125,17 +125,28 @@ async def exposed_to(settings: Settings, origin: str) -> frozenset[str] | None:
     return await asyncio.to_thread(_preflight, settings, origin)
 
 
+async def name_of_server(settings: Settings) -> str:
+    """What S3 calls itself in the header `Server`; empty if it does not say. Raises `S3Unreachable`."""
+    url = f"{s3.make_client(settings, NOBODY).meta.endpoint_url}/{settings.bucket}/users/"
+    return (await asyncio.to_thread(_request, "HEAD", url, {})).headers.get("Server", "")
+
+
 def _preflight(settings: Settings, origin: str) -> frozenset[str] | None:
     url = f"{s3.make_client(settings, NOBODY).meta.endpoint_url}/{settings.bucket}/users/"
     headers = {"Origin": origin, "Access-Control-Request-Method": "PUT"}
-    try:
-        answer = urllib3.request("OPTIONS", url, headers=headers, timeout=5, retries=False)
-    except HTTPError as error:
-        raise S3Unreachable(type(error).__name__) from error
+    answer = _request("OPTIONS", url, headers)
     if answer.headers.get("Access-Control-Allow-Origin") not in (origin, "*"):
         return None
     named = answer.headers.get("Access-Control-Expose-Headers", "").lower().split(",")
     return frozenset(name.strip() for name in named)
+
+
+def _request(method: str, url: str, headers: dict[str, str]) -> urllib3.BaseHTTPResponse:
+    """Not signed. Raises `S3Unreachable`."""
+    try:
+        return urllib3.request(method, url, headers=headers, timeout=5, retries=False)
+    except HTTPError as error:
+        raise S3Unreachable(type(error).__name__) from error
 
 
 async def believed_changed_tokens(settings: Settings, own: StsCredential, prefix: str, stranger: StsCredential) -> int:

@@ -13,12 +13,12 @@ from datetime import datetime, timedelta
 from typing import Any
 from urllib.parse import quote, unquote
 
-import structlog
 from sqlalchemy import func, select, update
 from sqlalchemy.orm import Session
 
 from app.aws import s3
 from app.aws.s3 import Page, S3Failed
+from app.platform.logs import log
 from app.platform.problems import Problem
 from app.platform.process import Platform
 from app.platform.settings import Settings
@@ -28,8 +28,6 @@ from app.records.models import IssuedCredential, Usage, User
 from app.revocation.marks import LONGEST_LIFE
 from app.storage import quota
 from app.vending.vending import Vending
-
-log = structlog.get_logger("tokenvend.usage")
 
 ORIGIN = Origin(request_id="", address="usage")
 LEASE = timedelta(minutes=5)

@@ -27,6 +27,7 @@ class TestLookUp:
                 "credential_id": vended["credential_id"],
                 "user_id": ada.user_id,
                 "session_id": ada.session_id,
+                "link_id": None,
                 "access": "read",
                 "prefix": f"users/{ada.user_id}/albums/",
                 "shared_prefixes": [],

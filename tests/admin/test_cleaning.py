@@ -137,11 +137,11 @@ class TestImports:
             service.clock.advance(seconds=1)
         service.clock.advance(days=90, seconds=-2)
         clean(service)
-        assert (count(service, "user_imports"), count(service, "user_import_problems")) == (2, 10)
+        assert (count(service, "user_imports"), count(service, "user_import_problems")) == (2, 12)
         service.clock.advance(seconds=1)
         while clean(service):
             pass
-        assert (count(service, "user_imports"), count(service, "user_import_problems")) == (1, 5)
+        assert (count(service, "user_imports"), count(service, "user_import_problems")) == (1, 6)
 
 
 @pytest.mark.both_databases

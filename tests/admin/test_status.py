@@ -1,6 +1,7 @@
 """The service itself, as its staff see it: health, queues, settings without secrets, signing keys, imports."""
 
 import uuid
+from collections.abc import Callable
 from datetime import timedelta
 from types import UnionType
 from typing import Any, Union, get_args, get_origin
@@ -174,6 +175,17 @@ class TestSigningKeys:
         assert [key["state"] for key in answer.json()["items"]] == ["signs", "retired"]
         assert_problem(admin.get("/v1/me"), 401, "invalid_token")
         assert service.refresh(admin.refresh_token).status_code == 200
+
+    def test_that_sts_trusts_is_published_and_signs_at_once_too(self, make_service: Callable[..., Service]) -> None:
+        """Each replica reads its keys once a minute, and this one when it has made one."""
+        service = make_service(vending_mode="web_identity")
+        admin = service.staff("admin", "root@example.com")
+        before = service.client.get("/sts/jwks.json").json()["keys"]
+        answer = admin.post("/v1/admin/signing-keys/rotate", {"purpose": "sts", "at_once": True, **WHY})
+        assert answer.status_code == 200, answer.text
+        after = service.client.get("/sts/jwks.json").json()["keys"]
+        assert {key["kid"] for key in after}.isdisjoint(key["kid"] for key in before)
+        assert len(after) == 1
 
 
 @pytest.mark.both_databases

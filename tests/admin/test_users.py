@@ -13,11 +13,13 @@ from typing import Any
 import psycopg
 import pytest
 from alembic import command
-from sqlalchemy import insert, text
+from sqlalchemy import insert, select, text
 from sqlalchemy.dialects import postgresql
 from sqlalchemy.engine import make_url
+from sqlalchemy.orm import Session
 
 from app.admin import user_filters, users
+from app.admin.user_filters import Filters
 from app.records import counting
 from app.records.migrate import configuration, upgrade
 from app.records.models import User
@@ -366,6 +368,26 @@ class TestTrigrams:
             assert "ix_users_text" in str(service.sql(f"EXPLAIN {plan}".replace("%%", "%")))
         command.downgrade(configuration(url), "2026112402")
         upgrade(url)
+
+    def test_no_plan_is_kept_for_all_texts(self, debian: str) -> None:
+        """After ten searches a kept plan read all of a million users for a text that one of them has."""
+        administer(debian, "CREATE DATABASE planned")
+        url = debian.replace("/postgres?", "/planned?")
+        upgrade(url)
+
+        def prepared(session: Session) -> list[str]:
+            for text_of_query in ("lovelace", None):
+                for _ in range(12):
+                    users.search(session, Filters(query=text_of_query), limit=10, cursor=None)
+                    counting._count(
+                        session, select(User.id).where(*Filters(query=text_of_query).conditions(on_sqlite=False))
+                    )
+            return list(session.scalars(text("SELECT statement FROM pg_prepared_statements")))
+
+        with running_service(url) as service:
+            kept = service.runtime.platform.database.run("write", prepared)
+        assert [one for one in kept if "ILIKE" in one or "count(" in one] == []
+        assert [one for one in kept if "FROM users" in one]  # a list without a search has one plan
 
     def test_may_be_made_later(self, debian: str) -> None:
         """By the statements of docs/operate/administration.md, where the migration could not."""

@@ -24,7 +24,8 @@ from typing import Any, get_args
 from uuid import UUID
 
 import pytest
-from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import padding
 from httpx2 import Response
 from openapi_schema_validator import OAS31Validator
 from pydantic import TypeAdapter
@@ -32,7 +33,7 @@ from webauthn.helpers import decode_credential_public_key
 from webauthn.helpers.decoded_public_key_to_cryptography import decoded_public_key_to_cryptography
 from webauthn.helpers.structs import AuthenticatorAttachment, AuthenticatorTransport
 
-from app.accounts import passwords
+from app.accounts import password_strength
 from app.api import examples
 from app.api.admin.access_keys import AccessKeyId
 from app.auth import ceremony, codes, oidc, recovery_codes, rotation, totp
@@ -47,10 +48,12 @@ from app.http.wire import Moment, Timestamp
 from app.mail.bounds import Kind
 from app.platform import cursors
 from app.platform.settings import OidcProvider
-from app.policy import session_policy
+from app.policy import cdn_policy, session_policy
 from app.records import addresses, single_use
 from app.records.audit import Event
+from app.sharing import links
 from app.vending import s3_calls, tickets
+from tests.policy.cloudfront import decoded
 from tests.support import authenticator as authenticator_app
 from tests.support.clock import ManualClock
 from tests.support.databases import SqliteDatabases
@@ -72,6 +75,8 @@ SETTINGS: Json = {
     "AWS_REGION": "eu-central-1",
     "bucket": "photos",
     "s3_public_endpoint_url": "https://s3.eu-central-1.amazonaws.com",
+    "cdn_url": "https://cdn.example.org",
+    "cdn_key_pair_id": "K2JCJMDEHXQW5F",
     "oidc_providers": {"apple": {"issuer": "https://appleid.apple.com", "client_ids": (CLIENT_ID,)}},
 }
 APPLE_KEY = {
@@ -86,6 +91,19 @@ APPLE_KEY = {
     "jQ",
 }
 """Made for the example; nobody has the private half."""
+
+
+CDN_KEY = """-----BEGIN PUBLIC KEY-----
+MIIBIjANBgkqhkiG9w0BAQEFAAOCAQ8AMIIBCgKCAQEAx0IK+BAARhxuOKsF8qf+
+ivx1zrwGp703u1Zf1dyS7F0mN573fcNAkWyyrGo4vI0lJwb5HbVuvZB/4nJe5wbp
+S7Hxd24kG96P8Ei1XnD7XRR7dqwOpQK2J4ZqrMR94QSBjAjQuLSDVVvb3GetUpIK
+QJ16OtrAoxVd+Ei2GqwCEb/Em8j5XCsYSfQCFp/JpLGouJyx9fESo2KgFS5Io0KO
+O2CTd+lhhQtCYBm3/V6RddRB7QebjFZhTUS/ZfCo82s0VsXvFspinzG7dEUY28Dt
+P6BVMUB8SltzOp/H99r9oegko1hk+c26E3899ujZSGj2+LZzReGJq0IOxIk/24sx
+nwIDAQAB
+-----END PUBLIC KEY-----
+"""
+"""The same, of what is shown of the CDN."""
 
 
 @dataclass(frozen=True)
@@ -193,7 +211,7 @@ def is_folder(value: str) -> bool:
 
 
 def is_strong(value: str) -> bool:
-    passwords.check_strength(value, min_length=8, context=("ada@example.org", "Ada"))
+    password_strength.check_strength(value, min_length=8, context=("ada@example.org", "Ada"))
     return True
 
 
@@ -230,6 +248,7 @@ FORMS: Mapping[str, Check] = {
     "email": is_address,
     "subject_email": is_address,
     "event": lambda value: value in get_args(Event),
+    "NewLink.url": lambda value: re.fullmatch(rf"\S+/album#{links.PREFIX}[\w-]{{22}}", value) is not None,
     "grantee_email": is_address,
     "kind": lambda value: value in get_args(Kind),
     "mfa_token": is_token(single_use.PREFIX),
@@ -257,6 +276,7 @@ FREE = {
     "UserNote.text",
     "authorization_code",
     "device_name",
+    "label",
     "displayName",
     "actor_name",
     "display_name",
@@ -357,7 +377,25 @@ def is_passkeys_key(value: str) -> bool:
     return unb64url(value) == key.public_bytes(*form)
 
 
+def is_signed_for_the_cdn(value: str) -> bool:
+    """For the folder and the end that are shown, by the key that is shown."""
+    given = dict(part.split("=", 1) for part in value.split("&"))
+    policy, signature = (decoded(given[name]) for name in ("Policy", "Signature"))
+    until = datetime.fromisoformat(SHOWN["Download.expires_at"])
+    shown = [SETTINGS["cdn_url"], SHOWN["Download.prefix"]]
+    key: Any = serialization.load_pem_public_key(CDN_KEY.encode())
+    key.verify(signature, policy, padding.PKCS1v15(), hashes.SHA1())
+    return (
+        list(given) == ["Policy", "Signature", "Key-Pair-Id"]
+        and policy.decode() == cdn_policy.policy(*shown, until)
+        and given["Key-Pair-Id"] == SETTINGS["cdn_key_pair_id"]
+    )
+
+
 SCENE: Mapping[str, Check] = {
+    "OpenLinkRequest.secret": lambda value: SHOWN["NewLink.url"].endswith(f"/album#{value}"),
+    "OpenedLink.path_name": lambda value: value == SHOWN["LinkRequest.path"].split("/")[-2],
+    "Download.query": is_signed_for_the_cdn,
     "person": is_address,
     "AccessCheckRequest.action": lambda value: value in session_policy.OBJECT_ACTIONS["read"],
     "AssertionResponse.authenticatorData": lambda value: given_passkey(authenticatorData=value),
@@ -422,6 +460,9 @@ ANSWERED = {
     "AccessCheck.statement",
     "AuditDetail.name",
     "AuditDetail.value",
+    "Download.base_url",
+    "DownloadCookie.name",
+    "DownloadCookie.value",
     "FindingView.name",
     "FindingView.repair",
     "FindingView.text",
@@ -445,6 +486,8 @@ ANSWERED = {
     "Problem.type",
     "UploadField.name",
     "UploadField.value",
+    "UserImportHashes.kind",
+    "UserImportPreview.problem",
     "UserImportProblem.code",
     "UserImportProblem.message",
     "alg",
@@ -539,6 +582,7 @@ def tell_a_story(service: Service) -> dict[str, str]:
     ada.get("/v1/me/credentials", params={"limit": 1})
     ada.post("/v1/access-checks", {"action": "s3:GetObject", "key": f"{own}albums/2026/beach.jpg"})
     ada.post("/v1/uploads", {"path": "albums/2026/beach.jpg", "content_type": "image/jpeg", "size": 1})
+    ada.post("/v1/downloads", {"grant_ids": []})
     service.client.post("/v1/auth/oidc/apple/nonce")
     keeper = Keeper(origin=examples.ISSUER)
     options = ada.post("/v1/me/passkeys/options").json()["options"]
@@ -548,6 +592,10 @@ def tell_a_story(service: Service) -> dict[str, str]:
     app = authenticator_app.enable(ada)
     authenticator_app.answer(service, authenticator_app.challenge(ada), app.fresh_code())
     ada.get("/v1/me/identities")
+    link = ada.post("/v1/links", {"path": "albums/2026/", "label": "For grandma"}).json()["url"].partition("#")[2]
+    for act in ("open", "report"):
+        service.client.post(f"/v1/links/{act}", json={"secret": link})
+    ada.get("/v1/links", params={"limit": 1})
     ada.get("/v1/me/export")
     admin.get("/v1/admin/users", params={"limit": 1})
     for people in ("", f"/users/{ada.user_id}"):
@@ -559,7 +607,7 @@ def tell_a_story(service: Service) -> dict[str, str]:
     admin.post(f"/v1/admin/users/{ada.user_id}/notes", {"text": "Lost a phone on Monday, and called about it."})
     for part in ("notes", "grants/given", "grants/received"):
         admin.get(f"/v1/admin/users/{ada.user_id}/{part}")
-    for part in ("findings", "settings", "status", "signing-keys", "mails", "erasures"):
+    for part in ("links", "findings", "settings", "status", "signing-keys", "mails", "erasures"):
         admin.get(f"/v1/admin/{part}")
     admin.get(f"/v1/admin/access-keys/{vended['access_key_id']}")
     admin.post("/v1/admin/authorization-messages/decode", {"encoded_message": "tUqAvBJYqEXAMPLE"})
@@ -567,6 +615,9 @@ def tell_a_story(service: Service) -> dict[str, str]:
     headers = {**admin.headers, "Content-Type": "application/x-ndjson"}
     imported = service.client.post("/v1/admin/user-imports", content=rows, headers=headers).json()
     admin.get(f"/v1/admin/user-imports/{imported['import_id']}", params={"limit": 1})
+    bcrypt = "$2b$10$CwTycUXWue0Thq9StjUM0uJ8jLYJ7U0QYzzQcFkzqVZ0m3bC5e1pG"
+    rows = json.dumps({"email": "fay@example.org", "password_hash": bcrypt}) + '\n{"email": "nobody"}\n'
+    service.client.post("/v1/admin/user-imports", params={"dry_run": "true"}, content=rows, headers=headers)
     for path in ("openid-configuration", "jwks.json"):
         service.client.get(f"/.well-known/{path}")
     return {str(examples.USER_ID): ada.user_id, str(examples.FRIEND_ID): bob.user_id}

@@ -3,6 +3,7 @@
 import json
 import re
 import uuid
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,8 @@ from typing import Any
 import pytest
 from openapi_spec_validator import validate
 
+from app.api.auth.wire import TokenSet
+from app.api.meanings import MEANINGS
 from app.platform.problems import Problem
 from tests.support.databases import SqliteDatabases
 from tests.support.openapi import openapi
@@ -26,7 +29,7 @@ FIXED = {"register_user", "log_in", "refresh_session", "log_out", "issue_credent
 """By the contract."""
 VERBS = re.compile(
     "accept|add|answer|begin|change|check|complete|confirm|create|decode|disable|download|enable|end|enrol|erase|explain|export"
-    "|get|import|issue|link|list|log|refresh|register|remove|rename|renew|request|reset|retry|revoke|rotate|send|sign|start|step"
+    "|get|import|issue|link|list|log|open|refresh|register|remove|rename|renew|report|request|reset|retry|revoke|rotate|send|sign|start|step"
     "|unlink|unlock|update|upgrade|verify|withdraw"
 )
 
@@ -74,6 +77,19 @@ def answer_schemas() -> list[dict[str, Any]]:
 
 SENT = set().union(*map(reached, body_schemas()))
 ANSWERED = set().union(*map(reached, answer_schemas()))
+MEMBERS = [
+    *(
+        (f"{name}.{member}", member, part)
+        for name, schema in SCHEMAS.items()
+        for member, part in schema.get("properties", {}).items()
+    ),
+    *(
+        (f"{operation['operationId']}.{parameter['name']}", parameter["name"], parameter)
+        for _, _, operation in OPERATIONS
+        for parameter in operation.get("parameters", ())
+    ),
+]
+"""Where it stands, its name, and what the document says of it."""
 ALL_SCHEMAS = [
     *((name, part) for name, schema in SCHEMAS.items() for part in parts(schema)),
     *(
@@ -123,6 +139,28 @@ class TestOperations:
         for _, _, operation in OPERATIONS:
             for parameter in operation.get("parameters", ()):
                 assert "null" not in str(parameter["schema"]), (operation["operationId"], parameter["name"])
+
+
+class TestMeanings:
+    def test_are_told_of_every_member_and_parameter(self) -> None:
+        assert [name for name, _, part in MEMBERS if not part.get("description", "").endswith(".")] == []
+
+    def test_are_told_below_members_and_not_in_code_that_runs(self) -> None:
+        assert SCHEMAS["TokenSet"]["properties"]["expires_in"]["description"].startswith("How long the access token")
+        assert "description" not in str(TokenSet.model_fields["expires_in"])
+
+    def test_of_the_table_are_all_used(self) -> None:
+        told = {(member, part["description"]) for _, member, part in MEMBERS}
+        unused = {
+            name
+            for name, meaning in MEANINGS.items()
+            if not any(member == name and said.startswith(meaning) for member, said in told)
+        }
+        assert unused == set()
+
+    def test_stand_in_the_table_only_if_several_share_them(self) -> None:
+        shared = Counter(part["description"] for _, _, part in MEMBERS)
+        assert {name for name, meaning in MEANINGS.items() if shared[meaning] == 1} == set()
 
 
 class TestModels:
@@ -234,7 +272,7 @@ class TestProblems:
         assert not {"HTTPValidationError", "ValidationError"} & SCHEMAS.keys()
 
     def test_have_the_codes_of_the_catalogue(self) -> None:
-        assert SCHEMAS["Problem"]["properties"]["code"] == {"$ref": "#/components/schemas/ProblemCode"}
+        assert SCHEMAS["Problem"]["properties"]["code"]["$ref"] == "#/components/schemas/ProblemCode"
         assert set(SCHEMAS["ProblemCode"]["enum"]) == Problem.catalogue.keys()
 
     def test_have_the_members_that_the_document_names(self, service: Service) -> None:

@@ -8,7 +8,6 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
-import structlog
 from cryptography.hazmat.primitives.serialization import Encoding
 from joserfc.jwk import ECKey, RSAKey
 
@@ -21,6 +20,7 @@ from tests.security.test_authorization import GUARDED, call
 from tests.support.clock import ManualClock
 from tests.support.databases import SqliteDatabases
 from tests.support.issuer import CLIENT_ID, DISCOVERY_PATH, KEYS_PATH, Issuer, SigningKey, b64, rsa_key, running_issuer
+from tests.support.logged import capture_logs
 from tests.support.outside import Outside, enable_totp, events, mails, trusting
 from tests.support.service import Service, running_service
 
@@ -227,7 +227,7 @@ class TestSecrets:
         """OP1: accepted or refused: neither token, signature nor nonce, nor what a refused token says."""
         accepted = outside.token()
         refused = outside.token(aud="canary-audience", sub="canary-subject", email="canary@example.org")
-        with structlog.testing.capture_logs() as logs:
+        with capture_logs() as logs:
             assert outside.present(accepted).status_code == 200
             assert outside.present(refused).status_code == 401
             assert outside.present(refused + "x").status_code == 401
@@ -610,7 +610,7 @@ class TestBrokenProvider:
         with running_issuer(target.service.clock) as issuer:
             outside = _trusting_anew(target, issuer)
             issuer.answer(DISCOVERY_PATH, issuer.discovery(issuer=said))
-            with structlog.testing.capture_logs() as logs:
+            with capture_logs() as logs:
                 answer = outside.sign_in()
             assert_problem(answer, 500, "identity_provider_misconfigured")
             assert "doctor" in answer.json()["detail"]

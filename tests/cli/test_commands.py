@@ -2,12 +2,13 @@
 
 import json
 import os
+import sys
 from pathlib import Path
 
 import pytest
 import uvicorn
 
-from app.cli import commands
+from app.cli import commands, serving
 from tests.support.canned_sts import CannedSts
 from tests.support.commands import tokenvend
 from tests.support.service import ROLE_ARN, SECRET_KEY
@@ -50,6 +51,14 @@ class TestCommands:
         assert done.returncode == 1
         assert done.stderr.startswith("TOKENVEND_BUCKET: must be the name of a bucket")
         assert "Traceback" not in done.stderr
+
+    @pytest.mark.parametrize("command", ["doctor", "serve"])
+    def test_a_directory_bucket_is_refused(self, tmp_path: Path, environment: dict[str, str], command: str) -> None:
+        """S3 Express makes keys of its own from a credential, which know no prefix."""
+        bucket = {"TOKENVEND_BUCKET": "photos--usw2-az1--x-s3"}
+        done = tokenvend(command, environment=environment | bucket, cwd=tmp_path)
+        assert done.returncode == 1
+        assert done.stderr.startswith("TOKENVEND_BUCKET: must be no directory bucket")
 
     def test_migrate_twice_then_an_administrator_then_keys(self, tmp_path: Path, environment: dict[str, str]) -> None:
         for _ in range(2):
@@ -149,13 +158,42 @@ class TestServe:
         monkeypatch.setenv("TOKENVEND_DATABASE_URL", "sqlite:///here.db")
         Path("here.db").touch()
         started: list[uvicorn.Config] = []
-        monkeypatch.setattr(commands.server, "run", lambda config, **_others: started.append(config))
-        monkeypatch.setattr(commands, "configure_logging", lambda _level: None)
+        monkeypatch.setattr(serving.server, "run", lambda config, **_others: started.append(config))
+        monkeypatch.setattr(serving, "configure_logging", lambda _level: None)
         for seconds in (None, "4060"):
             if seconds is not None:
                 monkeypatch.setenv("TOKENVEND_KEEP_ALIVE", seconds)
-            commands.serve(host="127.0.0.1", port=8000, workers=1, mfa_code=None)
+            serving.serve(host="127.0.0.1", port=8000, workers=1, mfa_code=None)
         assert [config.timeout_keep_alive for config in started] == [620, 4060]
+
+    @pytest.mark.parametrize(
+        ("given", "read"),
+        [
+            ("", {}),
+            ("--host 0.0.0.0 --port 65535", {"host": "0.0.0.0", "port": 65535}),
+            ("--workers=64 --mfa-code 123456", {"workers": 64, "mfa_code": "123456"}),
+            *[(wrong, None) for wrong in ("--workers 0", "--workers 65", "--port 0", "--port 65536", "--port x")],
+            *[(wrong, None) for wrong in ("--help", "-h", "--work 2", "--host", "here", "--port 1 --prot 2")],
+        ],
+    )
+    def test_is_read_without_the_other_commands_unless_they_have_to_explain(
+        self, given: str, read: dict[str, object] | None, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """And they would read the same."""
+        seen: list[object] = []
+        monkeypatch.setattr(sys, "argv", ["tokenvend", "serve", *given.split()])
+        monkeypatch.setattr(serving, "serve", lambda *args, **options: seen.append((args, options)))
+        monkeypatch.setattr(commands, "main", lambda: seen.append("commands"))
+        serving.main()
+        assert seen == ["commands" if read is None else ((), read)]
+        if read is None:
+            with pytest.raises(SystemExit) as ended:
+                commands.cli(["serve", *given.split()])
+            assert ended.value.code == (0 if given == "--help" else 2)
+        else:
+            commands.cli(["serve", *given.split()], standalone_mode=False)
+            defaults: dict[str, object] = {"host": "127.0.0.1", "port": 8000, "workers": 1, "mfa_code": None}
+            assert seen[1] == (tuple({**defaults, **read}.values()), {})
 
 
 class TestDoctor:

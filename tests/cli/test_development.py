@@ -26,6 +26,7 @@ from app.pages.starting import Row
 from tests.conftest import DevServer
 from tests.support.commands import tokenvend
 from tests.support.engine import eventually
+from tests.support.service import test_settings
 
 pytestmark = [pytest.mark.all, pytest.mark.sampled(3)]
 
@@ -278,6 +279,25 @@ class TestBanner:
     def test_tells_an_app_the_address_of_the_network(self) -> None:
         rows = development._devices(development.Place("0.0.0.0", 8000, "192.168.1.5"), 8333, "make run")
         assert rows[-1] == Row("phone by Wi-Fi", "http://192.168.1.5:8000 in your app")
+
+    @pytest.mark.parametrize(("host", "reaches_console"), [("192.168.1.5", False), ("127.0.0.2", True)])
+    def test_offers_at_another_address_what_is_reached_there(
+        self, host: str, reaches_console: bool, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """`adb reverse` and emulators lead to 127.0.0.1. Callers by a network's address get no console and no mails."""
+        monkeypatch.delenv("MAKELEVEL", raising=False)
+        place = development.Place(host, 8000, host)
+        rows = development._start(test_settings(), place, f"http://{host}:8333", 8333, "tokenvend dev").rows()
+        assert len(rows) == 9
+        assert not [row for row in rows if "adb" in row.text]
+        apps, usb, _ = rows[-3:]
+        assert apps.text == f"http://{host}:8000 in your app"
+        assert usb == Row("USB, emulator", "not at this address: tokenvend dev")
+        console = next(row for row in rows if row.name == "console")
+        if reaches_console:
+            assert console.path == "console"
+        else:
+            assert console == Row("console", "not at this address: tokenvend dev --host 0.0.0.0", is_open=False)
 
     def test_names_the_command_that_makes_an_administrator(self, stack: Stack) -> None:
         (line,) = [line for line in stack.banner if "administrator" in line]

@@ -140,6 +140,23 @@ class TestEngineWithoutPolicies:
             assert (state, reached in message, "STOP" in message) == ("failed", True, True)
 
 
+class TestEngineThatIsKnown:
+    """By what it calls itself: what is wrong with it is nothing that doctor tries."""
+
+    @pytest.mark.parametrize(("server", "wrong"), [("MinIO", True), ("AmazonS3", False)])
+    def test_is_named(self, database_url: str, sts: CannedSts, server: str, wrong: bool) -> None:
+        with closing(OddServer(http("403 Forbidden", b"", headers=f"Server: {server}\r\n"))) as odd:
+            found = examine(
+                database_url,
+                boto3.Session(**KEYS),
+                sts_endpoint_url=sts.url,
+                s3_endpoint_url=odd.url,
+                s3_force_path_style=True,
+            )
+        state, message = found.get("engine", ("ok", ""))
+        assert (state, "STOP" in message) == (("failed", True) if wrong else ("ok", False))
+
+
 class TestRole:
     def test_is_told_of_chaining(self, database_url: str, sts: CannedSts) -> None:
         found = examine(
@@ -172,6 +189,42 @@ class TestRole:
         assert "maximum duration" not in none
         for found in (short, none):
             assert found["CORS"] == ("warning", "cannot be told, for S3 does not answer (NewConnectionError)")
+
+
+class TestLifetime:
+    @pytest.mark.parametrize(("seconds", "is_told"), [(900, True), (1799, True), (1800, False), (3600, False)])
+    def test_that_sdks_renew_all_the_time_is_told(
+        self, database_url: str, sts: CannedSts, seconds: int, is_told: bool
+    ) -> None:
+        settings = {"sts_endpoint_url": sts.url, "s3_endpoint_url": "http://127.0.0.1:1"}
+        found = examine(database_url, boto3.Session(**KEYS), credential_ttl=seconds, **settings)
+        assert ("lifetime" in found) == is_told
+        if is_told:
+            state, message = found["lifetime"]
+            assert state == "warning"
+            assert f"live for {seconds} s" in message
+            assert "TOKENVEND_CREDENTIAL_TTL to 1800 or more" in message
+
+
+class TestResourceControlPolicy:
+    """An organization's policy may deny what the role allows. STS and S3 say only AccessDenied."""
+
+    @pytest.mark.parametrize(
+        ("mode", "code", "named"),
+        [
+            ("web_identity", "AccessDenied", True),
+            ("web_identity", "ValidationError", False),
+            ("assume_role", "AccessDenied", False),
+        ],
+    )
+    def test_is_named_where_strangers_are_let_in(
+        self, database_url: str, sts: CannedSts, mode: str, code: str, named: bool
+    ) -> None:
+        sts.fail(code, 403, times=20)
+        settings = {"sts_endpoint_url": sts.url, "s3_endpoint_url": "http://127.0.0.1:1", "vending_mode": mode}
+        found = examine(database_url, boto3.Session(**KEYS), **settings)
+        told = [message for state, message in found.values() if "resource control policy" in message]
+        assert bool(told) == named, found
 
 
 class TestProviders:

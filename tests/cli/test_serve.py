@@ -15,7 +15,6 @@ import boto3
 import psycopg
 import pytest
 from sqlalchemy.engine import make_url
-from structlog.testing import capture_logs
 
 from app.cli import readiness
 from app.compose import build_runtime
@@ -24,6 +23,7 @@ from app.platform import jobs
 from app.platform.jobs import Job
 from app.platform.problems import DatabaseUnavailable
 from tests.support.databases import wheel_postgresql
+from tests.support.logged import capture_logs
 from tests.support.ports import free_port
 from tests.support.service import ROLE_ARN, SECRET_KEY, test_settings
 

@@ -23,6 +23,7 @@ ARNS = {
     "SmtpSecretArn": "arn:aws:secretsmanager:eu-central-1:123456789012:secret:smtp-abcdef",
     "SecretKeyPreviousArn": "arn:aws:secretsmanager:eu-central-1:123456789012:secret:previous-abcdef",
     "CognitoSecretArn": "arn:aws:secretsmanager:eu-central-1:123456789012:secret:cognito-abcdef",
+    "MigrationSecretArn": "arn:aws:secretsmanager:eu-central-1:123456789012:secret:migration-abcdef",
     "FirebaseSecretArn": "arn:aws:secretsmanager:eu-central-1:123456789012:secret:firebase-abcdef",
     "BucketName": BUCKET,
 }

@@ -119,12 +119,12 @@ class TestRotation:
         assert (tmp_path / "secret_key.new").stat().st_mode & 0o777 == 0o600
 
     def test_makes_keys_for_kubernetes_once(self, tmp_path: Path) -> None:
-        """deploy/README.md: no key is on a command line, and none is made anew."""
+        """deploy/README.md: no key and no URL with a password is on a command line, and no key is made anew."""
         (code,) = [block.code for block in blocks(ROOT / "deploy" / "README.md") if "create namespace" in block.code]
-        (tmp_path / "kubectl").write_text('#!/bin/sh\necho "$*"\n')
+        (tmp_path / "kubectl").write_text(KUBECTL_STANDS_IN)
         (tmp_path / "kubectl").chmod(0o755)
         names = ("SERVING_URL", "SMTP_URL", "CACHE_REDIS_URL", "LIMITS_REDIS_URL", "EXTERNAL_ID", "OWNING_URL")
-        environment = {"PATH": f"{tmp_path}:{os.environ['PATH']}", **dict.fromkeys(names, "-")}
+        environment = {"PATH": f"{tmp_path}:{os.environ['PATH']}", **{name: f"of-{name}" for name in names}}
         made = set()
         for _ in range(2):
             called = subprocess.run(
@@ -133,10 +133,27 @@ class TestRotation:
             made.add((tmp_path / "secret_key").read_text())
         (key,) = made
         assert len(key) == 64
-        assert key not in called
         assert "--from-file=TOKENVEND_SECRET_KEY=secret_key" in called
+        assert not [secret for secret in (key, "of-") if secret in called]
+        assert (tmp_path / "kept").read_text().splitlines()[-8:] == [
+            f"TOKENVEND_SECRET_KEY={key}",
+            f"TOKENVEND_METRICS_TOKEN={(tmp_path / 'metrics_token').read_text()}",
+            "TOKENVEND_DATABASE_URL=of-SERVING_URL",
+            "TOKENVEND_SMTP_URL=of-SMTP_URL",
+            "TOKENVEND_CACHE_URL=of-CACHE_REDIS_URL",
+            "TOKENVEND_RATE_LIMIT_URL=of-LIMITS_REDIS_URL",
+            "TOKENVEND_EXTERNAL_ID=of-EXTERNAL_ID",
+            "TOKENVEND_DATABASE_URL=of-OWNING_URL",
+        ]
 
 
+KUBECTL_STANDS_IN = """#!/bin/bash
+echo "$*"
+for given; do
+  [[ $given =~ ^--from-file=([A-Z_]+)=(.+)$ ]] && echo "${BASH_REMATCH[1]}=$(cat "${BASH_REMATCH[2]}")" >> kept
+done
+exit 0
+"""
 AWS_STANDS_IN = """#!/bin/bash
 call=$*
 echo "$call" >> "$NOTES"

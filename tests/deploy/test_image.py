@@ -24,6 +24,7 @@ LOCKS = [
     DEPLOY / "store.lock",
     DEPLOY / "checks" / "requirements.lock",
     ROOT / "docs" / "requirements.lock",
+    *sorted((ROOT / "tests" / "clients" / "python").glob("*.lock")),
 ]
 NOT_PASSED = {PREFIX + "MFA_SERIAL": "its code is typed at each start, and a container has nobody who types"}
 KNOWN = {PREFIX + name.upper() for name in Settings.model_fields}

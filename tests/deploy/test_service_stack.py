@@ -60,6 +60,7 @@ PARAMETERS = {
     "SmtpSecretArn": ARNS["SmtpSecretArn"],
     "SecretKeyPreviousArn": ARNS["SecretKeyPreviousArn"],
     "CognitoSecretArn": ARNS["CognitoSecretArn"],
+    "MigrationSecretArn": ARNS["MigrationSecretArn"],
     "FirebaseSecretArn": ARNS["FirebaseSecretArn"],
     "CognitoClientId": "client",
     "Logs": "logs",

@@ -1,5 +1,6 @@
 """Real SMTP servers on loopback, each in a thread of its own, with a throw-away certificate."""
 
+import logging
 import socket
 import ssl
 from collections.abc import Iterator
@@ -22,6 +23,9 @@ HERE = "127.0.0.1"
 ELSEWHERE = "127.0.0.2"
 """Not among the names of this machine, so to the service it is another one."""
 USER, PASSWORD = "mailer@example.org", "p:ss/word @1"
+
+# The server logs each envelope. Tests look for addresses in what the service logs.
+logging.getLogger("mail.log").propagate = False
 
 
 class Inbox:

@@ -12,7 +12,6 @@ from email.message import EmailMessage
 from pathlib import Path
 
 import pytest
-import structlog
 from sqlalchemy.orm import Session
 
 from app.crypto.vault import Vault
@@ -20,6 +19,7 @@ from app.mail import outbox
 from app.platform.problems import NotFound
 from tests.mail.servers import HERE, Inbox, silent_server, smtp_server
 from tests.security.races import all_at_once
+from tests.support.logged import capture_logs
 from tests.support.service import SECRET_KEY, Service
 
 ADA = "ada@example.org"
@@ -169,7 +169,7 @@ class TestRefusals:
         with smtp_server(Inbox(rcpt="550 no such user")) as port:
             service = to(port)
             put(service)
-            with structlog.testing.capture_logs() as logged:
+            with capture_logs() as logged:
                 send(service)
         assert state(service) == (False, True, False, 1)
         (event,) = [entry for entry in logged if entry["event"] == "mail_given_up"]
@@ -201,7 +201,7 @@ class TestRefusals:
                 AWS_REGION="eu-central-1",
             )
             put(service)
-            with structlog.testing.capture_logs() as logged:
+            with capture_logs() as logged:
                 send(service)
         assert state(service) == (False, False, True, 1)
         assert inbox.envelopes == []

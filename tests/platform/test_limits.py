@@ -10,7 +10,6 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 import pytest
-import structlog
 from limits import parse
 
 from app.crypto.vault import Vault
@@ -32,6 +31,7 @@ from app.platform.redis_guard import CONCURRENT_COMMANDS, RedisGuard
 from app.platform.settings import SettingsError
 from tests.security.observed import assert_problem
 from tests.support.clock import ManualClock
+from tests.support.logged import capture_logs
 from tests.support.redis import RedisServer, redis_server
 from tests.support.service import Service
 
@@ -325,7 +325,7 @@ class TestRedisFull:
                 assert await passed(counting, "log_in", 60) == 60
                 redis.client.config_set("maxmemory-policy", "noeviction")
                 redis.client.config_set("maxmemory", "1")
-                with structlog.testing.capture_logs() as logs:
+                with capture_logs() as logs:
                     assert await passed(counting, "guess", 200) == GUESSES
                 assert [(entry["event"], entry["cause"]) for entry in logs] == [
                     ("shared_limits_away", "OutOfMemoryError")
@@ -346,7 +346,7 @@ class TestRedisAway:
             async with limiter(redis.url, clock, metrics) as counting:
                 assert await passed(counting, "log_in", 60) == 60
                 redis.kill()
-                with structlog.testing.capture_logs() as logs:
+                with capture_logs() as logs:
                     assert await passed(counting, "log_in", 100) == 60
                     assert await passed(counting, "guess", 200) == GUESSES
                     await counting.clear("guess", KEY)
@@ -370,7 +370,7 @@ class TestRedisAway:
                 await counting.hit("log_in", KEY)
                 assert redis.stored() == set()
                 clock.advance(seconds=AVOIDED_FOR)
-                with structlog.testing.capture_logs() as logs:
+                with capture_logs() as logs:
                     await asyncio.gather(*(counting.hit("log_in", KEY) for _ in range(20)))
                     await counting.hit("log_in", KEY)
                 assert [entry["event"] for entry in logs] == ["shared_limits_back"]

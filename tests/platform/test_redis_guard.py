@@ -10,7 +10,6 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
-import structlog
 
 from app.aws.sts_client import StsCredential
 from app.crypto.vault import Vault
@@ -22,6 +21,7 @@ from app.vending.entries import Issued
 from app.vending.orders import Order, Terms
 from app.vending.replica_cache import SharedCache
 from tests.support.clock import ManualClock
+from tests.support.logged import capture_logs
 from tests.support.ports import free_port
 from tests.support.redis import RedisServer, redis_cluster, redis_server
 from tests.support.relay import Address
@@ -126,7 +126,7 @@ class TestFailover:
                 assert len(old.stored()) == CROWD + 1
                 old.client.replicaof("127.0.0.1", port)
                 address.leads_to = new.path
-                with structlog.testing.capture_logs() as logs:
+                with capture_logs() as logs:
                     await asyncio.gather(*(service.hit(str(number)) for number in range(CROWD)))
                     assert service.alone
                     service.clock.advance(seconds=AVOIDED_FOR)
@@ -204,7 +204,7 @@ class TestCluster:
 
     def test_a_plain_url_of_a_cluster_is_told_of(self, nodes: list[tuple[int, RedisServer]]) -> None:
         async def story(service: Service) -> None:
-            with structlog.testing.capture_logs() as logs:
+            with capture_logs() as logs:
                 for number in range(CROWD):
                     assert await service.hit(str(number))
                     service.clock.advance(seconds=AVOIDED_FOR)

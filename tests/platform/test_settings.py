@@ -9,6 +9,7 @@ import pytest
 
 from app.platform.environment import keep_secret, kept_secret, load_settings
 from app.platform.settings import UNTRIMMED, Settings, SettingsError
+from tests.support.old_system import OTHER_SECRET, SECRET
 
 PROVIDERS = Path(__file__).parents[2] / "docs" / "operate" / "sign-in.md"
 PRODUCTION = {
@@ -87,6 +88,7 @@ class TestWrongValues:
             ("PUBLIC_URL", "https://tokens.example.org/?a=b", "must be an address"),
             ("BUCKET", "arn:aws:s3:::photos", "name of a bucket"),
             ("BUCKET", "photos/*", "name of a bucket"),
+            ("BUCKET", "photos--usw2-az1--x-s3", "no directory bucket"),
             ("ROLE_ARN", "vending", "ARN of a role"),
             ("SOURCE_IDENTITY", "yes", "'on' or 'off'"),
             ("CREDENTIAL_TTL", "899", "greater than or equal to 900"),
@@ -106,6 +108,14 @@ class TestWrongValues:
             ("ALLOWED_HOSTS", "https://app.example.org/", "host names"),
             ("ALLOWED_HOSTS", "example.org:8000", "host names"),
             ("LOG_LEVEL", "loud", "'debug'"),
+            ("CDN_URL", "http://cdn.example.org", "must start with https://"),
+            ("CDN_URL", "https://cdn.example.org/pictures", "neither user nor path nor query"),
+            ("CDN_URL", "https://*.example.org", "must have a host"),
+            ("CDN_URL", "cdn.example.org", "must be an address"),
+            ("CDN_KEY_PAIR_ID", "-----BEGIN PUBLIC KEY-----", "and not the key"),
+            ("CDN_KEY_PAIR_ID", "K2&Policy=x", "and not the key"),
+            ("CDN_GRID", "59", "greater than or equal to 60"),
+            ("CDN_GRID", "3601", "less than or equal to 3600"),
             ("VENDING_MODE", "saml", "'federation_token'"),
             ("SESSION_TAGS", "email", "user_id, session_id, access"),
             ("SESSION_TAGS", "aws:x=y", "user_id, session_id, access"),
@@ -125,8 +135,13 @@ class TestWrongValues:
             ("COGNITO_ENDPOINT_URL", "http://cognito.example.org", "must start with https://"),
             ("COGNITO_ENDPOINT_URL", "cognito.example.org", "must be an address"),
             ("COGNITO_REGION", "Frankfurt?", "must be a Region"),
+            ("MIGRATION_URL", "http://old.example.org/check", "must start with https://"),
+            ("MIGRATION_URL", "https://user:secret@old.example.org", "no user name"),
+            ("MIGRATION_SECRET", "canary-secret", "must be whsec_ and the base64 of 24 to 64 random bytes"),
+            ("MIGRATION_SECRET", "whsec_canary", "openssl rand -base64 32"),
             ("IMPORT_MAX_BYTES", "1", "greater than or equal to 65536"),
-            ("FIREBASE_HASH_CONFIG", "hash_config {", "dictionary"),
+            ("FIREBASE_HASH_CONFIG", "hash_config {", "must be JSON, or the text that Firebase's console shows"),
+            ("FIREBASE_HASH_CONFIG", "[1]", "dictionary"),
             ("FIREBASE_HASH_CONFIG", FIREBASE.replace("14", "15"), "less than or equal to 14"),
             ("FIREBASE_HASH_CONFIG", FIREBASE.replace("canary", ""), "must be 64 bytes in base64"),
             ("FIREBASE_HASH_CONFIG", FIREBASE.replace("canary", "canary!"), "must be base64"),
@@ -179,6 +194,30 @@ class TestWrongValues:
             "TOKENVEND_BUCKET",
         ]
         assert "did you mean TOKENVEND_BUCKET?" in lines[0]
+
+    @pytest.mark.parametrize(
+        "shown",
+        [
+            FIREBASE,
+            """hash_config {
+  algorithm: SCRYPT,
+  base64_signer_key: %s,
+  base64_salt_separator: Bw==,
+  rounds: 8,
+  mem_cost: 14,
+}
+""",
+            "algorithm: SCRYPT, base64_signer_key: %s, base64_salt_separator: Bw==, rounds: 8, mem_cost: 14",
+        ],
+        ids=["json", "pasted", "one line"],
+    )
+    def test_firebases_console_may_be_pasted(self, monkeypatch: pytest.MonkeyPatch, shown: str) -> None:
+        """Its text is no JSON (github.com/firebase/scrypt, README)."""
+        key = json.loads(FIREBASE)["base64_signer_key"]
+        monkeypatch.setenv("TOKENVEND_FIREBASE_HASH_CONFIG", shown.replace("%s", key))
+        config = load_settings().firebase_hash_config
+        assert config is not None
+        assert (config.base64_signer_key.get_secret_value(), config.rounds, config.mem_cost) == (key, 8, 14)
 
     @pytest.mark.parametrize("name", ["PORT", "SERVICE_HOST", "SERVICE_PORT_HTTP", "PORT_8000_TCP_ADDR"])
     def test_what_kubernetes_sets_beside_a_service_is_told(self, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
@@ -398,6 +437,27 @@ class TestProduction:
         set_all(monkeypatch, PRODUCTION | {f"TOKENVEND_{name}": value})
         with pytest.raises(SettingsError, match=f"^TOKENVEND_{name}: must .* in production"):
             load_settings()
+
+    def test_asks_the_old_system_over_https_alone(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        old = {"TOKENVEND_MIGRATION_URL": "http://127.0.0.1:8001", "TOKENVEND_MIGRATION_SECRET": SECRET}
+        set_all(monkeypatch, PRODUCTION | old)
+        with pytest.raises(SettingsError, match=r"^TOKENVEND_MIGRATION_URL: must start with https:// in production"):
+            load_settings()
+        monkeypatch.setenv("TOKENVEND_MIGRATION_URL", "https://old.example.org/check")
+        assert load_settings().migration_url == "https://old.example.org/check"
+        monkeypatch.delenv("TOKENVEND_MIGRATION_SECRET")
+        with pytest.raises(SettingsError, match=r"^TOKENVEND_MIGRATION_SECRET: must be set"):
+            load_settings()
+        monkeypatch.setenv("TOKENVEND_MIGRATION_SECRET", SECRET)
+        monkeypatch.setenv("TOKENVEND_COGNITO_CLIENT_ID", "abc")
+        with pytest.raises(SettingsError, match=r"^TOKENVEND_MIGRATION_URL: must not be set beside"):
+            load_settings()
+
+    def test_old_systems_secret_may_be_two(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        set_all(monkeypatch, PRODUCTION | {"TOKENVEND_MIGRATION_SECRET": f"{SECRET}, {OTHER_SECRET}\n"})
+        settings = load_settings()
+        assert [secret.get_secret_value() for secret in settings.migration_secret] == [SECRET, OTHER_SECRET]
+        assert SECRET.removeprefix("whsec_") not in f"{settings!r}{settings.model_dump()}"
 
     def test_the_secret_shows_in_no_representation(self) -> None:
         settings = Settings(_env_file=None, secret_key=PRODUCTION["TOKENVEND_SECRET_KEY"])

@@ -256,11 +256,11 @@ def environment(database_url: str, port: int, sts: CannedSts) -> dict[str, str]:
 
 
 def workers_of(pid: int) -> set[int]:
-    """Without the process that cleans up what multiprocessing has left."""
+    """Those that live. Of a dead one its supervisor may not have noticed yet."""
     found = set()
     for child in psutil.Process(pid).children():
-        with suppress(psutil.Error):  # it is dead, and its supervisor has not noticed yet
-            if "spawn_main" in " ".join(child.cmdline()):
+        with suppress(psutil.Error):
+            if child.status() != psutil.STATUS_ZOMBIE and "resource_tracker" not in " ".join(child.cmdline()):
                 found.add(child.pid)
     return found
 

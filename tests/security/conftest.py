@@ -3,14 +3,13 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, MutableMapping
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 from urllib.request import urlopen
 
 import pytest
-import structlog
 
 from tests.security.observed import LiveServer
 from tests.support.canned_sts import CannedSts
@@ -19,16 +18,6 @@ from tests.support.ports import free_port
 from tests.support.service import ROLE_ARN, SECRET_KEY, Service, running_service
 
 START_WITHIN = 60.0
-
-
-@pytest.fixture(scope="session", autouse=True)
-def plain_log() -> None:
-    """One line an event: structlog's default renders tracebacks with all local variables, for seconds each."""
-    structlog.configure(processors=[structlog.processors.add_log_level, structlog.processors.format_exc_info, _as_line])
-
-
-def _as_line(_logger: Any, _method: str, event: MutableMapping[str, Any]) -> str:
-    return str(dict(event))
 
 
 @pytest.fixture(scope="module")

@@ -1,18 +1,14 @@
 """What is done, and what is refused, leaves its rows; and nothing that a caller chose makes one look like another."""
 
-import io
 import json
 import logging
-import sys
 import unicodedata
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from datetime import UTC, datetime
 
 import pytest
-import structlog
 from httpx2 import Response
 
-from app.platform.logs import configure_logging
 from tests.support.service import PASSWORD, Device, Service
 
 NEW_PASSWORD = "amber canyon lighthouse"
@@ -154,27 +150,14 @@ HOSTILE = [
 ]
 
 
-@pytest.fixture
-def printed(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[], str]]:
-    """What the service prints, set up as `serve` sets it up at its most talkative."""
-    stream = io.StringIO()
-    monkeypatch.setattr(sys, "stderr", stream)
-    root, usual = logging.getLogger(), structlog.get_config()
-    monkeypatch.setattr(root, "handlers", [])
-    monkeypatch.setattr(root, "level", root.level)
-    monkeypatch.setattr(logging.getLogger("httpx2"), "disabled", True)  # the client's
-    configure_logging("debug")
-    yield stream.getvalue
-    structlog.configure(**usual)
-
-
 @pytest.mark.both_databases
 class TestForgery:
     @pytest.mark.slow("every field")
     def test_no_field_makes_a_second_line_of_the_log_or_of_the_audit(
-        self, make_on_sqlite: Callable[..., Service], printed: Callable[[], str]
+        self, make_on_sqlite: Callable[..., Service], printed: Callable[[], str], monkeypatch: pytest.MonkeyPatch
     ) -> None:
         """OP3: CR, LF, ESC and their kin in all that a user chooses: one line a request, JSON and nothing but text."""
+        monkeypatch.setattr(logging.getLogger("httpx2"), "disabled", True)  # the client's
         service = make_on_sqlite(trusted_proxies=("127.0.0.1",))
         device = service.device()
         service.sql("UPDATE users SET role = 'admin'")

@@ -40,17 +40,21 @@ PUBLIC = {
     ("POST", "/v1/auth/oidc/{provider}/nonce"),
     ("POST", "/v1/auth/passkey"),
     ("POST", "/v1/auth/passkey/options"),
+    ("POST", "/v1/links/open"),  # the secret of the link lets in
+    ("POST", "/v1/links/report"),
     ("POST", "/v1/storage-events"),  # off without a topic; else for what SNS has signed
 }
 """Routes that answer without a token. A route is added here on purpose, or it is guarded."""
 
 UNLISTED = {
     *("/account", "/account/shared", "/account/verify-email", "/account/reset-password", "/account/change-email"),
+    *("/album", "/album/", "/album/pictures", "/album/shared", "/album/vendor/aws4fetch"),
     *("/console", "/console/", "/console/events.json", "/console/links.json", "/console/shared"),
     *("/console/vendor/uplot", "/console/vendor/uqr"),
     *(
         "/demo",
         "/demo/",
+        "/demo/pictures",
         "/demo/shared",
         "/demo/vendor/aws4fetch",
         "/demo/vendor/uqr",
@@ -69,6 +73,7 @@ GUARDED = [route for route in ROUTES if route not in PUBLIC]
 ADMINISTRATION = [route for route in GUARDED if route[1].startswith("/v1/admin")]
 LETS_IN: dict[tuple[str, str], int] = {
     ("DELETE", "/v1/grants/{grant_id}"): 404,
+    ("DELETE", "/v1/links/{link_id}"): 404,
     ("DELETE", "/v1/me/identities/{identity_id}"): 404,
     ("DELETE", "/v1/me/passkeys/{passkey_id}"): 404,
     ("DELETE", "/v1/me/sessions"): 204,
@@ -84,6 +89,7 @@ LETS_IN: dict[tuple[str, str], int] = {
     ("GET", "/v1/credentials/container"): 200,
     ("GET", "/v1/grants"): 200,
     ("GET", "/v1/grants/received"): 200,
+    ("GET", "/v1/links"): 200,
     ("GET", "/v1/me"): 200,
     ("GET", "/v1/me/credentials"): 200,
     ("GET", "/v1/me/export"): 200,
@@ -95,6 +101,7 @@ LETS_IN: dict[tuple[str, str], int] = {
     ("POST", "/v1/auth/passkey/options"): 200,
     ("POST", "/v1/credentials"): 200,
     ("POST", "/v1/credentials/revoke"): 202,
+    ("POST", "/v1/downloads"): 404,
     ("POST", "/v1/grants/received/{grant_id}/accept"): 404,
     ("POST", "/v1/me/passkeys/options"): 200,
     ("POST", "/v1/me/recovery-codes"): 404,
@@ -177,6 +184,9 @@ STAFF_ROUTES: dict[tuple[str, str], tuple[dict[str, Any] | None, int, int]] = {
     ("GET", f"{NOBODY}/sessions"): (None, 404, 404),
     ("GET", f"{NOBODY}/credentials"): (None, 404, 404),
     ("GET", f"{NOBODY}/audit-events"): (None, 404, 404),
+    ("GET", "/v1/admin/links"): (None, 200, 200),
+    ("DELETE", "/v1/admin/links/{link_id}"): (WHY, 403, 404),
+    ("POST", "/v1/admin/links/{link_id}/withdrawal"): (WHY, 403, 404),
     ("GET", "/v1/admin/audit-events"): (None, 200, 200),
     ("GET", "/v1/admin/audit-events/export"): (None, 403, 200),
     ("GET", "/v1/admin/access-keys/{access_key_id}"): (None, 422, 422),  # what is made up is no access key's id
@@ -385,6 +395,7 @@ class TestMassAssignment:
             "/v1/credentials": {"access": "read"},
             "/v1/access-checks": {"action": "s3:GetObject", "key": "users/a.jpg"},
             "/v1/uploads": {"path": "a.jpg", "content_type": "image/jpeg", "size": 1},
+            "/v1/downloads": {"path": "albums/"},
             "/v1/grants": {"grantee_email": "mass@example.org", "path": "albums/"},
             "/v1/me/passkeys": {"credential": ATTESTED, "name": "mine"},
             "/v1/auth/passkey/options": {},
@@ -422,10 +433,11 @@ CREDENTIAL = {
     *("shared_prefixes", "shared_part", "shared_parts"),
 }
 ENTRY = {
-    *("credential_id", "access_key_id", "access", "prefix", "shared_prefixes", "session_id"),
+    *("credential_id", "access_key_id", "access", "prefix", "shared_prefixes", "session_id", "link_id"),
     *("issued_at", "expiration", "revoked_at"),
 }
 GRANT = {"grant_id", "grantee_email", "prefix", "path", "created_at", "expires_at"}
+LINK = {"link_id", "path", "access", "label", "has_password", "created_at", "expires_at", "opened_at"}
 RECEIVED = GRANT - {"grantee_email"} | {"owner_display_name", "owner_email", "accepted_at"}
 
 
@@ -452,6 +464,12 @@ class TestAnswers:
         received = other.get("/v1/grants/received").json()
         assert received["items"][0].keys() == RECEIVED
         assert device.delete(f"/v1/grants/{received['items'][0]['grant_id']}").json().keys() == {"effective_by"}
+        link = device.post("/v1/links", json={"path": "albums/"}).json()
+        assert link.keys() == {"link_id", "url", "path", "access", "expires_at", "created_at"}
+        assert device.get("/v1/links").json()["items"][0].keys() == LINK
+        opened = service.client.post("/v1/links/open", json={"secret": link["url"].partition("#")[2]}).json()
+        assert opened.keys() == {"link_id", "access", "path_name", "expires_at", "credentials"}
+        assert opened["credentials"].keys() == CREDENTIAL
         sessions = device.get("/v1/me/sessions").json()
         assert sessions["items"][0].keys() == {"session_id", "device_name", "created_at", "last_used_at", "current"}
         assert ledger.keys() == sessions.keys() == {"items", "next_cursor"}

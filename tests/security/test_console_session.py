@@ -5,14 +5,13 @@ from collections.abc import Callable, Mapping
 from http.cookies import SimpleCookie
 
 import pytest
-import structlog
 from fastapi.routing import APIRoute
 from httpx2 import Response
-from structlog.testing import capture_logs
 
 from app.http.cookies import NAME, PATH, SECURE_NAME
 from tests.security.observed import assert_problem
 from tests.support.authenticator import totp
+from tests.support.logged import capture_logs
 from tests.support.service import PASSWORD, Service
 
 MakeService = Callable[..., Service]
@@ -176,7 +175,7 @@ class TestCookie:
     def test_is_not_logged(self, shared: Service) -> None:
         """OP1, TK22: neither its name nor its value, whether it is taken or refused."""
         cookie = jar(enter(shared))
-        with capture_logs(processors=[structlog.contextvars.merge_contextvars]) as events:
+        with capture_logs() as events:
             ask(shared, "refresh", cookie=cookie)
             ask(shared, "refresh", cookie=f"{cookie}x")
             ask(shared, "refresh", cookie=cookie, Origin="https://evil.example")

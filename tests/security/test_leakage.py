@@ -1,15 +1,12 @@
 """Secrets as canaries: put in everywhere, then looked for in everything that the service prints, answers and stores."""
 
-import io
 import json
 import logging
-import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 import pytest
-import structlog
 
-from app.platform.logs import configure_logging
+from app.platform.logs import log
 from tests.security.observed import LiveServer, Wire, assert_problem
 from tests.support.service import Service
 
@@ -131,20 +128,6 @@ class TestLiveServer:
             assert shape not in stored
 
 
-@pytest.fixture
-def printed(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[], str]]:
-    """What the service prints, set up as `serve` sets it up at its most talkative."""
-    stream = io.StringIO()
-    monkeypatch.setattr(sys, "stderr", stream)
-    root = logging.getLogger()
-    monkeypatch.setattr(root, "handlers", [])
-    monkeypatch.setattr(root, "level", root.level)
-    usual = structlog.get_config()
-    configure_logging("debug")
-    yield stream.getvalue
-    structlog.configure(**usual)
-
-
 @pytest.mark.both_databases
 class TestFaults:
     def test_an_unexpected_exception_keeps_its_message(
@@ -193,20 +176,20 @@ class TestFaults:
             "postgresql://user:hunter22@db/tokens",
         ]
         for sample in samples:
-            structlog.get_logger("tokenvend.test").debug("seen", anything=sample, nested={"list": [f"a {sample} b"]})
+            log.debug("seen", anything=sample, nested={"list": [f"a {sample} b"]})
             logging.getLogger("some.library").debug("sent %s", sample)
             logging.getLogger("botocore.parsers").debug("Response body: %s", sample)
         for name in ("password", "new_password", "secret_key", "Authorization", "session_token", "cookie"):
-            structlog.get_logger("tokenvend.test").info("named", **{name: "plain-canary-text"})
-        log = printed()
-        assert log.count('"seen"') == len(samples)
-        assert log.count("[redacted]") >= 3 * len(samples)
+            log.info("named", **{name: "plain-canary-text"})
+        text = printed()
+        assert text.count('"seen"') == len(samples)
+        assert text.count("[redacted]") >= 3 * len(samples)
         for sample in [*samples, "hunter22", "plain-canary-text"]:
-            assert sample not in log
+            assert sample not in text
 
     def test_one_event_is_one_line(self, printed: Callable[[], str]) -> None:
         """OP1: nobody writes a line of the log by way of a value."""
-        structlog.get_logger("tokenvend.test").warning("odd", value='a\r\n{"event": "forged"}\x1b[2J\u2028b\x00')
+        log.warning("odd", value='a\r\n{"event": "forged"}\x1b[2J\u2028b\x00')
         logging.getLogger("some.library").warning("odd %s", "a\nforged\x1b[2J")
         lines = printed().splitlines()
         assert len(lines) == 2

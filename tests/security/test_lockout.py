@@ -265,10 +265,12 @@ GUESSES: dict[tuple[str, str], Callable[[Device], dict[str, Any]]] = {
 }
 """Each route that says whether a password or a code is right, with a body that is right or would be looked at."""
 SIGNED_IN_ROUTES = [route for route in GUESSES if route not in {("POST", "/v1/auth/login"), ("POST", "/v1/auth/mfa")}]
-NEW_ALONE = {("POST", "/v1/users"), ("POST", "/v1/me/upgrade")}
+NEW_ALONE = {("POST", "/v1/users"), ("POST", "/v1/me/upgrade"), ("POST", "/v1/links")}
 """They take a password that is to be set, and tell nothing about one that is."""
 BY_LINK = {("POST", "/v1/email-verifications/confirm"), ("POST", "/v1/me/email/confirm")}
 """They count five tries by link; those at the password of an account count as tries at sign-in too."""
+OF_ALBUMS = {("POST", "/v1/links/open"), ("POST", "/v1/links/report")}
+"""The password is a link's, and is counted for it: see `tests/sharing/test_links.py`."""
 GUESSED = {"password", "current_password", "code"}
 
 
@@ -290,7 +292,7 @@ def takers() -> Iterator[tuple[str, str]]:
 class TestEveryWay:
     def test_each_route_that_takes_a_password_or_code_is_tried(self) -> None:
         """AU8: a new one without a row here, so perhaps without the limit, fails this."""
-        assert set(takers()) == GUESSES.keys() | NEW_ALONE | BY_LINK
+        assert set(takers()) == GUESSES.keys() | NEW_ALONE | BY_LINK | OF_ALBUMS
 
     @pytest.mark.parametrize("route", GUESSES, ids=" ".join)
     def test_refuses_once_its_tries_are_used_up(

@@ -12,12 +12,13 @@ from uuid import UUID, uuid4
 
 import pytest
 from limits import parse
+from passlib.hash import bcrypt
 from rich.console import Console
 from sqlalchemy import LargeBinary, update
 from sqlalchemy.orm import Session
-from structlog.testing import capture_logs
 
 import app
+from app.accounts import prehash_keys
 from app.auth import totp
 from app.cli import doctor, secret_key
 from app.cli.secret_key import NotYet
@@ -31,17 +32,19 @@ from app.platform.problems import InvalidSingleUseToken, RateLimited
 from app.records import secret_keys, single_use
 from app.records.models import Digested, Encrypted, Model, ProviderAuthorization, SecretKeyHolder, TotpFactor
 from app.upkeep.checks.secret_key import check as check_secret_key
+from tests.accounts.test_strength import imported
 from tests.security.observed import assert_problem
 from tests.security.races import all_at_once
 from tests.support.authenticator import answer, challenge, enable
 from tests.support.clock import ManualClock
-from tests.support.service import SECRET_KEY, Device, Service, running_service
+from tests.support.logged import capture_logs
+from tests.support.service import PASSWORD, SECRET_KEY, Device, Service, running_service
 
 OLD, NEW = SECRET_KEY, "N3w-key-of-32-random-characters-0001"
 NEWEST = "Th1rd-key-of-32-random-characters-03"
 QUIET = Console(quiet=True)
 ADA = "ada@example.org"
-PLAIN = {"passkeys.credential_id", "passkeys.public_key", "write_probes.data"}
+PLAIN = {"links.secret_digest", "passkeys.credential_id", "passkeys.public_key", "write_probes.data"}
 """Binary columns that depend on no key."""
 
 
@@ -259,6 +262,18 @@ class TestChange:
             row = session.get_one(ProviderAuthorization, authorization)
             plain = new.runtime.platform.vault.decrypt(kinds.PROVIDER_TOKEN, row.token_encrypted, bound_to=str(row.id))
             assert plain == b"a token of Apple's"
+
+    def test_takes_the_keys_of_imported_hashes_along(self, fleet: Fleet) -> None:
+        """AU12: users whose hash needs one sign in where the previous secret key is not known."""
+        first = fleet.start()
+        platform = first.runtime.platform
+        key_id = platform.database.run("write", prehash_keys.keep, platform.vault, fleet.clock.now(), b"pepper")
+        email = imported(first, f"$prehash=devise,{key_id}{bcrypt.using(rounds=4).hash(PASSWORD + 'pepper')}")
+        fleet.stop(first)
+        both = fleet.start(NEW, OLD)
+        assert "keys of other systems' password hashes: 1 encrypted anew" in reencrypt(both)
+        fleet.stop(both)
+        assert fleet.start(NEW).log_in(email).status_code == 200
 
     def test_of_a_key_that_was_changed_before(self, fleet: Fleet) -> None:
         """AU15: recovery codes of two keys ago work, for their own keys go along; without codes these are dropped."""

@@ -30,6 +30,9 @@ WORK: dict[Route, tuple[set[str], set[LimitName]]] = {
     ("POST", "/v1/password-resets/confirm"): ({JUDGE, NEW_HASH}, {"confirm"}),
     ("POST", "/v1/email-verifications/confirm"): ({SIGN_IN}, {"confirm"}),
     ("POST", "/v1/me/email/confirm"): ({SIGN_IN}, {"confirm"}),
+    ("POST", "/v1/links"): ({NEW_HASH}, {"share"}),
+    ("POST", "/v1/links/open"): ({SIGN_IN}, {"open_link", "link_guess", "address_link_guess"}),
+    ("POST", "/v1/links/report"): ({SIGN_IN}, {"report_link", "open_link", "link_guess", "address_link_guess"}),
 }
 """By operation, the lanes that it works in and the limits that it passes before. No other one works in any."""
 
@@ -55,6 +58,11 @@ def _upgrade_token(device: Device) -> str:
     return service.mails("upgraded@example.org")[-1].token
 
 
+def _link_secret(device: Device) -> str:
+    link = device.post("/v1/links", {"path": "albums/", "password": PASSWORD}).json()
+    return str(link["url"].partition("#")[2])
+
+
 BODIES: dict[Route, Callable[[Device], dict[str, Any]]] = {
     ("POST", "/v1/users"): lambda _: {"email": "new@example.org", "password": NEW},
     ("POST", "/v1/auth/login"): lambda device: {"email": device.email, "password": PASSWORD},
@@ -66,6 +74,9 @@ BODIES: dict[Route, Callable[[Device], dict[str, Any]]] = {
     ("POST", "/v1/password-resets/confirm"): lambda device: {"token": _reset_token(device), "new_password": NEW},
     ("POST", "/v1/email-verifications/confirm"): lambda device: {"token": _upgrade_token(device), "password": NEW},
     ("POST", "/v1/me/email/confirm"): lambda device: {"token": _change_token(device), "password": PASSWORD},
+    ("POST", "/v1/links"): lambda _: {"path": "albums/", "password": PASSWORD},
+    ("POST", "/v1/links/open"): lambda device: {"secret": _link_secret(device), "password": PASSWORD},
+    ("POST", "/v1/links/report"): lambda device: {"secret": _link_secret(device), "password": PASSWORD},
 }
 
 

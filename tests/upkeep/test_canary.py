@@ -10,13 +10,13 @@ from typing import Any
 import boto3
 import pytest
 from moto.server import ThreadedMotoServer
-from structlog.testing import capture_logs
 
 from app import engine
 from app.engine import Engine
 from app.upkeep import canary
 from tests.support.clock import ManualClock
 from tests.support.engine import of_engine, owner_of
+from tests.support.logged import capture_logs
 from tests.support.service import Service, running_service
 
 KEYS = {"aws_access_key_id": "AKIATESTTESTTEST", "aws_secret_access_key": "base-secret"}

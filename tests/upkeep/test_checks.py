@@ -15,15 +15,30 @@ from urllib.parse import quote
 import boto3
 import pytest
 
+from app.auth.migration_endpoint import MigrationEndpoint
 from app.compose import build_runtime
+from app.crypto.webhooks import key_of
 from app.mail.transport import SmtpTransport
 from app.platform.fetcher import Fetcher
-from app.upkeep.checks import Finding, database, machine, mail, providers, public_url, redis_servers, sts
+from app.platform.metrics import Metrics
+from app.upkeep.checks import (
+    Finding,
+    cdn,
+    database,
+    machine,
+    mail,
+    old_system,
+    providers,
+    public_url,
+    redis_servers,
+    sts,
+)
 from tests.mail.servers import HERE, PASSWORD, USER, Inbox, authenticate, certificate, silent_server, smtp_server
 from tests.support.canned_sts import CannedSts
 from tests.support.clock import ManualClock
 from tests.support.issuer import DISCOVERY_PATH, running_issuer
 from tests.support.odd_http import OddServer, http, unreachable
+from tests.support.old_system import OTHER_SECRET, SECRET, guides_endpoint
 from tests.support.ports import free_port
 from tests.support.redis import redis_server
 from tests.support.service import test_settings
@@ -288,6 +303,51 @@ class TestProviders:
         assert {finding.state for finding in found.values()} == {"failed"}
 
 
+class TestOldSystem:
+    @staticmethod
+    def ask(url: str, secret: str = SECRET) -> Finding:
+        async def look() -> list[Finding]:
+            endpoint = MigrationEndpoint(url, [key_of(secret)], ManualClock(datetime.now(UTC)), Metrics())
+            try:
+                return await old_system.check(endpoint)
+            finally:
+                await endpoint.close()
+
+        (finding,) = asyncio.run(look())
+        return finding
+
+    def test_is_asked_with_and_without_the_right_signature(self, tmp_path: Path) -> None:
+        with guides_endpoint(tmp_path) as endpoint:
+            right, wrong = self.ask(endpoint.url), self.ask(endpoint.url, OTHER_SECRET)
+        assert looks(right) == ("ok", "it takes signed questions alone, and says no to an unknown user")
+        assert wrong.state == "failed"
+        assert "status 400" in wrong.text
+        assert "TOKENVEND_MIGRATION_SECRET" in wrong.repair
+        assert [len(endpoint.asked), OTHER_SECRET in wrong.message] == [1, False]
+
+    @pytest.mark.parametrize(
+        ("status", "state", "text"),
+        [
+            ("200 OK", "failed", "yes to a user who does not exist"),
+            ("404 Not Found", "warning", "another signature"),
+            ("500 Oops", "failed", "status 500"),
+            ("302 Found", "failed", "status 302"),
+        ],
+    )
+    def test_that_answers_wrongly_is_told(self, status: str, state: str, text: str) -> None:
+        with closing(OddServer(http(status, b"{}"))) as odd:
+            finding = self.ask(odd.url)
+        assert finding.state == state
+        assert text in finding.text
+
+    def test_tells_a_name_and_a_port_apart(self) -> None:
+        found = [self.ask(url) for url in (f"https://{NO_NAME}", f"http://127.0.0.1:{free_port()}")]
+        for finding, text in zip(found, ("not in the DNS", "was refused"), strict=True):
+            assert finding.state == "failed"
+            assert text in finding.text
+            assert "TOKENVEND_MIGRATION_URL" in finding.repair
+
+
 class TestMachine:
     def test_says_how_much_room_there_is(self, tmp_path: Path) -> None:
         settings = test_settings(database_url=f"sqlite:///{tmp_path / 'some.db'}")
@@ -340,3 +400,34 @@ def tls_server(directory: Path) -> Iterator[tuple[int, Path]]:
         yield listener.getsockname()[1], trusted
         listener.shutdown(socket.SHUT_RDWR)
     thread.join(10)
+
+
+class TestCdn:
+    """What of it needs an edge: `tests/journeys/test_downloads.py`."""
+
+    @staticmethod
+    def ask(**settings: str) -> list[Finding]:
+        async def look() -> list[Finding]:
+            runtime = build_runtime(test_settings(database_url=NO_DATABASE, **settings))
+            try:
+                return await cdn.check(runtime.platform, runtime.downloads, runtime.fetcher)
+            finally:
+                await runtime.close()
+
+        return asyncio.run(look())
+
+    def test_is_not_looked_at_where_there_is_none(self) -> None:
+        assert self.ask() == []
+
+    def test_that_is_half_set_up_is_told(self) -> None:
+        for settings, lacks in (
+            ({"cdn_url": "https://cdn.example.org"}, "TOKENVEND_CDN_KEY_PAIR_ID"),
+            ({"cdn_key_pair_id": "K2JCJMDEHXQW5F"}, "TOKENVEND_CDN_URL"),
+        ):
+            (found,) = self.ask(**settings)
+            assert (found.state, found.text) == ("warning", f"off: {lacks} is not set")
+
+    def test_that_has_no_key_fails(self) -> None:
+        (found,) = self.ask(cdn_url=f"http://127.0.0.1:{free_port()}", cdn_key_pair_id="K2JCJMDEHXQW5F")
+        assert found.state == "failed"
+        assert found.text.startswith("nothing can be signed: ")

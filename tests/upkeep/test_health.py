@@ -4,10 +4,10 @@ from pathlib import Path
 
 import psycopg
 import pytest
-import structlog.testing
 
 from app.platform.write_faults import WriteFaults
 from tests.security.test_faults import limit_pages
+from tests.support.logged import capture_logs
 from tests.support.service import Service, running_service
 
 
@@ -23,6 +23,15 @@ class TestReadiness:
         assert answer.json()["code"] == "not_ready"
         assert answer.json()["detail"] == "Not ready: engine (sts_refused)."
         assert answer.headers["Retry-After"] == "1"
+
+    @pytest.mark.parametrize(("code", "status"), [("MethodNotAllowed", 405), ("InvalidParameterValue", 400)])
+    def test_takes_an_engine_that_does_not_say_whose_keys_these_are(
+        self, service: Service, code: str, status: int
+    ) -> None:
+        """Ceph RGW and MinIO: they know AssumeRole, and not GetCallerIdentity."""
+        service.sts.fail(code, status)
+        assert service.client.get("/readyz").status_code == 200
+        assert [form["Action"] for form in service.sts.forms] == ["GetCallerIdentity"]
 
     def test_asks_the_engine_once_in_two_seconds(self, service: Service) -> None:
         for _ in range(20):
@@ -50,7 +59,7 @@ class TestReadiness:
     def test_knows_a_full_disk_until_a_write_succeeds(self, service: Service) -> None:
         """OP9: on SQLite, whose file may not grow."""
         limit_pages(service, None)
-        with structlog.testing.capture_logs() as logs:
+        with capture_logs() as logs:
             while service.register().status_code == 201:
                 pass
             for _ in range(2):

@@ -17,17 +17,15 @@ router = APIRouter(prefix="/v1/me/email", tags=["accounts"], route_class=JsonRou
 
 
 class EmailChangeRequest(RequestModel):
-    """`password` is left out, or null, if the account has no password. Then a fresh sign-in is needed instead."""
-
     new_email: Annotated[str, Field(max_length=320, examples=["ada@example.com"])]
     password: Annotated[PasswordText, Field(max_length=MAX_LENGTH)] | None = None
+    """The account's password. Left out, or null, if the account has none. Then a fresh sign-in is needed instead."""
 
 
 class ConfirmEmailChangeRequest(RequestModel):
-    """`password` is the account's. With an access token of the account it is left out, or null."""
-
     token: Annotated[str, Field(max_length=256)]
     password: Annotated[PasswordText, Field(max_length=MAX_LENGTH)] | None = None
+    """The account's password. Left out, or null, with an access token of the account."""
 
 
 @router.post("", status_code=202, response_class=Response)

@@ -2,11 +2,12 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from typing import Any
+from typing import Annotated, Any
 from uuid import UUID
 
 from fastapi import APIRouter, Response
 from fastapi.responses import StreamingResponse
+from pydantic import Field
 from sqlalchemy.orm import Session
 
 from app.accounts import export
@@ -28,6 +29,7 @@ from app.records.models import (
     Grant,
     Identity,
     IssuedCredential,
+    Link,
     OutboxMail,
     Passkey,
     User,
@@ -44,25 +46,33 @@ class ExportedSession(ResponseModel):
     device_name: str | None
     method: Method
     created_at: Timestamp
+    """When the device signed in."""
     last_used_at: Timestamp
     last_address: str | None
     ended_at: Timestamp | None
     end_reason: str | None
+    """Why the session ended, such as `sign_out`. Null if it has not been ended."""
 
 
 class ExportedPasskey(ResponseModel):
     name: str
+    """What the passkey is called in this service."""
     created_at: Timestamp
     last_used_at: Timestamp | None
+    """When the user last signed in with it. Null if never."""
 
 
 class ExportedIdentity(ResponseModel):
     provider: str
     issuer: str
+    """The issuer of the provider's ID tokens, their `iss`."""
     subject: str
+    """The user's id at the provider, the `sub` of its ID tokens."""
     email: str | None
+    """The address that the provider last sent. Null if it sent none."""
     created_at: Timestamp
     last_used_at: Timestamp
+    """When the user last signed in with it, or linked it."""
 
 
 class ExportedMail(ResponseModel):
@@ -70,11 +80,13 @@ class ExportedMail(ResponseModel):
     recipient: str
     created_at: Timestamp
     sent_at: Timestamp | None
+    """When it was sent. Null if it was not."""
 
 
 class ExportedCredential(ResponseModel):
     credential_id: UUID
     session_id: UUID
+    link_id: UUID | None
     access_key_id: str
     access: Access
     prefix: str
@@ -89,14 +101,30 @@ class ExportedGrant(ResponseModel):
 
     grant_id: UUID
     by_the_user: bool
+    """Whether it is the user who shares the folder. Otherwise somebody shares it with the user."""
     grantee_email: str | None
-    """Null where somebody else wrote it, or its account was erased."""
+    """The address that the user wrote. Null where somebody else wrote it, or where an account of the two was erased."""
     prefix: str
+    """Where the shared folder is in the bucket."""
     created_at: Timestamp
     expires_at: Timestamp | None
     withdrawn_at: Timestamp | None
     accepted_at: Timestamp | None
-    """Null where the user has not accepted it, and where it is the user who shares."""
+    """When the user accepted it. Null where the user has not, and where it is the user who shares."""
+
+
+class ExportedLink(ResponseModel):
+    """A link that the user made."""
+
+    link_id: UUID
+    label: str | None
+    prefix: str
+    """Where the folder of the link is in the bucket."""
+    has_password: bool
+    created_at: Timestamp
+    expires_at: Annotated[Timestamp | None, Field(description="When the link ends by itself. Null if it does not.")]
+    withdrawn_at: Annotated[Timestamp | None, Field(description="When the link was withdrawn. Null if it was not.")]
+    opened_at: Timestamp | None
 
 
 class ExportedNote(ResponseModel):
@@ -111,9 +139,12 @@ class ExportedEvent(ResponseModel):
     event: str
     outcome: Outcome
     session_id: UUID | None
+    """The id of the session that the event belongs to. Null if it belongs to none."""
     address: str | None
-    """Null where somebody else did it: an administrator's address is not the user's to know."""
+    """The IP address of the client, or the name of a job of the service. Null where somebody else did it: an
+    administrator's address is not the user's to know."""
     by_the_user: bool
+    """Whether the user did it."""
 
 
 class ExportedUsage(ResponseModel):
@@ -128,22 +159,36 @@ class AccountExport(ResponseModel):
     """Everything that is stored about a user, except secrets and their hashes. The pictures are in the bucket."""
 
     exported_at: Timestamp
+    """When the export began."""
     profile: Profile
+    """The account, as `GET /v1/me` shows it."""
     guest: bool
     has_password: bool
+    """Whether the account has a password."""
     recovery_codes_left: int
+    """How many recovery codes have not been used."""
     quota_bytes: int | None
-    """Of their own."""
+    """The quota that was set for this user. In bytes. Null if the operator's setting decides."""
     usage: ExportedUsage | None
-    """Null where nobody counts."""
+    """What the user stores, as it was last counted. Null for users who are not counted."""
     sessions: list[ExportedSession]
+    """The user's sessions, those that ended too."""
     passkeys: list[ExportedPasskey]
+    """The user's passkeys."""
     identities: list[ExportedIdentity]
+    """The user's outside identities."""
     mails: list[ExportedMail]
+    """The mails about the account."""
     credentials: list[ExportedCredential]
+    """The credentials that were issued to the user."""
     grants: list[ExportedGrant]
+    """The folders that the user shares, and those that others share with the user, ended ones too."""
+    links: list[ExportedLink]
+    """The links that the user made, ended ones too."""
     notes: list[ExportedNote]
+    """What the people who run the app wrote about the user."""
     events: list[ExportedEvent]
+    """The audit events about the user."""
 
 
 @router.get("/export", response_model=AccountExport)
@@ -235,6 +280,7 @@ def _credential(_user: User, row: IssuedCredential) -> ExportedCredential:
     return ExportedCredential(
         credential_id=row.id,
         session_id=row.session_id,
+        link_id=row.link_id,
         access_key_id=row.access_key_id,
         access=row.access,
         prefix=row.prefix,
@@ -259,17 +305,31 @@ def _grant(user: User, row: Grant) -> ExportedGrant:
     )
 
 
+def _link(user: User, row: Link) -> ExportedLink:
+    return ExportedLink(
+        link_id=row.id,
+        label=row.label,
+        prefix=session_policy.narrowed_prefix(user.id, row.path),
+        has_password=row.password_hash is not None,
+        created_at=row.created_at,
+        expires_at=row.expires_at,
+        withdrawn_at=row.withdrawn_at,
+        opened_at=row.opened_at,
+    )
+
+
 def _note(_user: User, row: UserNote) -> ExportedNote:
     return ExportedNote(text=row.text, created_at=row.created_at)
 
 
 def _event(_user: User, row: AuditEvent) -> ExportedEvent:
+    by_a_viewer = row.actor_id is None and "link_id" in row.detail  # whose address is not the user's to know
     return ExportedEvent(
         at=row.at,
         event=row.event,
         outcome=row.outcome,
         session_id=row.session_id,
-        address=row.address if row.actor_id in (None, row.subject_id) else None,
+        address=row.address if row.actor_id in (None, row.subject_id) and not by_a_viewer else None,
         by_the_user=row.actor_id == row.subject_id,
     )
 
@@ -281,6 +341,7 @@ _EXPORTED: Mapping[str, Callable[[User, Any], ResponseModel]] = {
     "mails": _mail,
     "credentials": _credential,
     "grants": _grant,
+    "links": _link,
     "notes": _note,
     "events": _event,
 }

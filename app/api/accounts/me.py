@@ -26,14 +26,15 @@ router = APIRouter(prefix="/v1/me", tags=["accounts"], route_class=JsonRoute)
 
 class Profile(ResponseModel):
     id: UUID
+    """The user's id, which never changes."""
     email: str | None
     email_verified: bool
     guest: bool
-    """Whether no way to sign in belongs to the account. It can be without `email` and have a passkey."""
     display_name: str | None
     status: Status
     role: Role
     prefix: str
+    """Where the user's objects are in the bucket: `users/<id>/`."""
     mfa_enabled: bool
     created_at: Timestamp
 
@@ -42,10 +43,12 @@ class UpdateProfileRequest(RequestModel):
     """An empty name removes the name, because many clients cannot send null."""
 
     display_name: Annotated[PrintableText, Field(max_length=100)] | None = None
+    """The new name. Null or an empty text removes it. Left out, the name stays."""
 
 
 class EraseAccountRequest(RequestModel):
     password: Annotated[PasswordText, Field(max_length=MAX_LENGTH)] | None = None
+    """The account's password. Left out, or null, where a fresh step-up or sign-in takes its place."""
 
 
 @router.get("")

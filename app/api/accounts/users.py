@@ -19,14 +19,16 @@ router = APIRouter(prefix="/v1", tags=["accounts"], route_class=JsonRoute)
 
 class RegisterRequest(RequestModel):
     email: Annotated[str, Field(max_length=320, examples=["ada@example.org"])]
+    """The e-mail address of the new account."""
     password: Annotated[PasswordText, Field(max_length=MAX_LENGTH)]
+    """The password of the new account. A weak one is refused with 422 `weak_password`."""
     display_name: Annotated[PrintableText, Field(min_length=1, max_length=100)] | None = None
 
 
 class RegisterResult(ResponseModel):
-    """`verification_required`: a mail was sent, and the account can sign in once its link was opened."""
-
     status: Status
+    """`active`: the account can sign in. `verification_required`: a mail was sent, and the account can sign in once its
+    link was opened."""
 
 
 @router.post("/users", status_code=201)

@@ -19,13 +19,14 @@ router = APIRouter(prefix="/v1/email-verifications", tags=["accounts"], route_cl
 
 class EmailVerificationRequest(RequestModel):
     email: Annotated[str, Field(max_length=320, examples=["ada@example.org"])]
+    """The address that waits to be verified."""
 
 
 class ConfirmEmailVerificationRequest(RequestModel):
-    """`password` is for the upgrade of a guest that another session than the guest's own confirms."""
-
     token: Annotated[str, Field(max_length=256)]
     password: Annotated[PasswordText, Field(max_length=MAX_LENGTH)] | None = None
+    """The password that the guest chose, if a session other than the guest's own confirms an upgrade. Otherwise left
+    out, or null."""
 
 
 @router.post("", status_code=202, response_class=Response)

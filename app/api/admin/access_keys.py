@@ -33,6 +33,7 @@ class AccessKeySession(ResponseModel):
     session_id: UUID
     device_name: str | None
     created_at: Timestamp
+    """When the device signed in."""
     last_used_at: Timestamp
     ended_at: Timestamp | None
 
@@ -41,6 +42,7 @@ class AccessKeyIssuance(ResponseModel):
     credential_id: UUID
     user_id: UUID
     session_id: UUID
+    link_id: UUID | None
     access: Access
     prefix: str
     shared_prefixes: list[str]
@@ -48,27 +50,33 @@ class AccessKeyIssuance(ResponseModel):
     expiration: Timestamp
     revoked_at: Timestamp | None
     effective_by: Timestamp | None
-    """When, at the latest, the engine refuses it, where it was revoked."""
+    """When, at the latest, the engine refuses the credential. Null if it was not revoked."""
 
 
 class AccessKey(ResponseModel):
     access_key_id: str
+    """The access key id that was asked about."""
     account: str | None
-    """Of AWS, as STS says; null where it does not."""
+    """The AWS account of the key, as STS says. Null where STS does not say."""
     alive: bool | None
-    """Neither expired nor revoked; null for a key that was not vended here."""
+    """Whether the credential is neither expired nor revoked. Null for a key that was not vended here."""
     credential: AccessKeyIssuance | None
+    """What was vended with this key. Null for a key that was not vended here."""
     user: AccessKeyUser | None
+    """The user who got it. Null for a key that was not vended here, and if the user is not known any more."""
     session: AccessKeySession | None
+    """The session that got it. Null for a key that was not vended here or was vended by a link, and if the session is
+    not known any more."""
 
 
 class DecodeAuthorizationMessageRequest(RequestModel):
     encoded_message: Annotated[str, Field(min_length=1, max_length=10_240, pattern="^[A-Za-z0-9_+/=-]+$")]
+    """What stands in AWS's message behind `Encoded authorization failure message:`."""
 
 
 class DecodedAuthorizationMessage(ResponseModel):
     decoded_message: str
-    """JSON, as AWS wrote it."""
+    """What AWS decoded: JSON, as AWS wrote it."""
 
 
 @router.get("/access-keys/{access_key_id}")
@@ -104,6 +112,7 @@ def _issuance(vended: Vended) -> AccessKeyIssuance:
         credential_id=row.id,
         user_id=row.user_id,
         session_id=row.session_id,
+        link_id=row.link_id,
         access=row.access,
         prefix=row.prefix,
         shared_prefixes=ledger.shared_prefixes(row),

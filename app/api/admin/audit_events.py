@@ -29,31 +29,42 @@ NAMELESS = Name(None, None)
 
 class AuditDetail(ResponseModel):
     name: str
+    """What is told, such as `method`."""
     value: str | None
+    """What it was, as text. Null if there was none."""
 
 
 class ExportedAuditEntry(ResponseModel):
     id: str
+    """The number of the event, as text. Later rows have higher ones."""
     at: Timestamp
     event: str
     outcome: Outcome
     actor_id: UUID | None
-    """Who did it; null for somebody who was not, or not yet, signed in, and for the service itself."""
+    """The id of who did it. Null for somebody who was not, or not yet, signed in, and for the service itself."""
     subject_id: UUID | None
-    """The user that it is about."""
+    """The id of the user that it is about. Null if it is about none."""
     session_id: UUID | None
+    """The id of the session that the event belongs to. Null if it belongs to none."""
     request_id: str
+    """The id of the request, which its answer has as `X-Request-ID`. Empty if no request caused it."""
     address: str
+    """The IP address of the client. If no request caused it: `command line`, or the name of a job."""
     detail: list[AuditDetail]
+    """What else is told of this event."""
 
 
 class AuditEntry(ExportedAuditEntry):
     """Names are those of now: null for guests, erased users and people without one."""
 
     actor_email: str | None
+    """The address of who did it, as it is now."""
     actor_name: str | None
+    """The name of who did it, as it is now."""
     subject_email: str | None
+    """The address of the user that it is about, as it is now."""
     subject_name: str | None
+    """The name of the user that it is about, as it is now."""
 
 
 class AuditPage(ResponseModel):
@@ -62,23 +73,37 @@ class AuditPage(ResponseModel):
 
 
 async def _filters(
-    event: Event | None = None,
-    outcome: Outcome | None = None,
-    request_id: Annotated[PrintableText | None, Query(min_length=1, max_length=64)] = None,
-    after: Annotated[Moment | None, Query(description="Events at this time or later.")] = None,
-    before: Annotated[Moment | None, Query(description="Events before this time.")] = None,
+    event: Annotated[Event | None, Query(description="Only events of this name.")] = None,
+    outcome: Annotated[Outcome | None, Query(description="Only what was `done`, or only what was `refused`.")] = None,
+    request_id: Annotated[
+        PrintableText | None,
+        Query(min_length=1, max_length=64, description="Only events of the request with this `X-Request-ID`."),
+    ] = None,
+    after: Annotated[Moment | None, Query(description="Only events at this time or later.")] = None,
+    before: Annotated[Moment | None, Query(description="Only events before this time.")] = None,
 ) -> Filters:
     return Filters(event=event, outcome=outcome, request_id=request_id, after=after, before=before)
 
 
 async def _people(
     *,
-    actor: UUID | None = None,
-    subject: UUID | None = None,
-    actor_email: Annotated[PrintableText | None, Query(max_length=254)] = None,
-    subject_email: Annotated[PrintableText | None, Query(max_length=254)] = None,
+    actor: Annotated[UUID | None, Query(description="Only what the user with this id did.")] = None,
+    subject: Annotated[UUID | None, Query(description="Only what is about the user with this id.")] = None,
+    actor_email: Annotated[
+        PrintableText | None,
+        Query(max_length=254, description="Only what the user did who has this address now. Not with `actor`."),
+    ] = None,
+    subject_email: Annotated[
+        PrintableText | None,
+        Query(max_length=254, description="Only what is about the user who has this address now. Not with `subject`."),
+    ] = None,
     person: Annotated[
-        PrintableText | None, Query(max_length=254, description="Who did it or whom it is about: an id or an address.")
+        PrintableText | None,
+        Query(
+            max_length=254,
+            description="Only what this user did, or what is about this user: an id, or the address of now. Not with "
+            "the four above.",
+        ),
     ] = None,
 ) -> People:
     for name, user_id, email in (("actor", actor, actor_email), ("subject", subject, subject_email)):

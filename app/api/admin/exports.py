@@ -40,9 +40,12 @@ async def export_users(
     actor: Admin,
     filters: FiltersDep,
     *,
-    format: Format = "csv",  # noqa: A002 - the name in the query
+    format: Annotated[  # noqa: A002 - the name in the query
+        Format, Query(description="`csv`, or `ndjson`: one JSON object on each line.")
+    ] = "csv",
     columns: Annotated[
-        Columns, Query(description="`import`: what an import reads. `list`: what a list shows.")
+        Columns,
+        Query(description="`import`: what an import reads. `list`: what a list shows. Filters need `list`."),
     ] = "import",
 ) -> StreamingResponse:
     """All users who have an address, or with `columns=list` the users that match the filters, guests too. Oldest first.

@@ -1,8 +1,9 @@
 """`GET /v1/admin/stats`: how many, over time."""
 
 from datetime import timedelta
+from typing import Annotated
 
-from fastapi import APIRouter
+from fastapi import APIRouter, Query
 
 from app.admin import stats
 from app.admin.stats import Bucket, Window
@@ -16,42 +17,57 @@ router = APIRouter(prefix="/v1/admin", tags=["admin"], route_class=JsonRoute)
 
 class StatsBucket(ResponseModel):
     start: Timestamp
+    """When the bucket begins."""
     sign_ups: int
     """Accounts that their owners made, guests too."""
     sign_ins: int
+    """Sessions that began."""
     failures: int
     """Sign-ins that were refused, for whatever reason."""
     mfa_failures: int
-    """Those of them whose code was wrong."""
+    """Those refused sign-ins whose code was wrong."""
     vends_issued: int
+    """New credentials that STS issued for users."""
     vends_cached: int
+    """Cached credentials that were handed out again."""
     vends_refused: int
-    """Credentials that were not handed out, because their session ended meanwhile."""
+    """Credentials that were refused because the quota was reached, or because their session ended meanwhile."""
     revocations: int
     """Credentials that were revoked."""
     sts_calls: int
+    """Calls to STS."""
     sts_errors: int
+    """Calls to STS that failed."""
     sts_slow: int
-    """Calls that took a second or more."""
+    """Calls to STS that took longer than a second."""
     sts_mean_ms: float | None
-    """Null without a call."""
+    """How long a call to STS took on average. In milliseconds. Null without a call."""
     users: int | None
-    """At the end of the bucket, or now, as `live_credentials`; null where nobody counted."""
+    """How many users there were at the end of the bucket, or are now. Null where nobody counted."""
     live_credentials: int | None
+    """How many credentials were alive at the end of the bucket, or are now. Null where nobody counted."""
 
 
 class Stats(ResponseModel):
     window: Window
+    """How far back the counts reach."""
     bucket_seconds: int
+    """How long a bucket is. In seconds."""
     generated_at: Timestamp
+    """When this was asked."""
     counted_until: Timestamp
-    """Later events may be missing: the tally is behind where this is not `generated_at`."""
+    """Until when everything is counted. If it is earlier than `generated_at`, the tally is behind, and later events may
+    be missing."""
     buckets: list[StatsBucket]
-    """The oldest first, aligned to UTC, and as many for each window; the last one is not over."""
+    """The counts, the oldest first, aligned to UTC. The last bucket is not over."""
 
 
 @router.get("/stats")
-async def get_stats(platform: PlatformDep, _actor: Support, window: Window = "24h") -> Stats:
+async def get_stats(
+    platform: PlatformDep,
+    _actor: Support,
+    window: Annotated[Window, Query(description="How far back the counts reach: `1h`, `24h`, `7d` or `30d`.")] = "24h",
+) -> Stats:
     """Counts over time. Cached vends and STS calls are counted after some seconds, everything else at once."""
     now = platform.clock.now()
     longest = timedelta(seconds=platform.settings.longest_ttl)

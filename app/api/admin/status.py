@@ -10,7 +10,7 @@ from app.admin import configuration, mails, status
 from app.admin.mails import State
 from app.admin.status import Queue
 from app.api.admin.users import Reason, ReasonRequest, act_of
-from app.api.provided import ChecksDep, HealthDep, KeyringDep, PlatformDep, ProvidersDep
+from app.api.provided import ChecksDep, HealthDep, IdentityTokensDep, KeyringDep, PlatformDep, ProvidersDep
 from app.auth import keys
 from app.auth.keys import KeyPurpose
 from app.auth.providers import ProviderState
@@ -30,70 +30,95 @@ RevocationMode = Literal["off", "role_policy"]
 
 
 class WaitingCount(ResponseModel):
-    """`count` stops at 1,000; then `is_more` is true."""
-
     count: int
+    """How many there are, 1,000 at most."""
     is_more: bool
+    """Whether there are more than `count`."""
     oldest_at: Timestamp | None
+    """Since when the oldest has been there. Null if there is none."""
 
 
 class PartHealth(ResponseModel):
-    """`state` is `ok`, or the code of the problem."""
-
     part: str
+    """What was checked: `database`, `keys` or `engine`."""
     state: str
+    """`ok`, or the code of the problem."""
 
 
 class RoleState(ResponseModel):
     """What was last written into a role to deny revoked credentials."""
 
     role_arn: str
+    """The ARN of the role."""
     written_at: Timestamp | None
+    """When it was last written. Null if never."""
     failures: int
-    """Failed writes in a row."""
+    """How many writes in a row have failed."""
 
 
 class RevocationState(ResponseModel):
     mode: RevocationMode
+    """`role_policy`: the engine is told of revocations by the role's policies. `off`: it is told of none."""
     waiting: WaitingCount
-    """Revocations that the engine has not been told; with `off` it is told none."""
+    """Revocations that the engine has not been told. With `off` it is told none."""
     roles: list[RoleState]
+    """The roles whose policies tell the engine what is revoked."""
 
 
 class CanaryState(ResponseModel):
     is_on: bool
+    """Whether the canary runs. It is the job that tries whether users are kept apart."""
     result: CanaryResult | None
+    """How it last ended: `passed`, `failed` (it could not tell), or `broken` (one user reached another's prefix). Null
+    before the first run."""
     passed_at: Timestamp | None
+    """When it last passed. Null if never."""
     next_try_at: Timestamp | None
+    """When it runs next. Null before the first run."""
 
 
 class ProviderView(ResponseModel):
     """An OpenID provider, as this process last saw it."""
 
     name: str
+    """The name of the provider as the operator set it up, such as `apple`."""
     issuer: str
+    """The issuer of the provider's ID tokens, their `iss`."""
     client_ids: list[str]
+    """The app's ids at the provider. An ID token has to be for one of them."""
     state: ProviderState
+    """`answers`, `silent` (its keys could not be fetched), `misconfigured` (its settings are wrong), or
+    `not_asked_yet`."""
 
 
 class ServiceStatus(ResponseModel):
     health: list[PartHealth]
+    """What `/readyz` checks."""
     mails_waiting: WaitingCount
+    """The mails that wait to be sent."""
     mails_failed: WaitingCount
+    """The mails that were given up."""
     erasures: WaitingCount
+    """The erased accounts whose objects are still being deleted."""
     revocation: RevocationState
+    """How the engine learns of revocations."""
     canary: CanaryState
+    """What the canary last found."""
     providers: list[ProviderView]
+    """The OpenID providers."""
 
 
 class FindingView(ResponseModel):
     """What one check found. No text holds a secret."""
 
     name: str
+    """What was looked at, such as `database`."""
     state: FindingState
+    """`ok`, a `warning`, or `failed`."""
     text: str
+    """What was found."""
     repair: str
-    """What the operator can do; empty where nothing is wrong."""
+    """What the operator can do. Empty where nothing is wrong."""
 
 
 class FindingPage(ResponseModel):
@@ -103,12 +128,17 @@ class FindingPage(ResponseModel):
 
 class SettingView(ResponseModel):
     name: str
+    """The name of the setting as a variable of the environment."""
     value: str | None
-    """Null where it is not shown, and where it is empty."""
+    """The value as text. Null where it is not shown, and where it is empty."""
     is_shown: bool
+    """Whether the value is shown. What may be a secret is not."""
     is_set: bool
+    """Whether it has a value, by the operator or by default."""
     is_default: bool
+    """Whether the operator has not set it."""
     description: str
+    """What the setting is."""
 
 
 class SettingPage(ResponseModel):
@@ -120,10 +150,13 @@ class SigningKeyView(ResponseModel):
     kid: str
     purpose: KeyPurpose
     state: KeyState
-    """`published`: it signs soon. `retiring`: it signs no more, and is still trusted."""
+    """`published`: it signs soon. `signs`: it signs now. `retiring`: it signs no more, and is still trusted. `retired`:
+    it is trusted no more."""
     created_at: Timestamp
     signs_from: Timestamp
+    """When it begins to sign."""
     retires_at: Timestamp | None
+    """When it stops being trusted. Null while no newer key was added."""
 
 
 class SigningKeyPage(ResponseModel):
@@ -143,12 +176,15 @@ class OutboxMailView(ResponseModel):
     kind: str
     recipient: str
     user_id: UUID | None
+    """The id of the user that the mail is about. Null if it is about no account."""
     created_at: Timestamp
     next_try_at: Timestamp | None
+    """When it is tried next. Null for a mail that was given up."""
     attempts: int
     failed_at: Timestamp | None
+    """When it was given up. Null while it waits."""
     can_retry: bool
-    """False for a mail that was given up and carried a link, which is gone."""
+    """Whether it can be sent again. False for a mail that was given up and carried a link, which is gone."""
 
 
 class OutboxMailPage(ResponseModel):
@@ -159,9 +195,12 @@ class OutboxMailPage(ResponseModel):
 class ErasureView(ResponseModel):
     user_id: UUID
     requested_at: Timestamp
+    """When the account was erased."""
     next_try_at: Timestamp
+    """When the deletion goes on, at the latest."""
     attempts: int
     deleted_objects: int
+    """How many objects were deleted so far."""
 
 
 class ErasurePage(ResponseModel):
@@ -226,7 +265,13 @@ async def list_signing_keys(platform: PlatformDep, _actor: Support) -> SigningKe
 
 @router.post("/signing-keys/rotate")
 async def rotate_signing_key(
-    platform: PlatformDep, keyring: KeyringDep, origin: OriginDep, actor: SteppedUpAdmin, body: RotateSigningKeyRequest
+    platform: PlatformDep,
+    keyring: KeyringDep,
+    identity_tokens: IdentityTokensDep,
+    origin: OriginDep,
+    *,
+    actor: SteppedUpAdmin,
+    body: RotateSigningKeyRequest,
 ) -> SigningKeyPage:
     """Adds a key, which signs after it has been published for ten minutes. Older keys stay trusted until their last
     token expires. The caller has signed in, or stepped up, within five minutes.
@@ -243,6 +288,8 @@ async def rotate_signing_key(
         reason=body.reason,
     )
     await keyring.try_load()
+    if identity_tokens is not None:
+        await identity_tokens.keyring.try_load()
     return await _signing_keys(platform)
 
 
@@ -251,7 +298,9 @@ async def list_outbox_mails(
     platform: PlatformDep,
     _actor: Support,
     *,
-    state: Annotated[State, Query(description="`failed`: sending was given up.")] = "waiting",
+    state: Annotated[
+        State, Query(description="The mails that wait (`waiting`), or those that were given up (`failed`).")
+    ] = "waiting",
     limit: Limit = 50,
     cursor: Cursor = None,
 ) -> OutboxMailPage:

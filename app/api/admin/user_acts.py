@@ -21,7 +21,9 @@ router = APIRouter(prefix="/v1/admin/user-acts", tags=["admin"], route_class=Jso
 
 class UserActRequest(RequestModel):
     act: BulkAct
+    """What to do with each of the users."""
     user_ids: Annotated[list[Annotated[UUID, Field(strict=False)]], Field(min_length=1, max_length=MOST)]
+    """The ids of the users, at most 100."""
     reason: Reason
 
 
@@ -29,15 +31,18 @@ class UserActResult(ResponseModel):
     user_id: UUID
     outcome: Outcome
     code: str | None
-    """The problem code of a refusal, such as `last_admin`; null where it was done."""
+    """The problem code of a refusal, such as `last_admin`. Null where it was done."""
     detail: str | None
+    """Why it was refused, for people who look after users. Null where it was done."""
 
 
 class UserActResults(ResponseModel):
     done: int
+    """How many users it was done to."""
     refused: int
+    """How many users it was refused for."""
     items: list[UserActResult]
-    """In the order of the request."""
+    """What became of each user, once each, in the order of the request."""
 
 
 @router.post("")

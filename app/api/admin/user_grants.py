@@ -16,16 +16,20 @@ router = APIRouter(prefix="/v1/admin/users/{user_id}/grants", tags=["admin"], ro
 class UserGrant(ResponseModel):
     grant_id: UUID
     owner_id: UUID
+    """The id of the user who shares the folder."""
     grantee_id: UUID | None
-    """Null while it waits for somebody with the address."""
+    """The id of the user who may read the folder. Null while the grant waits for somebody with the address."""
     other_email: str | None
-    """The address of the other side: the one that the owner typed, or the owner's. Null after an erasure."""
+    """The address of the other side: the one that the owner wrote, or the owner's. Null after an erasure."""
     path: str
     created_at: Timestamp
     expires_at: Timestamp | None
     accepted_at: Timestamp | None
+    """When the grantee accepted it. Null if they have not."""
     withdrawn_at: Timestamp | None
     left_at: Timestamp | None
+    """When the grantee left or declined it: at once, if they had left two folders of this owner before. Null if they
+    have not. The owner is not told."""
 
 
 class UserGrantPage(ResponseModel):

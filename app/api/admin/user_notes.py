@@ -35,8 +35,9 @@ class UserNote(ResponseModel):
     note_id: UUID
     text: str
     author_id: UUID
+    """The id of the member of staff who wrote it."""
     author_email: str | None
-    """Null where the author's account was erased."""
+    """The author's address. Null if their account was erased."""
     created_at: Timestamp
 
 

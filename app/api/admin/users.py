@@ -43,14 +43,15 @@ class UserUsage(ResponseModel):
     bytes: int
     objects: int
     old_bytes: int | None
-    """Of versions that were replaced or deleted and are still stored; null where they are not counted."""
     quota_bytes: int | None
-    """What counts for them: their own, else the setting; null is no limit."""
+    """How much the user may store: by their own quota, else by the operator's setting. In bytes. Null if there is no
+    limit."""
     counted_at: Timestamp | None
 
 
 class AdminUser(ResponseModel):
     id: UUID
+    """The user's id, which never changes."""
     email: str | None
     email_verified: bool
     display_name: str | None
@@ -58,18 +59,20 @@ class AdminUser(ResponseModel):
     role: Role
     guest: bool
     prefix: str
+    """Where the user's objects are in the bucket: `users/<id>/`."""
     mfa_enabled: bool
     created_at: Timestamp
     last_seen_at: Timestamp | None
+    """When one of the user's devices last signed in, refreshed or stepped up. Null if none ever did."""
     locked_until: Timestamp | None
-    """When sign-in by password and code is tried again after too many wrong ones; null while it is not locked.
-
-    Where limits are in memory, each process knows of its own alone."""
+    """Until when sign-ins by password or code are refused, after too many wrong ones. Null if they are not. Where
+    limits are in memory, each process knows of its own alone."""
     quota_bytes: int | None
-    """Of their own. Null: the setting decides."""
+    """The quota that was set for this user. In bytes. Null if the operator's setting decides."""
     usage: UserUsage
+    """What the user stores."""
     import_id: UUID | None
-    """The import that added the account; null for other accounts."""
+    """The id of the import that added the account. Null for other accounts."""
 
 
 class UserPage(ResponseModel):
@@ -79,12 +82,14 @@ class UserPage(ResponseModel):
 
 class UserCount(ResponseModel):
     total: int
+    """How many users match."""
     kind: CountKind
-    """`exact` up to 10,000. Above that the database's `estimate`, or, where it has none, `at_least`."""
+    """`exact`; or, with many users, the database's `estimate`, or `at_least` where it has none."""
 
 
 class CreateUserRequest(RequestModel):
     email: str
+    """The address of the new account, to which the invitation goes."""
     display_name: DisplayName | None = None
     role: Role = "user"
 
@@ -93,11 +98,14 @@ class UpdateUserRequest(RequestModel):
     """An empty name removes the name, because many clients cannot send null."""
 
     display_name: Annotated[PrintableText, Field(max_length=100)] | None = None
+    """The new name. Null or an empty text removes it. Left out, the name stays."""
     role: Role | None = None
+    """The new role: `user`, or `support` or `admin` for staff. Left out, or null, the role stays."""
     quota_bytes: Annotated[int, Field(ge=0, le=MOST_BYTES)] | None = None
-    """Null, where it is sent: the setting decides."""
+    """A quota for this user. In bytes. Null, if it is sent, lets the operator's setting decide. Left out, the quota
+    stays."""
     reason: Reason | None = None
-    """Needed where `role` or `quota_bytes` is sent."""
+    """Why you do this, in your own words. Needed if `role` or `quota_bytes` is sent."""
 
 
 class ReasonRequest(RequestModel):
@@ -109,9 +117,9 @@ class UserSession(ResponseModel):
     device_name: str | None
     method: Method
     created_at: Timestamp
+    """When the device signed in."""
     last_used_at: Timestamp
     last_address: str | None
-    """Where it was last signed in, refreshed or stepped up from. Null: not since this was kept."""
 
 
 class UserSessionPage(ResponseModel):
@@ -130,17 +138,35 @@ class UserCredentialPage(ResponseModel):
 
 async def _filters(
     *,
-    query: Annotated[PrintableText | None, Query(max_length=254)] = None,
-    status: Status | None = None,
-    role: Role | None = None,
-    guest: bool | None = None,
-    email_verified: Annotated[bool | None, Query(description="Of users who have an address.")] = None,
-    mfa_enabled: bool | None = None,
-    import_id: Annotated[UUID | None, Query(description="The import that added them.")] = None,
-    created_after: Moment | None = None,
-    created_before: Moment | None = None,
-    last_seen_after: Moment | None = None,
-    last_seen_before: Annotated[Moment | None, Query(description="Users who were never seen too.")] = None,
+    query: Annotated[
+        PrintableText | None,
+        Query(
+            max_length=254,
+            description="Only users with this in their address or name, in any case. One or two characters are the "
+            "beginning of an address.",
+        ),
+    ] = None,
+    status: Annotated[
+        Status | None, Query(description="Only accounts that are `active`, `disabled` or `erased`.")
+    ] = None,
+    role: Annotated[Role | None, Query(description="Only users with this role: `user`, `support` or `admin`.")] = None,
+    guest: Annotated[bool | None, Query(description="Only guests (`true`), or everybody else (`false`).")] = None,
+    email_verified: Annotated[
+        bool | None, Query(description="Only users whose address is verified (`true`), or is not (`false`).")
+    ] = None,
+    mfa_enabled: Annotated[
+        bool | None,
+        Query(description="Only users who have an authenticator app (`true`), or everybody else (`false`)."),
+    ] = None,
+    import_id: Annotated[UUID | None, Query(description="Only users whom this import added.")] = None,
+    created_after: Annotated[Moment | None, Query(description="Only users created after this time.")] = None,
+    created_before: Annotated[Moment | None, Query(description="Only users created before this time.")] = None,
+    last_seen_after: Annotated[
+        Moment | None, Query(description="Only users last seen after this time, to the hour.")
+    ] = None,
+    last_seen_before: Annotated[
+        Moment | None, Query(description="Only users last seen before this time, to the hour, or never.")
+    ] = None,
 ) -> Filters:
     return Filters(
         query=query,
@@ -166,16 +192,15 @@ async def list_users(
     _actor: Support,
     filters: FiltersDep,
     *,
-    sort: Sort = "created_at",
-    direction: Annotated[Direction, Query(description="From the first or from the last.")] = "desc",
+    sort: Annotated[
+        Sort,
+        Query(description="What to sort by: `created_at`, `last_seen_at` or `email`. Users who lack it come last."),
+    ] = "created_at",
+    direction: Annotated[Direction, Query(description="From the first (`asc`), or from the last (`desc`).")] = "desc",
     limit: Limit = 50,
     cursor: LongCursor = None,
 ) -> UserPage:
-    """The users that match, newest first or in another order. `query` is a part of the address or the name. A query of
-    fewer than three characters is the beginning of an address.
-
-    In an order by address or by last use, users without one come last. `last_seen_at` sorts and filters to the hour.
-    """
+    """The users that match, newest first or in another order. `last_seen_at` sorts and filters to the hour."""
     found, next_cursor = await platform.database.read(
         users.search, filters, sort=sort, descending=direction == "desc", limit=limit, cursor=cursor
     )

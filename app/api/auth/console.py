@@ -15,7 +15,7 @@ from app.api.auth.mfa import MfaRequest, answer_mfa_challenge
 from app.api.auth.passkeys import PasskeySignInRequest, complete_passkey_sign_in
 from app.api.auth.step_up import StepUpRequest, step_up_session
 from app.api.auth.wire import LoginStatus, MfaChallenge, TokenSet
-from app.api.provided import HasherDep, PlatformDep, TokensDep, UserPoolDep
+from app.api.provided import HasherDep, OldSystemDep, PlatformDep, TokensDep
 from app.http.cookies import PATH, ConsoleCookie
 from app.http.guards import Enrolling, OriginDep
 from app.http.provided import find
@@ -90,11 +90,11 @@ async def log_in_to_console(
     platform: PlatformDep,
     hasher: HasherDep,
     tokens: TokensDep,
-    user_pool: UserPoolDep,
+    old_system: OldSystemDep,
     origin: OriginDep,
     cookie: CookieDep,
 ) -> ConsoleLogin:
-    result = await log_in(body, platform=platform, hasher=hasher, tokens=tokens, user_pool=user_pool, origin=origin)
+    result = await log_in(body, platform=platform, hasher=hasher, tokens=tokens, old_system=old_system, origin=origin)
     kept = _keep(result.tokens, cookie, response) if result.tokens else None
     return ConsoleLogin(status=result.status, tokens=kept, mfa=result.mfa)
 

@@ -17,8 +17,10 @@ class Session(ResponseModel):
     session_id: UUID
     device_name: str | None
     created_at: Timestamp
+    """When the device signed in."""
     last_used_at: Timestamp
     current: bool
+    """Whether it is the session of this request."""
 
 
 class SessionPage(ResponseModel):

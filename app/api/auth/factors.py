@@ -17,15 +17,19 @@ router = APIRouter(prefix="/v1/me", tags=["accounts"], route_class=JsonRoute)
 
 class TotpEnrolment(ResponseModel):
     secret: str
+    """The secret for the authenticator app. In base32."""
     otpauth_uri: str
+    """The same as a URI, for a QR code or for an app on the same device."""
 
 
 class ConfirmTotpRequest(RequestModel):
     code: Annotated[str, Field(max_length=codes.MAX_LENGTH, examples=["123 456"])]
+    """The code that the authenticator app shows now."""
 
 
 class RecoveryCodeSet(ResponseModel):
     recovery_codes: list[str]
+    """Ten codes. Each works once, in place of a code of the authenticator app."""
 
 
 @router.post("/totp")

@@ -25,11 +25,15 @@ class GuestRequest(RequestModel):
 
 class UpgradeRequest(RequestModel):
     email: Annotated[str, Field(max_length=320, examples=["ada@example.org"])]
+    """The address that the guest will sign in with."""
     password: Annotated[PasswordText, Field(max_length=MAX_LENGTH)]
+    """The password that the guest will sign in with. A weak one is refused with 422 `weak_password`."""
 
 
 class UpgradeResult(ResponseModel):
     status: Upgraded
+    """`active`: the account is no guest any more. `verification_required`: a mail was sent, and the account stays a
+    guest until its link is opened."""
 
 
 @router.post("/auth/guest", tags=["auth"])

@@ -26,8 +26,10 @@ class LinkedIdentity(ResponseModel):
     identity_id: UUID
     provider: str
     email: str | None
+    """The address that the provider last sent. Null if it sent none."""
     created_at: Timestamp
     last_used_at: Timestamp
+    """When the user last signed in with it, or linked it."""
 
 
 class IdentityPage(ResponseModel):
@@ -37,7 +39,7 @@ class IdentityPage(ResponseModel):
 
 @router.get("")
 async def list_identities(platform: PlatformDep, actor: SignedIn) -> IdentityPage:
-    """The caller's outside identities."""
+    """The caller's outside identities, oldest first. One page has all of them."""
     linked = await platform.database.read(identities.list_linked, user_id=actor.user_id)
     return IdentityPage(items=[linked_identity(row) for row in linked], next_cursor=None)
 

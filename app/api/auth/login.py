@@ -8,7 +8,7 @@ from pydantic import Field
 
 from app.accounts.passwords import MAX_LENGTH
 from app.api.auth.wire import LoginResult, TokenSet, login_result, token_set
-from app.api.provided import HasherDep, PlatformDep, TokensDep, UserPoolDep
+from app.api.provided import HasherDep, OldSystemDep, PlatformDep, TokensDep
 from app.auth import login, rotation, sessions
 from app.http.guards import OriginDep
 from app.http.routes import JsonRoute
@@ -20,16 +20,20 @@ router = APIRouter(prefix="/v1/auth", tags=["auth"], route_class=JsonRoute)
 
 class LoginRequest(RequestModel):
     email: Annotated[str, Field(max_length=320, examples=["ada@example.org"])]
+    """The account's e-mail address."""
     password: Annotated[PasswordText, Field(max_length=MAX_LENGTH)]
+    """The account's password."""
     device_name: DeviceName = None
 
 
 class RefreshRequest(RequestModel):
     refresh_token: str
+    """The session's refresh token, which this uses up."""
 
 
 class LogoutRequest(RequestModel):
     refresh_token: str
+    """A refresh token of the session to end, used up or not."""
 
 
 @router.post("/login")
@@ -39,7 +43,7 @@ async def log_in(
     platform: PlatformDep,
     hasher: HasherDep,
     tokens: TokensDep,
-    user_pool: UserPoolDep,
+    old_system: OldSystemDep,
     origin: OriginDep,
 ) -> LoginResult:
     """Signs a device in with e-mail address and password."""
@@ -47,7 +51,7 @@ async def log_in(
     outcome = await login.log_in(
         platform,
         hasher,
-        user_pool,
+        old_system,
         origin,
         email=body.email,
         password=body.password.get_secret_value(),

@@ -20,7 +20,9 @@ router = APIRouter(prefix="/v1/auth", tags=["auth"], route_class=JsonRoute)
 class MfaRequest(RequestModel):
     mfa_token: str
     method: CodeMethod
+    """Which code it is: of the authenticator app (`totp`), or a `recovery_code`."""
     code: Annotated[str, Field(max_length=codes.MAX_LENGTH, examples=["123 456"])]
+    """The code. Spaces, hyphens and case do not matter."""
 
 
 @router.post("/mfa")

@@ -15,14 +15,12 @@ router = APIRouter(prefix="/v1/auth/oidc", tags=["auth"], route_class=JsonRoute)
 
 class OidcNonce(ResponseModel):
     nonce: str
+    """What to hand to the provider's SDK at the sign-in."""
     expires_at: Timestamp
+    """When the nonce stops working."""
 
 
 class OidcLoginRequest(RequestModel):
-    """`authorization_code`: Apple's, of the same sign-in. With it the service can revoke the user's authorization there
-    when the account is erased. It is left out, or null, for other providers.
-    """
-
     id_token: str
     device_name: DeviceName = None
     authorization_code: AuthorizationCode | None = None

@@ -33,29 +33,35 @@ Name = Annotated[PrintableText, Field(min_length=1, max_length=100)]
 
 class PasskeyRegistrationOptions(ResponseModel):
     options: PasskeyCreationOptions
+    """What to make the passkey from, as WebAuthn defines it."""
     expires_in: int
+    """How long the options are good for. In seconds."""
 
 
 class PasskeyRegistrationRequest(RequestModel):
     credential: RegistrationCredential
+    """The new passkey, as the browser or phone describes it."""
     name: Name | None = None
+    """What to call the passkey. Left out, or null, it is called `Passkey` with a number."""
 
 
 class PasskeyRenameRequest(RequestModel):
     name: Name
+    """What to call the passkey from now on."""
 
 
 class OwnedPasskey(ResponseModel):
-    """`backed_up`: the keeper of the passkey, such as iCloud or Google, copies it to other devices of the user or can
-    restore it.
-    """
-
     passkey_id: UUID
     name: str
+    """What the passkey is called in this service."""
     transports: list[str]
+    """How a device may reach the authenticator, such as `internal` or `hybrid`, as WebAuthn defines it."""
     backed_up: bool
+    """Whether the keeper of the passkey, such as iCloud or Google, copies it to other devices of the user or can
+    restore it."""
     created_at: Timestamp
     last_used_at: Timestamp | None
+    """When the user last signed in with it. Null if never."""
 
 
 class PasskeyPage(ResponseModel):
@@ -65,17 +71,25 @@ class PasskeyPage(ResponseModel):
 
 class PasskeySignInOptionsRequest(RequestModel):
     mfa_token: str | None = None
+    """The token of a sign-in that waits for its second factor. Left out, or null, for a sign-in with a passkey
+    alone."""
 
 
 class PasskeySignInOptions(ResponseModel):
     options: PasskeyRequestOptions
+    """What to ask the user's passkey for, as WebAuthn defines it."""
     expires_in: int
+    """How long the options are good for. In seconds."""
 
 
 class PasskeySignInRequest(RequestModel):
     credential: AuthenticationCredential
+    """What the passkey answered, as the browser or phone gives it."""
     device_name: DeviceName = None
+    """What the device is called. With an `mfa_token`, the name of the sign-in that waits stays."""
     mfa_token: str | None = None
+    """The token of a sign-in that waits for its second factor. Left out, or null, for a sign-in with a passkey
+    alone."""
 
 
 @router.post("/me/passkeys/options", tags=["accounts"])

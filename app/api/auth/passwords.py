@@ -18,6 +18,7 @@ router = APIRouter(prefix="/v1", tags=["accounts"], route_class=JsonRoute)
 
 class PasswordResetRequest(RequestModel):
     email: Annotated[str, Field(max_length=320, examples=["ada@example.org"])]
+    """The account's e-mail address."""
 
 
 class ConfirmPasswordResetRequest(RequestModel):
@@ -26,11 +27,8 @@ class ConfirmPasswordResetRequest(RequestModel):
 
 
 class ChangePasswordRequest(RequestModel):
-    """`current_password` is left out, or null, if the account has no password. Such an account needs a fresh sign-in
-    instead.
-    """
-
     current_password: Annotated[PasswordText, Field(max_length=MAX_LENGTH)] | None = None
+    """The password so far. Left out, or null, if the account has none. Then a fresh sign-in is needed instead."""
     new_password: Annotated[PasswordText, Field(max_length=MAX_LENGTH)]
 
 

@@ -22,8 +22,12 @@ class StepUpRequest(RequestModel):
     """Either `password`, or `method` and `code`."""
 
     password: Annotated[PasswordText, Field(max_length=MAX_LENGTH)] | None = None
+    """The account's password. Left out, or null, if `method` and `code` are sent."""
     method: CodeMethod | None = None
+    """Which code it is: of the authenticator app (`totp`), or a `recovery_code`. Left out, or null, if `password` is
+    sent."""
     code: Annotated[str, Field(max_length=codes.MAX_LENGTH, examples=["123 456"])] | None = None
+    """The code. Spaces, hyphens and case do not matter. Left out, or null, if `password` is sent."""
 
     @model_validator(mode="after")
     def _one_form(self) -> Self:

@@ -42,31 +42,41 @@ def _none_if_empty(user_handle: object) -> object:
 
 class PasskeyRelyingParty(ResponseModel):
     id: str
+    """The domain that the passkey belongs to."""
     name: str
+    """The name of the service, for people to read."""
 
 
 class PasskeyUser(ResponseModel):
     id: str
+    """The user handle, as WebAuthn defines it: the 16 bytes of the user's id. In base64url."""
     name: str
+    """The user's address, else their name, else `Guest`. People choose among passkeys by it."""
     display_name: Annotated[str, Field(serialization_alias="displayName")]
+    """The user's name. If there is none: the same as `name`."""
 
 
 class PasskeyParameters(ResponseModel):
     type: PublicKeyType = "public-key"
     alg: int
+    """The number of a signature algorithm in COSE, such as -7 for ES256."""
 
 
 class PasskeyDescriptor(ResponseModel):
     type: PublicKeyType = "public-key"
     id: str
+    """The credential id of a passkey, as WebAuthn defines it. In base64url."""
     transports: list[str]
+    """How a device may reach the authenticator, such as `internal` or `hybrid`, as WebAuthn defines it."""
 
 
 class PasskeySelection(ResponseModel):
     """A passkey that its authenticator finds without help, and releases only to its verified user."""
 
     resident_key: Annotated[Literal["required"], Field(serialization_alias="residentKey")] = "required"
+    """Always `required`, as WebAuthn defines it: the authenticator finds the passkey without a name."""
     require_resident_key: Annotated[Literal[True], Field(serialization_alias="requireResidentKey")] = True
+    """Always true: the same for older clients, as WebAuthn defines it."""
     user_verification: Annotated[Literal["required"], Field(serialization_alias="userVerification")] = "required"
 
 
@@ -74,22 +84,30 @@ class PasskeyCreationOptions(ResponseModel):
     """PublicKeyCredentialCreationOptionsJSON."""
 
     rp: PasskeyRelyingParty
+    """The service that the passkey is for, as WebAuthn defines it."""
     user: PasskeyUser
+    """The account that the passkey is for, as WebAuthn defines it."""
     challenge: str
     pub_key_cred_params: Annotated[list[PasskeyParameters], Field(serialization_alias="pubKeyCredParams")]
+    """The signature algorithms that the service takes, best first, as WebAuthn defines it."""
     timeout: int = TIMEOUT
     exclude_credentials: Annotated[list[PasskeyDescriptor], Field(serialization_alias="excludeCredentials")]
+    """The user's passkeys so far, as WebAuthn defines it. An authenticator that has one of them makes no other."""
     authenticator_selection: Annotated[PasskeySelection, Field(serialization_alias="authenticatorSelection")]
+    """What the authenticator has to do, as WebAuthn defines it."""
     attestation: Literal["none"] = "none"
+    """Always `none`, as WebAuthn defines it: the authenticator need not prove its make."""
 
 
 class PasskeyRequestOptions(ResponseModel):
     """PublicKeyCredentialRequestOptionsJSON."""
 
     rp_id: Annotated[str, Field(serialization_alias="rpId")]
+    """The domain that the passkey belongs to, as WebAuthn defines it."""
     challenge: str
     timeout: int = TIMEOUT
     allow_credentials: Annotated[list[PasskeyDescriptor], Field(serialization_alias="allowCredentials")]
+    """The passkeys to choose from, as WebAuthn defines it. Empty if the user may choose any."""
     user_verification: Annotated[Literal["required"], Field(serialization_alias="userVerification")] = "required"
 
 
@@ -104,10 +122,16 @@ class AttestationResponse(FromDevice):
 
     client_data_json: Annotated[Bytes, Field(alias="clientDataJSON")]
     attestation_object: Annotated[Bytes, Field(alias="attestationObject")]
+    """The new passkey's id and public key, as WebAuthn defines it. In base64url."""
     authenticator_data: Annotated[Bytes | None, Field(alias="authenticatorData")] = None
+    """A part of `attestationObject`, as WebAuthn defines it. The service does not need it."""
     transports: Annotated[list[Transport], Field(max_length=10), BeforeValidator(_known_shapes)] = []
+    """How a device may reach the authenticator, as WebAuthn defines it. What the service does not understand is left
+    out."""
     public_key: Annotated[Bytes | None, Field(alias="publicKey")] = None
+    """A part of `attestationObject`, as WebAuthn defines it. The service does not need it."""
     public_key_algorithm: Annotated[int | None, Field(alias="publicKeyAlgorithm")] = None
+    """A part of `attestationObject`, as WebAuthn defines it. The service does not need it."""
 
 
 class AssertionResponse(FromDevice):
@@ -115,32 +139,42 @@ class AssertionResponse(FromDevice):
 
     client_data_json: Annotated[Bytes, Field(alias="clientDataJSON")]
     authenticator_data: Annotated[Bytes, Field(alias="authenticatorData")]
+    """What the authenticator says of itself and of the user, as WebAuthn defines it. In base64url."""
     signature: Annotated[Bytes, Field(alias="signature")]
+    """The signature of the passkey, as WebAuthn defines it. In base64url."""
     user_handle: Annotated[
         str | None, Field(alias="userHandle", pattern=BASE64URL, max_length=86), BeforeValidator(_none_if_empty)
     ] = None
+    """The user handle that the passkey was made for, as WebAuthn defines it. In base64url. Left out, or null, if the
+    authenticator does not say."""
 
 
 class CredentialProperties(FromDevice):
     rk: bool | None = None
+    """Whether the passkey can be found without a name, as WebAuthn defines it. The service ignores it."""
 
 
 class ExtensionResults(FromDevice):
     """AuthenticationExtensionsClientOutputsJSON: the results of extensions, which the service ignores."""
 
     cred_props: Annotated[CredentialProperties | None, Field(alias="credProps")] = None
+    """The result of the extension `credProps`, as WebAuthn defines it. The service ignores it."""
 
 
 class PublicKeyCredential(FromDevice):
     id: CredentialId
+    """The credential id of the passkey, as WebAuthn defines it. In base64url."""
     raw_id: Annotated[CredentialId, Field(alias="rawId")]
+    """The same as `id`."""
     type: PublicKeyType
     authenticator_attachment: Annotated[str | None, Field(alias="authenticatorAttachment", max_length=32)] = None
+    """Whether the authenticator is a part of the device, as WebAuthn defines it. The service ignores it."""
     client_extension_results: Annotated[
         ExtensionResults,
         Field(alias="clientExtensionResults", default_factory=ExtensionResults),
         BeforeValidator(lambda sent: {} if sent is None else sent),
     ]
+    """The results of extensions, as WebAuthn defines it. The service ignores them."""
 
     @model_validator(mode="after")
     def _one_id(self) -> Self:
@@ -153,12 +187,14 @@ class RegistrationCredential(PublicKeyCredential):
     """RegistrationResponseJSON."""
 
     response: AttestationResponse
+    """What the authenticator made, as WebAuthn defines it."""
 
 
 class AuthenticationCredential(PublicKeyCredential):
     """AuthenticationResponseJSON."""
 
     response: AssertionResponse
+    """What the authenticator signed, as WebAuthn defines it."""
 
 
 def creation_options(party: RelyingParty, service_name: str, user: User, ceremony: Ceremony) -> PasskeyCreationOptions:

@@ -19,25 +19,33 @@ LoginStatus = Literal["complete", "mfa_required"]
 
 class TokenSet(ResponseModel):
     token_type: Literal["Bearer"]
+    """Always `Bearer`: send the access token as `Authorization: Bearer …`."""
     access_token: str
+    """The access token (a JWT), which opens the API."""
     expires_in: int
+    """How long the access token works. In seconds."""
     refresh_token: str
+    """The refresh token. It works once, for the next access token and the next refresh token."""
     refresh_expires_in: int
+    """How long the refresh token works, if it is not used. In seconds."""
     session_id: UUID
 
 
 class MfaChallenge(ResponseModel):
     mfa_token: str
     methods: list[Factor]
+    """What the user may answer with: a code of the authenticator app (`totp`), a `recovery_code`, or a `passkey`."""
     expires_in: int
+    """How long the sign-in waits. In seconds."""
 
 
 class LoginResult(ResponseModel):
-    """`tokens` is present if `status` is `complete`, `mfa` if `status` is `mfa_required`."""
-
     status: LoginStatus
+    """`complete`: the device is signed in. `mfa_required`: the sign-in waits for a second factor."""
     tokens: TokenSet | None
+    """The tokens of the new session. Null if `status` is `mfa_required`."""
     mfa: MfaChallenge | None
+    """How to go on. Null if `status` is `complete`."""
 
 
 def login_result(platform: Platform, tokens: AccessTokens, outcome: SessionTokens | Challenge) -> LoginResult:

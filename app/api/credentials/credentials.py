@@ -21,16 +21,22 @@ from app.vending.vending import Vended, Wish
 
 router = APIRouter(prefix="/v1", tags=["credentials"], route_class=JsonRoute)
 
+LONGEST_PATH = 1024
+
 
 class CredentialsRequest(RequestModel):
     access: Access = "read_write"
-    path: Annotated[str, Field(examples=["albums/2026/"], max_length=1024)] = ""
+    path: Annotated[str, Field(examples=["albums/2026/"], max_length=LONGEST_PATH)] = ""
+    """A folder within the caller's prefix, to which the credential is narrowed. It ends in `/`. Empty, or left out: the
+    whole prefix."""
     duration_seconds: int | None = None
+    """How long the credential should live. In seconds, from 900 to what the operator allows. Left out, or null: as long
+    as the operator has set."""
     purpose: Annotated[
         Purpose | None,
         Field(
             description="`upload`: a lease for a long upload. It needs `path` and has the access `write`, which may be "
-            "left out. It may live longer than other credentials."
+            "left out. It may live longer than other credentials. Left out, or null, for every other use."
         ),
     ] = None
     include_shared: Annotated[
@@ -71,35 +77,48 @@ class Credentials(ResponseModel):
     credential_id: UUID
     access_key_id: str
     secret_access_key: str
+    """The secret access key, with which requests to S3 are signed."""
     session_token: str
+    """The session token, which each request to S3 carries."""
     expiration: Timestamp
     expires_in: int
+    """How long the credential still works, by the service's clock. In seconds."""
     server_time: Timestamp
     access: Access
     bucket: str
+    """The name of the bucket."""
     prefix: str
     shared_prefixes: list[str]
     shared_part: int
+    """Which part of the shared folders this credential reads."""
     shared_parts: int
-    """Credentials that it takes to read all that is shared."""
+    """How many credentials it takes to read all that is shared."""
     region: str
+    """The region of the bucket."""
     endpoint_url: str | None
+    """The URL of S3. Null for AWS's own in the region."""
     force_path_style: bool
+    """Whether the name of the bucket stands in the path of a URL, not in its host."""
 
 
 class ContainerCredentials(ResponseModel):
     """What the container provider of the AWS SDKs reads."""
 
     access_key_id: Annotated[str, Field(serialization_alias="AccessKeyId")]
+    """The access key id."""
     secret_access_key: Annotated[str, Field(serialization_alias="SecretAccessKey")]
+    """The secret access key."""
     token: Annotated[str, Field(serialization_alias="Token")]
+    """The session token."""
     expiration: Annotated[Timestamp, Field(serialization_alias="Expiration")]
+    """When the credential expires."""
 
 
 class Revocation(ResponseModel):
     revoked: int
+    """How many credentials were revoked."""
     effective_by: Timestamp
-    """When at the latest the engine refuses the last of them."""
+    """When, at the latest, the engine refuses the last of them."""
 
 
 class IssuedCredential(ResponseModel):
@@ -109,6 +128,7 @@ class IssuedCredential(ResponseModel):
     prefix: str
     shared_prefixes: list[str]
     session_id: UUID
+    link_id: UUID | None
     issued_at: Timestamp
     expiration: Timestamp
     revoked_at: Timestamp | None
@@ -122,6 +142,7 @@ class IssuedCredential(ResponseModel):
             prefix=row.prefix,
             shared_prefixes=ledger.shared_prefixes(row),
             session_id=row.session_id,
+            link_id=row.link_id,
             issued_at=row.issued_at,
             expiration=row.expires_at,
             revoked_at=row.withdrawn_at,
@@ -137,26 +158,35 @@ class S3Header(RequestModel):
     """A header of the app's request to S3."""
 
     name: Annotated[str, Field(max_length=64, pattern="^[A-Za-z0-9-]+$")]
+    """The name of the header, in any case."""
     value: Annotated[str, Field(max_length=8192)]
+    """What the header says."""
 
 
 class AccessCheckRequest(RequestModel):
     action: Annotated[str, Field(examples=["s3:GetObject"], max_length=64, pattern="^[sS]3:[A-Za-z0-9]+$")]
+    """The IAM action or the S3 call, such as `s3:GetObject`."""
     key: Annotated[str, Field(max_length=1024)]
-    """The whole one in the bucket; of a list, its prefix."""
+    """The whole key in the bucket. Of a list, its prefix."""
     access_key_id: Annotated[str | None, Field(max_length=128)] = None
-    """Of the credential that the app used; else what a vend without any wishes gives."""
+    """The access key id of the credential that the app used. Left out, or null: a credential that a vend without any
+    wishes gives."""
     headers: Annotated[list[S3Header], Field(max_length=64)] = []
-    """Of that request. Those for an ACL, tags, a lock or a copy's source take more actions; others make no difference.
-    Leave `Authorization` out."""
+    """The headers of that request. Those for an ACL, tags, a lock or a copy's source take more actions; others make no
+    difference. Leave `Authorization` out."""
 
 
 class AccessCheck(ResponseModel):
     allowed: bool
+    """Whether the policies allow it."""
     reason: Reason
+    """What decides: both policies allow it (`allowed`), the `session_policy` or `role_policy` does not, a statement
+    denies it (`explicit_deny`) or is unknown here (`not_evaluable`), or the credential is `revoked` or `expired`."""
     statement: str | None
-    """JSON of the statement that decided, or of the one that is missing. Of the role's own: Sid and Effect alone."""
+    """JSON of the statement that decided, or of the one that is missing. Of the role's own policy, it has Sid and
+    Effect alone. Null for a credential that was revoked or has expired."""
     detail: str
+    """The same for developers, and what to do."""
 
 
 async def issue_credentials(
@@ -173,7 +203,7 @@ async def issue_credentials(
     passed, or within 16 minutes if you do not send `duration_seconds`.
     """
     wish = (body or CredentialsRequest()).wish
-    return _credentials(platform, await vending.issue(origin, actor, wish))
+    return credentials_of(platform, await vending.issue(origin, actor, wish))
 
 
 router.add_api_route("/credentials", issue_credentials, methods=["POST"], route_class_override=DirectRoute)
@@ -185,10 +215,20 @@ async def get_container_credentials(
     origin: OriginDep,
     actor: SignedInBare,
     access: Access = "read_write",
-    path: Annotated[str, Query(max_length=1024)] = "",
+    path: Annotated[
+        str,
+        Query(
+            max_length=LONGEST_PATH,
+            description="A folder within the caller's prefix, to which the credential is narrowed. It ends in `/`. "
+            "Empty, or left out: the whole prefix.",
+        ),
+    ] = "",
 ) -> ContainerCredentials:
-    """The same keys in the container format of the AWS SDKs, for `AWS_CONTAINER_CREDENTIALS_FULL_URI`."""
-    vended = await vending.issue(origin, actor, Wish(access=access, path=path))
+    """The same keys in the container format of the AWS SDKs, for `AWS_CONTAINER_CREDENTIALS_FULL_URI`.
+
+    If STS is slow, you get the cached keys again within a second, and new ones later.
+    """
+    vended = await vending.issue(origin, actor, Wish(access=access, path=path), for_sdk=True)
     credential = vended.issued.credential
     return ContainerCredentials(
         access_key_id=credential.access_key_id,
@@ -246,7 +286,7 @@ async def list_credentials(
     return IssuedCredentialPage(items=[IssuedCredential.of(row) for row in rows], next_cursor=next_cursor)
 
 
-def _credentials(platform: Platform, vended: Vended) -> Credentials:
+def credentials_of(platform: Platform, vended: Vended) -> Credentials:
     issued, settings, now = vended.issued, platform.settings, platform.clock.now()
     credential = issued.credential
     return Credentials(

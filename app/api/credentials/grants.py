@@ -19,8 +19,10 @@ router = APIRouter(prefix="/v1/grants", tags=["credentials"], route_class=JsonRo
 class GrantRequest(RequestModel):
     grantee_email: Annotated[str, Field(max_length=1024)]
     path: Annotated[str, Field(examples=["albums/2026/"], max_length=1024)]
+    """The folder to share, within the caller's prefix. It ends in `/`."""
     expires_at: Annotated[
-        MomentInBody | None, Field(description="Left out, the grant lasts until it is withdrawn.")
+        MomentInBody | None,
+        Field(description="When the grant ends by itself. Left out, or null: not before it is withdrawn."),
     ] = None
 
 
@@ -32,6 +34,7 @@ class Grant(ResponseModel):
     grant_id: UUID
     grantee_email: str
     prefix: str
+    """Where the shared folder is in the bucket."""
     path: str
     created_at: Timestamp
     expires_at: Timestamp | None
@@ -47,13 +50,16 @@ class ReceivedGrant(ResponseModel):
 
     grant_id: UUID
     owner_display_name: str | None
+    """The name of the user who shares the folder. Null if there is none."""
     owner_email: str | None
+    """The address of the user who shares the folder. Null if there is none."""
     prefix: str
+    """Where the shared folder is in the bucket."""
     path: str
     created_at: Timestamp
     expires_at: Timestamp | None
     accepted_at: Timestamp | None
-    """Null until the caller accepts it: before that, only credentials that name it carry it."""
+    """When the caller accepted it. Null until then: only a credential that names the grant carries it."""
 
 
 class ReceivedGrantPage(ResponseModel):
@@ -63,7 +69,7 @@ class ReceivedGrantPage(ResponseModel):
 
 class GrantWithdrawal(ResponseModel):
     effective_by: Timestamp
-    """When, at the latest, the engine refuses what was vended with the folder: the same whether anything was."""
+    """When, at the latest, the engine refuses what was vended with the folder. It is the same whether anything was."""
 
 
 @router.post("", status_code=201)

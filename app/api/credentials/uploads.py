@@ -34,29 +34,36 @@ MediaType = Annotated[
 
 class UploadTicketRequest(RequestModel):
     path: Annotated[str, Field(examples=["albums/2026/beach.jpg"], max_length=1024)]
-    """Of the object under the caller's prefix."""
+    """Where to put the object within the caller's prefix."""
     content_type: MediaType
-    """As the page has it, such as `Blob.type`: parameters stay."""
+    """The media type as the page has it, such as `Blob.type`. Parameters stay."""
     size: Annotated[int, Field(ge=1, le=tickets.LARGEST)]
-    """Bytes; no more and no fewer are taken."""
+    """The size of the object. In bytes: no more and no fewer are taken."""
 
 
 class UploadField(ResponseModel):
     name: str
+    """The name of a field of the form."""
     value: str
+    """The value of the field."""
 
 
 class UploadTicket(ResponseModel):
     """A form to send by POST as `multipart/form-data`: all fields in this order, then the picture as `file`."""
 
     url: str
+    """Where to send the form."""
     fields: list[UploadField]
+    """The fields to send before the file, in this order."""
     key: str
+    """The key of the object in the bucket."""
     expiration: Timestamp
+    """When the form stops working."""
     expires_in: int
+    """How long the form still works, by the service's clock. In seconds."""
     server_time: Timestamp
     credential_id: UUID
-    """Of the ledger: what it was signed with."""
+    """The id in the ledger of the credential that signed the form."""
 
 
 @router.post("/uploads")

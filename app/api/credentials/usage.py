@@ -17,11 +17,9 @@ class StorageUsage(ResponseModel):
     bytes: int
     objects: int
     old_bytes: int | None
-    """Of versions that were replaced or deleted and are still stored; null where they are not counted."""
     quota_bytes: int | None
-    """Null is no limit."""
+    """How much the user may store. In bytes. Null if there is no limit."""
     counted_at: Timestamp | None
-    """Null is never."""
 
 
 @router.get("/me/usage")

@@ -8,13 +8,26 @@ import asyncio
 from collections.abc import Sequence
 
 from app.auth.keys import Keyring
+from app.auth.old_system import OldSystem
 from app.auth.providers import Providers
 from app.mail.transport import Transport
 from app.platform.fetcher import Fetcher
 from app.platform.process import Platform
-from app.upkeep.checks import database, machine, mail, providers, public_url, redis_servers, secret_key, sts
+from app.upkeep.checks import (
+    cdn,
+    database,
+    machine,
+    mail,
+    old_system,
+    providers,
+    public_url,
+    redis_servers,
+    secret_key,
+    sts,
+)
 from app.upkeep.checks.findings import Finding, State
 from app.vending.broker import Broker
+from app.vending.downloads import Downloads
 from app.vending.identity_token import IdentityTokens
 
 __all__ = ["Checks", "Finding", "State"]
@@ -33,18 +46,22 @@ class Checks:
         keyrings: Sequence[Keyring],
         broker: Broker,
         identity_tokens: IdentityTokens,
+        downloads: Downloads,
         providers: Providers,
         transport: Transport,
         fetcher: Fetcher,
+        old_system: OldSystem | None,
         within: float = WITHIN,
     ) -> None:
         self._platform = platform
         self._keyrings = keyrings
         self._broker = broker
         self._identity_tokens = identity_tokens
+        self._downloads = downloads
         self._providers = providers
         self._transport = transport
         self._fetcher = fetcher
+        self._old_system = old_system
         self._within = within
         self._lock = asyncio.Lock()
         self._found: list[Finding] = []
@@ -68,8 +85,10 @@ class Checks:
             asyncio.to_thread(machine.disk, settings),
             redis_servers.check(settings, within=self._within),
             providers.check(self._providers),
+            old_system.check(self._old_system),
             self._mail(),
             sts.check(settings, self._broker, self._identity_tokens),
+            cdn.check(self._platform, self._downloads, self._fetcher),
         )
         return [finding for findings in found for finding in findings]
 

@@ -6,6 +6,7 @@ from app.platform.problems import Problem
 from app.platform.settings import Settings, SettingsError
 from app.upkeep.checks.findings import Finding, State
 from app.vending.broker import Broker
+from app.vending.entries import RENEWS_EARLY
 from app.vending.identity_token import IdentityTokens
 
 NAME = "base credentials"
@@ -55,7 +56,7 @@ async def check(settings: Settings, broker: Broker, identity_tokens: IdentityTok
         settings.require_engine()
     except SettingsError as error:
         return [Finding("settings", "failed", line) for line in str(error).split("\n")]
-    return [*await _identity(settings, broker, identity_tokens), *_clock(broker)]
+    return [*await _identity(settings, broker, identity_tokens), *_clock(broker), *_lifetime(settings)]
 
 
 async def _identity(settings: Settings, broker: Broker, identity_tokens: IdentityTokens) -> list[Finding]:
@@ -84,6 +85,17 @@ def _refused(settings: Settings, problem: Problem) -> Finding:
         said = f"STS {where} cannot be reached: {fault.text} ({cause})"
         return Finding(NAME, "failed", said, f"check {setting}; {fault.repair}")
     return Finding(NAME, "failed", cause, _ROLE)
+
+
+def _lifetime(settings: Settings) -> list[Finding]:
+    shortest = 2 * int(RENEWS_EARLY.total_seconds())
+    if settings.credential_ttl >= shortest:
+        return []
+    said = (
+        f"credentials live for {settings.credential_ttl} s, and AWS's SDK for Python asks for others before each call "
+        "in their last 15 minutes"
+    )
+    return [Finding("lifetime", "warning", said, f"set TOKENVEND_CREDENTIAL_TTL to {shortest} or more")]
 
 
 def _clock(broker: Broker) -> list[Finding]:
