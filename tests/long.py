@@ -63,7 +63,6 @@ class Row:
     outcome: str
     seconds: int
     date: str
-    commit: str
 
 
 def main() -> None:
@@ -87,8 +86,7 @@ def _run(piece: str) -> Row:
     environment = os.environ | {"PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])}
     status = subprocess.run(command, cwd=ROOT, env=environment, check=False).returncode
     outcome = {0: "passed", NONE_COLLECTED: "empty"}.get(status, "failed")
-    commit = _first_line(("git", "rev-parse", "--short", "HEAD"))
-    return Row(outcome, round(time.monotonic() - begun), datetime.now(UTC).date().isoformat(), commit)
+    return Row(outcome, round(time.monotonic() - begun), datetime.now(UTC).date().isoformat())
 
 
 def page(rows: dict[str, Row], versions: dict[str, str]) -> str:
@@ -98,12 +96,12 @@ def page(rows: dict[str, Row], versions: dict[str, str]) -> str:
         "`make test-long` runs these and writes this page; `make test-long LONG=storm` runs one of them.",
         "`make test-all` runs a slice of each but `minio`.",
         "",
-        "| piece | what it does | outcome | seconds | date | commit |",
-        "|---|---|---|---|---|---|",
+        "| piece | what it does | outcome | seconds | date |",
+        "|---|---|---|---|---|",
     ]
     for piece, (what, _) in PIECES.items():
         row = rows.get(piece)
-        told = ("not run yet", "", "", "") if row is None else (row.outcome, row.seconds, row.date, row.commit)
+        told = ("not run yet", "", "") if row is None else (row.outcome, row.seconds, row.date)
         lines.append(f"| {piece} | {what} | {' | '.join(map(str, told))} |")
     lines += ["", "The last run was on this machine:", ""]
     lines += [f"- {name}: {version}" for name, version in versions.items()]
@@ -112,8 +110,8 @@ def page(rows: dict[str, Row], versions: dict[str, str]) -> str:
 
 def _read(path: Path) -> dict[str, Row]:
     text = path.read_text(encoding="utf-8") if path.exists() else ""
-    found = re.findall(r"^\| (\w+) \| .+ \| (\w+) \| (\d+) \| ([\d-]+) \| (\w+) \|$", text, re.MULTILINE)
-    return {piece: Row(outcome, int(seconds), date, commit) for piece, outcome, seconds, date, commit in found}
+    found = re.findall(r"^\| (\w+) \| .+ \| (\w+) \| (\d+) \| ([\d-]+) \|$", text, re.MULTILINE)
+    return {piece: Row(outcome, int(seconds), date) for piece, outcome, seconds, date in found}
 
 
 def _versions() -> dict[str, str]:

@@ -7,7 +7,7 @@ import pytest
 from tests import long
 from tests.long import PIECES, Row
 
-KEPT = Row("failed", 361, "2026-11-23", "0a1b2c3")
+KEPT = Row("failed", 361, "2026-11-23")
 
 
 @pytest.fixture
