@@ -6,6 +6,7 @@ Nothing is asserted on time.
 import argparse
 import json
 import os
+import re
 import resource
 import shutil
 import signal
@@ -215,7 +216,7 @@ def _write(taken: _Taken, caption: str) -> None:
     lines, of = ["| figure | PostgreSQL | SQLite | aim |", "|---|---|---|---|"], ""
     for one in taken.figures:
         if not one.name.startswith(" "):
-            name, of = one.name, one.name.partition(", ")[0]
+            name, of = one.name, re.split(", |: ", one.name)[0]
         else:
             name = f"{of}: {one.name.strip()}"
         lines.append(f"| {name} | {' | '.join((*one.values, '', '')[:2])} | {one.aim} |")
@@ -356,8 +357,8 @@ def _tell_of_vending(taken: _Taken, both: tuple[Rates, Rates]) -> None:
         aim="p99 ≤ 3",
     )
     taken.add("answers to all of these", *(_answers(one.statuses) for one in both), aim="200 alone")
-    taken.add("memory of a worker at start, MB", *(f"{one.memory['ours'].at_start:.0f}" for one in both))
-    taken.add("  after that load", *(f"{one.memory['ours'].after:.0f}" for one in both))
+    taken.add("memory of a worker, at start, MB", *(f"{one.memory['ours'].at_start:.0f}" for one in both))
+    taken.add("  after that load, MB", *(f"{one.memory['ours'].after:.0f}" for one in both))
     base = both[0].memory.get("baseline")
     if base is not None:
         own = both[0].memory["ours"]

@@ -12,6 +12,7 @@ import shutil
 import tempfile
 import time
 import uuid
+from collections import Counter
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -104,6 +105,8 @@ class Crowd:
         self._now = SystemClock().now()
         self._spent: dict[int, str] = {}
         """The refresh token that a user has by now, of those whose first one was used."""
+        self._hours: Counter[int] = Counter()
+        """How often a user has come back after an hour."""
 
     def load(self, say: Say) -> None:
         """By COPY, and most indexes afterwards. Foreign keys hold by construction, and are not checked."""
@@ -127,9 +130,12 @@ class Crowd:
         then, later = self._now.isoformat(), (self._now + timedelta(days=30)).isoformat()
         yield (
             "users",
-            "id, email, email_key, email_verified_at, display_name, password_hash, status, role, created_at",
+            (
+                "id, email, email_key, email_verified_at, last_seen_at, display_name, password_hash, status, role, "
+                "created_at"
+            ),
             lambda n: (
-                *(str(_id("user", n)), _email(n), _email(n), then, _name(n), PASSWORD_HASH, "active", "user"),
+                *(str(_id("user", n)), _email(n), _email(n), then, then, _name(n), PASSWORD_HASH, "active", "user"),
                 (self._now - timedelta(seconds=n)).isoformat(),
             ),
         )
@@ -207,18 +213,23 @@ class Crowd:
             return await database.write(_start, vault, runtime.platform.clock.now(), _id("user", number))
 
         async def refresh(number: int) -> object:
+            """Within an hour of the last one. Once an hour the user's own row is written too."""
             token = self._spent.get(number) or _first_token(number)
             grant = await database.write(
                 rotation.refresh,
                 vault,
                 COMMAND_LINE,
-                runtime.platform.clock.now(),
+                self._now + timedelta(hours=self._hours[number]),
                 refresh_token=token,
                 grace=timedelta(seconds=30),
                 verified_only=True,
             )
             self._spent[number] = grant.refresh_token
             return grant
+
+        async def come_back(number: int) -> object:
+            self._hours[number] += 1
+            return await refresh(number)
 
         async def look_up(number: int) -> object:
             state = await runtime.session_states.get(_id("session", number))
@@ -241,6 +252,7 @@ class Crowd:
             "sign-in, the account": find,
             "sign-in, the session begun": start,
             "refresh": refresh,
+            "refresh, the first in an hour": come_back,
             "vend, the session looked up": look_up,
             "vend, the ledger's rows": record,
             "search by a piece of one address": lambda n: search(_email(n)[1:13], _id("user", n)),
