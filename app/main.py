@@ -15,7 +15,7 @@ from app.api import admin as admin_api
 from app.api import auth as auth_api
 from app.api import credentials as credentials_api
 from app.api import ops
-from app.api.credentials.shortcuts import CachedContainer, CachedVend
+from app.api.credentials.shortcuts import ContainerVend, Vend
 from app.api.openapi import DescribedApi
 from app.auth.keys import Keyring
 from app.compose import Runtime, build_runtime
@@ -121,7 +121,7 @@ def create_app(
             runtime.tokens,
             runtime.session_states,
             runtime.platform,
-            shortcuts=(CachedVend(runtime.platform, runtime.vending), CachedContainer(runtime.vending)),
+            shortcuts=(Vend(runtime.platform, runtime.vending), ContainerVend(runtime.vending)),
             path=unquote(settings.path),
         )
     if settings.path:

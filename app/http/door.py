@@ -5,6 +5,7 @@
 
 import re
 from collections.abc import Collection, Iterable
+from dataclasses import dataclass
 
 from starlette.types import Scope
 
@@ -38,6 +39,18 @@ API_CSP = b"default-src 'none'; frame-ancestors 'none'"
 _HOST = re.compile(rb"(?:\[([0-9a-f:.]+)\]|([^\[\]:/@]*))(?::[0-9]*)?")
 
 Headers = list[tuple[bytes, bytes]]
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """A request that failed on a shortcut, after work that its route would do again. The edge answers it."""
+
+    error: Exception
+    request_id: str
+    came_at: float
+    """Monotonic seconds."""
+    path: str
+    """Of its route: the template."""
 
 
 class Door:

@@ -12,7 +12,7 @@ from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app.http.cors import METHODS
-from app.http.door import ANY_HOST, MAX_BODY, QUIET, SERVER, Door, Headers
+from app.http.door import ANY_HOST, MAX_BODY, QUIET, SERVER, Door, Failure, Headers
 from app.platform.logs import log
 from app.platform.logs import request_id as current_request_id
 from app.platform.problems import ContentTooLarge, InternalError, Problem
@@ -34,10 +34,9 @@ class Edge:
             await self._answer(scope, receive, send, span)
 
     async def _answer(self, scope: Scope, receive: Receive, send: Send, span: Span) -> None:
-        started_at = self._door.clock.monotonic()
-        request_id = secrets.token_hex(16)
-        current_request_id.set(request_id)
         state = scope["state"]
+        started_at, request_id = self._begin(scope)
+        current_request_id.set(request_id)
         state["request_id"] = request_id
         client = self._door.client(scope)
         state["address"] = client.address
@@ -74,8 +73,22 @@ class Edge:
             if scope["path"] not in QUIET:
                 self._door.observe(scope["method"], asked, status, started_at, span)
 
+    def _begin(self, scope: Scope) -> tuple[float, str]:
+        """When the request began, and its id."""
+        failure: Failure | None = scope["state"].get("failure")
+        if failure is None:
+            return self._door.clock.monotonic(), secrets.token_hex(16)
+        scope["route"] = failure
+        return failure.came_at, failure.request_id
+
     def _answer_here(self, scope: Scope) -> Headers | None:
-        """The headers of an answer that needs no application; None if this is not for the edge to answer."""
+        """The headers of an answer that needs no application; None if this is not for the edge to answer.
+
+        Raises what a shortcut failed with.
+        """
+        failure: Failure | None = scope["state"].get("failure")
+        if failure is not None:
+            raise failure.error
         headers = self._door.cors.answer_preflight(scope)
         return [(b"allow", METHODS)] if headers is None and scope["path"] == SERVER else headers
 

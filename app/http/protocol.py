@@ -10,7 +10,7 @@ import logging
 import re
 import sys
 import uuid
-from collections.abc import Sequence
+from collections.abc import Coroutine, Sequence
 from functools import partial
 from http import HTTPStatus
 from typing import Any, Literal, cast
@@ -271,8 +271,14 @@ class Protocol(HttpToolsProtocol):
             self.server_state.default_headers,
             partial(self._send_answer, cycle),
             partial(super()._start_asgi_task, cycle, self.app),
+            self._wait,
         )
         shortcuts.answer(opened, bytes(cycle.body), reply)
+
+    def _wait(self, work: Coroutine[Any, Any, None]) -> None:
+        task = self.loop.create_task(work)
+        task.add_done_callback(self.tasks.discard)
+        self.tasks.add(task)
 
     def _leave_shortcut(self) -> None:
         """Lets the application see the end of a request that ends before its body does."""

@@ -1,14 +1,14 @@
 """Shortcuts: answers without the application, for the calls that every phone makes most often.
 
 A shortcut does what its route would do, by the same objects: the rules of the door, the token, the look-up of the
-session. Where the route would refuse or wait for anything else, and where a request is unusual, it does nothing, and
-the route gets the request from the beginning. So each refusal has one place.
+session. Where the route would refuse a caller, and where a request is unusual, it does nothing, and the route gets the
+request from the beginning. What fails once the work has begun is for the edge to answer. So each refusal has one place.
 """
 
 import asyncio
 import secrets
 from asyncio import Future
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Coroutine, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, ParamSpec, Protocol, TypeVar
 from urllib.parse import quote
@@ -19,12 +19,14 @@ from uvicorn.protocols.http.httptools_impl import STATUS_LINE
 from app.auth import authentication
 from app.auth.sessions import SessionState, SessionStates
 from app.auth.tokens import AccessClaims, AccessTokens
-from app.http.door import Door, Headers
+from app.http.door import Door, Failure, Headers
 from app.platform.limits import LimitName
 from app.platform.logs import Answered, log
+from app.platform.logs import request_id as current_request_id
 from app.platform.problems import Problem
 from app.platform.process import Platform
 from app.records.actor import Actor
+from app.records.audit import Origin
 
 LONGEST_BODY = 2048
 """Bytes. A longer body is read by the route."""
@@ -48,13 +50,16 @@ class Shortcut(Protocol):
         """What the caller wants. None if the request is unusual."""
 
     def find(self, actor: Actor, wanted: Any) -> Any:
-        """What the answer is made of. None if the route has to answer. Counts nothing. May raise `Problem`."""
+        """What the answer is made of, if it is at hand; else None. Counts nothing. May raise `Problem`."""
 
     def counter(self, claims: AccessClaims) -> tuple[LimitName, str]:
         """What the route counts its calls by."""
 
-    def answer(self, found: Any) -> bytes:
-        """The JSON of a 200. It counts as handed out: it is sent now."""
+    def hand_out(self, found: Any) -> bytes:
+        """The JSON of a 200 of what was at hand. It counts as handed out: it is sent now."""
+
+    async def obtain(self, origin: Origin, actor: Actor, wanted: Any) -> bytes:
+        """The same of what is not at hand. Counts the call, waits and raises as the route does."""
 
 
 @dataclass(slots=True)
@@ -80,12 +85,14 @@ class Opened:
 
 @dataclass(slots=True)
 class Reply:
-    """Gives the answer: calls `send` with all of its bytes or, if the route has to answer, `decline`."""
+    """Gives the answer: calls `send` with all of its bytes or, if the application has to answer, `decline`."""
 
     default_headers: Headers
     """Of every answer of the server. The list is another one as soon as they change."""
     send: Callable[[bytes], None]
     decline: Callable[[], None]
+    wait: Callable[[Coroutine[Any, Any, None]], object]
+    """Runs what gives the answer later. A server that stops waits for it."""
 
 
 class Shortcuts:
@@ -141,20 +148,28 @@ class Shortcuts:
             return
 
         def go_on(looked_up: "Future[SessionState | None]") -> None:
-            found = _or_none(self._find, opened, wanted, looked_up)
-            if found is None:
+            actor = _or_none(self._actor, opened, looked_up)
+            if actor is None:
                 reply.decline()
+                return
+            looked = _or_none(lambda: (opened.known.shortcut.find(actor, wanted),))
+            if looked is None:
+                reply.decline()
+                return
+            (found,) = looked
+            if found is None:
+                reply.wait(self._obtain(opened, actor, wanted, reply))
             elif self._limiter.asks_redis:
                 self._count_in_redis(opened, found, reply)
             elif self._limiter.try_hit(*opened.known.shortcut.counter(opened.claims)):
-                self._send(opened, found, reply)
+                self._hand_out(opened, found, reply)
             else:
                 reply.decline()
 
         self._session_states.ask(opened.claims.session_id).add_done_callback(go_on)
 
-    def _find(self, opened: Opened, wanted: Any, looked_up: "Future[SessionState | None]") -> Any:
-        """What `Shortcut.find` finds for the caller; None if the route has to answer."""
+    def _actor(self, opened: Opened, looked_up: "Future[SessionState | None]") -> Actor | None:
+        """The caller; None if the route has to look closer."""
         if looked_up.cancelled():
             return None
         claims, state = opened.claims, looked_up.result()
@@ -162,7 +177,7 @@ class Shortcuts:
             return None
         if state.status != "active" or state.role != "user":
             return None
-        return opened.known.shortcut.find(authentication.actor_of(state, claims.session_id), wanted)
+        return authentication.actor_of(state, claims.session_id)
 
     def _count_in_redis(self, opened: Opened, found: Any, reply: Reply) -> None:
         """Then answers. The route counts the hit that is refused once more, which changes nothing."""
@@ -170,7 +185,7 @@ class Shortcuts:
         def go_on(counted: "asyncio.Task[bool]") -> None:
             self._counting.discard(counted)
             if not counted.cancelled() and counted.exception() is None and counted.result():
-                self._send(opened, found, reply)
+                self._hand_out(opened, found, reply)
             else:
                 reply.decline()
 
@@ -179,21 +194,34 @@ class Shortcuts:
         self._counting.add(counting)
         counting.add_done_callback(go_on)
 
-    def _send(self, opened: Opened, found: Any, reply: Reply) -> None:
+    def _hand_out(self, opened: Opened, found: Any, reply: Reply) -> None:
+        body = _or_none(opened.known.shortcut.hand_out, found)
+        if body is None:
+            reply.decline()
+        else:
+            self._send(opened, body, reply, secrets.token_hex(16))
+
+    async def _obtain(self, opened: Opened, actor: Actor, wanted: Any, reply: Reply) -> None:
         shortcut, request_id = opened.known.shortcut, secrets.token_hex(16)
-        answer = _or_none(self._compose, opened, found, reply.default_headers, request_id)
-        if answer is None:
+        current_request_id.set(request_id)
+        try:
+            body = await shortcut.obtain(Origin(request_id, opened.address), actor, wanted)
+        except Exception as error:  # noqa: BLE001 - the edge tells faults from refusals, and logs them
+            opened.scope["state"]["failure"] = Failure(error, request_id, opened.came_at, shortcut.path)
+            reply.decline()
+        else:
+            self._send(opened, body, reply, request_id)
+
+    def _send(self, opened: Opened, body: bytes, reply: Reply, request_id: str) -> None:
+        shortcut, head = opened.known.shortcut, _or_none(self._head, opened, reply.default_headers)
+        if head is None:
             reply.decline()
             return
-        reply.send(answer)
+        before, between, after = head
+        reply.send(b"%b%d%b%b%b%b" % (before, len(body), between, request_id.encode(), after, body))
         seconds = self._clock.monotonic() - opened.came_at
         self._metrics.count_request(shortcut.method, shortcut.path, 200, seconds)
         opened.known.answered.note(round(seconds * 1000, 1), address=opened.address, request_id=request_id)
-
-    def _compose(self, opened: Opened, found: Any, default_headers: Headers, request_id: str) -> bytes:
-        before, between, after = self._head(opened, default_headers)
-        body = opened.known.shortcut.answer(found)
-        return b"%b%d%b%b%b%b" % (before, len(body), between, request_id.encode(), after, body)
 
     def _head(self, opened: Opened, default_headers: Headers) -> tuple[bytes, bytes, bytes]:
         """The head around the length of the body and the request's id. It is the same for a second."""

@@ -133,8 +133,8 @@ class Vending:
         self._session_states = session_states
         self._link_states = link_states
         self._turns = turns
-        self._orders: dict[tuple[uuid.UUID, uuid.UUID, Wish, datetime | None], Order] = {}
-        """Orders of `at_hand`, because making one costs more than finding its credential."""
+        self._orders: dict[tuple[uuid.UUID, uuid.UUID, Wish, datetime | None, int], Order] = {}
+        """Orders without shares. Making one costs more than finding its credential, which has the same in the cache."""
 
     async def issue(self, origin: Origin, actor: Actor, wish: Wish, *, for_sdk: bool = False) -> Vended:
         """A credential for the actor's prefix, or a folder in it: the cached one, or a new one with its ledger row.
@@ -164,16 +164,17 @@ class Vending:
             if wish.include_shared:
                 shares = await receiving.list_shares(self._platform, origin, actor, grant_ids=wish.grant_ids)
                 plan = self._plan(actor, wish, shares, seconds=seconds, clocks=clocks)
-            order = self.make_order(
-                actor.user_id,
-                actor.session_id,
-                access=wish.access,
-                path=wish.path,
-                duration=plan.seconds,
-                not_before=actor.not_before,
-                purpose=wish.purpose,
-                shares=plan.shares,
-            )
+                order = self.make_order(
+                    actor.user_id,
+                    actor.session_id,
+                    access=wish.access,
+                    path=wish.path,
+                    duration=plan.seconds,
+                    not_before=actor.not_before,
+                    shares=plan.shares,
+                )
+            else:
+                order = self._own_order(actor, wish, seconds)
             try:
                 issued = await self._issue(origin, actor, order, allowance, for_sdk=for_sdk)
                 return Vended(issued, wish.part, plan.parts)
@@ -241,21 +242,30 @@ class Vending:
             or quota.effective(settings, actor.quota_bytes) is not None
         ):
             return None
-        key = actor.session_id, actor.user_id, wish, actor.not_before
-        order = self._orders.get(key) or self.make_order(
-            actor.user_id,
-            actor.session_id,
-            access=wish.access,
-            path=wish.path,
-            duration=seconds,
-            not_before=actor.not_before,
-        )
+        order = self._own_order(actor, wish, seconds)
         issued = self._cache.at_hand(order)
-        if issued is not None and issued.order is not self._orders.get(key):
+        if issued is not None and issued.order is not order:  # one of them is enough in memory
+            self._orders[actor.session_id, actor.user_id, wish, actor.not_before, seconds] = issued.order
+        return issued
+
+    def _own_order(self, actor: Actor, wish: Wish, seconds: int) -> Order:
+        """The order of a wish without shares. Raises what `make_order` raises."""
+        key = actor.session_id, actor.user_id, wish, actor.not_before, seconds
+        order = self._orders.get(key)
+        if order is None:
+            order = self.make_order(
+                actor.user_id,
+                actor.session_id,
+                access=wish.access,
+                path=wish.path,
+                duration=seconds,
+                not_before=actor.not_before,
+                purpose=wish.purpose,
+            )
             if len(self._orders) >= MOST_ORDERS:
                 self._orders.clear()
-            self._orders[key] = issued.order  # the cache's own, so that a policy is in memory once
-        return issued
+            self._orders[key] = order
+        return order
 
     def note_handed_out(self) -> None:
         """Counts a credential of `at_hand` that is handed out."""

@@ -5,6 +5,7 @@ import dataclasses
 import json
 import logging
 import re
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass, field
@@ -14,10 +15,11 @@ import pytest
 import uvicorn
 from uvicorn.server import ServerState
 
-from app.api.credentials.shortcuts import CachedVend
+from app.api.credentials.shortcuts import Vend
 from app.http.protocol import Protocol
 from app.http.server import make_config
 from app.platform import logs
+from app.records.newcomers import NEWCOMER_FOR
 from tests.http.test_protocol import Connection
 from tests.support.logged import capture_logs
 from tests.support.redis import RedisServer, redis_server
@@ -55,6 +57,8 @@ class Servers:
     short: int
     """Port of the server with shortcuts."""
     plain: int
+    waited_for: set[asyncio.Task[None]]
+    """What the server with shortcuts would wait for before it stops."""
     connections: list[Connection] = field(default_factory=list)
 
     def connect(self, port: int) -> Connection:
@@ -78,6 +82,13 @@ class Servers:
         assert short == plain, request[:300]
         return plain, Counting.taken > before
 
+    def key(self, request: bytes) -> str:
+        """The access key id that the shortcut gives."""
+        before, answer = Counting.taken, self.ask(self.short, request)
+        assert Counting.taken == before + 1
+        body = json.loads(answer.partition(b"\r\n\r\n")[2])
+        return str(body.get("access_key_id") or body["AccessKeyId"])
+
     def status(self, request: bytes) -> int:
         answer, _ = self.answers(request)
         return int(answer.split(b" ", 2)[1])
@@ -95,14 +106,15 @@ def serve(make_service: Callable[..., Service]) -> Iterator[Serve]:
             service = make_service(**changes)
             portal = service.client.portal
             assert portal is not None
-            ports = []
+            ports, states = [], []
             for protocol in (Counting, Plain):
                 config = make_config(service.app, host="127.0.0.1", port=0)
                 config.http = protocol
-                listening = portal.call(_listen, config)
+                states.append(ServerState())
+                listening = portal.call(_listen, config, states[-1])
                 stack.callback(portal.call, _stop, listening)
                 ports.append(listening.sockets[0].getsockname()[1])
-            servers = Servers(service, *ports)
+            servers = Servers(service, *ports, states[0].tasks)
             stack.callback(lambda: [connection.close() for connection in servers.connections])
             stack.callback(portal.call, asyncio.sleep, 0)  # the last lines of the log are written
             return servers
@@ -122,9 +134,8 @@ def redis() -> Iterator[RedisServer]:
         yield server
 
 
-async def _listen(config: uvicorn.Config) -> Any:
+async def _listen(config: uvicorn.Config, state: ServerState) -> Any:
     config.load()
-    state = ServerState()
     state.default_headers = [DATE]
     return await asyncio.get_running_loop().create_server(
         lambda: config.http(config=config, server_state=state, app_state={}), "127.0.0.1", 0
@@ -397,19 +408,18 @@ class TestHolds:
         assert servers.status(container(device.access_token)) == 401
 
     def test_revocation(self, servers: Servers, device: Device) -> None:
-        def key() -> str:
-            answer = servers.ask(servers.short, request(device.access_token))
-            return str(json.loads(answer.partition(b"\r\n\r\n")[2])["access_key_id"])
-
-        before = key()
+        asked = request(device.access_token)
+        before = servers.key(asked)
         assert device.post("/v1/credentials/revoke").status_code == 202
         servers.service.clock.advance(seconds=2)
-        assert key() != before
+        assert servers.key(asked) != before
 
     def test_a_quota_that_was_set(self, servers: Servers, device: Device) -> None:
         servers.service.sql("UPDATE users SET quota_bytes = 1 WHERE email = :email", email=device.email)
-        _, by_shortcut = servers.answers(request(device.access_token))
-        assert not by_shortcut
+        assert servers.status(request(device.access_token)) == 200
+        servers.service.sql("UPDATE usage SET bytes = 2")
+        assert servers.status(request(device.access_token)) == 403
+        assert servers.status(container(device.access_token)) == 403
 
     def test_an_administrator_needs_a_second_factor(self, serve: Serve) -> None:
         """The shortcut is for users: what administrators may do is decided by the route."""
@@ -424,7 +434,7 @@ class TestHolds:
         )
         (device,) = sign_in(servers.service, 1)
         asked = request(device.access_token)
-        assert [servers.answers(asked)[1] for _ in range(2)] == [False, True]
+        assert servers.answers(asked)[1]
         servers.service.sql("UPDATE users SET role = 'admin' WHERE email = :email", email=device.email)
         assert servers.status(asked) == 403
 
@@ -443,19 +453,17 @@ class TestHolds:
         assert [servers.answers(asked)[1] for _ in range(2)] == [True, True]
         servers.service.clock.advance(seconds=809)
         assert servers.answers(asked)[1]
+        before = servers.key(asked)
         servers.service.clock.advance(seconds=1)
-        before = Counting.taken
-        servers.ask(servers.short, asked)
-        assert Counting.taken == before
+        assert servers.key(asked) != before
 
     def test_half_of_its_life_is_the_end_of_a_cached_one(self, servers: Servers) -> None:
         (device,) = sign_in(servers.service, 1)
         asked = request(device.access_token, '{"duration_seconds": 900}')
-        assert [servers.answers(asked)[1] for _ in range(2)] == [False, True]
+        assert servers.answers(asked)[1]
+        before = servers.key(asked)
         servers.service.clock.advance(seconds=450)
-        before = Counting.taken
-        servers.ask(servers.short, asked)
-        assert Counting.taken == before
+        assert servers.key(asked) != before
 
 
 @pytest.mark.usefixtures("quiet")
@@ -508,16 +516,86 @@ class TestLimit:
         asked = request(device.access_token)
         before = Counting.taken
         assert [servers.ask(port, asked)[9:12] for port in (servers.plain, servers.short) * 30] == [b"200"] * 60
-        assert Counting.taken - before == 29  # a body that was never seen is read by the route
+        assert Counting.taken - before == 30
         assert servers.ask(servers.short, asked)[9:12] == b"429"
         assert servers.ask(servers.plain, asked)[9:12] == b"429"
-        assert Counting.taken - before == 29
+        assert Counting.taken - before == 30
+
+
+@pytest.mark.usefixtures("quiet")
+class TestObtains:
+    """What is not cached is obtained as by the route."""
+
+    @pytest.fixture
+    def servers(self, serve: Serve) -> Servers:
+        return serve(rate_limits="on")
+
+    @pytest.fixture
+    def token(self, servers: Servers) -> str:
+        (device,) = sign_in(servers.service, 1)
+        servers.answers(request(device.access_token))
+        return device.access_token
+
+    def test_with_a_row_in_the_ledger_that_names_the_request(self, servers: Servers, token: str) -> None:
+        before, connection = Counting.taken, servers.connect(servers.short)
+        connection.send(request(token, '{"path": "albums/new/", "access": "read"}'))
+        answer = connection.answer()
+        assert (answer.status, Counting.taken) == (200, before + 1)
+        assert answer.json["prefix"].endswith("/albums/new/")
+        sql = "SELECT access_key_id, access FROM issued_credentials WHERE prefix = :prefix"
+        assert servers.service.sql(sql, prefix=answer.json["prefix"]) == [(answer.json["access_key_id"], "read")]
+        sql = "SELECT address FROM audit_events WHERE event = 'credential.issued' AND request_id = :id"
+        assert servers.service.sql(sql, id=answer.headers["x-request-id"]) == [("127.0.0.1",)]
+
+    def test_an_upload_lease_too(self, servers: Servers, token: str) -> None:
+        before, connection = Counting.taken, servers.connect(servers.short)
+        connection.send(request(token, '{"path": "albums/new/", "purpose": "upload"}'))
+        answer = connection.answer()
+        assert (answer.status, answer.json["access"], Counting.taken) == (200, "write", before + 1)
+
+    def test_but_not_what_others_share(self, servers: Servers, token: str) -> None:
+        _, by_shortcut = servers.answers(request(token, '{"include_shared": true}'))
+        assert not by_shortcut
+
+    def test_until_there_were_too_many(self, servers: Servers, token: str) -> None:
+        then = servers.service.clock.now() - NEWCOMER_FOR
+        servers.service.sql("UPDATE users SET created_at = :then", then=then)
+        connection = servers.connect(servers.short)
+        for number in range(29):
+            connection.send(request(token, f'{{"path": "a{number}/"}}'))
+            assert connection.answer().status == 200
+        refused, by_shortcut = servers.answers(request(token, '{"path": "z/"}'))
+        assert (refused.split(b" ", 2)[1], by_shortcut) == (b"429", False)
+        assert b"retry-after: 60" in refused
+        connection.send(request(token, '{"path": "a0/"}'))
+        assert connection.answer().status == 200
+
+    def test_a_server_that_stops_waits_for_it(
+        self, servers: Servers, token: str, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        vending = servers.service.runtime.vending
+        issue, begun, may_go_on = vending._issue, threading.Event(), asyncio.Event()
+
+        async def issue_later(*args: Any, **named: Any) -> Any:
+            begun.set()
+            await may_go_on.wait()
+            return await issue(*args, **named)
+
+        monkeypatch.setattr(vending, "_issue", issue_later)
+        connection = servers.connect(servers.short)
+        connection.send(request(token, '{"path": "new/"}'))
+        assert begun.wait(5)
+        portal = servers.service.client.portal
+        assert portal is not None
+        assert len(servers.waited_for) == 1
+        portal.call(may_go_on.set)
+        assert connection.answer().status == 200
 
 
 class TestTrace:
     """What operators see of an answer by shortcut."""
 
-    @pytest.mark.parametrize("step", ["find", "answer"])
+    @pytest.mark.parametrize("step", ["find", "hand_out"])
     def test_a_fault_of_a_shortcut_is_logged_and_the_route_answers(
         self, serve: Serve, monkeypatch: pytest.MonkeyPatch, step: str
     ) -> None:
@@ -527,11 +605,30 @@ class TestTrace:
         servers = serve()
         (device,) = sign_in(servers.service, 1)
         servers.answers(request(device.access_token))
-        monkeypatch.setattr(CachedVend, step, fail)
+        monkeypatch.setattr(Vend, step, fail)
         with capture_logs() as logged:
             answer, by_shortcut = servers.answers(request(device.access_token))
         assert (answer.split(b" ", 2)[1], by_shortcut) == (b"200", False)
         assert [one["event"] for one in logged if one["log_level"] == "error"] == ["shortcut_failed"]
+
+    def test_a_fault_on_the_way_is_logged_and_answered(self, serve: Serve, monkeypatch: pytest.MonkeyPatch) -> None:
+        async def fail(*_args: object, **_named: object) -> None:
+            raise RuntimeError("a fault")
+
+        servers = serve()
+        (device,) = sign_in(servers.service, 1)
+        token = device.access_token
+        servers.answers(request(token))
+        monkeypatch.setattr(servers.service.runtime.vending, "_issue", fail)
+        with capture_logs() as logged:
+            answer, _ = servers.answers(request(token, '{"path": "new/"}'))
+            servers.service.client.get("/healthz")  # the line of the answer is written by then
+        assert answer.startswith(b"HTTP/1.1 500 ")
+        lines = [{name: one[name] for name in one.keys() - {"request_id", "ms", "timestamp"}} for one in logged]
+        by_route, by_shortcut = lines[: len(lines) // 2], lines[len(lines) // 2 :]
+        assert [one["event"] for one in by_route] == ["unhandled_exception", "request"]
+        assert by_route[1] == by_shortcut[1]
+        assert by_route[1]["route"] == VEND
 
     def test_log_line_and_metrics_are_those_of_the_route(
         self, serve: Serve, capsys: pytest.CaptureFixture[str]

@@ -1,5 +1,6 @@
-"""Cached credentials by shortcut: what `credentials.py` answers, written from parts that need no model."""
+"""Credentials by shortcut: what `credentials.py` answers, written from parts that need no model."""
 
+from abc import ABC, abstractmethod
 from json.encoder import encode_basestring as quoted
 from typing import get_args
 from urllib.parse import parse_qsl
@@ -15,6 +16,7 @@ from app.platform.problems import MalformedRequest
 from app.platform.process import Platform
 from app.policy.session_policy import Access
 from app.records.actor import Actor
+from app.records.audit import Origin
 from app.vending import admission
 from app.vending.entries import Issued
 from app.vending.vending import Vending, Wish
@@ -27,8 +29,8 @@ _REQUEST: TypeAdapter[CredentialsRequest | None] = TypeAdapter(CredentialsReques
 _ACCESS: dict[str, Access] = {access: access for access in get_args(Access)}
 
 
-class _Cached:
-    """A shortcut to a credential at hand. It remembers the wishes of the bodies or queries that come often."""
+class _Vend(ABC):
+    """A shortcut to a credential. It remembers the wishes of the bodies or queries that come often."""
 
     for_sdk = False
 
@@ -48,8 +50,19 @@ class _Cached:
     def find(self, actor: Actor, wanted: Wish) -> Issued | None:
         return self._vending.at_hand(actor, wanted)
 
+    def hand_out(self, found: Issued) -> bytes:
+        self._vending.note_handed_out()
+        return self.write(found)
 
-class CachedVend(_Cached):
+    async def obtain(self, origin: Origin, actor: Actor, wanted: Wish) -> bytes:
+        return self.write((await self._vending.issue(origin, actor, wanted, for_sdk=self.for_sdk)).issued)
+
+    @abstractmethod
+    def write(self, issued: Issued) -> bytes:
+        """The answer's JSON, of a credential that carries no shares."""
+
+
+class Vend(_Vend):
     """`POST /v1/credentials`."""
 
     method = "POST"
@@ -60,8 +73,6 @@ class CachedVend(_Cached):
         super().__init__(vending)
         settings = platform.settings
         self._clock = platform.clock
-        self._seen: set[bytes] = set()
-        """Bodies that came before."""
         endpoint = settings.s3_public_endpoint_url or settings.s3_endpoint_url
         self._bucket = quoted(settings.bucket)
         self._place = (
@@ -73,24 +84,18 @@ class CachedVend(_Cached):
         wish = self._wishes.get(body)
         if wish is not None:
             return wish
-        if body not in self._seen:
-            # Most bodies that come once name a folder for which nothing is cached: the route reads those.
-            if len(self._seen) >= MOST_KEPT:
-                self._seen.clear()
-            self._seen.add(body)
-            return None
         try:
             request = _REQUEST.validate_python(strict_json(body) if body else None)
         except (MalformedRequest, ValidationError):
             return None
-        return self._remember(body, (request or CredentialsRequest()).wish)
+        wish = (request or CredentialsRequest()).wish
+        return None if wish.include_shared else self._remember(body, wish)
 
-    def answer(self, found: Issued) -> bytes:
-        self._vending.note_handed_out()
-        credential, order, now = found.credential, found.order, self._clock.now()
+    def write(self, issued: Issued) -> bytes:
+        credential, order, now = issued.credential, issued.order, self._clock.now()
         left = max(0, int((credential.expires_at - now).total_seconds()))
         return (
-            f'{{"credential_id":"{found.credential_id}","access_key_id":{quoted(credential.access_key_id)},'
+            f'{{"credential_id":"{issued.credential_id}","access_key_id":{quoted(credential.access_key_id)},'
             f'"secret_access_key":{quoted(credential.secret_access_key)},'
             f'"session_token":{quoted(credential.session_token)},"expiration":"{rfc3339(credential.expires_at)}",'
             f'"expires_in":{left},"server_time":"{rfc3339(now)}","access":"{order.access}","bucket":{self._bucket},'
@@ -98,7 +103,7 @@ class CachedVend(_Cached):
         ).encode()
 
 
-class CachedContainer(_Cached):
+class ContainerVend(_Vend):
     """`GET /v1/credentials/container`."""
 
     method = "GET"
@@ -119,9 +124,8 @@ class CachedContainer(_Cached):
         access = _ACCESS.get(asked.get("access", "read_write"))
         return None if access is None else self._remember(query, Wish(access=access, path=asked.get("path", "")))
 
-    def answer(self, found: Issued) -> bytes:
-        self._vending.note_handed_out()
-        credential = found.credential
+    def write(self, issued: Issued) -> bytes:
+        credential = issued.credential
         return (
             f'{{"AccessKeyId":{quoted(credential.access_key_id)},'
             f'"SecretAccessKey":{quoted(credential.secret_access_key)},"Token":{quoted(credential.session_token)},'
