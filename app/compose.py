@@ -33,6 +33,7 @@ from app.aws.transport import Transport
 from app.crypto import webhooks
 from app.crypto.password_hashes import FirebaseScrypt
 from app.crypto.vault import Vault
+from app.events.courier import Courier
 from app.lifecycle import lost_guests
 from app.mail import outbox
 from app.mail.postman import Postman
@@ -45,11 +46,12 @@ from app.platform.lanes import Turns
 from app.platform.limits import make_limiter
 from app.platform.metrics import Metrics
 from app.platform.process import Platform
+from app.platform.reach import Reach
 from app.platform.settings import Settings, SettingsError
 from app.platform.tracing import NoTracing, OtlpTracing, Tracing
 from app.policy.packing import Packing
 from app.policy.session_policy import Bucket, Encryption
-from app.records import newcomers, secret_keys
+from app.records import newcomers, outgoing, secret_keys
 from app.revocation import allowances, marks, role_policies
 from app.revocation import job as revocation
 from app.revocation.iam_writer import IAM_CONFIG, RoleDenials
@@ -82,6 +84,8 @@ class Runtime:
     newcomers: Turns
     """The turns that newcomers take at changing something."""
     postman: Postman
+    courier: Courier | None
+    """Takes events to the operator's server, if there is one."""
     own_work: OwnWork
     tracing: Tracing
     secret_key: secret_keys.Watch
@@ -120,6 +124,7 @@ class Runtime:
             Keyring: self.keyring,
             Providers: self.providers,
             Postman: self.postman,
+            Courier: self.courier,
             OldSystem: self.old_system,
             IdentityTokens: self.identity_tokens if web_identity else None,
             SessionStates: self.session_states,
@@ -146,6 +151,7 @@ class Runtime:
             transport=self.postman.transport,
             fetcher=self.fetcher,
             old_system=self.old_system,
+            courier=self.courier,
             within=within,
         )
 
@@ -175,7 +181,14 @@ class Runtime:
             Job("canary", partial(canary.watch, platform, vending), every=60),
             Job("tally", partial(tally.work, platform, self.own_work), every=15),
             Job("cleaning", partial(prune.clean, platform), every=3600),
+            *self._events_out,
         )
+
+    @property
+    def _events_out(self) -> Sequence[Job]:
+        if self.courier is None:
+            return ()
+        return (Job("events", self.courier.deliver_waiting, every=5, woken_by=outgoing.SIGNAL),)
 
     @property
     def keyrings(self) -> tuple[Keyring, ...]:
@@ -190,6 +203,8 @@ class Runtime:
         await self.fetcher.close()
         if self.old_system is not None:
             await self.old_system.close()
+        if self.courier is not None:
+            await self.courier.close()
         await self.platform.limiter.close()
         self.postman.close()
         await self.vending.broker.close()
@@ -218,7 +233,7 @@ def build_runtime(settings: Settings, *, clock: Clock | None = None, aws: "boto3
         password=database_password(settings, sdk),
         pooler=settings.database_pooler,
         tracing=tracing,
-        info={allowances.ROOM: role_policies.room(settings)} if settings.rate_limits == "on" else None,
+        info=_of_each_transaction(settings),
     )
     hasher = Hasher(firebase=_firebase(settings), prehash_key=PrehashKeys(database, vault).find)
     metrics.database_pool_size.set(settings.database_pool_size)
@@ -269,6 +284,7 @@ def build_runtime(settings: Settings, *, clock: Clock | None = None, aws: "boto3
         hasher=hasher,
         newcomers=turns,
         postman=Postman(settings, clock, vault, database, transport(settings), metrics=metrics),
+        courier=_courier(settings, clock, database, metrics),
         own_work=OwnWork(metrics),
         tracing=tracing,
         secret_key=secret_keys.Watch(database, vault, clock, metrics),
@@ -344,6 +360,19 @@ def _old_system(settings: Settings, clock: Clock, metrics: Metrics) -> OldSystem
     url = settings.cognito_endpoint_url or f"https://cognito-idp.{region}.{dns_suffix(settings.partition)}"
     secret = settings.cognito_client_secret.get_secret_value()
     return UserPool(url, settings.cognito_client_id, secret, clock, metrics)
+
+
+def _of_each_transaction(settings: Settings) -> Mapping[Any, Any]:
+    room = {allowances.ROOM: role_policies.room(settings)} if settings.rate_limits == "on" else {}
+    return {**room, outgoing.ON: settings.webhook_url is not None}
+
+
+def _courier(settings: Settings, clock: Clock, database: Database, metrics: Metrics) -> Courier | None:
+    if settings.webhook_url is None:
+        return None
+    keys = [webhooks.key_of(secret.get_secret_value()) for secret in settings.webhook_secret]
+    reach = Reach(private=settings.webhook_reaches_private, plain=settings.environment == "development")
+    return Courier(settings.webhook_url, keys, clock, database, reach=reach, metrics=metrics)
 
 
 def _role_denials(settings: Settings, sdk: Sdk | None) -> RoleDenials:

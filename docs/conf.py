@@ -34,6 +34,7 @@ CONTENTS = {
         "operate/poolers",
         "operate/redis",
         "operate/mail",
+        "operate/events-out",
         "operate/rotate-secrets",
         "operate/sign-in",
         "operate/revocation",

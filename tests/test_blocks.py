@@ -86,6 +86,11 @@ BLOCKS: dict[str, dict[str, How]] = {
     "docs/operate/cdn.md": {
         "photos-cdn": NotRun(ACCOUNT, "TestGuide::test_names_parameters_and_outputs_that_there_are"),
     },
+    "docs/operate/events-out.md": {
+        "TOKENVEND_WEBHOOK_URL=": Run("TestGuidesReceiver::test_line_makes_a_secret"),
+        '"sequence"': NotRun("an event", "TestGuidesReceiver::test_example_has_the_members_of_a_sign_in"),
+        "def application": Run("TestGuidesReceiver::test_takes_what_this_service_signs"),
+    },
     "docs/operate/aws.md": {
         "pip install": NotRun("it installs into /opt", "TestLocks::test_every_install_asks_for_hashes"),
         "tokenvend serve": StandIn("TestByHand::test_settings_are_taken_and_commands_are_ones", "the service"),

@@ -21,6 +21,7 @@ from app.records.models import (
     MailCount,
     Model,
     OutboxMail,
+    OutgoingEvent,
     RefreshToken,
     Revocation,
     SingleUseToken,
@@ -34,6 +35,8 @@ KEPT = timedelta(days=1)
 SESSIONS_KEPT = timedelta(days=90)
 """How long users, and investigators of a theft, can see ended sessions."""
 MAILS_KEPT = timedelta(days=30)
+EVENTS_KEPT = timedelta(days=30)
+"""How long an event can be delivered again. One that waits so long has no server to go to any more."""
 GRANTS_KEPT = timedelta(days=90)
 """How long the export of a user's data has their ended links, and the ended grants that they gave or received."""
 IMPORTS_KEPT = timedelta(days=90)
@@ -78,6 +81,7 @@ def stale_kinds(now: datetime) -> tuple[Kind, ...]:
     return (
         Kind("single-use tokens", SingleUseToken, (SingleUseToken.token_hash,), SingleUseToken.expires_at < now - KEPT),
         Kind("mails", OutboxMail, (OutboxMail.id,), (OutboxMail.created_at < now - MAILS_KEPT) & settled),
+        Kind("events out", OutgoingEvent, (OutgoingEvent.id,), OutgoingEvent.created_at < now - EVENTS_KEPT),
         Kind("counts of mails", MailCount, (MailCount.key,), MailCount.ends_at < now),
         Kind("revocations", Revocation, (Revocation.subject_id,), Revocation.expires_at < now),
         Kind("expired refresh tokens", RefreshToken, (RefreshToken.token_hash,), expired),

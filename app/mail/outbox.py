@@ -4,7 +4,6 @@ A mail is sent at least once: if a worker dies before it has noted that a mail w
 again after LEASE, with the same Message-ID.
 """
 
-import random
 import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -19,6 +18,7 @@ from app.crypto import kinds
 from app.crypto.vault import DecryptionFailed, Vault
 from app.mail import bounds
 from app.mail.bounds import Kind
+from app.platform import retries
 from app.platform.db import signal_after_commit
 from app.records.models import OutboxMail, User
 
@@ -26,9 +26,6 @@ SEALED_AS = kinds.MAIL_TOKEN
 SIGNAL = "outbox"
 LEASE = timedelta(minutes=5)
 """How long a worker keeps a mail that it has taken: several times the longest try."""
-FIRST_DELAY = timedelta(seconds=30)
-LONGEST_DELAY = timedelta(hours=4)
-GIVE_UP_AFTER = timedelta(days=1)
 
 
 @dataclass(frozen=True)
@@ -148,15 +145,14 @@ def note_sent(session: Session, now: datetime, mail: Mail) -> None:
 
 
 def note_failed(session: Session, now: datetime, mail: Mail, *, for_good: bool) -> bool:
-    """Postpones the next try, at growing intervals. Gives up after GIVE_UP_AFTER, and returns whether it did."""
-    exponent = min(mail.attempts - 1, 30)
-    delay = min(FIRST_DELAY * 2**exponent, LONGEST_DELAY) * random.uniform(0.75, 1.25)  # noqa: S311 - it spreads
-    given_up = for_good or now + delay > mail.created_at + GIVE_UP_AFTER
-    if given_up:
+    """Postpones the next try, at growing intervals. Gives up after a day, and returns whether it did."""
+    give_up_at = mail.created_at + retries.GIVE_UP_AFTER
+    next_try_at = None if for_good else retries.next_try(now, attempts=mail.attempts, give_up_at=give_up_at)
+    if next_try_at is None:
         _settle(session, mail, failed_at=now, token_encrypted=None)
     else:
-        _settle(session, mail, next_try_at=now + delay)
-    return given_up
+        _settle(session, mail, next_try_at=next_try_at)
+    return next_try_at is None
 
 
 def _open(vault: Vault, row: Any) -> Mail:

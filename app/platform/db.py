@@ -24,7 +24,7 @@ from sqlalchemy.dialects.postgresql import psycopg as psycopg_dialect
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import DataError, DBAPIError, DisconnectionError, IntegrityError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
-from sqlalchemy.orm import DeclarativeBase, Session
+from sqlalchemy.orm import DeclarativeBase, InstrumentedAttribute, Session
 from sqlalchemy.pool import ConnectionPoolEntry, QueuePool
 
 from app.platform.database_faults import Outage, outage
@@ -51,6 +51,7 @@ ROWS_REFUSED = (IntegrityError, DataError, psycopg.IntegrityError, psycopg.DataE
 """What a row that breaks a constraint or does not fit its columns raises, in a story and on a line."""
 POOL: Mapping[str, Any] = {"max_overflow": 0, "pool_timeout": 1}
 _SIGNALS = "signals"
+_LAST = "last"
 SAID_EVERY = 60.0
 """Seconds before the same outage is logged again."""
 SQLITE_BUSY_TIMEOUT = 2.5
@@ -207,6 +208,8 @@ class Database:
             self._commit(session)
 
     def _commit(self, session: Session) -> None:
+        for work in session.info.pop(_LAST, ()):
+            work(session)
         session.commit()
         for name in session.info.pop(_SIGNALS, ()):
             self.signals.tell(name)
@@ -254,6 +257,11 @@ def _compiled(statement: ClauseElement) -> tuple[str, Mapping[str, Any]]:
 def signal_after_commit(session: Session, name: str) -> None:
     """Tells `Database.signals` when the transaction is committed, and not if it is rolled back."""
     session.info.setdefault(_SIGNALS, set()).add(name)
+
+
+def do_before_commit(session: Session, work: Callable[[Session], None]) -> None:
+    """Does `work` as the last of the transaction, once. So what it locks is locked for a moment, and after all else."""
+    session.info.setdefault(_LAST, {})[work] = None
 
 
 def make_engine(
@@ -426,6 +434,16 @@ def claim_row(
     statement = _insert_into(session, model).values(**values)
     statement = statement.on_conflict_do_update(index_elements=keys, set_=changes, where=where)
     return session.execute(statement.returning(*keys)).first() is not None
+
+
+def count_up(session: Session, counter: InstrumentedAttribute[int], key: Mapping[str, Any], by: int = 1) -> int:
+    """Adds to a counter in one statement, and returns its new value. A counter that has no row yet is at 0."""
+    model: Any = counter.class_
+    statement = _insert_into(session, model).values({**key, counter.key: by})
+    statement = statement.on_conflict_do_update(
+        index_elements=inspect(model).primary_key, set_={counter.key: counter + by}
+    )
+    return int(session.execute(statement.returning(counter)).scalar_one())
 
 
 class Batch(Generic[K, V]):

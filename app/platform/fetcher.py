@@ -15,6 +15,9 @@ from urllib.request import getproxies, proxy_bypass
 import urllib3
 from urllib3.util import Timeout
 
+from app.platform.guarded_pools import guarded_pools
+from app.platform.reach import Reach
+
 FETCH_WITHIN = 3.0
 """Seconds for one fetch, and for a provider's discovery document and keys together."""
 THREADS = 32
@@ -32,10 +35,23 @@ class Unusable(Exception):
 
 
 class Fetcher:
-    def __init__(self, *, within: float = FETCH_WITHIN, connect_within: float | None = None) -> None:
-        """`within`: seconds for a whole call; `connect_within`: for a connection, if that is less."""
+    def __init__(
+        self,
+        *,
+        within: float = FETCH_WITHIN,
+        connect_within: float | None = None,
+        reach: Reach | None = None,
+        keeps: int | None = None,
+    ) -> None:
+        """`within`: seconds for a whole call; `connect_within`: for a connection, if that is less.
+
+        `reach`: where it may connect to, without a proxy; anywhere if it is None. `keeps`: how many bytes of an answer
+        are read, whatever follows; otherwise an answer that is too long is not usable.
+        """
         self._within = within
         self._connect_within = connect_within or within
+        self._guarded = None if reach is None else guarded_pools(reach)
+        self._keeps = keeps
         self._pools: dict[str | None, urllib3.PoolManager] = {}
         """By proxy."""
         self._threads = ThreadPoolExecutor(THREADS, thread_name_prefix="fetch")
@@ -97,6 +113,8 @@ class Fetcher:
                 whole = b""
                 while piece := response.read1(PIECE):
                     whole += piece
+                    if self._keeps is not None and len(whole) >= self._keeps:
+                        break
                     if len(whole) > LONGEST_ANSWER:
                         raise Unusable("too long an answer")
                     if time.monotonic() > deadline:
@@ -110,6 +128,8 @@ class Fetcher:
             raise Unusable(type(error).__name__) from error
 
     def _pool(self, url: str) -> urllib3.PoolManager:
+        if self._guarded is not None:
+            return self._guarded_pool(self._guarded)
         proxy = _proxy_for(url)
         if proxy not in self._pools:
             self._pools[proxy] = (
@@ -118,6 +138,13 @@ class Fetcher:
                 else urllib3.PoolManager(maxsize=THREADS, ssl_context=_tls())
             )
         return self._pools[proxy]
+
+    def _guarded_pool(self, classes: Mapping[str, type[urllib3.HTTPConnectionPool]]) -> urllib3.PoolManager:
+        if None not in self._pools:
+            manager = urllib3.PoolManager(maxsize=THREADS, ssl_context=_tls())
+            manager.pool_classes_by_scheme = dict(classes)
+            self._pools[None] = manager
+        return self._pools[None]
 
 
 def _proxy_for(url: str) -> str | None:

@@ -145,8 +145,7 @@ class Metrics:
             ["cause"],
             registry=self.registry,
         )
-        for cause in ("administrator", "reuse", "grant_withdrawn", "own_act"):
-            self.revocation_floors.labels(cause)  # from 0 on, so that the first one is an increase
+        _begin_at_zero(self.revocation_floors, "administrator", "reuse", "grant_withdrawn", "own_act")
         self.usage_counts = Counter(
             "tokenvend_usage_counts",
             "Counts of a user's storage, where there is a quota, by outcome: ok, failed.",
@@ -172,8 +171,7 @@ class Metrics:
             ["result"],
             registry=self.registry,
         )
-        for result in ("passed", "failed", "broken"):
-            self.canary_runs.labels(result)  # from 0 on, so that the first one is an increase
+        _begin_at_zero(self.canary_runs, "passed", "failed", "broken")
         self.canary_broken = Gauge(
             "tokenvend_canary_broken",
             "1 if the last run of the isolation canary reached another user's prefix; else 0.",
@@ -244,6 +242,7 @@ class Metrics:
             ["kind"],
             registry=self.registry,
         )
+        self._count_webhooks()
 
         self.database_connections = Gauge(
             "tokenvend_database_connections",
@@ -295,6 +294,28 @@ class Metrics:
             registry=self.registry,
         )
 
+    def _count_webhooks(self) -> None:
+        self.webhook_deliveries = Counter(
+            "tokenvend_webhook_deliveries",
+            "Tries to deliver an event to the operator's server, by outcome: delivered, failed (it is tried again), "
+            "given_up.",
+            ["outcome"],
+            registry=self.registry,
+        )
+        _begin_at_zero(self.webhook_deliveries, "delivered", "failed", "given_up")
+        self.webhook_waiting = Gauge(
+            "tokenvend_webhook_waiting",
+            "Events that wait to be delivered, 1,000 at most, as this replica last saw them.",
+            multiprocess_mode="mostrecent",
+            registry=self.registry,
+        )
+        self.webhook_age = Gauge(
+            "tokenvend_webhook_age_seconds",
+            "How long the oldest of these events has waited, in seconds.",
+            multiprocess_mode="mostrecent",
+            registry=self.registry,
+        )
+
     def count_request(self, method: str, route: str, status: int, seconds: float) -> None:
         """`route` is a template, so that the number of series stays bounded."""
         key = (known_method(method), route, status)
@@ -340,6 +361,12 @@ class Metrics:
             return generate_latest(self.registry)
         self.look()
         return generate_latest(shared_metrics.Sum(self._workers, self.registry))
+
+
+def _begin_at_zero(counter: Counter, *labels: str) -> None:
+    """So that the first one is an increase."""
+    for label in labels:
+        counter.labels(label)
 
 
 def _total(

@@ -28,6 +28,7 @@ from sqlalchemy.exc import ArgumentError
 
 from app.crypto import webhooks
 from app.platform.page_access import EXPOSED_HEADERS
+from app.platform.reach import Reach
 from app.platform.urls import host_name, http_url, is_address, origin, passkey_origin, with_plain_host
 
 PREFIX = "TOKENVEND_"
@@ -437,6 +438,21 @@ class Settings(BaseSettings):
         description="signs these questions: `whsec_` and the base64 of 24 to 64 random bytes; two, comma-separated, "
         "while it is changed",
     )
+    webhook_url: str | None = Field(
+        None,
+        description="address of your own server that is told of events, such as a new user or a revocation; none if "
+        "empty",
+    )
+    webhook_secret: Annotated[tuple[SecretStr, ...], NoDecode] = Field(
+        (),
+        description="signs these events: `whsec_` and the base64 of 24 to 64 random bytes; several, comma-separated, "
+        "while it is changed",
+    )
+    webhook_private: Switch | None = Field(
+        None,
+        description="`on`: that address may be a private one, and then may be `http://`; if empty, `on` in "
+        "development, else `off`",
+    )
     rate_limits: Switch = Field("on", description="`off` for load tests; refused in production")
     rate_limit_url: str = Field(
         "memory://",
@@ -493,6 +509,7 @@ class Settings(BaseSettings):
         "s3_exposed_headers",
         "passkey_origins",
         "migration_secret",
+        "webhook_secret",
         mode="before",
     )
     @classmethod
@@ -788,6 +805,7 @@ class Settings(BaseSettings):
         "s3_public_endpoint_url",
         "cognito_endpoint_url",
         "migration_url",
+        "webhook_url",
         "otlp_endpoint",
     )
     @classmethod
@@ -804,7 +822,7 @@ class Settings(BaseSettings):
             raise ValueError("must start with https://, for passwords go there")
         return value
 
-    @field_validator("migration_secret")
+    @field_validator("migration_secret", "webhook_secret")
     @classmethod
     def _webhook_secrets(cls, value: tuple[SecretStr, ...]) -> tuple[SecretStr, ...]:
         try:
@@ -913,6 +931,26 @@ class Settings(BaseSettings):
             raise ValueError(f"{PREFIX}MIGRATION_SECRET: must be set, for it signs what is sent to MIGRATION_URL")
         if self.migration_url and self.cognito_client_id:
             raise ValueError(f"{PREFIX}MIGRATION_URL: must not be set beside COGNITO_CLIENT_ID: one of them is asked")
+        return self
+
+    @model_validator(mode="after")
+    def _has_a_sound_webhook(self) -> Self:
+        if self.webhook_url is None:
+            return self
+        if not self.webhook_secret:
+            raise ValueError(f"{PREFIX}WEBHOOK_SECRET: must be set, for it signs what is sent to WEBHOOK_URL")
+        parts = urlsplit(self.webhook_url)
+        host, tls, production = parts.hostname or "", parts.scheme == "https", self.environment == "production"
+        if production and not tls and not self.webhook_reaches_private:
+            raise ValueError(
+                f"{PREFIX}WEBHOOK_URL: must start with https:// in production; with WEBHOOK_PRIVATE=on a private "
+                "address may start with http://"
+            )
+        if is_address(host) and not Reach(self.webhook_reaches_private, not production).permits(host, tls=tls):
+            raise ValueError(
+                f"{PREFIX}WEBHOOK_URL: must be another address. Private ones need WEBHOOK_PRIVATE=on, http:// is for "
+                "these alone in production, and link-local ones and those of a cloud's metadata are never allowed"
+            )
         return self
 
     @model_validator(mode="after")
@@ -1051,6 +1089,10 @@ class Settings(BaseSettings):
     @property
     def signs_downloads(self) -> bool:
         return self.cdn_url is not None and self.cdn_key_pair_id is not None
+
+    @property
+    def webhook_reaches_private(self) -> bool:
+        return (self.webhook_private or ("on" if self.environment == "development" else "off")) == "on"
 
     @property
     def drains_for(self) -> int:

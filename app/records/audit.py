@@ -9,6 +9,7 @@ from typing import Any, Literal, cast
 from sqlalchemy import Insert, Select, Table, insert, select
 from sqlalchemy.orm import Session
 
+from app.records import outgoing
 from app.records.models import AuditEvent
 
 Event = Literal[
@@ -63,6 +64,7 @@ Event = Literal[
     "credential.issued",
     "credential.revoked",
     "credential.all_revoked",
+    "quota.exceeded",
     "downloads.signed",
     "storage_events.subscribed",
     "grant.created",
@@ -205,10 +207,14 @@ def row(
 
 
 def record_all(session: Session, rows: Sequence[dict[str, Any]]) -> None:
-    """Adds rows made by `row`, in one statement."""
+    """Adds rows made by `row`, in one statement. The operator's server is told of some of them."""
     session.connection().execute(insert(TABLE), rows)
+    outgoing.note(session, rows)
 
 
 def insert_from(columns: Sequence[str], rows: Select[Any]) -> Insert:
-    """A statement that adds the selected `rows`. It can be a part of the statement that writes what they record."""
+    """A statement that adds the selected `rows`. It can be a part of the statement that writes what they record.
+
+    Nobody is told of events that are written so: see `outgoing.py`.
+    """
     return insert(TABLE).from_select(columns, rows)

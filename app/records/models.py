@@ -891,6 +891,67 @@ class AuditEvent(Model):
     detail: Mapped[dict[str, Any]] = mapped_column(JSON)
 
 
+class OutgoingEvent(Model):
+    """An event for the operator's own server, written in the transaction of the act that it tells of."""
+
+    __tablename__ = "outgoing_events"
+    __table_args__ = (
+        Index(None, "created_at", "id"),
+        Index(None, "user_id", "created_at", "id"),
+        Index(None, "type", "created_at", "id"),
+        Index(
+            "ix_outgoing_events_due",
+            "next_try_at",
+            postgresql_where=text("delivered_at IS NULL AND failed_at IS NULL"),
+            sqlite_where=text("delivered_at IS NULL AND failed_at IS NULL"),
+        ),
+        Index(
+            "ix_outgoing_events_waiting",
+            "give_up_at",
+            postgresql_where=text("delivered_at IS NULL AND failed_at IS NULL"),
+            sqlite_where=text("delivered_at IS NULL AND failed_at IS NULL"),
+        ),
+        Index(
+            "ix_outgoing_events_undelivered",
+            "created_at",
+            "id",
+            postgresql_where=text("delivered_at IS NULL"),
+            sqlite_where=text("delivered_at IS NULL"),
+        ),
+    )
+
+    id: Mapped[uuid.UUID] = mapped_column(primary_key=True)
+    """Also the id by which a receiver knows a repetition."""
+    type: Mapped[str] = mapped_column(String(32))
+    user_id: Mapped[uuid.UUID | None]
+    """Whom it is about; None if nobody. A foreign key would lock the user's row."""
+    sequence: Mapped[int | None] = mapped_column(BigInteger)
+    """The number of the event among those of its user, from 1."""
+    data: Mapped[dict[str, Any]] = mapped_column(JSON)
+    created_at: Mapped[datetime]
+    """When it happened."""
+    next_try_at: Mapped[datetime]
+    """If a replica has taken the event: when others may take it."""
+    lease: Mapped[uuid.UUID | None]
+    """The pass of a replica that has taken the event."""
+    attempts: Mapped[int] = mapped_column(Integer)
+    give_up_at: Mapped[datetime]
+    delivered_at: Mapped[datetime | None]
+    failed_at: Mapped[datetime | None]
+    """When it was given up."""
+    fault: Mapped[str | None] = mapped_column(String(64))
+    """Why the last try failed."""
+
+
+class EventSequence(Model):
+    """The number of a user's last event. It stays as long as the user's row, so that no number comes twice."""
+
+    __tablename__ = "event_sequences"
+
+    user_id: Mapped[uuid.UUID] = mapped_column(primary_key=True)
+    last: Mapped[int] = mapped_column(BigInteger)
+
+
 class UserImport(Model):
     """An import of users and its progress, which is committed with the imported users."""
 

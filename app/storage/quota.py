@@ -125,6 +125,9 @@ def judge(session: Session, origin: Origin, now: datetime, settings: Settings, *
     quota = effective(settings, user.quota_bytes)
     full = quota is not None and is_reached(settings, quota, usage)
     if full and not usage.exceeded:
+        audit.record(
+            session, origin, "quota.exceeded", now, subject_id=user.id, stored_bytes=usage.bytes, quota_bytes=quota
+        )
         marks.revoke_user(
             session,
             origin,

@@ -1,5 +1,6 @@
 """What is of no more use goes after its time, and nothing else does."""
 
+from collections.abc import Callable
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -85,6 +86,22 @@ class TestMails:
         service.clock.advance(seconds=1)
         clean(service)
         assert service.sql("SELECT kind FROM outbox") == [("mfa_enabled",)]
+
+
+@pytest.mark.both_databases
+class TestEventsOut:
+    def test_go_after_thirty_days_delivered_or_not(self, make_service: Callable[..., Service]) -> None:
+        service = make_service(webhook_url="http://127.0.0.1:1", webhook_secret=("whsec_" + "A" * 32,))
+        device = service.device()
+        service.sql("UPDATE outgoing_events SET delivered_at = created_at WHERE type = 'session.started'")
+        service.clock.advance(days=30)
+        clean(service)
+        assert count(service, "outgoing_events") == 2
+        service.clock.advance(seconds=1)
+        clean(service)
+        assert count(service, "outgoing_events") == 0
+        service.log_in(device.email)
+        assert service.sql("SELECT sequence FROM outgoing_events") == [(3,)]  # no number comes twice
 
 
 @pytest.mark.both_databases

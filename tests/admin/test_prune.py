@@ -22,6 +22,7 @@ from tests.support.service import ROLE_ARN, SECRET_KEY, Service, running_service
 UNTOUCHED = [
     *(
         "mails: 0",
+        "events out: 0",
         "counts of mails: 0",
         "revocations: 0",
         "expired refresh tokens: 0",

@@ -24,6 +24,7 @@ ARNS = {
     "SecretKeyPreviousArn": "arn:aws:secretsmanager:eu-central-1:123456789012:secret:previous-abcdef",
     "CognitoSecretArn": "arn:aws:secretsmanager:eu-central-1:123456789012:secret:cognito-abcdef",
     "MigrationSecretArn": "arn:aws:secretsmanager:eu-central-1:123456789012:secret:migration-abcdef",
+    "WebhookSecretArn": "arn:aws:secretsmanager:eu-central-1:123456789012:secret:webhook-abcdef",
     "FirebaseSecretArn": "arn:aws:secretsmanager:eu-central-1:123456789012:secret:firebase-abcdef",
     "BucketName": BUCKET,
 }

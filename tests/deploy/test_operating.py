@@ -67,7 +67,9 @@ class TestExpressions:
 
     def test_of_alerts_ask_for_label_values_that_there_are(self) -> None:
         sources = re.findall(r'outcome=~?"([^"]+)"', "\n".join(expressions()))
-        documented = Metrics().sts_calls._documentation + Metrics().usage_counts._documentation
+        metrics = Metrics()
+        counters = (metrics.sts_calls, metrics.usage_counts, metrics.webhook_deliveries)
+        documented = "".join(counter._documentation for counter in counters)
         assert all(value in documented for source in sources for value in source.split("|"))
 
     def test_of_alerts_know_each_lock_out(self) -> None:

@@ -61,6 +61,7 @@ PARAMETERS = {
     "SecretKeyPreviousArn": ARNS["SecretKeyPreviousArn"],
     "CognitoSecretArn": ARNS["CognitoSecretArn"],
     "MigrationSecretArn": ARNS["MigrationSecretArn"],
+    "WebhookSecretArn": ARNS["WebhookSecretArn"],
     "FirebaseSecretArn": ARNS["FirebaseSecretArn"],
     "CognitoClientId": "client",
     "Logs": "logs",

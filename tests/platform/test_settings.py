@@ -139,6 +139,8 @@ class TestWrongValues:
             ("MIGRATION_URL", "https://user:secret@old.example.org", "no user name"),
             ("MIGRATION_SECRET", "canary-secret", "must be whsec_ and the base64 of 24 to 64 random bytes"),
             ("MIGRATION_SECRET", "whsec_canary", "openssl rand -base64 32"),
+            ("WEBHOOK_URL", "https://user:secret@app.example.org", "no user name"),
+            ("WEBHOOK_SECRET", "canary-secret", "must be whsec_ and the base64 of 24 to 64 random bytes"),
             ("IMPORT_MAX_BYTES", "1", "greater than or equal to 65536"),
             ("FIREBASE_HASH_CONFIG", "hash_config {", "must be JSON, or the text that Firebase's console shows"),
             ("FIREBASE_HASH_CONFIG", "[1]", "dictionary"),
@@ -457,6 +459,41 @@ class TestProduction:
         set_all(monkeypatch, PRODUCTION | {"TOKENVEND_MIGRATION_SECRET": f"{SECRET}, {OTHER_SECRET}\n"})
         settings = load_settings()
         assert [secret.get_secret_value() for secret in settings.migration_secret] == [SECRET, OTHER_SECRET]
+        assert SECRET.removeprefix("whsec_") not in f"{settings!r}{settings.model_dump()}"
+
+    @pytest.mark.parametrize(
+        ("url", "private", "why"),
+        [
+            ("http://app.example.org", "", "must start with https:// in production"),
+            ("http://app.internal", "on", None),
+            ("https://app.example.org", "", None),
+            ("https://10.0.0.8", "", "must be another address"),
+            ("https://10.0.0.8", "on", None),
+            ("http://10.0.0.8", "on", None),
+            ("http://93.184.215.14", "on", "must be another address"),
+            ("http://169.254.169.254", "on", "must be another address"),
+            ("https://[fd00:ec2::254]", "on", "must be another address"),
+        ],
+    )
+    def test_tells_of_events_where_it_may(
+        self, monkeypatch: pytest.MonkeyPatch, url: str, private: str, why: str | None
+    ) -> None:
+        """OP10: an address is judged at start; a name is judged at each connection."""
+        told = {"TOKENVEND_WEBHOOK_URL": url, "TOKENVEND_WEBHOOK_SECRET": SECRET, "TOKENVEND_WEBHOOK_PRIVATE": private}
+        set_all(monkeypatch, PRODUCTION | told)
+        if why is None:
+            assert load_settings().webhook_url == url
+        else:
+            with pytest.raises(SettingsError, match=f"^TOKENVEND_WEBHOOK_URL: {why}"):
+                load_settings()
+
+    def test_signs_what_it_tells(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        set_all(monkeypatch, PRODUCTION | {"TOKENVEND_WEBHOOK_URL": "https://app.example.org/told"})
+        with pytest.raises(SettingsError, match=r"^TOKENVEND_WEBHOOK_SECRET: must be set"):
+            load_settings()
+        monkeypatch.setenv("TOKENVEND_WEBHOOK_SECRET", f"{SECRET}, {OTHER_SECRET}\n")
+        settings = load_settings()
+        assert [secret.get_secret_value() for secret in settings.webhook_secret] == [SECRET, OTHER_SECRET]
         assert SECRET.removeprefix("whsec_") not in f"{settings!r}{settings.model_dump()}"
 
     def test_the_secret_shows_in_no_representation(self) -> None:

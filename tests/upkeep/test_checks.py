@@ -18,9 +18,12 @@ import pytest
 from app.auth.migration_endpoint import MigrationEndpoint
 from app.compose import build_runtime
 from app.crypto.webhooks import key_of
+from app.events.courier import Courier
 from app.mail.transport import SmtpTransport
+from app.platform.db import Database
 from app.platform.fetcher import Fetcher
 from app.platform.metrics import Metrics
+from app.platform.reach import Reach
 from app.upkeep.checks import (
     Finding,
     cdn,
@@ -32,6 +35,7 @@ from app.upkeep.checks import (
     public_url,
     redis_servers,
     sts,
+    webhook,
 )
 from tests.mail.servers import HERE, PASSWORD, USER, Inbox, authenticate, certificate, silent_server, smtp_server
 from tests.support.canned_sts import CannedSts
@@ -40,6 +44,7 @@ from tests.support.issuer import DISCOVERY_PATH, running_issuer
 from tests.support.odd_http import OddServer, http, unreachable
 from tests.support.old_system import OTHER_SECRET, SECRET, guides_endpoint
 from tests.support.ports import free_port
+from tests.support.receiver import receiving
 from tests.support.redis import redis_server
 from tests.support.service import test_settings
 
@@ -346,6 +351,46 @@ class TestOldSystem:
             assert finding.state == "failed"
             assert text in finding.text
             assert "TOKENVEND_MIGRATION_URL" in finding.repair
+
+
+class TestWebhook:
+    @staticmethod
+    def ask(url: str, *, private: bool = True) -> Finding:
+        async def look() -> list[Finding]:
+            clock, metrics, database = ManualClock(datetime.now(UTC)), Metrics(), Database(NO_DATABASE, pool_size=1)
+            reach = Reach(private=private, plain=True)
+            courier = Courier(url, [key_of(SECRET)], clock, database, reach=reach, metrics=metrics)
+            try:
+                return await webhook.check(courier, clock)
+            finally:
+                await courier.close()
+                database.close()
+
+        (finding,) = asyncio.run(look())
+        return finding
+
+    def test_is_sent_one_event_rightly_signed_and_one_wrongly(self) -> None:
+        with receiving([SECRET]) as strict, receiving() as careless, receiving([OTHER_SECRET]) as other:
+            found = [self.ask(receiver.url) for receiver in (strict, careless, other)]
+        assert looks(found[0]) == ("ok", "the server takes a signed event, and no other")
+        assert [event["type"] for event in strict.events] == ["webhook.test"] * 2
+        assert found[1].state == "warning"
+        assert "another signature" in found[1].text
+        assert found[2].state == "failed"
+        assert "status 400" in found[2].text
+        assert "TOKENVEND_WEBHOOK_SECRET" in found[2].repair
+        assert not any(SECRET in finding.message for finding in found)
+
+    def test_tells_a_name_a_port_and_an_address_apart(self) -> None:
+        found = [self.ask(url) for url in (f"https://{NO_NAME}", f"http://127.0.0.1:{free_port()}")]
+        found.append(self.ask("http://localhost:1", private=False))
+        for finding, text in zip(found, ("not in the DNS", "was refused", "is not allowed"), strict=True):
+            assert finding.state == "failed"
+            assert text in finding.text
+            assert "TOKENVEND_WEBHOOK_URL" in finding.repair
+
+    def test_is_left_alone_where_there_is_none(self) -> None:
+        assert asyncio.run(webhook.check(None, ManualClock())) == []
 
 
 class TestMachine:

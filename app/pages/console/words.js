@@ -55,6 +55,7 @@ export const EVENTS = {
   "credential.issued": "Credential issued",
   "credential.revoked": "Credentials revoked",
   "credential.all_revoked": "Everybody’s credentials revoked",
+  "quota.exceeded": "Quota reached",
   "downloads.signed": "Downloads by the CDN signed",
   "storage_events.subscribed": "Storage events subscribed to",
   "grant.created": "Folder shared",

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from app.auth.keys import Keyring
 from app.auth.old_system import OldSystem
 from app.auth.providers import Providers
+from app.events.courier import Courier
 from app.mail.transport import Transport
 from app.platform.fetcher import Fetcher
 from app.platform.process import Platform
@@ -24,6 +25,7 @@ from app.upkeep.checks import (
     redis_servers,
     secret_key,
     sts,
+    webhook,
 )
 from app.upkeep.checks.findings import Finding, State
 from app.vending.broker import Broker
@@ -51,6 +53,7 @@ class Checks:
         transport: Transport,
         fetcher: Fetcher,
         old_system: OldSystem | None,
+        courier: Courier | None,
         within: float = WITHIN,
     ) -> None:
         self._platform = platform
@@ -62,6 +65,7 @@ class Checks:
         self._transport = transport
         self._fetcher = fetcher
         self._old_system = old_system
+        self._courier = courier
         self._within = within
         self._lock = asyncio.Lock()
         self._found: list[Finding] = []
@@ -86,6 +90,7 @@ class Checks:
             redis_servers.check(settings, within=self._within),
             providers.check(self._providers),
             old_system.check(self._old_system),
+            webhook.check(self._courier, self._platform.clock),
             self._mail(),
             sts.check(settings, self._broker, self._identity_tokens),
             cdn.check(self._platform, self._downloads, self._fetcher),

@@ -1,0 +1,1 @@
+"""Events out: what happens here, told to the operator's own server."""
