@@ -120,6 +120,12 @@ EXAMPLES: dict[str, object] = {
     "ExportedIdentity.subject": _APPLE_SUBJECT,
     "ExportedLink.prefix": _FOLDER,
     "OpenedLink.path_name": "2026",
+    "OutgoingEventView.body": (
+        '{"id": "0f6e2c62-5c58-4d0b-9a53-5f1b7f4a2c11", "type": "session.started", "timestamp": '
+        f'"{_NOW}", "data": {{"user_id": "{USER_ID}", "sequence": 2, "method": "password"}}}}'
+    ),
+    "OutgoingEventView.fault": "status 500",
+    "OutgoingEventView.type": "session.started",
     "FieldError.code": _WRONG_MEMBER["code"],
     "FieldError.location": _WRONG_MEMBER["location"],
     "FieldError.message": _WRONG_MEMBER["message"],
@@ -224,11 +230,13 @@ EXAMPLES: dict[str, object] = {
     "display_name": "Ada",
     "effective_by": _LATER,
     "email": _ADDRESS,
+    "delivered_at": _NOW,
     "encoded_message": "tUqAvBJYqEXAMPLE",
     "end_reason": "sign_out",
     "ended_at": _LATER,
     "endpoint_url": "https://s3.eu-central-1.amazonaws.com",
     "event": "session.started",
+    "event_id": "0f6e2c62-5c58-4d0b-9a53-5f1b7f4a2c11",
     "expiration": _EXPIRATION,
     "expires_at": "2026-12-24T18:00:00Z",
     "exported_at": _NOW,
@@ -301,6 +309,7 @@ EXAMPLES: dict[str, object] = {
     "reason": "The phone was stolen.",
     "subject_email": _ADDRESS,
     "subject_name": "Ada",
+    "user": str(USER_ID),
     "user_ids": [str(USER_ID)],
     "recipient": _ADDRESS,
     "recovery_codes": [

@@ -31,6 +31,7 @@ MEANINGS: dict[str, str] = {
     "email_verified": "Whether it was shown that the address belongs to the user.",
     "ended_at": "When the session ended. Null if it has not been ended.",
     "event": "What happened, such as `session.started`. Later versions may add names.",
+    "event_id": "The id of the event, and of the message at each delivery (`webhook-id`).",
     "expiration": "When the credential expires.",
     "expires_at": "When the grant ends by itself. Null if it lasts until it is withdrawn.",
     "grant_id": "The id of the grant.",

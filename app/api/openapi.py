@@ -26,7 +26,7 @@ from app.http.guards import GUARDS, WELCOMES
 from app.http.wire import ResponseModel
 from app.platform.problems import Problem as Refusal
 from app.policy.session_policy import Access
-from app.records import counting, listing
+from app.records import counting, listing, outgoing
 from app.records.audit import Event, Outcome
 from app.upkeep import checks
 from app.vending.access_checks import Reason
@@ -88,6 +88,7 @@ CHOICES: Mapping[str, tuple[str, ...]] = {
     "ExportFormat": get_args(exports.Format),
     "ExportColumns": get_args(exports.Columns),
     "OutboxMailState": get_args(mails.State),
+    "OutgoingEventType": get_args(outgoing.EventType),
     "FindingState": get_args(checks.State),
     "ProviderState": get_args(providers.ProviderState),
     "RevocationMode": get_args(status.RevocationMode),

@@ -10,6 +10,7 @@ from app.auth.old_system import OldSystem
 from app.auth.providers import Providers
 from app.auth.tokens import AccessTokens
 from app.aws.sns import Topic
+from app.events.courier import Courier
 from app.http.provided import provided
 from app.platform.lanes import Turns
 from app.platform.process import Platform
@@ -26,6 +27,7 @@ HasherDep = Annotated[Hasher, provided(Hasher)]
 TokensDep = Annotated[AccessTokens, provided(AccessTokens)]
 ProvidersDep = Annotated[Providers, provided(Providers)]
 OldSystemDep = Annotated[OldSystem | None, provided(OldSystem)]
+CourierDep = Annotated[Courier | None, provided(Courier)]
 BrokerDep = Annotated[Broker, provided(Broker)]
 BucketDep = Annotated[Bucket, provided(Bucket)]
 VendingDep = Annotated[Vending, provided(Vending)]

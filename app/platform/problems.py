@@ -260,6 +260,11 @@ class CdnOff(Problem):
     default_detail = "This deployment has no CDN. Download with a credential of `POST /v1/credentials`."
 
 
+class WebhookOff(Problem):
+    status, code, title = 404, "webhook_off", "There is no server to tell of events"
+    default_detail = "This deployment tells no server of events: TOKENVEND_WEBHOOK_URL is not set."
+
+
 class MethodNotAllowed(Problem):
     status, code, title = 405, "method_not_allowed", "Method not allowed"
     default_detail = "This address does not support this method."

@@ -83,6 +83,8 @@ Event = Literal[
     "secret_key.switched",
     "secret_key.moved",
     "mail.retried",
+    "event.redelivered",
+    "webhook.tested",
     "audit.exported",
     "audit.pruned",
 ]

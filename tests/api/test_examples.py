@@ -51,6 +51,7 @@ from app.platform.settings import OidcProvider
 from app.policy import cdn_policy, session_policy
 from app.records import addresses, single_use
 from app.records.audit import Event
+from app.records.outgoing import EventType
 from app.sharing import links
 from app.vending import s3_calls, tickets
 from tests.policy.cloudfront import decoded
@@ -77,6 +78,8 @@ SETTINGS: Json = {
     "s3_public_endpoint_url": "https://s3.eu-central-1.amazonaws.com",
     "cdn_url": "https://cdn.example.org",
     "cdn_key_pair_id": "K2JCJMDEHXQW5F",
+    "webhook_url": "http://127.0.0.1:1/told",
+    "webhook_secret": ("whsec_C2FVsBQIhrscChlQIMV+b5sSYspob7oD",),
     "oidc_providers": {"apple": {"issuer": "https://appleid.apple.com", "client_ids": (CLIENT_ID,)}},
 }
 APPLE_KEY = {
@@ -231,6 +234,9 @@ FORMS: Mapping[str, Check] = {
     "Grant.prefix": is_folder,
     "IdentityPage.next_cursor": lambda value: value is None,
     "PasskeyPage.next_cursor": lambda value: value is None,
+    "OutgoingEventView.body": lambda value: list(json.loads(value)) == ["id", "type", "timestamp", "data"],
+    "OutgoingEventView.fault": lambda value: re.fullmatch(r"status \d{3}|\w+", value) is not None,
+    "OutgoingEventView.type": lambda value: value in get_args(EventType),
     "ReceivedGrant.prefix": is_folder,
     "UserImport.next_cursor": is_number,
     "get_user_import.cursor": is_number,
@@ -607,7 +613,8 @@ def tell_a_story(service: Service) -> dict[str, str]:
     admin.post(f"/v1/admin/users/{ada.user_id}/notes", {"text": "Lost a phone on Monday, and called about it."})
     for part in ("notes", "grants/given", "grants/received"):
         admin.get(f"/v1/admin/users/{ada.user_id}/{part}")
-    for part in ("links", "findings", "settings", "status", "signing-keys", "mails", "erasures"):
+    admin.post("/v1/admin/webhooks/test")
+    for part in ("events", "links", "findings", "settings", "status", "signing-keys", "mails", "erasures"):
         admin.get(f"/v1/admin/{part}")
     admin.get(f"/v1/admin/access-keys/{vended['access_key_id']}")
     admin.post("/v1/admin/authorization-messages/decode", {"encoded_message": "tUqAvBJYqEXAMPLE"})
@@ -721,6 +728,7 @@ class TestExamples:
         assert places.pop(str(examples.USER_ID)) == {
             "id",
             "user_id",
+            "user",
             "actor",
             "actor_id",
             "owner_id",

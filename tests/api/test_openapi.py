@@ -29,7 +29,7 @@ FIXED = {"register_user", "log_in", "refresh_session", "log_out", "issue_credent
 """By the contract."""
 VERBS = re.compile(
     "accept|add|answer|begin|change|check|complete|confirm|create|decode|disable|download|enable|end|enrol|erase|explain|export"
-    "|get|import|issue|link|list|log|open|refresh|register|remove|rename|renew|report|request|reset|retry|revoke|rotate|send|sign|start|step"
+    "|get|import|issue|link|list|log|open|redeliver|refresh|register|remove|rename|renew|report|request|reset|retry|revoke|rotate|send|sign|start|step"
     "|unlink|unlock|update|upgrade|verify|withdraw"
 )
 

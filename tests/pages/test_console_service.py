@@ -3,13 +3,16 @@
 import json
 import uuid
 from collections.abc import Callable
+from pathlib import Path
 
 from playwright.sync_api import expect
 from sqlalchemy import insert
 
-from app.records.models import OutboxMail
-from tests.pages.desk import Company, Desk
+from app.records.models import OutboxMail, OutgoingEvent
+from tests.pages.desk import Company, Desk, open_company
 from tests.pages.visit import ON_BOTH
+from tests.support.engine import eventually
+from tests.support.receiver import receiving
 
 WHY = "ticket 4711"
 
@@ -70,3 +73,35 @@ def test_rotates_a_key_and_tries_a_mail_again(desk: Callable[..., Desk], company
     admin.look("service-erasures")
     ((detail,),) = company.sql("SELECT detail FROM audit_events WHERE event = 'mail.retried'")
     assert json.loads(detail)["reason"] == WHY
+
+
+def test_shows_events_out_sends_one_again_and_tries_the_server(desk: Callable[..., Desk], tmp_path: Path) -> None:
+    """OP10: what waits and what was delivered; each act with a reason, which the audit keeps."""
+    with receiving() as receiver, open_company(tmp_path, rate_limits="off", **receiver.settings) as told:
+        user, now, event_id = told.person(), told.now(), uuid.uuid4()
+        event = {"id": event_id, "type": "user.disabled", "user_id": uuid.UUID(user.id), "sequence": 3, "data": {}}
+        tries = {"created_at": now, "next_try_at": now, "attempts": 15, "give_up_at": now, "failed_at": now}
+        statement = insert(OutgoingEvent).values(**event, **tries, fault="status 500")
+        told.runtime.platform.database.run("write", lambda session: session.execute(statement) and None)
+        admin = desk(told).enter(told.person("admin"), "#/service/events")
+        page = admin.page
+        row = page.locator("#outgoing-undelivered tbody tr").filter(has=page.get_by_text("user.disabled"))
+        expect(row).to_contain_text("given up")
+        expect(row).to_contain_text("status 500")
+        admin.look("service-events")
+        page.get_by_role("button", name="Send a test").click()
+        admin.answer("Send it", reason=WHY)
+        expect(page.locator("#outgoing-delivered")).to_contain_text("webhook.test")
+        page.get_by_role("button", name=f"Send again: user.disabled {event_id}").click()
+        admin.answer("Send it", reason=WHY)
+        expect(page.locator("#outgoing-undelivered").get_by_text("given up", exact=True)).to_have_count(0)
+        assert eventually(lambda: str(event_id) in [message.id for message in receiver.messages])
+        for audited in ("event.redelivered", "webhook.tested"):
+            ((detail,),) = told.sql("SELECT detail FROM audit_events WHERE event = :event", event=audited)
+            assert json.loads(detail)["reason"] == WHY
+        support = desk(told).enter(told.person("support"), "#/service/events")
+        expect(support.page.locator("#outgoing-delivered tbody tr").first).to_be_visible()
+        expect(support.page.get_by_role("button", name="Send a test")).to_be_hidden()
+        expect(support.page.get_by_role("button", name="Send again")).to_have_count(0)
+        for one in (admin, support):
+            one.page.goto("about:blank")

@@ -43,6 +43,7 @@ OF_OTHER_SERVICES = {
     "create_downloads": "no CDN is set up",
     "create_upload_ticket": "the embedded engine takes no forms",
     "add_storage_event": "no topic is set up",
+    "send_test_event": "no server is set up",
     "decode_authorization_message": "the embedded engine cannot",
     "get_sts_openid_configuration": "of another vending mode",
     "get_sts_jwks": "of another vending mode",

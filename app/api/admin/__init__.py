@@ -3,6 +3,7 @@
 from app.api.admin import (
     access_keys,
     audit_events,
+    events,
     exports,
     imports,
     links,
@@ -26,6 +27,7 @@ ROUTERS = (
     user_acts.router,
     links.router,
     audit_events.router,
+    events.router,
     access_keys.router,
     stats.router,
     status.router,

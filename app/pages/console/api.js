@@ -64,6 +64,12 @@ export const listMails = (filters) => authorized("GET", `${ADMIN}/mails${query(f
 
 export const retryMail = (id, reason) => authorized("POST", `${ADMIN}/mails/${encodeURIComponent(id)}/retry`, { body: { reason } });
 
+export const listOutgoing = (filters) => authorized("GET", `${ADMIN}/events${query(filters)}`);
+
+export const redeliver = (id, reason) => authorized("POST", `${ADMIN}/events/${encodeURIComponent(id)}/redeliver`, { body: { reason } });
+
+export const sendTest = (reason) => authorized("POST", `${ADMIN}/webhooks/test`, { body: { reason } });
+
 export const listErasures = (page) => authorized("GET", `${ADMIN}/erasures${query(page)}`);
 
 export const listEvents = (filters) => authorized("GET", `${ADMIN}/audit-events${query(filters)}`);

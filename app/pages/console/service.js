@@ -1,4 +1,5 @@
-// The service itself: how it is, its settings, its signing keys, its mails, and the accounts that are being erased.
+// The service itself: how it is, its settings, its signing keys, its mails, the events that it tells, and the accounts
+// that are being erased.
 
 import * as api from "./api.js";
 import { isAdmin, makeEnding, performWithReason } from "./actions.js";
@@ -6,7 +7,7 @@ import { badge, facts, make, moment, userLink } from "./element.js";
 import { PagedTable } from "./paged.js";
 import { announce, byId } from "./shared/dom.js";
 
-const VIEWS = { health: "Health", settings: "Settings", "signing-keys": "Signing keys", mail: "Mail", erasures: "Erasures" };
+const VIEWS = { health: "Health", settings: "Settings", "signing-keys": "Signing keys", mail: "Mail", events: "Events out", erasures: "Erasures" };
 const FOR_ADMINS = ["settings"];
 const PARTS = { database: "Database", keys: "Signing keys", engine: "Storage engine" };
 const PROVIDERS = {
@@ -83,6 +84,19 @@ const mailRow = (mail) => [
   }, (reason) => api.retryMail(mail.mail_id, reason), () => showService("mail")) : "Its link is gone",
 ];
 
+const outgoingRow = (event) => [
+  mono(event.type), event.user_id ? userLink(event.user_id) : "–", moment(event.created_at), String(event.attempts),
+  event.delivered_at ? moment(event.delivered_at)
+    : event.failed_at ? make("span", {}, badge("given up", "bad"), " ", moment(event.failed_at))
+      : make("span", {}, "next try ", moment(event.next_try_at)),
+  event.fault ?? "–",
+  isAdmin() ? makeEnding({
+    label: "Send again", name: `${event.type} ${event.event_id}`, title: "Send this event again?",
+    text: "It has the same id and number as before. A server that has seen it does nothing.",
+    submit: "Send it", done: "The event is sent now.", calm: true,
+  }, (reason) => api.redeliver(event.event_id, reason), () => showService("events")) : "–",
+];
+
 const erasureRow = (one) => [
   userLink(one.user_id), moment(one.requested_at), String(one.deleted_objects), String(one.attempts), moment(one.next_try_at),
 ];
@@ -103,6 +117,16 @@ async function rotate() {
   await showService("signing-keys");
 }
 
+async function sendTest() {
+  let sent = null;
+  const done = await performWithReason({
+    title: "Send an event of a test?", text: "Your server gets one event of the type webhook.test, which tells nothing.", submit: "Send it",
+  }, async ({ reason }) => { sent = await api.sendTest(reason); return true; });
+  if (!done) return;
+  announce(sent.delivered_at ? "Your server took it." : `Your server did not take it: ${sent.fault}.`);
+  await showService("events");
+}
+
 function complain(problem) {
   byId("service-error").hidden = !problem;
   byId("service-error").replaceChildren(...(problem ? [make("p", {}, api.explain(problem)), make("button", { type: "button", onclick: () => showService(view) }, "Try again")] : []));
@@ -110,6 +134,7 @@ function complain(problem) {
 
 async function load() {
   if (view === "mail") await Promise.all([tables.waiting.refresh(), tables.failed.refresh()]);
+  else if (view === "events") await Promise.all([tables.undelivered.refresh(), tables.delivered.refresh()]);
   else if (view !== "health") await tables[view].refresh();
   else {
     const [status] = await Promise.all([api.getStatus(), isAdmin() ? tables.findings.refresh() : null]);
@@ -123,6 +148,7 @@ export async function showService(about) {
     if (link.dataset.view === view) link.setAttribute("aria-current", "page");
     else link.removeAttribute("aria-current");
   }
+  byId("send-test").hidden = !isAdmin();
   for (const part of byId("service").querySelectorAll("[data-part-of]")) part.hidden = part.dataset.partOf !== view || (part.dataset.role === "admin" && !isAdmin());
   document.title = `${VIEWS[view]} – tokenvend`;
   try {
@@ -142,6 +168,8 @@ export function clearService() {
 
 export function wireService() {
   const list = (place, columns, row, label, empty, loadPage) => new PagedTable(byId(place), { columns, row, label, empty, load: loadPage });
+  const events = (delivered) => (cursor) => api.listOutgoing({ delivered, cursor });
+  const told = ["Event", "User", "Happened", "Tries", "State", "Last fault", "Action"];
   const mails = (of) => (cursor) => api.listMails({ state: of, cursor });
   tables = {
     findings: list("findings", ["Check", "State", "Finding"], findingRow, "What doctor finds", "Nothing was checked.", api.listFindings),
@@ -149,7 +177,10 @@ export function wireService() {
     "signing-keys": list("signing-key-list", ["Key", "Signs", "State", "Made", "Signs from", "Trusted until"], keyRow, "Signing keys, the newest first", "No keys.", api.listSigningKeys),
     waiting: list("mails-waiting", ["Mail", "To", "Since", "Tries", "Next try", "Action"], mailRow, "Mails that wait, the newest first", "No mail waits.", mails("waiting")),
     failed: list("mails-failed", ["Mail", "To", "Since", "Tries", "Given up", "Action"], mailRow, "Mails that were given up, the newest first", "No mail was given up.", mails("failed")),
+    undelivered: list("outgoing-undelivered", told, outgoingRow, "Events that wait or were given up, the newest first", "No event waits.", events("false")),
+    delivered: list("outgoing-delivered", told, outgoingRow, "Events that were delivered, the newest first", "No event was delivered.", events("true")),
     erasures: list("erasure-list", ["User", "Asked for", "Objects deleted", "Tries", "Next try"], erasureRow, "Erasures under way, the newest first", "No account is being erased.", (cursor) => api.listErasures({ cursor })),
   };
+  byId("send-test").addEventListener("click", () => sendTest().catch((problem) => announce(api.explain(problem))));
   byId("rotate-key").addEventListener("click", () => rotate().catch((problem) => announce(api.explain(problem))));
 }

@@ -74,6 +74,8 @@ export const EVENTS = {
   "secret_key.switched": "Secret key changed",
   "secret_key.moved": "Moved to the new secret key",
   "mail.retried": "Mail sent again",
+  "event.redelivered": "Event sent again",
+  "webhook.tested": "Event of a test sent",
   "audit.exported": "Audit exported",
   "audit.pruned": "Old audit events deleted",
 };

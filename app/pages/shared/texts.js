@@ -77,6 +77,7 @@ export const TEXTS = {
   upload_tickets_off: OPERATOR,
   user_pool_unavailable: BUSY,
   weak_password: "Choose a password that is longer or harder to guess.",
+  webhook_off: "This service is set up to tell no other server of events.",
   wrong_code: "The code is wrong, too old, or was used before.",
   wrong_password: "This is not the account’s password.",
 };
