@@ -57,6 +57,8 @@ class Receiver:
 
             def do_POST(self) -> None:
                 body = self.rfile.read(int(self.headers["Content-Length"]))
+                if len(body) < int(self.headers["Content-Length"]):  # who sent it died
+                    return
                 headers = {name.lower(): value for name, value in self.headers.items()}
                 message = Message(self.path, headers, body)
                 with receiver._lock:
