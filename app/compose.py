@@ -57,10 +57,10 @@ from app.revocation import job as revocation
 from app.revocation.iam_writer import IAM_CONFIG, RoleDenials
 from app.sharing import giving, grants
 from app.storage import quota
-from app.upkeep import canary, erased_objects, usage_count
+from app.upkeep import canary, contribution_count, erased_objects, usage_count
 from app.upkeep.checks import WITHIN, Checks
 from app.upkeep.health import Health
-from app.vending import ledger
+from app.vending import contributing, ledger
 from app.vending.broker import Broker
 from app.vending.cache import CredentialCache
 from app.vending.cdn_keys import CdnKeys
@@ -178,6 +178,12 @@ class Runtime:
             Job("last seen", partial(last_seen.fill_next, platform), every=3600),
             Job("lost guests", partial(lost_guests.erase_next, platform), every=600),
             Job("usage", partial(usage_count.count_next, platform, vending), every=15, woken_by=quota.SIGNAL),
+            Job(
+                "contributions",
+                partial(contribution_count.count_next, platform, vending),
+                every=15,
+                woken_by=contributing.SIGNAL,
+            ),
             Job("canary", partial(canary.watch, platform, vending), every=60),
             Job("tally", partial(tally.work, platform, self.own_work), every=15),
             Job("cleaning", partial(prune.clean, platform), every=3600),

@@ -16,6 +16,7 @@ from app.records.actor import Actor
 from app.records.audit import Origin
 from app.records.models import (
     AuditEvent,
+    Contribution,
     DeviceSession,
     Grant,
     Identity,
@@ -70,6 +71,7 @@ LISTINGS = {
         lambda user: or_(Grant.owner_id == user.id, Grant.grantee_id == user.id),
         (Grant.created_at, Grant.id),
     ),
+    "contributions": Listing(Contribution, lambda user: Contribution.contributor_id == user.id, (Contribution.id,)),
     "links": Listing(Link, lambda user: Link.owner_id == user.id, (Link.created_at, Link.id)),
     "notes": Listing(UserNote, lambda user: UserNote.user_id == user.id, (UserNote.id,)),
     "events": Listing(

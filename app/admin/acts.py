@@ -144,8 +144,9 @@ def set_quota(session: Session, act: Act, settings: Settings, user_id: UUID, *, 
     user.quota_bytes = quota_bytes
     if quota.effective(settings, quota_bytes) is not None:
         quota.expect_count(session, user_id, act.now)
-    if usage := session.get(Usage, user_id, with_for_update=True, populate_existing=True):
-        quota.judge(session, act.origin, act.now, settings, user=user, usage=usage)
+    usage = session.get(Usage, user_id, with_for_update=True, populate_existing=True)
+    if usage and quota.judge(session, act.origin, act.now, settings, user=user, usage=usage):
+        grants.recall_filled(session, act.now, user_id)
     session.flush()
     return users.get(session, user_id)
 

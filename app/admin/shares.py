@@ -4,7 +4,7 @@ import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import Any, cast
 
 from sqlalchemy import ColumnElement, select
 from sqlalchemy.orm import Session
@@ -12,6 +12,7 @@ from sqlalchemy.orm import Session
 from app.admin import users
 from app.records import listing
 from app.records.models import Grant, User
+from app.sharing.giving import ShareAccess
 
 
 @dataclass(frozen=True)
@@ -22,6 +23,8 @@ class SharedFolder:
     other_email: str | None
     """The address of the other side."""
     path: str
+    access: ShareAccess
+    quota_bytes: int | None
     created_at: datetime
     expires_at: datetime | None
     accepted_at: datetime | None
@@ -59,6 +62,8 @@ def _folder(grant: Grant, owner_email: str | None, *, gives: bool) -> SharedFold
         grantee_id=grant.grantee_id,
         other_email=(grant.grantee_email or None) if gives else owner_email,
         path=grant.path,
+        access=cast(ShareAccess, grant.access),
+        quota_bytes=grant.quota_bytes,
         created_at=grant.created_at,
         expires_at=grant.expires_at,
         accepted_at=grant.accepted_at,

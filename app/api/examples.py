@@ -37,6 +37,7 @@ _CREATED = datetime(2026, 11, 23, 17, 45, tzinfo=UTC)
 _PREFIX = session_policy.user_prefix(USER_ID)
 _FOLDER = session_policy.narrowed_prefix(USER_ID, "albums/2026/")
 _SHARED_FOLDER = session_policy.narrowed_prefix(FRIEND_ID, "trips/")
+_CONTRIBUTED = session_policy.contribution_prefix(_SHARED_FOLDER, USER_ID)
 _KEY_ID = "ASIAIOSFODNN7EXAMPLE"
 _SECRET_KEY = "wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY"  # noqa: S105 - AWS's own in its pages
 _SESSION_TOKEN = "IQoJb3JpZ2luX2VjEXAMPLETOKEN"  # noqa: S105 - the same, shortened
@@ -114,6 +115,7 @@ EXAMPLES: dict[str, object] = {
     "DownloadCookie.value": _KEY_PAIR_ID,
     "AccessKeyIssuance.link_id": None,
     "ExportedCredential.link_id": None,
+    "ExportedContribution.prefix": _CONTRIBUTED,
     "ExportedGrant.accepted_at": None,
     "ExportedGrant.prefix": _FOLDER,
     "ExportedIdentity.issuer": _APPLE,
@@ -358,6 +360,7 @@ EXAMPLES: dict[str, object] = {
     "userHandle": _USER_HANDLE,
     "user_id": str(USER_ID),
     "withdrawn_at": _LATER,
+    "write_prefixes": [_CONTRIBUTED],
     "written_at": _NOW,
     "x": "dZTPLPcEuuQl3y0PkbllX9T5cX31Q3VW7VS-cXm3Zls",
     "y": "JWRM6nrazTRabYtYMNKsFEvGBxn8z_83JBGxEjLH1NM",

@@ -35,7 +35,7 @@ MEANINGS: dict[str, str] = {
     "expiration": "When the credential expires.",
     "expires_at": "When the grant ends by itself. Null if it lasts until it is withdrawn.",
     "grant_id": "The id of the grant.",
-    "grantee_email": "The e-mail address of the person who may read the folder, as the owner wrote it.",
+    "grantee_email": "The e-mail address of the person with whom the folder is shared, as the owner wrote it.",
     "has_password": "Whether people have to know a password besides the link.",
     "guest": (
         "Whether this is a guest account, which belongs to one device. An account with a passkey or an outside "
@@ -98,5 +98,9 @@ MEANINGS: dict[str, str] = {
     "type": "Always `public-key`, as WebAuthn defines it.",
     "userVerification": "Always `required`, as WebAuthn defines it: the authenticator verifies its user.",
     "user_id": "The id of the user.",
+    "write_prefixes": (
+        "Where the credential also writes and deletes: the user's own part of each folder that others let the user "
+        "fill. Each is `by/` and the user's id, within one of `shared_prefixes`."
+    ),
     "withdrawn_at": "When the owner withdrew the grant, or one of both accounts was erased. Null if neither happened.",
 }

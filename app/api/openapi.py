@@ -28,6 +28,7 @@ from app.platform.problems import Problem as Refusal
 from app.policy.session_policy import Access
 from app.records import counting, listing, outgoing
 from app.records.audit import Event, Outcome
+from app.sharing import giving
 from app.upkeep import checks
 from app.vending.access_checks import Reason
 from app.vending.orders import Purpose
@@ -81,6 +82,7 @@ CHOICES: Mapping[str, tuple[str, ...]] = {
     "SortDirection": get_args(listing.Direction),
     "CountKind": get_args(counting.Kind),
     "StatsWindow": get_args(stats.Window),
+    "ShareAccess": get_args(giving.ShareAccess),
     "LinkAccess": get_args(links.LinkAccess),
     "ImportSource": get_args(formats.SourceName),
     "ImportStatus": get_args(imports.Status),

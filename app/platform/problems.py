@@ -330,7 +330,10 @@ class TooManyLinks(Problem):
 
 class GrantExists(Problem):
     status, code, title = 409, "grant_exists", "The folder is shared with this address already"
-    default_detail = "The existing grant ends at another time. Withdraw it first, then share the folder again."
+    default_detail = (
+        "The existing grant ends at another time, or allows something else. Withdraw it first, then share the folder "
+        "again."
+    )
 
 
 class TooManyGrants(Problem):

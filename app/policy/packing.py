@@ -24,6 +24,33 @@ class Beside:
     prefix: str
 
 
+class _Part:
+    """A part that is being filled. It counts for both kinds of policy, because the next share may change the kind."""
+
+    def __init__(self, room: Room, filled_room: Room) -> None:
+        self.shares: list[Share] = []
+        self._room = room
+        self._filled_room = filled_room
+        self._taken = self._taken_if_filled = 0
+        self._filled = False
+
+    def takes(self, share: Share) -> bool:
+        taken, if_filled = self._sizes(share)
+        if self._filled or share.contributes:
+            return self._taken_if_filled + if_filled <= self._filled_room.left
+        return self._taken + taken <= self._room.left
+
+    def add(self, share: Share) -> None:
+        taken, if_filled = self._sizes(share)
+        self.shares.append(share)
+        self._taken += taken
+        self._taken_if_filled += if_filled
+        self._filled = self._filled or share.contributes
+
+    def _sizes(self, share: Share) -> tuple[int, int]:
+        return self._room.taken(share.prefix), self._filled_room.taken(share.prefix, filled=share.contributes)
+
+
 class Packing:
     """Divides shares into parts by counting the characters of their policies.
 
@@ -37,23 +64,24 @@ class Packing:
         self._most: dict[Beside, int] = {}
         self._refused: dict[tuple[Beside, uuid.UUID], None] = {}
 
-    def pack(self, beside: Beside, shares: Sequence[Share], room: Room) -> tuple[list[tuple[Share, ...]], list[Share]]:
-        """The parts, in the order of the shares, and the shares that fit into no part. There is at least one part."""
+    def pack(
+        self, beside: Beside, shares: Sequence[Share], room: Room, filled_room: Room | None = None
+    ) -> tuple[list[tuple[Share, ...]], list[Share]]:
+        """The parts, in the order of the shares, and the shares that fit into no part. There is at least one part.
+
+        `filled_room`: the room of a part with at least one folder in which its user writes.
+        """
         most = self._most.get(beside, sys.maxsize)
-        parts: list[list[Share]] = [[]]
+        parts: list[_Part] = [_Part(room, filled_room or room)]
         too_large: list[Share] = []
-        left = room.left
         for share in shares:
-            taken = room.taken(share.prefix)
-            if taken > room.left or (beside, share.grant_id) in self._refused:
+            if not _Part(room, filled_room or room).takes(share) or (beside, share.grant_id) in self._refused:
                 too_large.append(share)
                 continue
-            if taken > left or len(parts[-1]) >= most:
-                parts.append([])
-                left = room.left
-            parts[-1].append(share)
-            left -= taken
-        return [tuple(part) for part in parts], too_large
+            if len(parts[-1].shares) >= most or not parts[-1].takes(share):
+                parts.append(_Part(room, filled_room or room))
+            parts[-1].add(share)
+        return [tuple(part.shares) for part in parts], too_large
 
     def note_refused(self, beside: Beside, part: Sequence[Share]) -> None:
         """Remembers that STS refused a part of `pack` as too large."""

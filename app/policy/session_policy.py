@@ -41,9 +41,15 @@ _TAG_ACTIONS: dict[Tags, dict[Access, tuple[str, ...]]] = {
         "read_delete": _READ_TAGS,
     },
 }
+_CONTRIBUTE = (*_WRITE, "s3:DeleteObject")
+"""What a contributor does with objects of their own in a folder of somebody else. Reading is allowed in all of it."""
 LISTS: frozenset[Access] = frozenset({"read", "read_write", "read_delete"})
 WRITES: frozenset[str] = frozenset({"write", "read_write"})
 """Access levels that are refused when the quota is reached."""
+
+_BY = "by"
+"""In a folder that others fill, each of them has a folder in this one. Its name is the contributor's id."""
+_OF_A_CONTRIBUTOR = len(f"{_BY}/{uuid.UUID(int=0)}/")
 
 _LOCATION = "s3:GetBucketLocation"
 _WIDENING = re.compile(r'[*?$\\"\x00-\x1f\x7f-\x9f\ud800-\udfff]')
@@ -66,6 +72,31 @@ def narrowed_prefix(user_id: uuid.UUID, path: str) -> str:
     if not path.endswith("/"):
         raise InvalidPath("A path must end in `/`.")
     return user_prefix(user_id) + _plain(path)
+
+
+def filled_prefix(owner_id: uuid.UUID, path: str) -> str:
+    """The prefix of the folder `path`, if others may fill it. Raises `InvalidPath`.
+
+    No segment may be `by`, in any case. Otherwise one contributor's part could lie within another's, who may delete it.
+    """
+    prefix = narrowed_prefix(owner_id, path)
+    if len(path.encode()) > MAX_PATH_BYTES - _OF_A_CONTRIBUTOR:
+        raise InvalidPath(
+            f"The path of a folder that others fill may have up to {MAX_PATH_BYTES - _OF_A_CONTRIBUTOR} bytes of UTF-8."
+        )
+    if _is_within_by(prefix):
+        raise InvalidPath("A folder that others fill must not have the segment `by` in its path, in any case.")
+    return prefix
+
+
+def contribution_prefix(folder: str, contributor_id: uuid.UUID) -> str:
+    """Where a contributor writes in a folder that others fill. So authorship is in the key."""
+    return f"{folder}{_BY}/{contributor_id}/"
+
+
+def _is_within_by(prefix: str) -> bool:
+    spellings = (prefix, unquote(prefix))  # a proxy or engine may decode once more
+    return any(segment.casefold() == _BY for spelling in spellings for segment in spelling.split("/"))
 
 
 def object_key(user_id: uuid.UUID, path: str) -> str:
@@ -109,10 +140,16 @@ class Room:
     """Characters that a folder takes in all places of the policy together, without its name."""
     times: int
     """How often the policy has the folder's name."""
+    each_filled: int = 0
+    """The same two numbers once more, for a folder in which the credential writes."""
+    times_filled: int = 0
 
-    def taken(self, folder: str) -> int:
-        """Characters that the folder adds."""
-        return self.each + self.times * (len(json.dumps(folder)) - 2)
+    def taken(self, folder: str, *, filled: bool = False) -> int:
+        """Characters that the folder adds. `filled`: the credential writes in it too."""
+        each, times = self.each, self.times
+        if filled:
+            each, times = each + self.each_filled, times + self.times_filled
+        return each + times * (len(json.dumps(folder)) - 2)
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,15 +170,18 @@ class Bucket:
     def arn(self) -> str:
         return f"arn:{self.partition}:s3:::{self.name}"
 
-    def object_actions(self, access: Access, *, shared: bool = False, by_link: bool = False) -> tuple[str, ...]:
+    def object_actions(
+        self, access: Access, *, shared: bool = False, filled: bool = False, by_link: bool = False
+    ) -> tuple[str, ...]:
         """What `access` allows with own objects; `shared`: in a credential that has folders of others besides.
 
-        `by_link`: for whoever has a link. Tags are none of their business, as in a shared folder.
+        `filled`: and writes in some of them. `by_link`: for whoever has a link. Tags are none of their business, as in
+        a shared folder.
 
-        A fence needs one more statement to tell own tags from those of others. Where nothing is written, its room is
-        for folders.
+        A fence needs one more statement to tell own tags from those of others. Where nothing is written, and where
+        folders of others are filled, its room is for folders.
         """
-        if by_link or (shared and self.fenced and access == "read"):
+        if by_link or (shared and self.fenced and (access == "read" or filled)):
             return OBJECT_ACTIONS[access]
         return OBJECT_ACTIONS[access] + _TAG_ACTIONS[self.tags].get(access, ())
 
@@ -151,37 +191,59 @@ class Bucket:
         access: Access,
         *,
         shared: tuple[str, ...] = (),
+        filled: tuple[str, ...] = (),
         versions: bool = False,
         by_link: bool = False,
     ) -> str:
         """The session policy as compact ASCII JSON of up to 2,048 characters.
 
         `shared`: folders of others. The policy allows reading and listing them, whatever `access` allows in the user's
-        own prefix. `versions`: allows listing old versions, only for a job of this service. `by_link`: for whoever has
-        a link to the folder `prefix`.
+        own prefix. `filled`: those of them in which the user also writes, with the access `read_write` alone: under
+        `by/` and the user's own id, which is taken from `prefix`. `versions`: allows listing old versions, only for a
+        job of this service. `by_link`: for whoever has a link to the folder `prefix`.
         Raises `PolicyTooLarge`, and ValueError for a prefix that `narrowed_prefix` does not return.
         """
-        return _kept(self, prefix, access, shared, versions=versions, by_link=by_link)
+        return _kept(self, prefix, access, shared, filled, versions=versions, by_link=by_link)
 
-    def fits(self, prefix: str, access: Access, *, shared: tuple[str, ...] = ()) -> bool:
+    def fits(self, prefix: str, access: Access, *, shared: tuple[str, ...] = (), filled: tuple[str, ...] = ()) -> bool:
         """Whether `policy` would not raise `PolicyTooLarge`."""
         try:
-            _build(self, prefix, access, shared)  # not cached: perhaps nobody asks for it again
+            _build(self, prefix, access, shared, filled)  # not cached: perhaps nobody asks for it again
         except PolicyTooLarge:
             return False
         return True
 
-    def room(self, prefix: str, access: Access) -> Room:
-        """The room that `policy` has for `shared`.
+    def room(self, prefix: str, access: Access, *, filled: bool = False) -> Room:
+        """The room that `policy` has for `shared`; `filled`: if it has at least one folder in `filled`.
 
-        With some folders the policy has 2,048 - left + the sum of `taken(folder)` characters.
+        With some folders the policy has 2,048 - left + the sum of what they have `taken` characters.
         """
-        folder = user_prefix(uuid.UUID(int=0))
-        one, longer, two = (
-            len(_write(self, prefix, access, shared)) for shared in ((folder,), (folder + "x",), (folder,) * 2)
-        )
-        times = longer - one
-        return Room(MAX_POLICY_LENGTH - one + (two - one), two - one - times * len(folder), times)
+        return _room(self, prefix, access, filled)
+
+
+@functools.lru_cache(maxsize=10_000)
+def _room(bucket: Bucket, prefix: str, access: Access, filled: bool) -> Room:
+    folder = user_prefix(uuid.UUID(int=0))
+
+    def length(*shared: str, written: int) -> int:
+        return len(_write(bucket, prefix, access, shared, shared[:written]))
+
+    first = 1 if filled else 0
+    one, two, longer = (
+        length(*shared, written=first) for shared in ((folder,), (folder, folder), (folder, folder + "x"))
+    )
+    each, times = two - one, longer - two
+    if not filled:
+        return Room(MAX_POLICY_LENGTH - one + each, each - times * len(folder), times)
+    both, both_longer = length(folder, folder, written=2), length(folder, folder + "x", written=2)
+    each_filled, times_filled = both - two, both_longer - both - times
+    return Room(
+        MAX_POLICY_LENGTH - one + each + each_filled,
+        each - times * len(folder),
+        times,
+        each_filled - times_filled * len(folder),
+        times_filled,
+    )
 
 
 def _build(
@@ -189,6 +251,7 @@ def _build(
     prefix: str,
     access: Access,
     shared: tuple[str, ...] = (),
+    filled: tuple[str, ...] = (),
     *,
     versions: bool = False,
     by_link: bool = False,
@@ -199,12 +262,14 @@ def _build(
         raise ValueError("not a folder of a user")
     if shared and access not in LISTS:
         raise ValueError("what is shared is shared to be read")
+    if filled and (access != "read_write" or not set(filled) <= set(shared) or any(map(_is_within_by, filled))):
+        raise ValueError("only a shared folder is filled, with read_write")
     if by_link and (access != "read" or shared or not _FOLDER.match(prefix)):
         raise ValueError("a link reads one folder")
     bare = access in LISTS and _WHOLE.match(prefix) is not None
-    text = _write(bucket, prefix, access, shared, versions=versions, bare=bare, by_link=by_link)
+    text = _write(bucket, prefix, access, shared, filled, versions=versions, bare=bare, by_link=by_link)
     if len(text) > MAX_POLICY_LENGTH:
-        text = _write(bucket, prefix, access, shared, versions=versions, by_link=by_link)
+        text = _write(bucket, prefix, access, shared, filled, versions=versions, by_link=by_link)
     if len(text) > MAX_POLICY_LENGTH:
         raise PolicyTooLarge(
             f"The session policy for this `path` has {len(text):,} characters and STS takes {MAX_POLICY_LENGTH:,}. "
@@ -221,6 +286,7 @@ def _write(
     prefix: str,
     access: Access,
     shared: tuple[str, ...] = (),
+    filled: tuple[str, ...] = (),
     *,
     versions: bool = False,
     bare: bool = False,
@@ -232,24 +298,29 @@ def _write(
     begins like it. A folder's name may be the beginning of another's.
     """
     own, folders = f"{bucket.arn}/{prefix}*", [f"{bucket.arn}/{folder}*" for folder in shared]
+    contributor_id = uuid.UUID(prefix.split("/")[1])
+    written = [f"{bucket.arn}/{contribution_prefix(folder, contributor_id)}*" for folder in filled]
     # `*` matches nothing too, so a shared folder needs no second entry without it. That keeps each share short.
     listed = [f"{prefix}*", prefix.removesuffix("/") if bare else prefix, *(f"{folder}*" for folder in shared)]
-    actions = list(bucket.object_actions(access, shared=bool(shared), by_link=by_link))
+    actions = list(bucket.object_actions(access, shared=bool(shared), filled=bool(filled), by_link=by_link))
     lists = ["s3:ListBucket", "s3:ListBucketVersions"] if versions else "s3:ListBucket"
     statements = [_statement("Objects", "Allow", Action=actions, Resource=own)]
     if shared:
         statements.append(_statement("Shared", "Allow", Action=list(_READ), Resource=folders))
+    if written:
+        statements.append(_statement("Filled", "Allow", Action=list(_CONTRIBUTE), Resource=written))
     if access in LISTS:
         condition = {"StringLike": {"s3:prefix": listed}}
         statements.append(_statement("List", "Allow", Action=lists, Resource=bucket.arn, Condition=condition))
     if bucket.location:
         statements.append(_statement("Location", "Allow", Action=_LOCATION, Resource=bucket.arn))
     if bucket.encryption is not None:
-        statements.append(_encryption(bucket.encryption, access, bucket.arn, own))
+        objects = [own, *written] if written else own
+        statements.append(_encryption(bucket.encryption, access, bucket.arn, objects))
         if shared and not bucket.encryption.bucket_keys:  # with bucket keys the statement above covers the whole bucket
             statements.append(_encryption(bucket.encryption, "read", bucket.arn, folders, sid="SharedEncryption"))
     if bucket.fenced:
-        statements += _fence(bucket, own, folders, listed, access=access, lists=lists, by_link=by_link)
+        statements += _fence(bucket, own, folders, written, listed, access=access, lists=lists, by_link=by_link)
     document = {"Version": "2012-10-17", "Statement": statements}
     return json.dumps(document, separators=(",", ":"), ensure_ascii=True)
 
@@ -258,14 +329,15 @@ def _fence(
     bucket: Bucket,
     own: str,
     folders: list[str],
+    written: list[str],
     listed: list[str],
     *,
     access: Access,
     lists: str | list[str],
     by_link: bool,
 ) -> list[dict[str, Any]]:
-    """Denies other places and other actions, and in shared folders everything except reading."""
-    objects = bucket.object_actions(access, shared=bool(folders), by_link=by_link)
+    """Denies other places and other actions, and in shared folders everything except reading and contributing."""
+    objects = bucket.object_actions(access, shared=bool(folders), filled=bool(written), by_link=by_link)
     actions = list(objects)
     if access in LISTS:
         actions += [lists] if isinstance(lists, str) else lists
@@ -283,7 +355,10 @@ def _fence(
             Condition={"StringNotLike": {"s3:prefix": elsewhere if len(elsewhere) > 1 else elsewhere[0]}},
         ),
     ]
-    if folders and objects != _READ:  # else only reading is left anyway
+    if written:
+        places = [own, *written]
+        fence.append(_statement("FilledElsewhere", "Deny", Action=list(_CONTRIBUTE), NotResource=places))
+    elif folders and objects != _READ:  # else only reading is left anyway
         fence.append(_statement("SharedOtherwise", "Deny", NotAction=list(_READ), Resource=folders))
     return fence
 
@@ -312,8 +387,10 @@ def _widens(text: str) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class Share:
-    """A folder of another user that a credential reads."""
+    """A folder of another user that a credential reads, and perhaps fills."""
 
     grant_id: uuid.UUID
     prefix: str
     ends_at: datetime | None
+    contributes: bool = False
+    """Whether the credential also writes in the part of the folder that is its user's: see `contribution_prefix`."""

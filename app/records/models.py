@@ -616,7 +616,7 @@ class Usage(Model):
 
 
 class Grant(Model):
-    """A folder of the owner's that another user may read. A withdrawn, left or expired grant stays so."""
+    """A folder of the owner's that another user may read, or fill. A withdrawn, left or expired grant stays so."""
 
     __tablename__ = "grants"
     __table_args__ = (
@@ -653,6 +653,10 @@ class Grant(Model):
     grantee_email_key: Mapped[str] = mapped_column(String(1024))
     path: Mapped[str] = mapped_column(String(256))
     """The folder within the owner's prefix. It ends in `/`."""
+    access: Mapped[str] = mapped_column(String(16), server_default="read")
+    """`read`, or `contribute`: the grantee also writes in their own part of the folder. Never changed."""
+    quota_bytes: Mapped[int | None] = mapped_column(BigInteger)
+    """How much the grantee may contribute. None if only the owner's quota decides. Never changed."""
     created_at: Mapped[datetime]
     expires_at: Mapped[datetime | None] = mapped_column(index=True)
     """In whole seconds; never changed."""
@@ -664,6 +668,48 @@ class Grant(Model):
     """When the grantee left it. The owner is not told."""
     recall_at: Mapped[datetime | None]
     """Since when a job has to revoke credentials that carry it: it was withdrawn, or its owner disabled or erased."""
+
+
+class Contribution(Model):
+    """A part of another user's folder that a credential of the contributor's could ever write in.
+
+    The contributor's erasure deletes what lies there, so the row outlives every grant. It is counted while a grant with
+    a quota lets the contributor write. There is no foreign key, because writing this row would then lock users' rows.
+    """
+
+    __tablename__ = "contributions"
+    __table_args__ = (
+        Index(None, "contributor_id", "id"),
+        Index(None, "owner_id"),
+        Index(
+            "ix_contributions_due",
+            "next_count_at",
+            postgresql_where=text("next_count_at IS NOT NULL"),
+            sqlite_where=text("next_count_at IS NOT NULL"),
+        ),
+    )
+
+    id: Mapped[uuid.UUID] = mapped_column(primary_key=True)
+    """Made from the other three, so that there is one row for a place."""
+    contributor_id: Mapped[uuid.UUID]
+    owner_id: Mapped[uuid.UUID]
+    path: Mapped[str] = mapped_column(String(256))
+    """The shared folder within the owner's prefix. It ends in `/`."""
+    created_at: Mapped[datetime]
+    bytes: Mapped[int] = mapped_column(BigInteger, server_default="0")
+    """As it was last counted."""
+    counted_at: Mapped[datetime | None]
+    """When the last count began."""
+    next_count_at: Mapped[datetime | None]
+    """None if no count is due. If a worker has taken the row: when others may take it."""
+    attempts: Mapped[int] = mapped_column(Integer, server_default="0")
+    began_at: Mapped[datetime | None]
+    """When the current count began. The columns below belong to the current count too."""
+    counted_to: Mapped[str | None] = mapped_column(String(3072))
+    """The last counted key. It is percent-encoded, because PostgreSQL cannot store NUL."""
+    bytes_so_far: Mapped[int] = mapped_column(BigInteger, server_default="0")
+    emptied_at: Mapped[datetime | None]
+    """When the erasure of the contributor last began to empty it, and did."""
 
 
 class Link(Model):
@@ -778,7 +824,8 @@ class IssuedCredential(Model):
     issued_at: Mapped[datetime] = mapped_column()
     expires_at: Mapped[datetime] = mapped_column(index=True)
     shared: Mapped[list[dict[str, str]] | None] = mapped_column(JSON(none_as_null=True))
-    """The folders of others that it reads: `{grant_id, prefix}` for each. None if it carries no share."""
+    """The folders of others that it reads: `{grant_id, prefix}` for each. None if it carries no share. A folder that
+    it fills has `write_prefix` too."""
     revoked_at: Mapped[datetime | None] = mapped_column()
     """When this credential was revoked by itself."""
     withheld: Mapped[bool] = mapped_column(Boolean, server_default=false())

@@ -1,4 +1,5 @@
-"""Giving grants: an owner lets the holder of an e-mail address read a folder, and may withdraw the grant at any time.
+"""Giving grants: an owner lets the holder of an e-mail address read a folder, or fill it, and may withdraw the grant at
+any time.
 
 The owner must not learn whether an address has an account: the answer, the work and the list are the same without one.
 The grant then waits. It goes to the first user who holds the address when they ask for what is shared with them. Users
@@ -9,7 +10,7 @@ import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Any, Literal, cast
 
 from sqlalchemy import func, or_, select
 from sqlalchemy.orm import Session
@@ -39,6 +40,8 @@ from app.records.models import Grant, User
 from app.revocation import effective
 from app.sharing import grants
 
+ShareAccess = Literal["read", "contribute"]
+
 RECALL = Origin(request_id="", address="sharing")
 RECALLED_WITHIN = timedelta(seconds=5)
 """How soon the recall job notices that a grant has ended. It looks this often even if it is not woken."""
@@ -65,8 +68,25 @@ class Given:
     grantee_email: str
     prefix: str
     path: str
+    access: ShareAccess
+    quota_bytes: int | None
     created_at: datetime
     expires_at: datetime | None
+
+
+@dataclass(frozen=True)
+class Offer:
+    """What an owner wants to share."""
+
+    path: str
+    ends_at: datetime | None
+    access: ShareAccess
+    quota_bytes: int | None
+
+    def is_of(self, grant: Grant) -> bool:
+        """Whether the grant, which is of that folder, is the same in everything else."""
+        members = (self.ends_at, self.access, self.quota_bytes)
+        return members == (grant.expires_at, grant.access, grant.quota_bytes)
 
 
 async def create(
@@ -77,31 +97,44 @@ async def create(
     *,
     email: str,
     path: str,
+    access: ShareAccess = "read",
+    quota_bytes: int | None = None,
     expires_at: datetime | None,
 ) -> Given:
-    """Creates a grant and mails the address. If the same grant with the same end exists, returns it instead.
+    """Creates a grant and mails the address. If the same grant exists already, returns it instead.
 
     Raises `InvalidRequest`, `InvalidPath`, `PolicyTooLarge` for a folder that no policy has room for,
     `SharingNotAllowed`, `GrantExists`, `TooManyGrants`, `RateLimited`.
     """
     now = platform.clock.now()
-    address, ends_at = _address(email), end_of(now, expires_at)
+    address, offer = _address(email), Offer(path, end_of(now, expires_at), access, quota_bytes)
     if path == "":
         raise InvalidPath("Name the folder to share. A whole prefix cannot be shared.")
-    prefix = session_policy.narrowed_prefix(actor.user_id, path)
-    if not bucket.fits(session_policy.user_prefix(actor.user_id), "read", shared=(prefix,)):
-        raise PolicyTooLarge("The name of this folder is too long to be shared. No session policy has room for it.")
+    if quota_bytes is not None and access != "contribute":
+        message = "Only what others contribute has a quota. Send the `access` `contribute` with it."
+        raise InvalidRequest(errors=[FieldError("body.quota_bytes", "not_for_read", message)])
+    _require_room(bucket, actor, path, access)
     verifies = platform.settings.verifies_email
-    there_is = await platform.database.read(
-        _find, now, actor, address=address, path=path, ends_at=ends_at, verifies=verifies
-    )
+    there_is = await platform.database.read(_find, now, actor, address=address, offer=offer, verifies=verifies)
     if there_is is not None:
         return there_is
     await platform.limiter.hit("share", str(actor.user_id))
     await platform.limiter.hit("invitation", account_key(platform.vault, f"{actor.user_id} {address.key}"))
     return await platform.database.write(
-        _create, platform.vault, origin, now, actor, address=address, path=path, ends_at=ends_at, verifies=verifies
+        _create, platform.vault, origin, now, actor, address=address, offer=offer, verifies=verifies
     )
+
+
+def _require_room(bucket: Bucket, actor: Actor, path: str, access: ShareAccess) -> None:
+    """Raises `InvalidPath`, `PolicyTooLarge`."""
+    own = session_policy.user_prefix(actor.user_id)  # as long as the grantee's
+    if access == "read":
+        fits = bucket.fits(own, "read", shared=(session_policy.narrowed_prefix(actor.user_id, path),))
+    else:
+        folder = session_policy.filled_prefix(actor.user_id, path)
+        fits = bucket.fits(own, "read_write", shared=(folder,), filled=(folder,))
+    if not fits:
+        raise PolicyTooLarge("The name of this folder is too long to be shared. No session policy has room for it.")
 
 
 async def withdraw(platform: Platform, origin: Origin, actor: Actor, grant_id: uuid.UUID) -> datetime:
@@ -134,8 +167,7 @@ def _find(
     actor: Actor,
     *,
     address: Address,
-    path: str,
-    ends_at: datetime | None,
+    offer: Offer,
     verifies: bool,
 ) -> Given | None:
     """The grant that exists already, if any. Raises `SharingNotAllowed`, `InvalidRequest`, `GrantExists`."""
@@ -144,11 +176,11 @@ def _find(
         raise InvalidRequest(errors=[FieldError("body.grantee_email", "own_address", "This is your own address.")])
     existing = session.scalar(
         select(Grant)
-        .where(Grant.owner_id == owner.id, Grant.grantee_email_key == address.key, Grant.path == path)
+        .where(Grant.owner_id == owner.id, Grant.grantee_email_key == address.key, Grant.path == offer.path)
         .where(grants.lasts(now))
         .limit(1)
     )
-    if existing is not None and existing.expires_at != ends_at:
+    if existing is not None and not offer.is_of(existing):
         raise GrantExists
     return _given(existing) if existing is not None else None
 
@@ -169,15 +201,14 @@ def _create(
     actor: Actor,
     *,
     address: Address,
-    path: str,
-    ends_at: datetime | None,
+    offer: Offer,
     verifies: bool,
 ) -> Given:
     # One statement locks both, in the order in which every transaction locks users, and works without a second user.
     both = select(User).where(or_(User.id == actor.user_id, User.email_key == address.key))
     both_users = session.scalars(both.order_by(User.id).with_for_update()).all()
     owner = users.lock_user(session, actor.user_id)
-    there_is = _find(session, now, actor, address=address, path=path, ends_at=ends_at, verifies=verifies)
+    there_is = _find(session, now, actor, address=address, offer=offer, verifies=verifies)
     if there_is is not None:
         return there_is
     holder = next((user for user in both_users if user.id != owner.id), None)
@@ -206,9 +237,11 @@ def _create(
         grantee_id=holder.id if holder is not None and known else None,
         grantee_email=address.text,
         grantee_email_key=address.key,
-        path=path,
+        path=offer.path,
+        access=offer.access,
+        quota_bytes=offer.quota_bytes,
         created_at=now,
-        expires_at=ends_at,
+        expires_at=offer.ends_at,
         left_at=now if barred else None,
     )
     session.add(grant)
@@ -224,7 +257,7 @@ def _create(
         about=holder.id if holder and known else None,
         recipient=None if told or barred else recipient,
     )
-    _record(session, origin, now, actor, event="grant.created", grant=grant, path=path)
+    _record(session, origin, now, actor, event="grant.created", grant=grant, path=grant.path, access=grant.access)
     return _given(grant)
 
 
@@ -279,6 +312,8 @@ def _given(grant: Grant) -> Given:
         grantee_email=grant.grantee_email,
         prefix=prefix_of(grant.owner_id, grant.path),
         path=grant.path,
+        access=cast(ShareAccess, grant.access),
+        quota_bytes=grant.quota_bytes,
         created_at=grant.created_at,
         expires_at=grant.expires_at,
     )

@@ -18,7 +18,7 @@ from sqlalchemy.orm import Session
 from app.platform.db import signal_after_commit
 from app.records import audit, newcomers
 from app.records.audit import Origin
-from app.records.models import Grant, IssuedCredential, User
+from app.records.models import Contribution, Grant, IssuedCredential, User
 from app.revocation import allowances, marks
 
 SIGNAL = "grants"
@@ -117,7 +117,36 @@ def suspend(session: Session, now: datetime, owner_id: uuid.UUID) -> None:
 
     The grants count again once the owner is active.
     """
-    for grant in _lock(session, (Grant.owner_id == owner_id) & Grant.grantee_id.is_not(None) & lasts(now)):
+    _recall(session, now, (Grant.owner_id == owner_id) & Grant.grantee_id.is_not(None) & lasts(now))
+
+
+def recall_filled(session: Session, now: datetime, owner_id: uuid.UUID) -> None:
+    """Recalls the grants by which others fill folders of a locked owner, who has reached the quota.
+
+    They still count. New credentials only read the folders until there is room.
+    """
+    filled = (Grant.owner_id == owner_id) & (Grant.access == "contribute") & Grant.grantee_id.is_not(None)
+    _recall(session, now, filled & lasts(now))
+
+
+def recall_full(session: Session, now: datetime, place: Contribution, *, counted: int) -> None:
+    """Recalls the grants of a place whose quota the contributor has just reached: with `counted` bytes, not before."""
+    reached = Grant.quota_bytes.is_not(None) & (Grant.quota_bytes <= counted) & (Grant.quota_bytes > place.bytes)
+    _recall(session, now, of_place(place) & reached & lasts(now))
+
+
+def of_place(place: Contribution) -> ColumnElement[bool]:
+    """The condition that a grant lets the contributor write in this place."""
+    return (
+        (Grant.grantee_id == place.contributor_id)
+        & (Grant.owner_id == place.owner_id)
+        & (Grant.path == place.path)
+        & (Grant.access == "contribute")
+    )
+
+
+def _recall(session: Session, now: datetime, which: ColumnElement[bool]) -> None:
+    for grant in _lock(session, which):
         grant.recall_at = now
     signal_after_commit(session, SIGNAL)
 

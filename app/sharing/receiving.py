@@ -1,9 +1,10 @@
-"""Folders that others share with a user: listing them, accepting them, and reading them with a credential."""
+"""Folders that others share with a user: listing them, accepting them, and what a credential carries of them."""
 
 import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
+from typing import cast
 
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
@@ -18,8 +19,9 @@ from app.records.actor import Actor
 from app.records.audit import Origin
 from app.records.models import Grant, User
 from app.sharing import grants
-from app.sharing.giving import prefix_of
+from app.sharing.giving import ShareAccess, prefix_of
 
+NEVER = datetime.max.replace(tzinfo=UTC)
 MOST_PACKED = 200
 """How many grants to one user are considered for a credential, oldest first."""
 
@@ -33,6 +35,8 @@ class Received:
     owner_email: str | None
     prefix: str
     path: str
+    access: ShareAccess
+    quota_bytes: int | None
     created_at: datetime
     expires_at: datetime | None
     accepted_at: datetime | None
@@ -65,8 +69,9 @@ async def list_received(
 async def list_shares(
     platform: Platform, origin: Origin, actor: Actor, *, grant_ids: Sequence[uuid.UUID] | None = None
 ) -> Sequence[Share]:
-    """The shares that a credential of the actor's may carry, oldest first. Each folder has the grant that ends last.
+    """The shares that a credential of the actor's may carry, oldest first.
 
+    Each folder has one grant: one that lets the actor contribute if there is one, and of those the one that ends last.
     Without `grant_ids` these are the oldest grants that the actor has accepted. Naming a grant of the actor's in
     `grant_ids` accepts it. Other ids are ignored.
     """
@@ -138,6 +143,8 @@ def _list_received(
             owner_email=email,
             prefix=prefix_of(grant.owner_id, grant.path),
             path=grant.path,
+            access=cast(ShareAccess, grant.access),
+            quota_bytes=grant.quota_bytes,
             created_at=grant.created_at,
             expires_at=grant.expires_at,
             accepted_at=grant.accepted_at,
@@ -153,19 +160,22 @@ def _list_shares(
     """The accepted grants as shares, and the ids of named grants that are not accepted yet."""
     named = Grant.accepted_at.is_not(None) if grant_ids is None else Grant.id.in_(grant_ids)
     rows = (
-        select(Grant.id, Grant.owner_id, Grant.path, Grant.expires_at, Grant.accepted_at)
+        select(Grant.id, Grant.owner_id, Grant.path, Grant.access, Grant.expires_at, Grant.accepted_at)
         .where(Grant.grantee_id == user_id, named, grants.counts(now))
         .order_by(Grant.created_at, Grant.id)
         .limit(MOST_PACKED)
     )
     shares: dict[str, Share] = {}  # a user who changed their address may have two grants of one folder
     unaccepted = []
-    for grant_id, owner_id, path, ends_at, accepted_at in session.execute(rows):
+    for grant_id, owner_id, path, access, ends_at, accepted_at in session.execute(rows):
         if accepted_at is None:
             unaccepted.append(grant_id)
             continue
-        share = Share(grant_id, prefix_of(owner_id, path), ends_at)
-        other = shares.get(share.prefix)
-        if other is None or (other.ends_at is not None and (ends_at is None or ends_at > other.ends_at)):
-            shares[share.prefix] = share
+        share = Share(grant_id, prefix_of(owner_id, path), ends_at, contributes=access == "contribute")
+        shares[share.prefix] = max(shares.get(share.prefix, share), share, key=_worth)
     return list(shares.values()), unaccepted
+
+
+def _worth(share: Share) -> tuple[bool, datetime]:
+    """Orders the grants of one folder."""
+    return share.contributes, share.ends_at or NEVER

@@ -120,11 +120,15 @@ def expect_count(session: Session, user_id: UUID, at: datetime) -> None:
     signal_after_commit(session, SIGNAL)
 
 
-def judge(session: Session, origin: Origin, now: datetime, settings: Settings, *, user: User, usage: Usage) -> None:
-    """Revokes the user's credentials if they have just reached the quota. This transaction has locked both rows."""
+def judge(session: Session, origin: Origin, now: datetime, settings: Settings, *, user: User, usage: Usage) -> bool:
+    """Revokes the user's credentials if they have just reached the quota. This transaction has locked both rows.
+
+    Returns whether they have. Then recall the grants by which others fill the user's folders.
+    """
     quota = effective(settings, user.quota_bytes)
     full = quota is not None and is_reached(settings, quota, usage)
-    if full and not usage.exceeded:
+    just_reached = full and not usage.exceeded
+    if just_reached:
         audit.record(
             session, origin, "quota.exceeded", now, subject_id=user.id, stored_bytes=usage.bytes, quota_bytes=quota
         )
@@ -138,3 +142,4 @@ def judge(session: Session, origin: Origin, now: datetime, settings: Settings, *
             reason=QuotaExceeded.code,
         )
     usage.exceeded = full
+    return just_reached

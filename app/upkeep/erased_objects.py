@@ -1,8 +1,9 @@
 """The job that empties an erased user's prefix: at once, and again when no credential for it can be alive.
 
-Credentials vended before the erasure may upload until they expire. The job reaches the prefix with a credential that is
-issued for this alone, with its row in the ledger. So the service needs no permission of its own on the bucket. The
-database knows what is left, so if a replica dies, another one continues.
+It also empties the user's own part of each folder of others that they could contribute to. Credentials vended before
+the erasure may upload until they expire. The job reaches each place with a credential that is issued for this alone,
+with its row in the ledger. So the service needs no permission of its own on the bucket. The database knows what is
+left, so if a replica dies, another one continues.
 """
 
 import asyncio
@@ -12,7 +13,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import delete, func, select, update
+from sqlalchemy import ColumnElement, delete, func, or_, select, update
 from sqlalchemy.orm import Session
 
 from app.aws import s3
@@ -23,7 +24,8 @@ from app.platform.process import Platform
 from app.policy import session_policy
 from app.records import audit
 from app.records.audit import Origin
-from app.records.models import DeviceSession, Erasure, IssuedCredential, RefreshToken
+from app.records.models import Contribution, DeviceSession, Erasure, IssuedCredential, RefreshToken
+from app.vending import contributing
 from app.vending.vending import Vending, job_session
 
 ORIGIN = Origin(request_id="", address="erasure")
@@ -58,7 +60,11 @@ async def erase_next(platform: Platform, vending: Vending) -> bool:
     if claim is None:
         return False
     try:
-        await _empty(platform, vending, claim)
+        await _empty(platform, vending, claim, None)
+        while (place := await platform.database.read(_next_place, claim)) is not None:
+            began_at = platform.clock.now()
+            await _empty(platform, vending, claim, contributing.prefix_of(place))
+            await platform.database.write(_note_emptied, place.id, began_at)
     except ClaimLost:
         return True
     except (Problem, S3Failed) as error:
@@ -71,15 +77,15 @@ async def erase_next(platform: Platform, vending: Vending) -> bool:
     return True
 
 
-async def _empty(platform: Platform, vending: Vending, claim: Claim) -> None:
-    """Deletes page by page, always the first page of what is left.
+async def _empty(platform: Platform, vending: Vending, claim: Claim, place: str | None) -> None:
+    """Empties the user's prefix, or their place in a folder of somebody else. Deletes the first page of what is left.
 
     Raises `ClaimLost`, `S3Failed` and what `Broker.obtain` raises.
     """
-    bucket, prefix = platform.settings.bucket, session_policy.user_prefix(claim.user_id)
+    bucket, prefix = platform.settings.bucket, place or session_policy.user_prefix(claim.user_id)
     last: list[str] = []
     while True:
-        client, expires_at = await _client(platform, vending, claim)
+        client, expires_at = await _client(platform, vending, claim, place)
         with closing(client):
             while True:
                 keys = await asyncio.to_thread(s3.delete_some, client, bucket, prefix)
@@ -93,10 +99,10 @@ async def _empty(platform: Platform, vending: Vending, claim: Claim) -> None:
                     break
 
 
-async def _client(platform: Platform, vending: Vending, claim: Claim) -> tuple[Any, datetime]:
-    """An S3 client with a new credential for the prefix, and when the credential expires."""
+async def _client(platform: Platform, vending: Vending, claim: Claim, place: str | None) -> tuple[Any, datetime]:
+    """An S3 client with a new credential for the prefix or place, and when the credential expires."""
     duration = min(LIFETIME, platform.settings.credential_max_ttl)
-    credential = await vending.issue_to_job(ORIGIN, claim.user_id, access="read_write", duration=duration)
+    credential = await vending.issue_to_job(ORIGIN, claim.user_id, access="read_write", duration=duration, place=place)
     return await asyncio.to_thread(s3.make_client, platform.settings, credential), credential.expires_at
 
 
@@ -119,6 +125,23 @@ def _claim(session: Session, now: datetime) -> Claim | None:
     return Claim(row.user_id, row.attempts, now) if row else None
 
 
+def _next_place(session: Session, claim: Claim) -> Contribution | None:
+    """A place that was not emptied yet: at all, or since no credential of the user's can be alive.
+
+    So a replica that takes over goes on where the last one was.
+    """
+    due: list[ColumnElement[bool]] = [Contribution.emptied_at.is_(None)]
+    last = _last_credential(session, claim)
+    if last is not None and claim.claimed_at > last + TOLERANCE:
+        due.append(Contribution.emptied_at <= last + TOLERANCE)
+    rows = select(Contribution).where(Contribution.contributor_id == claim.user_id, or_(*due))
+    return session.scalar(rows.order_by(Contribution.id).limit(1))
+
+
+def _note_emptied(session: Session, place_id: uuid.UUID, began_at: datetime) -> None:
+    session.execute(update(Contribution).where(Contribution.id == place_id).values(emptied_at=began_at))
+
+
 def _note_progress(session: Session, now: datetime, claim: Claim, deleted: int) -> None:
     _update(session, claim, next_try_at=now + LEASE, deleted_objects=Erasure.deleted_objects + deleted)
 
@@ -130,14 +153,11 @@ def _postpone(session: Session, now: datetime, claim: Claim) -> None:
 def _settle(session: Session, now: datetime, claim: Claim) -> bool:
     """Completes the erasure if the prefix was emptied after its last credential had expired. Otherwise waits for that.
 
-    Returns True if it deleted some of the user's sessions and must be called again. Raises `ClaimLost`.
+    Others who contributed to the user's folders may have the last one. Returns True if it deleted some of the user's
+    sessions and must be called again. Raises `ClaimLost`.
     """
-    last = session.scalar(
-        select(func.max(IssuedCredential.expires_at)).where(
-            IssuedCredential.user_id == claim.user_id,
-            IssuedCredential.session_id != job_session(ORIGIN, claim.user_id),
-        )
-    )
+    others = contributing.last_credential_into(session, claim.user_id, claim.claimed_at)
+    last = max((one for one in (_last_credential(session, claim), others) if one is not None), default=None)
     if last is not None and claim.claimed_at <= last + TOLERANCE:
         _update(session, claim, next_try_at=last + TOLERANCE + timedelta(seconds=1))
         return False
@@ -145,6 +165,8 @@ def _settle(session: Session, now: datetime, claim: Claim) -> bool:
         _update(session, claim, next_try_at=now + LEASE)
         return True
     _update(session, claim, completed_at=now)
+    theirs = or_(Contribution.contributor_id == claim.user_id, Contribution.owner_id == claim.user_id)
+    session.execute(delete(Contribution).where(theirs))
     audit.record(
         session,
         ORIGIN,
@@ -154,6 +176,16 @@ def _settle(session: Session, now: datetime, claim: Claim) -> bool:
         objects=session.scalar(select(Erasure.deleted_objects).where(Erasure.user_id == claim.user_id)),
     )
     return False
+
+
+def _last_credential(session: Session, claim: Claim) -> datetime | None:
+    """When the last of the user's own credentials expires."""
+    return session.scalar(
+        select(func.max(IssuedCredential.expires_at)).where(
+            IssuedCredential.user_id == claim.user_id,
+            IssuedCredential.session_id != job_session(ORIGIN, claim.user_id),
+        )
+    )
 
 
 def _delete_sessions(session: Session, user_id: uuid.UUID) -> int:

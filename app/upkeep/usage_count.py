@@ -26,7 +26,9 @@ from app.policy import session_policy
 from app.records.audit import Origin
 from app.records.models import IssuedCredential, Usage, User
 from app.revocation.marks import LONGEST_LIFE
+from app.sharing import grants
 from app.storage import quota
+from app.vending import contributing
 from app.vending.vending import Vending
 
 ORIGIN = Origin(request_id="", address="usage")
@@ -186,7 +188,8 @@ def _settle(session: Session, now: datetime, settings: Settings, claim: Claim, c
     usage.old_bytes = count.old_bytes
     for name, value in _BLANK.items():
         setattr(usage, name, value)
-    quota.judge(session, ORIGIN, now, settings, user=user, usage=usage)
+    if quota.judge(session, ORIGIN, now, settings, user=user, usage=usage):
+        grants.recall_filled(session, now, user.id)
     if usage.changed_at is not None and usage.changed_at >= claim.began_at:
         usage.next_count_at = now + quota.RECOUNT_AFTER
     elif _may_change(session, claim):
@@ -196,15 +199,19 @@ def _settle(session: Session, now: datetime, settings: Settings, claim: Claim, c
 
 
 def _may_change(session: Session, claim: Claim) -> bool:
-    """Whether a credential that writes or deletes was alive when the count began, or shortly before."""
-    last = session.scalar(
+    """Whether a credential that writes or deletes was alive when the count began, or shortly before.
+
+    It may be that of somebody who contributes to a folder of the user's.
+    """
+    own = session.scalar(
         select(func.max(IssuedCredential.expires_at)).where(
             IssuedCredential.user_id == claim.user_id,
             IssuedCredential.issued_at > claim.began_at - LONGEST_LIFE - TOLERANCE,  # for the index
             IssuedCredential.access != "read",
         )
     )
-    return last is not None and claim.began_at <= last + TOLERANCE
+    others = contributing.last_credential_into(session, claim.user_id, claim.began_at)
+    return any(last is not None and claim.began_at <= last + TOLERANCE for last in (own, others))
 
 
 def _update(session: Session, user_id: uuid.UUID, attempts: int, **values: Any) -> None:

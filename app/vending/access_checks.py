@@ -34,6 +34,7 @@ Reason = Literal[
 
 LISTS = frozenset({"s3:listbucket", "s3:listbucketversions"})
 """Actions whose key is a prefix."""
+CONTRIBUTES = frozenset(action.lower() for action in session_policy.OBJECT_ACTIONS["read_write"]) - {"s3:getobject"}
 WRITES_TAGS = frozenset({"s3:putobjecttagging", "s3:deleteobjecttagging"})
 OTHER_CAUSES = (
     "A 403 has another cause then: a wrong clock, a wrong signature, the bucket's own policy, or a missing object that "
@@ -89,7 +90,10 @@ async def explain(
         row = used.credential
         access, session_id = cast(session_policy.Access, row.access), row.session_id
         path = row.prefix.removeprefix(session_policy.user_prefix(actor.user_id))
-        shares = tuple(Share(UUID(share["grant_id"]), share["prefix"], None) for share in row.shared or ())
+        shares = tuple(
+            Share(UUID(share["grant_id"]), share["prefix"], None, contributes="write_prefix" in share)
+            for share in row.shared or ()
+        )
     order = vending.make_order(
         actor.user_id,
         session_id,
@@ -274,6 +278,10 @@ def _advice(bucket: Bucket, order: Order, request: Request, ask: Ask) -> str:
         (
             key.startswith(own) and not key.startswith(narrowed),
             "The credential was requested with a `path`, and this key is outside that folder.",
+        ),
+        (
+            any(key.startswith(share.prefix) for share in order.shares) and action in CONTRIBUTES,
+            "In a folder of somebody else, a user writes only under the credential's `write_prefixes`.",
         ),
         (
             key.startswith("users/") and not key.startswith(own),

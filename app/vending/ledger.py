@@ -29,6 +29,7 @@ from app.auth import endings
 from app.aws.sts_client import StsCredential
 from app.platform.db import ROWS_REFUSED, Database
 from app.platform.problems import AccountDisabled, InternalError, InvalidToken, LinkNotFound, Problem
+from app.policy.session_policy import Share, contribution_prefix
 from app.records import audit, listing
 from app.records.audit import Origin
 from app.records.models import DeviceSession, IssuedCredential, Link, User
@@ -193,13 +194,20 @@ def _row(entry: Entry) -> dict[str, Any]:
         "access_key_id": credential.access_key_id,
         "access": order.access,
         "prefix": order.prefix,
-        "shared": [{"grant_id": str(share.grant_id), "prefix": share.prefix} for share in order.shares] or None,
+        "shared": [_carried(share, order.user_id) for share in order.shares] or None,
         "role_session_name": order.role_session_name,
         "sts_request_id": credential.request_id,
         # By the later clock, ours or STS's. A revocation reaches up to a second that is later than both.
         "issued_at": max(entry.issued_at, order.issued_at(credential.expires_at)),
         "expires_at": credential.expires_at,
     }
+
+
+def _carried(share: Share, user_id: uuid.UUID) -> dict[str, str]:
+    carried = {"grant_id": str(share.grant_id), "prefix": share.prefix}
+    if share.contributes:
+        carried["write_prefix"] = contribution_prefix(share.prefix, user_id)
+    return carried
 
 
 def _event(entry: Entry, problem: Problem | None) -> dict[str, Any]:
@@ -235,6 +243,11 @@ def find_issued(session: Session, access_key_id: str) -> IssuedCredential | None
 def shared_prefixes(row: IssuedCredential) -> list[str]:
     """The other users' folders that the credential reads."""
     return [share["prefix"] for share in row.shared or ()]
+
+
+def write_prefixes(row: IssuedCredential) -> list[str]:
+    """Where in other users' folders the credential writes."""
+    return [share["write_prefix"] for share in row.shared or () if "write_prefix" in share]
 
 
 def list_issued(

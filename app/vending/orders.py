@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 from app.crypto.encoding import b64url
 from app.platform.settings import VendingMode
-from app.policy.session_policy import Access, Share
+from app.policy.session_policy import Access, Share, contribution_prefix
 
 Purpose = Literal["upload"]
 
@@ -50,6 +50,11 @@ class Order:
     def __hash__(self) -> int:
         """Hashes the fields that distinguish most orders. Equality compares the rest."""
         return hash((self.session_id, self.access, self.prefix))
+
+    @property
+    def write_prefixes(self) -> list[str]:
+        """Where in folders of others the credential writes."""
+        return [contribution_prefix(share.prefix, self.user_id) for share in self.shares if share.contributes]
 
     @property
     def role_session_name(self) -> str:

@@ -1,7 +1,8 @@
 """Upload tickets: a form that uploads one object of one size and type, for clients that cannot sign.
 
-It is S3's own form (POST Object), signed with a credential that was vended to the user for the object's folder. So a
-form that leaks opens no more than that. https://docs.aws.amazon.com/AmazonS3/latest/API/sigv4-HTTPPOSTConstructPolicy.html
+It is S3's own form (POST Object), signed with a credential that was vended to the user. It takes one object at one key,
+and the credential's secret is not in it. So a form that leaks opens no more than that.
+https://docs.aws.amazon.com/AmazonS3/latest/API/sigv4-HTTPPOSTConstructPolicy.html
 """
 
 import asyncio
@@ -16,13 +17,15 @@ from uuid import UUID
 from app.aws.endpoints import s3_address
 from app.aws.sts_client import StsCredential
 from app.crypto import aws_signatures
-from app.platform.problems import UploadTicketsOff
+from app.platform.problems import FieldError, InvalidRequest, NotFound, UploadTicketsOff
 from app.platform.process import Platform
 from app.platform.settings import Settings
 from app.policy import session_policy
 from app.records.actor import Actor
 from app.records.audit import Origin
 from app.storage import quota
+from app.vending import contributing
+from app.vending.entries import Issued
 from app.vending.vending import Vending, Wish
 
 LIFE = timedelta(minutes=15)
@@ -35,6 +38,9 @@ MEDIA_TYPE = f"^{_NAME}/{_NAME}({_PARAMETER})*$"
 """Type, subtype and parameters (RFC 6838 §4.2), without `$`, which begins a variable in a form. Browsers put no quotes
 around a list of codecs: `video/webm;codecs=vp9,opus`."""
 LONGEST_MEDIA_TYPE = 255
+CONTRIBUTED = ("image/", "video/")
+NEVER_CONTRIBUTED = frozenset({"image/svg+xml", "image/svg"})
+"""S3 serves an object with the type that it was uploaded with. A browser runs the scripts of such a picture."""
 
 
 @dataclass(frozen=True)
@@ -56,20 +62,38 @@ async def create(
     path: str,
     content_type: str,
     size: int,
+    grant_id: UUID | None = None,
 ) -> Ticket:
-    """A ticket for the object at `path` under the actor's prefix.
+    """A ticket for the object at `path` under the actor's prefix, or in the folder that `grant_id` lets the actor fill.
 
-    Raises `UploadTicketsOff` and what `Vending.issue` raises.
+    Raises `UploadTicketsOff` and what `Vending.issue` raises. With `grant_id`, raises `NotFound` if it lets the actor
+    fill nothing, and `InvalidRequest` for a `content_type` that nobody may contribute.
     `size` is at most `LARGEST`, and `content_type` matches `MEDIA_TYPE`. Uploads by earlier tickets are not known yet,
     so several tickets may exceed the quota together, as credentials may.
     """
     settings = platform.settings
     if not settings.gives_upload_tickets:
         raise UploadTicketsOff
+    if grant_id is None:
+        key, issued = await _own(platform, vending, origin, actor, path=path, size=size)
+    else:
+        _require_picture(content_type)
+        key, issued = await _contributed(platform, vending, origin, actor, grant_id=grant_id, path=path, size=size)
+    now = platform.clock.now()
+    expires_at = min(now + LIFE, issued.credential.expires_at)
+    fields = form(settings, issued.credential, now, expires_at, key=key, content_type=content_type, size=size)
+    address = await asyncio.to_thread(url, settings, public=True)  # the SDK reads its files when it is first asked
+    return Ticket(address, fields, key, expires_at, issued.credential_id)
+
+
+async def _own(
+    platform: Platform, vending: Vending, origin: Origin, actor: Actor, *, path: str, size: int
+) -> tuple[str, Issued]:
+    """The key, and a credential that writes in its folder."""
     key = session_policy.object_key(actor.user_id, path)
     folder = path[: path.rfind("/") + 1]
     issued = (await vending.issue(origin, actor, Wish(access="write", path=folder))).issued
-    allowance = quota.effective(settings, actor.quota_bytes)
+    allowance = quota.effective(platform.settings, actor.quota_bytes)
     if allowance is not None:
         await quota.admit(
             platform,
@@ -80,11 +104,28 @@ async def create(
             quota=allowance,
             adding=size,
         )
-    now = platform.clock.now()
-    expires_at = min(now + LIFE, issued.credential.expires_at)
-    fields = form(settings, issued.credential, now, expires_at, key=key, content_type=content_type, size=size)
-    address = await asyncio.to_thread(url, settings, public=True)  # the SDK reads its files when it is first asked
-    return Ticket(address, fields, key, expires_at, issued.credential_id)
+    return key, issued
+
+
+async def _contributed(
+    platform: Platform, vending: Vending, origin: Origin, actor: Actor, *, grant_id: UUID, path: str, size: int
+) -> tuple[str, Issued]:
+    """The key in the actor's own part of that folder, and a credential that writes there."""
+    within = session_policy.object_key(actor.user_id, path).removeprefix(session_policy.user_prefix(actor.user_id))
+    await contributing.require_room(platform, user_id=actor.user_id, grant_id=grant_id, adding=size)
+    wish = Wish(include_shared=True, grant_ids=(grant_id,))
+    issued = (await vending.issue(origin, actor, wish)).issued
+    if not issued.order.write_prefixes:  # it has ended, or its quota was reached, just now
+        raise NotFound
+    return issued.order.write_prefixes[0] + within, issued
+
+
+def _require_picture(content_type: str) -> None:
+    """Others open what somebody contributes. So it is a picture or a film, and none that can hold a script."""
+    kind = content_type.partition(";")[0].strip().lower()
+    if not kind.startswith(CONTRIBUTED) or kind in NEVER_CONTRIBUTED:
+        message = "Pictures and films can be contributed. SVG cannot, because it can hold a script."
+        raise InvalidRequest(errors=[FieldError("body.content_type", "not_a_picture", message)])
 
 
 def url(settings: Settings, *, public: bool) -> str:

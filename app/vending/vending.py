@@ -34,7 +34,7 @@ from app.records.audit import Origin
 from app.revocation import marks
 from app.sharing import receiving
 from app.storage import quota
-from app.vending import admission, ledger
+from app.vending import admission, contributing, ledger
 from app.vending.broker import Broker
 from app.vending.cache import CredentialCache
 from app.vending.entries import Issued
@@ -139,8 +139,9 @@ class Vending:
     async def issue(self, origin: Origin, actor: Actor, wish: Wish, *, for_sdk: bool = False) -> Vended:
         """A credential for the actor's prefix, or a folder in it: the cached one, or a new one with its ledger row.
 
-        With `include_shared` it also reads a part of the folders shared with the actor, as many as a policy holds. It
-        ends before the first of those grants does. If a `duration` is requested, grants that end sooner are left out.
+        With `include_shared` it also reads a part of the folders shared with the actor, as many as a policy holds. With
+        the access `read_write` it also fills those of them that the actor contributes to: see `contributing`. It ends
+        before the first of those grants does. If a `duration` is requested, grants that end sooner are left out.
         Otherwise the first end shortens the credential. So the engine need not check the time: SeaweedFS has no
         `aws:CurrentTime`.
 
@@ -163,6 +164,7 @@ class Vending:
             plan = Plan((), 1, seconds)
             if wish.include_shared:
                 shares = await receiving.list_shares(self._platform, origin, actor, grant_ids=wish.grant_ids)
+                shares = await contributing.admit(self._platform, shares, user_id=actor.user_id, access=wish.access)
                 plan = self._plan(actor, wish, shares, seconds=seconds, clocks=clocks)
                 order = self.make_order(
                     actor.user_id,
@@ -285,7 +287,9 @@ class Vending:
 
         least = SHORTEST if wish.duration is None else seconds
         lasting = [share for share in shares if left(share, CLOCKS) >= least]
-        parts, too_large = self._packing.pack(_beside(actor, wish), lasting, self.bucket.room(prefix, wish.access))
+        fills = any(share.contributes for share in lasting)
+        room, filled_room = (self.bucket.room(prefix, wish.access, filled=filled) for filled in (False, fills))
+        parts, too_large = self._packing.pack(_beside(actor, wish), lasting, room, filled_room)
         in_all = len(parts) + len(too_large)
         if wish.part > in_all:
             raise InvalidSharedPart
@@ -370,9 +374,9 @@ class Vending:
         return self._turns.turn(address_key(origin.address))
 
     async def _require_shares(self, order: Order, credential: StsCredential) -> None:
-        """Raises `RevokedMeanwhile` if a grant has ended, and `OutlivesShare` if one ends before `credential` does.
+        """Raises `RevokedMeanwhile` if a grant ended or is full, and `OutlivesShare` if it ends before `credential`.
 
-        See `sharing/grants.py`.
+        See `sharing/grants.py` and `contributing.py`.
         """
         if not order.shares:
             return
@@ -381,6 +385,8 @@ class Vending:
         if any(end < credential.expires_at for end in ends):
             raise OutlivesShare(order.issued_at(credential.expires_at) - now)
         if not await self._platform.database.read(receiving.still_count, now, order.shares):
+            raise RevokedMeanwhile
+        if not await contributing.still_writable(self._platform, order.shares, user_id=order.user_id):
             raise RevokedMeanwhile
 
     async def _obtain(self, order: Order) -> StsCredential:
@@ -404,13 +410,18 @@ class Vending:
         access: Access,
         duration: int = SHORTEST,
         versions: bool = False,
+        place: str | None = None,
     ) -> StsCredential:
         """A new credential for a user's prefix, for a job of this service, with its row in the ledger.
 
-        With `versions` it also lists old versions. Raises what `Broker.obtain` raises.
+        With `versions` it also lists old versions. `place`: instead of the prefix, the user's own part of another
+        user's folder. Raises what `Broker.obtain` raises.
         """
-        session_id = job_session(origin, user_id)
-        order = self.make_order(user_id, session_id, access=access, path="", duration=duration, versions=versions)
+        if place is not None and not place.endswith(session_policy.contribution_prefix("/", user_id)):
+            raise ValueError("not the user's own part of a folder")
+        prefix = session_policy.user_prefix(user_id) if place is None else place
+        text = self.bucket.policy(prefix, access, versions=versions)
+        order = Order(user_id, job_session(origin, user_id), access, prefix, duration, text, self.terms)
         credential = await self.broker.obtain(order)
         entry = Entry(uuid.uuid4(), origin, order, credential, self._platform.clock.now())
         await self._platform.database.write(ledger.record_own, entry)
@@ -427,14 +438,14 @@ class Vending:
         not_before: datetime | None = None,
         purpose: Purpose | None = None,
         shares: tuple[Share, ...] = (),
-        versions: bool = False,
         link_id: uuid.UUID | None = None,
     ) -> Order:
         """Raises `InvalidPath`, `PolicyTooLarge`."""
         prefix = session_policy.narrowed_prefix(user_id, path)
         folders = tuple(share.prefix for share in shares)
+        filled = tuple(share.prefix for share in shares if share.contributes)
         by_link = link_id is not None
-        text = self.bucket.policy(prefix, access, shared=folders, versions=versions, by_link=by_link)
+        text = self.bucket.policy(prefix, access, shared=folders, filled=filled, by_link=by_link)
         return Order(
             user_id, session_id, access, prefix, duration, text, self.terms, not_before, purpose, shares, link_id
         )

@@ -31,6 +31,7 @@ class TestLookUp:
                 "access": "read",
                 "prefix": f"users/{ada.user_id}/albums/",
                 "shared_prefixes": [],
+                "write_prefixes": [],
                 "issued_at": "2026-06-01T12:00:00Z",
                 "expiration": "2026-06-01T13:00:00Z",
                 "revoked_at": None,

@@ -230,6 +230,7 @@ Check = Callable[[Any], object]
 FORMS: Mapping[str, Check] = {
     "AuditEntry.id": is_number,
     "AuditPage.next_cursor": is_audit_cursor,
+    "ExportedContribution.prefix": is_folder,
     "ExportedGrant.prefix": is_folder,
     "Grant.prefix": is_folder,
     "IdentityPage.next_cursor": lambda value: value is None,
@@ -270,6 +271,7 @@ FORMS: Mapping[str, Check] = {
     "request_id": is_request_id,
     "secret": lambda value: len(base64.b32decode(value)) == totp.SECRET_SIZE,
     "shared_prefixes": lambda value: all(map(is_folder, value)),
+    "write_prefixes": lambda value: all(map(is_folder, value)),
     "transports": lambda value: value and {AuthenticatorTransport(transport) for transport in value},
 }
 FREE = {
@@ -580,7 +582,8 @@ def tell_a_story(service: Service) -> dict[str, str]:
     own = f"users/{ada.user_id}/"
     for giver, getter, path in ((ada, FRIENDS_EMAIL, "albums/2026/"), (bob, EMAIL, "trips/")):
         for folder in (path, f"{path}old/"):
-            giver.post("/v1/grants", {"grantee_email": getter, "path": folder, "expires_at": "2026-12-24T18:00:00Z"})
+            wish = {"grantee_email": getter, "path": folder, "expires_at": "2026-12-24T18:00:00Z"}
+            giver.post("/v1/grants", wish | {"access": "contribute"})
     ada.get("/v1/grants", params={"limit": 1})
     received = ada.get("/v1/grants/received", params={"limit": 1}).json()["items"][0]["grant_id"]
     vended = ada.vend(include_shared=True, grant_ids=[received]).json()
@@ -741,6 +744,9 @@ class TestExamples:
             examples.FRIEND_ID, SHOWN["ReceivedGrant.path"]
         )
         assert SHOWN["Credentials.shared_prefixes"] == [SHOWN["ReceivedGrant.prefix"]]
+        contributed = session_policy.contribution_prefix(SHOWN["ReceivedGrant.prefix"], examples.USER_ID)
+        assert SHOWN["Credentials.write_prefixes"] == [contributed]
+        assert SHOWN["ExportedContribution.prefix"] == contributed
         assert SHOWN["Profile.prefix"] == session_policy.user_prefix(examples.USER_ID)
         assert SHOWN["CredentialsRequest.grant_ids"] == [SHOWN["ReceivedGrant.grant_id"]]
 

@@ -20,6 +20,7 @@ CREDENTIAL = {
     "bucket": "photos",
     "prefix": "users/u/",
     "shared_prefixes": [],
+    "write_prefixes": [],
     "region": "us-east-1",
     "endpoint_url": None,
     "force_path_style": False,

@@ -1,5 +1,6 @@
 """A shared folder on an engine that revokes: Ceph's gateway. What is withdrawn is read no more."""
 
+import time
 from collections.abc import Iterator
 
 import pytest
@@ -7,9 +8,11 @@ from hypothesis import Phase, settings
 from hypothesis.stateful import run_state_machine_as_test
 
 from tests.journeys.deployment import Deployment
+from tests.journeys.filled_folder import check_owner, check_withdrawn, filled_folder
+from tests.journeys.filled_folder import check_reach as check_filled
 from tests.journeys.on_ceph import served_on_ceph
 from tests.journeys.shared_folder import FOLDER, check_reach, get, shared_folder, withdraw_under_load
-from tests.journeys.sharing_machine import Sharing
+from tests.journeys.sharing_machine import REFUSED_WITHIN, Sharing
 from tests.journeys.test_isolation_ceph import node  # noqa: F401 - a fixture
 from tests.support.ceph import CephNode
 from tests.support.databases import SqliteDatabases
@@ -36,6 +39,19 @@ def test_is_read_and_nothing_else_is_reached(revoking: Deployment, flower: bytes
         twin = f"{shared.bob.prefix}{FOLDER.upper()}twin.jpg"
         revoking.as_owner.put_object(Bucket=revoking.bucket, Key=twin, Body=b"a twin")
         assert get(revoking, shared.ada.keys(include_shared=True), twin) == 403
+
+
+def test_is_filled_in_ones_own_part_and_nothing_else_is_touched(revoking: Deployment) -> None:
+    """And what was vended before a withdrawal writes there no more."""
+    with filled_folder(revoking) as filled:
+        check_filled(filled)
+        check_owner(filled)
+        kept, deadline = filled.ada.keys(include_shared=True), time.monotonic() + REFUSED_WITHIN
+        assert filled.send(kept, "PUT {mine}last.jpg").status == 200
+        check_withdrawn(filled)
+        while filled.send(kept, "PUT {mine}later.jpg").status == 200:
+            assert time.monotonic() < deadline, "it was not revoked"
+            time.sleep(0.05)
 
 
 @pytest.mark.long

@@ -2,8 +2,8 @@
 
 What one key has no room for is opened by another, which the page then holds instead.
 
-Ids: `share`, `share-email`, `share-album`, `share-days`, `share-now`, `close-sharing`, `received`. Test ids: `grant`,
-`received-folder` (`data-prefix`), which is accepted or declined first.
+Ids: `share`, `share-email`, `share-album`, `share-days`, `share-contribute`, `share-now`, `close-sharing`, `received`.
+Test ids: `grant`, `received-folder` (`data-prefix`), which is accepted or declined first.
 """
 
 from collections.abc import Callable
@@ -17,11 +17,12 @@ from tests.pages.visit import Visit
 OpenVisit = Callable[..., Visit]
 
 
-def share(owner: Visit, email: str, days: str = "") -> None:
+def share(owner: Visit, email: str, days: str = "", *, to_fill: bool = False) -> None:
     page = owner.page
     page.locator("#share").click()
     page.locator("#share-email").fill(email)
     page.locator("#share-days").select_option(days)
+    page.locator("#share-contribute").set_checked(to_fill)
     page.locator("#share-now").click()
     expect(page.get_by_test_id("grant")).to_contain_text(email)
 
@@ -145,3 +146,31 @@ def test_what_a_key_has_no_room_for_is_opened_by_another(visit: OpenVisit, china
     wanted.scroll_into_view_if_needed()
     other.look_at_both("received-opened")
     assert other.view("china.jpg").startswith(prefix)
+
+
+@pytest.mark.all
+def test_an_album_is_filled_by_whoever_may(visit: OpenVisit, china: Path, flower: Path) -> None:
+    owner, other = visit().register(), visit().register()
+    owner.upload(flower)
+    share(owner, other.email, to_fill=True)
+    expect(owner.page.get_by_test_id("grant")).to_contain_text("may add pictures")
+    owner.look_at_both("sharing-to-fill")
+
+    accept(other)
+    folder = other.page.get_by_test_id("received-folder")
+    expect(folder.locator("[data-testid=photo][data-state=shown]")).to_have_count(1)
+    with other.page.expect_file_chooser() as choosing:
+        folder.get_by_role("button", name="Add pictures").click()
+    choosing.value.set_files(china)
+    expect(folder.locator("[data-testid=photo][data-state=shown]")).to_have_count(2)
+    other.look_at_both("received-filled")
+    (place,) = other.credential["write_prefixes"]
+    assert other.view("china.jpg").startswith(place)
+
+    owner.page.locator("#close-sharing").click()
+    owner.page.locator("#refresh").click()
+    expect(owner.page.locator("#grid [data-testid=photo]")).to_have_count(2)
+    owner.view("china.jpg")
+    owner.page.locator("#delete").click()
+    owner.page.locator("#confirm-delete").click()
+    expect(owner.page.locator("#grid [data-testid=photo]")).to_have_count(1)

@@ -1,6 +1,7 @@
 """What one process remembers of policies that STS found too large."""
 
 import uuid
+from dataclasses import replace
 
 import pytest
 
@@ -28,6 +29,26 @@ def test_parts_are_filled_in_order_to_the_last_character() -> None:
     parts, too_large = Packing().pack(READING, folders, ROOMY)
     assert parts == [tuple(folders[:2]), (folders[2],), (folders[4],), (folders[5],)]
     assert too_large == [folders[3]]
+
+
+def filling(*lengths: int) -> list[Share]:
+    return [replace(share, contributes=True) for share in shares(*lengths)]
+
+
+def test_a_part_with_a_folder_that_is_filled_has_the_room_of_its_kind() -> None:
+    """Folders that are only read are counted anew there, because the policy says more about them."""
+    filled_room = Room(left=900, each=20, times=2, each_filled=5, times_filled=1)
+    read, filled = shares(90, 90, 90, 90, 90), filling(90)  # 190 each; in the other kind 200, and the filled one 295
+    for folders, expected in (
+        (read, [5]),
+        ([*read[:3], *filled, *read[3:]], [4, 2]),  # 3 * 200 + 295 = 895
+        ([*filled, *read], [4, 2]),
+        ([*read[:4], *filled], [4, 1]),
+    ):
+        assert sizes(Packing().pack(WRITING, folders, ROOMY, filled_room)[0]) == expected
+    only_read, too_long = shares(450), filling(300)  # 925 with the part of its own
+    parts, too_large = Packing().pack(WRITING, [*only_read, *too_long], ROOMY, filled_room)
+    assert (parts, too_large) == ([tuple(only_read)], too_long)
 
 
 def test_without_shares_there_is_one_empty_part() -> None:

@@ -6,12 +6,13 @@ import sys
 import uuid
 from pathlib import Path
 from typing import Any, get_args
+from urllib.parse import unquote
 
 import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from app.platform.problems import PolicyTooLarge
+from app.platform.problems import InvalidPath, PolicyTooLarge
 from app.policy import session_policy
 from app.policy.session_policy import Access, Encryption
 from tests.policy.iam import allowed
@@ -46,6 +47,21 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "read_write.shared.fenced": {"access": "read_write", "shared": SHARED[:1], "fenced": True},
     "read_write.shared.kms": {"access": "read_write", "shared": SHARED, "encryption": ENCRYPTION},
     "read_write.shared.bucket_keys": {"access": "read_write", "shared": SHARED, "encryption": BUCKET_KEYS},
+    "read_write.filled": {"access": "read_write", "shared": SHARED, "filled": SHARED[:1]},
+    "read_write.filled.tags": {"access": "read_write", "shared": SHARED, "filled": SHARED, "tags": "write"},
+    "read_write.filled.fenced": {"access": "read_write", "shared": SHARED[:1], "filled": SHARED[:1], "fenced": True},
+    "read_write.filled.kms": {
+        "access": "read_write",
+        "shared": SHARED[:1],
+        "filled": SHARED[:1],
+        "encryption": ENCRYPTION,
+    },
+    "read_write.filled.bucket_keys": {
+        "access": "read_write",
+        "shared": SHARED,
+        "filled": SHARED[:1],
+        "encryption": BUCKET_KEYS,
+    },
 }
 MANAGED = [
     json.dumps({"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Action": action, "Resource": resource}]})
@@ -60,7 +76,7 @@ MANAGED = [
 
 
 def build(access: Access = "read_write", prefix: str | None = None, **changes: Any) -> str:
-    asked = {name: changes.pop(name) for name in ("shared", "versions") if name in changes}
+    asked = {name: changes.pop(name) for name in ("shared", "filled", "versions") if name in changes}
     bucket = session_policy.Bucket(**{"partition": "aws", "name": changes.pop("bucket", "photos")} | changes)
     return bucket.policy(prefix or session_policy.user_prefix(USER), access, **asked)
 
@@ -221,25 +237,30 @@ class TestShared:
             build(shared=many)
 
     @given(
-        st.sampled_from(["read", "read_write", "read_delete"]),
+        st.sampled_from(["read", "read_write", "read_delete", "filled"]),
         paths,
-        st.lists(st.tuples(st.uuids(), paths.filter(bool)), min_size=1, max_size=8),
+        st.lists(st.tuples(st.uuids(), paths.filter(bool), st.booleans()), min_size=1, max_size=8),
         st.sampled_from([None, ENCRYPTION, BUCKET_KEYS]),
         st.booleans(),
     )
     def test_takes_the_room_that_is_counted(
         self,
-        access: Access,
+        kind: str,
         path: str,
-        shared: list[tuple[uuid.UUID, str]],
+        shared: list[tuple[uuid.UUID, str, bool]],
         encryption: Encryption | None,
         fenced: bool,
     ) -> None:
         prefix = session_policy.narrowed_prefix(USER, path)
-        folders = tuple(session_policy.narrowed_prefix(owner, folder) for owner, folder in shared)
+        folders = tuple(session_policy.narrowed_prefix(owner, folder) for owner, folder, _ in shared)
         options: dict[str, Any] = {"encryption": encryption, "fenced": fenced}
-        room = session_policy.Bucket("aws", "photos", **options).room(prefix, access)
-        left = room.left - sum(room.taken(folder) for folder in folders)
+        access: Access = "read_write" if kind == "filled" else kind  # type: ignore[assignment]
+        may_fill = [kind == "filled" and fills and not is_within_by(path) for _, path, fills in shared]
+        options["filled"] = tuple(folder for folder, fills in zip(folders, may_fill, strict=True) if fills)
+        bucket = session_policy.Bucket("aws", "photos", encryption=encryption, fenced=fenced)
+        room = bucket.room(prefix, access, filled=any(may_fill))
+        taken = [room.taken(folder, filled=fills) for folder, fills in zip(folders, may_fill, strict=True)]
+        left = room.left - sum(taken)
         if left >= 0:
             text = build(access, prefix, shared=folders, **options)
             # Where there is room for it too, the whole prefix may be listed without its slash.
@@ -252,6 +273,98 @@ class TestShared:
         else:
             with pytest.raises(PolicyTooLarge, match=f"has {2048 - left:,} characters"):
                 build(access, prefix, shared=folders, **options)
+
+
+CONTRIBUTES = {"s3:PutObject", "s3:AbortMultipartUpload", "s3:ListMultipartUploadParts", "s3:DeleteObject"}
+fillable = paths.filter(lambda path: path != "" and len(path.encode()) < 30 and not is_within_by(path))
+
+
+def is_within_by(path: str) -> bool:
+    return "by" in unquote(path).lower().split("/") or "by" in path.lower().split("/")
+
+
+class TestFilled:
+    """VC13: a contributor writes in their own part of the folder, and nowhere else in anything of its owner's."""
+
+    @settings(max_examples=25)
+    @given(st.uuids(), st.uuids(), fillable, keys, st.sampled_from(["plain", "fenced", "tags", "both"]))
+    def test_is_written_in_ones_own_part_alone(
+        self, owner: uuid.UUID, other: uuid.UUID, path: str, key: str, kind: str
+    ) -> None:
+        assume(len({owner, other, USER}) == 3 and not key.startswith(f"by/{USER}/"))
+        fenced = kind in ("fenced", "both")
+        path = "albums/" if fenced else path  # behind a fence there is room for little more
+        folder = session_policy.filled_prefix(owner, path)
+        options: dict[str, Any] = {"fenced": fenced, "tags": "write" if kind in ("tags", "both") else "read"}
+        text = build("read_write", shared=(folder,), filled=(folder,), **options)
+        also = [MANAGED[1]] if fenced else []
+        mine = session_policy.contribution_prefix(folder, USER)
+        assert mine == f"{folder}by/{USER}/"
+        for action in OBJECT_ACTIONS:
+            reads = action == "s3:GetObject"
+            assert allowed(text, action, object_arn(mine + key), also=also) == (reads or action in CONTRIBUTES), action
+            for readable in (
+                *(folder + key, f"{folder}by/", f"{folder}by/{USER}", f"{folder}by/{USER}x/{key}", f"{folder}by/{key}"),
+                *(f"{folder}by/{other}/{key}", f"{folder}by/{other}/by/{USER}/{key}", f"{folder}{USER}/{key}"),
+            ):
+                assert allowed(text, action, object_arn(readable), also=also) == reads, (action, readable)
+            for outside in (
+                *(f"users/{owner}/by/{USER}/{key}", f"users/{owner}/{USER}/{key}", f"{folder[:-1]}x/by/{USER}/{key}"),
+                *(f"users/{other}/{path}by/{USER}/{key}", f"by/{USER}/{key}", f"users/{owner}x/{path}by/{USER}/{key}"),
+            ):
+                if not outside.startswith(folder):
+                    assert not allowed(text, action, object_arn(outside), also=also), (action, outside)
+        own = session_policy.user_prefix(USER) + key
+        for action in ("s3:GetObject", *CONTRIBUTES):
+            assert allowed(text, action, object_arn(own), also=also)
+
+    @settings(max_examples=25)
+    @given(st.uuids(), st.sampled_from(["a/", "albums/2026/", "a b/c-d/"]), keys)
+    def test_is_encrypted_with_the_operators_key(self, owner: uuid.UUID, path: str, key: str) -> None:
+        assume(owner != USER)
+        folder = session_policy.filled_prefix(owner, path)
+        text = build("read_write", shared=(folder,), filled=(folder,), encryption=ENCRYPTION)
+        context = {"kms:ViaService": ENCRYPTION.via_service}
+        for place, writes in ((f"{folder}by/{USER}/", True), (folder, False), (f"{folder}by/{owner}/", False)):
+            context["kms:EncryptionContext:aws:s3:arn"] = object_arn(place + f"x{key}")
+            assert allowed(text, "kms:Decrypt", KEY, context=context)
+            assert allowed(text, "kms:GenerateDataKey", KEY, context=context) == writes, place
+
+    @pytest.mark.parametrize("access", ["read", "read_delete", "write"])
+    def test_needs_the_access_to_read_and_write(self, access: Access) -> None:
+        with pytest.raises(ValueError, match=r"with read_write|to be read"):
+            build(access, shared=SHARED, filled=SHARED)
+
+    @pytest.mark.parametrize("folder", [f"{ADA}by/", f"{ADA}a/By/b/", f"{ADA}a/b%79/", f"{ADA}other/"])
+    def test_is_a_shared_folder_that_is_in_nobodys_part(self, folder: str) -> None:
+        with pytest.raises(ValueError, match="only a shared folder is filled"):
+            build(shared=SHARED if folder == f"{ADA}other/" else (folder,), filled=(folder,))
+
+    @pytest.mark.parametrize("path", ["by/", "a/by/", "by/a/", "a/BY/b/", "bY/", "%62y/", "a/%42%59/b/", "a%2fby/"])
+    def test_no_segment_of_its_path_is_by(self, path: str) -> None:
+        """VC13: else one contributor's part would lie within another's, who may delete it."""
+        assert session_policy.narrowed_prefix(USER, path)
+        with pytest.raises(InvalidPath, match="`by`"):
+            session_policy.filled_prefix(USER, path)
+
+    @pytest.mark.parametrize("path", ["bye/", "a/standby/", "b y/", "b/y/", "by.me/"])
+    def test_a_segment_that_begins_so_is_another_one(self, path: str) -> None:
+        assert session_policy.filled_prefix(USER, path) == session_policy.narrowed_prefix(USER, path)
+
+    def test_leaves_room_in_a_path_for_the_contributors_part(self) -> None:
+        longest = "a" * 215 + "/"
+        folder = session_policy.filled_prefix(USER, longest)
+        assert session_policy.narrowed_prefix(USER, f"{longest}by/{USER}/") == session_policy.contribution_prefix(
+            folder, USER
+        )
+        with pytest.raises(InvalidPath, match="up to 216 bytes"):
+            session_policy.filled_prefix(USER, "a" + longest)
+
+    def test_five_have_room_in_one_policy(self) -> None:
+        folders = tuple(f"{ADA}albums/{number}/" for number in range(6))
+        assert build(shared=folders[:5], filled=folders[:5])
+        with pytest.raises(PolicyTooLarge):
+            build(shared=folders, filled=folders)
 
 
 class TestEncryption:

@@ -433,13 +433,13 @@ PROFILE = {
 CREDENTIAL = {
     *("credential_id", "access_key_id", "secret_access_key", "session_token", "expiration", "expires_in"),
     *("server_time", "access", "bucket", "prefix", "region", "endpoint_url", "force_path_style"),
-    *("shared_prefixes", "shared_part", "shared_parts"),
+    *("shared_prefixes", "write_prefixes", "shared_part", "shared_parts"),
 }
 ENTRY = {
     *("credential_id", "access_key_id", "access", "prefix", "shared_prefixes", "session_id", "link_id"),
-    *("issued_at", "expiration", "revoked_at"),
+    *("write_prefixes", "issued_at", "expiration", "revoked_at"),
 }
-GRANT = {"grant_id", "grantee_email", "prefix", "path", "created_at", "expires_at"}
+GRANT = {"grant_id", "grantee_email", "prefix", "path", "access", "quota_bytes", "created_at", "expires_at"}
 LINK = {"link_id", "path", "access", "label", "has_password", "created_at", "expires_at", "opened_at"}
 RECEIVED = GRANT - {"grantee_email"} | {"owner_display_name", "owner_email", "accepted_at"}
 

@@ -80,6 +80,8 @@ class TestCreate:
             "grantee_email": "Bob@example.org",
             "prefix": prefix_of(ada),
             "path": PATH,
+            "access": "read",
+            "quota_bytes": None,
             "created_at": "2026-06-01T12:00:00Z",
             "expires_at": None,
         }
@@ -238,6 +240,8 @@ class TestLists:
                 "owner_email": "ada@example.org",
                 "prefix": prefix_of(ada),
                 "path": PATH,
+                "access": "read",
+                "quota_bytes": None,
                 "created_at": "2026-06-01T12:00:00Z",
                 "expires_at": "2026-07-01T00:00:00Z",
                 "accepted_at": None,

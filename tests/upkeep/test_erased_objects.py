@@ -19,6 +19,7 @@ from app.engine import Engine
 from app.platform.problems import StsUnavailable
 from app.records.models import Erasure
 from app.upkeep import erased_objects
+from tests.sharing.test_grants import give
 from tests.support.clock import ManualClock
 from tests.support.engine import CLIENT, of_engine, owner_of
 from tests.support.service import Device, Service, running_service
@@ -304,3 +305,95 @@ class TestTrouble:
         finally:
             asyncio.run(runtime.close())
         assert [claim is not None for claim in claims] == [True, False]
+
+
+@pytest.mark.both_databases
+class TestContributions:
+    """What an erased user put into folders of others is theirs to be deleted, and nothing else in those folders is."""
+
+    def place(self, owner: Device, contributor: Device, path: str = "albums/") -> str:
+        grant = give(owner, contributor, path, access="contribute")
+        vended = contributor.vend(include_shared=True, grant_ids=[grant["grant_id"]]).json()
+        (place,) = vended["write_prefixes"]
+        return str(place).removeprefix(f"users/{owner.user_id}/")
+
+    def expire_what_fills(self, world: World) -> None:
+        """As if the hour of these credentials were over: the engine's own clock cannot be moved."""
+        world.service.sql("UPDATE issued_credentials SET expires_at = issued_at WHERE shared IS NOT NULL")
+        world.service.sql("UPDATE erasures SET next_try_at = requested_at")
+        world.service.clock.advance(seconds=erased_objects.TOLERANCE.total_seconds() + 60)
+
+    def test_go_with_their_author(self, world: World) -> None:
+        ada, kim, bob, eve = (world.service.device() for _ in range(4))
+        places = [(ada, self.place(ada, bob)), (ada, self.place(ada, bob, "trips/")), (kim, self.place(kim, bob))]
+        for owner, place in places:
+            world.put(owner, f"{place}a.jpg", f"{place}deep/b.jpg")
+        world.put(ada, "albums/mine.jpg", f"{self.place(ada, eve)}theirs.jpg", f"albums/by/{bob.user_id}x/c.jpg")
+        world.put(bob, "own.jpg")
+        bob.erase()
+        assert world.work()
+        assert world.keys(bob) == world.keys(kim) == []
+        assert len(world.keys(ada)) == 3
+        assert not any(f"/{bob.user_id}/" in key for key in world.keys(ada))
+        assert world.erasure(bob).deleted_objects == 7
+
+    def test_of_a_credential_that_was_out_go_later(self, world: World) -> None:
+        """And the erasure is complete only then."""
+        ada, bob = world.service.device(), world.service.device()
+        place = self.place(ada, bob)
+        bob.erase()
+        assert world.work()
+        assert world.erasure(bob).completed_at is None
+        world.put(ada, f"{place}late.jpg")
+        self.expire_what_fills(world)
+        assert world.work()
+        assert world.keys(ada) == []
+        assert world.erasure(bob).completed_at is not None
+        assert world.service.sql("SELECT count(*) FROM contributions") == [(0,)]
+
+    def test_are_found_after_the_grant_has_ended(self, world: World) -> None:
+        ada, bob = world.service.device(), world.service.device()
+        place = self.place(ada, bob)
+        world.put(ada, f"{place}a.jpg")
+        world.service.sql("DELETE FROM grants")
+        bob.erase()
+        assert world.work()
+        assert world.keys(ada) == []
+
+    def test_go_on_where_a_replica_died(self, world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+        """What it had emptied is not listed again before its last look."""
+        ada, bob = world.service.device(), world.service.device()
+        places = [self.place(ada, bob, f"{number}/") for number in range(3)]
+        world.put(ada, *(f"{place}a.jpg" for place in places))
+        bob.erase()
+        issue, reached = world.service.runtime.vending.issue_to_job, []
+
+        async def fail_at_the_second(*args: Any, place: str | None = None, **members: Any) -> Any:
+            reached.append(place)
+            if place and len([one for one in reached if one]) == 2:
+                raise StsUnavailable(cause="a test")
+            return await issue(*args, place=place, **members)
+
+        monkeypatch.setattr(world.service.runtime.vending, "issue_to_job", fail_at_the_second)
+        world.work()
+        assert len(world.keys(ada)) == 2
+        world.service.clock.advance(minutes=5)
+        world.work()
+        assert world.keys(ada) == []
+        assert [place is None for place in reached] == [True, False, False, True, False, False]
+        assert reached[1] not in reached[2:]
+
+    def test_of_others_hold_up_the_erasure_of_the_owner_until_they_end(self, world: World) -> None:
+        """Whoever contributes to an erased user's folder may do so until their credential expires, and no longer."""
+        ada, bob = world.service.device(), world.service.device()
+        place = self.place(ada, bob)
+        ada.erase()
+        world.work()
+        assert world.erasure(ada).completed_at is None
+        world.put(ada, f"{place}late.jpg")
+        assert bob.vend(include_shared=True).json()["write_prefixes"] == []
+        self.expire_what_fills(world)
+        world.work()
+        assert world.keys(ada) == []
+        assert world.erasure(ada).completed_at is not None
+        assert world.service.sql("SELECT count(*) FROM contributions") == [(0,)]

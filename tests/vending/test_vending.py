@@ -60,6 +60,7 @@ class TestAnswer:
             "bucket": "photos",
             "prefix": f"users/{device.user_id}/",
             "shared_prefixes": [],
+            "write_prefixes": [],
             "shared_part": 1,
             "shared_parts": 1,
             "region": "us-east-1",

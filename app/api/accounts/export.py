@@ -25,6 +25,7 @@ from app.records import users
 from app.records.audit import Outcome
 from app.records.models import (
     AuditEvent,
+    Contribution,
     DeviceSession,
     Grant,
     Identity,
@@ -35,8 +36,9 @@ from app.records.models import (
     User,
     UserNote,
 )
+from app.sharing.giving import ShareAccess
 from app.storage import quota
-from app.vending import ledger
+from app.vending import contributing, ledger
 
 router = APIRouter(prefix="/v1/me", tags=["accounts"], route_class=JsonRoute)
 
@@ -91,6 +93,7 @@ class ExportedCredential(ResponseModel):
     access: Access
     prefix: str
     shared_prefixes: list[str]
+    write_prefixes: list[str]
     issued_at: Timestamp
     expiration: Timestamp
     revoked_at: Timestamp | None
@@ -106,11 +109,25 @@ class ExportedGrant(ResponseModel):
     """The address that the user wrote. Null where somebody else wrote it, or where an account of the two was erased."""
     prefix: str
     """Where the shared folder is in the bucket."""
+    access: ShareAccess
+    """What the grantee may do: `read` is to list the folder and download from it, `contribute` is also to write in a
+    part of their own."""
+    quota_bytes: int | None
+    """How much the grantee may contribute. In bytes. Null if only the owner's quota decides."""
     created_at: Timestamp
     expires_at: Timestamp | None
     withdrawn_at: Timestamp | None
     accepted_at: Timestamp | None
     """When the user accepted it. Null where the user has not, and where it is the user who shares."""
+
+
+class ExportedContribution(ResponseModel):
+    """A place in a folder of somebody else in which the user could write."""
+
+    prefix: str
+    """Where the place is in the bucket. Its objects are the user's contributions."""
+    created_at: Timestamp
+    """When the user first got a credential that writes there."""
 
 
 class ExportedLink(ResponseModel):
@@ -183,6 +200,8 @@ class AccountExport(ResponseModel):
     """The credentials that were issued to the user."""
     grants: list[ExportedGrant]
     """The folders that the user shares, and those that others share with the user, ended ones too."""
+    contributions: list[ExportedContribution]
+    """The places in folders of others in which the user could ever write."""
     links: list[ExportedLink]
     """The links that the user made, ended ones too."""
     notes: list[ExportedNote]
@@ -285,6 +304,7 @@ def _credential(_user: User, row: IssuedCredential) -> ExportedCredential:
         access=row.access,
         prefix=row.prefix,
         shared_prefixes=ledger.shared_prefixes(row),
+        write_prefixes=ledger.write_prefixes(row),
         issued_at=row.issued_at,
         expiration=row.expires_at,
         revoked_at=row.withdrawn_at,
@@ -298,11 +318,17 @@ def _grant(user: User, row: Grant) -> ExportedGrant:
         by_the_user=by_the_user,
         grantee_email=row.grantee_email or None if by_the_user else None,
         prefix=session_policy.narrowed_prefix(row.owner_id, row.path),
+        access=row.access,
+        quota_bytes=row.quota_bytes,
         created_at=row.created_at,
         expires_at=row.expires_at,
         withdrawn_at=row.withdrawn_at,
         accepted_at=None if by_the_user else row.accepted_at,
     )
+
+
+def _contribution(_user: User, row: Contribution) -> ExportedContribution:
+    return ExportedContribution(prefix=contributing.prefix_of(row), created_at=row.created_at)
 
 
 def _link(user: User, row: Link) -> ExportedLink:
@@ -341,6 +367,7 @@ _EXPORTED: Mapping[str, Callable[[User, Any], ResponseModel]] = {
     "mails": _mail,
     "credentials": _credential,
     "grants": _grant,
+    "contributions": _contribution,
     "links": _link,
     "notes": _note,
     "events": _event,

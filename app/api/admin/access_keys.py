@@ -46,6 +46,7 @@ class AccessKeyIssuance(ResponseModel):
     access: Access
     prefix: str
     shared_prefixes: list[str]
+    write_prefixes: list[str]
     issued_at: Timestamp
     expiration: Timestamp
     revoked_at: Timestamp | None
@@ -116,6 +117,7 @@ def _issuance(vended: Vended) -> AccessKeyIssuance:
         access=row.access,
         prefix=row.prefix,
         shared_prefixes=ledger.shared_prefixes(row),
+        write_prefixes=ledger.write_prefixes(row),
         issued_at=row.issued_at,
         expiration=row.expires_at,
         revoked_at=row.withdrawn_at,

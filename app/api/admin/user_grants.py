@@ -9,6 +9,7 @@ from app.api.provided import PlatformDep
 from app.http.guards import Support
 from app.http.routes import JsonRoute
 from app.http.wire import Cursor, Limit, ResponseModel, Timestamp
+from app.sharing.giving import ShareAccess
 
 router = APIRouter(prefix="/v1/admin/users/{user_id}/grants", tags=["admin"], route_class=JsonRoute)
 
@@ -22,6 +23,11 @@ class UserGrant(ResponseModel):
     other_email: str | None
     """The address of the other side: the one that the owner wrote, or the owner's. Null after an erasure."""
     path: str
+    access: ShareAccess
+    """What the grantee may do: `read` is to list the folder and download from it, `contribute` is also to write in a
+    part of their own."""
+    quota_bytes: int | None
+    """How much the grantee may contribute. In bytes. Null if only the owner's quota decides."""
     created_at: Timestamp
     expires_at: Timestamp | None
     accepted_at: Timestamp | None

@@ -55,7 +55,8 @@ class CredentialsRequest(RequestModel):
         int,
         Field(
             ge=1,
-            description="Which part of the shared folders, up to `shared_parts`. A credential holds 7 to 12 folders.",
+            description="Which part of the shared folders, up to `shared_parts`. A credential holds 7 to 12 folders, "
+            "or about 5 that it also writes in.",
         ),
     ] = 1
 
@@ -89,6 +90,7 @@ class Credentials(ResponseModel):
     """The name of the bucket."""
     prefix: str
     shared_prefixes: list[str]
+    write_prefixes: list[str]
     shared_part: int
     """Which part of the shared folders this credential reads."""
     shared_parts: int
@@ -127,6 +129,7 @@ class IssuedCredential(ResponseModel):
     access: Access
     prefix: str
     shared_prefixes: list[str]
+    write_prefixes: list[str]
     session_id: UUID
     link_id: UUID | None
     issued_at: Timestamp
@@ -141,6 +144,7 @@ class IssuedCredential(ResponseModel):
             access=row.access,
             prefix=row.prefix,
             shared_prefixes=ledger.shared_prefixes(row),
+            write_prefixes=ledger.write_prefixes(row),
             session_id=row.session_id,
             link_id=row.link_id,
             issued_at=row.issued_at,
@@ -198,7 +202,9 @@ async def issue_credentials(
 ) -> Credentials:
     """Temporary AWS keys for the caller's own prefix. Keep them only in memory, and ask again before `expiration`.
 
-    With `include_shared` the keys also read the folders of others that the caller has accepted. They expire before the
+    With `include_shared` the keys also read the folders of others that the caller has accepted. With the `access`
+    `read_write` they also write and delete under `write_prefixes`: the caller's own part of each folder that is shared
+    with `contribute`, unless its owner's quota or the grant's is reached. They expire before the
     first of those grants does. A grant that ends too soon is left out: before `duration_seconds` have
     passed, or within 16 minutes if you do not send `duration_seconds`.
     """
@@ -301,6 +307,7 @@ def credentials_of(platform: Platform, vended: Vended) -> Credentials:
         bucket=settings.bucket,
         prefix=issued.order.prefix,
         shared_prefixes=[share.prefix for share in issued.order.shares],
+        write_prefixes=issued.order.write_prefixes,
         shared_part=vended.part,
         shared_parts=vended.parts,
         region=settings.region,

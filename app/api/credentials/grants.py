@@ -10,8 +10,9 @@ from app.api.provided import BucketDep, PlatformDep
 from app.http.guards import OriginDep, SignedIn
 from app.http.routes import JsonRoute
 from app.http.wire import Cursor, Limit, MomentInBody, RequestModel, ResponseModel, Timestamp
+from app.platform.settings import MOST_BYTES
 from app.sharing import giving, receiving
-from app.sharing.giving import Given
+from app.sharing.giving import Given, ShareAccess
 
 router = APIRouter(prefix="/v1/grants", tags=["credentials"], route_class=JsonRoute)
 
@@ -19,7 +20,19 @@ router = APIRouter(prefix="/v1/grants", tags=["credentials"], route_class=JsonRo
 class GrantRequest(RequestModel):
     grantee_email: Annotated[str, Field(max_length=1024)]
     path: Annotated[str, Field(examples=["albums/2026/"], max_length=1024)]
-    """The folder to share, within the caller's prefix. It ends in `/`."""
+    """The folder to share, within the caller's prefix. It ends in `/`. With `contribute`, no segment is `by`."""
+    access: ShareAccess = "read"
+    """What the grantee may do: `read` is to list the folder and download from it, `contribute` is also to write in a
+    part of their own."""
+    quota_bytes: Annotated[
+        int | None,
+        Field(
+            ge=1,
+            le=MOST_BYTES,
+            description="How much the grantee may contribute. In bytes. Left out, or null: only the caller's own quota "
+            "decides.",
+        ),
+    ] = None
     expires_at: Annotated[
         MomentInBody | None,
         Field(description="When the grant ends by itself. Left out, or null: not before it is withdrawn."),
@@ -36,6 +49,11 @@ class Grant(ResponseModel):
     prefix: str
     """Where the shared folder is in the bucket."""
     path: str
+    access: ShareAccess
+    """What the grantee may do: `read` is to list the folder and download from it, `contribute` is also to write in a
+    part of their own."""
+    quota_bytes: int | None
+    """How much the grantee may contribute. In bytes. Null if only the owner's quota decides."""
     created_at: Timestamp
     expires_at: Timestamp | None
 
@@ -56,6 +74,11 @@ class ReceivedGrant(ResponseModel):
     prefix: str
     """Where the shared folder is in the bucket."""
     path: str
+    access: ShareAccess
+    """What the grantee may do: `read` is to list the folder and download from it, `contribute` is also to write in a
+    part of their own."""
+    quota_bytes: int | None
+    """How much the grantee may contribute. In bytes. Null if only the owner's quota decides."""
     created_at: Timestamp
     expires_at: Timestamp | None
     accepted_at: Timestamp | None
@@ -76,10 +99,11 @@ class GrantWithdrawal(ResponseModel):
 async def create_grant(
     platform: PlatformDep, bucket: BucketDep, origin: OriginDep, actor: SignedIn, body: GrantRequest
 ) -> Grant:
-    """Shares a folder, read-only, with the account that has the e-mail address, now or later. A mail tells its owner.
+    """Shares a folder with the account that has the e-mail address, now or later. A mail tells its owner.
 
-    If the folder is shared with them until the same time already, the answer is that grant. If it is shared until
-    another time, the answer is 409 `grant_exists`.
+    With the `access` `contribute` the grantee also writes in it, under `by/` and their own user id alone. If the folder
+    is shared with them in the same way until the same time already, the answer is that grant. If it is shared until
+    another time, or in another way, the answer is 409 `grant_exists`.
     """
     given = await giving.create(
         platform,
@@ -88,6 +112,8 @@ async def create_grant(
         actor,
         email=body.grantee_email,
         path=body.path,
+        access=body.access,
+        quota_bytes=body.quota_bytes,
         expires_at=body.expires_at,
     )
     return _grant(given)
@@ -114,6 +140,8 @@ async def list_received_grants(
             owner_email=grant.owner_email,
             prefix=grant.prefix,
             path=grant.path,
+            access=grant.access,
+            quota_bytes=grant.quota_bytes,
             created_at=grant.created_at,
             expires_at=grant.expires_at,
             accepted_at=grant.accepted_at,
@@ -149,6 +177,8 @@ def _grant(given: Given) -> Grant:
         grantee_email=given.grantee_email,
         prefix=given.prefix,
         path=given.path,
+        access=given.access,
+        quota_bytes=given.quota_bytes,
         created_at=given.created_at,
         expires_at=given.expires_at,
     )

@@ -99,7 +99,8 @@ class Vend(_Vend):
             f'"secret_access_key":{quoted(credential.secret_access_key)},'
             f'"session_token":{quoted(credential.session_token)},"expiration":"{rfc3339(credential.expires_at)}",'
             f'"expires_in":{left},"server_time":"{rfc3339(now)}","access":"{order.access}","bucket":{self._bucket},'
-            f'"prefix":{quoted(order.prefix)},"shared_prefixes":[],"shared_part":1,"shared_parts":1,{self._place}'
+            f'"prefix":{quoted(order.prefix)},"shared_prefixes":[],"write_prefixes":[],'
+            f'"shared_part":1,"shared_parts":1,{self._place}'
         ).encode()
 
 

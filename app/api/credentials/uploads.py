@@ -39,6 +39,15 @@ class UploadTicketRequest(RequestModel):
     """The media type as the page has it, such as `Blob.type`. Parameters stay."""
     size: Annotated[int, Field(ge=1, le=tickets.LARGEST)]
     """The size of the object. In bytes: no more and no fewer are taken."""
+    grant_id: Annotated[
+        UUID | None,
+        Field(
+            strict=False,
+            description="A received grant with the access `contribute`. `path` is then within the caller's own part of "
+            "that folder, and `content_type` is a picture or a film, but not SVG. Naming the grant accepts it. Left "
+            "out, or null: the caller's own prefix.",
+        ),
+    ] = None
 
 
 class UploadField(ResponseModel):
@@ -75,7 +84,14 @@ async def create_upload_ticket(
     The form is good for 15 minutes, or less if the credential that signs it ends sooner. `expires_in` says how long.
     """
     ticket = await tickets.create(
-        platform, vending, origin, actor, path=body.path, content_type=body.content_type, size=body.size
+        platform,
+        vending,
+        origin,
+        actor,
+        path=body.path,
+        content_type=body.content_type,
+        size=body.size,
+        grant_id=body.grant_id,
     )
     now = platform.clock.now()
     return UploadTicket(

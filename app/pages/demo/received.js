@@ -11,6 +11,7 @@ import { announce, byId, part, sayTime, stamp } from "./shared/dom.js";
 import { ask } from "./shared/question.js";
 import * as thumbnails from "./pictures/thumbnails.js";
 import { makeTile, newestFirst } from "./pictures/tiles.js";
+import { enqueueAll, onContributed } from "./uploads.js";
 
 const MOST_NAMED = 100;
 let loading = new AbortController();
@@ -38,8 +39,35 @@ function makeFolder(grant) {
   const open = part(folder, "open");
   open.setAttribute("aria-label", `Open ${whose}`);
   open.addEventListener("click", () => openFolder(folder));
+  const chooser = part(folder, "files");
+  part(folder, "add").setAttribute("aria-label", `Add pictures to ${whose}`);
+  part(folder, "add").addEventListener("click", () => chooser.click());
+  chooser.addEventListener("change", () => addTo(folder, chooser));
   return folder;
 }
+
+// Where in the folder this person's pictures go, if the key may put some there.
+const placeIn = (held, folder) => held.write_prefixes.find((place) => place.startsWith(folder.dataset.prefix));
+
+async function addTo(folder, chooser) {
+  const { prefix, grant } = folder.dataset;
+  const files = [...chooser.files];
+  chooser.value = "";
+  try {
+    const place = placeIn(await credential.carrying([prefix], [grant]), folder);
+    if (place) enqueueAll(files, place);
+    else announce("There is no room in it at the moment.");
+  } catch (problem) {
+    announce(explain(problem));
+  }
+}
+
+onContributed(({ key }) => {
+  const folder = folders().find(({ dataset }) => key.startsWith(dataset.prefix));
+  if (!folder || !isOpen(folder)) return;
+  empty(folder);
+  fill(folder, loading.signal);
+});
 
 const leave = ({ grant_id: id, path }, owner) => ask({
   title: `Remove ${sayAlbum(path)}?`,
@@ -77,6 +105,7 @@ function shut(folder) {
   empty(folder);
   say(folder, "");
   part(folder, "open").hidden = false;
+  part(folder, "add").hidden = true;
 }
 
 async function fill(folder, signal) {
@@ -109,6 +138,7 @@ async function fill(folder, signal) {
 function show(held, signal) {
   const carried = (folder) => held.shared_prefixes.includes(folder.dataset.prefix);
   folders().filter((folder) => !carried(folder) && !isOffered(folder)).forEach(shut);
+  for (const folder of folders().filter(carried)) part(folder, "add").hidden = !placeIn(held, folder);
   return Promise.all(folders().filter((folder) => carried(folder) && !isOpen(folder)).map((folder) => fill(folder, signal)));
 }
 

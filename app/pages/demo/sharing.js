@@ -13,14 +13,14 @@ const DAY = 86_400_000;
 const byLink = ({ link_id: id, path, expires_at, created_at }) =>
   makeRow({ path, expires_at, name: `Whoever has the link of ${sayTime(new Date(created_at))}`, take: () => api.endLink(id) });
 
-const withPerson = ({ grant_id: id, path, expires_at, grantee_email: name }) =>
-  makeRow({ path, expires_at, name, take: () => api.endSharing(id) });
+const withPerson = ({ grant_id: id, path, access, expires_at, grantee_email: name }) =>
+  makeRow({ path, expires_at, name, fills: access === "contribute", take: () => api.endSharing(id) });
 
-function makeRow({ path, expires_at: ends, name, take }) {
+function makeRow({ path, expires_at: ends, name, fills = false, take }) {
   const row = stamp("grant-row");
   const until = ends ? `until ${sayTime(new Date(ends))}` : "until you take it back";
   part(row, "name").textContent = name;
-  part(row, "since").textContent = `${sayAlbum(path)}, ${until}`;
+  part(row, "since").textContent = `${sayAlbum(path)}, ${until}${fills ? ", may add pictures" : ""}`;
   const end = part(row, "end");
   end.setAttribute("aria-label", `Take back ${sayAlbum(path)} from ${name}`);
   end.addEventListener("click", async () => {
@@ -62,8 +62,9 @@ async function open() {
 }
 
 function wish() {
-  const { email, path, days } = Object.fromEntries(new FormData(form));
-  return { email, path, expires_at: days ? new Date(Date.now() + days * DAY).toISOString() : null };
+  const { email, path, days, contribute } = Object.fromEntries(new FormData(form));
+  const access = contribute ? "contribute" : "read";
+  return { email, path, access, expires_at: days ? new Date(Date.now() + days * DAY).toISOString() : null };
 }
 
 async function makeLink() {
@@ -92,12 +93,12 @@ async function copyLink() {
 
 async function share(event) {
   event.preventDefault();
-  const { email, path, expires_at } = wish();
+  const { email, path, access, expires_at } = wish();
   const button = byId("share-now");
   button.disabled = true;
   part(form, "error").textContent = "";
   try {
-    await api.share({ grantee_email: email, path, expires_at });
+    await api.share({ grantee_email: email, path, access, expires_at });
     byId("share-email").value = "";
     announce("Shared. A mail tells them, without your name.");
     await loadGrants();

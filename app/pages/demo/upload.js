@@ -108,14 +108,15 @@ export async function withdraw(sending) {
 // The line, not the picture: it is worth another try later.
 export const isBroken = (error) => error instanceof Refusal && error.status === 0;
 
-export const begun = (album) => ({ album, key: "", uploadId: null, etags: [] });
+// `place`: a prefix to put it under, in place of an album of one's own.
+export const begun = (album, place = null) => ({ album, place, key: "", uploadId: null, etags: [] });
 
 // Resolves to the new picture; `progress` is called with the bytes that have left this device. `sending` is what `begun`
 // gave, and goes on where an earlier call for the same file was broken off.
 export async function upload(file, sending, { signal, progress, stored }) {
   const held = await writable();
   refuseIfFull(held);
-  sending.key ||= newKey(held.prefix, sending.album, file.name);
+  sending.key ||= sending.place ? newKey(sending.place, "", file.name) : newKey(held.prefix, sending.album, file.name);
   const { key } = sending;
   const headers = { "Content-Type": file.type || "application/octet-stream" };
   if (file.size > LARGE) await multipart(file, sending, headers, { signal, progress });

@@ -15,6 +15,7 @@ let running = 0;
 let tally = nothing();
 let looking = 0;
 let uploaded = () => {};
+let contributed = () => {};
 
 // Of all files since the queue was last empty.
 function nothing() {
@@ -22,6 +23,8 @@ function nothing() {
 }
 
 export const onUploaded = (listener) => { uploaded = listener; };
+
+export const onContributed = (listener) => { contributed = listener; };
 
 export const isBusy = () => running > 0 || waiting.length > 0;
 
@@ -103,8 +106,8 @@ async function run(row) {
     });
     if (signal.aborted) return;
     tally.done += 1;
-    show(row, "done", "Safe in your folder");
-    uploaded(photo);
+    show(row, "done", row.sending.place ? "In the shared album" : "Safe in your folder");
+    (row.sending.place ? contributed : uploaded)(photo);
     setTimeout(drop, SHOWN_WHEN_DONE, row);
   } catch (error) {
     if (!signal.aborted) fail(row, error);
@@ -151,8 +154,8 @@ function stop(row) {
   if (!rows.size && !isBusy()) tally = nothing();
 }
 
-function enqueue(file, album) {
-  const row = { file, node: stamp("upload-row"), sending: begun(album), stopping: null, isBroken: false };
+function enqueue(file, album, place) {
+  const row = { file, node: stamp("upload-row"), sending: begun(album, place), stopping: null, isBroken: false };
   part(row.node, "name").textContent = file.name;
   part(row.node, "bar").setAttribute("aria-label", file.name);
   part(row.node, "stop").addEventListener("click", () => stop(row));
@@ -164,10 +167,10 @@ function enqueue(file, album) {
   start(row);
 }
 
-export function enqueueAll(chosen) {
+export function enqueueAll(chosen, place = null) {
   const pictures = [...chosen].filter(({ type }) => !type || type.startsWith("image/"));
   tally.strangers = chosen.length - pictures.length;
-  pictures.forEach((file) => enqueue(file, target()));
+  pictures.forEach((file) => enqueue(file, target(), place));
   sum();
 }
 

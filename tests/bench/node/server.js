@@ -147,6 +147,7 @@ async function vend(request) {
     bucket: BUCKET,
     prefix,
     shared_prefixes: [],
+    write_prefixes: [],
     shared_part: 1,
     shared_parts: 1,
     region: REGION,
@@ -202,7 +203,8 @@ app.post(
           properties: {
             ...{ credential_id: text, access_key_id: text, secret_access_key: text, session_token: text },
             ...{ expiration: text, expires_in: { type: 'integer' }, server_time: text, access: text, bucket: text },
-            ...{ prefix: text, shared_prefixes: { type: 'array', items: text }, shared_part: { type: 'integer' } },
+            ...{ prefix: text, shared_prefixes: { type: 'array', items: text } },
+            ...{ write_prefixes: { type: 'array', items: text }, shared_part: { type: 'integer' } },
             ...{ shared_parts: { type: 'integer' }, region: text },
             ...{ endpoint_url: { type: ['string', 'null'] }, force_path_style: { type: 'boolean' } }
           }
