@@ -1,7 +1,8 @@
-"""What the operator's own server is told of the audit: events, written in the transaction of the act itself.
+"""What the operator's own server is told of audit and bucket: events, written in the transaction of the act itself.
 
 A payload has ids, the time and a few members of the audit's detail that are named here. So it holds no address, no
-secret and nothing that anybody typed. Each event of a user has the next number of that user's.
+secret and nothing that anybody typed, but for the keys of objects. Each event of a user has the next number of that
+user's.
 """
 
 import uuid
@@ -11,7 +12,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Literal
 
-from sqlalchemy import insert
+from sqlalchemy import insert, select
 from sqlalchemy.orm import Session
 
 from app.platform import retries
@@ -30,12 +31,16 @@ EventType = Literal[
     "link.withdrawn",
     "quota.exceeded",
     "credentials.revoked",
+    "object.created",
+    "object.removed",
     "webhook.test",
 ]
 ON = "outgoing events"
 """The key in `Session.info` that is true where there is a server to tell."""
 SIGNAL = "outgoing events"
 _NOTED = "noted for outgoing events"
+_OBJECTS = uuid.UUID("7d0c2f0e-4a53-4a51-9d8e-0b7a1c6f5e23")
+"""Of the ids of what the bucket tells, which it may tell twice."""
 
 
 @dataclass(frozen=True)
@@ -75,26 +80,44 @@ def note(session: Session, rows: Iterable[Mapping[str, Any]]) -> None:
     """Notes the events of audit rows that this transaction writes, where there is a server to tell."""
     if not session.info.get(ON):
         return
-    told = [row for row in rows if row["outcome"] == "done" and row["event"] in TOLD]
+    told = [_of_row(row) for row in rows if row["outcome"] == "done" and row["event"] in TOLD]
     if told:
         session.info.setdefault(_NOTED, []).extend(told)
+        do_before_commit(session, _write)
+
+
+def note_object(
+    session: Session,
+    now: datetime,
+    kind: Literal["object.created", "object.removed"],
+    user_id: uuid.UUID,
+    data: Mapping[str, Any],
+    *,
+    known_by: str,
+) -> None:
+    """Notes what happened to an object, where there is a server to tell. What has been told already adds nothing.
+
+    `known_by` is the same each time that the bucket tells it, and so is the id.
+    """
+    if session.info.get(ON):
+        values = _values(kind, user_id, data, now) | {"id": uuid.uuid5(_OBJECTS, known_by)}
+        session.info.setdefault(_NOTED, []).append(values)
         do_before_commit(session, _write)
 
 
 def put_test(session: Session, now: datetime, *, lease: uuid.UUID, until: datetime) -> uuid.UUID:
     """Adds an event that tells nothing, for whoever tries the server. It is taken until then. Returns its id."""
     values = _values("webhook.test", None, {}, now)
-    taken = {"sequence": None, "lease": lease, "next_try_at": until, "attempts": 1}
+    taken = {"lease": lease, "next_try_at": until, "attempts": 1}
     session.execute(insert(OutgoingEvent).values(values | taken))
     event_id: uuid.UUID = values["id"]
     return event_id
 
 
 def _write(session: Session) -> None:
-    events = [_of_row(row) for row in session.info.pop(_NOTED)]
-    _number(session, events)
-    session.execute(insert(OutgoingEvent), events)
-    signal_after_commit(session, SIGNAL)
+    if events := _numbered(session, session.info.pop(_NOTED)):
+        session.execute(insert(OutgoingEvent), events)
+        signal_after_commit(session, SIGNAL)
 
 
 def _of_row(row: Mapping[str, Any]) -> dict[str, Any]:
@@ -110,6 +133,7 @@ def _values(kind: EventType, user_id: uuid.UUID | None, data: Mapping[str, Any],
         "id": uuid.uuid4(),
         "type": kind,
         "user_id": user_id,
+        "sequence": None,
         "data": data,
         "created_at": at,
         "next_try_at": at,
@@ -118,15 +142,28 @@ def _values(kind: EventType, user_id: uuid.UUID | None, data: Mapping[str, Any],
     }
 
 
-def _number(session: Session, events: Sequence[dict[str, Any]]) -> None:
-    """Numbers the events of each user. The order of the ids keeps two transactions from waiting for each other."""
+def _numbered(session: Session, events: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The events to write, with the numbers of each user's. The order of the ids keeps two transactions from waiting
+    for each other.
+    """
     of_each: dict[uuid.UUID, list[dict[str, Any]]] = defaultdict(list)
     for event in events:
-        event["sequence"] = None
         if event["user_id"] is not None:
             of_each[event["user_id"]].append(event)
     for user_id in sorted(of_each):
-        theirs = of_each[user_id]
-        last = count_up(session, EventSequence.last, {"user_id": user_id}, by=len(theirs))
+        key = {"user_id": user_id}
+        theirs = of_each[user_id] = _untold(session, key, of_each[user_id])
+        last = count_up(session, EventSequence.last, key, by=len(theirs))
         for number, event in enumerate(theirs, last - len(theirs) + 1):
             event["sequence"] = number
+    return [event for event in events if event["user_id"] is None] + [one for some in of_each.values() for one in some]
+
+
+def _untold(session: Session, key: Mapping[str, uuid.UUID], events: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Those that were not told before, each once. The lock of the user's number makes a repetition at once wait."""
+    repeatable = {event["id"] for event in events if event["id"].version == 5}
+    if not repeatable:
+        return list(events)
+    count_up(session, EventSequence.last, key, by=0)
+    known = set(session.scalars(select(OutgoingEvent.id).where(OutgoingEvent.id.in_(repeatable))))
+    return list({event["id"]: event for event in events if event["id"] not in known}.values())

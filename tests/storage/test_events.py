@@ -428,3 +428,68 @@ def due(service: Service, device: Device) -> timedelta:
         rows = Usage.__table__.select().where(Usage.user_id == uuid.UUID(device.user_id))
         at: datetime = connection.execute(rows).one().next_count_at
     return at.astimezone(UTC) - service.clock.now()
+
+
+def told(service: Service) -> list[tuple[str, int, Any]]:
+    rows = service.sql("SELECT type, sequence, data FROM outgoing_events WHERE type LIKE 'object.%' ORDER BY sequence")
+    return [(kind, number, json.loads(data) if isinstance(data, str) else data) for kind, number, data in rows]
+
+
+@pytest.mark.both_databases
+class TestTelling:
+    """What the operator's own server is told, whether users have a quota or not."""
+
+    @pytest.fixture
+    def telling(self, make_sns: Callable[..., Sns]) -> Sns:
+        return make_sns(webhook_url="http://127.0.0.1:1/told", webhook_secret=("whsec_" + "A" * 32,))
+
+    def test_is_of_each_object_of_a_user(self, telling: Sns) -> None:
+        device = telling.service.device()
+        made = event("ObjectCreated:Put", own(device), 30)
+        made["s3"]["object"] |= {"eTag": "d41d8cd9", "versionId": "v1", "sequencer": "01"}
+        strangers = [event("ObjectCreated:Put", f"users/{uuid.uuid4()}/a", 1), event("ObjectCreated:Put", "a/b", 1)]
+        telling.tell(made, event("ObjectRemoved:Delete", own(device)), *strangers)
+        key = own(device)
+        assert told(telling.service) == [
+            ("object.created", 3, {"key": key, "size": 30, "etag": "d41d8cd9", "version_id": "v1"}),
+            ("object.removed", 4, {"key": key}),
+        ]
+
+    def test_is_once_however_often_it_is_told_here(self, telling: Sns) -> None:
+        device = telling.service.device()
+        numbered = [event("ObjectCreated:Put", own(device), 30) for _ in range(2)]
+        for number, one in enumerate(numbered):
+            one["s3"]["object"]["sequencer"] = str(number)
+        for _ in range(2):
+            telling.tell(*numbered, numbered[0])
+        telling.tell(numbered[0] | {"eventTime": "2026-12-01T00:00:00Z"})
+        assert [number for _, number, _ in told(telling.service)] == [3, 4]
+        telling.tell(event("ObjectCreated:Put", own(device), 30), event("ObjectCreated:Put", own(device), 31))
+        telling.tell(event("ObjectCreated:Put", own(device), 30))  # without a number of S3's, by its text
+        assert [number for _, number, _ in told(telling.service)] == [3, 4, 5, 6]
+
+    def test_is_once_when_it_comes_many_times_at_once(self, telling: Sns) -> None:
+        device = telling.service.device()
+        messages = [telling.message({"Records": [event("ObjectCreated:Put", own(device), 30)]}) for _ in range(6)]
+        assert all_at_once(lambda index: telling.send(messages[index]).status_code, crowd=6) == [204] * 6
+        assert [number for _, number, _ in told(telling.service)] == [3]
+
+    def test_reads_eventbridge_too(self, telling: Sns) -> None:
+        device = telling.service.device()
+        of_object = {"key": own(device), "size": 30, "etag": "d41d8cd9", "version-id": "v1", "sequencer": "01"}
+        detail = {"bucket": {"name": "photos"}, "object": of_object}
+        message = {"source": "aws.s3", "detail-type": "Object Created", "detail": detail}
+        assert telling.send(telling.message(message)).status_code == 204
+        data = {"key": own(device), "size": 30, "etag": "d41d8cd9", "version_id": "v1"}
+        assert told(telling.service) == [("object.created", 3, data)]
+
+    def test_is_of_nobody_who_is_erased_and_nothing_without_a_server(
+        self, telling: Sns, make_sns: Callable[..., Sns]
+    ) -> None:
+        device = telling.service.device()
+        device.erase()
+        telling.tell(event("ObjectRemoved:Delete", own(device)))
+        assert told(telling.service) == []
+        silent = make_sns()
+        silent.tell(event("ObjectCreated:Put", own(silent.service.device()), 30))
+        assert told(silent.service) == []
