@@ -167,7 +167,7 @@ release: install .docs/installed ## Cuts a version (VERSION=0.2.0): its number, 
 	.docs/bin/towncrier build --yes --version $(VERSION)
 
 lock: install ## Renews the locks from pyproject.toml
-	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --upgrade --extra redis --extra otel \
+	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --upgrade --extra redis --extra otel --extra saml \
 		--custom-compile-command "make lock" pyproject.toml --output-file requirements.lock
 	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --upgrade --extra dev \
 		--constraints requirements.lock --custom-compile-command "make lock" pyproject.toml \

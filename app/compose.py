@@ -61,6 +61,7 @@ from app.upkeep import canary, contribution_count, erased_objects, usage_count
 from app.upkeep.checks import WITHIN, Checks
 from app.upkeep.health import Health
 from app.vending import contributing, ledger
+from app.vending.assertion import Assertions, relying_party
 from app.vending.broker import Broker
 from app.vending.cache import CredentialCache
 from app.vending.cdn_keys import CdnKeys
@@ -96,6 +97,8 @@ class Runtime:
     sts_keyring: Keyring
     identity_tokens: IdentityTokens
     """For STS alone, in `web_identity` mode."""
+    assertions: Assertions | None
+    """For STS alone. There are some in `saml` mode."""
     session_states: SessionStates
     vending: Vending
     downloads: Downloads
@@ -127,6 +130,7 @@ class Runtime:
             Courier: self.courier,
             OldSystem: self.old_system,
             IdentityTokens: self.identity_tokens if web_identity else None,
+            Assertions: self.assertions,
             SessionStates: self.session_states,
             Vending: self.vending,
             Downloads: self.downloads,
@@ -145,7 +149,7 @@ class Runtime:
             self.platform,
             keyrings=self.keyrings,
             broker=self.vending.broker,
-            identity_tokens=self.identity_tokens,
+            assertions=self.assertions,
             downloads=self.downloads,
             providers=self.providers,
             transport=self.postman.transport,
@@ -199,6 +203,8 @@ class Runtime:
     @property
     def keyrings(self) -> tuple[Keyring, ...]:
         """Those in use."""
+        if self.assertions is not None:
+            return self.keyring, self.assertions.keyring
         return (self.keyring, self.sts_keyring) if self.vending.terms.mode == "web_identity" else (self.keyring,)
 
     async def close(self) -> None:
@@ -252,6 +258,7 @@ def build_runtime(settings: Settings, *, clock: Clock | None = None, aws: "boto3
     metrics.watch(metrics.newcomers_waiting, lambda: turns.waiting)
     keyring, sts_keyring = (Keyring(database, vault, clock, purpose) for purpose in ("access", "sts"))
     identity_tokens = IdentityTokens(sts_keyring, clock, public_url=settings.public_url)
+    assertions = _assertions(settings, Keyring(database, vault, clock, "saml"), clock)
     sts = _sts(settings, sdk, clock, metrics, tracing)
     broker = Broker(
         sts,
@@ -259,6 +266,7 @@ def build_runtime(settings: Settings, *, clock: Clock | None = None, aws: "boto3
         metrics,
         mode=settings.vending_mode,
         identity_tokens=identity_tokens,
+        assertions=assertions,
         is_aws=settings.s3_endpoint_url is None,
     )
     memory = settings.cache_url == "memory://"
@@ -299,6 +307,7 @@ def build_runtime(settings: Settings, *, clock: Clock | None = None, aws: "boto3
         providers=Providers(settings.oidc_providers, clock),
         sts_keyring=sts_keyring,
         identity_tokens=identity_tokens,
+        assertions=assertions,
         session_states=session_states,
         vending=vending,
         downloads=Downloads(platform, CdnKeys(database, vault, clock, settings.cdn_key_pair_id)),
@@ -344,6 +353,16 @@ def _tracing(settings: Settings) -> Tracing:
         return OtlpTracing(settings.otlp_endpoint)
     except ModuleNotFoundError as error:
         message = "TOKENVEND_OTLP_ENDPOINT: traces need OpenTelemetry's packages, which requirements.lock has"
+        raise SettingsError(message) from error
+
+
+def _assertions(settings: Settings, keyring: Keyring, clock: Clock) -> Assertions | None:
+    if settings.vending_mode != "saml":
+        return None
+    try:
+        return Assertions(keyring, clock, relying_party(settings.partition), public_url=settings.public_url)
+    except ModuleNotFoundError as error:
+        message = "TOKENVEND_VENDING_MODE: saml needs the packages lxml and signxml, which requirements.lock has"
         raise SettingsError(message) from error
 
 
@@ -399,6 +418,7 @@ def _terms(settings: Settings) -> Terms:
         session_tags=settings.session_tags,
         transitive_tag_keys=settings.transitive_tag_keys,
         source_identity=settings.source_identity == "on",
+        saml_provider_arn=settings.saml_provider_arn,
     )
 
 

@@ -28,6 +28,7 @@ CONTENTS = {
         "/deploy/README",
         "operate/aws",
         "operate/proxies",
+        "operate/modes",
         "operate/sts",
         "operate/cdn",
         "operate/engines",

@@ -119,6 +119,7 @@ BLOCKS: dict[str, dict[str, How]] = {
         "run sh -c": NotRun(ACCOUNT, "TestCommands::test_migrate_twice_then_an_administrator_then_keys"),
         'MigrationImage="$(image': NotRun(ACCOUNT, "TestCommands::test_name_parameters_that_there_are"),
         "photos-web-identity": NotRun(ACCOUNT, "TestCommands::test_name_parameters_that_there_are"),
+        "photos-saml": NotRun(ACCOUNT, "TestCommands::test_name_parameters_that_there_are"),
         "create namespace": NotRun(
             "no machine of the tests has a cluster",
             "TestKubernetes::test_the_migration_comes_first_with_all_that_it_reads",
@@ -137,7 +138,8 @@ BLOCKS: dict[str, dict[str, How]] = {
         "deny-all": StandIn("TestFunctions::test_a_denial_is_a_policy_of_the_role", "AWS"),
         "deny-leaked": StandIn("TestFunctions::test_a_denial_is_a_policy_of_the_role", "AWS"),
         "keys show --purpose cdn": NotRun("each of its lines is read", "TestRunbook::test_every_command_is_one"),
-        "--purpose sts   # in web_identity mode\ntokenvend keys list": NotRun(
+        "update-saml-provider": NotRun(ACCOUNT, "TestRunbook::test_every_command_is_one"),
+        "then upload the metadata\ntokenvend keys list": NotRun(
             "each of its lines is read", "TestRunbook::test_every_command_is_one"
         ),
         "tokenvend sts access-key": NotRun("it asks STS", "TestRunbook::test_every_command_is_one"),

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.service import ROLE_ARN, SECRET_KEY
+from tests.support.service import PROVIDER_ARN, ROLE_ARN, SECRET_KEY
 
 READY = """
 import json, sys
@@ -24,12 +24,12 @@ LATER = {
     "calls to S3": {"boto3", "s3transfer"},
     "terminals": {"pygments", "rich", "typer"},
     "passwords": {"argon2", "passlib", "zxcvbn"},
+    "assertions": {"lxml", "signxml"},
     "passkeys": {"asn1crypto", "cbor2", "pyasn1_modules", "webauthn"},
 }
 
 
-@pytest.mark.slow("a process that imports the whole service")
-def test_worker_has_imported_nothing_that_only_some_requests_need(tmp_path: Path) -> None:
+def imported(tmp_path: Path, **settings: str) -> set[str]:
     environment = {
         "PYTHONPATH": str(Path(__file__).parents[1]),
         "AWS_ACCESS_KEY_ID": "AKIABROKERBROKER",
@@ -39,10 +39,24 @@ def test_worker_has_imported_nothing_that_only_some_requests_need(tmp_path: Path
         "TOKENVEND_SECRET_KEY": SECRET_KEY,
         "TOKENVEND_BUCKET": "photos",
         "TOKENVEND_ROLE_ARN": ROLE_ARN,
+        **settings,
     }
     ready = subprocess.run(
         [sys.executable, "-c", READY], cwd=tmp_path, env=environment, capture_output=True, text=True, check=True
     )
-    imported = set(json.loads(ready.stdout))
-    assert "fastapi" in imported
-    assert {of: names & imported for of, names in LATER.items() if names & imported} == {}
+    found = set(json.loads(ready.stdout))
+    assert "fastapi" in found
+    return found
+
+
+@pytest.mark.slow("a process that imports the whole service")
+def test_worker_has_imported_nothing_that_only_some_requests_need(tmp_path: Path) -> None:
+    found = imported(tmp_path)
+    assert {of: names & found for of, names in LATER.items() if names & found} == {}
+
+
+@pytest.mark.all
+@pytest.mark.slow("a process that imports the whole service")
+def test_worker_in_saml_mode_has_what_signs_assertions(tmp_path: Path) -> None:
+    found = imported(tmp_path, TOKENVEND_VENDING_MODE="saml", TOKENVEND_SAML_PROVIDER_ARN=PROVIDER_ARN)
+    assert {of for of, names in LATER.items() if names & found} == {"assertions"}

@@ -77,7 +77,8 @@ MEANINGS: dict[str, str] = {
     "path": "The shared folder within the owner's prefix. It ends in `/`.",
     "prefix": "Where in the bucket the credential works. It ends in `/`.",
     "provider": "The name of the provider as the operator set it up, such as `apple`.",
-    "purpose": "What the key signs: access tokens (`access`), or the identity tokens that only STS gets (`sts`).",
+    "purpose": "What the key signs: access tokens (`access`), the identity tokens that only STS gets (`sts`), or the "
+    "assertions that only STS gets (`saml`).",
     "reason": "Why you do this, in your own words. The audit event keeps it.",
     "recipient": "The e-mail address that the mail goes to.",
     "revoked_at": "When the credential was revoked. Null if it was not.",

@@ -104,7 +104,15 @@ CHOICES: Mapping[str, tuple[str, ...]] = {
     "PasskeyRequirement": ("required",),
 }
 """Texts to choose from, by the name of their type: one type each, in whichever models they stand."""
-SPELLINGS = {"mfa": "MFA", "totp": "TOTP", "oidc": "OIDC", "jwks": "JWKS", "sts": "STS", "openid": "OpenID"}
+SPELLINGS = {
+    "mfa": "MFA",
+    "totp": "TOTP",
+    "oidc": "OIDC",
+    "jwks": "JWKS",
+    "sts": "STS",
+    "saml": "SAML",
+    "openid": "OpenID",
+}
 
 
 class FieldError(ResponseModel):

@@ -6,7 +6,7 @@ from typing import Literal
 from fastapi import APIRouter, Request, Response
 from prometheus_client import CONTENT_TYPE_LATEST
 
-from app.api.provided import HealthDep, IdentityTokensDep, KeyringDep, PlatformDep
+from app.api.provided import AssertionsDep, HealthDep, IdentityTokensDep, KeyringDep, PlatformDep
 from app.auth.keys import Keyring
 from app.crypto.jws import ALGORITHM
 from app.http.local import is_local
@@ -15,6 +15,7 @@ from app.http.wire import ResponseModel
 from app.platform.problems import LocalOnly, NotFound, NotReady, Unauthenticated
 from app.upkeep import health
 from app.vending.identity_token import ISSUER_PATH
+from app.vending.saml_metadata import MEDIA_TYPE, METADATA_PATH
 
 router = APIRouter(tags=["ops"], route_class=NamedRoute)
 
@@ -133,6 +134,19 @@ async def get_sts_jwks(identity_tokens: IdentityTokensDep, response: Response) -
     if identity_tokens is None:
         raise NotFound
     return _keys(identity_tokens.keyring, response)
+
+
+@router.get(
+    METADATA_PATH,
+    response_class=Response,
+    responses={200: {"content": {MEDIA_TYPE: {"schema": {"type": "string"}}}}},
+)
+async def get_saml_metadata(assertions: AssertionsDep) -> Response:
+    """The SAML metadata for IAM: this service as the identity provider of `saml` mode. No client gets an assertion."""
+    if assertions is None:
+        raise NotFound
+    headers = {"Cache-Control": f"public, max-age={JWKS_MAX_AGE}"}
+    return Response(assertions.metadata, media_type=MEDIA_TYPE, headers=headers)
 
 
 def _issuer(issuer: str, jwks_uri: str, response: Response) -> IssuerMetadata:

@@ -17,6 +17,7 @@ from app.platform.process import Platform
 from app.policy.session_policy import Bucket
 from app.upkeep.checks import Checks
 from app.upkeep.health import Health
+from app.vending.assertion import Assertions
 from app.vending.broker import Broker
 from app.vending.downloads import Downloads
 from app.vending.identity_token import IdentityTokens
@@ -37,6 +38,7 @@ ChecksDep = Annotated[Checks, provided(Checks)]
 HealthDep = Annotated[Health, provided(Health)]
 KeyringDep = Annotated[Keyring, provided(Keyring)]
 """Of access tokens."""
+AssertionsDep = Annotated[Assertions | None, provided(Assertions)]
 IdentityTokensDep = Annotated[IdentityTokens | None, provided(IdentityTokens)]
 StorageEventsDep = Annotated[Topic | None, provided(Topic)]
 ImportRoomDep = Annotated[ImportRoom, provided(ImportRoom)]

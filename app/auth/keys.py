@@ -13,7 +13,7 @@ from typing import Any, Literal
 from sqlalchemy import insert, select, update
 from sqlalchemy.orm import Session
 
-from app.crypto import cdn_signatures, jws, kinds, vault
+from app.crypto import jws, kinds, rsa_keys, vault
 from app.crypto.vault import Vault
 from app.platform.clock import Clock
 from app.platform.db import Database, insert_if_absent
@@ -28,11 +28,13 @@ RELOAD_EVERY = 60.0
 """Seconds between a replica's reads of the table."""
 PUBLISHED_BEFORE_USE = timedelta(minutes=10)
 """Longer than replicas and outside verifiers (JWKS max-age 300 s) keep an older list of keys."""
+UPLOADED_BEFORE_USE = timedelta(days=7)
+"""IAM reads no SAML metadata by itself: so long an operator has to bring it there."""
 NEVER = datetime.max.replace(tzinfo=UTC)
 SEALED_AS = kinds.SIGNING_KEY
-KeyPurpose = Literal["access", "sts"]
-"""Access tokens, or the identity tokens that only STS sees. No key serves both."""
-Purpose = Literal["access", "sts", "cdn"]
+KeyPurpose = Literal["access", "sts", "saml"]
+"""Access tokens, or what only STS sees: identity tokens, assertions. No key serves two of them."""
+Purpose = Literal["access", "sts", "saml", "cdn"]
 """Or the URLs that a CDN verifies: see `vending/cdn_keys.py`."""
 
 
@@ -113,6 +115,11 @@ class Keyring:
         now = self._clock.now()
         return {"keys": [dict(key.public_jwk) for key in self._keys if key.published(now)]}
 
+    def waiting(self) -> LoadedKey | None:
+        """The newest key, if it is published and does not sign yet."""
+        newest = self._keys[-1] if self._keys else None
+        return newest if newest is not None and newest.signs_from > self._clock.now() else None
+
     def _open(self, row: SigningKey, known: LoadedKey | None) -> LoadedKey | None:
         if known is not None:  # decrypting and parsing a key takes longer than the whole query
             private, public = known.private, known.public
@@ -122,8 +129,15 @@ class Keyring:
             except vault.DecryptionFailed:
                 log.error("key_of_another_secret", kid=row.kid)
                 return None
-            private, public = (jws.signing_key(pem), jws.verification_key(row.public_jwk))
+            private, public = _key_objects(self.purpose, pem, row.public_jwk)
         return LoadedKey(row.kid, row.signs_from, row.retires_at, private, public, row.public_jwk)
+
+
+def _key_objects(purpose: KeyPurpose, pem: bytes, public_jwk: Mapping[str, Any]) -> tuple[Any, Any]:
+    """The private and the public key. Nobody here verifies an assertion."""
+    if purpose == "saml":
+        return rsa_keys.signing_key(pem, is_own=True), None
+    return jws.signing_key(pem), jws.verification_key(public_jwk)
 
 
 def list_keys(session: Session, purpose: Purpose) -> list[SigningKey]:
@@ -153,6 +167,8 @@ def rotate(
 ) -> datetime:
     """Adds a key. Returns when it starts to sign. Older keys stay published until the last token they signed expires.
 
+    A key for assertions waits for a week, in which an operator uploads the metadata to IAM.
+
     `at_once` is for a stolen key: the new key signs now and no other is trusted, so every access token is refused and
     apps refresh. Of two rotations at once, one fails by the primary key and changes nothing. Raises `DecryptionFailed`
     if the newest key was made with another SECRET_KEY, because running services could not decrypt the new one.
@@ -160,7 +176,7 @@ def rotate(
     existing = list_keys(session, purpose)
     if existing:
         vault.decrypt(SEALED_AS, existing[-1].private_key_encrypted, bound_to=existing[-1].kid)
-    signs_from = now if at_once or not existing else now + PUBLISHED_BEFORE_USE
+    signs_from = now if at_once or not existing else now + known_before_use(purpose)
     session.execute(
         update(SigningKey)
         .where(SigningKey.purpose == purpose, SigningKey.retires_at.is_(None) | (SigningKey.retires_at > now))
@@ -185,9 +201,20 @@ def rotate(
     return signs_from
 
 
+def known_before_use(purpose: KeyPurpose) -> timedelta:
+    """How long a key is published before it signs."""
+    return UPLOADED_BEFORE_USE if purpose == "saml" else PUBLISHED_BEFORE_USE
+
+
 def new_key(vault: Vault, purpose: Purpose, *, sequence: int, now: datetime, signs_from: datetime) -> dict[str, Any]:
     """The columns of a new key."""
-    pair = cdn_signatures.generate_key_pair() if purpose == "cdn" else jws.generate_key_pair()
+    match purpose:
+        case "cdn":
+            pair = rsa_keys.generate_key_pair()
+        case "saml":
+            pair = rsa_keys.generate_certified_key_pair(now)
+        case "access" | "sts":
+            pair = jws.generate_key_pair()
     return {
         "purpose": purpose,
         "sequence": sequence,

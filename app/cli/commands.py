@@ -32,7 +32,7 @@ from app.admin.imports import Order
 from app.auth import keys as signing_keys
 from app.auth.tokens import ACCESS_TOKEN_TTL
 from app.aws.rds_password import database_password
-from app.cli import base_mfa, cdn_keys, doctor, secret_key, serving
+from app.cli import base_mfa, cdn_keys, doctor, saml_keys, secret_key, serving
 from app.cli.opening import (
     ELSEWHERE,
     PORT,
@@ -67,7 +67,7 @@ from app.vending.identity_token import TTL as IDENTITY_TOKEN_TTL
 
 cli = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False)
 admin = typer.Typer(no_args_is_help=True, help="Administrators.")
-keys = typer.Typer(no_args_is_help=True, help="The keys that sign tokens, and URLs of the CDN.")
+keys = typer.Typer(no_args_is_help=True, help="The keys that sign tokens, assertions, and URLs of the CDN.")
 sts = typer.Typer(no_args_is_help=True, help="What STS can tell an operator.")
 cli.add_typer(admin, name="admin")
 cli.add_typer(keys, name="keys")
@@ -82,7 +82,10 @@ ROWS_REFUSED = 3
 EXPORTS: dict[str, Format] = {".csv": "csv", ".ndjson": "ndjson", ".jsonl": "ndjson"}
 Purpose = Annotated[
     signing_keys.Purpose,
-    typer.Option(help="`sts`: the keys of `web_identity` mode; `cdn`: those of signed URLs, for CloudFront."),
+    typer.Option(
+        help="`sts`: the keys of `web_identity` mode; `saml`: those of `saml` mode; `cdn`: those of signed URLs, for "
+        "CloudFront."
+    ),
 ]
 
 
@@ -316,10 +319,23 @@ def list_keys(purpose: Purpose = "access", as_json: Json = False) -> None:
 
 @keys.command()
 def show(
-    _purpose: Annotated[Literal["cdn"], typer.Option("--purpose", help="`cdn`: the key of signed URLs.")],
-    kid: Annotated[str | None, typer.Option(help="An older key, by its kid; the newest if left out.")] = None,
+    purpose: Annotated[
+        Literal["cdn", "saml"],
+        typer.Option(
+            "--purpose", help="`cdn`: the key of signed URLs; `saml`: the metadata with the keys of assertions."
+        ),
+    ],
+    kid: Annotated[
+        str | None, typer.Option(help="An older key of the CDN, by its kid; the newest if left out.")
+    ] = None,
 ) -> None:
-    """Prints the newest public key in PEM, to upload it to CloudFront. Makes the first key if there is none."""
+    """Prints what is to be uploaded: the newest public key in PEM to CloudFront, or the SAML metadata to IAM.
+
+    Makes the first key if there is none.
+    """
+    if purpose == "saml":
+        saml_keys.print_metadata(runtime_of_command())
+        return
     cdn_keys.print_public(runtime_of_command(), kid)
 
 
@@ -337,7 +353,8 @@ def rotate(
 ) -> None:
     """Adds a key that takes over after it has been published for ten minutes.
 
-    A key for the CDN takes over once its id at CloudFront is set.
+    A key for the CDN takes over once its id at CloudFront is set. A key for assertions takes over a week later: upload
+    the metadata to IAM before then.
     """
     runtime = runtime_of_command()
     if purpose == "cdn":
@@ -354,6 +371,8 @@ def rotate(
         token_ttl=timedelta(seconds=ACCESS_TOKEN_TTL if purpose == "access" else IDENTITY_TOKEN_TTL),
     )
     print(f"The new key signs from {_time(signs_from)}; running services take notice within a minute.")
+    if purpose == "saml":
+        saml_keys.print_what_is_next(signs_from, at_once=now)
 
 
 @keys.command()

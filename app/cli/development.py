@@ -102,6 +102,11 @@ def run(*, host: str, public_host: str | None, port: int, engine_port: int | Non
             _say("Other machines may use the service and S3: development has fewer guards than production.")
         public_url = given.public_url if "public_url" in given.model_fields_set else place.url
         mode = given.vending_mode
+        if mode == "saml":
+            raise SettingsError(
+                f"{PREFIX}VENDING_MODE: the embedded engine knows no AssumeRoleWithSAML: leave saml out, or set "
+                "web_identity, which needs no keys and lasts as long"
+            )
         running = resources.enter_context(
             engine.start(
                 data_dir / "engine",

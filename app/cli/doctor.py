@@ -6,12 +6,13 @@ from dataclasses import replace
 
 from app.compose import Runtime
 from app.platform.problems import Problem
-from app.platform.settings import LONGEST_CHAINED
+from app.platform.settings import KEYLESS, LONGEST_CHAINED
 from app.revocation.iam_writer import IamFailed, RoleDenials
 from app.upkeep import isolation
-from app.upkeep.checks import WITHIN, Finding
+from app.upkeep.checks import WITHIN, Finding, saml
 from app.upkeep.isolation import Tenant
 from app.vending import tickets, vending
+from app.vending.orders import Order
 
 MENDS = {
     "assume_role": "the role's trust policy must allow this identity sts:AssumeRole (and sts:SetSourceIdentity, or set "
@@ -20,6 +21,9 @@ MENDS = {
     "web_identity": "STS must reach TOKENVEND_PUBLIC_URL, so the service must be running; the account's OIDC provider "
     "must be its /sts with the audience sts.amazonaws.com, and the role's trust policy must allow that provider "
     "sts:AssumeRoleWithWebIdentity for the subject tokenvend",
+    "saml": "IAM must have this service's metadata as it is now (`tokenvend keys show --purpose saml` prints it) in "
+    "TOKENVEND_SAML_PROVIDER_ARN, and the role's trust policy must allow that provider sts:AssumeRoleWithSAML (and "
+    "sts:SetSourceIdentity, sts:TagSession) for SAML:aud, SAML:iss and SAML:sub_type of deploy/aws/saml.yaml",
     "federation_token": "the base credentials must be an IAM user's own keys, and its policy must allow "
     "sts:GetFederationToken and the object actions on users/*",
     "maximum duration": "the role's maximum session duration (MaxSessionDuration) must reach "
@@ -74,7 +78,8 @@ async def _examine(runtime: Runtime, within: float) -> list[Finding]:
         failed = _with_rcp(runtime, _failed(mode, cause)) if "AccessDenied" in cause else _failed(mode, cause)
         findings.append(replace(failed, name=_trust(runtime)))
     else:
-        findings += [*vends, *await _revocation(runtime), *await _isolation(runtime, own)]
+        findings = [*await _with_waiting_key(runtime, findings), *vends]
+        findings += [*await _revocation(runtime), *await _isolation(runtime, own)]
     return [*findings, *await _cors(runtime)]
 
 
@@ -94,13 +99,37 @@ async def _vend(runtime: Runtime) -> tuple[Tenant, list[Finding]]:
     return own, [*findings, Finding("maximum duration", "ok", f"a credential of {longest} s was issued")]
 
 
+async def _with_waiting_key(runtime: Runtime, findings: list[Finding]) -> list[Finding]:
+    """In `saml` mode: asks STS by the key that does not sign yet, and replaces the warning that it waits."""
+    warning = next((finding for finding in findings if finding.name == saml.NAME), None)
+    if warning is None:
+        return findings
+    others = [finding for finding in findings if finding is not warning]
+    try:
+        known = await runtime.vending.broker.knows_waiting_key(_order(runtime, vending.SHORTEST))
+    except Problem:
+        return findings
+    if known is None:
+        return others
+    told = replace(warning, state="ok", text=f"{warning.text}, and IAM has it", repair="")
+    return [
+        *others,
+        told if known else replace(warning, state="failed", text=f"{warning.text}, and IAM does not have it"),
+    ]
+
+
 def _trust(runtime: Runtime) -> str:
     return "vend" if runtime.platform.settings.vending_mode == "federation_token" else "trust policy"
 
 
 async def _tenant(runtime: Runtime, duration: int) -> Tenant:
-    order = runtime.vending.make_order(uuid.uuid4(), uuid.uuid4(), access="read_write", path="", duration=duration)
+    order = _order(runtime, duration)
     return Tenant(order.prefix, await runtime.vending.broker.obtain(order))
+
+
+def _order(runtime: Runtime, duration: int) -> Order:
+    """Of a user who does not exist."""
+    return runtime.vending.make_order(uuid.uuid4(), uuid.uuid4(), access="read_write", path="", duration=duration)
 
 
 async def _revocation(runtime: Runtime) -> list[Finding]:
@@ -210,8 +239,8 @@ async def _tickets(runtime: Runtime, own: Tenant) -> Finding:
 
 
 def _with_rcp(runtime: Runtime, denied: Finding) -> Finding:
-    """Such policies are mostly there to keep identities of elsewhere out, as those of `web_identity` mode are."""
-    if runtime.platform.settings.vending_mode != "web_identity":
+    """Such policies are mostly there to keep identities of elsewhere out, as those that the service vouches for are."""
+    if runtime.platform.settings.vending_mode not in KEYLESS:
         return denied
     return replace(denied, repair=f"{denied.repair}; {RCP}")
 

@@ -1,4 +1,4 @@
-"""Signatures that Amazon CloudFront verifies, their keys and their spelling.
+"""Signatures that Amazon CloudFront verifies, and their spelling.
 
 RSA with 2,048 bits, PKCS #1 v1.5 and SHA-1 is what every SDK signs and CloudFront assumes. The same text has the same
 signature always, which ECDSA would not give. A weakness of SHA-1 needs a text of the attacker's choice, and what is
@@ -12,32 +12,9 @@ from typing import Any
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import padding, rsa
 
-from app.crypto.encoding import b64url, unb64url
-from app.crypto.jws import KeyPair, thumbprint
+from app.crypto.encoding import unb64url
 
-BITS = 2048
-"""What CloudFront takes."""
 _IN_URLS = str.maketrans("+=/", "-_~")
-
-
-def generate_key_pair() -> KeyPair:
-    """An RSA key pair, named by the thumbprint of its public JWK (RFC 7638)."""
-    private_key = rsa.generate_private_key(public_exponent=65_537, key_size=BITS)
-    numbers = private_key.public_key().public_numbers()
-    members = {"e": _number(numbers.e), "kty": "RSA", "n": _number(numbers.n)}
-    kid = thumbprint(members)
-    pem = private_key.private_bytes(
-        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
-    )
-    return KeyPair(kid, pem, {**members, "use": "sig", "kid": kid})
-
-
-def signing_key(private_pem: bytes) -> rsa.RSAPrivateKey:
-    """A key object for `sign`. Raises ValueError for a key of another kind."""
-    key = serialization.load_pem_private_key(private_pem, password=None)
-    if not isinstance(key, rsa.RSAPrivateKey):
-        raise ValueError("not an RSA key")
-    return key
 
 
 def sign(text: str, key: rsa.RSAPrivateKey) -> str:
@@ -55,7 +32,3 @@ def public_pem(public_jwk: Mapping[str, Any]) -> str:
     e, n = (int.from_bytes(unb64url(public_jwk[name])) for name in ("e", "n"))
     key = rsa.RSAPublicNumbers(e, n).public_key()
     return key.public_bytes(serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo).decode("ascii")
-
-
-def _number(value: int) -> str:
-    return b64url(value.to_bytes((value.bit_length() + 7) // 8))

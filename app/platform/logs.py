@@ -26,6 +26,7 @@ _SECRET_NAME = re.compile(
 )
 _SECRET_VALUE = re.compile(
     r"eyJ[\w-]{10,}(?:\.[\w-]*){0,2}"  # JWTs, which some engines also use as session tokens
+    r"|PHNhbWxwOlJlc3BvbnNl[\w+/=%]*"  # a SAML response: whoever has one may assume the role
     r"|tv[lrs]_[\w-]+"  # secrets of links, refresh tokens and single-use tokens
     r"|\b(?:AKIA|ASIA)[A-Za-z0-9]{12,}\b"
     r"|\b(?:IQoJ|FwoG)[\w+/=]{40,}"  # AWS session tokens
@@ -45,6 +46,7 @@ _QUIET = (
     "httpx",
     "opentelemetry",
     "passlib",
+    "signxml",
 )
 
 
@@ -195,6 +197,7 @@ def _has_mark(text: str) -> bool:
     """Whether `_SECRET_VALUE` could match. For most texts it cannot, and this check costs a tenth of the match."""
     return (
         "eyJ" in text
+        or "PHNhbWxw" in text
         or "tvl_" in text
         or "tvr_" in text
         or "tvs_" in text

@@ -35,7 +35,9 @@ PREFIX = "TOKENVEND_"
 Switch = Literal["on", "off"]
 CommaSeparated = Annotated[tuple[str, ...], NoDecode]
 Pooler = Literal["none", "session", "transaction"]
-VendingMode = Literal["assume_role", "web_identity", "federation_token"]
+VendingMode = Literal["assume_role", "web_identity", "saml", "federation_token"]
+KEYLESS: tuple[VendingMode, ...] = ("web_identity", "saml")
+"""Modes in which STS trusts what this service signs itself: without base credentials, and not role chaining."""
 TagName = Literal["user_id", "session_id", "access"]
 
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
@@ -227,7 +229,11 @@ class Settings(BaseSettings):
     )
     vending_mode: VendingMode = Field(
         "assume_role",
-        description="`web_identity`: this service is the OIDC issuer; `federation_token`: an IAM user calls STS",
+        description="`web_identity`: this service is the OIDC issuer; `saml`: it is the SAML identity provider; "
+        "`federation_token`: an IAM user calls STS",
+    )
+    saml_provider_arn: str | None = Field(
+        None, description="with `saml`: the SAML provider of IAM that has this service's metadata"
     )
     external_id: str | None = Field(None, description="the ExternalId that the service sends to AssumeRole")
     source_identity: Switch = Field(
@@ -264,7 +270,7 @@ class Settings(BaseSettings):
         ge=900,
         le=LONGEST_OF_A_ROLE,
         description="the longest lifetime of an upload lease, in seconds; if empty, `CREDENTIAL_MAX_TTL`; longer "
-        "only in `web_identity` mode",
+        "only in the modes `web_identity` and `saml`",
     )
     sts_endpoint_url: str | None = Field(
         None,
@@ -864,6 +870,15 @@ class Settings(BaseSettings):
             raise ValueError("must be the ARN of a role: arn:aws:iam::123456789012:role/name")
         return value
 
+    @field_validator("saml_provider_arn")
+    @classmethod
+    def _saml_provider(cls, value: str | None) -> str | None:
+        if value is not None and not re.fullmatch(
+            r"arn:aws[a-z-]*:iam::\d{12}:saml-provider/[\w.-]{1,128}", value, re.ASCII
+        ):
+            raise ValueError("must be the ARN of a SAML provider: arn:aws:iam::123456789012:saml-provider/name")
+        return value
+
     @field_validator("bucket")
     @classmethod
     def _bucket(cls, value: str) -> str:
@@ -910,10 +925,10 @@ class Settings(BaseSettings):
             )
         if self.credential_max_ttl > LONGEST_OF_A_ROLE and self.vending_mode != "federation_token":
             raise ValueError(f"{PREFIX}CREDENTIAL_MAX_TTL: must not exceed {LONGEST_OF_A_ROLE} for a role")
-        if self.longest_ttl > max(self.credential_max_ttl, LONGEST_CHAINED) and self.vending_mode != "web_identity":
+        if self.longest_ttl > max(self.credential_max_ttl, LONGEST_CHAINED) and self.vending_mode not in KEYLESS:
             raise ValueError(
                 f"{PREFIX}UPLOAD_MAX_TTL: must not exceed {LONGEST_CHAINED} and {PREFIX}CREDENTIAL_MAX_TTL but in "
-                "web_identity mode: AWS gives a role that assumes another one an hour at most"
+                "web_identity or saml mode: AWS gives a role that assumes another one an hour at most"
             )
         return self
 
@@ -954,11 +969,23 @@ class Settings(BaseSettings):
         return self
 
     @model_validator(mode="after")
+    def _has_a_provider_beside_its_role(self) -> Self:
+        if self.vending_mode != "saml" or not self.saml_provider_arn or not self.role_arn:
+            return self
+        provider, role = (arn.split(":") for arn in (self.saml_provider_arn, self.role_arn))
+        if provider[1] != role[1] or (role[4] and provider[4] != role[4]):
+            raise ValueError(
+                f"{PREFIX}SAML_PROVIDER_ARN: must be of the account of {PREFIX}ROLE_ARN: no role trusts another "
+                "account's SAML provider"
+            )
+        return self
+
+    @model_validator(mode="after")
     def _consistent(self) -> Self:
         if unknown := set(self.transitive_tag_keys) - set(tag_keys(self.session_tags)):
             raise ValueError(f"{PREFIX}TRANSITIVE_TAG_KEYS: {', '.join(sorted(unknown))}: not in SESSION_TAGS")
-        if self.mfa_serial and self.vending_mode == "web_identity":
-            raise ValueError(f"{PREFIX}MFA_SERIAL: there is no base identity in web_identity mode")
+        if self.mfa_serial and self.vending_mode in KEYLESS:
+            raise ValueError(f"{PREFIX}MFA_SERIAL: there is no base identity in {self.vending_mode} mode")
         if self.mfa_serial and self.vending_mode == "federation_token":
             raise ValueError(
                 f"{PREFIX}MFA_SERIAL: STS takes no GetFederationToken from credentials that were got with a code"
@@ -1079,7 +1106,13 @@ class Settings(BaseSettings):
 
     @property
     def _needed(self) -> tuple[str, ...]:
-        return ("bucket",) if self.vending_mode == "federation_token" else ("bucket", "role_arn")
+        match self.vending_mode:
+            case "federation_token":
+                return ("bucket",)
+            case "saml":
+                return ("bucket", "role_arn", "saml_provider_arn")
+            case "assume_role" | "web_identity":
+                return ("bucket", "role_arn")
 
     @property
     def gives_upload_tickets(self) -> bool:

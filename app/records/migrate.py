@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from alembic.config import Config
 
 MIGRATIONS = Path(__file__).resolve().parents[2] / "migrations"
-HEAD = "20261201631"
+HEAD = "2026120164"
 """The newest migration, which this version's code needs. A test compares it with the files."""
 
 

@@ -504,13 +504,13 @@ class ProviderAuthorization(Model):
 
 
 class SigningKey(Model):
-    """A key pair that signs tokens of one purpose, or what a CDN verifies.
+    """A key pair that signs tokens of one purpose, assertions for STS, or what a CDN verifies.
 
     `sequence` is unique within a purpose, so that two replicas cannot both make the first key.
     """
 
     __tablename__ = "signing_keys"
-    __table_args__ = (CheckConstraint("purpose IN ('access', 'sts', 'cdn')", name="purpose"),)
+    __table_args__ = (CheckConstraint("purpose IN ('access', 'sts', 'saml', 'cdn')", name="purpose"),)
 
     purpose: Mapped[str] = mapped_column(String(16), primary_key=True)
     sequence: Mapped[int] = mapped_column(Integer, primary_key=True, autoincrement=False)

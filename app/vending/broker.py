@@ -3,13 +3,15 @@
 import asyncio
 from datetime import datetime
 
+from app.auth.keys import LoadedKey
 from app.aws.sts_client import StsClient, StsCredential
 from app.aws.transport import Answer
 from app.platform.clock import Clock
 from app.platform.metrics import Metrics
 from app.platform.problems import DecodingUnavailable, FieldError, InvalidRequest, StsRefused, StsUnavailable
-from app.platform.settings import LONGEST_CHAINED, VendingMode
+from app.platform.settings import KEYLESS, LONGEST_CHAINED, VendingMode
 from app.vending import orders
+from app.vending.assertion import Assertions
 from app.vending.identity_token import IdentityTokens
 from app.vending.orders import Order
 
@@ -25,6 +27,9 @@ CHAINED = (
 UNKNOWN_ACTION = ("MethodNotAllowed", "InvalidParameterValue")
 """How Ceph RGW and MinIO answer GetCallerIdentity. It has no parameters, so AWS never says the second."""
 
+NOT_BELIEVED = "InvalidIdentityToken"
+"""What STS says of an assertion whose key is not in the metadata that IAM has."""
+
 
 class Broker:
     def __init__(
@@ -35,6 +40,7 @@ class Broker:
         *,
         mode: VendingMode,
         identity_tokens: IdentityTokens,
+        assertions: Assertions | None = None,
         is_aws: bool = True,
     ) -> None:
         self._sts = sts
@@ -43,16 +49,19 @@ class Broker:
         self._metrics = metrics
         self._mode = mode
         self._identity_tokens = identity_tokens
+        self._assertions = assertions
         self._chains: asyncio.Task[bool] | None = None
 
     async def obtain(self, order: Order) -> StsCredential:
-        """A fresh credential. Raises what `StsClient.call` raises."""
+        """A fresh credential. Raises `KeysUnavailable`, and what `StsClient.call` raises."""
         match self._mode:
             case "assume_role":
                 answer = await self._sts.call("AssumeRole", orders.assume_role(order))
             case "web_identity":
                 parameters = orders.assume_role_with_web_identity(order, self._identity_tokens.mint(order))
                 answer = await self._sts.call("AssumeRoleWithWebIdentity", parameters, signed=False)
+            case "saml":
+                answer = await self._with_assertion(order)
             case "federation_token":
                 answer = await self._sts.call("GetFederationToken", orders.get_federation_token(order))
         issued = _credential(answer)
@@ -61,6 +70,26 @@ class Broker:
         if (packed := answer.texts.get("PackedPolicySize", "")).isdecimal():
             self._metrics.packed_policy_size.observe(int(packed))
         return issued
+
+    async def knows_waiting_key(self, order: Order) -> bool | None:
+        """Whether IAM has the key for assertions that does not sign yet. None if there is no such key.
+
+        Asks for a credential by that key, and throws it away. Raises what `StsClient.call` raises.
+        """
+        if self._assertions is None or (key := self._assertions.keyring.waiting()) is None:
+            return None
+        try:
+            await self._with_assertion(order, key)
+        except StsRefused as problem:
+            if str(problem.cause).startswith(NOT_BELIEVED):
+                return False
+            raise
+        return True
+
+    async def _with_assertion(self, order: Order, key: LoadedKey | None = None) -> Answer:
+        assert self._assertions is not None
+        parameters = orders.assume_role_with_saml(order, self._assertions.sign(order, key=key))
+        return await self._sts.call("AssumeRoleWithSAML", parameters, signed=False)
 
     async def chains_roles(self) -> bool:
         """Whether one role assumes another. STS then limits the duration to an hour.
@@ -83,13 +112,13 @@ class Broker:
 
     async def check(self) -> None:
         """Checks that STS answers and, if calls are signed, that it knows us. Raises what `StsClient.call` raises."""
-        if self._mode != "web_identity":
+        if self._mode not in KEYLESS:
             await self.caller_arn()
             return
         try:
             await self._sts.call("GetCallerIdentity", {}, signed=False)
         except StsRefused:
-            return  # It answers. It is right to refuse: in this mode nothing is signed.
+            return  # It answers. It is right to refuse: in these modes nothing is signed.
 
     async def caller_arn(self) -> str | None:
         """GetCallerIdentity: who STS says we are. None if it answers but cannot say, such as Ceph RGW and MinIO.
@@ -126,7 +155,7 @@ class Broker:
 
     async def warnings(self, longest: int) -> list[str]:
         """What is wrong with the identity that signs our calls. Raises what `StsClient.call` raises."""
-        if self._mode == "web_identity":
+        if self._mode in KEYLESS:
             return []
         found = []
         if await self._sts.signs_with_long_lived_keys():

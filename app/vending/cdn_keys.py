@@ -15,7 +15,7 @@ from sqlalchemy import insert, select
 from sqlalchemy.orm import Session
 
 from app.auth import keys
-from app.crypto import cdn_signatures
+from app.crypto import rsa_keys
 from app.crypto.vault import DecryptionFailed, Vault
 from app.platform.clock import Clock
 from app.platform.db import Database, insert_if_absent
@@ -74,7 +74,7 @@ class CdnKeys:
         except DecryptionFailed:
             log.error("key_of_another_secret", kid=row.kid)
             return
-        private = await asyncio.to_thread(cdn_signatures.signing_key, pem)  # it takes 65 ms to examine its primes
+        private = await asyncio.to_thread(rsa_keys.signing_key, pem)  # it takes 65 ms to examine its primes
         self._loaded = LoadedKey(row.kid, self._key_pair_id, private)
 
 

@@ -25,6 +25,7 @@ class Terms:
     """Names of what the order tells (`user_id`, `session_id`, `access`), or fixed tags as `key=value`."""
     transitive_tag_keys: tuple[str, ...] = ()
     source_identity: bool = True
+    saml_provider_arn: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,6 +95,20 @@ def assume_role(order: Order) -> dict[str, Any]:
 def assume_role_with_web_identity(order: Order, identity_token: str) -> dict[str, Any]:
     """Parameters of AssumeRoleWithWebIdentity. Tags and SourceIdentity are claims of the token."""
     return {**_of_a_role(order), "WebIdentityToken": identity_token}
+
+
+def assume_role_with_saml(order: Order, assertion: str) -> dict[str, Any]:
+    """Parameters of AssumeRoleWithSAML. Session name, tags and SourceIdentity are attributes of the assertion.
+
+    The session policy is not: no attribute can hold one.
+    """
+    terms = order.terms
+    return {
+        "RoleArn": terms.role_arn,
+        "PrincipalArn": terms.saml_provider_arn,
+        "SAMLAssertion": assertion,
+        **_session(order),
+    }
 
 
 def get_federation_token(order: Order) -> dict[str, Any]:

@@ -4,7 +4,9 @@ from collections.abc import Callable
 
 import pytest
 
+from app.vending.saml_metadata import METADATA_PATH
 from tests.security.observed import assert_problem
+from tests.support.saml_sts import Provider
 from tests.support.service import Service
 
 TOKEN = "metrics-token-of-32-characters--"
@@ -60,6 +62,14 @@ class TestIssuers:
         assert document["id_token_signing_alg_values_supported"] == ["ES256"]
         keys = service.client.get(document["jwks_uri"].removeprefix("http://testserver")).json()["keys"]
         assert len(keys) == 1
+
+    def test_by_saml_is_there_in_its_mode_alone(self, make_service: Callable[..., Service]) -> None:
+        for mode in ("assume_role", "web_identity", "federation_token"):
+            assert_problem(make_service(vending_mode=mode).client.get(METADATA_PATH), 404, "not_found")
+        answer = make_service(vending_mode="saml").client.get(METADATA_PATH)
+        assert answer.headers["content-type"].startswith("text/xml")
+        assert answer.headers["cache-control"] == "public, max-age=300"
+        assert Provider.of(answer.content).entity_id == f"http://testserver{METADATA_PATH}"
 
     def test_of_sts_is_another_and_there_in_web_identity_mode_alone(self, make_service: Callable[..., Service]) -> None:
         for path in ("/sts/.well-known/openid-configuration", "/sts/jwks.json"):

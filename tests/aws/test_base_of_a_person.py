@@ -203,7 +203,8 @@ class TestLongLivedKeys:
         assert metadata.issued == ["ASIAMETADATA0001"]
 
     def test_are_no_matter_where_nothing_is_signed(self, metadata: InstanceMetadata) -> None:
-        assert warnings(vending_mode="web_identity") == []
+        for mode in ("web_identity", "saml"):
+            assert warnings(vending_mode=mode) == []
         assert metadata.issued == []
 
     @pytest.mark.parametrize("environment", ["production", "development"])

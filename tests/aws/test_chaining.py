@@ -96,7 +96,12 @@ class TestUser:
 
 class TestOtherModes:
     @pytest.mark.parametrize(
-        ("mode", "action"), [("web_identity", "AssumeRoleWithWebIdentity"), ("federation_token", "GetFederationToken")]
+        ("mode", "action"),
+        [
+            ("web_identity", "AssumeRoleWithWebIdentity"),
+            ("saml", "AssumeRoleWithSAML"),
+            ("federation_token", "GetFederationToken"),
+        ],
     )
     def test_are_not_chaining(self, make: Callable[..., Service], mode: str, action: str) -> None:
         service = make(A_ROLE, vending_mode=mode)

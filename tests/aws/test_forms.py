@@ -18,6 +18,7 @@ from app.vending.identity_token import AUDIENCE, SUBJECT
 from tests.aws.calling import run, static_session
 from tests.support.canned_sts import CannedSts
 from tests.support.service import ROLE_ARN, running_service, test_settings
+from tests.vending.saml_service import running_saml, sts_of
 
 GOLDEN = Path(__file__).parent / "golden"
 USER = uuid.UUID("0b3c6f0e-5d0c-4f4b-9a55-1f2e3d4c5b6a")
@@ -46,6 +47,11 @@ def described() -> Any:
 def golden(name: str) -> dict[str, Any]:
     form: dict[str, Any] = json.loads((GOLDEN / f"{name}.json").read_text(encoding="utf-8"))
     return form
+
+
+def session_name(form: dict[str, Any]) -> str:
+    name: str = form["attributes"]["RoleSessionName"][0] if "attributes" in form else form["RoleSessionName"]
+    return name
 
 
 async def vend(runtime: Runtime) -> None:
@@ -92,11 +98,28 @@ class TestForm:
         times = {"iat": int(now), "exp": int(now) + 60}
         assert token.claims == claims | times | {"aud": AUDIENCE, "sub": SUBJECT, "iss": "http://testserver/sts"}
 
+    @pytest.mark.parametrize("name", ["saml", "saml.everything"])
+    def test_of_saml_is_as_it_was_but_for_its_assertion(self, database_url: str, name: str) -> None:
+        changes = EVERYTHING if name.endswith(".everything") else {}
+        with running_saml(database_url, **changes) as service:
+            portal = service.client.portal
+            assert portal is not None
+            portal.call(vend, service.runtime)
+            (form,), (request,), (session,) = service.sts.forms, service.sts.requests, sts_of(service).sessions
+        expected = golden(name)
+        assert form.pop("SAMLAssertion")
+        assert session.attributes == expected.pop("attributes")
+        assert form == expected
+        assert "authorization" not in request.headers
+        assert session.subject == str(USER)
+
     def test_has_a_golden_file_for_each_mode_and_no_other(self) -> None:
         assert {file.name.removesuffix(".json") for file in GOLDEN.iterdir()} == {
             *SETTINGS,
             "web_identity",
             "web_identity.everything",
+            "saml",
+            "saml.everything",
         }
 
 
@@ -109,7 +132,7 @@ class TestGoldenForms:
         assert len(form["Policy"]) <= 2048
         assert form["Policy"].isascii()
         assert json.loads(form["Policy"])["Statement"]
-        name, longest = (form["Name"], 32) if "Name" in form else (form["RoleSessionName"], 64)
+        name, longest = (form["Name"], 32) if "Name" in form else (session_name(form), 64)
         assert re.fullmatch(rf"[\w+=,.@-]{{2,{longest}}}", name, re.ASCII)
         assert form.get("RoleArn") == (None if "Name" in form else ROLE_ARN)
 
@@ -117,5 +140,5 @@ class TestGoldenForms:
     def test_names_only_what_the_api_has(self, file: Path) -> None:
         form = golden(file.stem)
         members = described().operation_model(form["Action"]).input_shape.members
-        named = {name.partition(".")[0] for name in form} - {"Action", "Version", "claims"}
+        named = {name.partition(".")[0] for name in form} - {"Action", "Version", "claims", "attributes"}
         assert named <= set(members)

@@ -30,6 +30,7 @@ TRANSPORTS: dict[str, Callable[[], Transport]] = {
 KEYS = Keys("ASIABASE000000000001", "base/secret+key", "base-token/with+signs==")
 LONG_LIVED = Keys("AKIABASE000000000001", "base/secret+key", None)
 ROLE_ARN = "arn:aws:iam::123456789012:role/tokenvend-vending"
+PROVIDER_ARN = "arn:aws:iam::123456789012:saml-provider/tokenvend"
 POLICY = '{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Resource":"arn:aws:s3:::b/~ü%20+&=*"}]}'
 MFA = "arn:aws:iam::123456789012:mfa/operator"
 
@@ -67,6 +68,10 @@ CALLS: dict[str, tuple[dict[str, Any], dict[str, str]]] = {
         {"RoleArn": ROLE_ARN, "RoleSessionName": "u.d", "WebIdentityToken": "eyJ.e30.x_-", "DurationSeconds": 43_200},
         {"RoleArn": ROLE_ARN, "RoleSessionName": "u.d", "WebIdentityToken": "eyJ.e30.x_-", "DurationSeconds": "43200"},
     ),
+    "AssumeRoleWithSAML": (
+        {"RoleArn": ROLE_ARN, "PrincipalArn": PROVIDER_ARN, "SAMLAssertion": "PHNh+/Rw==", "DurationSeconds": 43_200},
+        {"RoleArn": ROLE_ARN, "PrincipalArn": PROVIDER_ARN, "SAMLAssertion": "PHNh+/Rw==", "DurationSeconds": "43200"},
+    ),
     "GetFederationToken": (
         {"Name": "user", "Policy": POLICY, "DurationSeconds": 129_600, "Tags": [{"Key": "k", "Value": "v"}]},
         {
@@ -86,6 +91,9 @@ CALLS: dict[str, tuple[dict[str, Any], dict[str, str]]] = {
     "DecodeAuthorizationMessage": ({"EncodedMessage": "qk0Zx/+="}, {"EncodedMessage": "qk0Zx/+="}),
 }
 """Parameters as the caller has them, and the form that STS must get."""
+
+
+UNSIGNED = ("AssumeRoleWithWebIdentity", "AssumeRoleWithSAML")
 
 
 @pytest.fixture(params=TRANSPORTS)
@@ -117,7 +125,7 @@ def fault(make: Callable[[], Transport], url: str, action: str = "GetCallerIdent
 
 
 class TestWire:
-    @pytest.mark.parametrize("action", [action for action in CALLS if action != "AssumeRoleWithWebIdentity"])
+    @pytest.mark.parametrize("action", [action for action in CALLS if action not in UNSIGNED])
     def test_has_the_whole_form_and_a_good_signature(
         self, make: Callable[[], Transport], sts: CannedSts, action: str
     ) -> None:
@@ -141,13 +149,13 @@ class TestWire:
         assert "x-amz-security-token" not in sts.requests[0].headers
         assert sigv4.read(sts.requests[0].headers["authorization"]).access_key_id == LONG_LIVED.access_key
 
+    @pytest.mark.parametrize("action", UNSIGNED)
     def test_has_no_signature_where_there_are_no_keys(
-        self, make: Callable[[], Transport], sts: CannedSts, monkeypatch: pytest.MonkeyPatch
+        self, make: Callable[[], Transport], sts: CannedSts, monkeypatch: pytest.MonkeyPatch, action: str
     ) -> None:
         """Not even where the SDK would find some."""
         monkeypatch.setenv("AWS_ACCESS_KEY_ID", "AKIAENVIRONMENT00001")
         monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "secret")
-        action = "AssumeRoleWithWebIdentity"
         parameters, form = CALLS[action]
         send(make, sts.url, action, parameters, None)
         assert sts.forms == [{"Action": action, "Version": "2011-06-15"} | form]
@@ -173,7 +181,7 @@ class TestWire:
 
 
 class TestAnswer:
-    @pytest.mark.parametrize("action", ["AssumeRole", "AssumeRoleWithWebIdentity", "GetFederationToken"])
+    @pytest.mark.parametrize("action", ["AssumeRole", *UNSIGNED, "GetFederationToken"])
     def test_has_the_credential(self, make: Callable[[], Transport], sts: CannedSts, action: str) -> None:
         texts = send(make, sts.url, action, CALLS[action][0]).texts
         assert texts["AccessKeyId"] == "ASIACANNED0000000001"
@@ -343,13 +351,21 @@ class TestLog:
     ) -> None:
         logging.getLogger("somebody").debug("this level is on")
         send(make, sts.url, "GetSessionToken", CALLS["GetSessionToken"][0])
-        action = "AssumeRoleWithWebIdentity"
-        send(make, sts.url, action, CALLS[action][0])
+        for action in UNSIGNED:
+            send(make, sts.url, action, CALLS[action][0])
         sts.fail("AccessDenied", 403)
         fault(make, sts.url)
         logged = printed()
         assert "this level is on" in logged
-        secrets = (KEYS.secret_key, KEYS.token or "", "canned-secret-key", "canned-session-token", "012345", "eyJ.e30")
+        secrets = (
+            KEYS.secret_key,
+            KEYS.token or "",
+            "canned-secret-key",
+            "canned-session-token",
+            "012345",
+            "eyJ.e30",
+            "PHNh",
+        )
         assert [secret for secret in secrets if secret in logged] == []
 
 

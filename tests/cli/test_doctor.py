@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Callable, Iterator
 from contextlib import closing
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -11,9 +12,11 @@ import pytest
 from moto.server import ThreadedMotoServer
 
 from app import engine
+from app.auth import keys
 from app.cli import doctor
-from app.compose import build_runtime
+from app.compose import Runtime, build_runtime
 from app.platform.page_access import EXPOSED_HEADERS
+from app.records import audit
 from app.vending.broker import CHAINED, LONG_LIVED
 from tests.mail.servers import HERE, Inbox, smtp_server
 from tests.support.canned_iam import CannedIam, Managed
@@ -22,6 +25,7 @@ from tests.support.clock import ManualClock
 from tests.support.databases import SqliteDatabases
 from tests.support.issuer import DISCOVERY_PATH, running_issuer
 from tests.support.odd_http import OddServer, http
+from tests.support.saml_sts import SamlSts
 from tests.support.service import test_settings
 
 ORIGIN, STRANGE_ORIGIN = "http://127.0.0.1:8000", "https://elsewhere.example.org"
@@ -214,6 +218,7 @@ class TestResourceControlPolicy:
         [
             ("web_identity", "AccessDenied", True),
             ("web_identity", "ValidationError", False),
+            ("saml", "AccessDenied", True),
             ("assume_role", "AccessDenied", False),
         ],
     )
@@ -225,6 +230,50 @@ class TestResourceControlPolicy:
         found = examine(database_url, boto3.Session(**KEYS), **settings)
         told = [message for state, message in found.values() if "resource control policy" in message]
         assert bool(told) == named, found
+
+
+class TestSaml:
+    def test_tells_whether_iam_has_the_key_that_is_to_sign(self, database_url: str) -> None:
+        """It asks STS by that key, as nothing else can tell."""
+        told = {}
+        with closing(SamlSts()) as sts:
+            settings = {"vending_mode": "saml", "sts_endpoint_url": sts.url, "s3_endpoint_url": "http://127.0.0.1:1"}
+            runtime = build_runtime(
+                test_settings(database_url=database_url, public_url="http://127.0.0.1:1", **settings)
+            )
+            assert runtime.assertions is not None
+            asyncio.run(runtime.assertions.keyring.load())
+            sts.upload(runtime.assertions.metadata.encode())
+            told["before"] = examine(database_url, boto3.Session(**KEYS), **settings)
+            rotate(runtime)
+            told["rotated"] = examine(database_url, boto3.Session(**KEYS), **settings)
+            asyncio.run(runtime.assertions.keyring.load())
+            sts.upload(runtime.assertions.metadata.encode())
+            told["uploaded"] = examine(database_url, boto3.Session(**KEYS), **settings)
+            asyncio.run(runtime.close())
+        assert {one["trust policy"][0] for one in told.values()} == {"ok"}
+        assert "none are needed: this service is the SAML identity provider" in told["before"]["base credentials"][1]
+        assert "SAML metadata" not in told["before"]
+        state, message = told["rotated"]["SAML metadata"]
+        assert (state, "IAM does not have it" in message, "upload the metadata" in message) == ("failed", True, True)
+        assert told["uploaded"]["SAML metadata"][0] == "ok"
+        assert told["uploaded"]["SAML metadata"][1].endswith("and IAM has it")
+
+    def test_says_what_to_do_where_nothing_was_uploaded(self, database_url: str) -> None:
+        with closing(SamlSts()) as sts:
+            settings = {"vending_mode": "saml", "sts_endpoint_url": sts.url, "s3_endpoint_url": "http://127.0.0.1:1"}
+            found = examine(database_url, boto3.Session(**KEYS), **settings)
+        state, message = found["trust policy"]
+        assert state == "failed"
+        assert message.startswith("InvalidIdentityToken")
+        assert "tokenvend keys show --purpose saml" in message
+
+
+def rotate(runtime: Runtime) -> None:
+    platform = runtime.platform
+    arguments = (audit.COMMAND_LINE, platform.vault, "saml", platform.clock.now())
+    options = {"at_once": False, "token_ttl": timedelta(seconds=60)}
+    platform.database.run("write", keys.rotate, *arguments, **options)
 
 
 class TestProviders:

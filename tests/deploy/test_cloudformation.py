@@ -1,19 +1,25 @@
 """The templates, made for real in an account that moto keeps: what is there afterwards is what the service needs."""
 
 import json
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import boto3
 import pytest
 
+from app.crypto import rsa_keys
 from app.platform.page_access import EXPOSED_HEADERS
 from app.policy.roles import role_policy
 from app.policy.session_policy import Bucket
+from app.vending import saml_metadata
+from app.vending.assertion import RELYING_PARTIES
 from app.vending.identity_token import AUDIENCE, ISSUER_PATH, SUBJECT
+from app.vending.saml_metadata import issuer_of
 from tests.deploy.templates import (
     ARNS,
     AWS,
@@ -129,7 +135,7 @@ def document(statements: list[dict[str, Any]]) -> str:
 
 
 DENIALS = [f"VendedDenials{number}" for number in range(1, 6)]
-VENDING = ["storage.yaml", "web-identity.yaml"]
+VENDING = ["storage.yaml", "web-identity.yaml", "saml.yaml"]
 
 
 @pytest.mark.filterwarnings("ignore:Tried to parse AWS..S3..BucketPolicy:UserWarning")  # moto knows none
@@ -178,7 +184,7 @@ class TestStorage:
             assert [one["RoleName"] for one in held["PolicyRoles"]] == [role]
             assert held["PolicyUsers"] == held["PolicyGroups"] == []
 
-    @pytest.mark.parametrize("template", ["storage.yaml", "web-identity.yaml"])
+    @pytest.mark.parametrize("template", VENDING)
     def test_the_vended_role_reaches_no_more_than_before_whatever_is_written_into_it(self, template: str) -> None:
         found = resources(template)
 
@@ -450,6 +456,48 @@ class TestWebIdentity:
         boundary = account.iam.get_role(RoleName=role)["Role"]["PermissionsBoundary"]["PermissionsBoundaryArn"]
         denials = made["RevocationPolicyArns"]
         assert account.inline(service)["revoke"] == may_revoke(account, role, boundary, denials)
+
+
+class TestSaml:
+    @pytest.mark.filterwarnings("ignore:Tried to parse AWS..IAM..SAMLProvider:UserWarning")  # moto knows none
+    @pytest.mark.filterwarnings("ignore:Tried to parse AWS..S3..BucketPolicy:UserWarning")
+    def test_trusts_the_provider_as_the_policy_by_hand_does(self, account: Account) -> None:
+        storage(account)  # moto reads the outputs of what a condition leaves out
+        issuer = issuer_of("https://tokens.example.org")
+        given = {"ProviderName": "tokenvend", "Metadata": two_keys(), "Issuer": issuer, "StorageStack": "storage"}
+        made = account.make("saml.yaml", **given)
+        role = role_name(made["VendedRoleArn"])
+        by = by_hand(
+            "vending-role-trust-saml.json", ACCOUNT=account.id, HOST="tokens.example.org", PROVIDER="tokenvend"
+        )
+        assert account.trust(role) == by
+        assert made["SamlProviderArn"] == by["Statement"][0]["Principal"]["Federated"]
+        assert account.iam.get_role(RoleName=role)["Role"]["MaxSessionDuration"] == 43_200
+        assert account.managed(role) == [by_hand("vending-role-permissions.json", BUCKET=BUCKET)]
+        properties = resources("saml.yaml")["Provider"]["Properties"]
+        assert properties == {"Name": {"Ref": "ProviderName"}, "SamlMetadataDocument": {"Ref": "Metadata"}}
+
+    def test_takes_the_metadata_while_a_key_is_rotated(self) -> None:
+        """CloudFormation takes no longer parameter."""
+        parameter = decoded("saml.yaml")["Parameters"]["Metadata"]
+        assert parameter["MinLength"] == 1000
+        assert len(two_keys()) <= parameter["MaxLength"] == 4096
+
+    def test_takes_the_issuer_of_the_service(self) -> None:
+        pattern = decoded("saml.yaml")["Parameters"]["Issuer"]["AllowedPattern"]
+        for url in ("https://tokens.example.org", "https://example.org/tokens", "https://example.org:8443"):
+            assert re.fullmatch(pattern, issuer_of(url))
+        assert not re.fullmatch(pattern, "https://tokens.example.org/saml")
+
+    def test_knows_the_recipient_of_each_partition_that_the_service_knows(self) -> None:
+        known = decoded("saml.yaml")["Mappings"]["SignIn"]
+        assert known == {name: {"Recipient": party.recipient} for name, party in RELYING_PARTIES.items()}
+
+
+def two_keys() -> str:
+    now = datetime(2026, 6, 1, tzinfo=UTC)
+    jwks = [rsa_keys.generate_certified_key_pair(now).public_jwk for _ in range(2)]
+    return saml_metadata.document("https://tokens.of-a-long-name.photos.example.org", jwks)
 
 
 def policies(value: Any) -> Iterator[dict[str, Any]]:

@@ -42,7 +42,7 @@ def commands() -> list[tuple[str, str, set[str]]]:
 
 class TestCommands:
     def test_name_parameters_that_there_are(self) -> None:
-        assert len(commands()) == 7
+        assert len(commands()) == 8
         for stack, template, given in commands():
             assert given <= decoded(template)["Parameters"].keys(), template
             assert STACKS.get(stack, template) == template
@@ -54,7 +54,7 @@ class TestCommands:
             needed = {name for name, parameter in parameters if "Default" not in parameter}
             assert template in made or needed <= given, template
             made.add(template)
-        assert made == {*STACKS.values(), "web-identity.yaml"}
+        assert made == {*STACKS.values(), "web-identity.yaml", "saml.yaml"}
 
     def test_allow_roles_to_be_made_where_some_are(self) -> None:
         for line in GUIDE.replace("\\\n", " ").splitlines():

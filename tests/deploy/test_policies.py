@@ -5,7 +5,9 @@ from typing import get_args
 
 from app.policy.session_policy import Access, Bucket
 from app.revocation.iam_writer import PROBE
+from app.vending.assertion import RELYING_PARTIES
 from app.vending.identity_token import AUDIENCE, ISSUER_PATH, SUBJECT
+from app.vending.saml_metadata import PERSISTENT, issuer_of
 from tests.deploy.reading import DEPLOY
 
 AWS = DEPLOY / "aws"
@@ -38,6 +40,18 @@ class TestVendingRole:
         assert trust["Principal"] == {"Federated": f"arn:aws:iam::ACCOUNT:oidc-provider/HOST{ISSUER_PATH}"}
         assert trust["Condition"] == {
             "StringEquals": {f"HOST{ISSUER_PATH}:aud": AUDIENCE, f"HOST{ISSUER_PATH}:sub": SUBJECT}
+        }
+
+    def test_trusts_the_provider_for_one_recipient_issuer_and_kind_of_name(self) -> None:
+        trust = statements("vending-role-trust-saml.json")["AssertionsForStsAlone"]
+        assert trust["Principal"] == {"Federated": "arn:aws:iam::ACCOUNT:saml-provider/PROVIDER"}
+        assert trust["Action"] == ["sts:AssumeRoleWithSAML", "sts:SetSourceIdentity", "sts:TagSession"]
+        assert trust["Condition"] == {
+            "StringEquals": {
+                "SAML:aud": RELYING_PARTIES["aws"].recipient,
+                "SAML:iss": issuer_of("https://HOST"),
+                "SAML:sub_type": PERSISTENT.rpartition(":")[2],
+            }
         }
 
 

@@ -115,7 +115,8 @@ class TestSettings:
 
     def test_the_vended_role_lasts_as_long_as_a_credential_may(self) -> None:
         longest = decoded("service.yaml")["Parameters"]["CredentialMaxTtl"]
-        assert longest["MaxValue"] <= decoded("web-identity.yaml")["Parameters"]["MaxSessionDuration"]["Default"]
+        for template in ("web-identity.yaml", "saml.yaml"):
+            assert longest["MaxValue"] <= decoded(template)["Parameters"]["MaxSessionDuration"]["Default"]
         assert longest["Default"] == 3600  # of the role that storage.yaml makes, and of all role chaining
 
 

@@ -5,6 +5,7 @@ from urllib.parse import urljoin
 
 import pytest
 
+from app.vending.saml_metadata import METADATA_PATH
 from tests.support.service import Service
 
 MakeService = Callable[..., Service]
@@ -36,6 +37,8 @@ class TestPath:
             document = client.get(f"{path}{issuer}/.well-known/openid-configuration").json()
             assert (document["issuer"], document["jwks_uri"]) == (PUBLIC_URL + issuer, PUBLIC_URL + keys)
             assert "keys" in client.get(path + keys).json()
+        saml = make_service(public_url=PUBLIC_URL, vending_mode="saml").client
+        assert f'entityID="{PUBLIC_URL}{METADATA_PATH}"' in saml.get(path + METADATA_PATH).text
         (server,) = client.get(f"{path}/openapi.json").json()["servers"]
         assert server["url"] == "/eu/tokens"
 

@@ -359,6 +359,7 @@ class TestSameAnswer:
             {"s3_force_path_style": True},
             {"credential_ttl": 900},
             {"vending_mode": "federation_token"},
+            {"vending_mode": "saml"},
         ],
     )
     def test_with_settings(self, serve: Serve, changes: dict[str, Any]) -> None:

@@ -13,7 +13,8 @@ from urllib.parse import quote
 import pytest
 
 from app import engine
-from app.crypto.cdn_signatures import generate_key_pair, public_pem
+from app.crypto.cdn_signatures import public_pem
+from app.crypto.rsa_keys import generate_key_pair
 from app.engine import Engine
 from app.upkeep.checks import cdn
 from tests.support.clock import ManualClock

@@ -47,6 +47,7 @@ OF_OTHER_SERVICES = {
     "decode_authorization_message": "the embedded engine cannot",
     "get_sts_openid_configuration": "of another vending mode",
     "get_sts_jwks": "of another vending mode",
+    "get_saml_metadata": "of another vending mode",
     "remove_totp": "there is no authenticator app",
     "renew_recovery_codes": "there is no authenticator app",
     "upgrade_guest": "the caller is no guest",
@@ -139,7 +140,7 @@ class TestExamples:
         titles = {operation["summary"] for _, _, operation in OPERATIONS.values()}
         assert {"Issue credentials", "Answer MFA challenge", "Log in with OIDC", "Get JWKS"} <= titles
         assert all(
-            re.fullmatch(r"[A-Z][a-z]+( (MFA|TOTP|OIDC|JWKS|STS|OpenID|[a-z]+))*", title) or title == "Get JWKS"
+            re.fullmatch(r"[A-Z][a-z]+( (MFA|TOTP|OIDC|JWKS|STS|SAML|OpenID|[a-z]+))*", title) or title == "Get JWKS"
             for title in titles
         )
 

@@ -96,7 +96,7 @@ class TestWrongValues:
             ("CREDENTIAL_MAX_TTL", "50000", "must not exceed 43200 for a role"),
             ("UPLOAD_MAX_TTL", "899", "greater than or equal to 900"),
             ("UPLOAD_MAX_TTL", "43201", "less than or equal to 43200"),
-            ("UPLOAD_MAX_TTL", "3601", "but in web_identity mode"),
+            ("UPLOAD_MAX_TTL", "3601", "but in web_identity or saml mode"),
             ("STS_ENDPOINT_URL", "ftp://sts", "must be an address"),
             ("S3_FORCE_PATH_STYLE", "perhaps", "boolean"),
             ("PASSWORD_MIN_LENGTH", "4", "greater than or equal to 8"),
@@ -116,7 +116,9 @@ class TestWrongValues:
             ("CDN_KEY_PAIR_ID", "K2&Policy=x", "and not the key"),
             ("CDN_GRID", "59", "greater than or equal to 60"),
             ("CDN_GRID", "3601", "less than or equal to 3600"),
-            ("VENDING_MODE", "saml", "'federation_token'"),
+            ("VENDING_MODE", "SAML", "'federation_token'"),
+            ("SAML_PROVIDER_ARN", "arn:aws:iam::123456789012:role/x", "must be the ARN of a SAML provider"),
+            ("SAML_PROVIDER_ARN", "arn:aws:iam::123456789012:saml-provider/a b", "must be the ARN of a SAML provider"),
             ("SESSION_TAGS", "email", "user_id, session_id, access"),
             ("SESSION_TAGS", "aws:x=y", "user_id, session_id, access"),
             ("SESSION_TAGS", "team=a*b", "user_id, session_id, access"),
@@ -311,11 +313,12 @@ class TestModes:
         monkeypatch.setenv("TOKENVEND_VENDING_MODE", "federation_token")
         assert load_settings().credential_max_ttl == 129_600
 
+    @pytest.mark.parametrize("mode", ["web_identity", "saml"])
     def test_an_upload_lease_may_last_longer_where_no_role_assumes_another(
-        self, monkeypatch: pytest.MonkeyPatch
+        self, monkeypatch: pytest.MonkeyPatch, mode: str
     ) -> None:
         monkeypatch.setenv("TOKENVEND_UPLOAD_MAX_TTL", "43200")
-        monkeypatch.setenv("TOKENVEND_VENDING_MODE", "web_identity")
+        monkeypatch.setenv("TOKENVEND_VENDING_MODE", mode)
         settings = load_settings()
         assert (settings.credential_max_ttl, settings.upload_ttl, settings.longest_ttl) == (3600, 43_200, 43_200)
         monkeypatch.delenv("TOKENVEND_UPLOAD_MAX_TTL")
@@ -346,7 +349,19 @@ class TestModes:
         monkeypatch.setenv("AWS_REGION", region)
         assert load_settings().partition == partition
 
-    @pytest.mark.parametrize("mode", ["web_identity", "federation_token"])
+    def test_saml_needs_a_provider_of_the_roles_account(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        set_all(monkeypatch, PRODUCTION | {"TOKENVEND_VENDING_MODE": "saml"})
+        with pytest.raises(SettingsError, match="TOKENVEND_SAML_PROVIDER_ARN: must be set in production"):
+            load_settings()
+        account = PRODUCTION["TOKENVEND_ROLE_ARN"].split(":")[4]
+        for other in (f"arn:aws-cn:iam::{account}", "arn:aws:iam::999999999999"):
+            monkeypatch.setenv("TOKENVEND_SAML_PROVIDER_ARN", f"{other}:saml-provider/tokenvend")
+            with pytest.raises(SettingsError, match=r"must be of the account of TOKENVEND_ROLE_ARN"):
+                load_settings()
+        monkeypatch.setenv("TOKENVEND_SAML_PROVIDER_ARN", f"arn:aws:iam::{account}:saml-provider/tokenvend")
+        load_settings().require_engine()
+
+    @pytest.mark.parametrize("mode", ["web_identity", "saml", "federation_token"])
     def test_an_mfa_is_for_a_base_identity_that_assumes_a_role(
         self, monkeypatch: pytest.MonkeyPatch, mode: str
     ) -> None:

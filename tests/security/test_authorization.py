@@ -23,6 +23,7 @@ PUBLIC = {
     ("GET", "/metrics"),  # open in development; otherwise behind a token of its own: see tests/api/test_ops.py
     ("GET", "/.well-known/jwks.json"),
     ("GET", "/.well-known/openid-configuration"),
+    ("GET", "/.well-known/saml-metadata.xml"),
     ("GET", "/sts/jwks.json"),
     ("GET", "/sts/.well-known/openid-configuration"),
     ("POST", "/v1/users"),
@@ -68,6 +69,7 @@ UNLISTED = {
 }
 """What is served beside the OpenAPI document: pages of links in mails, the console; the rest in development alone."""
 
+OF_OTHER_MODES = {"/sts/jwks.json", "/sts/.well-known/openid-configuration", "/.well-known/saml-metadata.xml"}
 ROUTES = sorted((method.upper(), path) for path, operations in openapi()["paths"].items() for method in operations)
 GUARDED = [route for route in ROUTES if route not in PUBLIC]
 ADMINISTRATION = [route for route in GUARDED if route[1].startswith("/v1/admin")]
@@ -81,6 +83,7 @@ LETS_IN: dict[tuple[str, str], int] = {
     ("DELETE", "/v1/me/totp"): 404,
     ("GET", "/.well-known/jwks.json"): 200,
     ("GET", "/.well-known/openid-configuration"): 200,
+    ("GET", "/.well-known/saml-metadata.xml"): 404,
     ("GET", "/healthz"): 200,
     ("GET", "/metrics"): 200,
     ("GET", "/readyz"): 200,
@@ -485,7 +488,7 @@ class TestAnswers:
         file = {**device.headers, "Content-Type": "text/csv"}
         imported = service.client.post("/v1/admin/user-imports", content=f"email\n{device.email}", headers=file)
         own["import_id"] = imported.json()["import_id"]
-        paths = [path for method, path in ROUTES if method == "GET" and not path.startswith("/sts/")]
+        paths = [path for method, path in ROUTES if method == "GET" and path not in OF_OTHER_MODES]
         answers = [device.get(path.format_map(own)) for path in paths]
         answers += [service.log_in(device.email), service.refresh(device.refresh_token), device.vend()]
         assert {answer.status_code for answer in answers} == {200}

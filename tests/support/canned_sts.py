@@ -113,6 +113,8 @@ class CannedSts:
             if form["Action"].startswith("AssumeRole") and int(form.get("DurationSeconds", 0)) > self.longest:
                 failure = self._refusal("ValidationError", 400)
         self.before_answer(form)
+        if failure is None:
+            failure = self._judge(form)
         if failure is not None:
             return failure
         if form["Action"] == "GetCallerIdentity":
@@ -130,6 +132,9 @@ class CannedSts:
         )
         return 200, "text/xml", body.encode()
 
+    def _judge(self, form: dict[str, str]) -> Answer | None:
+        """The refusal of a call that this STS does not believe. It believes all."""
+
     def _credentials(self, form: dict[str, str], serial: int) -> str:
         expiration = self._clock.now() + timedelta(seconds=int(form.get("DurationSeconds", 3600)))
         return (
@@ -144,7 +149,7 @@ class CannedSts:
     def _of_the_session(form: dict[str, str]) -> str:
         if form["Action"] == "GetSessionToken":
             return ""
-        name = form.get("RoleSessionName") or form["Name"]
+        name = form.get("RoleSessionName") or form.get("Name") or "by-assertion"
         if form["Action"] == "GetFederationToken":
             arn = f"arn:aws:sts::123456789012:federated-user/{name}"
             user = f"<FederatedUser><FederatedUserId>1:{name}</FederatedUserId><Arn>{arn}</Arn></FederatedUser>"

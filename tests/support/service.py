@@ -5,7 +5,7 @@ import itertools
 import os
 import re
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from email.message import EmailMessage
@@ -27,6 +27,7 @@ from app.auth.rotation import SessionTokens
 from app.compose import Runtime, build_runtime
 from app.mail.transport import ConsoleTransport
 from app.main import create_app
+from app.platform.clock import Clock
 from app.platform.problems import EmailTaken
 from app.platform.settings import Settings
 from app.records import addresses
@@ -38,6 +39,7 @@ from tests.support.clock import ManualClock
 PASSWORD = "violet tractor moonlight"
 SECRET_KEY = "k9f3-Zq8w-1mLp-77xT-bVn2-Rh5c-Yd4s"
 ROLE_ARN = "arn:aws:iam::123456789012:role/tokenvend-vending"
+PROVIDER_ARN = "arn:aws:iam::123456789012:saml-provider/tokenvend"
 _serial = itertools.count(1)
 
 
@@ -62,6 +64,8 @@ def test_settings(**changes: Any) -> Settings:
         "rate_limits": "off",
         "database_pool_size": 8,
     }
+    if changes.get("vending_mode") == "saml":
+        values["saml_provider_arn"] = PROVIDER_ARN
     if any(name.startswith(("TOKENVEND_", "AWS_REGION", "AWS_DEFAULT_REGION")) for name in os.environ):
         return Settings(_env_file=None, **(values | changes))
     return GivenSettings(**(values | changes))
@@ -238,6 +242,7 @@ def running_service(
     clock: ManualClock | None = None,
     aws: boto3.Session | None = None,
     background: bool = False,
+    make_sts: Callable[[Clock], CannedSts] = CannedSts,
     **changes: Any,
 ) -> Iterator[Service]:
     """`aws` and the endpoints among `changes` are for an engine in the place of the canned STS.
@@ -245,7 +250,7 @@ def running_service(
     Jobs run when a test says so, unless it wants them in the `background`: there they mix with what it observes.
     """
     clock = clock or ManualClock()
-    sts = CannedSts(clock)
+    sts = make_sts(clock)
     try:
         settings = test_settings(**({"database_url": database_url, "sts_endpoint_url": sts.url} | changes))
         runtime = build_runtime(settings, clock=clock, aws=aws or _of_a_user())

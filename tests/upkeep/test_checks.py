@@ -156,7 +156,7 @@ class TestSts:
                 test_settings(database_url=NO_DATABASE, **changes), aws=aws or boto3.Session(**KEYS), clock=clock
             )
             try:
-                return await sts.check(runtime.platform.settings, runtime.vending.broker, runtime.identity_tokens)
+                return await sts.check(runtime.platform.settings, runtime.vending.broker)
             finally:
                 await runtime.close()
 

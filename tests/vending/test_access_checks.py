@@ -398,7 +398,7 @@ class TestRolePolicy:
         assert self.alike(role_policy(Bucket("aws", "bucket", encryption))["Statement"]) == self.alike(given)
 
     @pytest.mark.parametrize("policy", ["VendedObjects", "VendedBoundary"])
-    @pytest.mark.parametrize("template", ["storage.yaml", "web-identity.yaml"])
+    @pytest.mark.parametrize("template", ["storage.yaml", "web-identity.yaml", "saml.yaml"])
     @pytest.mark.parametrize(("tags", "location"), [("read", False), ("write", True)])
     def test_is_that_of_the_templates(self, template: str, policy: str, tags: Tags, location: bool) -> None:
         """By the parameters that the operator sets as the settings."""

@@ -87,6 +87,21 @@ def client(endpoint_url: str, service: str = "sts", **keys: str) -> BaseClient:
     return boto3.client(service, region_name="us-east-1", endpoint_url=endpoint_url, **(KEYS | keys))
 
 
+class TestSaml:
+    def test_an_assertion_is_what_moto_reads(self, moto_url: str, make_service: Callable[..., Service]) -> None:
+        """VC7: an independent parser finds the session's name in it, and no signature of the call is needed."""
+        service = make_service(vending_mode="saml", sts_endpoint_url=moto_url)
+        (device,) = sign_in(service, 1)
+        answer = device.vend()
+        assert answer.status_code == 200, answer.text
+        keys = {"aws_access_key_id": answer.json()["access_key_id"]}
+        keys["aws_secret_access_key"] = answer.json()["secret_access_key"]
+        keys["aws_session_token"] = answer.json()["session_token"]
+        arn = client(moto_url, **keys).get_caller_identity()["Arn"]
+        ((name,),) = service.sql("SELECT role_session_name FROM issued_credentials")
+        assert arn.endswith(f":assumed-role/tokenvend-vending/{name}")
+
+
 class TestForm:
     """VC7: what STS is sent, whole: a form with one member more fails."""
 

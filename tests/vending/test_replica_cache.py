@@ -185,6 +185,7 @@ class TestShare:
             {"session_tags": ("user_id",)},
             {"transitive_tag_keys": ("user_id",)},
             {"source_identity": False},
+            {"saml_provider_arn": "arn:aws:iam::123456789012:saml-provider/x"},
         ]
         changed: list[dict[str, Any]] = [
             {"user_id": uuid.UUID(int=3)},

@@ -1,7 +1,7 @@
 """`/v1/admin/status`, `/settings`, `/signing-keys`, `/mails` and `/erasures`: the service itself, for its staff."""
 
 from datetime import timedelta
-from typing import Annotated, Literal
+from typing import Annotated, Literal, get_args
 from uuid import UUID
 
 from fastapi import APIRouter, Query
@@ -10,7 +10,15 @@ from app.admin import configuration, mails, status
 from app.admin.mails import State
 from app.admin.status import Queue
 from app.api.admin.users import Reason, ReasonRequest, act_of
-from app.api.provided import ChecksDep, HealthDep, IdentityTokensDep, KeyringDep, PlatformDep, ProvidersDep
+from app.api.provided import (
+    AssertionsDep,
+    ChecksDep,
+    HealthDep,
+    IdentityTokensDep,
+    KeyringDep,
+    PlatformDep,
+    ProvidersDep,
+)
 from app.auth import keys
 from app.auth.keys import KeyPurpose
 from app.auth.providers import ProviderState
@@ -259,7 +267,7 @@ async def list_settings(platform: PlatformDep, _actor: Admin) -> SettingPage:
 
 @router.get("/signing-keys")
 async def list_signing_keys(platform: PlatformDep, _actor: Support) -> SigningKeyPage:
-    """The keys that sign access tokens, and the identity tokens for STS; public parts are in the JWKS."""
+    """The keys that sign access tokens, and the identity tokens or assertions for STS; public parts are published."""
     return await _signing_keys(platform)
 
 
@@ -268,6 +276,7 @@ async def rotate_signing_key(
     platform: PlatformDep,
     keyring: KeyringDep,
     identity_tokens: IdentityTokensDep,
+    assertions: AssertionsDep,
     origin: OriginDep,
     *,
     actor: SteppedUpAdmin,
@@ -275,6 +284,9 @@ async def rotate_signing_key(
 ) -> SigningKeyPage:
     """Adds a key, which signs after it has been published for ten minutes. Older keys stay trusted until their last
     token expires. The caller has signed in, or stepped up, within five minutes.
+
+    A key for assertions (`saml`) signs a week later. Upload the metadata to the SAML provider of IAM before then, and
+    after `at_once` now: until IAM has it, nobody gets credentials.
     """
     await platform.database.write(
         keys.rotate,
@@ -290,6 +302,8 @@ async def rotate_signing_key(
     await keyring.try_load()
     if identity_tokens is not None:
         await identity_tokens.keyring.try_load()
+    if assertions is not None:
+        await assertions.keyring.try_load()
     return await _signing_keys(platform)
 
 
@@ -329,7 +343,7 @@ async def list_erasures(
 
 async def _signing_keys(platform: PlatformDep) -> SigningKeyPage:
     now = platform.clock.now()
-    rows = [row for purpose in ("access", "sts") for row in await platform.database.read(keys.list_keys, purpose)]
+    rows = [row for purpose in get_args(KeyPurpose) for row in await platform.database.read(keys.list_keys, purpose)]
     newest: dict[str, SigningKey] = {row.purpose: row for row in rows if row.signs_from <= now}
     items = [_key(row, _state(row, newest, platform)) for row in reversed(rows)]
     return SigningKeyPage(items=items, next_cursor=None)

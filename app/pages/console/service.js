@@ -17,6 +17,7 @@ const STATES = {
   ok: ["ok", "good"], warning: ["look at this", "accent"], failed: ["failed", "bad"],
   published: ["signs soon", ""], signs: ["signs", "good"], retiring: ["still trusted", ""], retired: ["retired", ""],
 };
+const PURPOSES = { access: "Access tokens", sts: "Tokens for STS", saml: "SAML assertions for STS" };
 let tables = {};
 let view = "health";
 
@@ -69,7 +70,7 @@ const settingRow = (one) => [
 ];
 
 const keyRow = (key) => [
-  mono(key.kid), key.purpose === "access" ? "Access tokens" : "Tokens for STS", state(STATES, key.state),
+  mono(key.kid), PURPOSES[key.purpose] ?? key.purpose, state(STATES, key.state),
   moment(key.created_at), moment(key.signs_from), moment(key.retires_at),
 ];
 
@@ -104,10 +105,10 @@ const erasureRow = (one) => [
 async function rotate() {
   const done = await performWithReason({
     title: "Rotate a signing key?",
-    text: "A new key is published now and signs in ten minutes. The old one stays trusted until its last token expires, so nobody notices. After a theft choose “at once”: then every app has to refresh.",
+    text: "A new key is published now and signs in ten minutes. The old one stays trusted until its last token expires, so nobody notices. A key for SAML assertions signs in a week: upload the metadata to IAM before then. After a theft choose “at once”: then every app has to refresh.",
     fields: [
-      { name: "purpose", label: "Key for", options: [["access", "Access tokens"], ["sts", "Tokens for STS"]] },
-      { name: "when", label: "When", options: [["soon", "In ten minutes"], ["now", "At once: the old key was stolen"]] },
+      { name: "purpose", label: "Key for", options: Object.entries(PURPOSES) },
+      { name: "when", label: "When", options: [["soon", "Soon: nobody notices"], ["now", "At once: the old key was stolen"]] },
     ],
     submit: "Rotate",
     danger: true,

@@ -23,14 +23,15 @@ from app.upkeep.checks import (
     providers,
     public_url,
     redis_servers,
+    saml,
     secret_key,
     sts,
     webhook,
 )
 from app.upkeep.checks.findings import Finding, State
+from app.vending.assertion import Assertions
 from app.vending.broker import Broker
 from app.vending.downloads import Downloads
-from app.vending.identity_token import IdentityTokens
 
 __all__ = ["Checks", "Finding", "State"]
 
@@ -47,7 +48,7 @@ class Checks:
         *,
         keyrings: Sequence[Keyring],
         broker: Broker,
-        identity_tokens: IdentityTokens,
+        assertions: Assertions | None,
         downloads: Downloads,
         providers: Providers,
         transport: Transport,
@@ -59,7 +60,7 @@ class Checks:
         self._platform = platform
         self._keyrings = keyrings
         self._broker = broker
-        self._identity_tokens = identity_tokens
+        self._assertions = assertions
         self._downloads = downloads
         self._providers = providers
         self._transport = transport
@@ -92,10 +93,10 @@ class Checks:
             old_system.check(self._old_system),
             webhook.check(self._courier, self._platform.clock),
             self._mail(),
-            sts.check(settings, self._broker, self._identity_tokens),
+            sts.check(settings, self._broker),
             cdn.check(self._platform, self._downloads, self._fetcher),
         )
-        return [finding for findings in found for finding in findings]
+        return [*(finding for findings in found for finding in findings), *saml.check(self._assertions)]
 
     async def _database_and_public_url(self) -> list[Finding]:
         """In this order: the keys that are published tell whether this very service answers."""

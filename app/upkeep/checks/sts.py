@@ -3,11 +3,12 @@
 from app.aws.sts_client import SKEW_TOLERATED
 from app.platform.network_faults import network_fault
 from app.platform.problems import Problem
-from app.platform.settings import Settings, SettingsError
+from app.platform.settings import KEYLESS, Settings, SettingsError
 from app.upkeep.checks.findings import Finding, State
 from app.vending.broker import Broker
 from app.vending.entries import RENEWS_EARLY
-from app.vending.identity_token import IdentityTokens
+from app.vending.identity_token import ISSUER_PATH
+from app.vending.saml_metadata import issuer_of
 
 NAME = "base credentials"
 SKEW_REFUSED = 300
@@ -50,20 +51,20 @@ _ALIKE = {
 """Other engines' words, and other words of AWS."""
 
 
-async def check(settings: Settings, broker: Broker, identity_tokens: IdentityTokens) -> list[Finding]:
+async def check(settings: Settings, broker: Broker) -> list[Finding]:
     """The settings that vending needs, the identity, and the clock."""
     try:
         settings.require_engine()
     except SettingsError as error:
         return [Finding("settings", "failed", line) for line in str(error).split("\n")]
-    return [*await _identity(settings, broker, identity_tokens), *_clock(broker), *_lifetime(settings)]
+    return [*await _identity(settings, broker), *_clock(broker), *_lifetime(settings)]
 
 
-async def _identity(settings: Settings, broker: Broker, identity_tokens: IdentityTokens) -> list[Finding]:
+async def _identity(settings: Settings, broker: Broker) -> list[Finding]:
     try:
-        if settings.vending_mode == "web_identity":
+        if settings.vending_mode in KEYLESS:
             await broker.check()
-            return [Finding(NAME, "ok", f"none are needed: this service is the OIDC issuer {identity_tokens.issuer}")]
+            return [Finding(NAME, "ok", f"none are needed: this service is {_who(settings)}")]
         arn = await broker.caller_arn()
         warnings = await broker.warnings(settings.credential_max_ttl)
     except Problem as problem:
@@ -72,6 +73,13 @@ async def _identity(settings: Settings, broker: Broker, identity_tokens: Identit
         Finding(NAME, "ok", arn or "this engine does not say whose they are"),
         *(Finding(NAME, "warning", warning) for warning in warnings),
     ]
+
+
+def _who(settings: Settings) -> str:
+    """By which name STS trusts this service."""
+    if settings.vending_mode == "saml":
+        return f"the SAML identity provider {issuer_of(settings.public_url)}"
+    return f"the OIDC issuer {settings.public_url}{ISSUER_PATH}"
 
 
 def _refused(settings: Settings, problem: Problem) -> Finding:
