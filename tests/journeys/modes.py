@@ -1,4 +1,4 @@
-"""`tokenvend dev` in another vending mode, as somebody starts it."""
+"""The service in another vending mode, as somebody starts it: by `dev`, or by `serve` where `dev` does not know it."""
 
 import json
 import os
@@ -10,12 +10,23 @@ from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from httpx2 import get
+
+from app import engine
 from app.engine import config
+from app.records.migrate import upgrade
+from app.vending.saml_metadata import METADATA_PATH
 from tests.journeys.deployment import Deployment, Keys
+from tests.journeys.served import started
+from tests.support.saml_sts import SamlEngineSts
 
 
 @contextmanager
 def running_in(mode: str, data_dir: Path, **settings: str) -> Iterator[Deployment]:
+    if mode == "saml":
+        with _running_by_saml(data_dir, **settings) as deployment:
+            yield deployment
+        return
     environment = {name: value for name, value in os.environ.items() if not name.startswith(("TOKENVEND_", "AWS_"))}
     environment |= {"TOKENVEND_VENDING_MODE": mode, "TOKENVEND_RATE_LIMITS": "off"}
     environment |= {f"TOKENVEND_{name}": value for name, value in settings.items()}
@@ -36,6 +47,29 @@ def running_in(mode: str, data_dir: Path, **settings: str) -> Iterator[Deploymen
             process.terminate()
             process.wait(timeout=60)
             process.stdout.close()
+
+
+@contextmanager
+def _running_by_saml(data_dir: Path, **settings: str) -> Iterator[Deployment]:
+    """The embedded engine knows no SAML: what stands in front of it for STS believes what it has verified alone."""
+    database_url = f"sqlite:///{data_dir / 'tokenvend.db'}"
+    upgrade(database_url)
+    with engine.start(data_dir / "engine") as running, closing(SamlEngineSts(running)) as sts:
+        given = {
+            "DATABASE_URL": database_url,
+            "VENDING_MODE": "saml",
+            "SAML_PROVIDER_ARN": sts.provider_arn,
+            "BUCKET": running.bucket,
+            "ROLE_ARN": running.role_arn,
+            "STS_ENDPOINT_URL": sts.url,
+            "S3_ENDPOINT_URL": running.endpoint_url,
+            "RATE_LIMITS": "off",
+            **settings,
+        }
+        environment = {f"TOKENVEND_{name}": value for name, value in given.items()} | {"AWS_REGION": running.region}
+        with started(data_dir, environment) as served:
+            sts.upload(get(served.url + METADATA_PATH).content)
+            yield deployment_in(data_dir, served.url)
 
 
 def deployment_in(data_dir: Path, url: str) -> Deployment:

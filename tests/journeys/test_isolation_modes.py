@@ -36,7 +36,7 @@ MODES = [
     "assume_role",
     *(
         pytest.param(mode, marks=[pytest.mark.xdist_group(mode), pytest.mark.all, pytest.mark.sampled(6)])
-        for mode in ("web_identity", "federation_token")
+        for mode in ("web_identity", "saml", "federation_token")
     ),
 ]
 

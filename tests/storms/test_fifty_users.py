@@ -5,11 +5,15 @@ import random
 from collections.abc import Iterator
 from typing import Any
 
+import pytest
 import uvloop
 
+from app.platform.settings import VendingMode
 from tests.storms.clients import connect, vend
 from tests.storms.conftest import Replicas, rows
 from tests.storms.deployment import Device, sign_in
+from tests.support.canned_sts import CannedSts
+from tests.support.saml_sts import SamlSts
 
 USERS = 50
 ROUNDS, FEW_ROUNDS = 800, 80
@@ -61,6 +65,20 @@ def wishes(seed: int, rounds: int) -> Iterator[int]:
         yield known if number in starts else chance.randint(0, known)
 
 
+@pytest.fixture(params=["assume_role", "saml"])
+def mode(request: pytest.FixtureRequest) -> VendingMode:
+    name: VendingMode = request.param
+    return name
+
+
+def told(sts: CannedSts, form: dict[str, str]) -> tuple[str, str]:
+    """SourceIdentity and the session's name, as STS has them of this call."""
+    if not isinstance(sts, SamlSts):
+        return form["SourceIdentity"], form["RoleSessionName"]
+    (session,) = (one for one in sts.sessions if one.form is form)
+    return session.attributes["SourceIdentity"][0], session.name
+
+
 class TestFiftyUsers:
     def test_nobody_gets_anothers_in_forty_thousand_vends(self, replicas: Replicas, in_full: bool) -> None:
         rounds = ROUNDS if in_full else FEW_ROUNDS
@@ -84,8 +102,9 @@ class TestFiftyUsers:
             assert access == wish.get("access", "read_write")
             assert prefix == f"users/{device.user_id}/{wish.get('path', '')}"
             form = replicas.sts.forms[serial - 1]
-            assert form["SourceIdentity"] == device.user_id
-            assert form["RoleSessionName"].startswith(f"{device.user_id}.")
+            source, name = told(replicas.sts, form)
+            assert source == device.user_id
+            assert name.startswith(f"{device.user_id}.")
             assert f'"arn:aws:s3:::photos/{prefix}*"' in form["Policy"]
             assert form["Policy"].count(device.user_id) == form["Policy"].count("users/")
             assert form["DurationSeconds"] == str(wish.get("duration_seconds", 3600))
