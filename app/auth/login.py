@@ -17,7 +17,7 @@ from app.auth.old_system import OldSystem
 from app.auth.rotation import SessionTokens
 from app.crypto.vault import Vault
 from app.platform.limits import address_key
-from app.platform.problems import AccountDisabled, EmailNotVerified, InvalidLogin, UserPoolUnavailable
+from app.platform.problems import AccountDisabled, EmailNotVerified, InvalidLogin, Problem, UserPoolUnavailable
 from app.platform.process import Platform
 from app.records import addresses, audit
 from app.records.addresses import Address
@@ -54,8 +54,9 @@ async def log_in(
 
     Raises `InvalidLogin`, `AccountDisabled`, `EmailNotVerified`, `RateLimited`, `Overloaded`.
 
-    If users come from an old system, the password of a user who has none here yet is checked there. Only they can get
-    `UserPoolUnavailable`, which does not count as a guess.
+    If users come from an old system, the password of a user who has none here yet is checked there. While that system
+    does not answer, `UserPoolUnavailable` refuses every password that is not right here, whoever's it is. It counts as
+    a guess, because it tells that the password is not the account's.
 
     An unknown address takes the same steps as a known one: a count, a look-up, a hash, an audit row. Each try counts as
     a guess before it is verified, so that simultaneous tries count too. A session clears the counters. A right password
@@ -68,9 +69,6 @@ async def log_in(
         outcome = await _verify(
             platform, hasher, old_system, origin, address, password=password, device_name=device_name
         )
-    except UserPoolUnavailable:
-        await guesses.take_back(platform, guessed)
-        raise
     except (EmailNotVerified, AccountDisabled):  # the password was right, and nothing else is left to guess
         await guesses.forget(platform, guessed)
         raise
@@ -97,16 +95,17 @@ async def _verify(
         )
         now = platform.clock.now()
         if account is None or not correct:
-            if (
-                tried == 0
-                and address
-                and await _brings_password(
-                    platform, hasher, old_system, origin, address=address, account=account, password=password
-                )
-            ):
-                continue
+            refusal: Problem = InvalidLogin()
+            if tried == 0 and address:
+                try:
+                    if await _brings_password(
+                        platform, hasher, old_system, origin, address=address, account=account, password=password
+                    ):
+                        continue
+                except UserPoolUnavailable as unavailable:
+                    refusal = unavailable
             await platform.database.write(_record_refusal, origin, now, account.user_id if account else None)
-            raise InvalidLogin
+            raise refusal
         with contextlib.suppress(_HashChanged):
             return await platform.database.write(
                 _start,

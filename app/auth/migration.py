@@ -44,8 +44,8 @@ async def bring_password(
 ) -> bool:
     """Sets the account's password if the old system says it is right. Returns whether it is set.
 
-    For an account that does not await a password from there, returns False after as long a time, so that it looks like
-    an unknown address. Raises `UserPoolUnavailable`.
+    For an account that does not await a password from there, everything looks as for an unknown address, an outage too.
+    Raises `UserPoolUnavailable`.
     """
     if old_system is None:
         return False

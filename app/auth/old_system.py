@@ -1,11 +1,12 @@
 """The system that users move here from. It is asked about a password once for each user, at the first sign-in.
 
-What all such systems have in common is here: nobody is asked while the system is down, all refusals take one time, and
-the answer is for the address that was asked about or for none.
+What all such systems have in common is here: nobody is asked while the system is down, all refusals take one time and
+are one answer, and the answer is for the address that was asked about or for none.
 """
 
 import asyncio
 import random
+import secrets
 from abc import ABC, abstractmethod
 from collections import deque
 from dataclasses import dataclass
@@ -20,7 +21,9 @@ from app.records.addresses import Address
 
 RETRY_AFTER = 5
 REMEMBERED = 100
-"""How many response times are remembered."""
+"""How many calls are remembered: what they took, or that they got no answer."""
+NOBODYS = "example.com"
+"""A domain that is reserved for examples (RFC 2606), so nobody has an address there."""
 DOWN = frozenset({502, 503, 504})
 """Statuses that the next question would get too. A 500 may be about this one alone, and a 429 about who floods."""
 
@@ -65,7 +68,7 @@ class OldSystem(ABC):
         self._metrics = metrics
         self._fetcher = Fetcher(within=within, connect_within=connect_within)
         self._breaker = Breaker(clock)
-        self._taken: deque[float] = deque([0.1], maxlen=REMEMBERED)
+        self._taken: deque[float | None] = deque([0.1], maxlen=REMEMBERED)
 
     async def find_user(self, email: str, password: str) -> Known | None:
         """The user, or None unless the password is right there and the answer is about this very address.
@@ -82,6 +85,7 @@ class OldSystem(ABC):
             claimed = await self._ask(email, password)
         except NoAnswer as fault:
             self._count("unavailable")
+            self._taken.append(None)
             if fault.down and self._breaker.failed():
                 self._metrics.old_system_open.set(1)
             raise UserPoolUnavailable(retry_after=RETRY_AFTER, cause=str(fault)) from fault
@@ -93,8 +97,17 @@ class OldSystem(ABC):
         return known
 
     async def linger(self) -> None:
-        """Waits as long as one of the last answers took, so that a refusal without a call looks like any other."""
-        await asyncio.sleep(random.choice(self._taken))  # noqa: S311 - no secret
+        """Makes a refusal without a question look like one with a question: the same time, and the same answer.
+
+        Waits as long as one of the last answers took. If one of the last calls got no answer, asks about nobody
+        instead, so that an outage looks the same for every address, however long it lasts and whomever it meets.
+        Raises `UserPoolUnavailable`.
+        """
+        times = [taken for taken in self._taken if taken is not None]
+        if len(times) < len(self._taken):
+            await self.find_user(f"{secrets.token_hex(12)}@{NOBODYS}", secrets.token_urlsafe(12))
+        else:
+            await asyncio.sleep(random.choice(times))  # noqa: S311 - no secret
 
     async def close(self) -> None:
         await self._fetcher.close()

@@ -413,7 +413,7 @@ class IdentityProviderMisconfigured(Problem):
 
 class UserPoolUnavailable(Problem):
     status, code, title = 503, "user_pool_unavailable", "The old system does not answer"
-    default_detail = "The system that holds this password does not answer at the moment. Try again."
+    default_detail = "The password is not right here, and the old system does not answer at the moment. Try again."
 
 
 class NotReady(Problem):

@@ -261,11 +261,21 @@ def asking(make_service: Callable[..., Service], url: str, **changes: Any) -> Se
 
 
 def guess(service: Service, number: int) -> Any:
+    return sign_in(service, ADA, f"wrong {number}", number)
+
+
+def sign_in(service: Service, email: str, password: str, number: int) -> Any:
+    """From an address of its own."""
     return service.client.post(
         "/v1/auth/login",
-        json={"email": ADA, "password": f"wrong {number}"},
+        json={"email": email, "password": password},
         headers={"X-Forwarded-For": f"198.51.100.{number}"},
     )
+
+
+def effort(service: Service, odd: OddServer, cheap: CountingContext) -> list[int]:
+    """Questions, hashes and audit rows so far."""
+    return [odd.requests, len(cheap.verified), int(service.sql("SELECT count(*) FROM audit_events")[0][0])]
 
 
 class TestOutage:
@@ -276,15 +286,16 @@ class TestOutage:
             *(("200 OK", b"<html>"), ("200 OK", b"[]"), ("200 OK", b'{"email": "a", "email": "b"}')),
         ],
     )
-    def test_what_is_no_answer_is_503_and_no_guess(
+    def test_what_is_no_answer_is_503_and_a_guess(
         self, make_service: Callable[..., Service], status: str, body: bytes
     ) -> None:
         with answering(status, body) as odd:
             service = asking(make_service, odd.url, rate_limits="on", trusted_proxies=("127.0.0.1",))
-            for number in range(65):
+            for number in range(60):
                 answer = guess(service, number)
                 assert_problem(answer, 503, "user_pool_unavailable")
                 assert answer.headers["retry-after"] == "5"
+            assert_problem(guess(service, 60), 429, "rate_limited")
         assert number_of_users(service) == 0
 
     def test_a_redirect_leads_nowhere(self, make_service: Callable[..., Service]) -> None:
@@ -295,12 +306,50 @@ class TestOutage:
                     assert odd.requests == 1
             assert other.requests == 0
 
-    def test_is_for_those_alone_who_would_need_it(self, make_service: Callable[..., Service]) -> None:
+    def test_a_right_password_works_as_ever(self, make_service: Callable[..., Service]) -> None:
         service = asking(make_service, f"http://127.0.0.1:{free_port()}")
         service.register("grace@example.org")
-        assert service.log_in("grace@example.org").status_code == 200
-        assert_problem(service.log_in("grace@example.org", "wrong password"), 401, "invalid_login")
-        assert_problem(service.log_in(ADA), 503, "user_pool_unavailable")
+        for _ in range(2 * FAULTS_TO_OPEN):
+            assert_problem(service.log_in(ADA), 503, "user_pool_unavailable")
+            assert service.log_in("grace@example.org").status_code == 200
+
+    @pytest.mark.parametrize("status", ["500 Oops", "503 Service Unavailable"])
+    def test_tells_nobody_which_addresses_have_an_account(
+        self, make_service: Callable[..., Service], cheap: CountingContext, status: str
+    ) -> None:
+        """AU7, AU9: unknown here, awaited here, known here: one answer after one hash, one question and one record.
+
+        Also once the breaker is open, and nobody is asked.
+        """
+        with answering(status) as odd:
+            service = asking(make_service, odd.url, rate_limits="on", trusted_proxies=("127.0.0.1",))
+            imported(service, {"email": ADA})
+            service.register("grace@example.org")
+            service.log_in("somebody@example.org")
+            costs = []
+            for number in range(60):
+                for email in ("nobody@example.org", ADA, "grace@example.org"):
+                    before = effort(service, odd, cheap)
+                    answer = sign_in(service, email, f"wrong {number}", number)
+                    assert_problem(answer, 503, "user_pool_unavailable")
+                    cost = [after - earlier for after, earlier in zip(effort(service, odd, cheap), before, strict=True)]
+                    costs.append((without_request_id(answer), cost))
+            asked = costs[0]
+            assert asked[1] == [1, 1, 1]
+            spared = (asked[0], [0, 1, 1])
+            down = FAULTS_TO_OPEN - 1 if status.startswith("503") else len(costs)
+            assert costs == [asked] * down + [spared] * (len(costs) - down)
+            for email in ("nobody@example.org", ADA, "grace@example.org"):
+                assert_problem(sign_in(service, email, "wrong", 60), 429, "rate_limited")
+
+    def test_takes_as_long_for_a_known_address(self, make_service: Callable[..., Service]) -> None:
+        """AU9: until the time-out."""
+        with closing(OddServer(None)) as silent:
+            service = asking(make_service, silent.url)
+            service.register("grace@example.org")
+            for email in ("nobody@example.org", "grace@example.org"):
+                assert_problem(service.log_in(email, "wrong password"), 503, "user_pool_unavailable")
+            assert silent.requests == 2
 
     def test_a_system_that_is_down_is_left_alone_for_a_while(self, make_service: Callable[..., Service]) -> None:
         with answering("503 Service Unavailable") as odd:

@@ -75,7 +75,7 @@ export const TEXTS = {
   unreadable_import: "The file does not have the named format, or it ends too early.",
   unsupported_media_type: "This is not the type of file that was chosen.",
   upload_tickets_off: OPERATOR,
-  user_pool_unavailable: BUSY,
+  user_pool_unavailable: "The password is wrong, or cannot be checked at the moment. Try again in a few minutes.",
   weak_password: "Choose a password that is longer or harder to guess.",
   webhook_off: "This service is set up to tell no other server of events.",
   wrong_code: "The code is wrong, too old, or was used before.",
