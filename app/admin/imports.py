@@ -40,6 +40,7 @@ from app.platform.db import insert_if_absent
 from app.platform.problems import (
     ContentTooLarge,
     ImportConflict,
+    InvalidRequest,
     NotFound,
     UnreadableImport,
 )
@@ -191,8 +192,8 @@ def carry_out(
     """Runs the import and returns it when it is finished. It blocks, so it needs a thread of its own.
 
     `preview` gets the first rows as they are imported.
-    Raises `ImportConflict`, `UnreadableImport`, `Forbidden`, `InvalidToken`, `DatabaseUnavailable` and what reading
-    `chunks` raises. Batches committed before that stay, and the next try skips them.
+    Raises `ImportConflict`, `UnreadableImport`, `InvalidRequest`, `Forbidden`, `InvalidToken`, `DatabaseUnavailable`
+    and what reading `chunks` raises. Batches committed before that stay, and the next try skips them.
     """
     lease = uuid.uuid4()
     begun: UserImport = transact(_claim, clock.now(), order, lease)
@@ -211,7 +212,7 @@ def carry_out(
             if stored is not None:
                 stored.result()
     except BaseException as error:
-        status = "failed" if isinstance(error, UnreadableImport | ContentTooLarge) else "interrupted"
+        status = "failed" if isinstance(error, UnreadableImport | InvalidRequest | ContentTooLarge) else "interrupted"
         with contextlib.suppress(Exception):  # without the database, the import is found dead later
             transact(_end, clock.now(), order, lease, status)
         raise

@@ -180,8 +180,22 @@ class TestSources:
 
     def test_a_file_of_another_source_names_it(self, service: Service, admin: Device) -> None:
         answer = send(admin, (SAMPLES / "auth0.ndjson").read_bytes())
-        assert_problem(answer, 400, "unreadable_import")
-        assert "This looks like an export of Auth0: use --source auth0, or source=auth0" in answer.json()["detail"]
+        assert_problem(answer, 422, "invalid_request")
+        (error,) = answer.json()["errors"]
+        assert "This looks like an export of Auth0: use --source auth0, or source=auth0" in error["message"]
+        assert (error["location"], error["code"]) == ("query.source", "looks_like_auth0")
+        assert stored(service) == ["zoe@example.org"]
+
+    @pytest.mark.parametrize(
+        ("source", "name", "media_type"),
+        [("tokenvend", "keycloak.json", "application/json"), ("clerk", "supabase.sql", "application/sql")],
+    )
+    def test_it_is_named_too_where_the_source_has_no_such_kind(
+        self, service: Service, admin: Device, source: str, name: str, media_type: str
+    ) -> None:
+        answer = send(admin, (SAMPLES / name).read_bytes() * 20, media_type, source=source)
+        assert_problem(answer, 422, "invalid_request")
+        assert [error["code"] for error in answer.json()["errors"]] == [f"looks_like_{name.partition('.')[0]}"]
         assert stored(service) == ["zoe@example.org"]
 
     def test_a_packed_file_may_unpack_to_so_much(self, make_service: Any) -> None:

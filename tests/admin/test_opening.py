@@ -11,7 +11,7 @@ import pytest
 
 from app.admin import formats
 from app.admin.formats import NDJSON, SOURCES, SourceName, opening
-from app.platform.problems import ContentTooLarge, UnreadableImport
+from app.platform.problems import ContentTooLarge, InvalidRequest, UnreadableImport
 from tests.admin.test_formats import SAMPLES, emails
 
 TITLES = {
@@ -123,9 +123,11 @@ class TestRecognition:
         assert formats.other_source("tokenvend", text) is None
 
     def test_the_right_source_is_named(self) -> None:
-        with pytest.raises(UnreadableImport) as raised:
+        with pytest.raises(InvalidRequest) as raised:
             read("cognito", "application/json", (SAMPLES / "firebase.json").read_bytes())
-        assert raised.value.detail.startswith("This looks like an export of Firebase Auth: use --source firebase")
+        (error,) = raised.value.errors
+        assert error.code == "looks_like_firebase"
+        assert error.message.startswith("This looks like an export of Firebase Auth: use --source firebase")
 
     @pytest.mark.parametrize(
         ("name", "media_type"),

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from playwright.sync_api import Page, expect
 
+from tests.admin.test_formats import SAMPLES
 from tests.pages.desk import Account, Company, Desk, open_company
 from tests.pages.visit import PHONE
 
@@ -168,6 +169,26 @@ class TestImport:
         page.get_by_role("button", name="Check the file").click()
         expect(page.locator("#import-error")).to_contain_text("the password hash parameters of your Firebase project")
         expect(page.get_by_role("button", name="Check the file")).to_be_enabled()
+
+    @pytest.mark.sampled(1)
+    def test_of_another_source_names_the_right_one(self, desk: OpenDesk, admin: Account) -> None:
+        """Whether the chosen source has files of that kind or not."""
+        person = desk().enter(admin, "#/imports")
+        person.excused.add("/user-imports")
+        page = person.page
+        source = page.get_by_label("Source", exact=True)
+        for chosen, name, title in (
+            ("tokenvend", "auth0.ndjson", "Auth0 (JSON, NDJSON, CSV)"),
+            ("tokenvend", "keycloak.json", "Keycloak (JSON)"),
+            ("django", "directory.ldif", "A directory: LDAP (LDIF)"),
+        ):
+            source.select_option(chosen)
+            choose(page, (SAMPLES / name).read_text(), name)
+            page.get_by_role("button", name="Check the file").click()
+            expect(page.locator("#import-error")).to_contain_text(f"Choose “{title}”, and check it again.")
+        source.select_option("ldif")
+        check(page)
+        expect(page.locator("#import-error")).to_be_empty()
 
     @pytest.mark.sampled(1)
     def test_shows_its_first_rows_what_sign_ins_cost_and_whom_it_invites(

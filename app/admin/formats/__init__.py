@@ -27,7 +27,7 @@ from app.admin.formats import (
 from app.admin.formats.opening import CSV, JSON, LDIF, NDJSON, SQL
 from app.admin.formats.rows import ImportedUser, Refused, RowProblem
 from app.admin.formats.rows import Record as Record
-from app.platform.problems import UnreadableImport
+from app.platform.problems import FieldError, InvalidRequest
 
 SourceName = Literal[
     "tokenvend",
@@ -122,11 +122,11 @@ def records_of(
 ) -> Iterator[Record | RowProblem]:
     """The records of a file, packed or not. Without a media type, its beginning tells.
 
-    Raises `UnreadableImport`, and `ContentTooLarge` for a packed file that unpacks to more than `most_bytes`.
+    Raises `UnreadableImport`, `InvalidRequest` for a file of another source, and `ContentTooLarge` for a packed file
+    that unpacks to more than `most_bytes`.
     """
     beginning, whole = records.peeked(opening.unpacked(chunks, most_bytes), opening.BEGINNING)
-    if other := other_source(name, beginning):
-        raise UnreadableImport(f"This looks like an export of {SOURCES[other].title}: {use(other)}.")
+    check_source(name, beginning)
     readers = SOURCES[name].readers
     return readers[media_type or opening.sniffed(readers, beginning) or next(iter(readers))](whole)
 
@@ -146,6 +146,14 @@ def other_source(name: SourceName, beginning: bytes) -> SourceName | None:
 def use(name: SourceName) -> str:
     """How to name a source, on the command line and over HTTP."""
     return f"use --source {name}, or source={name} over HTTP"
+def check_source(name: SourceName, beginning: bytes) -> None:
+    """Raises `InvalidRequest` for a file that is plainly of another source. The code of its error names that one."""
+    other = other_source(name, beginning)
+    if other is not None:
+        said = f"This looks like an export of {SOURCES[other].title}: {use(other)}."
+        raise InvalidRequest(errors=[FieldError("query.source", f"looks_like_{other}", said)])
+
+
 
 
 def user_of(source: Source, record: Record | RowProblem) -> ImportedUser | RowProblem:

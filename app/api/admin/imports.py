@@ -10,7 +10,7 @@ from typing import Annotated, Any, TypeVar
 from fastapi import APIRouter, Query, Request
 
 from app.admin import formats, imports
-from app.admin.formats import SourceName
+from app.admin.formats import SourceName, opening
 from app.admin.formats.rows import ImportedUser, RowProblem
 from app.admin.imports import ImportRoom, Order, Password, Row, Status
 from app.api.provided import HasherDep, ImportRoomDep, PlatformDep
@@ -174,6 +174,7 @@ async def import_users(
     named = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     types = formats.SOURCES[source].readers
     if named not in {*types, FILE, GZIP}:
+        formats.check_source(source, formats.beginning_of([await _beginning(request.stream())]))
         raise UnsupportedMediaType(f"Send a file from {source} as {' or '.join(sorted(types))}.")
     if source == "firebase" and platform.settings.firebase_hash_config is None:
         message = "Set TOKENVEND_FIREBASE_HASH_CONFIG first. Without it no password from Firebase can be verified."
@@ -259,6 +260,16 @@ def _on(loop: asyncio.AbstractEventLoop, work: Coroutine[Any, Any, T]) -> T:
             return future.result()
     work.close()
     raise CancelledError
+
+
+async def _beginning(body: AsyncIterator[bytes]) -> bytes:
+    """As much of the file as tells what it is."""
+    held = b""
+    async for chunk in body:
+        held += chunk
+        if len(held) >= opening.BEGINNING:
+            break
+    return held
 
 
 async def _next(body: AsyncIterator[bytes]) -> bytes | None:

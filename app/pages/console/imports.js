@@ -9,6 +9,7 @@ import { announce, byId, code, sayBytes } from "./shared/dom.js";
 import { ask } from "./shared/question.js";
 
 const EVERY = 1500;
+const LOOKS_LIKE = "looks_like_";
 const TYPES = { csv: "text/csv", ndjson: "application/x-ndjson", jsonl: "application/x-ndjson", json: "application/json", sql: "application/sql" };
 const PASSWORDS = {
   kept: "the password works as before", old_system: "the password comes at the first sign-in", invited: "a mail lets the user choose a password",
@@ -145,6 +146,9 @@ function explain(problem) {
   if (missing) {
     return "Passwords from Firebase need the password hash parameters of your Firebase project. Ask the people who run this service to set them once, as the guide on moving users says. Then choose the file again.";
   }
+  const other = problem.errors?.find((error) => error.code.startsWith(LOOKS_LIKE))?.code.slice(LOOKS_LIKE.length);
+  const option = [...byId("import-source").options].find(({ value }) => value === other);
+  if (option) return `This looks like a file of another source. Choose “${option.text}”, and check it again.`;
   if (problem.code === "import_conflict") return "This import is still under way: try again in a minute. Where the file has changed since, choose it anew.";
   if (problem.code === "unsupported_media_type") return "The chosen source does not write files of this kind. The guide on moving users says which file it is.";
   return api.explain(problem);
