@@ -78,6 +78,27 @@ def _payload(found: Match[str]) -> str:
     return _pbkdf2("sha256", 600_000 if found[2] else 25_000, found[1].encode(), bytes.fromhex(found[3]))
 
 
+def _payload_2(found: Match[str]) -> str:
+    """It says what it was made with, because Cloudflare's workers allow fewer rounds."""
+    salt, rounds, size, key = found.groups()
+    if len(key) != 2 * int(size):
+        raise ValueError("a key of another length")
+    return _pbkdf2("sha256", rounds, salt.encode(), bytes.fromhex(key))
+
+
+def _dlitz(found: Match[str]) -> str:
+    """The salt is all that stands before the key. It has no rounds where there are 400."""
+    rounds = int(found[1] or "190", 16)
+    salt = f"$p5k2${'' if rounds == 400 else f'{rounds:x}'}${found[2]}"
+    return _pbkdf2("sha1", rounds, salt.encode(), _ab64(found[3]))
+
+
+def _cta(found: Match[str]) -> str:
+    """Of cryptacular."""
+    salt, key = (base64.urlsafe_b64decode(part) for part in found.group(2, 3))
+    return _pbkdf2("sha1", int(found[1], 16), salt, key)
+
+
 def _spring_pbkdf2(found: Match[str]) -> str:
     made = bytes.fromhex(found[2])
     if found[1]:  # of Spring Security 5.8
@@ -138,6 +159,9 @@ _KINDS: tuple[tuple[re.Pattern[str], Callable[[Match[str]], str]], ...] = tuple(
         (r"(?:s2:)?([0-9a-f]{32}):([0-9a-f]{128})", _oslo),
         (r"([0-9a-f]{64}):(pbkdf2-sha256-v1:)([0-9a-f]{64})", _payload),
         (r"([0-9a-f]{64}):()([0-9a-f]{1024})", _payload),
+        (r"([0-9a-f]{64}):pbkdf2-sha256-v2-i(\d{1,9})-l(\d{1,4}):([0-9a-f]+)", _payload_2),
+        (r"\$p5k2\$([1-9a-f][0-9a-f]{0,7})?\$([A-Za-z0-9./]{1,64})\$([A-Za-z0-9./]{32})", _dlitz),
+        (r"\$p5k2\$([1-9a-f][0-9a-f]{0,7})\$([A-Za-z0-9_-]{1,700}={0,2})\$([A-Za-z0-9_-]{27}=)", _cta),
         (r"\{pbkdf2(@SpringSecurity_v5_8)\}([0-9a-f]{96})", _spring_pbkdf2),
         (r"\{pbkdf2()\}([0-9a-f]{80})", _spring_pbkdf2),
         (rf"\{{scrypt(?:@SpringSecurity_v5_8)?\}}\$([0-9a-f]{{5,6}})\$({_B64})\$({_B64})", _spring_scrypt),

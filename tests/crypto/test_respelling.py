@@ -8,10 +8,12 @@ Nextcloud, Keycloak, Payload 3.90, Drupal 7.
 import base64
 import hashlib
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from passlib.hash import cta_pbkdf2_sha1, dlitz_pbkdf2_sha1
 
 from app.crypto.foreign_hashes import BLOCK, LEAST_KEY
 from app.crypto.password_hashes import HIGHEST_PRICE, PASSWORD_CONTEXT, UnusableHash, hash_price, stored_spelling
@@ -160,6 +162,13 @@ IDENTITY = [
 """Of `my password`: the test vectors of ASP.NET Core Identity (dotnet/aspnetcore, PasswordHasherTest.cs)."""
 
 
+def payload_2(rounds: int, size: int, *, said: int | None = None) -> str:
+    """As Payload writes it after 3.90 (payloadcms/payload, generatePasswordSaltHash.ts)."""
+    salt = "5a878c696296d56e38157df5d4fb51b4f2da03d1a163aa1eb672996be969e49f"
+    key = hashlib.pbkdf2_hmac("sha256", PASSWORD.encode(), salt.encode(), rounds, size)
+    return f"{salt}:pbkdf2-sha256-v2-i{rounds}-l{said or size}:{key.hex()}"
+
+
 def phc(digest: str, size: int, *, rounds: int = 1000, salt: bytes = b"0123456789abcdef") -> str:
     """PBKDF2 as a PHC string, with a key of so many bytes."""
     key = hashlib.pbkdf2_hmac(digest, PASSWORD.encode(), salt, rounds, size)
@@ -208,6 +217,25 @@ class TestPbkdf2:
         ],
     )
     def test_without_enough_of_salt_or_key_is_none(self, text: str) -> None:
+        with pytest.raises(UnusableHash):
+            stored_spelling(text)
+
+    @pytest.mark.parametrize("rounds", [1, 400, 1000])
+    @pytest.mark.parametrize("handler", [cta_pbkdf2_sha1, dlitz_pbkdf2_sha1])
+    def test_of_p5k2_takes_the_password_and_no_other(self, handler: Any, rounds: int) -> None:
+        stored = stored_spelling(handler.using(rounds=rounds).hash(PASSWORD))
+        assert stored.startswith(f"$pbkdf2${rounds}$")
+        assert PASSWORD_CONTEXT.verify(PASSWORD, stored)
+        assert not PASSWORD_CONTEXT.verify(PASSWORD + " ", stored)
+
+    @pytest.mark.parametrize(("rounds", "size"), [(1000, 32), (100, 64), (100, 16)])
+    def test_of_payload_takes_the_password_and_no_other(self, rounds: int, size: int) -> None:
+        stored = stored_spelling(payload_2(rounds, size))
+        assert PASSWORD_CONTEXT.verify(PASSWORD, stored)
+        assert not PASSWORD_CONTEXT.verify(PASSWORD + " ", stored)
+
+    @pytest.mark.parametrize("text", [payload_2(100, 15), payload_2(100, 32, said=64), payload_2(100, 32) + "0"])
+    def test_of_payload_with_a_key_of_another_length_is_none(self, text: str) -> None:
         with pytest.raises(UnusableHash):
             stored_spelling(text)
 

@@ -12,6 +12,15 @@ import drupal from "drupal-hash";
 import { LegacyScrypt, Scrypt as LuciaScrypt } from "lucia";
 import { Argon2id, Bcrypt, Scrypt } from "oslo/password";
 
+// Payload does not export the function, so it comes from its file.
+const payload = new URL("node_modules/payload/dist/auth/strategies/local/generatePasswordSaltHash.js", import.meta.url);
+const { generatePasswordSaltHash } = await import(payload);
+const byPayload = async (password) => {
+  const req = { payload: { config: {} }, t: (text) => text };
+  const { salt, hash } = await generatePasswordSaltHash({ collection: { slug: "users" }, password, req });
+  return `${salt}:${hash}`;
+};
+
 const { passwords } = JSON.parse(readFileSync(0, "utf8"));
 const sha256 = (password) => createHash("sha256").update(password, "utf8").digest("hex");
 
@@ -26,6 +35,7 @@ const KINDS = [
   ["oslo, bcrypt", "oslo", "$2y$10$…", (password) => new Bcrypt().hash(password)],
   ["Lucia", "lucia", "salt:key", (password) => new LuciaScrypt().hash(password)],
   ["Lucia 2", "lucia", "s2:salt:key", (password) => new LegacyScrypt().hash(password)],
+  ["Payload", "payload", "salt:pbkdf2-sha256-…:key", byPayload],
   ["Drupal 7, by drupal-hash", "drupal-hash", "$S$…", (password) => drupal.hashPassword(password)],
   // Meteor is no package: its accounts-password hashes this with the package bcrypt.
   ["Meteor, by bcrypt", "bcrypt", "$2b$10$…", (password) => bcrypt.hash(sha256(password), 10), "meteor"],
