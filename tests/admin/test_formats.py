@@ -2,11 +2,12 @@
 
 import base64
 import csv
+import hashlib
 import itertools
 import json
 import sys
 import tracemalloc
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -23,7 +24,7 @@ from app.admin.formats.native import COLUMNS
 from app.admin.formats.opening import SUFFIXES
 from app.admin.formats.rows import ImportedUser, RowProblem
 from app.admin.formats.spreadsheet import armed, csv_line, disarmed
-from app.crypto.password_hashes import FirebaseScrypt, firebase_hash
+from app.crypto.password_hashes import PASSWORD_CONTEXT, FirebaseScrypt, firebase_hash
 from app.platform.problems import UnreadableImport
 from tests.tiers import up_to
 
@@ -126,6 +127,7 @@ class TestSamples:
             ("supabase", "supabase.csv", ["ada@example.org", "grace@example.org", "deleted"]),
             ("supabase", "supabase.sql", ["ada@example.org", "grace@example.org", "deleted"]),
             ("auth0", "auth0.ndjson", ["ada@example.org", "grace@example.org", "alan@example.org"]),
+            ("auth0", "auth0.csv", ["ada@example.org", "grace@example.org"]),
             ("cognito", "cognito.json", ["ada@example.org", "grace@example.org", "alan@example.org"]),
             ("firebase", "firebase.csv", ["ada@example.org", "grace@example.org"]),
             ("clerk", "clerk.csv", ["ada@example.org", "grace@example.org", "alan@example.org"]),
@@ -153,7 +155,8 @@ class TestSamples:
         )
         assert (ada.disabled, ada.role) == (False, "user")
         assert ada.display_name in ("Ada Lovelace", "Lovelace, Ada")
-        assert (ada.password_hash is None, ada.awaits_password) == ((source == "cognito",) * 2)
+        assert (ada.password_hash is None) == (source == "cognito" or name == "auth0.csv")
+        assert ada.awaits_password == (source == "cognito")
 
     def test_a_supabase_dump_says_what_its_csv_says(self) -> None:
         found = [rows("supabase", SQL, (SAMPLES / "supabase.sql").read_bytes())]
@@ -673,6 +676,11 @@ class TestAuth0:
                 "keylen": 32,
                 "cost": 16384,
             },
+            {
+                "algorithm": "ldap",
+                "hash": {"value": "{SSHA}wnGzj3HhhCmbE9M+/Pqvxz4zbatJKSWk", "encoding": "utf8"},
+                "password": {"encoding": "ascii"},
+            },
         ],
     )
     def test_its_imports_own_hashes_are_taken(self, custom: dict[str, Any]) -> None:
@@ -699,28 +707,87 @@ class TestAuth0:
                 "salt": {"value": "s"},
                 "keylen": "32",
             },
+            {
+                "algorithm": "scrypt",
+                "hash": {"value": "00" * 64, "encoding": "hex"},
+                "salt": {"value": "s"},
+                "keylen": 32,
+            },
+            {"algorithm": "scrypt", "hash": {"value": "00" * 31, "encoding": "hex"}, "salt": {"value": "s"}},
+            {"algorithm": "scrypt", "hash": {"value": "00" * 64, "encoding": "hex"}},
+            {"algorithm": "scrypt", "hash": {"value": "00" * 64, "encoding": "hex"}, "salt": {"value": ""}},
+            {"algorithm": "sha256", "hash": {"value": "00" * 32, "encoding": "hex"}},
+            {
+                "algorithm": "sha256",
+                "hash": {"value": "00" * 32, "encoding": "hex"},
+                "salt": {"value": "pepper", "position": "prefix"},
+            },
+            {
+                "algorithm": "sha256",
+                "hash": {"value": "00" * 20, "encoding": "hex"},
+                "salt": {"value": "pepper", "position": "suffix"},
+            },
+            {"algorithm": "hmac", "hash": {"value": "00" * 32, "encoding": "hex", "key": {"value": "k"}}},
+            {"algorithm": "bcrypt", "hash": {"value": BCRYPT}, "password": {"encoding": "utf16le"}},
         ],
     )
     def test_others_are_refused(self, custom: Any) -> None:
         (row,) = rows("auth0", NDJSON, json.dumps({"email": "a@example.org", "custom_password_hash": custom}).encode())
         assert code_of(row) == "unsupported_hash"
 
-    def test_scrypt_as_auth0_describes_it_is_verified(self) -> None:
-        import hashlib  # noqa: PLC0415
-
-        from app.crypto.password_hashes import PASSWORD_CONTEXT  # noqa: PLC0415
-
-        checksum = hashlib.scrypt(b"violet", salt=b"pepper", n=1024, r=8, p=1, dklen=32)
+    @pytest.mark.parametrize("size", [32, 64])
+    @pytest.mark.parametrize("encoding", ["hex", "base64", "urlsafe"])
+    def test_scrypt_as_auth0_describes_it_is_verified(self, size: int, encoding: str) -> None:
+        checksum = hashlib.scrypt(b"violet", salt=b"pepper", n=1024, r=8, p=1, dklen=size)
+        written = {
+            "hex": checksum.hex(),
+            "base64": base64.b64encode(checksum).decode(),
+            "urlsafe": base64.urlsafe_b64encode(checksum).decode().rstrip("="),
+        }[encoding]
         custom = {
             "algorithm": "scrypt",
-            "hash": {"value": base64.b64encode(checksum).decode(), "encoding": "base64"},
+            "hash": {"value": written, "encoding": "hex" if encoding == "hex" else "base64"},
             "salt": {"value": "pepper", "encoding": "utf8"},
+            "keylen": size,
             "cost": 1024,
         }
+        stored = self.stored(custom)
+        assert PASSWORD_CONTEXT.verify("violet", stored)
+        assert not PASSWORD_CONTEXT.verify("violets", stored)
+
+    @pytest.mark.parametrize(
+        ("algorithm", "position"),
+        [("md5", "suffix"), ("sha1", "suffix"), ("sha256", "suffix"), ("sha512", "suffix"), ("sha1", "prefix")],
+    )
+    def test_digests_with_a_salt_are_verified(self, algorithm: str, position: str) -> None:
+        digested = b"violetpepper" if position == "suffix" else b"pepperviolet"
+        custom = {
+            "algorithm": algorithm,
+            "hash": {"value": hashlib.new(algorithm, digested).hexdigest(), "encoding": "hex"},
+            "salt": {"value": "cGVwcGVy", "encoding": "base64", "position": position},
+        }
+        stored = self.stored(custom)
+        assert PASSWORD_CONTEXT.verify("violet", stored)
+        assert not PASSWORD_CONTEXT.verify("violets", stored)
+
+    def stored(self, custom: Mapping[str, Any]) -> str:
         (row,) = rows("auth0", NDJSON, json.dumps({"email": "a@example.org", "custom_password_hash": custom}).encode())
-        assert isinstance(row, ImportedUser)
+        assert isinstance(row, ImportedUser), row
         assert row.password_hash
-        assert PASSWORD_CONTEXT.verify("violet", row.password_hash)
+        return row.password_hash
+
+    @pytest.mark.parametrize(
+        "header", ["Email,Email Verified,Name,Blocked,Created At", "email,email_verified,name,blocked,created_at"]
+    )
+    def test_columns_of_csv_have_either_name(self, header: str) -> None:
+        (row,) = rows("auth0", CSV, f"{header}\nada@example.org,true,Ada,true,2024-01-31T12:00:00.000Z\n".encode())
+        assert isinstance(row, ImportedUser)
+        assert (row.email_verified, row.display_name, row.disabled) == (True, "Ada", True)
+        assert row.created_at == datetime(2024, 1, 31, 12, tzinfo=UTC)
+
+    def test_a_name_that_is_the_address_gives_way_to_its_parts(self) -> None:
+        found = rows("auth0", CSV, (SAMPLES / "auth0.csv").read_bytes())
+        assert [isinstance(row, ImportedUser) and row.display_name for row in found] == ["Ada Lovelace", "Grace Hopper"]
 
 
 class TestCognito:

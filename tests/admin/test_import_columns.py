@@ -51,6 +51,7 @@ RECORDS: dict[SourceName, list[Mapping[str, Any]]] = {
         {"email": ADA, "email_verified": True, "name": "Ada", "passwordHash": HASH, "blocked": True, "created_at": NOW},
         {"identifiers": [{"type": "email", "value": ADA}]},
         {"email": ADA, "custom_password_hash": {"algorithm": "bcrypt", "hash": {"value": HASH}}},
+        {"email": ADA, "name": ADA, "given_name": "Ada", "family_name": "Lovelace"},
     ],
     "clerk": [
         {"primary_email_address": ADA, "verified_email_addresses": ADA, "first_name": "Ada", "last_name": "Lovelace"}

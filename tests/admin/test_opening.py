@@ -21,8 +21,8 @@ TITLES = {
     "parse.ndjson": "parse",
     "supabase.sql": "supabase",
     **{name: Path(name).stem for name in ("cognito.csv", "cognito.json", "firebase.json", "firebase.csv")},
-    **{name: Path(name).stem for name in ("supabase.csv", "auth0.ndjson", "clerk.csv", "django.json")},
-    **{name: Path(name).stem for name in ("keycloak.json", "appwrite.json", "kratos.json")},
+    **{name: Path(name).stem for name in ("supabase.csv", "auth0.ndjson", "auth0.csv", "clerk.csv")},
+    **{name: Path(name).stem for name in ("django.json", "keycloak.json", "appwrite.json", "kratos.json")},
 }
 """The source of each sample."""
 

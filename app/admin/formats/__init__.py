@@ -86,9 +86,12 @@ SOURCES: Mapping[SourceName, Source] = {
     ),
     "auth0": Source(
         "Auth0",
-        {NDJSON: json_rows.ndjson, JSON: json_rows.array_or_lines},
+        {NDJSON: json_rows.ndjson, JSON: json_rows.array_or_lines, CSV: auth0.read_csv},
         auth0.take,
-        ({"user_id", "email"}, {"user_id", "identities"}, {"tenant", "connection"}, {"custom_password_hash"}),
+        (
+            *({"user_id", "email"}, {"user_id", "identities"}, {"tenant", "connection"}),
+            *({"email verified", "connection"}, {"custom_password_hash"}),
+        ),
     ),
     "clerk": Source("Clerk", {CSV: records.csv_of("primary_email_address")}, clerk.take, ({"primary_email_address"},)),
     "django": Source("Django", {JSON: django.read, NDJSON: django.read}, django.take, ({"model", "fields"},)),
@@ -143,9 +146,6 @@ def other_source(name: SourceName, beginning: bytes) -> SourceName | None:
     return likely[0] if likely and name not in likely else None
 
 
-def use(name: SourceName) -> str:
-    """How to name a source, on the command line and over HTTP."""
-    return f"use --source {name}, or source={name} over HTTP"
 def check_source(name: SourceName, beginning: bytes) -> None:
     """Raises `InvalidRequest` for a file that is plainly of another source. The code of its error names that one."""
     other = other_source(name, beginning)
@@ -154,6 +154,9 @@ def check_source(name: SourceName, beginning: bytes) -> None:
         raise InvalidRequest(errors=[FieldError("query.source", f"looks_like_{other}", said)])
 
 
+def use(name: SourceName) -> str:
+    """How to name a source, on the command line and over HTTP."""
+    return f"use --source {name}, or source={name} over HTTP"
 
 
 def user_of(source: Source, record: Record | RowProblem) -> ImportedUser | RowProblem:

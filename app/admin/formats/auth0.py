@@ -1,20 +1,34 @@
-"""Auth0: JSON of a user export, with the `passwordHash` that Auth0's support adds, or in Auth0's import schema."""
+"""Auth0: JSON or CSV of a user export, with the `passwordHash` that Auth0's support adds, or its own import schema."""
 
 import base64
 import binascii
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
-from app.admin.formats.rows import ImportedUser, Record, Refused, moment, text_or_none, user
+from app.admin.formats import records
+from app.admin.formats.rows import ImportedUser, Record, Refused, RowProblem, joined, moment, text_or_none, user
+
+SALTED = {"md5": ("{SMD5}", 16), "sha1": ("{SSHA}", 20), "sha256": ("{SSHA256}", 32), "sha512": ("{SSHA512}", 64)}
+"""What LDAP calls a digest of the password with the salt behind it, and how many bytes it has."""
+_ORDINARY = str.maketrans("-_", "+/")
+_rows = records.csv_of("email")
+
+
+def read_csv(chunks: Iterable[bytes]) -> Iterator[Record | RowProblem]:
+    """CSV of an export job, or of the extension, which writes `Email Verified` for `email_verified`."""
+    for row in _rows(chunks):
+        yield row if isinstance(row, RowProblem) else {name.replace(" ", "_"): cell for name, cell in row.items()}
 
 
 def take(record: Record) -> ImportedUser:
     email, verified = _email(record)
-    name = record.get("name")
+    name = joined(record.get("name"))
+    if name is None or name == email:  # without a name, Auth0 has the address there
+        name = joined(record.get("given_name"), record.get("family_name"))
     return user(
         email=email,
         email_verified=verified,
-        display_name=None if name == email else name,  # without a name, Auth0 has the address there
+        display_name=name,
         password_hash=_hash(record),
         created_at=moment(record.get("created_at"), "created_at"),
         disabled=record.get("blocked"),
@@ -41,47 +55,61 @@ def _hash(record: Record) -> str | Refused | None:
         return None
     made = _custom(custom) if isinstance(custom, dict) else None
     return made or Refused(
-        "unsupported_hash", "`custom_password_hash` is not argon2, bcrypt, PBKDF2 or scrypt of 32 bytes."
+        "unsupported_hash", "`custom_password_hash` is not argon2, bcrypt, LDAP's, PBKDF2, scrypt or a salted digest."
     )
 
 
 def _custom(document: Mapping[str, Any]) -> str | None:
-    stored = document.get("hash")
+    stored, password = document.get("hash"), document.get("password")
     value = stored.get("value") if isinstance(stored, dict) else None
-    if not isinstance(value, str) or not isinstance(stored, dict):
+    encoding = password.get("encoding") if isinstance(password, dict) else None
+    if not isinstance(stored, dict) or not isinstance(value, str) or encoding not in (None, "utf8", "ascii"):
         return None
-    password = document.get("password")
-    if isinstance(password, dict) and password.get("encoding", "utf8") != "utf8":
-        return None
-    algorithm = document.get("algorithm")
-    if algorithm in ("argon2", "bcrypt", "pbkdf2"):  # as PHC or crypt strings
+    algorithm, salt = document.get("algorithm"), document.get("salt")
+    if algorithm in ("argon2", "bcrypt", "ldap", "pbkdf2"):  # as PHC or crypt strings, or as LDAP writes them
         return value
-    return _scrypt(document, value, str(stored.get("encoding"))) if algorithm == "scrypt" else None
-
-
-def _scrypt(document: Mapping[str, Any], value: str, encoding: str) -> str | None:
-    salt = document.get("salt")
-    cost, block_size = document.get("cost", 16_384), document.get("blockSize", 8)
-    lanes, length = document.get("parallelization", 1), document.get("keylen", 32)
-    numbers = (cost, block_size, lanes, length)
-    if not isinstance(salt, dict) or not all(type(number) is int and 0 < number < 2**31 for number in numbers):
-        return None
-    if cost & (cost - 1) or length != 32 or salt.get("position", "suffix") not in ("prefix", "suffix"):
+    if algorithm not in ("scrypt", *SALTED) or not isinstance(salt, dict):
         return None
     try:
         raw_salt = _bytes(str(salt.get("value")), str(salt.get("encoding", "utf8")))
-        checksum = _bytes(value, encoding)
+        made = _bytes(value, str(stored.get("encoding")))
     except (ValueError, binascii.Error):
         return None
-    parts = [base64.b64encode(part).rstrip(b"=").decode() for part in (raw_salt, checksum)]
+    if algorithm == "scrypt":
+        return _scrypt(document, raw_salt, made)
+    return _salted(str(algorithm), salt.get("position"), raw_salt, made)
+
+
+def _scrypt(document: Mapping[str, Any], salt: bytes, key: bytes) -> str | None:
+    """As a PHC string. `respelling.py` takes what it needs of a longer key."""
+    cost, block_size = document.get("cost", 16_384), document.get("blockSize", 8)
+    lanes, length = document.get("parallelization", 1), document.get("keylen", len(key))
+    numbers = (cost, block_size, lanes, length)
+    if not all(type(number) is int and 0 < number < 2**31 for number in numbers):
+        return None
+    if cost & (cost - 1) or length != len(key):
+        return None
+    parts = [base64.b64encode(part).rstrip(b"=").decode() for part in (salt, key)]
     return f"$scrypt$ln={cost.bit_length() - 1},r={block_size},p={lanes}${parts[0]}${parts[1]}"
+
+
+def _salted(algorithm: str, position: object, salt: bytes, digest: bytes) -> str | None:
+    name, size = SALTED[algorithm]
+    if len(digest) != size:
+        return None
+    if position == "suffix":
+        return name + base64.b64encode(digest + salt).decode()
+    if position == "prefix" and algorithm == "sha1" and salt.isalnum():  # as Django had it
+        return f"sha1${salt.decode()}${digest.hex()}"
+    return None
 
 
 def _bytes(text: str, encoding: str) -> bytes:
     if encoding == "hex":
         return bytes.fromhex(text)
-    if encoding == "base64":
-        return base64.b64decode(text, validate=True)
+    if encoding == "base64":  # in either alphabet, perhaps without padding
+        text = text.translate(_ORDINARY).rstrip("=")
+        return base64.b64decode(text + "=" * (-len(text) % 4), validate=True)
     if encoding == "utf8":
         return text.encode()
     raise ValueError("an unknown encoding")

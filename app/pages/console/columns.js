@@ -46,6 +46,8 @@ export const COLUMNS = {
     ["email_verified", "Whether the address is verified"],
     ["identifiers", "Address, where there is no email"],
     ["name", "Name"],
+    ["given_name", "Name, where there is no name"],
+    ["family_name", "Name, where there is no name"],
     ["passwordHash", "Password, which works as before"],
     ["custom_password_hash", "Password, where there is no passwordHash"],
     ["blocked", "Whether the account is disabled"],
