@@ -159,6 +159,8 @@ BLOCKS: dict[str, dict[str, How]] = {
         "mongoexport": NotRun("it wants MongoDB", "TestSamples::test_are_read_however_they_come"),
         'u."emailVerified"': Run("TestBetterAuth::test_the_guides_query_gives_our_columns"),
         "sqlite3 -header": NotRun("it wants a database", "TestBetterAuth::test_the_guides_query_gives_our_columns"),
+        "email_verified_at IS NOT NULL AS": Run("TestOwnTable::test_the_guides_query_gives_our_columns"),
+        "JSON_OBJECT": StandIn("TestOwnTable::test_the_guides_json_gives_them_too", "MySQL"),
         "TOKENVEND_COGNITO_CLIENT_ID": NotRun(
             "it has no value", "TestFirstSignIn::test_an_app_client_may_have_a_secret"
         ),

@@ -5,18 +5,23 @@ import csv
 import io
 import json
 import sqlite3
+from collections.abc import Iterator, Sequence
 from contextlib import closing
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import psycopg
 import pytest
+from sqlalchemy.engine import make_url
 
 from app.admin.formats import CSV, JSON, LDIF, NDJSON, SourceName
 from app.admin.formats.rows import ImportedUser, RowProblem
 from app.crypto.password_hashes import PASSWORD_CONTEXT, supabase_scrypt
 from app.platform.problems import UnreadableImport
 from tests.admin.test_formats import BCRYPT, SAMPLES, code_of, emails, rows
-from tests.support.documents import blocks
+from tests.support.databases import PostgresDatabases
+from tests.support.old_system import guides_block
 
 PASSWORD = "violet tractor moonlight"
 SIGNER = "jxspr8Ki0RYycVU8zykbdLGjFQ3McFUH0uiiTvC8pVMXAn210wjLNmdZJzxUECKbm0QsEmYUSDzZvpjeJ9WmXA=="
@@ -334,7 +339,7 @@ class TestLdif:
 class TestBetterAuth:
     def test_the_guides_query_gives_our_columns(self) -> None:
         """On what better-auth made itself: its schema, and users by password and by a provider."""
-        (query,) = [one.code for one in blocks(SAMPLES / "README.md") if one.language == "sql"]
+        query = guides_block('u."emailVerified"')
         text = io.StringIO()
         with closing(sqlite3.connect(":memory:")) as database:
             database.executescript((Path(__file__).parent / "better_auth.sql").read_text())
@@ -345,3 +350,63 @@ class TestBetterAuth:
         assert (ada.email_verified, grace.email_verified, ada.display_name) == (True, False, "Ada Lovelace")
         assert PASSWORD_CONTEXT.verify(PASSWORD, ada.password_hash or "")
         assert (grace.password_hash, grace.created_at is not None) == (None, True)
+
+    @pytest.mark.all
+    def test_it_gives_them_on_postgresql_too(self, postgres_databases: PostgresDatabases) -> None:
+        """As `psql --csv` writes them, from the types that better-auth has there: boolean and timestamptz."""
+        query = guides_block('u."emailVerified"')
+        tables = (Path(__file__).parent / "better_auth.sql").read_text().replace(" date", " timestamptz")
+        tables = tables.replace(' references "user" ("id") on delete cascade', "")
+        url = make_url(postgres_databases.create_empty()).set(drivername="postgresql")
+        with psycopg.connect(url.render_as_string(hide_password=False)) as database:
+            database.execute(tables.encode())
+            database.execute('ALTER TABLE "user" ALTER "emailVerified" TYPE boolean USING "emailVerified" = 1')
+            with database.cursor().copy(f"COPY ({query}) TO STDOUT WITH (FORMAT csv, HEADER)".encode()) as copied:
+                text = b"".join(bytes(piece) for piece in copied)
+        found = {row.address.text: row for row in rows("tokenvend", CSV, text) if isinstance(row, ImportedUser)}
+        assert found == {row.address.text: row for row in sample("tokenvend", CSV, "better-auth.csv")}
+        assert b",t," in text
+
+
+class TestOwnTable:
+    """Of Laravel 12, as `php artisan migrate` makes it."""
+
+    TABLE = """
+    CREATE TABLE "users" ("id" integer primary key autoincrement not null, "name" varchar not null,
+        "email" varchar not null, "email_verified_at" datetime, "password" varchar not null, "remember_token" varchar,
+        "created_at" datetime, "updated_at" datetime);
+    """
+    ROWS = (
+        ("Ada Lovelace", "ada@example.org", "2024-01-31 12:00:00", BCRYPT, "2024-01-30 12:00:00"),
+        ("Grace, Hopper", "grace@example.org", None, BCRYPT, None),
+    )
+
+    @pytest.fixture
+    def database(self) -> Iterator[sqlite3.Connection]:
+        with closing(sqlite3.connect(":memory:")) as database:
+            database.executescript(self.TABLE)
+            database.executemany(
+                "INSERT INTO users (name, email, email_verified_at, password, created_at) VALUES (?, ?, ?, ?, ?)",
+                self.ROWS,
+            )
+            yield database
+
+    def test_the_guides_query_gives_our_columns(self, database: sqlite3.Connection) -> None:
+        text = io.StringIO()
+        found = database.execute(guides_block("email_verified_at IS NOT NULL AS"))
+        csv.writer(text).writerows([[column[0] for column in found.description], *found])
+        self.check(rows("tokenvend", CSV, text.getvalue().encode()))
+
+    def test_the_guides_json_gives_them_too(self, database: sqlite3.Connection) -> None:
+        """SQLite has MySQL's function, by the same name."""
+        query = guides_block("JSON_OBJECT").partition('"\n')[2].rstrip().removesuffix('"')
+        lines = "".join(f"{line}\n" for (line,) in database.execute(query))
+        self.check(rows("tokenvend", NDJSON, lines.encode()))
+
+    def check(self, found: Sequence[ImportedUser | RowProblem]) -> None:
+        ada, grace = found
+        assert isinstance(ada, ImportedUser)
+        assert isinstance(grace, ImportedUser)
+        assert (ada.display_name, ada.email_verified, ada.password_hash) == ("Ada Lovelace", True, BCRYPT)
+        assert ada.created_at == datetime(2024, 1, 30, 12, tzinfo=UTC)
+        assert (grace.display_name, grace.email_verified, grace.created_at) == ("Grace, Hopper", False, None)
