@@ -5,23 +5,17 @@ last batch. An existing account is left as it is. Other users get a new account,
 """
 
 import contextlib
-import dataclasses
-import functools
 import hashlib
-import json
 import uuid
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from threading import BoundedSemaphore
 from typing import Any, Literal, TypeVar
-from typing import cast as typed
 
-from sqlalchemy import JSON, Table, Text, bindparam, cast, column, func, insert, select
-from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy import func, insert, select
 from sqlalchemy.orm import Session
-from sqlalchemy.sql.dml import ReturningInsert
 
 from app.admin import acts, formats
 from app.admin.formats import SourceName
@@ -44,10 +38,11 @@ from app.platform.problems import (
     NotFound,
     UnreadableImport,
 )
-from app.records import audit, listing, single_use
+from app.records import audit, listing, new_users, single_use
 from app.records.actor import Actor
 from app.records.audit import Event, Origin
 from app.records.models import COGNITO, OLD_SYSTEM, IssuedCredential, User, UserImport, UserImportProblem
+from app.records.new_users import NewUser
 
 T = TypeVar("T")
 Status = Literal["running", "completed", "interrupted", "failed"]
@@ -62,7 +57,6 @@ DEAD_AFTER = timedelta(minutes=1)
 """An import without a batch for this long counts as dead, and may be resumed."""
 MOST_PROBLEMS = 10_000
 """Problems of one import that are kept. All are counted."""
-USERS = typed(Table, User.__table__)
 
 ROLE_NOT_TAKEN = RowProblem(
     "role_not_taken", "The row was imported with the role `user`. Administrators give other roles."
@@ -144,9 +138,10 @@ class Order:
 
     def _marked(self, row: ImportedUser, password_hash: str) -> ImportedUser | RowProblem:
         try:
-            return replace(row, password_hash=marked(password_hash, self.prehash, is_own_export=self.keep_ids))
+            stored = marked(password_hash, self.prehash, is_own_export=self.keep_ids)
+            return row if stored == password_hash else row._replace(password_hash=stored)
         except UnusableHash as unusable:
-            invited = replace(row, password_hash=None, lost_hash=True)
+            invited = row._replace(password_hash=None, lost_hash=True)
             return RowProblem("unsupported_hash", str(unusable), invited)
 
     def password_of(self, row: ImportedUser) -> Password:
@@ -302,7 +297,7 @@ def _settled(row: ImportedUser | RowProblem, now: datetime) -> ImportedUser | Ro
     """The row, disabled if a ban is not over."""
     if isinstance(row, RowProblem) or row.banned_until is None:
         return row
-    return dataclasses.replace(row, disabled=row.disabled or row.banned_until > now, banned_until=None)
+    return row._replace(disabled=row.disabled or row.banned_until > now, banned_until=None)
 
 
 def _store(
@@ -405,60 +400,32 @@ def _tell(session: Session, order: Order, told: Sequence[tuple[int, RowProblem]]
 def _add(
     session: Session, now: datetime, order: Order, users: Sequence[tuple[int, ImportedUser]]
 ) -> dict[int, uuid.UUID]:
-    """Adds users in the order of their addresses, so that two imports do not deadlock. Returns the ids of the added
-    rows, by number.
+    """The ids of the rows that were added, by number.
 
     A row whose address has an account, or was in an earlier row, adds nothing.
     """
-    added: dict[uuid.UUID, int] = {}
-    rows = []
-    for number, row in sorted(users, key=lambda one: one[1].address.key):
-        user_id = uuid.UUID(row.former_id) if order.keep_ids and row.former_id else uuid.uuid4()
-        added[user_id] = number
-        rows.append(_user_row(now, order, user_id, row))
-    if not rows:
-        return {}
-    connection = session.connection()
-    if connection.dialect.name == "postgresql":
-        parameters = {"rows": json.dumps(rows, default=str)}
-        ids = connection.execute(_users_added(tuple(rows[0])), parameters).scalars().all()
-    else:
-        statement = sqlite.insert(USERS).on_conflict_do_nothing().returning(USERS.c.id)
-        ids = connection.execute(statement, rows).scalars().all()
-    return {added[user_id]: user_id for user_id in ids}
+    numbers: dict[uuid.UUID, int] = {}
+    new = []
+    for number, row in users:
+        user = _new_user(now, order, row)
+        numbers[user.id] = number
+        new.append(user)
+    return {numbers[user_id]: user_id for user_id in new_users.add(session, new)}
 
 
-@functools.cache
-def _users_added(columns: tuple[str, ...]) -> ReturningInsert[uuid.UUID]:
-    """A statement that adds users and returns the ids of the new ones. Its rows are one JSON text.
-
-    A statement with many VALUES would take ten times as long.
-    """
-    given = (
-        func.json_to_recordset(cast(bindparam("rows", type_=Text), JSON))
-        .table_valued(*(column(name, USERS.c[name].type) for name in columns), name="given")
-        .render_derived(with_types=True)
+def _new_user(now: datetime, order: Order, row: ImportedUser) -> NewUser:
+    return NewUser(
+        id=uuid.UUID(row.former_id) if order.keep_ids and row.former_id else uuid.uuid4(),
+        email=row.address.text,
+        email_key=row.address.key,
+        email_verified_at=now if row.email_verified else None,
+        display_name=row.display_name,
+        password_hash=row.password_hash,
+        password_from=order.password_from(row),
+        status="disabled" if row.disabled else "active",
+        created_at=min(row.created_at or now, now),
+        import_id=order.import_id,
     )
-    rows = select(*(given.c[name] for name in columns))
-    return postgresql.insert(USERS).from_select(columns, rows).on_conflict_do_nothing().returning(USERS.c.id)
-
-
-def _user_row(now: datetime, order: Order, user_id: uuid.UUID, row: ImportedUser) -> dict[str, Any]:
-    created_at = min(row.created_at or now, now)
-    return {
-        "id": user_id,
-        "email": row.address.text,
-        "email_key": row.address.key,
-        "email_verified_at": now if row.email_verified else None,
-        "display_name": row.display_name,
-        "password_hash": row.password_hash,
-        "password_from": order.password_from(row),
-        "guest": False,
-        "status": "disabled" if row.disabled else "active",
-        "role": "user",
-        "created_at": created_at,
-        "import_id": order.import_id,
-    }
 
 
 def _would_be_new(session: Session, users: Sequence[tuple[int, ImportedUser]], earlier: Mapping[int, int]) -> set[int]:

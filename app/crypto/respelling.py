@@ -26,7 +26,7 @@ LONGEST = 1_200
 
 def respell(text: str) -> str:
     """The hash as passlib spells it; the text itself if it is of no kind that is known here."""
-    if text.startswith("$2") or len(text) > LONGEST:  # bcrypt, of which imports have millions
+    if text.startswith(("$2", "$argon2")) or len(text) > LONGEST:  # of which imports have millions
         return text
     if match := _PREFIXED.fullmatch(text):
         return match[1]

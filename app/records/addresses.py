@@ -49,7 +49,9 @@ def find(text: str) -> Address | None:
     Full-width letters and signs are those of ASCII: keyboards for Chinese, Japanese and Korean type them, and no mail
     reaches them.
     """
-    text = trimmed(text).translate(_WIDE)
+    text = trimmed(text)
+    if not text.isascii():
+        text = text.translate(_WIDE)
     if len(text) > MAX_LENGTH:
         return None
     if (plain := _PLAIN.fullmatch(text)) and "xn--" not in text.lower():

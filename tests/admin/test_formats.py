@@ -8,7 +8,6 @@ import json
 import sys
 import tracemalloc
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from types import FrameType
@@ -19,9 +18,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from app.admin import exports, formats
-from app.admin.formats import CSV, JSON, LDIF, NDJSON, SOURCES, SQL, SourceName
+from app.admin.formats import CSV, JSON, LDIF, NDJSON, SOURCES, SQL, SourceName, records
 from app.admin.formats.native import COLUMNS
 from app.admin.formats.opening import SUFFIXES
+from app.admin.formats.records import MALFORMED
 from app.admin.formats.rows import ImportedUser, RowProblem
 from app.admin.formats.spreadsheet import armed, csv_line, disarmed
 from app.crypto.password_hashes import PASSWORD_CONTEXT, FirebaseScrypt, firebase_hash
@@ -173,6 +173,23 @@ class TestSamples:
 
 
 class TestCsv:
+    @given(st.text(alphabet=" ,;'\r\n\t\0\u2028é", max_size=8))
+    def test_a_row_without_quotation_marks_is_read_as_the_module_does(self, text: str) -> None:
+        row = f"a{text}".partition("\n")[0] + "\n"
+        try:
+            (wanted,) = csv.reader([row], strict=True)
+        except csv.Error:
+            wanted = []
+        (read,) = records.csv_of()([b",".join(b"c%d" % number for number in range(9)) + b"\n", row.encode()])
+        if not wanted:
+            assert read == MALFORMED
+        elif len(wanted) == 9:
+            assert isinstance(read, dict)
+            assert list(read.values()) == wanted
+        else:
+            assert isinstance(read, RowProblem)
+            assert read.code == "misfit_row"
+
     def test_quotes_commas_and_lines_within_a_field(self) -> None:
         text = '\ufeffEmail,display_name\r\n"ada@example.org","Lovelace, ""Ada"""\r\n\r\ngrace@example.org,"a\nb"\n'
         ada, grace = rows("tokenvend", CSV, text.encode())
@@ -512,7 +529,7 @@ class TestFirebase:
         for csv_row, json_row in zip(*found, strict=True):
             assert isinstance(csv_row, ImportedUser)
             assert isinstance(json_row, ImportedUser)
-            assert replace(csv_row, display_name=json_row.display_name) == json_row
+            assert csv_row._replace(display_name=json_row.display_name) == json_row
 
     def test_an_entry_that_is_no_object_costs_itself_alone(self) -> None:
         assert emails(rows("firebase", JSON, b'{"users": [1, {"email": "a@example.org"}]}')) == [

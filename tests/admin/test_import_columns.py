@@ -98,7 +98,7 @@ def account(source: SourceName, record: Mapping[str, Any]) -> object:
     row = formats.user_of(formats.SOURCES[source], WRAPPED.get(source, dict)(record))
     if isinstance(row, RowProblem):
         return row
-    return tuple(getattr(row, name) for name in ImportedUser.__slots__ if name not in UNKEPT)
+    return tuple(getattr(row, name) for name in ImportedUser._fields if name not in UNKEPT)
 
 
 class TestColumns:

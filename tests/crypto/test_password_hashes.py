@@ -1,5 +1,6 @@
 """What verifying a stored hash takes is known before it is done; what takes too much is refused with its reason."""
 
+import base64
 import contextlib
 import re
 import warnings
@@ -21,6 +22,7 @@ from app.crypto.password_hashes import (
     UnusableHash,
     firebase_hash,
     hash_price,
+    parsed_price,
     stored_spelling,
     supabase_scrypt,
 )
@@ -196,6 +198,35 @@ class TestPrice:
             assert stored_spelling(stray) == clean
             assert PASSWORD_CONTEXT.verify("violet", stored_spelling(stray))
         assert warned == []
+
+    @given(
+        st.sampled_from(
+            [
+                *("$argon2id$v=19$m=64,t=1,p=1$", "$argon2i$v=19$m=64,t=0,p=1$", "$argon2d$v=19$m=1048576,t=1,p=1$"),
+                *("$scrypt$ln=10,r=8,p=1$", "$scrypt$ln=0,r=8,p=1$", "$scrypt$ln=20,r=8,p=1$"),
+                *("$pbkdf2-sha256$1000$", "$pbkdf2-sha512$3000000$", "$pbkdf2$1000$", "$pbkdf2$0$"),
+            ]
+        ),
+        st.binary(max_size=20) | st.just(bytes(range(64))),
+        st.sampled_from([0, 4, 16, 20, 31, 32, 64]).flatmap(lambda size: st.binary(min_size=size, max_size=size)),
+    )
+    def test_it_is_known_of_a_shape(self, head: str, salt: bytes, key: bytes) -> None:
+        """What is said of one hash is what passlib says of each other with as much of salt and key."""
+        parts = [base64.b64encode(part).decode().rstrip("=") for part in (salt, key)]
+        text = head + "$".join(parts if "pbkdf2" not in head else [part.replace("+", ".") for part in parts])
+        said = []
+        for price in (hash_price, parsed_price):
+            try:
+                said.append(str(price(text)))
+            except UnusableHash as unusable:
+                said.append(str(unusable))
+        assert said[0] == said[1]
+
+    @pytest.mark.parametrize("kind", ["$1$", "$5$", "$6$", "$6$rounds=9000$", "$apr1$"])
+    def test_a_long_salt_alone_is_none(self, kind: str) -> None:
+        """passlib would warn of it, into the output of a command."""
+        with pytest.raises(UnusableHash), warnings.catch_warnings(action="error"):
+            hash_price(f"{kind}{'A' * 86}")
 
     @given(
         st.sampled_from([*STORED_ELSEWHERE.values(), *(text for text, _ in REASONS)]),

@@ -9,6 +9,7 @@ from app.admin.formats.spreadsheet import armed
 COLUMNS = ("id", "email", "email_verified", "display_name", "status", "role", "created_at", "password_hash")
 LONGEST_WORD = 64
 """Characters of an id or of a role."""
+_COLUMNS = frozenset(COLUMNS)
 _rows = records.csv_of("email", known=COLUMNS)
 
 
@@ -19,7 +20,7 @@ def read_csv(chunks: Iterable[bytes]) -> Iterator[Record | RowProblem]:
 
 
 def take(record: Record) -> ImportedUser:
-    if not record.keys() <= set(COLUMNS):  # with a misspelt `password_hash` the user would have none
+    if not record.keys() <= _COLUMNS:  # with a misspelt `password_hash` the user would have none
         raise Refused("unknown_member", f"The row has a member other than {', '.join(COLUMNS)}.")
     status = text_or_none(record.get("status"), "status") or "active"
     if status not in ("active", "disabled"):

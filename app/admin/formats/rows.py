@@ -4,7 +4,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, NamedTuple
 
 from app.crypto import respelling
 from app.crypto.password_hashes import UnusableHash, stored_spelling
@@ -37,8 +37,7 @@ class Refused(Exception):
         super().__init__(code)
 
 
-@dataclass(frozen=True, slots=True)
-class ImportedUser:
+class ImportedUser(NamedTuple):
     """A valid row. `role` is the role in the other system. Here everybody becomes a `user`."""
 
     address: Address
@@ -77,24 +76,30 @@ def user(
 
     `password_hash`: a refusal says why there is none that could be read.
     """
+    lost: Refused | None = None
+    stored = None
+    try:
+        stored = None if password_hash is None else _hash(password_hash)
+    except Refused as refused:
+        lost = refused
     made = ImportedUser(
         address=_address(email),
         email_verified=truth(email_verified, "email_verified"),
         display_name=_name(display_name),
-        password_hash=None,
+        password_hash=stored,
         created_at=created_at,
         disabled=truth(disabled, "disabled"),
         role=role,
         former_id=former_id,
         awaits_password=awaits_password,
+        lost_hash=lost is not None,
         banned_until=banned_until,
         second_factor=second_factor,
     )
-    try:
-        return made if password_hash is None else replace(made, password_hash=_hash(password_hash))
-    except Refused as refused:
-        refused.problem = replace(refused.problem, instead=replace(made, lost_hash=True))
-        raise
+    if lost is not None:
+        lost.problem = replace(lost.problem, instead=made)
+        raise lost
+    return made
 
 
 def text_or_none(value: object, member: str) -> str | None:
