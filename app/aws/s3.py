@@ -1,6 +1,6 @@
 """The few calls to S3 that this service itself makes, with a vended credential."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -29,6 +29,16 @@ class Page:
     """The size of replaced and deleted versions."""
     last_version: str | None = None
     """The version of the key `last` after which the next page begins; only in a list of versions."""
+
+
+@dataclass(frozen=True)
+class Listed:
+    """An object as a list has it."""
+
+    key: str
+    size: int
+    etag: str
+    modified_at: str
 
 
 class S3Failed(Exception):
@@ -72,6 +82,20 @@ def list_some(client: Any, bucket: str, prefix: str, after: str | None) -> Page:
     found = answer.get("Contents", [])
     last = found[-1]["Key"] if found else None
     return Page(len(found), sum(entry["Size"] for entry in found), last, bool(answer.get("IsTruncated")))
+
+
+def list_objects(client: Any, bucket: str, prefix: str, *, most: int) -> Sequence[Listed] | None:
+    """All objects under the prefix; None if there are more than `most`. Raises `S3Failed`."""
+    found: list[Listed] = []
+    with _faults():
+        for answer in client.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=prefix):
+            found += (
+                Listed(one["Key"], one["Size"], one["ETag"].strip('"'), one["LastModified"].isoformat())
+                for one in answer.get("Contents", ())
+            )
+            if len(found) > most:
+                return None
+    return found
 
 
 def list_some_versions(client: Any, bucket: str, prefix: str, after: str | None, after_version: str | None) -> Page:

@@ -6,14 +6,15 @@ import os
 import shlex
 import socket
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
 
 from app import engine
-from app.cli import local_stack
+from app.cli import local_stack, polling
 from app.cli.opening import PORT, VAR
-from app.compose import build_runtime
+from app.compose import Runtime, build_runtime
 from app.engine import EngineError
 from app.engine.forwarding import forwarded
 from app.http import server
@@ -21,6 +22,7 @@ from app.http.local import is_loopback
 from app.main import create_app
 from app.pages.starting import Row, Start
 from app.platform.environment import kept_secret, load_settings, names_given
+from app.platform.jobs import Job
 from app.platform.logs import configure_logging
 from app.platform.settings import PREFIX, Settings, SettingsError
 from app.platform.urls import host_name, http_url, origin_of
@@ -128,12 +130,21 @@ def run(*, host: str, public_host: str | None, port: int, engine_port: int | Non
         upgrade(settings.database_url)
         resources.enter_context(local_stack.noted(data_dir, settings, place.own_url))
         start = _start(settings, place, engine_url, running.first_port, _again(place.port, engine_port, data_dir))
-        app = create_app(settings, build_runtime(settings, aws=running.broker_session()), start=start)
+        runtime = build_runtime(settings, aws=running.broker_session())
+        app = create_app(settings, runtime, jobs=_jobs(runtime, running), start=start)
         server.run(
             server.make_config(app, host=host, port=place.port, keep_alive=settings.keep_alive),
             sock=listener,
             on_ready=lambda: print(start.banner(), flush=True),
         )
+
+
+def _jobs(runtime: Runtime, running: engine.Engine) -> Sequence[Job]:
+    if runtime.courier is None:
+        return runtime.jobs
+    client = running.owner_session().client("s3", endpoint_url=running.endpoint_url)
+    poller = polling.Poller(runtime.platform, client)
+    return (*runtime.jobs, Job("objects", poller.look, every=polling.EVERY))
 
 
 def _is_by_make() -> bool:

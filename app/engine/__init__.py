@@ -37,7 +37,7 @@ class Engine:
     """The broker's: may assume the one role, and nothing else, unless `start` was told otherwise."""
     secret_access_key: str = field(repr=False)
     owner_access_key_id: str
-    """The bucket owner's: for setting up, and for tests."""
+    """The bucket owner's: for setting up, for looking what is stored, and for tests."""
     owner_secret_access_key: str = field(repr=False)
     pid: int
     """Of SeaweedFS."""
@@ -53,6 +53,10 @@ class Engine:
     def broker_session(self) -> boto3.Session:
         """The service's session: the broker's keys, and no profile, configuration or proxy of the environment."""
         return _session(self.access_key_id, self.secret_access_key)
+
+    def owner_session(self) -> boto3.Session:
+        """The same with the keys of the bucket's owner."""
+        return _session(self.owner_access_key_id, self.owner_secret_access_key)
 
     def stop(self) -> None:
         """Returns when SeaweedFS has ended. Its data are kept. May be called again."""
