@@ -1,6 +1,6 @@
 """The signature of an assertion (XML Signature with RSA and SHA-256), as SAML 2.0 profiles it.
 
-This module alone imports lxml and signxml: 20 MB that a service needs in `saml` mode only, so it is imported there.
+This module alone imports lxml and signxml: 5 MB that a service needs in `saml` mode only, so it is imported there.
 """
 
 from cryptography.hazmat.primitives.asymmetric import rsa

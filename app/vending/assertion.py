@@ -64,7 +64,7 @@ def relying_party(partition: str) -> RelyingParty:
 class Assertions:
     def __init__(self, keyring: Keyring, clock: Clock, to: RelyingParty, *, public_url: str) -> None:
         """Raises `ModuleNotFoundError` where the packages of this mode are not installed."""
-        from app.crypto import xml_signatures  # noqa: PLC0415 - 20 MB, which the other modes do without
+        from app.crypto import xml_signatures  # noqa: PLC0415 - 5 MB, which the other modes do without
 
         self.issuer = saml_metadata.issuer_of(public_url)
         self.keyring = keyring

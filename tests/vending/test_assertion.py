@@ -4,6 +4,7 @@ import base64
 import copy
 import logging
 import re
+import subprocess
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
@@ -21,12 +22,14 @@ from app.vending.assertion import Assertions
 from app.vending.orders import Order
 from tests.security.observed import assert_problem, stored_values
 from tests.support.clock import ManualClock
+from tests.support.needs import need
 from tests.support.saml_sts import AUDIENCE, NAMES, PERSISTENT, Provider, Refused, Session, believed
 from tests.support.service import PROVIDER_ARN, ROLE_ARN, Device, Service
 from tests.vending.saml_service import metadata, running_saml, sts_of
 
 ISSUER = "http://testserver/.well-known/saml-metadata.xml"
 GOLDEN = Path(__file__).parent / "golden"
+VERIFIER = Path(__file__).parent / "saml_verifier" / "Verify.java"
 USER = uuid.UUID("0b3c6f0e-5d0c-4f4b-9a55-1f2e3d4c5b6a")
 SESSION = uuid.UUID("7d1f0a52-93f4-4c1e-8b6d-52c0a1b2c3d4")
 EVERYTHING = {
@@ -366,6 +369,31 @@ class TestSignature:
             "http://www.w3.org/2001/10/xml-exc-c14n#",
             "http://www.w3.org/2001/04/xmlenc#sha256",
         ]
+
+    @pytest.mark.all
+    def test_is_good_by_javas_canonical_form(self, make: Callable[..., Service], tmp_path: Path) -> None:
+        """STS is no Python: signxml and minisignxml both take the canonical form from libxml2. Changed ones are not."""
+        need("maven")  # with it comes a compiler of Java
+        service = make(**EVERYTHING)
+        whole = parsed(assertions_of(service).sign(order_of(service)))
+        responses = {"whole": whole}
+        for name, path in {"tag": "saml:AttributeValue", "recipient": "saml:SubjectConfirmationData"}.items():
+            changed_one = responses[name] = copy.deepcopy(whole)
+            element = changed_one.findall(f".//{path}", NAMES)[-1]
+            element.text, element.attrib["Recipient"] = "x", "https://example.org/saml"
+        directory = tmp_path / "responses"
+        directory.mkdir()
+        for name, root in responses.items():
+            (directory / name).write_bytes(etree.tostring(root))
+        certificate = whole.find(".//ds:X509Certificate", NAMES).text
+        command = ["java", VERIFIER, directory, certificate]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+        assert done.returncode == 0, done.stderr
+        assert dict(line.split() for line in done.stdout.splitlines()) == {
+            "whole": "true",
+            "tag": "false",
+            "recipient": "false",
+        }
 
     def test_reads_no_entity_and_no_document_type(self) -> None:
         pair = rsa_keys.generate_certified_key_pair(ManualClock().now())
