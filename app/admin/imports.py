@@ -6,6 +6,7 @@ last batch. An existing account is left as it is. Other users get a new account,
 
 import contextlib
 import hashlib
+import secrets
 import uuid
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -406,16 +407,18 @@ def _add(
     """
     numbers: dict[uuid.UUID, int] = {}
     new = []
-    for number, row in users:
-        user = _new_user(now, order, row)
+    random = secrets.token_bytes(16 * len(users))
+    for at, (number, row) in enumerate(users):
+        user = _new_user(now, order, row, random[16 * at : 16 * at + 16])
         numbers[user.id] = number
         new.append(user)
-    return {numbers[user_id]: user_id for user_id in new_users.add(session, new)}
+    return {numbers[user_id]: user_id for user_id in new_users.add(session, order.import_id, new)}
 
 
-def _new_user(now: datetime, order: Order, row: ImportedUser) -> NewUser:
+def _new_user(now: datetime, order: Order, row: ImportedUser, random: bytes) -> NewUser:
+    """`random`: 16 bytes for a new id."""
     return NewUser(
-        id=uuid.UUID(row.former_id) if order.keep_ids and row.former_id else uuid.uuid4(),
+        id=uuid.UUID(row.former_id) if order.keep_ids and row.former_id else uuid.UUID(bytes=random, version=4),
         email=row.address.text,
         email_key=row.address.key,
         email_verified_at=now if row.email_verified else None,
@@ -424,7 +427,6 @@ def _new_user(now: datetime, order: Order, row: ImportedUser) -> NewUser:
         password_from=order.password_from(row),
         status="disabled" if row.disabled else "active",
         created_at=min(row.created_at or now, now),
-        import_id=order.import_id,
     )
 
 

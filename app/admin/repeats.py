@@ -4,6 +4,9 @@ import hashlib
 import secrets
 from collections.abc import Sequence
 
+MOST_ASKED = 500
+"""Addresses in one statement. Older versions of SQLite take 999 at most."""
+
 
 class FirstRows:
     """Of one import. It holds keyed digests of addresses, and leaves nothing behind.
@@ -43,11 +46,13 @@ class FirstRows:
         self._database.executemany("INSERT OR IGNORE INTO first_rows VALUES (?, ?)", rows)
         if self._database.total_changes - changes == len(rows):
             return {}
-        return {number: first for digest, number in rows if (first := self._first(digest)) != number}
-
-    def _first(self, digest: int) -> int:
-        (row,) = self._database.execute("SELECT row FROM first_rows WHERE address = ?", [digest]).fetchone()
-        return int(row)
+        first: dict[int, int] = {}
+        for at in range(0, len(rows), MOST_ASKED):
+            some = [digest for digest, _ in rows[at : at + MOST_ASKED]]
+            marks = ", ".join("?" * len(some))
+            found = f"SELECT address, row FROM first_rows WHERE address IN ({marks})"  # noqa: S608 - marks alone
+            first.update(self._database.execute(found, some).fetchall())
+        return {number: first[digest] for digest, number in rows if first[digest] != number}
 
     def _digest(self, key: str) -> int:
         digest = hashlib.blake2b(key.encode("utf-8", "surrogatepass"), digest_size=8, key=self._secret).digest()

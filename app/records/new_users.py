@@ -36,11 +36,10 @@ class NewUser(NamedTuple):
     password_from: str | None
     status: str
     created_at: datetime
-    import_id: UUID
 
 
-def add(session: Session, users: Iterable[NewUser]) -> Sequence[UUID]:
-    """The ids of those that were added. Of several with one address, the first is.
+def add(session: Session, import_id: UUID, users: Iterable[NewUser]) -> Sequence[UUID]:
+    """The ids of those that an import added. Of several with one address, the first is added.
 
     They are added in the order of their addresses, so that two callers at once do not deadlock.
     """
@@ -50,10 +49,10 @@ def add(session: Session, users: Iterable[NewUser]) -> Sequence[UUID]:
     connection = session.connection()
     if connection.dialect.name != "postgresql":
         statement = sqlite.insert(USERS).on_conflict_do_nothing().returning(USERS.c.id)
-        return connection.execute(statement, [_members(user) for user in users]).scalars().all()
+        return connection.execute(statement, [_members(import_id, user) for user in users]).scalars().all()
     fresh = _fresh(connection, users)
-    if fresh and not _copied(connection, fresh):  # another import has added one of them meanwhile
-        return _inserted(connection, users)
+    if fresh and not _copied(connection, import_id, fresh):  # another import has added one of them meanwhile
+        return _inserted(connection, import_id, users)
     return [user.id for user in fresh]
 
 
@@ -61,8 +60,8 @@ def _key(user: NewUser) -> str:
     return user.email_key
 
 
-def _members(user: NewUser) -> dict[str, Any]:
-    return {**user._asdict(), "guest": False, "role": "user"}
+def _members(import_id: UUID, user: NewUser) -> dict[str, Any]:
+    return {**user._asdict(), "guest": False, "role": "user", "import_id": import_id}
 
 
 def _fresh(connection: Connection, users: Sequence[NewUser]) -> list[NewUser]:
@@ -78,10 +77,11 @@ def _fresh(connection: Connection, users: Sequence[NewUser]) -> list[NewUser]:
 _TAKEN = select(USERS.c.email_key).where(USERS.c.email_key == any_(bindparam("keys", type_=postgresql.ARRAY(Text))))
 
 
-def _copied(connection: Connection, users: Sequence[NewUser]) -> bool:
+def _copied(connection: Connection, import_id: UUID, users: Sequence[NewUser]) -> bool:
     """Whether they were added: all of them, or none if one breaks a constraint."""
     driver: psycopg.Connection[Any] = connection.connection.driver_connection  # type: ignore[assignment]
-    text = "".join(map(_line, users))
+    rest = f"f\tuser\t{import_id}\n"
+    text = "".join(f"{_cells(user)}\t{rest}" for user in users)
     try:
         with driver.transaction(), driver.cursor() as cursor, cursor.copy(_COPY) as copy:  # up to a savepoint
             copy.write(text)
@@ -92,43 +92,46 @@ def _copied(connection: Connection, users: Sequence[NewUser]) -> bool:
     return True
 
 
-_COPY = f"COPY users ({', '.join((*NewUser._fields, 'guest', 'role'))}) FROM STDIN".encode()
+COLUMNS = (*NewUser._fields, "guest", "role", "import_id")
+_COPY = f"COPY users ({', '.join(COLUMNS)}) FROM STDIN".encode()
 _SPECIAL = re.compile(r"[\\\t\n\r]")
 _ESCAPES = str.maketrans({"\\": "\\\\", "\t": "\\t", "\n": "\\n", "\r": "\\r"})
 
 
-def _line(user: NewUser) -> str:
-    """A line of COPY's own text format."""
-    (user_id, email, key, verified_at, name, password_hash, password_from, status, created_at, import_id) = user
+def _cells(user: NewUser) -> str:
+    """In COPY's own text format, of which a line ends with more."""
+    (user_id, email, key, verified_at, name, password_hash, password_from, status, created_at) = user
+    if _SPECIAL.search(f"{email}{key}{name}{password_hash}{password_from}"):
+        email, key = email.translate(_ESCAPES), key.translate(_ESCAPES)
+        name, password_hash, password_from = (
+            text and text.translate(_ESCAPES) for text in (name, password_hash, password_from)
+        )
     return (
-        f"{user_id}\t{_cell(email)}\t{_cell(key)}\t{_moment(verified_at)}\t{_cell(name)}\t{_cell(password_hash)}\t"
-        f"{_cell(password_from)}\t{status}\t{_moment(created_at)}\t{import_id}\tf\tuser\n"
+        f"{user_id}\t{email}\t{key}\t{_moment(verified_at)}\t{_cell(name)}\t{_cell(password_hash)}\t"
+        f"{_cell(password_from)}\t{status}\t{_moment(created_at)}"
     )
 
 
 def _cell(text: str | None) -> str:
-    if text is None:
-        return "\\N"
-    return text.translate(_ESCAPES) if _SPECIAL.search(text) else text
+    return "\\N" if text is None else text
 
 
 def _moment(moment: datetime | None) -> str:
     return "\\N" if moment is None else moment.isoformat()
 
 
-def _inserted(connection: Connection, users: Sequence[NewUser]) -> Sequence[UUID]:
-    parameters = {"rows": json.dumps([_members(user) for user in users], default=str)}
+def _inserted(connection: Connection, import_id: UUID, users: Sequence[NewUser]) -> Sequence[UUID]:
+    parameters = {"rows": json.dumps([_members(import_id, user) for user in users], default=str)}
     return connection.execute(_insert(), parameters).scalars().all()
 
 
 @functools.cache
 def _insert() -> ReturningInsert[UUID]:
     """Its rows are one JSON text. A statement with many VALUES would take ten times as long."""
-    columns = (*NewUser._fields, "guest", "role")
     given = (
         func.json_to_recordset(sql_cast(bindparam("rows", type_=Text), JSON))
-        .table_valued(*(column(name, USERS.c[name].type) for name in columns), name="given")
+        .table_valued(*(column(name, USERS.c[name].type) for name in COLUMNS), name="given")
         .render_derived(with_types=True)
     )
-    rows = select(*(given.c[name] for name in columns))
-    return postgresql.insert(USERS).from_select(columns, rows).on_conflict_do_nothing().returning(USERS.c.id)
+    rows = select(*(given.c[name] for name in COLUMNS))
+    return postgresql.insert(USERS).from_select(COLUMNS, rows).on_conflict_do_nothing().returning(USERS.c.id)
