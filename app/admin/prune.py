@@ -18,6 +18,7 @@ from app.records.models import (
     DeviceSession,
     Grant,
     Link,
+    LinkContributor,
     MailCount,
     Model,
     OutboxMail,
@@ -75,6 +76,7 @@ def stale_kinds(now: datetime) -> tuple[Kind, ...]:
     without_tokens = ~exists().where(RefreshToken.session_id == DeviceSession.id)
     over = (Grant.withdrawn_at < now - GRANTS_KEPT) | (Grant.expires_at < now - GRANTS_KEPT)
     dead = (Link.withdrawn_at < now - GRANTS_KEPT) | (Link.expires_at < now - GRANTS_KEPT)
+    without_contributors = ~exists().where(LinkContributor.link_id == Link.id)
     settled = OutboxMail.sent_at.is_not(None) | OutboxMail.failed_at.is_not(None)
     reported = UserImportProblem.import_id.in_(select(UserImport.id).where(UserImport.updated_at < now - IMPORTS_KEPT))
     without_problems = ~exists().where(UserImportProblem.import_id == UserImport.id)
@@ -88,7 +90,13 @@ def stale_kinds(now: datetime) -> tuple[Kind, ...]:
         Kind("refresh tokens of old sessions", RefreshToken, (RefreshToken.token_hash,), forgotten & ~expired),
         Kind("old sessions", DeviceSession, (DeviceSession.id,), old, ready=(without_tokens,)),
         Kind("grants that are over", Grant, (Grant.id,), over, ready=(Grant.recall_at.is_(None),)),
-        Kind("links that are over", Link, (Link.id,), dead),
+        Kind(
+            "contributors of links that are over",
+            LinkContributor,
+            (LinkContributor.id,),
+            LinkContributor.link_id.in_(select(Link.id).where(dead)),
+        ),
+        Kind("links that are over", Link, (Link.id,), dead, ready=(without_contributors,)),
         Kind("counts over time", Activity, (Activity.started_at,), Activity.started_at < now - ACTIVITY_KEPT),
         Kind(
             "reports of old imports", UserImportProblem, (UserImportProblem.import_id, UserImportProblem.row), reported

@@ -22,6 +22,7 @@ USER_ID = UUID("4fa0c1de-7d3b-4a52-9b0e-6a3f1c2d8e90")
 FRIEND_ID = UUID("2b60e8cc-0236-4b96-8b13-67c614ae7c36")
 GRANT_ID = "7c1d5e90-2b64-4f0a-8d3e-5a6f7b8c9d01"
 LINK_ID = "5b0a4f7e-91c3-4d27-8a64-0f2e3d4c5b6a"
+CONTRIBUTOR_ID = "e1f7c2a4-6b3d-4958-a0c7-9d8e2f1b4a63"
 STAFF_ID = "d830c1a8-cdaf-4e86-bfab-875cdf23f585"
 REQUEST_ID = "faccdb215ec1e3ab2a7fdf4a973ef23c"
 ISSUER = "https://tokens.example.org"
@@ -49,6 +50,8 @@ _NOTE = "Lost a phone on Monday, and called about it."
 
 _TOTP_SECRET = "3ZD4CB6CX54KSC5AA3HCY5WBYKC2ZQDH"  # noqa: S105
 _LINK_SECRET = "tvl_w3Xq0m5sYk2Jp8Zt4hVbLg"  # noqa: S105 - of no link
+_CONTRIBUTOR_TOKEN = "tvc_8mLd2VqKx0Rn5TzYc7WbAg"  # noqa: S105 - of nobody
+_CONTRIBUTOR = "Grandma"
 _SESSION_ID = "b3a1f0c2-5d64-4e7a-9c18-2f0d6b7e8a91"
 
 _APPLE = "https://appleid.apple.com"
@@ -115,6 +118,7 @@ EXAMPLES: dict[str, object] = {
     "DownloadCookie.value": _KEY_PAIR_ID,
     "AccessKeyIssuance.link_id": None,
     "ExportedCredential.link_id": None,
+    "Contributor.id": CONTRIBUTOR_ID,
     "ExportedContribution.prefix": _CONTRIBUTED,
     "ExportedGrant.accepted_at": None,
     "ExportedGrant.prefix": _FOLDER,
@@ -137,6 +141,10 @@ EXAMPLES: dict[str, object] = {
     "Grant.prefix": _FOLDER,
     "IdentityPage.next_cursor": None,
     "IssuedCredential.link_id": None,
+    "LinkContributor.id": CONTRIBUTOR_ID,
+    "LinkContributor.name": _CONTRIBUTOR,
+    "Contributor.token": _CONTRIBUTOR_TOKEN,
+    "OpenedLink.write_prefix": session_policy.contribution_prefix(_FOLDER, UUID(CONTRIBUTOR_ID)),
     "NewLink.url": f"{ISSUER}/album#{_LINK_SECRET}",
     "OpenLinkRequest.secret": _LINK_SECRET,
     "OidcNonce.expires_at": _LATER,
@@ -215,6 +223,8 @@ EXAMPLES: dict[str, object] = {
     "counted_until": _NOW,
     "created_after": _CREATED_AT,
     "created_before": _NOW,
+    "contributor_name": _CONTRIBUTOR,
+    "contributor_token": _CONTRIBUTOR_TOKEN,
     "created_at": _CREATED_AT,
     "credential_id": "c8a74208-af3a-4424-a76c-21cc846cb4e9",
     "crv": "P-256",

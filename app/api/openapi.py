@@ -18,7 +18,6 @@ from app.accounts import registration
 from app.admin import bulk, exports, formats, imports, mails, stats, user_filters
 from app.api.admin import status
 from app.api.auth import wire
-from app.api.credentials import links
 from app.api.examples import BODIES, EXAMPLES
 from app.api.meanings import MEANINGS
 from app.auth import keys, mfa, providers, sessions
@@ -83,7 +82,6 @@ CHOICES: Mapping[str, tuple[str, ...]] = {
     "CountKind": get_args(counting.Kind),
     "StatsWindow": get_args(stats.Window),
     "ShareAccess": get_args(giving.ShareAccess),
-    "LinkAccess": get_args(links.LinkAccess),
     "ImportSource": get_args(formats.SourceName),
     "ImportStatus": get_args(imports.Status),
     "ImportedPassword": get_args(imports.Password),

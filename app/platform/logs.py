@@ -27,7 +27,7 @@ _SECRET_NAME = re.compile(
 _SECRET_VALUE = re.compile(
     r"eyJ[\w-]{10,}(?:\.[\w-]*){0,2}"  # JWTs, which some engines also use as session tokens
     r"|PHNhbWxwOlJlc3BvbnNl[\w+/=%]*"  # a SAML response: whoever has one may assume the role
-    r"|tv[lrs]_[\w-]+"  # secrets of links, refresh tokens and single-use tokens
+    r"|tv[clrs]_[\w-]+"  # tokens of contributors, secrets of links, refresh tokens and single-use tokens
     r"|\b(?:AKIA|ASIA)[A-Za-z0-9]{12,}\b"
     r"|\b(?:IQoJ|FwoG)[\w+/=]{40,}"  # AWS session tokens
     r"|\$(?:argon2|2[aby]\$|scrypt|pbkdf2)[^\s\"']+"
@@ -198,6 +198,7 @@ def _has_mark(text: str) -> bool:
     return (
         "eyJ" in text
         or "PHNhbWxw" in text
+        or "tvc_" in text
         or "tvl_" in text
         or "tvr_" in text
         or "tvs_" in text

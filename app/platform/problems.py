@@ -323,9 +323,19 @@ class LastSignIn(Problem):
     default_detail = "Set a password, or add a passkey or an outside identity, before you remove this one."
 
 
+class ContributorNotFound(Problem):
+    status, code, title = 404, "contributor_not_found", "Nobody contributes with this token"
+    default_detail = "The `contributor_token` is not of this link. Open the link with a `contributor_name` instead."
+
+
 class TooManyLinks(Problem):
     status, code, title = 409, "too_many_links", "There are too many links"
     default_detail = "Withdraw some links first."
+
+
+class TooManyContributors(Problem):
+    status, code, title = 409, "too_many_contributors", "There are too many contributors"
+    default_detail = "As many people contribute by this link as its owner lets. Look at the album without a name."
 
 
 class GrantExists(Problem):

@@ -194,21 +194,34 @@ class Bucket:
         filled: tuple[str, ...] = (),
         versions: bool = False,
         by_link: bool = False,
+        contributor_id: uuid.UUID | None = None,
     ) -> str:
         """The session policy as compact ASCII JSON of up to 2,048 characters.
 
         `shared`: folders of others. The policy allows reading and listing them, whatever `access` allows in the user's
         own prefix. `filled`: those of them in which the user also writes, with the access `read_write` alone: under
         `by/` and the user's own id, which is taken from `prefix`. `versions`: allows listing old versions, only for a
-        job of this service. `by_link`: for whoever has a link to the folder `prefix`.
+        job of this service. `by_link`: for whoever has a link to the folder `prefix`. `contributor_id`: and also writes
+        in it, under `by/` and this id.
         Raises `PolicyTooLarge`, and ValueError for a prefix that `narrowed_prefix` does not return.
         """
-        return _kept(self, prefix, access, shared, filled, versions=versions, by_link=by_link)
+        return _kept(
+            self, prefix, access, shared, filled, versions=versions, by_link=by_link, contributor_id=contributor_id
+        )
 
-    def fits(self, prefix: str, access: Access, *, shared: tuple[str, ...] = (), filled: tuple[str, ...] = ()) -> bool:
-        """Whether `policy` would not raise `PolicyTooLarge`."""
-        try:
-            _build(self, prefix, access, shared, filled)  # not cached: perhaps nobody asks for it again
+    def fits(
+        self,
+        prefix: str,
+        access: Access,
+        *,
+        shared: tuple[str, ...] = (),
+        filled: tuple[str, ...] = (),
+        contributor_id: uuid.UUID | None = None,
+    ) -> bool:
+        """Whether `policy` would not raise `PolicyTooLarge`. With `contributor_id`: by a link."""
+        by_link = contributor_id is not None
+        try:  # not cached: perhaps nobody asks for it again
+            _build(self, prefix, access, shared, filled, by_link=by_link, contributor_id=contributor_id)
         except PolicyTooLarge:
             return False
         return True
@@ -255,6 +268,7 @@ def _build(
     *,
     versions: bool = False,
     by_link: bool = False,
+    contributor_id: uuid.UUID | None = None,
 ) -> str:
     if not _PREFIX.match(prefix) or _widens(prefix):
         raise ValueError("not the prefix of a user")
@@ -266,10 +280,13 @@ def _build(
         raise ValueError("only a shared folder is filled, with read_write")
     if by_link and (access != "read" or shared or not _FOLDER.match(prefix)):
         raise ValueError("a link reads one folder")
+    if contributor_id is not None and (not by_link or _is_within_by(prefix)):
+        raise ValueError("a contributor fills the folder of a link")
     bare = access in LISTS and _WHOLE.match(prefix) is not None
-    text = _write(bucket, prefix, access, shared, filled, versions=versions, bare=bare, by_link=by_link)
+    asked: dict[str, Any] = {"versions": versions, "by_link": by_link, "contributor_id": contributor_id}
+    text = _write(bucket, prefix, access, shared, filled, bare=bare, **asked)
     if len(text) > MAX_POLICY_LENGTH:
-        text = _write(bucket, prefix, access, shared, filled, versions=versions, by_link=by_link)
+        text = _write(bucket, prefix, access, shared, filled, **asked)
     if len(text) > MAX_POLICY_LENGTH:
         raise PolicyTooLarge(
             f"The session policy for this `path` has {len(text):,} characters and STS takes {MAX_POLICY_LENGTH:,}. "
@@ -291,6 +308,7 @@ def _write(
     versions: bool = False,
     bare: bool = False,
     by_link: bool = False,
+    contributor_id: uuid.UUID | None = None,
 ) -> str:
     """The policy, without a check of its length. `bare`: the prefix may be listed without its `/`.
 
@@ -298,8 +316,9 @@ def _write(
     begins like it. A folder's name may be the beginning of another's.
     """
     own, folders = f"{bucket.arn}/{prefix}*", [f"{bucket.arn}/{folder}*" for folder in shared]
-    contributor_id = uuid.UUID(prefix.split("/")[1])
-    written = [f"{bucket.arn}/{contribution_prefix(folder, contributor_id)}*" for folder in filled]
+    writer_id = contributor_id or uuid.UUID(prefix.split("/")[1])
+    places = filled if contributor_id is None else (prefix,)
+    written = [f"{bucket.arn}/{contribution_prefix(folder, writer_id)}*" for folder in places]
     # `*` matches nothing too, so a shared folder needs no second entry without it. That keeps each share short.
     listed = [f"{prefix}*", prefix.removesuffix("/") if bare else prefix, *(f"{folder}*" for folder in shared)]
     actions = list(bucket.object_actions(access, shared=bool(shared), filled=bool(filled), by_link=by_link))
@@ -315,8 +334,7 @@ def _write(
     if bucket.location:
         statements.append(_statement("Location", "Allow", Action=_LOCATION, Resource=bucket.arn))
     if bucket.encryption is not None:
-        objects = [own, *written] if written else own
-        statements.append(_encryption(bucket.encryption, access, bucket.arn, objects))
+        statements += _encryptions(bucket, access, own, written)
         if shared and not bucket.encryption.bucket_keys:  # with bucket keys the statement above covers the whole bucket
             statements.append(_encryption(bucket.encryption, "read", bucket.arn, folders, sid="SharedEncryption"))
     if bucket.fenced:
@@ -341,6 +359,8 @@ def _fence(
     actions = list(objects)
     if access in LISTS:
         actions += [lists] if isinstance(lists, str) else lists
+    if written:
+        actions += [action for action in _CONTRIBUTE if action not in actions]
     if bucket.location:
         actions.append(_LOCATION)
     elsewhere = [pattern for pattern in listed if not pattern.endswith("/")]
@@ -356,11 +376,25 @@ def _fence(
         ),
     ]
     if written:
-        places = [own, *written]
+        places = [own, *written] if access in WRITES else written
         fence.append(_statement("FilledElsewhere", "Deny", Action=list(_CONTRIBUTE), NotResource=places))
     elif folders and objects != _READ:  # else only reading is left anyway
         fence.append(_statement("SharedOtherwise", "Deny", NotAction=list(_READ), Resource=folders))
     return fence
+
+
+def _encryptions(bucket: Bucket, access: Access, own: str, written: list[str]) -> list[dict[str, Any]]:
+    """Of own objects, and of those that are written in folders of others."""
+    encryption = bucket.encryption
+    assert encryption is not None
+    if not written or access in WRITES:
+        return [_encryption(encryption, access, bucket.arn, [own, *written] if written else own)]
+    if encryption.bucket_keys:  # the context is the bucket's, whoever reads or writes
+        return [_encryption(encryption, "read_write", bucket.arn, own)]
+    return [
+        _encryption(encryption, access, bucket.arn, own),
+        _encryption(encryption, "read_write", bucket.arn, written, sid="FilledEncryption"),
+    ]
 
 
 def _encryption(

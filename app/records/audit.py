@@ -74,6 +74,7 @@ Event = Literal[
     "grant.left",
     "link.created",
     "link.opened",
+    "link.joined",
     "link.withdrawn",
     "link.reported",
     "access.refused",

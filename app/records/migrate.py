@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from alembic.config import Config
 
 MIGRATIONS = Path(__file__).resolve().parents[2] / "migrations"
-HEAD = "2026120164"
+HEAD = "20261201641"
 """The newest migration, which this version's code needs. A test compares it with the files."""
 
 

@@ -673,6 +673,8 @@ class Grant(Model):
 class Contribution(Model):
     """A part of another user's folder that a credential of the contributor's could ever write in.
 
+    A contributor is a user, or a `LinkContributor`.
+
     The contributor's erasure deletes what lies there, so the row outlives every grant. It is counted while a grant with
     a quota lets the contributor write. There is no foreign key, because writing this row would then lock users' rows.
     """
@@ -713,7 +715,7 @@ class Contribution(Model):
 
 
 class Link(Model):
-    """A folder of the owner's that whoever has the link may read. A withdrawn or expired link stays so.
+    """A folder of the owner's that whoever has the link may read, or fill. A withdrawn or expired link stays so.
 
     Its credentials are in the ledger with its id, and end with it.
     """
@@ -738,6 +740,12 @@ class Link(Model):
     password_hash: Mapped[str | None] = mapped_column(String(255))
     path: Mapped[str] = mapped_column(String(256))
     """The folder within the owner's prefix. It ends in `/`. Empty when the owner's account is erased."""
+    access: Mapped[str] = mapped_column(String(16), server_default="read")
+    """`read`, or `contribute`: whoever has the link may also write in a part of their own. Never changed."""
+    quota_bytes: Mapped[int | None] = mapped_column(BigInteger)
+    """How much all of them may contribute together. None if only the owner's quota decides."""
+    max_contributors: Mapped[int | None] = mapped_column(Integer)
+    """None if nobody contributes."""
     label: Mapped[str | None] = mapped_column(String(100))
     """What the owner calls the link. Nobody else sees it but staff."""
     created_at: Mapped[datetime]
@@ -749,6 +757,21 @@ class Link(Model):
     reports: Mapped[int] = mapped_column(Integer, server_default=text("0"))
     """How often people who opened it reported what it shows."""
     reported_at: Mapped[datetime | None]
+
+
+class LinkContributor(Model):
+    """Somebody without an account who contributes by a link. They show a token, of which only the digest is stored."""
+
+    __tablename__ = "link_contributors"
+    __table_args__ = (Index(None, "link_id", "created_at", "id"),)
+
+    id: Mapped[uuid.UUID] = mapped_column(primary_key=True)
+    link_id: Mapped[uuid.UUID] = mapped_column(ForeignKey("links.id"))
+    name: Mapped[str] = mapped_column(String(60))
+    """As they gave it. Nobody has checked it."""
+    token_digest: Mapped[bytes] = mapped_column(LargeBinary(32), unique=True)
+    """SHA-256 of the token, which has 128 random bits."""
+    created_at: Mapped[datetime]
 
 
 class Revocation(Model):
@@ -816,6 +839,8 @@ class IssuedCredential(Model):
     """The id of the link if there is one."""
     link_id: Mapped[uuid.UUID | None]
     """The link of the user's by which somebody without a session got it."""
+    contributor_id: Mapped[uuid.UUID | None]
+    """Who writes by that link. None if it only reads."""
     access_key_id: Mapped[str] = mapped_column(String(128), index=True)
     access: Mapped[str] = mapped_column(String(16))
     prefix: Mapped[str] = mapped_column(String(512))

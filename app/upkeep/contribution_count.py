@@ -1,8 +1,9 @@
-"""The job that counts what users contribute to folders of others, where the grant has a quota.
+"""The job that counts what somebody contributes to a folder of somebody else, where the grant or link has a quota.
 
-A place is counted while a credential may write in it, and once after it. The count that finds the quota of a grant
-reached recalls the grant: then the contributor only reads the folder, until there is room again. Each count has its own
-credential, which only reads that place, with its row in the ledger. Progress is stored, so another replica continues.
+A place is counted while a credential may write in it, and once after it. The count that finds the quota reached takes
+back the credentials that write: then contributors only read the folder, until there is room again. Each count has a
+credential of its own, which only reads that place, with its row in the ledger. Progress is stored, so another replica
+continues.
 """
 
 import asyncio
@@ -23,8 +24,8 @@ from app.platform.problems import Problem
 from app.platform.process import Platform
 from app.platform.settings import Settings
 from app.records.audit import Origin
-from app.records.models import Contribution, Grant
-from app.sharing import grants
+from app.records.models import Contribution, Grant, Link, LinkContributor
+from app.sharing import grants, links
 from app.upkeep.usage_count import LEASE, MOST_PAGES, TOLERANCE, ClaimLost, Count
 from app.vending import contributing
 from app.vending.vending import Vending
@@ -121,12 +122,22 @@ def _settle(session: Session, now: datetime, settings: Settings, claim: Claim, c
     if place is None or place.attempts != claim.attempts:
         raise ClaimLost
     grants.recall_full(session, now, place, counted=count.bytes)
+    link = session.scalar(
+        select(Link)
+        .join(LinkContributor, LinkContributor.link_id == Link.id)
+        .where(LinkContributor.id == place.contributor_id)
+    )
+    before = contributing.stored_by_link(session, link.id) if link else 0
+    added = count.bytes - place.bytes
     place.bytes, place.counted_at = count.bytes, claim.began_at
     place.began_at = place.counted_to = None
     place.bytes_so_far = 0
+    if link and link.quota_bytes is not None and before < link.quota_bytes <= before + added:
+        links.recall(session, ORIGIN, now, link)
     last = contributing.last_credential_of(session, place, claim.began_at)
     bounded = select(Grant.id).where(grants.of_place(place), Grant.quota_bytes.is_not(None), grants.counts(now))
-    if last is None or claim.began_at > last + TOLERANCE or session.scalar(bounded.limit(1)) is None:
+    is_bounded = link.quota_bytes is not None if link else session.scalar(bounded.limit(1)) is not None
+    if last is None or claim.began_at > last + TOLERANCE or not is_bounded:
         place.next_count_at = None
     else:
         place.next_count_at = now + timedelta(seconds=settings.quota_count_seconds)

@@ -29,14 +29,23 @@ def counter(actor: Actor | AccessClaims, *, for_sdk: bool = False) -> tuple[Limi
 
 
 async def admit(
-    platform: Platform, origin: Origin, actor: Actor, *, for_sdk: bool = False, link_id: uuid.UUID | None = None
+    platform: Platform,
+    origin: Origin,
+    actor: Actor,
+    *,
+    for_sdk: bool = False,
+    link_id: uuid.UUID | None = None,
+    contributor_id: uuid.UUID | None = None,
 ) -> None:
-    """Counts one new credential of the user, or of the user's link. Raises `RateLimited`."""
-    await platform.limiter.hit("new_credential", str(link_id or actor.user_id))
+    """Counts one new credential of the user, or of the user's link, or of somebody who contributes by it.
+
+    The last has no account, so it counts as a newcomer's. Raises `RateLimited`.
+    """
+    await platform.limiter.hit("new_credential", str(contributor_id or link_id or actor.user_id))
     if for_sdk:  # after the lower limit: a program that asks on and on leaves the rest to apps
         await platform.limiter.hit(*counter(actor))
     await platform.limiter.hit("new_credential_from", address_key(origin.address))
-    if not newcomers.is_newcomer(actor, platform.clock.now()):
+    if contributor_id is None and not newcomers.is_newcomer(actor, platform.clock.now()):
         return
     try:
         await platform.limiter.hit("new_credential_of_newcomers_from", address_key(origin.address))

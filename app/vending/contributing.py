@@ -10,7 +10,7 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
-from sqlalchemy import ColumnElement, and_, case, or_, select
+from sqlalchemy import ColumnElement, and_, case, func, or_, select
 from sqlalchemy.orm import Session
 
 from app.platform.db import signal_after_commit, upsert
@@ -19,10 +19,12 @@ from app.platform.process import Platform
 from app.platform.settings import Settings
 from app.policy import session_policy
 from app.policy.session_policy import Access, Share
-from app.records.models import Contribution, Grant, IssuedCredential, Usage, User
+from app.records.models import Contribution, Grant, IssuedCredential, Link, LinkContributor, Usage, User
 from app.revocation import marks
 from app.sharing import grants
 from app.storage import quota
+from app.vending import ledger
+from app.vending.orders import Order
 
 SIGNAL = "contributions"
 ALIVE_AFTER = timedelta(minutes=15)
@@ -32,13 +34,16 @@ FULL = "The owner's storage is full, or your part of this folder. Its owner can 
 
 @dataclass(frozen=True)
 class Place:
-    """A grant that lets its grantee contribute, and what is stored."""
+    """A grant or link that lets somebody contribute, and what is stored."""
 
-    grant_id: uuid.UUID
+    id: uuid.UUID
+    """Of the grant or link."""
     owner_id: uuid.UUID
     path: str
     quota_bytes: int | None
-    """Of the grant."""
+    """Of the grant or link."""
+    stored: int
+    """Bytes that count for that quota. Of a link: what all its contributors have stored."""
     allowance: int | None
     """The owner's quota."""
     usage: Usage | None
@@ -49,8 +54,9 @@ class Place:
         """Whether a quota is reached, or `adding` bytes would exceed it."""
         if self.allowance is not None and quota.is_reached(settings, self.allowance, self.usage, adding=adding):
             return True
-        stored = self.contribution.bytes if self.contribution else 0
-        return self.quota_bytes is not None and (stored >= self.quota_bytes or stored + adding > self.quota_bytes)
+        if self.quota_bytes is None:
+            return False
+        return self.stored >= self.quota_bytes or self.stored + adding > self.quota_bytes
 
     def owner_is_due(self, now: datetime, settings: Settings) -> datetime | None:
         """When the owner has to be counted; None if that is scheduled."""
@@ -85,7 +91,7 @@ async def admit(platform: Platform, shares: Sequence[Share], *, user_id: uuid.UU
     if wanted:
         now, settings = platform.clock.now(), platform.settings
         places = await platform.database.read(_find, now, settings, user_id, wanted)
-        open_ids = {place.grant_id for place in places if not place.is_full(settings)}
+        open_ids = {place.id for place in places if not place.is_full(settings)}
         if any(_needs_note(place, now, settings) for place in places):
             await platform.database.write(_note, now, settings, user_id, places)
     return [
@@ -101,7 +107,26 @@ async def still_writable(platform: Platform, shares: Sequence[Share], *, user_id
         return True
     now, settings = platform.clock.now(), platform.settings
     places = await platform.database.read(_find, now, settings, user_id, wanted)
-    return wanted == {place.grant_id for place in places if not place.is_full(settings)}
+    return wanted == {place.id for place in places if not place.is_full(settings)}
+
+
+async def admit_by_link(platform: Platform, link_id: uuid.UUID, contributor_id: uuid.UUID) -> bool:
+    """Whether somebody may contribute by the link now. Notes their place, and schedules its count."""
+    now, settings = platform.clock.now(), platform.settings
+    place = await platform.database.read(_find_by_link, settings, link_id, contributor_id)
+    if place is None:
+        return False
+    if _needs_note(place, now, settings):
+        await platform.database.write(_note, now, settings, contributor_id, [place])
+    return not place.is_full(settings)
+
+
+async def is_open(platform: Platform, order: Order) -> bool:
+    """Whether whom the order is for may still contribute by its link."""
+    settings = platform.settings
+    assert order.link_id is not None
+    place = await platform.database.read(_find_by_link, settings, order.link_id, order.contributor_id)
+    return place is not None and not place.is_full(settings)
 
 
 async def require_room(platform: Platform, *, user_id: uuid.UUID, grant_id: uuid.UUID, adding: int) -> None:
@@ -122,27 +147,27 @@ def prefix_of(place: Contribution) -> str:
 
 def last_credential_of(session: Session, place: Contribution, since: datetime) -> datetime | None:
     """When the last credential expires that may write in the place, of those that are alive after `since`."""
-    return _last_credential(session, since, IssuedCredential.user_id == place.contributor_id, prefix_of(place))
+    by_link = (IssuedCredential.user_id == place.owner_id) & (IssuedCredential.contributor_id == place.contributor_id)
+    whose = or_(IssuedCredential.user_id == place.contributor_id, by_link)
+    return _last_credential(session, since, whose, prefix_of(place))
 
 
 def last_credential_into(session: Session, owner_id: uuid.UUID, since: datetime) -> datetime | None:
     """The same for all who contribute to folders of one owner."""
     theirs = select(Contribution.contributor_id).where(Contribution.owner_id == owner_id)
-    return _last_credential(session, since, IssuedCredential.user_id.in_(theirs), session_policy.user_prefix(owner_id))
+    whose = or_(IssuedCredential.user_id == owner_id, IssuedCredential.user_id.in_(theirs))
+    return _last_credential(session, since, whose, session_policy.user_prefix(owner_id))
 
 
 def _last_credential(session: Session, since: datetime, whose: ColumnElement[bool], prefix: str) -> datetime | None:
-    alive = select(IssuedCredential.expires_at, IssuedCredential.shared).where(
+    alive = select(IssuedCredential).where(
         whose,
         IssuedCredential.issued_at > since - marks.LONGEST_LIFE - ALIVE_AFTER,  # for the index
         IssuedCredential.expires_at > since - ALIVE_AFTER,
-        IssuedCredential.shared.is_not(None),
+        or_(IssuedCredential.shared.is_not(None), IssuedCredential.contributor_id.is_not(None)),
     )
-    ends = [
-        expires_at
-        for expires_at, shares in session.execute(alive)
-        if any(share.get("write_prefix", "").startswith(prefix) for share in shares or ())
-    ]
+    found = session.scalars(alive)
+    ends = [row.expires_at for row in found if any(at.startswith(prefix) for at in ledger.write_prefixes(row))]
     return max(ends, default=None)
 
 
@@ -167,16 +192,50 @@ def _find(
     )
     return [
         Place(
-            grant_id=grant.id,
+            id=grant.id,
             owner_id=grant.owner_id,
             path=grant.path,
             quota_bytes=grant.quota_bytes,
+            stored=contribution.bytes if contribution else 0,
             allowance=quota.effective(settings, own),
             usage=usage,
             contribution=contribution,
         )
         for grant, own, usage, contribution in session.execute(rows)
     ]
+
+
+def _find_by_link(
+    session: Session, settings: Settings, link_id: uuid.UUID, contributor_id: uuid.UUID | None
+) -> Place | None:
+    """None if nobody contributes by that link, or not this contributor. Whether the link counts is asked elsewhere."""
+    row = session.execute(
+        select(Link, User.quota_bytes, Usage, Contribution)
+        .join(LinkContributor, (LinkContributor.link_id == Link.id) & (LinkContributor.id == contributor_id))
+        .join(User, User.id == Link.owner_id)
+        .outerjoin(Usage, Usage.user_id == Link.owner_id)
+        .outerjoin(Contribution, Contribution.contributor_id == LinkContributor.id)
+        .where(Link.id == link_id, Link.access == "contribute")
+    ).one_or_none()
+    if row is None:
+        return None
+    link, own, usage, contribution = row
+    return Place(
+        id=link.id,
+        owner_id=link.owner_id,
+        path=link.path,
+        quota_bytes=link.quota_bytes,
+        stored=0 if link.quota_bytes is None else stored_by_link(session, link.id),
+        allowance=quota.effective(settings, own),
+        usage=usage,
+        contribution=contribution,
+    )
+
+
+def stored_by_link(session: Session, link_id: uuid.UUID) -> int:
+    """What all who contribute by a link have stored, as it was last counted."""
+    theirs = select(LinkContributor.id).where(LinkContributor.link_id == link_id)
+    return session.scalar(select(func.sum(Contribution.bytes)).where(Contribution.contributor_id.in_(theirs))) or 0
 
 
 def _needs_note(place: Place, now: datetime, settings: Settings) -> bool:

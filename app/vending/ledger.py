@@ -190,7 +190,7 @@ def _row(entry: Entry) -> dict[str, Any]:
         "id": entry.id,
         "user_id": order.user_id,
         "session_id": order.session_id,
-        **({} if order.link_id is None else {"link_id": order.link_id}),
+        **({} if order.link_id is None else {"link_id": order.link_id, "contributor_id": order.contributor_id}),
         "access_key_id": credential.access_key_id,
         "access": order.access,
         "prefix": order.prefix,
@@ -217,6 +217,8 @@ def _event(entry: Entry, problem: Problem | None) -> dict[str, Any]:
         detail["purpose"] = order.purpose
     if order.link_id is not None:  # nobody knows who opened it
         detail["link_id"] = str(order.link_id)
+    if order.contributor_id is not None:
+        detail["contributor_id"] = str(order.contributor_id)
     return audit.row(
         entry.origin,
         "credential.issued",
@@ -246,7 +248,9 @@ def shared_prefixes(row: IssuedCredential) -> list[str]:
 
 
 def write_prefixes(row: IssuedCredential) -> list[str]:
-    """Where in other users' folders the credential writes."""
+    """Where in other users' folders, or in the folder of its link, the credential writes."""
+    if row.contributor_id is not None:
+        return [contribution_prefix(row.prefix, row.contributor_id)]
     return [share["write_prefix"] for share in row.shared or () if "write_prefix" in share]
 
 

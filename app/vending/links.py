@@ -1,4 +1,7 @@
-"""Opening links: whoever has a link's secret gets a credential that reads its folder. All of them share one."""
+"""Opening links: whoever has a link's secret gets a credential that reads its folder. All of them share one.
+
+Where the link lets people contribute, whoever gives a name becomes a contributor, and gets a credential of their own.
+"""
 
 import uuid
 from collections.abc import Mapping, Sequence
@@ -12,12 +15,12 @@ from app.accounts.passwords import Hasher
 from app.auth.sessions import SessionState
 from app.platform.db import Batch, Database
 from app.platform.limits import Counter, address_key
-from app.platform.problems import LinkNotFound, LinkPasswordRequired
+from app.platform.problems import ContributorNotFound, LinkNotFound, LinkPasswordRequired
 from app.platform.process import Platform
 from app.records.audit import Origin
 from app.records.models import EVERYONE, Link, Revocation, User
 from app.sharing import links
-from app.sharing.links import Found
+from app.sharing.links import Found, Joined
 from app.vending.vending import Vended, Vending
 
 NEVER = datetime.max.replace(tzinfo=UTC)
@@ -39,6 +42,12 @@ _STATES = (
 class Opened:
     link: Found
     vended: Vended
+    contributor: Joined | None
+
+    @property
+    def write_prefix(self) -> str | None:
+        """None if the link is only read: nobody gave a name, or there is no room."""
+        return next(iter(self.vended.issued.order.write_prefixes), None)
 
     @property
     def path_name(self) -> str:
@@ -74,18 +83,46 @@ def _states(session: Session, link_ids: Sequence[uuid.UUID]) -> Mapping[uuid.UUI
 
 
 async def open_link(
-    platform: Platform, hasher: Hasher, vending: Vending, origin: Origin, *, secret: str, password: str | None
+    platform: Platform,
+    hasher: Hasher,
+    vending: Vending,
+    origin: Origin,
+    *,
+    secret: str,
+    password: str | None,
+    contributor_name: str | None = None,
+    contributor_token: str | None = None,
 ) -> Opened:
     """Vends the link's credential to somebody who has its secret and, if it has one, its password.
 
-    Raises `LinkNotFound`, `LinkPasswordRequired`, `RateLimited`, `Overloaded` and what `Vending.issue_for_link` raises.
+    With a name they become a contributor, and with the token of one they are that one. If the link is only read, both
+    are ignored. Raises `LinkNotFound`, `LinkPasswordRequired`, `ContributorNotFound`, `TooManyContributors`,
+    `RateLimited`, `Overloaded` and what `Vending.issue_for_link` raises.
     """
     found = await find(platform, hasher, origin, secret=secret, password=password)
-    vended = Vended(await vending.issue_for_link(origin, found.id, path=found.path), part=1, parts=1)
+    contributor = None
+    if found.access == "contribute":
+        contributor = await _contributor(platform, origin, found, name=contributor_name, token=contributor_token)
+    contributor_id = contributor.id if contributor else None
+    issued = await vending.issue_for_link(origin, found.id, path=found.path, contributor_id=contributor_id)
     now = platform.clock.now()
     if not links.is_noted(now, found):
         await platform.database.write(links.note_opened, origin, now, found)
-    return Opened(found, vended)
+    return Opened(found, Vended(issued, part=1, parts=1), contributor)
+
+
+async def _contributor(
+    platform: Platform, origin: Origin, found: Found, *, name: str | None, token: str | None
+) -> Joined | None:
+    """None if they only look. Raises `ContributorNotFound`, `LinkNotFound`, `TooManyContributors`."""
+    if token is not None:
+        contributor_id = await platform.database.read(links.find_contributor, found, token)
+        if contributor_id is None:
+            raise ContributorNotFound
+        return Joined(contributor_id, token)
+    if name is None:
+        return None
+    return await platform.database.write(links.add_contributor, origin, platform.clock.now(), found, name=name)
 
 
 async def report(platform: Platform, hasher: Hasher, origin: Origin, *, secret: str, password: str | None) -> None:

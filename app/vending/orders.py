@@ -47,6 +47,8 @@ class Order:
     """With the ids of their grants: a folder that is shared again never matches a credential of the earlier grant."""
     link_id: uuid.UUID | None = None
     """The link of the user's that it is for. It is the session's id too: whoever opens the link has no session."""
+    contributor_id: uuid.UUID | None = None
+    """Who writes by the link. None if it only reads."""
 
     def __hash__(self) -> int:
         """Hashes the fields that distinguish most orders. Equality compares the rest."""
@@ -55,19 +57,23 @@ class Order:
     @property
     def write_prefixes(self) -> list[str]:
         """Where in folders of others the credential writes."""
+        if self.contributor_id is not None:
+            return [contribution_prefix(self.prefix, self.contributor_id)]
         return [contribution_prefix(share.prefix, self.user_id) for share in self.shares if share.contributes]
 
     @property
     def role_session_name(self) -> str:
         """The name by which CloudTrail shows the caller.
 
-        `<user id>.<session id as 22 base64url characters>`: 59 characters of 64. Of a link it is `link.<link id>`.
+        `<user id>.<session id as 22 base64url characters>`: 59 characters of 64. Of a link it is `link.<link id>`, and
+        of somebody who contributes by it `link.<link id>.<contributor id as 22 base64url characters>`: all 64.
         GetFederationToken takes 32, so there it is only the id of the link or the user, without hyphens.
         """
         if self.terms.mode == "federation_token":
             return (self.link_id or self.user_id).hex
         if self.link_id is not None:
-            return f"link.{self.link_id}"
+            by = "" if self.contributor_id is None else f".{b64url(self.contributor_id.bytes)}"
+            return f"link.{self.link_id}{by}"
         return f"{self.user_id}.{b64url(self.session_id.bytes)}"
 
     def issued_at(self, expires_at: datetime) -> datetime:

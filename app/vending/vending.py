@@ -195,9 +195,12 @@ class Vending:
                 self._packing.note_refused(_beside(actor, wish), plan.shares)
         raise StsUnavailable("Credentials are being revoked at the moment. Try again.", cause="revoked", retry_after=1)
 
-    async def issue_for_link(self, origin: Origin, link_id: uuid.UUID, *, path: str) -> Issued:
+    async def issue_for_link(
+        self, origin: Origin, link_id: uuid.UUID, *, path: str, contributor_id: uuid.UUID | None = None
+    ) -> Issued:
         """The credential that all who open a link share. It reads the link's folder, and ends before the link does.
 
+        `contributor_id`: a credential of their own, for somebody who also writes there while the quotas let them.
         Raises `LinkNotFound` if the link has ended or ends too soon, or its owner is disabled. Raises `RateLimited`,
         `InvalidPath` and what `Broker.obtain` raises.
         """
@@ -210,6 +213,7 @@ class Vending:
             left = int((state.expires_at - now - clocks).total_seconds())
             if left < SHORTEST:
                 raise LinkNotFound
+            writes = contributor_id and await contributing.admit_by_link(self._platform, link_id, contributor_id)
             order = self.make_order(
                 state.user_id,
                 link_id,
@@ -218,6 +222,7 @@ class Vending:
                 duration=min(longest, max(left // STEP * STEP, SHORTEST)),
                 not_before=state.not_before,
                 link_id=link_id,
+                contributor_id=contributor_id if writes else None,
             )
             try:
                 issued = await self._issue(origin, authentication.actor_of(state, link_id), order, None, for_sdk=False)
@@ -322,7 +327,8 @@ class Vending:
 
         async def issue_new() -> Issued:
             nonlocal issued_here
-            await admission.admit(self._platform, origin, actor, for_sdk=for_sdk, link_id=order.link_id)
+            by = {"link_id": order.link_id, "contributor_id": order.contributor_id}
+            await admission.admit(self._platform, origin, actor, for_sdk=for_sdk, **by)
             began_at = self._platform.clock.now()
             async with self._turn(origin, actor):
                 credential = await self._obtain(order)
@@ -342,7 +348,8 @@ class Vending:
             return Issued(entry.id, order, credential, now)
 
         def newcomer_at() -> str | None:
-            return address_key(origin.address) if newcomers.is_newcomer(actor, self._platform.clock.now()) else None
+            stranger = order.contributor_id is not None or newcomers.is_newcomer(actor, self._platform.clock.now())
+            return address_key(origin.address) if stranger else None
 
         issued = await self._cache.obtain(order, issue_new, newcomer_at, for_sdk=for_sdk)
         # While STS was failing, the session may have ended or its credentials may have been revoked. For a new
@@ -378,6 +385,8 @@ class Vending:
 
         See `sharing/grants.py` and `contributing.py`.
         """
+        if order.contributor_id is not None and not await contributing.is_open(self._platform, order):
+            raise RevokedMeanwhile
         if not order.shares:
             return
         ends = [share.ends_at for share in order.shares if share.ends_at is not None]
@@ -439,16 +448,18 @@ class Vending:
         purpose: Purpose | None = None,
         shares: tuple[Share, ...] = (),
         link_id: uuid.UUID | None = None,
+        contributor_id: uuid.UUID | None = None,
     ) -> Order:
         """Raises `InvalidPath`, `PolicyTooLarge`."""
         prefix = session_policy.narrowed_prefix(user_id, path)
         folders = tuple(share.prefix for share in shares)
         filled = tuple(share.prefix for share in shares if share.contributes)
         by_link = link_id is not None
-        text = self.bucket.policy(prefix, access, shared=folders, filled=filled, by_link=by_link)
-        return Order(
-            user_id, session_id, access, prefix, duration, text, self.terms, not_before, purpose, shares, link_id
+        text = self.bucket.policy(
+            prefix, access, shared=folders, filled=filled, by_link=by_link, contributor_id=contributor_id
         )
+        by = {"link_id": link_id, "contributor_id": contributor_id}
+        return Order(user_id, session_id, access, prefix, duration, text, self.terms, not_before, purpose, shares, **by)
 
     async def _duration(self, wish: Wish) -> int:
         """Seconds. A chained role gives an hour at most: a longer default is cut to that, a longer wish is refused.

@@ -173,6 +173,10 @@ def is_token(prefix: str) -> Callable[[str], bool]:
     return lambda value: value.startswith(prefix) and len(unb64url(value.removeprefix(prefix))) == 32
 
 
+def is_contributor_token(value: str) -> bool:
+    return re.fullmatch(rf"{links.CONTRIBUTOR_PREFIX}[\w-]{{22}}", value) is not None
+
+
 def is_challenge(value: str) -> bool:
     return is_token(single_use.PREFIX)(unb64url(value).decode())
 
@@ -230,7 +234,9 @@ Check = Callable[[Any], object]
 FORMS: Mapping[str, Check] = {
     "AuditEntry.id": is_number,
     "AuditPage.next_cursor": is_audit_cursor,
+    "Contributor.token": is_contributor_token,
     "ExportedContribution.prefix": is_folder,
+    "OpenedLink.write_prefix": is_folder,
     "ExportedGrant.prefix": is_folder,
     "Grant.prefix": is_folder,
     "IdentityPage.next_cursor": lambda value: value is None,
@@ -277,12 +283,14 @@ FORMS: Mapping[str, Check] = {
 FREE = {
     "AddNoteRequest.text",
     "ExportedNote.text",
+    "LinkContributor.name",
     "ExportedPasskey.name",
     "OwnedPasskey.name",
     "PasskeyRegistrationRequest.name",
     "PasskeyRenameRequest.name",
     "UserNote.text",
     "authorization_code",
+    "contributor_name",
     "device_name",
     "label",
     "displayName",
@@ -436,6 +444,7 @@ SCENE: Mapping[str, Check] = {
     "authenticatorAttachment": AuthenticatorAttachment,
     "code": lambda value: re.fullmatch("[0-9]{6}", codes.plain(value)) and codes.plain(value) == value.replace(" ", ""),
     "content_type": lambda value: re.search(tickets.MEDIA_TYPE, value),
+    "contributor_token": is_contributor_token,
     "current_password": is_strong,
     "encoded_message": lambda value: base64.b64decode(value, altchars=b"-_", validate=True),
     "id": lambda value: made_passkey(id=value),
@@ -601,9 +610,10 @@ def tell_a_story(service: Service) -> dict[str, str]:
     app = authenticator_app.enable(ada)
     authenticator_app.answer(service, authenticator_app.challenge(ada), app.fresh_code())
     ada.get("/v1/me/identities")
-    link = ada.post("/v1/links", {"path": "albums/2026/", "label": "For grandma"}).json()["url"].partition("#")[2]
-    for act in ("open", "report"):
-        service.client.post(f"/v1/links/{act}", json={"secret": link})
+    wish = {"path": "albums/2026/", "access": "contribute", "label": "For grandma"}
+    link = ada.post("/v1/links", wish).json()["url"].partition("#")[2]
+    service.client.post("/v1/links/open", json={"secret": link, "contributor_name": "Grandma"})
+    service.client.post("/v1/links/report", json={"secret": link})
     ada.get("/v1/links", params={"limit": 1})
     ada.get("/v1/me/export")
     admin.get("/v1/admin/users", params={"limit": 1})

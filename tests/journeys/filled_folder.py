@@ -168,3 +168,34 @@ def _delete_several(filled: Filled, keys: Keys) -> None:
     s3 = filled.deployment.s3(keys)
     with suppress(s3.exceptions.ClientError):
         s3.delete_objects(Bucket=filled.deployment.bucket, Delete={"Objects": [{"Key": theirs}]})
+
+
+def check_reach_by_link(filled: Filled) -> None:
+    """VC13: somebody without an account, request by request; and who only looks writes nowhere."""
+    wish = {"path": FOLDER, "access": "contribute"}
+    link = filled.bob.http.post("/v1/links", json=wish).json()
+    asked: dict[str, Any] = {"secret": link["url"].partition("#")[2]}
+
+    def open_link(**members: str) -> dict[str, Any]:
+        answer = filled.ada.http.post("/v1/links/open", headers={"Authorization": ""}, json=asked | members)
+        assert answer.status_code == 200, answer.text
+        opened: dict[str, Any] = answer.json()
+        return opened
+
+    opened, viewer = open_link(contributor_name="Grandma"), open_link()
+    mine, keys = opened["write_prefix"], keys_of(opened["credentials"])
+    assert mine == f"{filled.bob.prefix}{FOLDER}by/{opened['contributor']['id']}/"
+    before = filled.look()
+    for request, status in (("PUT", 200), ("GET", 200), ("DELETE", 204), ("PUT", 200)):
+        assert filled.send(keys, f"{request} {mine}a.jpg").status == status, request
+    for request in REFUSED:
+        if "{mine}" not in request:
+            assert filled.send(keys, request).status == 403, request
+    for request in ("PUT {mine}x.jpg", "DELETE {mine}x.jpg", "PUT users/{ada}/x.jpg", "GET users/{ada}/own.jpg"):
+        assert filled.send(keys, request).status == 403, request
+    for request in (f"PUT {mine}x.jpg", f"DELETE {mine}a.jpg"):
+        assert filled.send(keys_of(viewer["credentials"]), request).status == 403, request
+    again = open_link(contributor_token=opened["contributor"]["token"])
+    assert filled.send(keys_of(again["credentials"]), f"DELETE {mine}a.jpg").status == 204
+    assert filled.look() == before
+    assert filled.bob.http.delete(f"/v1/links/{link['link_id']}").status_code == 202

@@ -1,7 +1,13 @@
 """A folder that others fill, on the embedded engine: what a contributor reaches, and what its owner may do."""
 
 from tests.journeys.deployment import Deployment
-from tests.journeys.filled_folder import check_owner, check_reach, check_withdrawn, filled_folder
+from tests.journeys.filled_folder import (
+    check_owner,
+    check_reach,
+    check_reach_by_link,
+    check_withdrawn,
+    filled_folder,
+)
 
 
 def test_is_filled_in_ones_own_part_and_nothing_else_is_touched(on_this_machine: Deployment) -> None:
@@ -9,6 +15,11 @@ def test_is_filled_in_ones_own_part_and_nothing_else_is_touched(on_this_machine:
         check_reach(filled)
         check_owner(filled)
         check_withdrawn(filled)
+
+
+def test_is_filled_by_a_link_and_nothing_else_is_touched(on_this_machine: Deployment) -> None:
+    with filled_folder(on_this_machine) as filled:
+        check_reach_by_link(filled)
 
 
 def test_another_case_is_the_same_part_there(on_this_machine: Deployment) -> None:

@@ -8,7 +8,7 @@ from hypothesis import Phase, settings
 from hypothesis.stateful import run_state_machine_as_test
 
 from tests.journeys.deployment import Deployment
-from tests.journeys.filled_folder import check_owner, check_withdrawn, filled_folder
+from tests.journeys.filled_folder import check_owner, check_reach_by_link, check_withdrawn, filled_folder
 from tests.journeys.filled_folder import check_reach as check_filled
 from tests.journeys.on_ceph import served_on_ceph
 from tests.journeys.shared_folder import FOLDER, check_reach, get, shared_folder, withdraw_under_load
@@ -46,6 +46,7 @@ def test_is_filled_in_ones_own_part_and_nothing_else_is_touched(revoking: Deploy
     with filled_folder(revoking) as filled:
         check_filled(filled)
         check_owner(filled)
+        check_reach_by_link(filled)
         kept, deadline = filled.ada.keys(include_shared=True), time.monotonic() + REFUSED_WITHIN
         assert filled.send(kept, "PUT {mine}last.jpg").status == 200
         check_withdrawn(filled)

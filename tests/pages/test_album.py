@@ -102,3 +102,43 @@ def test_an_album_is_reported(visit: OpenVisit) -> None:
     page.locator("#report-now").click()
     expect(page.locator("#status")).to_contain_text("will look at the album")
     assert viewer.calls("POST", "/v1/links/report")
+
+
+def test_people_add_pictures_by_a_link_and_stay_who_they_are(visit: OpenVisit, china: Path, flower: Path) -> None:
+    owner, viewer = visit().register(), visit()
+    owner.upload(flower)
+    link = api_link(owner, access="contribute")
+    open_album(viewer, link)
+    page = viewer.page
+    expect(page.locator("[data-testid=photo][data-state=shown]")).to_have_count(1)
+    page.locator("#add").click()
+    expect(page.locator("#naming")).to_be_visible()
+    viewer.look_at_both("album-naming")
+    page.locator("#contributor-name").fill("Grandma")
+    page.locator("#join").click()
+    expect(page.locator("#adding-state")).to_contain_text("Now choose your pictures")
+    page.locator("#files").set_input_files(china)
+    expect(page.locator("[data-testid=photo][data-state=shown]")).to_have_count(2)
+    expect(page.locator("#adding-state")).to_contain_text("1 picture added")
+    viewer.look_at_both("album-filled")
+
+    viewer.answers.clear()
+    open_album(viewer, link)
+    expect(page.locator("[data-testid=photo][data-state=shown]")).to_have_count(2)
+    with page.expect_file_chooser() as choosing:
+        page.locator("#add").click()
+    choosing.value.set_files(flower)
+    expect(page.locator("[data-testid=photo][data-state=shown]")).to_have_count(3)
+    listed = owner.page.request.get(f"{owner.url}/v1/links", headers=authorization(owner)).json()["items"]
+    (contributor,) = listed[0]["contributors"]
+    assert contributor["name"] == "Grandma"
+    shown = page.get_by_test_id("photo").evaluate_all("tiles => tiles.map(({ dataset }) => dataset.key)")
+    assert sorted(f"/by/{contributor['id']}/" in key for key in shown) == [False, True, True]
+
+
+def test_a_link_that_is_only_looked_at_offers_no_adding(visit: OpenVisit, china: Path) -> None:
+    owner, viewer = visit().register(), visit()
+    owner.upload(china)
+    open_album(viewer, api_link(owner))
+    expect(viewer.page.locator("[data-testid=photo][data-state=shown]")).to_have_count(1)
+    expect(viewer.page.locator("#adding")).to_be_hidden()

@@ -22,6 +22,7 @@ from tests.support.service import Service
 GOLDEN = Path(__file__).parent / "golden_options"
 DEPLOY = Path(__file__).parents[2] / "deploy" / "aws"
 USER = uuid.UUID("0b3c6f0e-5d0c-4f4b-9a55-1f2e3d4c5b6a")
+GUEST = uuid.UUID("5d2f8c1a-3b4e-4f60-8a7b-9c0d1e2f3a4b")
 KEY = "arn:aws:kms:eu-central-1:123456789012:key/1b2c3d4e-0000-4000-8000-000000000001"
 ENCRYPTION = Encryption(KEY, "s3.eu-central-1.amazonaws.com", bucket_keys=False)
 BUCKET_KEYS = Encryption(KEY, "s3.eu-central-1.amazonaws.com", bucket_keys=True)
@@ -56,6 +57,15 @@ VARIANTS: dict[str, dict[str, Any]] = {
         "filled": SHARED[:1],
         "encryption": ENCRYPTION,
     },
+    **{
+        f"link.filled{name}": {"access": "read", "prefix": SHARED[0], "by_link": True, "contributor_id": GUEST, **more}
+        for name, more in {
+            "": {},
+            ".fenced": {"fenced": True},
+            ".kms": {"encryption": ENCRYPTION},
+            ".bucket_keys": {"encryption": BUCKET_KEYS},
+        }.items()
+    },
     "read_write.filled.bucket_keys": {
         "access": "read_write",
         "shared": SHARED,
@@ -75,8 +85,11 @@ MANAGED = [
 ]
 
 
+ASKED = ("shared", "filled", "versions", "by_link", "contributor_id")
+
+
 def build(access: Access = "read_write", prefix: str | None = None, **changes: Any) -> str:
-    asked = {name: changes.pop(name) for name in ("shared", "filled", "versions") if name in changes}
+    asked = {name: changes.pop(name) for name in ASKED if name in changes}
     bucket = session_policy.Bucket(**{"partition": "aws", "name": changes.pop("bucket", "photos")} | changes)
     return bucket.policy(prefix or session_policy.user_prefix(USER), access, **asked)
 
@@ -365,6 +378,48 @@ class TestFilled:
         assert build(shared=folders[:5], filled=folders[:5])
         with pytest.raises(PolicyTooLarge):
             build(shared=folders, filled=folders)
+
+
+class TestFilledByLink:
+    """VC13: somebody without an account writes in their own part of the link's folder. They reach nothing else."""
+
+    @settings(max_examples=25)
+    @given(st.uuids(), st.uuids(), fillable, keys, st.booleans())
+    def test_is_written_in_ones_own_part_alone(
+        self, contributor: uuid.UUID, other: uuid.UUID, path: str, key: str, fenced: bool
+    ) -> None:
+        assume(len({contributor, other, USER}) == 3 and not key.startswith(f"by/{contributor}/"))
+        folder, also = session_policy.filled_prefix(USER, path), [MANAGED[1]] if fenced else []
+        text = build("read", folder, by_link=True, contributor_id=contributor, fenced=fenced)
+        for action in OBJECT_ACTIONS:
+            reads = action == "s3:GetObject"
+            mine = object_arn(f"{folder}by/{contributor}/{key}")
+            assert allowed(text, action, mine, also=also) == (reads or action in CONTRIBUTES), action
+            for readable in (folder + key, f"{folder}by/{other}/{key}", f"{folder}by/{USER}/{key}"):
+                assert allowed(text, action, object_arn(readable), also=also) == reads, (action, readable)
+            for outside in (f"users/{USER}/by/{contributor}/{key}", f"{folder[:-1]}x/{key}", f"users/{other}/{key}"):
+                if not outside.startswith(folder):
+                    assert not allowed(text, action, object_arn(outside), also=also), (action, outside)
+        for listed in ("", "users/", f"users/{USER}/", folder[:-1], f"users/{contributor}/"):
+            actual = allowed(text, "s3:ListBucket", "arn:aws:s3:::photos", also=also, s3_prefix=listed)
+            assert not actual, listed
+        assert allowed(text, "s3:ListBucket", "arn:aws:s3:::photos", also=also, s3_prefix=folder)
+
+    @pytest.mark.parametrize("encryption", [ENCRYPTION, BUCKET_KEYS])
+    def test_is_encrypted_with_the_operators_key(self, encryption: Encryption) -> None:
+        text = build("read", SHARED[0], by_link=True, contributor_id=GUEST, encryption=encryption)
+        for place, writes in ((f"{SHARED[0]}by/{GUEST}/", True), (SHARED[0], encryption.bucket_keys)):
+            arn = "arn:aws:s3:::photos" if encryption.bucket_keys else object_arn(f"{place}a.jpg")
+            context = {"kms:ViaService": encryption.via_service, "kms:EncryptionContext:aws:s3:arn": arn}
+            assert allowed(text, "kms:Decrypt", KEY, context=context)
+            assert allowed(text, "kms:GenerateDataKey", KEY, context=context) == writes
+
+    @pytest.mark.parametrize(
+        ("prefix", "by_link"), [(SHARED[0], False), (f"{ADA}by/", True), (f"{ADA}a/By/{GUEST}/", True), (ADA, True)]
+    )
+    def test_is_the_folder_of_a_link(self, prefix: str, by_link: bool) -> None:
+        with pytest.raises(ValueError, match="a link"):
+            build("read", prefix, by_link=by_link, contributor_id=GUEST)
 
 
 class TestEncryption:

@@ -443,7 +443,10 @@ ENTRY = {
     *("write_prefixes", "issued_at", "expiration", "revoked_at"),
 }
 GRANT = {"grant_id", "grantee_email", "prefix", "path", "access", "quota_bytes", "created_at", "expires_at"}
-LINK = {"link_id", "path", "access", "label", "has_password", "created_at", "expires_at", "opened_at"}
+LINK = {
+    *("link_id", "path", "access", "label", "has_password", "created_at", "expires_at", "opened_at"),
+    *("quota_bytes", "max_contributors", "contributors"),
+}
 RECEIVED = GRANT - {"grantee_email"} | {"owner_display_name", "owner_email", "accepted_at"}
 
 
@@ -474,7 +477,8 @@ class TestAnswers:
         assert link.keys() == {"link_id", "url", "path", "access", "expires_at", "created_at"}
         assert device.get("/v1/links").json()["items"][0].keys() == LINK
         opened = service.client.post("/v1/links/open", json={"secret": link["url"].partition("#")[2]}).json()
-        assert opened.keys() == {"link_id", "access", "path_name", "expires_at", "credentials"}
+        about = {"link_id", "access", "path_name", "expires_at", "write_prefix", "contributor"}
+        assert opened.keys() == about | {"credentials"}
         assert opened["credentials"].keys() == CREDENTIAL
         sessions = device.get("/v1/me/sessions").json()
         assert sessions["items"][0].keys() == {"session_id", "device_name", "created_at", "last_used_at", "current"}

@@ -75,6 +75,9 @@ class TestMaking:
             "link_id": link["link_id"],
             "path": PATH,
             "access": "read",
+            "quota_bytes": None,
+            "max_contributors": None,
+            "contributors": [],
             "label": "For grandma",
             "has_password": False,
             "created_at": "2026-06-01T12:00:00Z",
@@ -130,6 +133,7 @@ class TestOpening:
         link = make(ada)
         opened = open_link(service, link).json()
         credentials = opened.pop("credentials")
+        assert (opened.pop("write_prefix"), opened.pop("contributor")) == (None, None)
         assert opened == {"link_id": link["link_id"], "access": "read", "path_name": "2026", "expires_at": None}
         assert credentials["prefix"] == f"users/{ada.user_id}/{PATH}"
         assert (credentials["access"], credentials["shared_prefixes"]) == ("read", [])

@@ -17,6 +17,7 @@ from app.records.models import Contribution
 from app.upkeep import contribution_count
 from tests.sharing.test_contribute import fill, part_of, vend, writes
 from tests.sharing.test_grants import prefix_of, recall
+from tests.sharing.test_links import issued_by, make, open_link
 from tests.storage.test_quota import EVERY, QUOTA, World, make_world, usage_of  # noqa: F401 - a fixture
 from tests.support.service import Device
 from tests.upkeep.test_erased_objects import as_holder
@@ -156,6 +157,24 @@ class TestCount:
         world.later(seconds=contribution_count.LEASE.total_seconds())
         assert count(world)
         assert place(world).counted_at is not None
+
+
+class TestLink:
+    def test_is_counted_for_all_who_contribute_by_it_together(self, world: World, ada: Device) -> None:
+        link = make(ada, access="contribute", quota_bytes=QUOTA)
+        service = world.service
+        first, other = (open_link(service, link, contributor_name=name).json() for name in ("Grandma", "Uncle"))
+        for opened in (first, other):
+            with closing(as_holder(opened["credentials"])) as held:
+                held.put_object(Bucket=world.bucket, Key=f"{opened['write_prefix']}a.jpg", Body=b"x" * (QUOTA // 2))
+        assert issued_by(service, link) == [False, False]
+        while count(world):
+            pass
+        assert issued_by(service, link) == [True, True]
+        unbounded = make(ada, access="contribute")
+        assert open_link(service, unbounded, contributor_name="Grandma").json()["write_prefix"] is not None
+        stored = "SELECT bytes FROM contributions WHERE bytes > 0"
+        assert service.sql(stored) == [(QUOTA // 2,), (QUOTA // 2,)]
 
 
 class TestOwner:

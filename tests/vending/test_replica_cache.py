@@ -197,7 +197,9 @@ class TestShare:
             {"not_before": datetime(2026, 6, 1, tzinfo=UTC)},
             {"purpose": "upload"},
             {"shares": (Share(uuid.UUID(int=4), "users/2/a/", None),)},
+            {"shares": (Share(uuid.UUID(int=4), "users/2/a/", None, contributes=True),)},
             {"link_id": uuid.UUID(int=3)},
+            {"contributor_id": uuid.UUID(int=3)},
             *({"terms": dataclasses.replace(ORDER.terms, **change)} for change in terms),
         ]
         # A member that is added to an order later needs its line here.

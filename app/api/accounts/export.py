@@ -137,6 +137,11 @@ class ExportedLink(ResponseModel):
     label: str | None
     prefix: str
     """Where the folder of the link is in the bucket."""
+    access: ShareAccess
+    """What the link lets people do: `read` is to list the folder and download from it, `contribute` is also to write in
+    a part of their own."""
+    quota_bytes: int | None
+    """How much all who have the link may contribute together. In bytes. Null if only the user's quota decides."""
     has_password: bool
     created_at: Timestamp
     expires_at: Annotated[Timestamp | None, Field(description="When the link ends by itself. Null if it does not.")]
@@ -336,6 +341,8 @@ def _link(user: User, row: Link) -> ExportedLink:
         link_id=row.id,
         label=row.label,
         prefix=session_policy.narrowed_prefix(user.id, row.path),
+        access=row.access,
+        quota_bytes=row.quota_bytes,
         has_password=row.password_hash is not None,
         created_at=row.created_at,
         expires_at=row.expires_at,

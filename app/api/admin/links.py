@@ -9,11 +9,12 @@ from pydantic import Field
 from app.admin import links
 from app.admin.links import KnownLink
 from app.api.admin.users import ReasonRequest, act_of
-from app.api.credentials.links import LinkAccess, LinkWithdrawal
+from app.api.credentials.links import LinkWithdrawal
 from app.api.provided import PlatformDep
 from app.http.guards import Admin, OriginDep, Support
 from app.http.routes import JsonRoute
 from app.http.wire import Cursor, Limit, ResponseModel, Timestamp
+from app.sharing.giving import ShareAccess
 
 router = APIRouter(prefix="/v1/admin/links", tags=["admin"], route_class=JsonRoute)
 
@@ -26,8 +27,9 @@ class UserLink(ResponseModel):
     """The address of the user who made the link. Null if they have none."""
     path: str
     """The folder that the link opens, within the owner's prefix. Empty after the owner's account was erased."""
-    access: LinkAccess
-    """What the link lets people do: `read` is to list the folder and download from it."""
+    access: ShareAccess
+    """What the link lets people do: `read` is to list the folder and download from it, `contribute` is also to write in
+    a part of their own."""
     label: str | None
     has_password: bool
     created_at: Timestamp
@@ -89,7 +91,7 @@ def _link(known: KnownLink) -> UserLink:
         owner_id=row.owner_id,
         owner_email=known.owner_email,
         path=row.path,
-        access="read",
+        access=row.access,
         label=row.label,
         has_password=row.password_hash is not None,
         created_at=row.created_at,

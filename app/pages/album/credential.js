@@ -6,6 +6,7 @@ import { send } from "./shared/api.js";
 let link = null;
 let held = null;
 let pending = null;
+let place = null;
 
 const serverNow = (one) => Date.now() + one.skew;
 
@@ -20,6 +21,11 @@ async function obtain() {
   const expiresAt = Date.parse(credentials.expiration);
   if (mine === link) { // else another link was opened meanwhile, in the same tab
     held = { ...credentials, expiresAt, lifetime: credentials.expires_in * 1000, skew, signingKeys: new Map() };
+    place = about.write_prefix;
+    if (about.contributor) {
+      keepToken(about.link_id, about.contributor.token);
+      link = { secret: mine.secret, password: mine.password, contributor_token: about.contributor.token };
+    }
   }
   return about;
 }
@@ -39,6 +45,44 @@ export async function open(form) {
   return renew();
 }
 
+// Who contributes is the same person on their next visit: this browser keeps the token, where it may.
+const nameOfToken = (id) => `contributor ${id}`;
+
+function keepToken(id, token) {
+  try {
+    localStorage.setItem(nameOfToken(id), token);
+  } catch { /* it lasts as long as the page */ }
+}
+
+function keptToken(id) {
+  try {
+    return localStorage.getItem(nameOfToken(id));
+  } catch {
+    return null;
+  }
+}
+
+/** Where this person's pictures go. Null if they only look, or there is no room. */
+export const placeToWrite = async () => (await fresh(), place);
+
+/** Opens the link again as somebody who contributes: with that name, or as who they were. False if they were nobody. */
+export async function contribute(id, name = null) {
+  const token = name === null ? keptToken(id) : null;
+  if (name === null && token === null) return false;
+  const { secret, password } = link;
+  try {
+    await open({ secret, password, ...(token ? { contributor_token: token } : { contributor_name: name }) });
+    return true;
+  } catch (problem) {
+    await open({ secret, password });
+    if (problem.code !== "contributor_not_found") throw problem;
+    localStorage.removeItem(nameOfToken(id));
+    return false;
+  }
+}
+
+export const isContributor = () => link?.contributor_token !== undefined;
+
 export async function fresh() {
   if (held && !isDue(held)) return held;
   try {
@@ -55,7 +99,7 @@ export async function replace(refused) {
   return held;
 }
 
-export const report = () => send("POST", "/v1/links/report", { body: link });
+export const report = () => send("POST", "/v1/links/report", { body: { secret: link.secret, password: link.password } });
 
 export const mayWrite = () => false;
 

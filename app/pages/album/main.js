@@ -1,5 +1,6 @@
 // The album behind a link: whoever has the link looks at the pictures of one folder, without an account.
 
+import { offerAdding } from "./adding.js";
 import * as credential from "./credential.js";
 import { sayAlbum } from "./pictures/folders.js";
 import { listFolder } from "./pictures/s3.js";
@@ -49,6 +50,7 @@ async function fill() {
 }
 
 function name(about) {
+  offerAdding(about, load);
   const title = sayAlbum(`/${about.path_name}/`);
   byId("album-name").textContent = title;
   document.title = title;

@@ -65,6 +65,7 @@ export const EVENTS = {
   "grant.left": "Shared folder left",
   "link.created": "Link made",
   "link.opened": "Link opened",
+  "link.joined": "Somebody contributes by a link",
   "link.withdrawn": "Link withdrawn",
   "link.reported": "Link reported",
   "access.refused": "Call refused",

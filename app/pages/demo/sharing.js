@@ -10,8 +10,14 @@ const dialog = byId("sharing");
 const form = byId("share-form");
 const DAY = 86_400_000;
 
-const byLink = ({ link_id: id, path, expires_at, created_at }) =>
-  makeRow({ path, expires_at, name: `Whoever has the link of ${sayTime(new Date(created_at))}`, take: () => api.endLink(id) });
+const byLink = ({ link_id: id, path, access, expires_at, created_at }) =>
+  makeRow({
+    path,
+    expires_at,
+    name: `Whoever has the link of ${sayTime(new Date(created_at))}`,
+    fills: access === "contribute",
+    take: () => api.endLink(id),
+  });
 
 const withPerson = ({ grant_id: id, path, access, expires_at, grantee_email: name }) =>
   makeRow({ path, expires_at, name, fills: access === "contribute", take: () => api.endSharing(id) });
@@ -68,12 +74,12 @@ function wish() {
 }
 
 async function makeLink() {
-  const { path, expires_at } = wish();
+  const { path, access, expires_at } = wish();
   const button = byId("make-link");
   button.disabled = true;
   part(form, "error").textContent = "";
   try {
-    const { url } = await api.makeLink({ path, expires_at });
+    const { url } = await api.makeLink({ path, access, expires_at });
     byId("link").value = url;
     byId("link-made").hidden = false;
     byId("link").select();
