@@ -63,9 +63,7 @@ class Edge:
         except ClientDisconnect:
             log.info("client_disconnected")
         except Exception as error:
-            problem = error if isinstance(error, Problem) else InternalError()
-            if not isinstance(error, Problem):
-                log.error("unhandled_exception", exc_info=error)
+            problem = _problem_of(error)
             if status:  # the answer has begun: only a broken connection shows that it is incomplete
                 raise
             await send_problem(problem, request_id, send_with_headers)
@@ -91,6 +89,21 @@ class Edge:
             raise failure.error
         headers = self._door.cors.answer_preflight(scope)
         return [(b"allow", METHODS)] if headers is None and scope["path"] == SERVER else headers
+
+
+def tell(problem: Problem) -> None:
+    """Logs what the operator has to mend."""
+    if problem.status >= 500:
+        log.error("problem", code=problem.code, cause=problem.cause)
+
+
+def _problem_of(error: Exception) -> Problem:
+    """What the client is told. The log tells more."""
+    if isinstance(error, Problem):
+        tell(error)
+        return error
+    log.error("unhandled_exception", exc_info=error)
+    return InternalError()
 
 
 def lift_cap(scope: Scope, most: int) -> None:

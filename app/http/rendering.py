@@ -10,8 +10,7 @@ from starlette.exceptions import HTTPException
 from starlette.routing import BaseRoute, Match
 from starlette.types import Receive, Scope, Send
 
-from app.http.edge import send_problem
-from app.platform.logs import log
+from app.http.edge import send_problem, tell
 from app.platform.problems import (
     ContentTooLarge,
     FieldError,
@@ -73,8 +72,7 @@ def _allowed(known: str, routes: Iterable[BaseRoute], scope: Scope) -> str:
 
 
 def refusal(request: Request, problem: Problem) -> Response:
-    if problem.status >= 500:
-        log.error("problem", code=problem.code, cause=problem.cause)
+    tell(problem)
     return ProblemResponse(problem, request.state.request_id)
 
 

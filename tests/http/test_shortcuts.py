@@ -19,6 +19,7 @@ from app.api.credentials.shortcuts import Vend
 from app.http.protocol import Protocol
 from app.http.server import make_config
 from app.platform import logs
+from app.platform.problems import StsUnavailable
 from app.records.newcomers import NEWCOMER_FOR
 from tests.http.test_protocol import Connection
 from tests.support.logged import capture_logs
@@ -612,9 +613,18 @@ class TestTrace:
         assert (answer.split(b" ", 2)[1], by_shortcut) == (b"200", False)
         assert [one["event"] for one in logged if one["log_level"] == "error"] == ["shortcut_failed"]
 
-    def test_a_fault_on_the_way_is_logged_and_answered(self, serve: Serve, monkeypatch: pytest.MonkeyPatch) -> None:
+    @pytest.mark.parametrize(
+        ("error", "status", "event"),
+        [
+            (RuntimeError("a fault"), b"500", "unhandled_exception"),
+            (StsUnavailable(cause="a time-out", retry_after=2), b"503", "problem"),
+        ],
+    )
+    def test_what_fails_on_the_way_is_logged_and_answered(
+        self, serve: Serve, monkeypatch: pytest.MonkeyPatch, error: Exception, status: bytes, event: str
+    ) -> None:
         async def fail(*_args: object, **_named: object) -> None:
-            raise RuntimeError("a fault")
+            raise error
 
         servers = serve()
         (device,) = sign_in(servers.service, 1)
@@ -624,11 +634,12 @@ class TestTrace:
         with capture_logs() as logged:
             answer, _ = servers.answers(request(token, '{"path": "new/"}'))
             servers.service.client.get("/healthz")  # the line of the answer is written by then
-        assert answer.startswith(b"HTTP/1.1 500 ")
-        lines = [{name: one[name] for name in one.keys() - {"request_id", "ms", "timestamp"}} for one in logged]
+        assert answer.startswith(b"HTTP/1.1 %b " % status)
+        own = {"request_id", "ms", "timestamp", "exc_info", "exception", "frames"}
+        lines = [{name: one[name] for name in one.keys() - own} for one in logged]
         by_route, by_shortcut = lines[: len(lines) // 2], lines[len(lines) // 2 :]
-        assert [one["event"] for one in by_route] == ["unhandled_exception", "request"]
-        assert by_route[1] == by_shortcut[1]
+        assert [one["event"] for one in by_route] == [event, "request"]
+        assert by_route == by_shortcut
         assert by_route[1]["route"] == VEND
 
     def test_log_line_and_metrics_are_those_of_the_route(
