@@ -173,6 +173,14 @@ class TestSamples:
 
 
 class TestCsv:
+    @pytest.mark.parametrize(
+        ("data", "said"),
+        [(b"", "is empty"), (b"\xff\xfee\0m\0a\0i\0l\0\n\0", "CSV UTF-8"), (b"\xffemail\n", "CSV UTF-8")],
+    )
+    def test_a_file_without_a_header_says_what_is_wrong(self, data: bytes, said: str) -> None:
+        with pytest.raises(UnreadableImport, match=said):
+            rows("tokenvend", CSV, data)
+
     @given(st.text(alphabet=" ,;'\r\n\t\0\u2028é", max_size=8))
     def test_a_row_without_quotation_marks_is_read_as_the_module_does(self, text: str) -> None:
         row = f"a{text}".partition("\n")[0] + "\n"
@@ -259,6 +267,10 @@ class TestCsv:
 
 
 class TestNative:
+    def test_an_array_of_json_is_read_too(self) -> None:
+        found = rows("tokenvend", JSON, b'[\n {"email": "ada@example.org", "display_name": "Ada"},\n {"mail": "x"}\n]')
+        assert emails(found) == ["ada@example.org", "unknown_member"]
+
     """IM1, IM3, IM4"""
 
     @pytest.mark.parametrize(

@@ -190,7 +190,7 @@ class TestSources:
 
     @pytest.mark.parametrize(
         ("source", "name", "media_type"),
-        [("tokenvend", "keycloak.json", "application/json"), ("clerk", "supabase.sql", "application/sql")],
+        [("clerk", "keycloak.json", "application/json"), ("clerk", "supabase.sql", "application/sql")],
     )
     def test_it_is_named_too_where_the_source_has_no_such_kind(
         self, service: Service, admin: Device, source: str, name: str, media_type: str
@@ -214,7 +214,7 @@ class TestSources:
     @pytest.mark.parametrize(
         ("source", "media_type"),
         [
-            ("tokenvend", "application/json"),
+            ("clerk", "application/json"),
             ("keycloak", NDJSON),
             ("auth0", "application/sql"),
             ("tokenvend", "text/plain"),
@@ -875,10 +875,10 @@ class TestCommands:
         assert (done.returncode, done.stdout) == (1, "")
         assert done.stderr.splitlines()[-1] == "The header has no column `email`. Commas separate the columns."
         assert run("import", str(file), "--source", "django").returncode == 2
-        shutil.copy(SAMPLES / "firebase.json", tmp_path / "users.json")
-        hinted = run("import", str(tmp_path / "users.json"))
+        shutil.copy(SAMPLES / "supabase.sql", tmp_path / "users.sql")
+        hinted = run("import", str(tmp_path / "users.sql"))
         assert hinted.returncode == 2
-        assert "looks like an export of Firebase Auth: use --source firebase." in " ".join(
+        assert "looks like an export of Supabase: use --source supabase." in " ".join(
             hinted.stderr.replace("│", " ").split()
         )
         (tmp_path / "tenant.gz").write_bytes(gzip.compress((SAMPLES / "auth0.ndjson").read_bytes()))

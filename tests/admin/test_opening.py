@@ -117,6 +117,7 @@ class TestRecognition:
             b'{"email": "ada@example.org", "display_name": "\\"traits\\": \\"schema_id\\": "}\n',
             b'email,display_name\nada@example.org,"encrypted_password,localId"\n',
             b"\xff\xfe",
+            b"id,email,encrypted_password,created_at\n",  # Devise's
         ],
     )
     def test_what_could_be_anything_is_nothing_else(self, text: bytes) -> None:

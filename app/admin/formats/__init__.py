@@ -62,7 +62,7 @@ class Source:
 SOURCES: Mapping[SourceName, Source] = {
     "tokenvend": Source(
         "this service",
-        {CSV: native.read_csv, NDJSON: json_rows.ndjson},
+        {CSV: native.read_csv, NDJSON: json_rows.ndjson, JSON: json_rows.array_or_lines},
         native.take,
         ({"email", "email_verified", "display_name"}, {"email", "email_verified", "password_hash"}),
     ),
@@ -82,7 +82,8 @@ SOURCES: Mapping[SourceName, Source] = {
         "Supabase",
         {CSV: records.csv_of("email"), SQL: supabase.read_dump},
         supabase.take,
-        ({"email", "encrypted_password"}, {opening.SUPABASE_DUMP}),
+        # Devise has `encrypted_password` too.
+        ({"encrypted_password", "raw_user_meta_data"}, {"encrypted_password", "instance_id"}, {opening.SUPABASE_DUMP}),
     ),
     "auth0": Source(
         "Auth0",

@@ -98,17 +98,7 @@ def csv_of(
 
     def read(chunks: Iterable[bytes]) -> Iterator[Record | RowProblem]:
         rows = _csv_rows(lines(chunks))
-        header = next(rows, None)
-        if not isinstance(header, list):
-            raise UnreadableImport("The file does not begin with a header in UTF-8.")
-        names = [name.strip().lower() for name in header]
-        if len(set(names)) < len(names):
-            raise UnreadableImport("The header has a column twice.")
-        if missing := [name for name in needed if name not in names]:
-            raise UnreadableImport(f"The header has no column `{missing[0]}`. Commas separate the columns.")
-        for number, name in enumerate(names, 1):
-            if known is not None and name not in known:
-                raise UnreadableImport(f"Column {number} is none of {', '.join(known)}.")
+        names = _header(next(rows, None), needed, known)
         for row in rows:
             if isinstance(row, RowProblem):
                 yield row
@@ -118,6 +108,23 @@ def csv_of(
                 yield dict(zip(names, row, strict=True))
 
     return read
+
+
+def _header(row: list[str] | RowProblem | None, needed: Iterable[str], known: Iterable[str] | None) -> list[str]:
+    """The names of the columns. Raises `UnreadableImport`."""
+    if row is None:
+        raise UnreadableImport("The file is empty.")
+    if isinstance(row, RowProblem):
+        raise UnreadableImport("The file does not begin with a header in UTF-8. Spreadsheets call it CSV UTF-8.")
+    names = [name.strip().lower() for name in row]
+    if len(set(names)) < len(names):
+        raise UnreadableImport("The header has a column twice.")
+    if missing := [name for name in needed if name not in names]:
+        raise UnreadableImport(f"The header has no column `{missing[0]}`. Commas separate the columns.")
+    for number, name in enumerate(names, 1):
+        if known is not None and name not in known:
+            raise UnreadableImport(f"Column {number} is none of {', '.join(known)}.")
+    return names
 
 
 def _csv_rows(found: Iterable[bytes | None]) -> Iterator[list[str] | RowProblem]:
