@@ -44,6 +44,7 @@ def ada(service: Service) -> Device:
 class TestMaking:
     def test_says_what_it_allows(self, service: Service, ada: Device) -> None:
         assert let_fill(ada, quota_bytes=1000)["access"] == "contribute"
+        service.clock.advance(seconds=1)
         make(ada)
         read, filled = ada.get("/v1/links").json()["items"]
         assert (filled["access"], filled["quota_bytes"], filled["max_contributors"]) == ("contribute", 1000, 50)
