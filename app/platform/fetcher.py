@@ -15,7 +15,7 @@ from urllib.request import getproxies, proxy_bypass
 import urllib3
 from urllib3.util import Timeout
 
-from app.platform.guarded_pools import guarded_pools
+from app.platform.guarded_pools import Call, pools
 from app.platform.reach import Reach
 
 FETCH_WITHIN = 3.0
@@ -50,7 +50,8 @@ class Fetcher:
         """
         self._within = within
         self._connect_within = connect_within or within
-        self._guarded = None if reach is None else guarded_pools(reach)
+        self._uses_proxies = reach is None
+        self._classes = pools(reach)
         self._keeps = keeps
         self._pools: dict[str | None, urllib3.PoolManager] = {}
         """By proxy."""
@@ -85,18 +86,24 @@ class Fetcher:
         """Status and body of any answer. Raises `Unusable`, TimeoutError."""
         # A small compressed answer could unpack to a huge one.
         fields = {"Accept": accept, "Accept-Encoding": "identity", "User-Agent": "tokenvend", **(headers or {})}
-        call = functools.partial(self._request, method, url, fields, body)
-        # Waiting for a thread counts. A thread ends by its own deadline, soon after nobody waits for it.
-        async with asyncio.timeout(self._within):
-            return await asyncio.get_running_loop().run_in_executor(self._threads, call)
+        call = Call()
+        work = functools.partial(self._request, call, method, url, fields, body)
+        try:
+            async with asyncio.timeout(self._within):  # waiting for a thread counts
+                return await asyncio.get_running_loop().run_in_executor(self._threads, work)
+        finally:
+            call.end()  # or the thread would read for as long as something comes
 
     async def close(self) -> None:
         self._threads.shutdown(wait=False, cancel_futures=True)
         for pool in self._pools.values():
             pool.clear()
 
-    def _request(self, method: str, url: str, headers: dict[str, str], body: bytes | None) -> tuple[int, bytes]:
+    def _request(
+        self, call: Call, method: str, url: str, headers: dict[str, str], body: bytes | None
+    ) -> tuple[int, bytes]:
         deadline = time.monotonic() + self._within
+        call.begin()
         try:
             response = self._pool(url).request(
                 method,
@@ -123,28 +130,22 @@ class Fetcher:
             finally:
                 if not response.closed:  # not read to its end
                     response.close()
+                call.leave()
                 response.release_conn()
         except (urllib3.exceptions.HTTPError, OSError, ValueError) as error:
             raise Unusable(type(error).__name__) from error
 
     def _pool(self, url: str) -> urllib3.PoolManager:
-        if self._guarded is not None:
-            return self._guarded_pool(self._guarded)
-        proxy = _proxy_for(url)
+        proxy = _proxy_for(url) if self._uses_proxies else None
         if proxy not in self._pools:
-            self._pools[proxy] = (
+            manager = (
                 urllib3.ProxyManager(proxy, maxsize=THREADS, ssl_context=_tls())
                 if proxy
                 else urllib3.PoolManager(maxsize=THREADS, ssl_context=_tls())
             )
+            manager.pool_classes_by_scheme = self._classes
+            self._pools[proxy] = manager
         return self._pools[proxy]
-
-    def _guarded_pool(self, classes: Mapping[str, type[urllib3.HTTPConnectionPool]]) -> urllib3.PoolManager:
-        if None not in self._pools:
-            manager = urllib3.PoolManager(maxsize=THREADS, ssl_context=_tls())
-            manager.pool_classes_by_scheme = dict(classes)
-            self._pools[None] = manager
-        return self._pools[None]
 
 
 def _proxy_for(url: str) -> str | None:

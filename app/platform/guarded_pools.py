@@ -1,11 +1,12 @@
-"""Connections of urllib3 that are checked by their address, before they are made.
+"""Connections of urllib3 that are checked by their address, before they are made, and that can be ended at any time.
 
 A name is resolved once, and the connection goes to an address that was checked. So no change of the DNS in between
-leads anywhere else.
+leads anywhere else. A time limit of urllib3 is for each piece that is read. So it does not bound an answer that drips.
 """
 
 import socket
-from collections.abc import Mapping
+import threading
+from contextlib import suppress
 from typing import Any
 
 from urllib3.connection import HTTPConnection, HTTPSConnection
@@ -20,16 +21,74 @@ class AddressRefused(HTTPError):
     """None of the addresses of the host may be connected to."""
 
 
-def guarded_pools(reach: Reach) -> Mapping[str, type[HTTPConnectionPool]]:
-    """Pools of connections, by scheme, that connect to what `reach` permits. They raise `AddressRefused`."""
+class CallEnded(HTTPError):
+    """Nobody waits for the answer any more."""
 
-    class Plain(HTTPConnection):
-        def _new_conn(self) -> socket.socket:
-            return _connect(self, reach, tls=False)
 
-    class Tls(HTTPSConnection):
+class Call:
+    """One call, which its thread makes and any other thread can end."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._connection: HTTPConnection | None = None
+        self._over = False
+
+    def begin(self) -> None:
+        """Makes this the call of the present thread."""
+        _present.call = self
+
+    def uses(self, connection: HTTPConnection) -> None:
+        """Raises `CallEnded`."""
+        with self._lock:
+            if self._over:
+                raise CallEnded("nobody waits for the answer")
+            self._connection = connection
+
+    def leave(self) -> None:
+        """Its connection may serve another call."""
+        with self._lock:
+            self._connection = None
+
+    def end(self) -> None:
+        """Whoever reads from its connection finds it closed."""
+        with self._lock:
+            self._over = True
+            if self._connection is not None and isinstance(self._connection.sock, socket.socket):
+                with suppress(OSError):  # Not what `SSLSocket` makes of it, which takes the session from the reader.
+                    socket.socket.shutdown(self._connection.sock, socket.SHUT_RDWR)
+
+
+_present = threading.local()
+"""`call`: that of the present thread."""
+
+
+class _Endable(HTTPConnection):
+    def request(self, *arguments: Any, **more: Any) -> None:
+        _present.call.uses(self)
+        super().request(*arguments, **more)
+
+    def getresponse(self) -> Any:
+        _present.call.uses(self)  # if it was ended before there was a socket
+        return super().getresponse()
+
+
+class _EndableTls(_Endable, HTTPSConnection):
+    pass
+
+
+def pools(reach: Reach | None) -> dict[str, type[HTTPConnectionPool]]:
+    """Pools of connections, by scheme, each used by the present `Call`. They connect to what `reach` permits.
+
+    They raise `AddressRefused` and `CallEnded`. Without `reach` they connect to any address.
+    """
+
+    class Plain(_Endable):
         def _new_conn(self) -> socket.socket:
-            return _connect(self, reach, tls=True)
+            return super()._new_conn() if reach is None else _connect(self, reach, tls=False)
+
+    class Tls(_EndableTls):
+        def _new_conn(self) -> socket.socket:
+            return super()._new_conn() if reach is None else _connect(self, reach, tls=True)
 
     class PlainPool(HTTPConnectionPool):
         ConnectionCls = Plain
