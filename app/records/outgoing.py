@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Literal
 
-from sqlalchemy import insert, select
+from sqlalchemy import delete, insert, or_, select
 from sqlalchemy.orm import Session
 
 from app.platform import retries
@@ -103,6 +103,19 @@ def note_object(
         values = _values(kind, user_id, data, now) | {"id": uuid.uuid5(_OBJECTS, known_by)}
         session.info.setdefault(_NOTED, []).append(values)
         do_before_commit(session, _write)
+
+
+def forget_objects(session: Session, user_id: uuid.UUID, *, most: int) -> int:
+    """Deletes up to `most` events of the user's objects that need not be sent any more, and returns how many.
+
+    They hold the objects' keys, in which there are words of the user.
+    """
+    settled = or_(OutgoingEvent.delivered_at.is_not(None), OutgoingEvent.failed_at.is_not(None))
+    of_objects = OutgoingEvent.type.in_(("object.created", "object.removed"))
+    some = select(OutgoingEvent.id).where(OutgoingEvent.user_id == user_id, of_objects, settled).limit(most)
+    ids = session.scalars(some).all()
+    session.execute(delete(OutgoingEvent).where(OutgoingEvent.id.in_(ids)))
+    return len(ids)
 
 
 def put_test(session: Session, now: datetime, *, lease: uuid.UUID, until: datetime) -> uuid.UUID:

@@ -22,7 +22,7 @@ from app.platform.logs import log
 from app.platform.problems import Problem
 from app.platform.process import Platform
 from app.policy import session_policy
-from app.records import audit
+from app.records import audit, outgoing
 from app.records.audit import Origin
 from app.records.models import Contribution, DeviceSession, Erasure, IssuedCredential, RefreshToken
 from app.vending import contributing
@@ -37,6 +37,8 @@ LONGEST_WAIT = timedelta(hours=6)
 LIFETIME = 3600
 """Seconds: the longest life of the job's own credential."""
 RENEWED_WITH_LEFT = timedelta(minutes=5)
+EVENTS_AT_ONCE = 1000
+"""Events deleted in one transaction."""
 SESSIONS_AT_ONCE = 100
 """Sessions deleted in one transaction. Each has a refresh token for every quarter of an hour of its use."""
 
@@ -154,7 +156,7 @@ def _settle(session: Session, now: datetime, claim: Claim) -> bool:
     """Completes the erasure if the prefix was emptied after its last credential had expired. Otherwise waits for that.
 
     Others who contributed to the user's folders may have the last one. Returns True if it deleted some of the user's
-    sessions and must be called again. Raises `ClaimLost`.
+    sessions or events and must be called again. Raises `ClaimLost`.
     """
     others = contributing.last_credential_into(session, claim.user_id, claim.claimed_at)
     last = max((one for one in (_last_credential(session, claim), others) if one is not None), default=None)
@@ -162,6 +164,9 @@ def _settle(session: Session, now: datetime, claim: Claim) -> bool:
         _update(session, claim, next_try_at=last + TOLERANCE + timedelta(seconds=1))
         return False
     if _delete_sessions(session, claim.user_id) == SESSIONS_AT_ONCE:
+        _update(session, claim, next_try_at=now + LEASE)
+        return True
+    if outgoing.forget_objects(session, claim.user_id, most=EVENTS_AT_ONCE) == EVENTS_AT_ONCE:
         _update(session, claim, next_try_at=now + LEASE)
         return True
     _update(session, claim, completed_at=now)

@@ -11,12 +11,14 @@ from typing import Any
 import boto3
 import pytest
 from botocore.exceptions import ClientError
+from sqlalchemy.orm import Session
 
 from app import engine
 from app.aws import s3
 from app.compose import build_runtime
 from app.engine import Engine
 from app.platform.problems import StsUnavailable
+from app.records import audit, outgoing
 from app.records.models import Erasure
 from app.upkeep import erased_objects
 from tests.sharing.test_grants import give
@@ -207,6 +209,32 @@ class TestSecondSweep:
         assert world.service.sql("SELECT count(*) FROM audit_events WHERE event = 'user.erased'") == [(1,)]
         assert device.get("/v1/me").json()["code"] == "invalid_token"
         assert not world.work()
+
+    def test_completion_takes_the_events_that_name_objects(self, world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+        """The names of objects are the user's own words. What the operator's server still waits for is sent."""
+        monkeypatch.setattr(erased_objects, "EVENTS_AT_ONCE", 2)
+        device, other = world.service.device(), world.service.device("ben@example.org")
+        database, now = world.service.runtime.platform.database, world.service.clock.now()
+
+        def story(session: Session) -> None:
+            session.info[outgoing.ON] = True
+            for user_id in map(uuid.UUID, (device.user_id, other.user_id)):
+                for number in range(5):
+                    key = f"users/{user_id}/canary{number}.jpg"
+                    outgoing.note_object(session, now, "object.created", user_id, {"key": key}, known_by=key)
+                audit.record(session, erased_objects.ORIGIN, "user.disabled", now, subject_id=user_id)
+
+        database.run("write", story)
+        named = f"FROM outgoing_events WHERE CAST(data AS TEXT) LIKE '%{device.user_id}/canary%'"
+        ((waiting,),) = world.service.sql(f"SELECT min(sequence) {named}")
+        world.service.sql(f"UPDATE outgoing_events SET delivered_at = created_at WHERE sequence <> {waiting}")
+        device.erase()
+        assert world.service.sql(f"SELECT count(*) {named}") == [(5,)]
+        world.work()
+        assert world.erasure(device).completed_at is not None
+        assert world.service.sql(f"SELECT count(*) {named}") == [(1,)]
+        assert world.service.sql("SELECT count(*) FROM outgoing_events WHERE type = 'object.created'") == [(6,)]
+        assert world.service.sql("SELECT count(*) FROM outgoing_events WHERE type = 'user.disabled'") == [(2,)]
 
 
 class TestTrouble:
