@@ -206,6 +206,19 @@ class TestSts:
         assert found["clock"].state == state
         assert ("NTP" in found["clock"].repair) == (state != "ok")
 
+    @pytest.mark.parametrize(("ahead", "state"), [(59, "ok"), (-59, "ok"), (62, "failed"), (-62, "failed")])
+    @pytest.mark.parametrize("mode", ["web_identity", "saml"])
+    def test_compares_them_with_the_life_of_what_it_signs(self, mode: str, ahead: int, state: str) -> None:
+        """Without base credentials nothing is signed that STS takes for five minutes."""
+        sts_clock = ManualClock()
+        sts_clock.advance(seconds=ahead)
+        provider = {"saml_provider_arn": "arn:aws:iam::123456789012:saml-provider/x"} if mode == "saml" else {}
+        with closing(CannedSts(sts_clock)) as canned:
+            sts = {"vending_mode": mode, "sts_endpoint_url": canned.url, **provider}
+            found = {finding.name: finding for finding in self.ask(clock=ManualClock(), **sts)}
+        assert found["clock"].state == state
+        assert "300 s" not in found["clock"].text
+
     def test_files_a_missing_bucket_under_settings(self) -> None:
         found = self.ask(bucket="", role_arn="", sts_endpoint_url="http://127.0.0.1:1")
         assert [(finding.name, finding.state) for finding in found] == [("settings", "failed")] * 2

@@ -57,7 +57,7 @@ async def check(settings: Settings, broker: Broker) -> list[Finding]:
         settings.require_engine()
     except SettingsError as error:
         return [Finding("settings", "failed", line) for line in str(error).split("\n")]
-    return [*await _identity(settings, broker), *_clock(broker), *_lifetime(settings)]
+    return [*await _identity(settings, broker), *_clock(settings, broker), *_lifetime(settings)]
 
 
 async def _identity(settings: Settings, broker: Broker) -> list[Finding]:
@@ -106,12 +106,14 @@ def _lifetime(settings: Settings) -> list[Finding]:
     return [Finding("lifetime", "warning", said, f"set TOKENVEND_CREDENTIAL_TTL to {shortest} or more")]
 
 
-def _clock(broker: Broker) -> list[Finding]:
-    """By the date in STS's last answer."""
+def _clock(settings: Settings, broker: Broker) -> list[Finding]:
+    """By the date in STS's last answer. What this service signs by itself for STS lives for a minute."""
     if (skew := broker.clock_skew) is None:
         return []
     if abs(skew) <= SKEW_TOLERATED:
         return [Finding("clock", "ok", f"within {SKEW_TOLERATED:.0f} s of STS's")]
-    state: State = "failed" if abs(skew) > SKEW_REFUSED else "warning"
-    said = f"this machine's clock is {-skew:+.0f} s off STS's; AWS refuses signatures at {SKEW_REFUSED} s"
+    is_keyless = settings.vending_mode in KEYLESS
+    most, signed = (SKEW_TOLERATED, "what this service signs") if is_keyless else (SKEW_REFUSED, "signatures")
+    state: State = "failed" if abs(skew) > most else "warning"
+    said = f"this machine's clock is {-skew:+.0f} s off STS's; AWS refuses {signed} at {most:.0f} s"
     return [Finding("clock", state, said, "set the clock by NTP (chrony, systemd-timesyncd)")]
