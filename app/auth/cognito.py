@@ -28,6 +28,7 @@ WRONG = frozenset(
         "UserLambdaValidationException",
         # Also for a password that Cognito's rules do not allow, and if the app client lacks USER_PASSWORD_AUTH.
         "InvalidParameterException",
+        "InvalidPasswordException",  # of cognito-local, an emulator
     }
 )
 

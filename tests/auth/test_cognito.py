@@ -344,6 +344,13 @@ class TestRefusals:
         assert waited == ["asked", "asked", "lingered"]
         assert len(cheap.verified) == verified + 3
 
+    def test_a_wrong_password_of_an_emulator_is_one(
+        self, make_service: Callable[..., Service], cheap: CountingContext
+    ) -> None:
+        with answering("400 Bad Request", {"__type": "InvalidPasswordException"}) as odd:
+            service = make_service(cognito_client_id="abc", cognito_endpoint_url=odd.url)
+            assert_problem(service.log_in("ada@example.org"), 401, "invalid_login")
+
     @pytest.mark.parametrize("token", ["", "x", "a.b.c", "a.e30.c", "a.bnVsbA.c", None])
     def test_a_right_password_whose_answer_lacks_the_address_looks_like_a_wrong_one(
         self, make_service: Callable[..., Service], cheap: CountingContext, token: str | None
