@@ -20,6 +20,8 @@ from app.platform.reach import Reach
 CONNECT_WITHIN = 3.0
 WITHIN = 10.0
 """Seconds for a whole try, of which the lease of an event has several."""
+STOPS_WITHIN = 3.0
+"""Seconds that a replica which stops gives to what it is sending."""
 AT_ONCE = 16
 """Messages that a process sends at once."""
 LONGEST_FAULT = 64
@@ -58,9 +60,19 @@ class Courier:
         """Delivers up to `AT_ONCE` events that are due. Returns whether there may be more."""
         async with self._pass:
             taken = await self._database.write(queue.take, self._clock.now(), most=AT_ONCE)
-            await asyncio.gather(*map(self.deliver, taken))
+            await self._deliver_all(taken)
             await self._look()
         return len(taken) == AT_ONCE
+
+    async def _deliver_all(self, taken: Sequence[Event]) -> None:
+        """If this replica stops, what is on its way gets a moment. Otherwise another replica would send it again."""
+        sending = asyncio.gather(*map(self.deliver, taken))
+        try:
+            await asyncio.shield(sending)
+        except asyncio.CancelledError:
+            await asyncio.wait([sending], timeout=STOPS_WITHIN)
+            sending.cancel()
+            raise
 
     async def deliver(self, event: Event, *, once: bool = False) -> str | None:
         """Sends an event that this process has taken, and notes what came of it. Returns the fault, if any.

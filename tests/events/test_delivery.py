@@ -1,5 +1,6 @@
 """Delivery: signed, once at a time, at least once, tried again for a day, and never where it must not go."""
 
+import asyncio
 import os
 import signal
 import subprocess
@@ -22,6 +23,7 @@ from app.records.audit import Origin
 from tests.events.conftest import deliver
 from tests.mail.servers import silent_server
 from tests.security.races import all_at_once
+from tests.support.engine import eventually
 from tests.support.logged import capture_logs
 from tests.support.odd_http import OddServer, http
 from tests.support.receiver import OTHER_SECRET, SECRET, Receiver
@@ -252,6 +254,35 @@ class TestTaking:
         # Who was only slow changes nothing any more.
         run("write", queue.note_failed, service.clock.now(), first, "late", for_good=True)
         assert state(service) == (True, False, 2, None)
+
+    @pytest.mark.parametrize(("delay", "ends"), [(0.3, True), (9.0, False)])
+    def test_by_a_replica_that_stops_ends_with_a_note(
+        self,
+        telling: Callable[..., Service],
+        receiver: Receiver,
+        monkeypatch: pytest.MonkeyPatch,
+        delay: float,
+        ends: bool,
+    ) -> None:
+        """Or each new version of the service would have another replica send again what had just been taken."""
+        monkeypatch.setattr(couriers, "STOPS_WITHIN", 1.0)
+        service = telling()
+        tell(service)
+        receiver.delay = delay
+        courier = service.runtime.courier
+        assert courier is not None
+
+        async def stop() -> None:
+            working = asyncio.create_task(courier.deliver_waiting())
+            assert await asyncio.to_thread(eventually, lambda: bool(receiver.messages))
+            working.cancel()
+            async with asyncio.timeout(5):
+                with pytest.raises(asyncio.CancelledError):
+                    await working
+
+        assert service.client.portal is not None
+        service.client.portal.call(stop)
+        assert state(service)[:2] == (ends, False)
 
     def test_lasts_longer_than_a_try(self) -> None:
         assert timedelta(seconds=3 * couriers.WITHIN) < queue.LEASE
