@@ -39,8 +39,11 @@ MEDIA_TYPE = f"^{_NAME}/{_NAME}({_PARAMETER})*$"
 around a list of codecs: `video/webm;codecs=vp9,opus`."""
 LONGEST_MEDIA_TYPE = 255
 CONTRIBUTED = ("image/", "video/")
-NEVER_CONTRIBUTED = frozenset({"image/svg+xml", "image/svg"})
-"""S3 serves an object with the type that it was uploaded with. A browser runs the scripts of such a picture."""
+NEVER_CONTRIBUTED = frozenset({"image/svg", "image/xml", "video/xml"})
+"""S3 serves an object with the type that it was uploaded with. A browser runs the scripts of such a picture.
+
+So it is with whatever ends in `+xml`, because a browser may read it as XML.
+"""
 
 
 @dataclass(frozen=True)
@@ -123,7 +126,7 @@ async def _contributed(
 def _require_picture(content_type: str) -> None:
     """Others open what somebody contributes. So it is a picture or a film, and none that can hold a script."""
     kind = content_type.partition(";")[0].strip().lower()
-    if not kind.startswith(CONTRIBUTED) or kind in NEVER_CONTRIBUTED:
+    if not kind.startswith(CONTRIBUTED) or kind in NEVER_CONTRIBUTED or kind.endswith("+xml"):
         message = "Pictures and films can be contributed. SVG cannot, because it can hold a script."
         raise InvalidRequest(errors=[FieldError("body.content_type", "not_a_picture", message)])
 

@@ -4,6 +4,7 @@ Ids: `album`, `locked`, `nowhere`, `password`, `unlock`, `report`, `report-now`.
 """
 
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ from playwright.sync_api import expect
 
 from tests.pages.test_demo_sharing import authorization
 from tests.pages.visit import Visit
+from tests.upkeep.test_erased_objects import as_holder
 
 OpenVisit = Callable[..., Visit]
 WORD = "open sesame 58"
@@ -142,3 +144,20 @@ def test_a_link_that_is_only_looked_at_offers_no_adding(visit: OpenVisit, china:
     open_album(viewer, api_link(owner))
     expect(viewer.page.locator("[data-testid=photo][data-state=shown]")).to_have_count(1)
     expect(viewer.page.locator("#adding")).to_be_hidden()
+
+
+def test_what_a_browser_would_run_is_only_downloaded(visit: OpenVisit) -> None:
+    """Whoever fills an album chooses the type of what they put there, and of its rendition."""
+    owner, viewer = visit().register(), visit()
+    drawing = b'<svg xmlns="http://www.w3.org/2000/svg" width="9" height="9"><rect width="9" height="9"/></svg>'
+    held = owner.credential
+    with closing(as_holder(held)) as bucket:
+        for name in ("a.svg", ".renditions/a.svg"):
+            key = f"{held['prefix']}albums/{name}"
+            bucket.put_object(Bucket=held["bucket"], Key=key, Body=drawing, ContentType="image/svg+xml")
+    open_album(viewer, api_link(owner))
+    page = viewer.page
+    expect(page.locator("[data-testid=photo][data-state=plain]")).to_have_count(1)
+    page.get_by_test_id("photo").get_by_role("button").click()
+    expect(page.locator("#viewer[data-state=failed]")).to_contain_text("cannot show SVG pictures")
+    assert viewer.download() == ("a.svg", drawing)

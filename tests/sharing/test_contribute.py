@@ -353,7 +353,9 @@ class TestTickets:
         assert answer.json()["key"] == f"{part_of(ada, bob)}beach.jpg"
         assert bob.get("/v1/grants/received").json()["items"][0]["accepted_at"] is not None
 
-    @pytest.mark.parametrize("kind", ["text/html", "image/svg+xml", "IMAGE/SVG+XML;a=b", "application/pdf", "imagex/a"])
+    @pytest.mark.parametrize(
+        "kind", ["text/html", "image/svg+xml", "IMAGE/SVG+XML;a=b", "image/x+xml", "application/pdf", "imagex/a"]
+    )
     def test_are_for_pictures_and_films(self, ada: Device, bob: Device, kind: str) -> None:
         grant = fill(ada, bob)
         body = {**self.WISH, "content_type": kind, "grant_id": grant["grant_id"]}

@@ -78,7 +78,7 @@ async function addAll(files) {
 
 byId("add").addEventListener("click", begin);
 byId("files").addEventListener("change", () => {
-  const files = [...byId("files").files].filter(({ type }) => !type || type.startsWith("image/"));
+  const files = [...byId("files").files].filter(({ type }) => !type || (type.startsWith("image/") && !/svg|xml/.test(type)));
   byId("files").value = "";
   if (files.length) addAll(files);
 });

@@ -123,7 +123,14 @@ export function actionOf(method, key, query = {}) {
 export const request = (method, key, options = {}) =>
   perform((held) => exchange(held, method, key, options), { signal: options.signal, ...actionOf(method, key, options.query) });
 
-export const getPhoto = (key, signal) => request("GET", key, { as: "blob", signal });
+// What a browser would run as a document: others choose the type of what they contribute. Real pictures are shown
+// without their type too.
+const isDocument = (type) => !/^(image|video)\//.test(type) || /xml|svg/.test(type);
+
+export async function getPhoto(key, signal) {
+  const blob = await request("GET", key, { as: "blob", signal });
+  return isDocument(blob.type) ? new Blob([blob], { type: "application/octet-stream" }) : blob;
+}
 
 // For something small; an upload with progress is upload.js's.
 export async function putObject(key, blob) {
