@@ -83,12 +83,14 @@ async def explain(
     access: session_policy.Access = "read_write"
     session_id, path = actor.session_id, ""
     shares: tuple[Share, ...] = ()
+    link_id = contributor_id = None
     if access_key_id is not None:
         used = await platform.database.read(_find, platform.settings, actor, access_key_id)
         if (ended := _ended(used, platform.clock.now())) is not None:
             return ended
         row = used.credential
         access, session_id = cast(session_policy.Access, row.access), row.session_id
+        link_id, contributor_id = row.link_id, row.contributor_id
         path = row.prefix.removeprefix(session_policy.user_prefix(actor.user_id))
         shares = tuple(
             Share(UUID(share["grant_id"]), share["prefix"], None, contributes="write_prefix" in share)
@@ -101,6 +103,8 @@ async def explain(
         path=path,
         duration=platform.settings.credential_ttl,
         shares=shares,
+        link_id=link_id,
+        contributor_id=contributor_id,
     )
     call = _Call(action, key, {name.lower(): value for name, value in headers.items()})
     return _judge(platform.settings, vending.bucket, order, call)

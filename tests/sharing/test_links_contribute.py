@@ -140,6 +140,19 @@ class TestContributing:
         assert come_back(service, link, first).status_code == 200
         assert open_link(service, link).status_code == 200
 
+    def test_is_explained_to_the_owner(self, service: Service, ada: Device) -> None:
+        """By the policy that the contributor's credential has, not by that of the owner's own."""
+        opened = join(service, let_fill(ada))
+        used = opened["credentials"]["access_key_id"]
+        for action, key, allowed in (
+            ("s3:PutObject", f"{opened['write_prefix']}a.jpg", True),
+            ("s3:PutObject", f"users/{ada.user_id}/{PATH}a.jpg", False),
+            ("s3:GetObject", f"users/{ada.user_id}/{PATH}a.jpg", True),
+            ("s3:GetObjectTagging", f"users/{ada.user_id}/{PATH}a.jpg", False),
+        ):
+            question = {"action": action, "key": key, "access_key_id": used}
+            assert ada.post("/v1/access-checks", json=question).json()["allowed"] is allowed, (action, key)
+
     def test_ends_with_the_link(self, service: Service, ada: Device) -> None:
         """VC13: withdrawn, or its owner disabled or revoked."""
         staff = service.staff()
