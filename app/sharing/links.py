@@ -33,7 +33,7 @@ from app.policy.session_policy import Bucket
 from app.records import audit, listing, users
 from app.records.actor import Actor
 from app.records.audit import Origin
-from app.records.models import Link, LinkContributor, User
+from app.records.models import Contribution, Link, LinkContributor, User
 from app.revocation import effective, marks
 from app.sharing.giving import ShareAccess, end_of, require_sharer
 
@@ -248,6 +248,12 @@ def add_contributor(session: Session, origin: Origin, now: datetime, found: Foun
         contributor_id=str(contributor.id),
     )
     return Joined(contributor.id, token)
+
+
+def take_back_contributor(session: Session, contributor_id: uuid.UUID) -> None:
+    """Deletes somebody who has just joined and got no credential: nobody has their token, so others have their room."""
+    session.execute(delete(LinkContributor).where(LinkContributor.id == contributor_id))
+    session.execute(delete(Contribution).where(Contribution.contributor_id == contributor_id))
 
 
 def list_contributors(session: Session, link_ids: Collection[uuid.UUID]) -> Mapping[uuid.UUID, list[LinkContributor]]:

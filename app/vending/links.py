@@ -15,7 +15,7 @@ from app.accounts.passwords import Hasher
 from app.auth.sessions import SessionState
 from app.platform.db import Batch, Database
 from app.platform.limits import Counter, address_key
-from app.platform.problems import ContributorNotFound, LinkNotFound, LinkPasswordRequired
+from app.platform.problems import ContributorNotFound, LinkNotFound, LinkPasswordRequired, Problem
 from app.platform.process import Platform
 from app.records.audit import Origin
 from app.records.models import EVERYONE, Link, Revocation, User
@@ -104,7 +104,12 @@ async def open_link(
     if found.access == "contribute":
         contributor = await _contributor(platform, origin, found, name=contributor_name, token=contributor_token)
     contributor_id = contributor.id if contributor else None
-    issued = await vending.issue_for_link(origin, found.id, path=found.path, contributor_id=contributor_id)
+    try:
+        issued = await vending.issue_for_link(origin, found.id, path=found.path, contributor_id=contributor_id)
+    except Problem:
+        if contributor_id is not None and contributor_token is None:
+            await platform.database.write(links.take_back_contributor, contributor_id)
+        raise
     now = platform.clock.now()
     if not links.is_noted(now, found):
         await platform.database.write(links.note_opened, origin, now, found)

@@ -2,6 +2,7 @@
 
 import uuid
 from collections.abc import Callable
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -139,6 +140,25 @@ class TestContributing:
         assert code_of(open_link(service, link, contributor_name="C")) == (409, "too_many_contributors")
         assert come_back(service, link, first).status_code == 200
         assert open_link(service, link).status_code == 200
+
+    def test_takes_no_room_from_others_where_it_fails(self, service: Service, ada: Device) -> None:
+        """Whoever tries again and again would else be all the contributors that there may be."""
+        ends_at = service.clock.now() + timedelta(hours=1)
+        link = let_fill(ada, max_contributors=1, expires_at=ends_at.isoformat())
+        service.clock.advance(minutes=50)
+        for _ in range(2):
+            assert code_of(open_link(service, link, contributor_name="Grandma")) == (404, "link_not_found")
+        for table in ("link_contributors", "contributions"):
+            assert service.sql(f"SELECT count(*) FROM {table}") == [(0,)]
+
+    def test_by_a_token_lasts_where_it_fails(self, service: Service, ada: Device) -> None:
+        ends_at = service.clock.now() + timedelta(hours=1)
+        link = let_fill(ada, expires_at=ends_at.isoformat())
+        opened = join(service, link)
+        service.clock.advance(minutes=50)
+        assert code_of(come_back(service, link, opened)) == (404, "link_not_found")
+        for table in ("link_contributors", "contributions"):
+            assert service.sql(f"SELECT count(*) FROM {table}") == [(1,)]
 
     def test_is_explained_to_the_owner(self, service: Service, ada: Device) -> None:
         """By the policy that the contributor's credential has, not by that of the owner's own."""
