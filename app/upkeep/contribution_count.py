@@ -24,7 +24,7 @@ from app.platform.problems import Problem
 from app.platform.process import Platform
 from app.platform.settings import Settings
 from app.records.audit import Origin
-from app.records.models import Contribution, Grant, Link, LinkContributor
+from app.records.models import Contribution, Grant, Link, LinkContributor, User
 from app.sharing import grants, links
 from app.upkeep.usage_count import LEASE, MOST_PAGES, TOLERANCE, ClaimLost, Count
 from app.vending import contributing
@@ -38,7 +38,8 @@ class Claim:
     """The right to count one place. `attempts` tells this claim from a later one."""
 
     id: uuid.UUID
-    contributor_id: uuid.UUID
+    owner_id: uuid.UUID
+    """Of the folder. The credential is issued in this name: somebody who contributes by a link has no account."""
     prefix: str
     attempts: int
     began_at: datetime
@@ -56,7 +57,7 @@ async def count_next(platform: Platform, vending: Vending) -> bool:
         return True
     except (Problem, S3Failed) as error:  # the next try comes when the lease is over
         cause = error.code if isinstance(error, Problem) else str(error)
-        log.error("contributions_not_counted", user_id=str(claim.contributor_id), cause=cause)
+        log.error("contributions_not_counted", user_id=str(claim.owner_id), cause=cause)
         return False
     return True
 
@@ -64,7 +65,7 @@ async def count_next(platform: Platform, vending: Vending) -> bool:
 async def _count(platform: Platform, vending: Vending, claim: Claim) -> None:
     """Raises `ClaimLost`, `S3Failed` and what `Broker.obtain` raises."""
     settings, count = platform.settings, claim.so_far
-    credential = await vending.issue_to_job(ORIGIN, claim.contributor_id, access="read", place=claim.prefix)
+    credential = await vending.issue_to_job(ORIGIN, claim.owner_id, access="read", place=claim.prefix)
     with closing(await asyncio.to_thread(s3.make_client, settings, credential)) as client:
         for _ in range(MOST_PAGES):
             page = await asyncio.to_thread(s3.list_some, client, settings.bucket, claim.prefix, count.last)
@@ -101,7 +102,7 @@ def _claim(session: Session, now: datetime) -> Claim | None:
     last = unquote(place.counted_to) if place.counted_to else None
     return Claim(
         place.id,
-        place.contributor_id,
+        place.owner_id,
         contributing.prefix_of(place),
         place.attempts,
         place.began_at or now,
@@ -127,6 +128,9 @@ def _settle(session: Session, now: datetime, settings: Settings, claim: Claim, c
         .join(LinkContributor, LinkContributor.link_id == Link.id)
         .where(LinkContributor.id == place.contributor_id)
     )
+    if link and link.quota_bytes is not None:
+        # Two counts at once would each miss that both together reach the quota. The second one waits for the first.
+        session.execute(select(User.id).where(User.id == link.owner_id).with_for_update())
     before = contributing.stored_by_link(session, link.id) if link else 0
     added = count.bytes - place.bytes
     place.bytes, place.counted_at = count.bytes, claim.began_at

@@ -423,12 +423,13 @@ class Vending:
     ) -> StsCredential:
         """A new credential for a user's prefix, for a job of this service, with its row in the ledger.
 
-        With `versions` it also lists old versions. `place`: instead of the prefix, the user's own part of another
-        user's folder. Raises what `Broker.obtain` raises.
+        With `versions` it also lists old versions. `place`: instead of the prefix, a folder in it, or the user's own
+        part of another user's folder. Raises what `Broker.obtain` raises.
         """
-        if place is not None and not place.endswith(session_policy.contribution_prefix("/", user_id)):
-            raise ValueError("not the user's own part of a folder")
-        prefix = session_policy.user_prefix(user_id) if place is None else place
+        own = session_policy.user_prefix(user_id)
+        if place and not (place.startswith(own) or place.endswith(session_policy.contribution_prefix("/", user_id))):
+            raise ValueError("neither the user's own folder nor their own part of one")
+        prefix = place or own
         text = self.bucket.policy(prefix, access, versions=versions)
         order = Order(user_id, job_session(origin, user_id), access, prefix, duration, text, self.terms)
         credential = await self.broker.obtain(order)

@@ -1,5 +1,6 @@
 """Links by which people contribute: who becomes a contributor, what they get, and what bounds it."""
 
+import threading
 import uuid
 from collections.abc import Callable
 from datetime import timedelta
@@ -12,10 +13,13 @@ from app.admin import prune
 from app.records.models import Link
 from app.sharing import links
 from app.upkeep import contribution_count
+from app.upkeep.contribution_count import Claim
+from app.upkeep.usage_count import Count
 from app.vending import contributing
 from tests.sharing.test_links import PATH, code_of, events, issued_by, make, open_link, secret_of
+from tests.support.databases import PostgresDatabases
 from tests.support.logged import capture_logs
-from tests.support.service import Device, Service
+from tests.support.service import Device, Service, running_service
 
 pytestmark = pytest.mark.usefixtures("hashing")
 
@@ -295,3 +299,29 @@ class TestBounds:
 
         database.run("write", recall)
         assert issued_by(service, link) == [True]
+
+    def test_two_counts_at_once_do_not_both_miss_that_it_is_reached(
+        self, postgres_databases: PostgresDatabases
+    ) -> None:
+        url = postgres_databases.create()
+        with running_service(url) as service:
+            ada = service.device("ada@example.org")
+            link = let_fill(ada, quota_bytes=100)
+            first, other = (uuid.UUID(join(service, link, name)["contributor"]["id"]) for name in ("A", "B"))
+            platform, now = service.runtime.platform, service.clock.now()
+            place_id = contributing.place_id(other, uuid.UUID(ada.user_id), PATH)
+            claim = Claim(place_id, uuid.UUID(ada.user_id), "", 0, now, Count(0, 0, None))
+            counted = (now, platform.settings, claim, Count(60, 1, None))
+            second = threading.Thread(
+                target=platform.database.run, args=("write", contribution_count._settle, *counted)
+            )
+            with platform.database.engine.connect() as count:
+                count.exec_driver_sql("SELECT id FROM users WHERE email = 'ada@example.org' FOR UPDATE")
+                count.exec_driver_sql("UPDATE contributions SET bytes = 60 WHERE contributor_id = %s", (first,))
+                second.start()
+                second.join(0.5)
+                assert second.is_alive(), "it did not wait for the first count"
+                count.commit()
+                second.join(10)
+            assert issued_by(service, link) == [True, True]
+        postgres_databases.drop(url)

@@ -171,6 +171,8 @@ class TestLink:
         while count(world):
             pass
         assert issued_by(service, link) == [True, True]
+        counts = [one for one in ada.get("/v1/me/credentials").json()["items"] if one["link_id"] is None]
+        assert {one["prefix"] for one in counts} == {one["write_prefix"] for one in (first, other)}, "in a user's name"
         unbounded = make(ada, access="contribute")
         assert open_link(service, unbounded, contributor_name="Grandma").json()["write_prefix"] is not None
         stored = "SELECT bytes FROM contributions WHERE bytes > 0"
