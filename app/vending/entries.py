@@ -94,7 +94,8 @@ class Entries:
         """Adds or replaces one. `newcomer_at`: the client address of a newcomer; None for everybody else."""
         if order in self._entries:
             self._drop(order)
-        bounds: dict[Hashable, int] = {order.user_id: MOST_OF_A_USER}
+        # Whoever contributes by a link has a bound of their own. All of them together would else push out the owner's.
+        bounds: dict[Hashable, int] = {order.contributor_id or order.user_id: MOST_OF_A_USER}
         if newcomer_at is not None:
             bounds[newcomer_at] = MOST_OF_AN_ADDRESS
         queues = (*bounds, ACCOUNTS if newcomer_at is None else NEWCOMERS)

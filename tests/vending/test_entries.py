@@ -2,6 +2,7 @@
 
 import random
 import uuid
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -63,6 +64,15 @@ class TestRoom:
 
 
 class TestUser:
+    def test_keeps_theirs_whoever_contributes_by_their_links(self) -> None:
+        """VC12: and so do those who only look."""
+        held, owner = Entries(), uuid.uuid4()
+        own, viewers = keep(held, order(owner)), keep(held, replace(order(owner), link_id=uuid.uuid4()))
+        filling = [replace(viewers, contributor_id=uuid.uuid4()) for _ in range(20)]
+        for number, one in enumerate(filling):
+            keep(held, one, f"192.0.2.{number}")
+        assert all(held.use(one) is not None for one in (own, viewers, *filling))
+
     def test_pushes_out_nobody_but_themself(self) -> None:
         """VC12: the cache keeps a share for each user."""
         held, user_id = Entries(), uuid.uuid4()
