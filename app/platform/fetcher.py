@@ -134,6 +134,8 @@ class Fetcher:
                 response.release_conn()
         except (urllib3.exceptions.HTTPError, OSError, ValueError) as error:
             raise Unusable(type(error).__name__) from error
+        finally:
+            call.leave()
 
     def _pool(self, url: str) -> urllib3.PoolManager:
         proxy = _proxy_for(url) if self._uses_proxies else None

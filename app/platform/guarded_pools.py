@@ -30,19 +30,20 @@ class Call:
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._connection: HTTPConnection | None = None
+        self._connection: _Endable | None = None
         self._over = False
 
     def begin(self) -> None:
         """Makes this the call of the present thread."""
         _present.call = self
 
-    def uses(self, connection: HTTPConnection) -> None:
+    def uses(self, connection: "_Endable") -> None:
         """Raises `CallEnded`."""
         with self._lock:
             if self._over:
                 raise CallEnded("nobody waits for the answer")
             self._connection = connection
+            connection.used_by = self
 
     def leave(self) -> None:
         """Its connection may serve another call."""
@@ -53,9 +54,12 @@ class Call:
         """Whoever reads from its connection finds it closed."""
         with self._lock:
             self._over = True
-            if self._connection is not None and isinstance(self._connection.sock, socket.socket):
+            connection = self._connection
+            if connection is None or connection.used_by is not self:
+                return
+            if isinstance(connection.sock, socket.socket):
                 with suppress(OSError):  # Not what `SSLSocket` makes of it, which takes the session from the reader.
-                    socket.socket.shutdown(self._connection.sock, socket.SHUT_RDWR)
+                    socket.socket.shutdown(connection.sock, socket.SHUT_RDWR)
 
 
 _present = threading.local()
@@ -63,6 +67,8 @@ _present = threading.local()
 
 
 class _Endable(HTTPConnection):
+    used_by: Call | None = None
+
     def request(self, *arguments: Any, **more: Any) -> None:
         _present.call.uses(self)
         super().request(*arguments, **more)

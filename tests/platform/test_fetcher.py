@@ -9,6 +9,7 @@ from contextlib import suppress
 import pytest
 
 from app.platform.fetcher import Fetcher, Unusable
+from app.platform.guarded_pools import Call, pools
 from app.platform.reach import Reach
 
 WITHIN = 0.3
@@ -73,3 +74,19 @@ class TestAnswerThatDrips:
             assert await threads_end(fetcher)
 
         asyncio.run(ask())
+
+
+def test_a_call_that_ends_leaves_its_connection_to_a_later_one() -> None:
+    """A connection that failed goes back to its pool, where another thread may take it at once."""
+    here, there = socket.socketpair()
+    with here, there:
+        connection = pools(None)["http"].ConnectionCls("127.0.0.1")
+        connection.sock = here
+        first, later = Call(), Call()
+        first.uses(connection)
+        later.uses(connection)
+        first.end()
+        there.sendall(b"x")
+        assert here.recv(1) == b"x"
+        later.end()
+        assert here.recv(1) == b""
