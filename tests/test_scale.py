@@ -19,6 +19,7 @@ STORIES = (
     "sign-in, the account",
     "sign-in, the session begun",
     "refresh",
+    "refresh, the first in an hour",
     "vend, the session looked up",
     "vend, the ledger's rows",
 )

@@ -369,13 +369,13 @@ def _duplicates(
     """Those of the rows that were not added whose account is of an earlier row, and not one that was here before."""
     if not users:
         return []
-    accounts = select(User.email_key).where(User.email_key.in_({row.address.key for _, row in users}))
+    # By the address alone: with the import's id in the condition, PostgreSQL may read all that the import has added.
+    accounts = select(User.email_key, User.import_id).where(User.email_key.in_({row.address.key for _, row in users}))
+    by = {key: import_id for key, import_id in session.execute(accounts)}  # noqa: C416 - a result is no mapping
     if order.dry_run:  # nobody was added, so those here were here before
-        before = set(session.scalars(accounts))
-        again = [number for number, row in users if row.address.key not in before]
+        again = [number for number, row in users if row.address.key not in by]
     else:
-        ours = set(session.scalars(accounts.where(User.import_id == order.import_id)))
-        again = [number for number, row in users if row.address.key in ours]
+        again = [number for number, row in users if by.get(row.address.key) == order.import_id]
     return [(number, _duplicate(earlier.get(number))) for number in again]
 
 

@@ -1,11 +1,12 @@
 """Which row of a file was the first with an address. Memory stays flat: what is much goes to a file without a name."""
 
 import hashlib
+import itertools
 import secrets
 from collections.abc import Sequence
 
-MOST_ASKED = 500
-"""Addresses in one statement. Older versions of SQLite take 999 at most."""
+MOST_ASKED = 499
+"""Addresses in one statement. Older versions of SQLite take 999 parameters at most."""
 
 
 class FirstRows:
@@ -43,15 +44,22 @@ class FirstRows:
 
     def _before(self, rows: Sequence[tuple[int, int]]) -> dict[int, int]:
         changes = self._database.total_changes
-        self._database.executemany("INSERT OR IGNORE INTO first_rows VALUES (?, ?)", rows)
+        for at in range(0, len(rows), MOST_ASKED):
+            # Not `executemany`: that gives the interpreter to another thread after each row, and waits for it.
+            some = rows[at : at + MOST_ASKED]
+            marks = ", ".join(["(?, ?)"] * len(some))
+            self._database.execute(
+                f"INSERT OR IGNORE INTO first_rows VALUES {marks}",  # noqa: S608 - marks alone
+                [*itertools.chain.from_iterable(some)],
+            )
         if self._database.total_changes - changes == len(rows):
             return {}
         first: dict[int, int] = {}
         for at in range(0, len(rows), MOST_ASKED):
-            some = [digest for digest, _ in rows[at : at + MOST_ASKED]]
-            marks = ", ".join("?" * len(some))
+            asked = [digest for digest, _ in rows[at : at + MOST_ASKED]]
+            marks = ", ".join("?" * len(asked))
             found = f"SELECT address, row FROM first_rows WHERE address IN ({marks})"  # noqa: S608 - marks alone
-            first.update(self._database.execute(found, some).fetchall())
+            first.update(self._database.execute(found, asked).fetchall())
         return {number: first[digest] for digest, number in rows if first[digest] != number}
 
     def _digest(self, key: str) -> int:
