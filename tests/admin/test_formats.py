@@ -267,11 +267,11 @@ class TestCsv:
 
 
 class TestNative:
+    """IM1, IM3, IM4"""
+
     def test_an_array_of_json_is_read_too(self) -> None:
         found = rows("tokenvend", JSON, b'[\n {"email": "ada@example.org", "display_name": "Ada"},\n {"mail": "x"}\n]')
         assert emails(found) == ["ada@example.org", "unknown_member"]
-
-    """IM1, IM3, IM4"""
 
     @pytest.mark.parametrize(
         ("name", "kept"),

@@ -44,7 +44,10 @@ OLD, NEW = SECRET_KEY, "N3w-key-of-32-random-characters-0001"
 NEWEST = "Th1rd-key-of-32-random-characters-03"
 QUIET = Console(quiet=True)
 ADA = "ada@example.org"
-PLAIN = {"links.secret_digest", "passkeys.credential_id", "passkeys.public_key", "write_probes.data"}
+PLAIN = {
+    *("link_contributors.token_digest", "links.secret_digest"),
+    *("passkeys.credential_id", "passkeys.public_key", "write_probes.data"),
+}
 """Binary columns that depend on no key."""
 
 
