@@ -56,8 +56,9 @@ test: install ## Tests every rule, on one database, in four minutes (TESTS=tests
 test-all: test sdk build/kotlin/compiled docs ## And the rest: both databases, a browser, Ceph, Redis, faults, SDKs, the bench, the documents
 	$(PYTEST) 3 --tier all --ignore=tests/chaos tests
 	$(BIN)/python -m pytest --tier all --capture=no tests/chaos
-	$(BIN)/python -m pytest --numprocesses 2 --dist loadscope -m "not long" tests/sdk
-	$(BIN)/python -m tests.bench --quick
+	@$(BIN)/python -m tests.bench --quick & bench=$$!; \
+		$(BIN)/python -m pytest --numprocesses 2 --dist loadscope -m "not long" tests/sdk; sdk=$$?; \
+		wait $$bench && exit $$sdk
 
 test-long: install ## What takes minutes each, into docs/test-long.md (LONG="storm bench" for some)
 	$(BIN)/python -m tests.long $(LONG)

@@ -164,6 +164,7 @@ class TestTiers:
             assert 0 < len(first & rows) < len(rows)
             assert first & rows == rows - second
 
+    @pytest.mark.long
     def test_for_a_part_quick_leaves_out_no_row(self, run: Run) -> None:
         done = run("--tier", "quick", named="./test_suite.py")
         assert passes(done) >= OPERATIONS | RACES | {f"test_table[{row}]" for row in range(6)}

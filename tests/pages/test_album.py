@@ -8,6 +8,7 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any
 
+import pytest
 from playwright.sync_api import expect
 
 from tests.pages.test_demo_sharing import authorization
@@ -76,6 +77,7 @@ def test_a_link_is_made_opened_and_taken_back(visit: OpenVisit, china: Path, flo
     late.look_at_both("album-nowhere")
 
 
+@pytest.mark.long
 def test_a_password_is_asked_for(visit: OpenVisit, flower: Path) -> None:
     owner, viewer = visit().register(), visit()
     owner.upload(flower)
@@ -94,6 +96,7 @@ def test_a_password_is_asked_for(visit: OpenVisit, flower: Path) -> None:
     assert WORD not in "".join(request.url for request in viewer.requests)
 
 
+@pytest.mark.long
 def test_an_album_is_reported(visit: OpenVisit) -> None:
     owner, viewer = visit().register(), visit()
     open_album(viewer, api_link(owner))
@@ -138,6 +141,7 @@ def test_people_add_pictures_by_a_link_and_stay_who_they_are(visit: OpenVisit, c
     assert sorted(f"/by/{contributor['id']}/" in key for key in shown) == [False, True, True]
 
 
+@pytest.mark.long
 def test_a_link_that_is_only_looked_at_offers_no_adding(visit: OpenVisit, china: Path) -> None:
     owner, viewer = visit().register(), visit()
     owner.upload(china)

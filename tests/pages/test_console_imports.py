@@ -170,7 +170,7 @@ class TestImport:
         expect(page.locator("#import-error")).to_contain_text("the password hash parameters of your Firebase project")
         expect(page.get_by_role("button", name="Check the file")).to_be_enabled()
 
-    @pytest.mark.sampled(1)
+    @pytest.mark.long
     def test_of_another_source_names_the_right_one(self, desk: OpenDesk, admin: Account) -> None:
         """Whether the chosen source has files of that kind or not."""
         person = desk().enter(admin, "#/imports")

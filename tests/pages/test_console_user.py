@@ -46,6 +46,7 @@ def section(person: Desk, heading: str) -> str:
     return person.page.get_by_role("region", name=heading, exact=True).inner_text()
 
 
+@pytest.mark.long
 @ON_BOTH
 def test_shows_what_a_user_has(
     desk: Callable[..., Desk], company: Company, user: Account, viewport: dict[str, int]

@@ -39,6 +39,7 @@ class TestKey:
         }
         assert granted == {"look": "true", "add": "true", "remove": "true", "foreign": "false"}
 
+    @pytest.mark.long
     def test_does_only_what_was_asked_for(self, visit: OpenVisit, china: Path) -> None:
         person = visit().register()
         person.excused.add("china.jpg")

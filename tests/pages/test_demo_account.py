@@ -166,7 +166,7 @@ class TestMails:
 
 
 class TestAccount:
-    @pytest.mark.sampled(1)
+    @pytest.mark.long
     def test_a_guest_keeps_the_album(self, visit: OpenVisit) -> None:
         person = visit().open()
         person.page.locator("#guest").click()

@@ -141,6 +141,7 @@ class TestAlbum:
         expect(page.get_by_role("button", name="flower.jpg")).to_be_focused()
         assert [key for key in stored(owner) if key.endswith(".jpg")] == sorted([moved, rendition_of(moved)])
 
+    @pytest.mark.long
     def test_gets_another_name_under_which_it_is_shared_too(self, visit: OpenVisit, china: Path, flower: Path) -> None:
         """Pictures, renditions and shares move along. What fails is tried again from the same question."""
         owner, other = visit().register(), visit().register()
@@ -183,6 +184,7 @@ class TestAlbum:
         other.page.get_by_role("button", name="Accept Spring").click()
         expect(folders.locator("[data-testid=photo][data-state=shown]")).to_have_count(2)
 
+    @pytest.mark.long
     def test_that_is_removed_is_shared_no_more(self, visit: OpenVisit) -> None:
         owner, other = visit().register(), visit().register()
         page = owner.page
@@ -195,6 +197,7 @@ class TestAlbum:
         page.locator("#share").click()
         expect(page.locator("#no-grants")).to_be_visible()
 
+    @pytest.mark.long
     def test_goes_if_it_has_no_picture(self, visit: OpenVisit, china: Path) -> None:
         person = visit().register()
         page = person.page

@@ -148,7 +148,7 @@ def test_what_a_key_has_no_room_for_is_opened_by_another(visit: OpenVisit, china
     assert other.view("china.jpg").startswith(prefix)
 
 
-@pytest.mark.all
+@pytest.mark.long
 def test_an_album_is_filled_by_whoever_may(visit: OpenVisit, china: Path, flower: Path) -> None:
     owner, other = visit().register(), visit().register()
     owner.upload(flower)

@@ -5,6 +5,7 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from urllib.parse import urlsplit
 
+import pytest
 from playwright.sync_api import Browser, expect
 
 from tests.pages.desk import Desk, open_company
@@ -23,6 +24,7 @@ SPOIL = """async (script) => {
 }"""
 
 
+@pytest.mark.long
 def test_it_opens_without_a_line_and_keeps_its_own_files_alone(browser: Browser, tmp_path: Path) -> None:
     line = ExitStack()
 

@@ -132,6 +132,7 @@ class TestPasskeys:
         expect(person.page.locator("#form-error")).to_contain_text("Nothing happened")
         assert person.calls("POST", person.url + "/v1/auth/passkey") == person.calls("POST", "/passkey/options")
 
+    @pytest.mark.long
     def test_say_where_they_work(self, visit: OpenVisit) -> None:
         person = visit(host="127.0.0.1").open()
         page = person.page
