@@ -18,7 +18,6 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Literal
 
 from rich import box
 from rich.console import Console
@@ -353,9 +352,10 @@ def _tell_of_vending(taken: _Taken, both: tuple[Rates, Rates]) -> None:
     )
     taken.add(
         f"container endpoint, {rates.CONNECTIONS} programs that ask 20 times a second: p50 / p99 ms",
-        *(f"{_waited(m, 'p50'):.2f} / {_waited(m, 'p99'):.2f}" for m in both),
+        *(_waited(m, "ours") for m in both),
         aim="p99 ≤ 3",
     )
+    taken.add("  the same of an empty endpoint", *(_waited(m, "floor") for m in both))
     taken.add("answers to all of these", *(_answers(one.statuses) for one in both), aim="200 alone")
     taken.add("memory of a worker, at start, MB", *(f"{one.memory['ours'].at_start:.0f}" for one in both))
     taken.add("  after that load, MB", *(f"{one.memory['ours'].after:.0f}" for one in both))
@@ -366,8 +366,10 @@ def _tell_of_vending(taken: _Taken, both: tuple[Rates, Rates]) -> None:
         taken.add("  after that load ÷ the baseline", f"{own.after / base.after:.2f}", aim="≤ 0.65")
 
 
-def _waited(measured: Rates, percentile: Literal["p50", "p99"]) -> float:
-    return measured.middle(lambda taken: getattr(taken["ours", "waited for"], percentile))
+def _waited(measured: Rates, who: Who) -> str:
+    p50 = measured.middle(lambda taken: taken[who, "waited for"].p50)
+    p99 = measured.middle(lambda taken: taken[who, "waited for"].p99)
+    return f"{p50:.2f} / {p99:.2f}"
 
 
 def _tell_of_crowd(taken: _Taken, seen: FirstVends, scale: Scale) -> None:

@@ -175,6 +175,7 @@ class _Measurement:
 
     def _hits(self) -> Iterator[tuple[tuple[Who, What], Sample]]:
         yield ("floor", "empty"), self._window(self._floor, [NOTHING])
+        yield ("floor", "waited for"), self._window(self._floor, [NOTHING], pause=PAUSE)
         for who, party in self._parties.items():
             yield (who, "cached"), self._window(party.server, party.cached)
             if who != "node":
