@@ -53,6 +53,7 @@ clean: ## Removes all that make has made, and keeps var/: the accounts and pictu
 test: install ## Tests every rule, on one database, in four minutes (TESTS=tests/auth for some)
 	$(PYTEST) 3 --tier quick $(TESTS)
 
+# The short bench runs beside the SDKs: it shows that it works, and nobody reads its figures.
 test-all: test sdk build/kotlin/compiled docs ## And the rest: both databases, a browser, Ceph, Redis, faults, SDKs, the bench, the documents
 	$(PYTEST) 3 --tier all --ignore=tests/chaos tests
 	$(BIN)/python -m pytest --tier all --capture=no tests/chaos
